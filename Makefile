@@ -1,0 +1,31 @@
+# make bench: everything from a fresh clone to the figures.   make test: the fast test suite.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: install bench test test-all clean
+
+# numpy first: pyldpc's setup.py imports it, so it cannot be built in isolation. Its absence is not a failure: the link
+# of that name then says what is missing.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[test]" setuptools wheel cython
+	$(BIN)/python -m pip install --quiet --no-build-isolation pyldpc \
+		|| echo "pyldpc could not be installed: --link pyldpc will not be available, everything else is"
+	touch $@
+
+install: $(VENV)/.installed
+
+bench: install
+	$(BIN)/python -m bench run --systems all --snr 0:20:2
+	$(BIN)/python -m bench plot
+
+test: install
+	$(BIN)/python -m pytest -m "not slow and not gpu and not data"
+
+test-all: install
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,68 @@
+"""The register of what the paper leaves open: every choice is a field of `GenSCConfig`, beside the paper's words.
+
+`python -m bench list --register` prints it. A test keeps it whole: each field of the configuration stands here once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One field: where the paper speaks of it, what it says, and what this implementation does about it."""
+
+    field: str
+    where: str
+    paper: str
+    here: str
+
+
+REGISTER = (
+    Choice("channels", "not given", "no CBR or number of symbols for reconstruction is stated",
+           "96 reals (48 complex uses) per 16 x 16 block, CBR 1/16, WITT's and the field's usual point; the budget cuts the last channels first"),
+    Choice("patch", "Table I", "patch size 4", "4"),
+    Choice("window", "Table I", "window size 7", "7; pictures are grown to multiples of 112 inside the source KB so that windows tile every stage"),
+    Choice("embed_dim", "Table I", "embedding dim 96", "96 (paper), 48 (small); doubled by each merging, as in Swin"),
+    Choice("depths", "Sec. III-B", "'three Swin-Transformers', no depth", "(2, 2, 2), the least depth that alternates plain and shifted windows"),
+    Choice("heads", "Table I", "attention head 3", "3 in the first stage, doubled with the dimension, as in Swin-T"),
+    Choice("feature_dim", "Sec. III-B", "f_R = f1 + f2 + f3: shapes differ after merging, alignment is not given",
+           "each level is normalised, projected to feature_dim channels and resized bilinearly to the JSCC encoder's grid"),
+    Choice("reconstruction_levels", "Sec. III-B", "f_R = f1 + f2 + f3", "levels 1, 2, 3"),
+    Choice("segmentation_levels", "Sec. III-B; introduction", "f_S = f2 + f3; but the introduction says 'only shallow features are necessary'",
+           "levels 2, 3, as Sec. III has it"),
+    Choice("encoder_hidden", "Table I", "hidden dimension 128", "128"),
+    Choice("encoder_grid", "Sec. IV-A", "image and f are concatenated, then downsampled 'using a specified stride'",
+           "both are brought to 1/8 of the picture's size (pixel unshuffle), the third convolution has stride 2"),
+    Choice("encoder_sees_snr", "not given", "whether the transmitter knows the SNR is not stated",
+           "it does, as in ADJSCC and WITT: a gain per channel and task; the receiver computes the same gain from the same SNR"),
+    Choice("receiver_hidden", "Table I", "3 Conv2D layers, kernel 3, no width", "128, as the encoder; the stem and two residual blocks"),
+    Choice("receiver_kb", "Sec. III-C", "two residual blocks; reconstruction combines all features, segmentation takes the first block's",
+           "combined by concatenation; false removes the KB (ablation)"),
+    Choice("decoder_depth", "Table I", "depth 28", "28 (paper), 4 (small)"),
+    Choice("decoder_dim", "Table I gives depth, patch and heads only", "the shape is DiT-XL/2's",
+           "1152 as in DiT-XL/2 (paper): some 900 M parameters, absurd for 800 pictures; 256 (small)"),
+    Choice("decoder_heads", "Table I", "attention head 16", "16 (paper), 8 (small)"),
+    Choice("decoder_patch", "Table I", "patch size 2", "2, on a latent at 1/8 of the picture's size: one token per 16 x 16 block"),
+    Choice("decoder_window", "Sec. IV-B", "multi-head attention over the patches, no window", "0, global (paper); 7 tokens, shifted (small): "
+           "positions repeat with the window, so pictures larger than the training crops hold no unseen position"),
+    Choice("decoder_refine", "Sec. IV-B", "'an upsampling layer ... followed by a residual block', no width", "64 channels at 1/4 of the size, two blocks"),
+    Choice("refinement_steps", "Sec. IV-B", "'after several iterations of attention-based refinement': schedule, steps and sampler are not given",
+           "1 in every PSNR figure: the MMSE estimate; more walk the deterministic DDIM path"),
+    Choice("time_tied_to_noise", "Sec. IV-B", "'added time step embeddings', no schedule; the loss is a plain MSE",
+           "the channel is the forward process: t = (2/pi) atan(sigma) with sigma^2 the noise variance at the receiver"),
+    Choice("latent_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.05) on the error of the predicted clean symbols, which the DDIM path needs"),
+    Choice("segmentation_hidden", "Table I", "1 Conv2D layer, kernel 3; Sec. IV-B: two residual blocks", "256 (paper), 192 (small)"),
+    Choice("dropout", "Table I", "drop out 0.1", "0.1"),
+    Choice("klt_start", "not given", "initialisation is not stated", "a strided shortcut round the encoder's convolutions and its inverse at the receiver start at "
+           "the block-KLT code; false starts them at random"),
+)
+
+#: Readings that are not fields: where the paper contradicts itself and code had to take a side.
+READINGS = (
+    Choice("similarity", "Eq. 4", "cos() of a cosine, which would pick the least similar instruction", "the cosine similarity"),
+    Choice("cross_entropy", "Eq. 6", "m is both a logit and a probability", "logits, softmax inside the loss"),
+    Choice("side_information", "not given", "whether the receiver knows the power before normalisation", "it does, through 8 bits charged to the budget"),
+    Choice("attention_window", "Table I", "window 7 does not divide 768/4 or 512/4", "grown by repeating the edge, cut afterwards"),
+    Choice("fcn", "ref. [23]", "'fully-connected network', cited as ResNet", "a fully convolutional network on a pre-trained backbone"),
+)

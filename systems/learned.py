@@ -1,0 +1,82 @@
+"""Base of every system with weights: size, checkpoint, and the one training step that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from systems import zoo
+from systems.errors import CheckpointError
+from systems.interface import VOID, Link, Received, System, Transmission
+from systems.sizes import load_size
+
+ChannelFunction = Callable[[Transmission, Link], Received]
+
+
+def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Eq. 6, the mean over pixels. target: class indices int64 (B, H, W) with 255 = void, or probabilities (B, 21, H, W)."""
+    if target.is_floating_point():
+        return F.cross_entropy(logits.float(), target)
+    return F.cross_entropy(logits.float(), target, ignore_index=VOID)
+
+
+class LearnedSystem(nn.Module, System):
+    """A `System` that is also a network: `encode` and `decode` are differentiable, so training runs the tested path.
+
+    Subclasses set `Config` (a frozen dataclass, one field a choice), build their layers in `build(config)`, and clamp
+    pictures to [0, 1] only in evaluation mode: a clamp in training stops the gradient of every over-shot pixel.
+
+    checkpoint: "shipped" (default; the weights in the package), "none" (random, fixed by `seed`), or a file's path.
+    """
+
+    Config: type
+
+    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
+        super().__init__()
+        self.name = name
+        self.size = size
+        self.config = config if config is not None else load_size(self.Config, name, size)
+        self.facts: dict = {}
+        with zoo.seeded(seed):
+            self.build(self.config)
+        if checkpoint == "none":
+            self.variant = f"{size}-untrained"
+        else:
+            path = zoo.shipped(type(self).__module__.partition(".")[0], name, size) if checkpoint == "shipped" else Path(checkpoint)
+            if path is None:
+                raise CheckpointError(
+                    f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
+                    f"--size {size}`) and pass the file, or ask for size small"
+                )
+            self.facts = zoo.load_weights(self, path)
+            self.variant = f"{size}-{self.facts['sha256'][:8]}"
+        self.eval()
+
+    def build(self, config) -> None:
+        """Create the layers."""
+        raise NotImplementedError
+
+    def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
+        """Losses of one batch, summed by the trainer: Eq. 5 (mean squared error) or Eq. 6 (pixel cross entropy).
+
+        images (B, 3, H, W) in [0, 1]; target: the images themselves, or what `pixel_cross_entropy` takes.
+        """
+        received = channel(self.encode(images, link), link)
+        output = self.decode(received, link).output
+        if link.task == "reconstruction":
+            return {"mse": F.mse_loss(output, target)}
+        return {"cross_entropy": pixel_cross_entropy(output, target)}
+
+    def describe(self) -> dict:
+        """Facts for the manifest and the table of systems."""
+        keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit", "undertrained")
+        return {
+            "system": self.name,
+            "variant": self.variant,
+            "size": self.size,
+            "parameters": zoo.count_parameters(self),
+            **{key: self.facts[key] for key in keys if key in self.facts},
+        }

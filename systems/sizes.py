@@ -1,0 +1,45 @@
+"""Sizes of learned systems: one TOML file each, `configs/models/<system>-<size>.toml`, read into a frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from importlib import resources
+from typing import Any, TypeVar
+
+from systems.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def read_toml(path) -> dict[str, Any]:
+    """A TOML file as a dict; a syntax error is the user's to mend."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not valid TOML ({error})") from None
+
+
+def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
+    """`values` as a `kind`; keys that it does not have are errors, lists become tuples."""
+    known = {field.name for field in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise UserError(f"{where}: unknown key {', '.join(unknown)}; known keys are {', '.join(sorted(known))}")
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def sizes_of(system: str) -> list[str]:
+    """The sizes a system is defined in."""
+    folder = resources.files("configs") / "models"
+    stems = (path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
+    return sorted(stem[len(system) + 1 :] for stem in stems if stem.rpartition("-")[0] == system)
+
+
+def load_size(kind: type[Config], system: str, size: str) -> Config:
+    """The configuration of one system in one size."""
+    path = resources.files("configs") / "models" / f"{system}-{size}.toml"
+    if not path.is_file():
+        known = ", ".join(sizes_of(system)) or "none"
+        raise UserError(f"{system} has no size {size!r}; sizes are {known} (configs/models)")
+    return fill(kind, read_toml(path), str(path))

@@ -1,0 +1,171 @@
+"""GenSC: Table I's sizes, the paper's feature selection, the diffusion's closed forms, and its start at the KLT code."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import baselines  # noqa: F401  (registers linear)
+from bench.channel import transmit
+from bench.metrics import mse_per_image, psnr_db
+from systems import Budget, Link, Received, create
+from systems.gensc.config import GenSCConfig
+from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
+from systems.gensc.register import READINGS, REGISTER
+from systems.gensc.system import GenSC
+from systems.sizes import load_size
+from systems.zoo import count_parameters
+
+TINY = GenSCConfig(
+    embed_dim=24, depths=(1, 1, 1), feature_dim=16, encoder_hidden=16, receiver_hidden=16, decoder_depth=2, decoder_dim=64,
+    decoder_heads=4, decoder_window=7, decoder_refine=16, segmentation_hidden=32,
+)
+
+
+def tiny(**changes) -> GenSC:
+    return GenSC("gensc", checkpoint="none", config=dataclasses.replace(TINY, **changes))
+
+
+def link(side=112, **changes) -> Link:
+    return Link("reconstruction", side, side, Budget.from_cbr(1 / 16, side, side)).at(**changes)
+
+
+def pictures(count=2, side=112, seed=0):
+    """Smooth random pictures: noise at an eighth of the size, brought up."""
+    coarse = torch.rand(count, 3, side // 8, side // 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+
+
+def test_every_field_of_the_configuration_stands_in_the_register_once():
+    assert [choice.field for choice in REGISTER] == [field.name for field in dataclasses.fields(GenSCConfig)]
+    assert all(choice.where and choice.paper and choice.here for choice in REGISTER + READINGS)
+
+
+def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
+    config = load_size(GenSCConfig, "gensc", "paper")
+    assert (config.window, config.patch, config.heads[0], config.embed_dim) == (7, 4, 3, 96)
+    assert (config.encoder_hidden, config.dropout) == (128, 0.1)
+    assert (config.decoder_depth, config.decoder_patch, config.decoder_heads, config.decoder_dim) == (28, 2, 16, 1152)
+    with torch.device("meta"):
+        system = GenSC("gensc", size="paper", checkpoint="none")
+    blocks = count_parameters(system.reconstruction_decoder.blocks)
+    # A DiT block of width d: attention 4 d^2 + 4 d, MLP 8 d^2 + 5 d, modulation from the time vector (128) 6 d (128 + 1).
+    d = 1152
+    assert blocks == 28 * (4 * d * d + 4 * d + 8 * d * d + 5 * d + 6 * d * 129)
+    kernels = [m.kernel_size for m in system.source_kb_rx.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert set(kernels) == {(3, 3)}
+    encoder = [m for m in (system.jscc_encoder.conv1, system.jscc_encoder.conv2, system.jscc_encoder.down)]
+    assert [m.kernel_size for m in encoder] == [(3, 3)] * 3
+
+
+@pytest.mark.slow
+def test_the_paper_size_runs_forward_and_backward():
+    system = GenSC("gensc", size="paper", checkpoint="none").train()
+    images = pictures(1)
+    channel = lambda sent, at: transmit(sent, at, [1])  # noqa: E731
+    sum(system.training_step(images, images, link(), channel).values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in system.reconstruction_decoder.parameters() if p.grad is not None)
+
+
+def test_it_starts_as_the_linear_code():
+    """With the networks' last layers at zero, what is left is the block-KLT code of `linear`."""
+    system, linear = tiny(), create("linear")
+    system.start_from_klt(linear.klt)
+    images = pictures()
+    for snr in (0.0, 10.0, 20.0):
+        at = link(snr_db=snr)
+        with torch.inference_mode():
+            ours, theirs = system.encode(images, at), linear.encode(images, at)
+            assert torch.allclose(ours.symbols, theirs.symbols, atol=1e-4)
+            outputs = [s.decode(transmit(t, at, [3, 4]), at).output for s, t in ((system, ours), (linear, theirs))]
+        ours_db, theirs_db = (psnr_db(mse_per_image(images, output)) for output in outputs)
+        assert ours_db == pytest.approx(theirs_db, abs=0.1)
+
+
+def test_the_requirement_and_not_the_harness_chooses_the_features():
+    system, images = tiny(), pictures()
+    torch.nn.init.normal_(system.jscc_encoder.down.weight, std=0.1)  # it starts at zero, where the features do not count
+    with torch.no_grad():
+        symbols = {text: system.encode(images, link(requirement=text)).symbols
+                   for text in ("Reconstruct the image at the receiver.", "Segment the image into object classes.")}
+    one, other = symbols.values()
+    assert one.shape == other.shape and not torch.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(("task", "levels"), [("reconstruction", {0, 1, 2}), ("segmentation", {1, 2})])
+def test_each_task_sums_the_levels_that_the_paper_names(task, levels):
+    knowledge = tiny().source_kb_tx
+    knowledge(pictures(), task).square().sum().backward()
+    reached = {level for level, layer in enumerate(knowledge.align) if layer[1].weight.grad is not None}
+    assert reached == levels
+
+
+def test_one_encoder_serves_both_tasks():
+    """Both losses move the same encoder weights."""
+    system = tiny().train()
+    torch.nn.init.normal_(system.jscc_encoder.down.weight, std=0.01)
+    images = pictures()
+    moved = []
+    for task, target in (("reconstruction", images), ("segmentation", torch.zeros(2, 112, 112, dtype=torch.long))):
+        system.zero_grad()
+        at = Link(task, 112, 112, Budget.from_cbr(1 / 16, 112, 112))
+        sum(system.training_step(images, target, at, lambda sent, where: transmit(sent, where, [1, 2])).values()).backward()
+        moved.append({name for name, p in system.jscc_encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0})
+    assert {"conv1.weight", "conv2.weight", "down.weight", "shortcut.weight"} <= moved[0] & moved[1]
+
+
+def test_the_receiver_kb_gives_segmentation_the_first_block_only():
+    knowledge = tiny().source_kb_rx
+    received, time = torch.randn(1, 96, 7, 7), torch.randn(1, 128)
+    first, both = knowledge(received, time, "segmentation"), knowledge(received, time, "reconstruction")
+    assert both.shape[1] == 2 * first.shape[1] and torch.equal(both[:, : first.shape[1]], first)
+
+
+def test_the_time_is_the_cosine_schedule_written_for_the_noise():
+    """alpha_bar = cos^2(pi t / 2) of the variance-preserving process equals 1 / (1 + sigma^2)."""
+    sigma = torch.logspace(-2, 1, 20)
+    assert torch.allclose(torch.cos(diffusion_time(sigma) * math.pi / 2).square(), 1 / (1 + sigma.square()), atol=1e-6)
+
+
+def test_the_noise_at_the_receiver_reaches_the_decoder_as_its_time():
+    """Another noise variance, another conditioning; without the tie it does not move."""
+    for tied in (True, False):
+        system = tiny(time_tied_to_noise=tied)
+        torch.nn.init.normal_(system.time.mlp[2].weight)
+        ratio = torch.tensor([0.01, 1.0])
+        time = system._conditioning(ratio, torch.ones(2))
+        assert torch.equal(time[0], time[1]) is not tied
+
+
+def test_several_steps_with_a_perfect_prediction_change_nothing():
+    """The DDIM path from y through x^ = x ends in the same symbols as one step: the path is consistent."""
+    system = tiny()
+    images = pictures()
+    at = link(snr_db=40.0)
+    with torch.inference_mode():
+        system.start_from_klt(create("linear").klt)
+        sent = system.encode(images, at)
+        clean = Received(sent.symbols, torch.ones(2, 1, dtype=torch.complex64), torch.full((2,), 1e-4), sent.side_info)
+        one, _ = system._reconstruct(clean, at, steps=1)
+        several, _ = system._reconstruct(clean, at, steps=5)
+    assert torch.allclose(one, several, atol=2e-3)
+
+
+def test_positions_repeat_with_the_window_and_differ_within_it():
+    positions = grid_positions(14, 21, 64, 7, torch.device("cpu"))
+    assert torch.equal(positions[:7, :7], positions[7:, 14:])
+    cells = positions[:7, :7].flatten(0, 1)
+    assert torch.cdist(cells, cells).fill_diagonal_(1).min() > 0.1
+    free = grid_positions(14, 21, 64, 0, torch.device("cpu")).flatten(0, 1)
+    assert torch.cdist(free, free).fill_diagonal_(1).min() > 0.05
+
+
+def test_the_budget_sheds_the_last_channels():
+    """Fewer uses: a prefix of the same symbols before normalisation, so the ratio to the full message is one scale."""
+    system, images = tiny(), pictures(1)
+    with torch.inference_mode():
+        full = system.encode(images, link()).symbols
+        less = system.encode(images, link(budget=Budget(uses=1000))).symbols
+    ratio = less / full[:, : less.shape[1]]
+    assert less.shape[1] == 1000 - 16 and torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)
