@@ -1,0 +1,77 @@
+"""Deep JSCC: a convolutional autoencoder with the channel as its bottleneck.
+
+Source: E. Bourtsoulatze, D. B. Kurka, D. Gunduz, "Deep joint source-channel coding for wireless image transmission",
+IEEE Trans. Cogn. Commun. Netw., 2019, Fig. 2: five 5x5 convolutions 16/32/32/32/2c, the first two of stride 2, each
+followed by a PReLU with one slope; the decoder mirrors them and ends in a sigmoid.
+
+The network has no SNR input. As every analog system of the bench it reads the linear MMSE estimate of the symbols; on
+AWGN that is the received signal times the one number 1/(1 + N0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from systems import analog
+from systems.interface import Decoded, Link, Received, Transmission
+from systems.learned import LearnedSystem
+
+STRIDE = 4
+
+
+@dataclass(frozen=True)
+class DeepJSCCConfig:
+    """channels: real feature channels at a quarter of the picture's size (the paper's 2c); 6 carry CBR 1/16."""
+
+    channels: int = 6
+    filters: tuple[int, ...] = (16, 32, 32, 32)
+    kernel: int = 5
+
+
+class DeepJSCC(LearnedSystem):
+    """Reconstruction by Bourtsoulatze's autoencoder, blind to the SNR."""
+
+    Config = DeepJSCCConfig
+    tasks = ("reconstruction",)
+
+    def build(self, config: DeepJSCCConfig) -> None:
+        widths = (3, *config.filters, config.channels)
+        strides = (2, 2, *(1,) * (len(widths) - 3))
+        layers: list[nn.Module] = []
+        for before, after, stride in zip(widths, widths[1:], strides):
+            layers += [nn.Conv2d(before, after, config.kernel, stride, config.kernel // 2), nn.PReLU()]
+        self.encoder = nn.Sequential(*layers)
+        layers = []
+        for before, after, stride in zip(widths[::-1], widths[-2::-1], strides[::-1]):
+            layers += [
+                nn.ConvTranspose2d(before, after, config.kernel, stride, config.kernel // 2, output_padding=stride - 1),
+                nn.PReLU(),
+            ]
+        layers[-1] = nn.Sigmoid()
+        self.decoder = nn.Sequential(*layers)
+        _initialise(self)
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        features = self.encoder(analog.pad_to_multiple(images, STRIDE))
+        symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
+        return Transmission(symbols)
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        height, width = analog.padded_size(link.height, link.width, STRIDE)
+        features = analog.to_features(
+            analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE
+        )
+        return Decoded(self.decoder(features)[..., : link.height, : link.width].float())
+
+
+def _initialise(module: nn.Module) -> None:
+    """He initialisation, by the inputs that one output really sums: a transposed convolution of stride s has 1/s^2."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            taps = layer.kernel_size[0] ** 2 * layer.in_channels
+            if isinstance(layer, nn.ConvTranspose2d):
+                taps /= layer.stride[0] ** 2
+            nn.init.normal_(layer.weight, std=(2 / taps / (1 + 0.25**2)) ** 0.5)  # 0.25: the slope PReLU starts from
+            nn.init.zeros_(layer.bias)

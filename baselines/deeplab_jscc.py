@@ -1,0 +1,105 @@
+"""DeepLab-JSCC: atrous convolutions around the channel, trained end to end for segmentation.
+
+The paper names this baseline and gives no more than "DeepLab JSCC"; what is built here follows DeepLab v3 (L.-C. Chen,
+G. Papandreou, F. Schroff, H. Adam, "Rethinking atrous convolution for semantic image segmentation", 2017):
+transmitter = backbone at output stride 16 -> atrous spatial pyramid pooling (ASPP) -> 1x1 projection to `channels`
+reals, normalised to unit power; receiver = 3x3 convolution -> ASPP -> upsampling -> logits. The pyramid's 3x3
+convolutions are depthwise separable where the size says so (DeepLab v3+). Neither end is told the SNR; the receiver
+meets it only as the linear MMSE scaling of the symbols.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.backbone import make_backbone
+from systems import analog
+from systems.interface import NUM_CLASSES, Decoded, Link, Received, Transmission
+from systems.learned import LearnedSystem
+
+STRIDE = 16
+
+
+@dataclass(frozen=True)
+class DeepLabJSCCConfig:
+    """channels: real feature channels at 1/16 of the size; 50 fill 4900 of the 5000 uses of 20 Kbits at 224x224.
+
+    backbone, pretrained: as in `FCNConfig`. hidden: channels inside. rates: dilations of the pyramid's 3x3s.
+    """
+
+    channels: int = 50
+    backbone: str = "efficientnet-lite0"
+    pretrained: bool = True
+    hidden: int = 96
+    rates: tuple[int, ...] = (3, 6, 9)
+    separable: bool = True
+    dropout: float = 0.1
+
+
+def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable: bool = False) -> list[nn.Module]:
+    """Convolution (or depthwise and pointwise), batch norm, ReLU."""
+    padding = rate * (kernel // 2)
+    if separable and kernel > 1:
+        layers: list[nn.Module] = [
+            nn.Conv2d(before, before, kernel, padding=padding, dilation=rate, groups=before, bias=False),
+            nn.Conv2d(before, after, 1, bias=False),
+        ]
+    else:
+        layers = [nn.Conv2d(before, after, kernel, padding=padding, dilation=rate, bias=False)]
+    return [*layers, nn.BatchNorm2d(after), nn.ReLU()]
+
+
+class ASPP(nn.Module):
+    """Atrous spatial pyramid pooling: 1x1, 3x3 at each rate, the whole map's mean. (B, in, h, w) -> (B, out, h, w)."""
+
+    def __init__(self, before: int, after: int, rates: tuple[int, ...], separable: bool):
+        super().__init__()
+        self.branches = nn.ModuleList([
+            nn.Sequential(*_convolution(before, after, 1)),
+            *(nn.Sequential(*_convolution(before, after, 3, rate, separable)) for rate in rates),
+        ])
+        # No batch norm on the mean: one value a picture gives it nothing to average over, and none at batch 1.
+        self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(before, after, 1), nn.ReLU())
+        self.merge = nn.Sequential(*_convolution((len(rates) + 2) * after, after, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [branch(x) for branch in self.branches]
+        return self.merge(torch.cat([*maps, self.pooled(x).expand_as(maps[0])], dim=1))
+
+
+class DeepLabJSCC(LearnedSystem):
+    """Segmentation of a picture that only the transmitter sees."""
+
+    Config = DeepLabJSCCConfig
+    tasks = ("segmentation",)
+
+    def build(self, config: DeepLabJSCCConfig) -> None:
+        hidden = config.hidden
+        self.backbone = make_backbone(config.backbone, config.pretrained)
+        self.pyramid = ASPP(self.backbone.channels[-1], hidden, config.rates, config.separable)
+        self.projection = nn.Conv2d(hidden, config.channels, 1)
+        self.receiver = nn.Sequential(
+            *_convolution(config.channels, hidden, 3), ASPP(hidden, hidden, config.rates, config.separable)
+        )
+        self.refine = nn.Sequential(*_convolution(hidden, hidden, 3))
+        self.scores = nn.Sequential(nn.Dropout(config.dropout), nn.Conv2d(hidden, NUM_CLASSES, 1))
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        features = self.backbone(analog.pad_to_multiple(images, STRIDE))[-1]
+        features = self.projection(self.pyramid(features))
+        symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
+        return Transmission(symbols)
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        height, width = analog.padded_size(link.height, link.width, STRIDE)
+        features = analog.to_features(
+            analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE
+        )
+        x = self.receiver(features)
+        x = self.scores(self.refine(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)))
+        logits = F.interpolate(x.float(), size=(height, width), mode="bilinear", align_corners=False)
+        return Decoded(logits[..., : link.height, : link.width])

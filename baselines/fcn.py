@@ -1,0 +1,153 @@
+"""FCN: the segmentation network behind the digital links, run on the decoded picture.
+
+Source: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015: class
+scores at the coarsest stride, refined by scores of finer features on the way up. Here on a backbone with an atrous last
+stage, as later FCNs have it. Size `paper` is torchvision's fcn_resnet50 (the paper names a ResNet), without skips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import segmentation
+
+from baselines.backbone import make_backbone
+from systems import analog, zoo
+from systems.errors import CheckpointError
+from systems.interface import NUM_CLASSES, VOID
+from systems.sizes import load_size
+
+STRIDE = 16
+
+
+@dataclass(frozen=True)
+class FCNConfig:
+    """backbone: one of `baselines.backbone.BACKBONES`. pretrained: training starts from its ImageNet weights.
+
+    head: channels of the 3x3 convolution before the scores. skips: add scores of the features at strides 8 and 4.
+    """
+
+    backbone: str = "efficientnet-lite0"
+    pretrained: bool = True
+    output_stride: int = 16
+    head: int = 128
+    dropout: float = 0.1
+    skips: bool = True
+
+
+class FCN(nn.Module):
+    """Pictures to class logits. Not a System: it sits behind one.
+
+    checkpoint: "shipped", "none" (head random, fixed by `seed`), a file's path, or, for size `paper`, "torchvision"
+    (that project's weights for the VOC classes; fetched once by name, so it needs the network).
+    """
+
+    Config = FCNConfig
+    tasks = ("segmentation",)
+
+    def __init__(
+        self, name: str = "fcn", size: str = "small", checkpoint: str = "shipped", config: FCNConfig | None = None,
+        seed: int = 0,
+    ):
+        super().__init__()
+        self.name, self.size = name, size
+        self.config = config if config is not None else load_size(FCNConfig, name, size)
+        self.facts: dict = {}
+        with zoo.seeded(seed):
+            self._build(self.config)
+        if checkpoint == "none":
+            self.variant = f"{size}-untrained"
+        elif checkpoint == "torchvision":
+            self._load_torchvision()
+            self.variant = f"{size}-torchvision"
+        else:
+            path = zoo.shipped("baselines", name, size) if checkpoint == "shipped" else Path(checkpoint)
+            if path is None:
+                raise CheckpointError(
+                    f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
+                    f"--size {size}`) and pass the file, or ask for size small"
+                )
+            self.facts = zoo.load_weights(self, path)
+            self.variant = f"{size}-{self.facts['sha256'][:8]}"
+        self.eval()
+
+    @classmethod
+    def load(cls, size: str = "small", checkpoint: str = "shipped") -> FCN:
+        """The network in evaluation mode."""
+        return cls(size=size, checkpoint=checkpoint)
+
+    def _build(self, config: FCNConfig) -> None:
+        self.backbone = make_backbone(config.backbone, config.pretrained, config.output_stride)
+        low, middle, deep = self.backbone.channels
+        self.head = nn.Sequential(
+            nn.Conv2d(deep, config.head, 3, padding=1, bias=False), nn.BatchNorm2d(config.head), nn.ReLU(),
+            nn.Dropout(config.dropout), nn.Conv2d(config.head, NUM_CLASSES, 1),
+        )
+        self.skips = None
+        if config.skips:
+            self.skips = nn.ModuleList(nn.Conv2d(width, NUM_CLASSES, 1) for width in (middle, low))
+        for skip in self.skips or ():  # as the paper does: a skip starts from zero and leaves the coarse scores alone
+            nn.init.zeros_(skip.weight)
+            nn.init.zeros_(skip.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 1], any size -> logits float32 (B, 21, H, W)."""
+        height, width = images.shape[-2:]
+        padded = analog.pad_to_multiple(images, STRIDE)
+        low, middle, deep = self.backbone(padded)
+        scores = self.head(deep)
+        if self.skips is not None:
+            for skip, features in zip(self.skips, (middle, low)):
+                scores = _resize(scores, features.shape[-2:]) + skip(features)
+        return _resize(scores.float(), padded.shape[-2:])[..., :height, :width]
+
+    @torch.no_grad()
+    def segment(self, images: Tensor) -> Tensor:
+        """`forward` without gradients."""
+        return self(images)
+
+    def training_step(self, images: Tensor, target: Tensor, link=None, channel=None) -> dict[str, Tensor]:
+        """Pixel cross entropy; target (B, H, W) of class indices, 255 = void. `link` and `channel` are not used."""
+        return {"cross_entropy": F.cross_entropy(self(images), target, ignore_index=VOID)}
+
+    def describe(self) -> dict:
+        """Facts for the manifest, as `LearnedSystem.describe` gives them."""
+        keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit", "undertrained")
+        return {
+            "system": self.name,
+            "variant": self.variant,
+            "size": self.size,
+            "parameters": zoo.count_parameters(self),
+            **{key: self.facts[key] for key in keys if key in self.facts},
+        }
+
+    def _load_torchvision(self) -> None:
+        """Weights of torchvision's fcn_resnet50 (COCO pictures, VOC classes) under this module's names."""
+        if self.config.backbone != "resnet50" or self.config.skips or self.config.head != 512:
+            raise CheckpointError("torchvision's weights fit fcn in size paper only; ask for --size paper")
+        weights = segmentation.FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+        try:
+            state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+        except (URLError, OSError) as error:
+            raise CheckpointError(f"cannot fetch {weights.url} ({error}); use size small, whose weights ship") from None
+        self.load_state_dict(from_torchvision(state))
+
+
+def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of torchvision's fcn_resnet50 -> ours; its auxiliary head is dropped."""
+    names = {"backbone.": "backbone.net.", "classifier.": "head."}
+    return {
+        names[prefix] + key.removeprefix(prefix): value
+        for key, value in state.items()
+        for prefix in names
+        if key.startswith(prefix)
+    }
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,78 @@
+"""`linear`: a fixed block-KLT analog code, the floor line of every reconstruction figure.
+
+16 x 16 blocks, amplitude proportional to lambda^(-1/4), LMMSE receiver, nothing learned but the statistics of the
+training pictures. The receiver knows each picture's power before normalisation through 8 bits of charged side information:
+without that scalar the code loses 1 to 6 dB.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from systems import analog, zoo
+from systems.errors import BudgetTooSmall, CheckpointError
+from systems.interface import Decoded, Link, Received, System, Transmission
+from systems.klt import BlockKLT, lmmse
+
+BLOCK = 16
+
+
+class Linear(nn.Module, System):
+    """Block-KLT analog code; `checkpoint` is a file of statistics made by `python -m bench train --systems linear`."""
+
+    tasks = ("reconstruction",)
+
+    def __init__(self, name: str = "linear", checkpoint: str | None = None):
+        super().__init__()
+        self.name = name
+        size = 3 * BLOCK * BLOCK
+        self.register_buffer("basis", torch.zeros(size, size))
+        self.register_buffer("eigenvalues", torch.zeros(size))
+        self.register_buffer("mean", torch.zeros(size))
+        path = zoo.shipped("baselines", "linear", "klt16") if checkpoint is None else checkpoint
+        if path is None:
+            raise CheckpointError("linear: its statistics, baselines/weights/linear-klt16.safetensors, are missing")
+        self.facts = zoo.load_weights(self, path)
+        self.eigenvalues.exp_()  # stored as logarithms: float16 does not hold their range
+        self.variant = f"klt16-{self.facts['sha256'][:8]}"
+        self.eval()
+
+    @property
+    def klt(self) -> BlockKLT:
+        return BlockKLT(self.basis, self.eigenvalues, self.mean, BLOCK)
+
+    def _layout(self, link: Link) -> tuple[int, int, int, int]:
+        """(uses for symbols, coefficients a block, block rows, block columns), the same at both ends."""
+        height, width = analog.padded_size(link.height, link.width, BLOCK)
+        rows, columns = height // BLOCK, width // BLOCK
+        uses = link.budget.allowed_uses() - link.budget.side_info_uses(analog.POWER_BITS)
+        if uses < 1:
+            raise BudgetTooSmall(f"linear: the budget of {link.budget.allowed_uses()} uses does not hold "
+                                 f"{analog.POWER_BITS} bits of side information and one symbol; raise --cbr")
+        coefficients = min(-(-2 * uses // (rows * columns)), len(self.eigenvalues))
+        return uses, coefficients, rows, columns
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        uses, coefficients, _, _ = self._layout(link)
+        maps = self.klt.analyse(analog.pad_to_multiple(images, BLOCK), coefficients)
+        maps = maps * self.klt.amplitudes(coefficients)[:, None, None]
+        symbols, power = analog.unit_power(analog.to_symbols(maps, uses))
+        return Transmission(symbols, analog.power_to_bits(power))
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        _, coefficients, rows, columns = self._layout(link)
+        symbols, variance = received.equalised()
+        maps = analog.to_features(symbols, coefficients, rows, columns)
+        noise = analog.spread_variance(variance, coefficients, rows, columns)
+        power = analog.bits_to_power(received.side_info)[:, None, None, None]
+        amplitude = self.klt.amplitudes(coefficients)[:, None, None] / power.sqrt()
+        prior = self.klt.eigenvalues[:coefficients, None, None]
+        estimate = lmmse(maps, amplitude, prior, noise)
+        pictures = self.klt.synthesise(estimate)[..., : link.height, : link.width]
+        return Decoded(pictures.clamp(0, 1))
+
+    def describe(self) -> dict:
+        keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit")
+        return {"system": self.name, "variant": self.variant, "parameters": 0,
+                **{key: self.facts[key] for key in keys if key in self.facts}}

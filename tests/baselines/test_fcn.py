@@ -1,0 +1,109 @@
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from skimage import data
+from torchvision.models import segmentation
+
+from baselines.backbone import load_imagenet, make_backbone
+from baselines.fcn import FCN, from_torchvision
+from systems import zoo
+from systems.errors import CheckpointError, UserError
+
+EGYPTIAN_CAT = 285  # ImageNet class
+
+
+def test_imagenet_weights_know_a_cat():
+    """Order, shapes and normalisation are right: scikit-image's chelsea is an Egyptian cat."""
+    net = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    load_imagenet(net)
+    image = torch.from_numpy(data.chelsea()).permute(2, 0, 1)[None].float() / 255
+    image = F.interpolate(image[..., 75:375], size=(224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        assert net(image * 2 - 1).argmax().item() == EGYPTIAN_CAT
+
+
+def test_backbone_holds_those_weights():
+    whole = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    load_imagenet(whole)
+    reference = whole.state_dict()
+    for key, value in make_backbone("efficientnet-lite0", True).net.state_dict().items():
+        assert torch.equal(value, reference[key]), key
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "resnet50"])
+def test_backbone_strides(name, stride):
+    net = make_backbone(name, False, stride).eval()
+    with torch.no_grad():
+        maps = net(torch.rand(1, 3, 64, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (width, 64 // s, 96 // s) for width, s in zip(net.channels, (4, 8, stride))
+    ]
+
+
+def test_resnets_have_no_weights_offline():
+    with pytest.raises(UserError, match="resnet50"):
+        make_backbone("resnet50", True)
+    with pytest.raises(UserError, match="efficientnet-lite0"):
+        make_backbone("resnet5", False)
+
+
+def test_paper_size_is_torchvision_s_network():
+    """The same weights give the same logits: names, dilations, normalisation and upsampling agree."""
+    with zoo.seeded(0):
+        theirs = segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()
+    ours = FCN(size="paper", checkpoint="none")
+    ours.load_state_dict(from_torchvision(theirs.state_dict()))
+    images = torch.rand(1, 3, 64, 80)
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        wanted = theirs((images - mean[:, None, None]) / deviation[:, None, None])["out"]
+    got = ours.segment(images)
+    assert (got - wanted).abs().max() < 1e-4 * wanted.abs().max()
+
+
+def test_paper_size_runs_forward_and_backward():
+    system = FCN(size="paper", checkpoint="none").train()
+    loss = system.training_step(torch.rand(2, 3, 64, 64), torch.zeros(2, 64, 64, dtype=torch.long))["cross_entropy"]
+    loss.backward()
+    assert torch.isfinite(loss) and all(p.grad is not None for p in system.parameters())
+
+
+def test_any_size_and_no_dependence_on_the_batch():
+    system = FCN(checkpoint="none")
+    images = torch.rand(3, 3, 75, 101)
+    logits = system.segment(images)
+    assert logits.shape == (3, 21, 75, 101) and logits.dtype == torch.float32
+    assert not logits.requires_grad and not system.training
+    assert (system.segment(images[1:2])[0] - logits[1]).abs().max() < 1e-4 * logits.abs().max()
+
+
+def test_void_pixels_do_not_count():
+    system = FCN(checkpoint="none")
+    images = torch.rand(2, 3, 32, 32)
+    target = torch.randint(0, 21, (2, 32, 32))
+    target[:, :16] = 255
+    loss = system.training_step(images, target)["cross_entropy"]
+    wanted = F.cross_entropy(system(images)[:, :, 16:], target[:, 16:])
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_weights_go_through_the_zoo(tmp_path):
+    source = FCN(checkpoint="none", seed=1)
+    path = tmp_path / "fcn-small.safetensors"
+    digest = zoo.save_weights(path, source.state_dict(), {"images_seen": 7})
+    loaded = FCN.load("small", str(path))
+    assert loaded.variant == f"small-{digest[:8]}" and loaded.describe()["images_seen"] == 7
+    images = torch.rand(1, 3, 48, 48)
+    assert torch.allclose(loaded.segment(images), source.half().float().segment(images), atol=1e-4)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="truncated or altered"):
+        FCN.load("small", str(path))
+
+
+def test_paper_size_ships_no_weights_and_says_so():
+    with pytest.raises(CheckpointError, match="fcn ships no weights in size 'paper'"):
+        FCN.load("paper")
+    with pytest.raises(CheckpointError, match="paper only"):
+        FCN(size="small", checkpoint="torchvision")
