@@ -1,0 +1,116 @@
+"""The channel, y = h x + n, which belongs to the harness and never to a system.
+
+Units: one complex use carries a symbol of unit mean power, so the SNR is Es/N0 in dB and n ~ CN(0, N0) with
+N0 = 10^(-SNR/10), N0/2 on each real dimension; h ~ CN(0, 1) (Rayleigh magnitude, E|h|^2 = 1), known to the receiver.
+
+    awgn            h = 1
+    rayleigh-block  one h a picture
+    rayleigh-fast   one h a use
+
+`transmit` is the measurement: the draw depends on a picture's seed and nothing else. `transmit_random` is for training.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from systems.errors import UserError
+from systems.interface import Link, Received, Transmission
+
+CHANNELS = ("awgn", "rayleigh-block", "rayleigh-fast")
+
+# Separate streams of one seed. A shared one would make h of rayleigh-fast depend on how many noise values came before
+# it, and two systems with different numbers of uses would no longer meet the same channel.
+_NOISE, _FADING = 0, 1
+
+
+def check_channel(name: str) -> None:
+    """UserError unless `name` is a channel."""
+    if name not in CHANNELS:
+        near = difflib.get_close_matches(name, CHANNELS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown channel {name!r}; {hint}channels are {', '.join(CHANNELS)}")
+
+
+def standard_complex(seed: int, stream: int, count: int) -> np.ndarray:
+    """`count` draws of CN(0, 1), complex128, E|z|^2 = 1. A smaller count gives a prefix of a larger one."""
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(stream,))))
+    # I and Q alternate in one sequence: drawn as two blocks, Q would shift with `count` and the prefix would break.
+    return generator.standard_normal(2 * count).view(np.complex128) * np.sqrt(0.5)
+
+
+def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Received:
+    """Send each picture through its own draw; `seeds` holds one non-negative integer a picture.
+
+    Symbols complex64 (B, n) -> symbols complex64 (B, n), csi complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var
+    float32 (B,). Draws are made on the CPU in float64, so a GPU run meets the same noise. Raises UserError for an
+    unknown channel, ValueError for a number of seeds or SNRs that is not the batch.
+    """
+    check_channel(link.channel)
+    symbols = transmission.symbols
+    batch, uses = symbols.shape
+    if len(seeds) != batch:
+        raise ValueError(f"{len(seeds)} seeds for {batch} pictures")
+    noise_var = _noise_variance(link, batch)
+    if not bool(torch.isfinite(noise_var).all()):
+        raise UserError(f"SNR must be a number in dB, got {link.snr_db}")
+    amplitude = noise_var.double().sqrt().numpy()
+
+    noise = np.empty((batch, uses), np.complex128)
+    for row, seed in enumerate(seeds):
+        noise[row] = amplitude[row] * standard_complex(seed, _NOISE, uses)
+    fading = None
+    if link.channel != "awgn":
+        count = 1 if link.channel == "rayleigh-block" else uses
+        fading = np.stack([standard_complex(seed, _FADING, count) for seed in seeds])
+
+    def place(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(torch.complex64).to(symbols.device)
+
+    return _receive(transmission, None if fading is None else place(fading), place(noise), noise_var)
+
+
+def transmit_random(transmission: Transmission, link: Link, generator: torch.Generator | None = None) -> Received:
+    """The same channel for training: one vectorised draw on the symbols' device, differentiable in the symbols.
+
+    Each picture meets its own SNR through `link.snr_tensor`. Shapes as in `transmit`. `generator` may live on the CPU
+    or on the symbols' device; None takes torch's global stream.
+    """
+    check_channel(link.channel)
+    symbols = transmission.symbols
+    batch, uses = symbols.shape
+    noise_var = _noise_variance(link, batch, symbols.device)
+    device = symbols.device if generator is None else generator.device
+
+    def draw(count: int) -> Tensor:
+        # torch.randn of a complex type is CN(0, 1): variance 1/2 on each real dimension.
+        values = torch.randn(batch, count, dtype=torch.complex64, device=device, generator=generator)
+        return values.to(symbols.device)
+
+    noise = draw(uses) * noise_var.sqrt()[:, None]
+    fading = None
+    if link.channel != "awgn":
+        fading = draw(1 if link.channel == "rayleigh-block" else uses)
+    return _receive(transmission, fading, noise, noise_var)
+
+
+def _noise_variance(link: Link, batch: int, device: torch.device | str = "cpu") -> Tensor:
+    """N0 of each picture, float32 (B,)."""
+    snr = link.snr_tensor(batch, device)
+    if snr.shape != (batch,):
+        raise ValueError(f"link.snr_db has shape {tuple(snr.shape)} for {batch} pictures")
+    return (10.0 ** (-snr.double() / 10)).float()
+
+
+def _receive(transmission: Transmission, fading: Tensor | None, noise: Tensor, noise_var: Tensor) -> Received:
+    symbols = transmission.symbols
+    if fading is None:
+        csi, received = torch.ones(len(symbols), 1, dtype=torch.complex64, device=symbols.device), symbols + noise
+    else:
+        csi, received = fading, fading * symbols + noise
+    return Received(received, csi, noise_var.to(symbols.device), transmission.side_info)
