@@ -1,0 +1,1 @@
+"""Training: one protocol for all learned systems (`protocol`), its pictures (`pictures`), and the loop (`loop`)."""

@@ -1,0 +1,359 @@
+"""The training loop: resumable to the bit, alone or under torchrun.
+
+    python -m bench train --systems gensc,witt --config small --data-root DATA
+    torchrun --nproc-per-node 2 -m bench train --systems witt --config small --data-root DATA
+
+Every draw (crops, flips, SNR, noise, dropout, budget) is a function of (seed, step, position in the batch). A run killed at
+any moment and started again therefore goes on exactly where its last checkpoint left it, and two processes with half a
+batch each see what one process sees with the whole. State lies in safetensors; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bench.channel import transmit
+from bench.metrics import confusion, miou, mse_per_image, psnr_db
+from bench.training.pictures import Pictures, centre
+from bench.training.protocol import Protocol, TaskProtocol
+from systems import zoo
+from systems.errors import UserError
+from systems.interface import VOID, Budget, Link, System
+
+VALIDATION_SNRS = (0.0, 10.0, 20.0)
+_VALIDATION_SIZE = 224
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of torchrun; one process alone is rank 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @classmethod
+    @contextlib.contextmanager
+    def join(cls, device: str):
+        """The world that torchrun's environment describes; leaves the process group at the end."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError("--device cuda: no CUDA device is visible; use --device cpu")
+        if size == 1:
+            yield cls(device=device)
+            return
+        local = int(os.environ["LOCAL_RANK"])
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        try:
+            yield cls(dist.get_rank(), size, f"cuda:{local}" if device.startswith("cuda") else "cpu")
+        finally:
+            dist.destroy_process_group()
+
+
+def step_seed(*parts) -> int:
+    """A 63-bit seed from any printable parts."""
+    return int.from_bytes(hashlib.sha256("|".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+class _Step(nn.Module):
+    """One training step as a module's forward, so that DistributedDataParallel can hook it."""
+
+    def __init__(self, system: nn.Module):
+        super().__init__()
+        self.system = system
+
+    def forward(self, *arguments) -> dict[str, Tensor]:
+        return self.system.training_step(*arguments)
+
+
+class Trainer:
+    """Trains one system by a protocol, in a folder of its own."""
+
+    def __init__(self, system: nn.Module, name: str, size: str, protocol: Protocol, data: dict[str, Pictures],
+                 folder: Path, world: World, teacher: nn.Module | None = None):
+        self.module = system
+        self.name, self.size, self.protocol, self.data, self.folder, self.world = name, size, protocol, data, folder, world
+        self.teacher = teacher
+        self.tasks = {task: plan for task, plan in protocol.tasks.items() if task in self.module.tasks}
+        if not self.tasks:
+            raise UserError(f"{name}: the protocol trains {', '.join(protocol.tasks)}, which {name} does not do")
+        self.schedule = _schedule(self.tasks)
+        self.module.to(world.device, memory_format=torch.channels_last)
+        self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        scales = sorted({getattr(parameter, "lr_scale", 1.0) for parameter in self.parameters})
+        self.optimizer = torch.optim.AdamW(
+            [{"params": [p for p in self.parameters if getattr(p, "lr_scale", 1.0) == scale], "scale": scale} for scale in scales],
+            lr=protocol.learning_rate, betas=protocol.betas, weight_decay=protocol.weight_decay, fused=True,
+        )
+        self.average = {key: value.detach().clone() for key, value in self.module.state_dict().items()}
+        self.step = 0
+        self.seen = dict.fromkeys(self.tasks, 0)
+        self.rows: list[dict] = []
+        self.step_module = _Step(self.module)
+        if world.size > 1:
+            self.step_module = nn.parallel.DistributedDataParallel(self.step_module, find_unused_parameters=True)
+
+    # ------------------------------------------------------------------ one step
+
+    def _batch(self, task: str, plan: TaskProtocol, step: int):
+        """This rank's pictures, targets and link of one step, and the noise seeds of its pictures."""
+        stage = _stage(plan, self.seen[task])
+        if stage.batch % self.world.size:
+            raise UserError(f"a batch of {stage.batch} does not divide over {self.world.size} processes; change the protocol")
+        rows = range(self.world.rank, stage.batch, self.world.size)
+        pairs, snrs, seeds = [], [], []
+        for row in rows:
+            rng = np.random.default_rng(step_seed(self.protocol.seed, task, step, row))
+            pairs.append(self.data[task].draw(rng, stage.crop, plan.lowest_scale, plan.balance_classes))
+            snrs.append(rng.uniform(*self.protocol.snr_db))
+            seeds.append(int(rng.integers(2**62)))
+        images = torch.stack([image for image, _ in pairs]).to(self.world.device, memory_format=torch.channels_last)
+        target = images if task == "reconstruction" else torch.stack([mask for _, mask in pairs]).to(self.world.device)
+        shared = np.random.default_rng(step_seed(self.protocol.seed, task, step, "budget"))
+        share = 1.0 if shared.random() < 0.5 else 1.0 - plan.budget_jitter * shared.random()
+        link = Link(task, stage.crop, stage.crop, _budget(plan, stage.crop, share), self.protocol.channel,
+                    torch.tensor(snrs, dtype=torch.float32))
+        return images, target, link, seeds, stage.batch
+
+    def advance(self) -> dict[str, float]:
+        """One optimiser step; gives this process's losses."""
+        protocol, step = self.protocol, self.step
+        task = self.schedule[step]
+        plan = self.tasks[task]
+        images, target, link, seeds, batch = self._batch(task, plan, step)
+        torch.manual_seed(step_seed(protocol.seed, step, self.world.rank, "dropout"))
+        self.module.train()
+        rate = protocol.learning_rate * _rate(step, len(self.schedule), protocol.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        with _autocast(protocol.autocast, self.world.device):
+            if task == "segmentation" and self.teacher is not None and plan.distill:
+                target = self._soften(images, target, plan.distill)
+            losses = self.step_module(images, target, link, lambda sent, at: transmit(sent, at, seeds))
+            loss = sum(losses.values())
+        if not torch.isfinite(loss):
+            raise UserError(f"{self.name}: the loss is {loss.item()} at step {step}; lower learning_rate in the protocol")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, protocol.clip_norm)
+        self.optimizer.step()
+        self._follow(step)
+        self.step += 1
+        self.seen[task] += batch
+        return {"task": task, "lr": rate, **{key: float(value.detach()) for key, value in losses.items()}}
+
+    @torch.no_grad()
+    def _soften(self, images: Tensor, target: Tensor, weight: float) -> Tensor:
+        """Class probabilities (B, 21, H, W): the teacher's beside the ground truth, the teacher's alone where that is void."""
+        soft = self.teacher.segment(images).float().softmax(dim=1)
+        void = (target == VOID)[:, None]
+        hard = F.one_hot(target.masked_fill(target == VOID, 0), soft.shape[1]).permute(0, 3, 1, 2).float()
+        return torch.where(void, soft, (1 - weight) * hard + weight * soft)
+
+    def _follow(self, step: int) -> None:
+        """Exponential moving average of weights; counters and running statistics are taken as they are."""
+        decay = min(self.protocol.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            state = self.module.state_dict()
+            floats = [key for key, value in state.items() if value.is_floating_point()]
+            torch._foreach_lerp_([self.average[key] for key in floats], [state[key] for key in floats], 1 - decay)
+            for key in state.keys() - set(floats):
+                self.average[key].copy_(state[key])
+
+    # ------------------------------------------------------------------ validation
+
+    @torch.inference_mode()
+    def validate(self) -> dict[str, float]:
+        """Mean PSNR at three SNRs on held-out pictures, and mIoU at 10 dB, with the averaged weights."""
+        kept = {key: value.clone() for key, value in self.module.state_dict().items()}
+        self.module.load_state_dict(self.average)
+        self.module.eval()
+        results = {}
+        try:
+            for task, plan in self.tasks.items():
+                whole = task == "segmentation"
+                pairs = [centre(picture, _VALIDATION_SIZE, whole) for picture in self.data[task].held_out]
+                if whole:
+                    total = sum(confusion(self._segment(image, plan, index).argmax(1)[0].cpu().numpy(), mask.numpy())
+                                for index, (image, mask) in enumerate(pairs))
+                    results["val_miou_10db"] = float(miou(total))
+                    continue
+                for snr in VALIDATION_SNRS:
+                    values = [psnr_db(mse_per_image(image[None], self._picture(image, plan, snr, index)))[0]
+                              for index, (image, _) in enumerate(pairs)]
+                    results[f"val_psnr_{snr:g}db"] = float(np.mean(values))
+        finally:
+            self.module.load_state_dict(kept)
+        return results
+
+    def _picture(self, image: Tensor, plan: TaskProtocol, snr: float, index: int) -> Tensor:
+        link = Link("reconstruction", *image.shape[1:], _budget(plan, image.shape[1], 1.0), self.protocol.channel, snr)
+        sent = self.module.encode(image[None].to(self.world.device), link)
+        return self.module.decode(transmit(sent, link, [step_seed("validation", snr, index)]), link).output.cpu()
+
+    def _segment(self, image: Tensor, plan: TaskProtocol, index: int) -> Tensor:
+        images = image[None].to(self.world.device)
+        if not isinstance(self.module, System):  # FCN, which sits behind a link, sees the picture itself
+            return self.module.segment(images)
+        link = Link("segmentation", *image.shape[1:], _budget(plan, image.shape[1], 1.0), self.protocol.channel, 10.0)
+        return self.module.decode(transmit(self.module.encode(images, link), link, [step_seed("validation", index)]), link).output
+
+    # ------------------------------------------------------------------ state on disk
+
+    @property
+    def _state_file(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    def save_state(self) -> None:
+        """All that resuming needs, under a temporary name first."""
+        tensors = {f"model/{key}": value for key, value in self.module.state_dict().items()}
+        tensors |= {f"average/{key}": value for key, value in self.average.items()}
+        for index, parameter in enumerate(self.parameters):
+            tensors |= {f"optimizer/{index}/{key}": value for key, value in self.optimizer.state.get(parameter, {}).items()}
+        facts = {"step": self.step, "seen": self.seen, "rows": self.rows, "protocol": self._digest()}
+        temporary = self._state_file.with_suffix(".tmp")
+        save_file({key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()},
+                  temporary, {"facts": json.dumps(facts)})
+        os.replace(temporary, self._state_file)
+
+    def load_state(self) -> bool:
+        """Resume from the folder's state, if there is one. UserError if another protocol made it."""
+        if not self._state_file.is_file():
+            return False
+        with safe_open(self._state_file, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            if facts["protocol"] != self._digest():
+                raise UserError(f"{self.folder}: holds a training run of another protocol or data; choose another --out or remove it")
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        self.module.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("model/")})
+        for key in self.average:
+            self.average[key].copy_(tensors[f"average/{key}"])
+        for index, parameter in enumerate(self.parameters):
+            prefix = f"optimizer/{index}/"
+            entry = {key[len(prefix):]: value for key, value in tensors.items() if key.startswith(prefix)}
+            if entry:
+                self.optimizer.state[parameter] = {
+                    key: value.to(parameter.device, memory_format=torch.preserve_format) if key != "step" else value
+                    for key, value in entry.items()
+                }
+        self.step, self.seen, self.rows = facts["step"], facts["seen"], facts["rows"]
+        return True
+
+    def _digest(self) -> str:
+        data = {task: pictures.digest for task, pictures in self.data.items() if task in self.tasks}
+        config = repr(getattr(self.module, "config", ""))
+        return hashlib.sha256(json.dumps([self.protocol.as_dict(), data, self.name, self.size, config], default=str).encode()).hexdigest()
+
+    def write_metrics(self) -> None:
+        """metrics.csv: one row a report; the rows of a lost stretch are gone with it."""
+        if not self.rows:
+            return
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        temporary = self.folder / "metrics.csv.tmp"
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.folder / "metrics.csv")
+
+    # ------------------------------------------------------------------ the run
+
+    def run(self, max_steps: int | None = None) -> None:
+        """Train to the end of the schedule (or for `max_steps` steps), reporting and checkpointing on the way."""
+        total, start, first = len(self.schedule), time.monotonic(), self.step
+        while self.step < total and (max_steps is None or self.step - first < max_steps):
+            report = self.advance()
+            last = self.step == total
+            if self.step % self.protocol.validate_every == 0 or last:
+                if self.world.rank == 0:
+                    self.rows.append({"step": self.step, **{f"seen_{task}": seen for task, seen in self.seen.items()},
+                                      "lr": report["lr"], **self.validate()})
+                    self.write_metrics()
+            if self.world.rank == 0 and (self.step % self.protocol.checkpoint_every == 0 or last):
+                self.save_state()
+            if self.world.rank == 0 and (self.step % 50 == 0 or last):
+                left = (time.monotonic() - start) / (self.step - first) * (total - self.step)
+                shown = " ".join(f"{key}={value:.4g}" for key, value in (self.rows[-1] if self.rows else {}).items() if key.startswith("val"))
+                losses = " ".join(f"{key}={value:.4g}" for key, value in report.items() if key not in ("task", "lr"))
+                print(f"{self.name} {self.step}/{total} {report['task'][:3]} {losses} {shown} ETA {left / 60:.1f} min", file=sys.stderr, flush=True)
+
+    def facts(self, licence: str) -> dict:
+        """The sidecar of the trained weights."""
+        config = getattr(self.module, "config", None)
+        return {
+            "system": self.name, "size": self.size, "images_seen": self.seen, "steps": self.step, "seed": self.protocol.seed,
+            "config": getattr(config, "__dict__", {}), "protocol": self.protocol.as_dict(),
+            "data": {task: {"sources": plan.sources, "pictures": len(self.data[task].training), "sha256_of_names": self.data[task].digest}
+                     for task, plan in self.tasks.items()},
+            "validation": self.rows, "licence": licence,
+        }
+
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights, under the system's own names."""
+        return dict(self.average)
+
+
+def _schedule(tasks: dict[str, TaskProtocol]) -> list[str]:
+    """The task of each step, the tasks' steps spread evenly over the run."""
+    moments = []
+    for order, (task, plan) in enumerate(tasks.items()):
+        steps = _steps(plan)
+        moments += [((index + 0.5) / steps, order, task) for index in range(steps)]
+    return [task for _, _, task in sorted(moments)]
+
+
+def _steps(plan: TaskProtocol) -> int:
+    steps, seen = 0, 0
+    while seen < plan.images_seen:
+        seen += _stage(plan, seen).batch
+        steps += 1
+    return steps
+
+
+def _stage(plan: TaskProtocol, seen: int):
+    return next((stage for stage in plan.stages if seen < stage.until * plan.images_seen), plan.stages[-1])
+
+
+def _rate(step: int, total: int, warmup: int) -> float:
+    """Linear warm-up, then a cosine to 2 % of the peak."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def _budget(plan: TaskProtocol, side: int, share: float) -> Budget:
+    if plan.cbr is not None:
+        return Budget.from_cbr(plan.cbr_value * share, side, side)
+    return Budget(bits=round(plan.kbits * 1000 * share))
+
+
+def _autocast(setting: str, device: str):
+    kind = device.partition(":")[0]
+    if setting == "auto":
+        fast = kind == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported() and "avx512_bf16" in _cpu_flags()
+        setting = "bfloat16" if fast else "off"
+    return torch.autocast(kind, torch.bfloat16) if setting == "bfloat16" else contextlib.nullcontext()
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""

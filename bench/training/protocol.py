@@ -1,0 +1,88 @@
+"""The training protocol: one TOML file under `configs/train`, shared by every system of a comparison."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+
+from systems.errors import UserError
+from systems.sizes import fill, read_toml
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of the crop schedule: it ends when `until` (0..1) of a task's images have been seen."""
+
+    until: float
+    crop: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class TaskProtocol:
+    """How one task is trained. images_seen counts crops, repeats included."""
+
+    images_seen: int
+    stages: tuple[Stage, ...]
+    sources: tuple[str, ...]
+    cbr: str | None = None
+    kbits: float | None = None
+    budget_jitter: float = 0.0  # half of the batches may spend only a random share down to 1 - jitter of the budget
+    lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
+    balance_classes: bool = False
+    distill: float = 0.0  # weight of the teacher's soft labels beside the ground truth
+
+    @property
+    def cbr_value(self) -> float:
+        return float(Fraction(self.cbr))
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that decides a training run besides the system itself."""
+
+    seed: int = 0
+    learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    weight_decay: float = 0.01
+    warmup: int = 100
+    clip_norm: float = 1.0
+    ema: float = 0.999
+    snr_db: tuple[float, float] = (0.0, 20.0)
+    channel: str = "awgn"
+    autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 where the hardware multiplies it
+    validate_every: int = 500
+    checkpoint_every: int = 100
+    holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
+    teacher: str = ""
+    tasks: dict[str, TaskProtocol] = field(default_factory=dict)
+
+    def as_dict(self) -> dict:
+        return asdict(self)
+
+
+def read_protocol(path: Path | str, **overrides) -> Protocol:
+    """A protocol from a path, or by the name of a file in `configs/train`. UserError on unknown keys or values."""
+    file = Path(path)
+    if not file.is_file():
+        file = resources.files("configs") / "train" / f"{path}.toml"
+    if not file.is_file():
+        folder = resources.files("configs") / "train"
+        known = ", ".join(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+        raise UserError(f"no training protocol {str(path)!r}; give a TOML file, or one of {known}")
+    values = read_toml(file)
+    tasks = {}
+    for task, entries in values.pop("tasks", {}).items():
+        where = f"{file} [tasks.{task}]"
+        if "stages" not in entries:
+            raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
+        stages = tuple(fill(Stage, stage, f"{where} stages") for stage in entries.pop("stages"))
+        tasks[task] = fill(TaskProtocol, {**entries, "stages": stages}, where)
+        if (tasks[task].cbr is None) == (tasks[task].kbits is None):
+            raise UserError(f"{where}: needs either cbr or kbits")
+    values.update({key: value for key, value in overrides.items() if value is not None})
+    return fill(Protocol, {**values, "tasks": tasks}, str(file))
+
+

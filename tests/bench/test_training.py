@@ -1,0 +1,192 @@
+"""Training: exact resume after kill -9, the same curve from two processes, the protocol's grammar, class balance."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench.training.loop import VALIDATION_SNRS, _rate, _schedule, _stage
+from bench.training.pictures import Pictures
+from bench.training.protocol import Stage, TaskProtocol, read_protocol
+from systems.errors import UserError
+from systems.zoo import load_weights, read_facts, save_weights
+
+PROTOCOL = """
+seed = 3
+learning_rate = 1e-3
+warmup = 2
+ema = 0.9
+validate_every = 4
+checkpoint_every = 2
+holdout = 2
+autocast = "off"
+
+[tasks.reconstruction]
+images_seen = {images}
+stages = [{{ until = 1.0, crop = 32, batch = 4 }}]
+sources = ["photos"]
+cbr = "1/16"
+budget_jitter = 0.1
+"""
+
+
+@pytest.fixture
+def ground(tmp_path):
+    """A data root with smooth random pictures and a protocol of a few steps; gives a function that makes both."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for index in range(8):
+        coarse = rng.integers(0, 256, (12, 14, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((260, 240), Image.Resampling.BICUBIC).save(tmp_path / "photos" / f"{index}.png")
+
+    def protocol(images: int) -> Path:
+        path = tmp_path / f"protocol{images}.toml"
+        path.write_text(PROTOCOL.format(images=images))
+        return path
+
+    return tmp_path, protocol
+
+
+def command(root: Path, protocol: Path, out: str, *extra: str) -> list[str]:
+    return ["-m", "bench", "train", "--systems", "deepjscc", "--config", str(protocol), "--data-root", str(root),
+            "--out", str(root / out), "--device", "cpu", "--threads", "1", *extra]
+
+
+def train(*arguments: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess:
+    return subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground):
+    root, protocol = ground
+    plan = protocol(160)
+    assert train(*command(root, plan, "whole")).returncode == 0
+    state = root / "killed" / "deepjscc-small" / "state.safetensors"
+    process = subprocess.Popen([sys.executable, *command(root, plan, "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert state.is_file() and not (root / "killed" / "deepjscc-small" / "deepjscc-small.safetensors").exists()
+    resumed = train(*command(root, plan, "killed"))
+    assert resumed.returncode == 0 and "resuming at step" in resumed.stderr
+    for name in ("deepjscc-small.safetensors", "metrics.csv"):
+        assert (root / "killed" / "deepjscc-small" / name).read_bytes() == (root / "whole" / "deepjscc-small" / name).read_bytes()
+
+
+def test_two_processes_follow_the_curve_of_one(ground):
+    root, protocol = ground
+    plan = protocol(32)
+    assert train(*command(root, plan, "one")).returncode == 0
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    two = train(*command(root, plan, "two"), launcher=launcher)
+    assert two.returncode == 0, two.stderr[-2000:]
+
+    def curve(name: str) -> np.ndarray:
+        with (root / name / "deepjscc-small" / "metrics.csv").open() as file:
+            return np.array([[float(row[f"val_psnr_{snr:g}db"]) for snr in VALIDATION_SNRS] for row in csv.DictReader(file)])
+
+    assert curve("one").shape == (2, 3)
+    np.testing.assert_allclose(curve("two"), curve("one"), atol=2e-3)
+
+
+def test_a_folder_of_another_protocol_is_refused(ground):
+    root, protocol = ground
+    assert train(*command(root, protocol(8), "run")).returncode == 0
+    other = train(*command(root, protocol(16), "run"))
+    assert other.returncode == 2 and "another protocol" in other.stderr and "Traceback" not in other.stderr
+
+
+def test_the_sidecar_says_what_the_weights_saw(ground):
+    root, protocol = ground
+    assert train(*command(root, protocol(8), "run")).returncode == 0
+    facts = read_facts(root / "run" / "deepjscc-small" / "deepjscc-small.safetensors")
+    assert facts["images_seen"] == {"reconstruction": 8}
+    assert facts["data"]["reconstruction"]["pictures"] == 6  # 8 less the 2 held out
+    assert facts["validation"][-1]["step"] == 2 and facts["licence"] and facts["seed"] == 3
+
+
+def test_held_out_pictures_are_never_drawn(ground):
+    root, _ = ground
+    data = Pictures(("photos",), root, with_masks=False, holdout=3, least_side=32)
+    assert len(data.held_out) == 3 and len(data.training) == 5
+    assert not {p.name for p in data.held_out} & {p.name for p in data.training}
+
+
+def test_classes_are_drawn_evenly(tmp_path):
+    """9 pictures of class 1 and 1 of class 2: balanced draws show class 2 in half of the crops."""
+    base = tmp_path / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (base / folder).mkdir(parents=True)
+    for index in range(10):
+        Image.new("RGB", (40, 40), (index, 0, 0)).save(base / "JPEGImages" / f"{index}.jpg")
+        Image.fromarray(np.full((40, 40), 2 if index == 9 else 1, np.uint8)).save(base / "SegmentationClass" / f"{index}.png")
+    (base / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(map(str, range(10))))
+    data = Pictures(("voc2012:train",), tmp_path, with_masks=True, holdout=0, least_side=32)
+    rng = np.random.default_rng(0)
+    share = np.mean([int(data.draw(rng, 32, 0.6, True)[1][0, 0]) == 2 for _ in range(400)])
+    assert abs(share - 0.5) < 4 * np.sqrt(0.25 / 400)  # four standard errors
+    share = np.mean([int(data.draw(rng, 32, 0.6, False)[1][0, 0]) == 2 for _ in range(400)])
+    assert abs(share - 0.1) < 4 * np.sqrt(0.09 / 400)
+
+
+def test_the_schedule_spreads_tasks_and_follows_the_stages():
+    stages = (Stage(0.5, 32, 4), Stage(1.0, 64, 2))
+    plan = TaskProtocol(images_seen=32, stages=stages, sources=("photos",), cbr="1/16")
+    small = TaskProtocol(images_seen=8, stages=(Stage(1.0, 32, 4),), sources=("photos",), kbits=20)
+    schedule = _schedule({"reconstruction": plan, "segmentation": small})
+    assert schedule.count("reconstruction") == 16 // 4 + 16 // 2 and schedule.count("segmentation") == 2
+    assert "segmentation" in schedule[: len(schedule) // 2]
+    assert [_stage(plan, seen).crop for seen in (0, 15, 16, 31)] == [32, 32, 64, 64]
+    rates = [_rate(step, 100, 10) for step in range(100)]
+    assert rates[9] == 1.0 and max(rates) == 1.0 and rates[-1] < 0.03
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("learning_rat = 1", "unknown key learning_rat"),
+    ('[tasks.reconstruction]\nimages_seen = 1\nstages = []\nsources = []', "either cbr or kbits"),
+    ("seed = = 1", "not valid TOML"),
+])
+def test_a_faulty_protocol_is_one_clear_line(tmp_path, text, words):
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_protocol(path)
+
+
+def test_an_unknown_protocol_names_the_known_ones():
+    with pytest.raises(UserError, match="small"):
+        read_protocol("no-such-protocol")
+
+
+class TestWeights:
+    def test_round_trip_and_every_fault(self, tmp_path):
+        module = torch.nn.Linear(3, 2)
+        path = tmp_path / "m.safetensors"
+        save_weights(path, module.state_dict(), {"system": "m"})
+        copy = torch.nn.Linear(3, 2)
+        load_weights(copy, path)
+        assert torch.allclose(copy.weight, module.weight, atol=1e-3)
+
+        with pytest.raises(UserError, match="does not fit"):
+            load_weights(torch.nn.Linear(4, 2), path)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-5])
+        with pytest.raises(UserError, match="truncated or altered"):
+            load_weights(copy, path)
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(UserError, match="sha256"):
+            load_weights(copy, path)
+        path.with_suffix(".json").unlink()
+        with pytest.raises(UserError, match="m.json"):
+            load_weights(copy, path)
+        with pytest.raises(UserError, match="cannot read"):
+            load_weights(copy, tmp_path / "absent.safetensors")
