@@ -9,7 +9,8 @@ import torch
 
 import baselines  # noqa: F401  (registers the baselines)
 from bench.data import default_data_root
-from bench.training.loop import Trainer, World
+from bench.environment import git_commit
+from bench.training.loop import Trainer, World, reconstruction_psnr
 from bench.training.pictures import Pictures
 from bench.training.protocol import Protocol, read_protocol
 from systems import registry, zoo
@@ -64,7 +65,12 @@ def run_training(
                 knowledge = getattr(module, "knowledge", "none")
                 if trainer.teacher is not None:
                     knowledge = f"{knowledge}; soft labels of {plan.teacher}" if knowledge != "none" else f"soft labels of {plan.teacher}"
-                zoo.save_weights(path, trainer.weights(), {**trainer.facts(LICENCE), "knowledge": knowledge, "commit": _commit()})
+                facts = {**trainer.facts(LICENCE), "knowledge": knowledge, "commit": git_commit()}
+                if "reconstruction" in trainer.tasks and trainer.rows:
+                    floor = reconstruction_psnr(registry.create("linear"), data["reconstruction"], plan.tasks["reconstruction"], plan.channel)
+                    # A learned system below the best linear code has not been trained far enough to be judged.
+                    facts |= {"linear_validation": floor, "undertrained": any(trainer.rows[-1][key] < floor[key] for key in floor)}
+                zoo.save_weights(path, trainer.weights(), facts)
                 written.append(path)
     return written
 
@@ -100,15 +106,8 @@ def _fit_linear(plan: Protocol, root: Path, folder: Path) -> Path:
     klt = BlockKLT.fit((torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in pictures.training), 16)
     path = folder / "linear-klt16.safetensors"
     state = {"basis": klt.basis, "eigenvalues": klt.eigenvalues.log(), "mean": klt.mean}
-    facts = {"system": "linear", "images_seen": {"reconstruction": len(pictures.training)}, "licence": LICENCE, "commit": _commit(),
+    facts = {"system": "linear", "images_seen": {"reconstruction": len(pictures.training)}, "licence": LICENCE, "commit": git_commit(),
              "data": {"reconstruction": {"sources": plan.tasks["reconstruction"].sources, "pictures": len(pictures.training)}}}
     zoo.save_weights(path, state, facts)
     return path
 
-
-def _commit():
-    try:
-        from bench.environment import git_commit
-        return git_commit()
-    except ImportError:
-        return None

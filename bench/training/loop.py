@@ -72,6 +72,22 @@ def step_seed(*parts) -> int:
     return int.from_bytes(hashlib.sha256("|".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
 
 
+@torch.inference_mode()
+def reconstruction_psnr(system: System, data: Pictures, plan: TaskProtocol, channel: str, device: str = "cpu") -> dict[str, float]:
+    """Mean PSNR of a system on the held-out pictures' centres at three SNRs; the noise is the same for every system."""
+    results = {}
+    images = [centre(picture, _VALIDATION_SIZE, whole=False)[0][None].to(device) for picture in data.held_out]
+    budget = _budget(plan, _VALIDATION_SIZE, 1.0)
+    for snr in VALIDATION_SNRS:
+        link = Link("reconstruction", _VALIDATION_SIZE, _VALIDATION_SIZE, budget, channel, snr)
+        values = []
+        for index, image in enumerate(images):
+            received = transmit(system.encode(image, link), link, [step_seed("validation", snr, index)])
+            values.append(psnr_db(mse_per_image(image, system.decode(received, link).output))[0])
+        results[f"val_psnr_{snr:g}db"] = float(np.mean(values))
+    return results
+
+
 class _Step(nn.Module):
     """One training step as a module's forward, so that DistributedDataParallel can hook it."""
 
@@ -188,25 +204,17 @@ class Trainer:
         results = {}
         try:
             for task, plan in self.tasks.items():
-                whole = task == "segmentation"
-                pairs = [centre(picture, _VALIDATION_SIZE, whole) for picture in self.data[task].held_out]
+                whole = task == "segmentation"  # segmentation is watched on whole pictures, as it is tested
                 if whole:
+                    pairs = [centre(picture, _VALIDATION_SIZE, whole) for picture in self.data[task].held_out]
                     total = sum(confusion(self._segment(image, plan, index).argmax(1)[0].cpu().numpy(), mask.numpy())
                                 for index, (image, mask) in enumerate(pairs))
                     results["val_miou_10db"] = float(miou(total))
                     continue
-                for snr in VALIDATION_SNRS:
-                    values = [psnr_db(mse_per_image(image[None], self._picture(image, plan, snr, index)))[0]
-                              for index, (image, _) in enumerate(pairs)]
-                    results[f"val_psnr_{snr:g}db"] = float(np.mean(values))
+                results |= reconstruction_psnr(self.module, self.data[task], plan, self.protocol.channel, self.world.device)
         finally:
             self.module.load_state_dict(kept)
         return results
-
-    def _picture(self, image: Tensor, plan: TaskProtocol, snr: float, index: int) -> Tensor:
-        link = Link("reconstruction", *image.shape[1:], _budget(plan, image.shape[1], 1.0), self.protocol.channel, snr)
-        sent = self.module.encode(image[None].to(self.world.device), link)
-        return self.module.decode(transmit(sent, link, [step_seed("validation", snr, index)]), link).output.cpu()
 
     def _segment(self, image: Tensor, plan: TaskProtocol, index: int) -> Tensor:
         images = image[None].to(self.world.device)

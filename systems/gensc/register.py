@@ -1,6 +1,6 @@
 """The register of what the paper leaves open: every choice is a field of `GenSCConfig`, beside the paper's words.
 
-`python -m bench list --register` prints it. A test keeps it whole: each field of the configuration stands here once.
+`python -m bench list register` prints it. A test keeps it whole: each field of the configuration stands here once.
 """
 
 from __future__ import annotations
