@@ -8,7 +8,6 @@ stage, as later FCNs have it. Size `paper` is torchvision's fcn_resnet50 (the pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.error import URLError
 
 import torch
@@ -20,7 +19,7 @@ from baselines.backbone import make_backbone
 from systems import analog, zoo
 from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES, VOID
-from systems.sizes import load_size
+from systems.learned import fill_from, starting_config
 
 STRIDE = 16
 
@@ -56,24 +55,14 @@ class FCN(nn.Module):
     ):
         super().__init__()
         self.name, self.size = name, size
-        self.config = config if config is not None else load_size(FCNConfig, name, size)
-        self.facts: dict = {}
+        self.config = starting_config(FCNConfig, name, size, checkpoint, config)
         with zoo.seeded(seed):
             self._build(self.config)
-        if checkpoint == "none":
-            self.variant = f"{size}-untrained"
-        elif checkpoint == "torchvision":
+        if checkpoint == "torchvision":
             self._load_torchvision()
-            self.variant = f"{size}-torchvision"
+            self.facts, self.variant = {}, f"{size}-torchvision"
         else:
-            path = zoo.shipped("baselines", name, size) if checkpoint == "shipped" else Path(checkpoint)
-            if path is None:
-                raise CheckpointError(
-                    f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
-                    f"--size {size}`) and pass the file, or ask for size small"
-                )
-            self.facts = zoo.load_weights(self, path)
-            self.variant = f"{size}-{self.facts['sha256'][:8]}"
+            self.facts, self.variant = fill_from(self, name, size, checkpoint)
         self.eval()
 
     @classmethod

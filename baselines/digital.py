@@ -1,0 +1,347 @@
+"""Digital systems: a picture codec, a channel code and QAM (`jpeg-ldpc-16qam` and its family), and two lines beside.
+
+Separate source and channel coding as in the paper's baseline "JPEG+LDPC+QAM": the largest quality whose file fits the
+payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, belief propagation, and a CRC
+that decides. A picture with a failed block, or whose file will not open, is an outage: mid-grey, or all background.
+
+    <codec>-ldpc-<M>qam[-fcn]   codec jpeg|webp|avif, M 4|16|64|256; -fcn labels the decoded picture with an FCN
+    <codec>-ldpc-adaptive       the scheme is chosen from `baselines.link.mcs` by the SNR that both ends know
+    <codec>-capacity            bound: error-free at the capacity of the very channel that the picture met
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.link import mcs as mcs_table
+from baselines.link import source_codec
+from baselines.link.base import DigitalLink, Frame, parse_rate
+from baselines.link.source_codec import Coded, UnreadablePayload
+from systems.analog import unit_power
+from systems.errors import BudgetTooSmall, UserError
+from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
+
+LINKS = ("nr", "pyldpc")
+HEADER_BITS = 24  # byte count of the file, first in the payload
+GREY = 0.5  # outage picture: 128 of 255 after rounding
+PADDING_SEED = 20000
+
+
+class _Digital(System):
+    """What the fixed and the adaptive systems share; `_scheme` says which constellation and rate a picture gets."""
+
+    codec: str
+    link_name = "nr"
+    bp_iterations = 20
+
+    def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
+        """Constellation size and code rate for a picture that meets `snr_db`."""
+        raise NotImplementedError
+
+    def _link(self, uses: int, snr_db: float) -> DigitalLink:
+        order, rate = self._scheme(snr_db)
+        return make_link(self.link_name, uses, order, rate, self.bp_iterations)
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        """Images float32 (B, 3, H, W) -> all uses that the budget allows, padding included."""
+        uses = link.budget.allowed_uses(self.bits_per_use)
+        names = ("mcs", "payload_bits", "header_bits", "coded_bits", "source_scale", "quality")
+        rows, report = [], {name: [] for name in names}
+        for image, snr in zip(to_uint8(images), link.snr_tensor(len(images)).tolist(), strict=True):
+            order, rate = self._scheme(snr)
+            coder = self._link(uses, snr)
+            coded = self._fit(image, coder.frame, mcs_table.tag(order, rate))
+            rows.append(coder.encode(pack(coded.payload, coder.frame.payload_bits)))
+            facts = (
+                mcs_table.tag(order, rate),
+                8 * len(coded.payload),
+                HEADER_BITS,
+                coder.frame.coded_bits,
+                coded.scale,
+                coded.quality,
+            )
+            for name, value in zip(names, facts, strict=True):
+                report[name].append(value)
+        symbols, _ = unit_power(torch.stack(rows))
+        return Transmission(symbols.to(images.device), report=report)
+
+    def _fit(self, image: np.ndarray, frame: Frame, tag: str) -> Coded:
+        max_bytes = (frame.payload_bits - HEADER_BITS) // 8
+        try:
+            return source_codec.encode_under(image, max_bytes, self.codec)
+        except BudgetTooSmall as error:
+            raise BudgetTooSmall(
+                f"{self.name}: {frame.uses} channel uses at {tag} carry {max(max_bytes, 0)} bytes after CRC and "
+                f"header, and {error}; give a larger CBR or bit budget"
+            ) from error
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Received symbols -> pictures float32 (B, 3, H, W); grey where the link failed."""
+        pictures, report = self._pictures(received, link)
+        stack = torch.stack([grey(link) if picture is None else from_uint8(picture) for picture in pictures])
+        return Decoded(stack.to(received.symbols.device), report)
+
+    def _pictures(self, received: Received, link: Link) -> tuple[list[np.ndarray | None], dict[str, list]]:
+        """Decoded pictures uint8 (H, W, 3), None for an outage, and the receiver's report."""
+        symbols, variance = (tensor.cpu() for tensor in received.equalised())
+        uses = link.budget.allowed_uses(self.bits_per_use)
+        names = ("status", "n_blocks", "n_block_errors", "n_bits", "n_bit_errors", "stop_reason")
+        pictures, report = [], {name: [] for name in names}
+        for row, snr in enumerate(link.snr_tensor(len(symbols)).tolist()):
+            delivery = self._link(uses, snr).decode(symbols[row], variance[row])
+            picture, reason = None, delivery.stop_reason
+            if delivery.bits is not None:
+                try:
+                    picture = source_codec.decode(unpack(delivery.bits), self.codec, link.height, link.width)
+                except UnreadablePayload:
+                    reason = "unreadable file"
+            pictures.append(picture)
+            # the receiver does not know the bits that were sent, so it cannot count bit errors: empty, not zero
+            status = "outage" if picture is None else "ok"
+            facts = (status, delivery.blocks_decoded, delivery.block_errors, None, None, reason)
+            for name, value in zip(names, facts, strict=True):
+                report[name].append(value)
+        return pictures, report
+
+    def describe(self) -> dict:
+        return {
+            "system": self.name,
+            "variant": self.variant,
+            "parameters": 0,
+            "codec": self.codec,
+            "link": self.link_name,
+            "bp_iterations": self.bp_iterations,
+            "knowledge": "channel gain and SNR at the receiver",
+        }
+
+
+class DigitalSystem(_Digital):
+    """`<codec>-ldpc-<M>qam`: one constellation and one code rate at every SNR.
+
+    code_rate: '5/6' or 0.8333. link: 'nr' (5G NR LDPC) or 'pyldpc' (Gallager codes). bp_iterations: at most.
+    """
+
+    tasks = ("reconstruction",)
+    options = ("code_rate", "link", "bp_iterations")
+    _grammar = re.compile(r"(jpeg|webp|avif)-ldpc-(4|16|64|256)qam(-fcn)?")
+
+    def __init__(self, name: str, code_rate: float | str = "5/6", link: str = "nr", bp_iterations: int = 20):
+        match = self._grammar.fullmatch(name)
+        if match is None:
+            raise UserError(f"{name!r} is not of the form <codec>-ldpc-<M>qam[-fcn], such as jpeg-ldpc-16qam")
+        self.name, self.codec, self.order = name, match[1], int(match[2])
+        self.bits_per_use = self.order.bit_length() - 1
+        self.rate = parse_rate(code_rate)
+        self.link_name = check_link(link)
+        self.bp_iterations = check_iterations(bp_iterations)
+        self.variant = mcs_table.tag(self.order, self.rate) + ("" if link == "nr" else f"-{link}")
+
+    def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
+        return self.order, self.rate
+
+
+class DigitalSegmentation(DigitalSystem):
+    """`<codec>-ldpc-<M>qam-fcn`: the decoded picture is labelled by the FCN; an outage is labelled background.
+
+    size, checkpoint: of the FCN; the others as in DigitalSystem.
+    """
+
+    tasks = ("segmentation",)
+    options = (*DigitalSystem.options, "size", "checkpoint")
+
+    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
+        super().__init__(name, **options)
+        from baselines.fcn import FCN
+
+        self.fcn = FCN.load(size=size, checkpoint=checkpoint)
+        self.device = torch.device("cpu")
+
+    @torch.no_grad()
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Received symbols -> class logits float32 (B, 21, H, W)."""
+        pictures, report = self._pictures(received, link)
+        logits = torch.zeros(len(pictures), NUM_CLASSES, link.height, link.width)
+        for row, picture in enumerate(pictures):
+            if picture is None:
+                logits[row, 0] = 1.0  # background: the commonest class, and what a receiver without a picture would say
+            else:
+                logits[row] = self.fcn.segment(from_uint8(picture)[None].to(self.device))[0].float().cpu()
+        return Decoded(logits.to(received.symbols.device), report)
+
+    def to(self, device: torch.device | str) -> System:
+        self.device = torch.device(device)
+        self.fcn.to(self.device)
+        return self
+
+    def describe(self) -> dict:
+        labeller = {key: value for key, value in self.fcn.describe().items() if key not in ("system", "variant")}
+        return super().describe() | labeller | {"fcn": self.fcn.variant}
+
+
+class AdaptiveDigital(_Digital):
+    """`<codec>-ldpc-adaptive`: the envelope over the table of schemes, chosen by the SNR that both ends know.
+
+    On fading channels the choice follows the mean SNR, as the transmitter does not know the gain; outages are then part
+    of the picture.
+    """
+
+    tasks = ("reconstruction",)
+    options = ("bp_iterations",)
+    encoder_sees_snr = True
+    variant = "adaptive"
+
+    def __init__(self, name: str, bp_iterations: int = 20):
+        self.name, self.codec = name, name.split("-")[0]
+        self.bp_iterations = check_iterations(bp_iterations)
+
+    def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
+        scheme = mcs_table.choose(snr_db)
+        return scheme.order, scheme.rate
+
+
+class CapacityBound(System):
+    """`<codec>-capacity`: the codec at the capacity of the channel, error-free: a line that no channel code can cross.
+
+    The payload is the sum over the uses of log2(1 + |h|^2 SNR) bits with the gains that the picture really met, so the
+    bound holds picture by picture on fading channels too, even against a transmitter that knew the gains (at constant
+    power). No header, CRC or padding is charged.
+
+    It is not a system that could be built, and says so: `genie` is True. What is sent is Shannon's random code, one
+    Gaussian codeword of unit power a picture. The genie lends the receiver the list of pictures sent so far; a matched
+    filter finds which codeword was received, and the picture is delivered in the quality that the capacity buys.
+    """
+
+    tasks = ("reconstruction",)
+    options = ()
+    genie = True
+    variant = "capacity"
+    #: The genie's list, by (height, width, uses) and codeword seed. Shared by all instances of a process.
+    _sent: OrderedDict[tuple, _Sent] = OrderedDict()
+    _sent_kept = 256
+
+    def __init__(self, name: str):
+        self.name, self.codec = name, name.split("-")[0]
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        uses = link.budget.allowed_uses(self.bits_per_use)
+        if uses < 1:
+            raise BudgetTooSmall(f"{self.name}: the budget grants no channel use")
+        rows = []
+        for image in to_uint8(images):
+            key = (link.height, link.width, uses, hashlib.sha256(np.ascontiguousarray(image)).hexdigest())
+            if key not in self._sent:
+                self._sent[key] = _Sent(image, _codeword(key[3], uses))
+            self._sent.move_to_end(key)
+            rows.append(self._sent[key].codeword)
+        while len(self._sent) > max(self._sent_kept, len(images)):
+            self._sent.popitem(last=False)
+        report = {"mcs": ["capacity"] * len(images), "header_bits": [0] * len(images)}
+        return Transmission(torch.stack(rows).to(images.device), report=report)
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        symbols, csi, noise = received.symbols.cpu(), received.csi.cpu(), received.noise_var.cpu()
+        uses = symbols.shape[1]
+        sent = [entry for key, entry in self._sent.items() if key[:3] == (link.height, link.width, uses)]
+        if not sent:
+            raise RuntimeError(f"{self.name}: the genie knows no such picture; encode and decode in one process")
+        codewords = torch.stack([entry.codeword for entry in sent])
+        outputs, report = [], {"status": [], "stop_reason": [], "payload_bits": [], "source_scale": [], "quality": []}
+        for row in range(len(symbols)):
+            gains = csi[row].abs().double().square().expand(uses)
+            bits = torch.log2(1 + gains / noise[row].double()).sum().item()
+            matched = symbols[row] * csi[row].conj()
+            best = int((codewords.conj() @ matched).real.argmax())
+            try:
+                coded = source_codec.encode_under(sent[best].image, int(bits // 8), self.codec)
+            except BudgetTooSmall:
+                outputs.append(grey(link))
+                facts = ("outage", "capacity below the smallest file", None, None, None)
+            else:
+                outputs.append(from_uint8(source_codec.decode(coded.payload, self.codec, link.height, link.width)))
+                facts = ("ok", "", 8 * len(coded.payload), coded.scale, coded.quality)
+            for name, value in zip(report, facts, strict=True):
+                report[name].append(value)
+        return Decoded(torch.stack(outputs).to(received.symbols.device), report)
+
+    def describe(self) -> dict:
+        return super().describe() | {
+            "codec": self.codec,
+            "genie": "error-free at the capacity of the channel met; the receiver is lent the list of pictures sent",
+        }
+
+
+@dataclass
+class _Sent:
+    """A picture uint8 (H, W, 3) and its codeword complex64 (uses,)."""
+
+    image: np.ndarray
+    codeword: Tensor
+
+
+def _codeword(digest: str, uses: int) -> Tensor:
+    normal = np.random.Generator(np.random.PCG64(int(digest, 16))).standard_normal((uses, 2))
+    return unit_power(torch.view_as_complex(torch.from_numpy(normal).float())[None])[0][0]
+
+
+def make_link(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> DigitalLink:
+    """The link called `name` ('nr' or 'pyldpc') for one budget and one scheme."""
+    if name == "nr":
+        from baselines.link.nr import NrLink, NrOptions
+
+        return NrLink(uses, order, rate, NrOptions(iterations=iterations))
+    from baselines.link.textbook import TextbookLink
+
+    return TextbookLink(uses, order, rate, iterations)
+
+
+def check_link(name: str) -> str:
+    if name not in LINKS:
+        raise UserError(f"unknown link {name!r}; links are {', '.join(LINKS)}")
+    return name
+
+
+def check_iterations(iterations: int) -> int:
+    if iterations < 1:
+        raise UserError(f"bp_iterations is {iterations}; belief propagation needs at least 1")
+    return iterations
+
+
+def pack(payload: bytes, payload_bits: int) -> np.ndarray:
+    """Header (byte count), file, and known random bits up to uint8 (payload_bits,)."""
+    header = len(payload).to_bytes(HEADER_BITS // 8, "big")
+    bits = np.unpackbits(np.frombuffer(header + payload, dtype=np.uint8))
+    rng = np.random.Generator(np.random.PCG64(PADDING_SEED))
+    return np.concatenate([bits, rng.integers(0, 2, payload_bits - len(bits), dtype=np.uint8)])
+
+
+def unpack(bits: np.ndarray) -> bytes:
+    """Inverse of `pack`. Raises UnreadablePayload if the header claims more bytes than there are."""
+    count = int.from_bytes(np.packbits(bits[:HEADER_BITS]).tobytes(), "big")
+    end = HEADER_BITS + 8 * count
+    if end > len(bits):
+        raise UnreadablePayload(f"the header claims {count} bytes")
+    return np.packbits(bits[HEADER_BITS:end]).tobytes()
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images float32 (B, 3, H, W) in [0, 1] -> uint8 (B, H, W, 3)."""
+    levels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def from_uint8(picture: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) -> float32 (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+
+def grey(link: Link) -> Tensor:
+    """The picture of an outage, float32 (3, H, W)."""
+    return torch.full((3, link.height, link.width), GREY)

@@ -1,0 +1,180 @@
+"""What every digital link shares: the account of channel uses, CRCs, scrambling, padding, and the order of decoding.
+
+A link turns exactly `frame.payload_bits` bits into exactly `frame.uses` complex uses, and back. The channel code, the
+constellation and the decoder belong to the subclass: another decoder is a subclass that overrides `decode_blocks`.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from systems.errors import BudgetTooSmall, UserError
+
+ORDERS = (4, 16, 64, 256)
+_SCRAMBLER_SEED = 38211
+_PADDING_SEED = 38212
+
+
+def parse_rate(rate: float | str | Fraction) -> Fraction:
+    """Code rate as an exact fraction of a small denominator: '5/6', 0.75, or a decimal within 1e-4 of one (0.8333)."""
+    try:
+        given = Fraction(str(rate))
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"code rate {rate!r} is not a number; write it as 5/6 or 0.75") from None
+    for largest in (12, 100):  # a small denominator first: frames hold whole multiples of it
+        simple = given.limit_denominator(largest)
+        if 0 < simple < 1 and abs(simple - given) <= Fraction(1, 10_000):
+            return simple
+    raise UserError(f"code rate {rate} is not between 0 and 1, or no fraction with denominator up to 100; try 5/6")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the uses of one picture are spent. Bits are bits, uses are complex channel uses.
+
+    Each of `blocks` equal code blocks carries `k` information bits, of which `crc_bits` are its CRC, in `n` coded bits.
+    """
+
+    uses: int
+    bits_per_use: int
+    blocks: int
+    k: int
+    n: int
+    crc_bits: int
+
+    @property
+    def payload_bits(self) -> int:
+        """Bits left to the layer above."""
+        return self.blocks * (self.k - self.crc_bits)
+
+    @property
+    def coded_bits(self) -> int:
+        """Bits that the code puts on the channel."""
+        return self.blocks * self.n
+
+    @property
+    def uses_per_block(self) -> int:
+        return self.n // self.bits_per_use
+
+    @property
+    def padding_uses(self) -> int:
+        """Uses that the blocks leave over; they are sent, and count."""
+        return self.uses - self.blocks * self.uses_per_block
+
+
+@dataclass
+class Delivery:
+    """What the receiver makes of one picture's symbols.
+
+    bits: the payload, uint8 (payload_bits,), or None as soon as one block failed. Blocks after the first group with a
+    failure are not decoded, so `blocks_decoded` counts those that were.
+    """
+
+    bits: np.ndarray | None
+    blocks_decoded: int
+    block_errors: int
+    stop_reason: str = ""
+
+
+def plan_frame(
+    uses: int, order: int, rate: Fraction, *, crc_bits: int, max_k: int, fixed_n: int | None = None, name: str = "link"
+) -> Frame:
+    """Split `uses` uses into the fewest equal blocks of at most `max_k` information bits, at exactly the code rate.
+
+    With `fixed_n` the block length is given and as many blocks as fit are taken. Raises BudgetTooSmall.
+    """
+    bits_per_use = order.bit_length() - 1
+    if fixed_n is None:
+        blocks = max(1, -(-int(uses * bits_per_use * rate) // max_k))
+        # n R is to be whole: the code rate then is what the row says, not a rounding of it
+        step = rate.denominator // np.gcd(rate.denominator, bits_per_use)
+        n = int(uses // blocks // step * step) * bits_per_use
+    else:
+        n = fixed_n
+        blocks = uses * bits_per_use // n
+    k = int(n * rate)
+    if blocks == 0 or k < crc_bits + 8:
+        raise BudgetTooSmall(
+            f"{name}: {uses} channel uses of {order}QAM at code rate {rate} hold no code block "
+            f"({crc_bits} CRC bits and at least one byte); give a larger CBR or bit budget"
+        )
+    return Frame(uses, bits_per_use, blocks, k, n, crc_bits)
+
+
+class DigitalLink(ABC):
+    """Payload bits <-> unit-power symbols for one budget, one constellation and one code rate.
+
+    Symbols are complex64 (uses,), noise variances float32 (uses,) = N0 of each use after equalisation (E|x|^2 = 1).
+    Everything is computed one picture at a time in groups of fixed size: a picture's fate does not depend on its batch.
+    """
+
+    name: str
+    group: int = 2  # blocks decoded at once; a failed group ends the picture
+
+    def __init__(self, frame: Frame):
+        self.frame = frame
+
+    # --- what a link must bring ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def add_crc(self, payload: Tensor) -> Tensor:
+        """Bits float32 (blocks, k - crc_bits) -> (blocks, k)."""
+
+    @abstractmethod
+    def encode_blocks(self, information: Tensor) -> Tensor:
+        """Bits float32 (blocks, k) -> coded bits (blocks, n), in the order in which they are mapped."""
+
+    @abstractmethod
+    def map(self, bits: Tensor) -> Tensor:
+        """Coded bits (..., m * bits_per_use) -> symbols complex64 (..., m) of a constellation of unit mean power."""
+
+    @abstractmethod
+    def llr(self, symbols: Tensor, variance: Tensor) -> Tensor:
+        """Symbols complex64 (..., m), N0 float32 (..., m) -> log P(1)/P(0), float32 (..., m * bits_per_use)."""
+
+    @abstractmethod
+    def decode_blocks(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        """log P(1)/P(0), (b, n) -> payload bits float32 (b, k - crc_bits), and whether each CRC holds, bool (b,)."""
+
+    # --- what all links do --------------------------------------------------------------------------------------------
+
+    def encode(self, payload: np.ndarray) -> Tensor:
+        """Payload bits uint8 (payload_bits,) -> symbols complex64 (uses,), padding included."""
+        frame = self.frame
+        scrambled = payload ^ _fixed_bits(_SCRAMBLER_SEED, frame.payload_bits)
+        blocks = torch.from_numpy(scrambled).float().reshape(frame.blocks, -1)
+        coded = self.encode_blocks(self.add_crc(blocks)).reshape(-1)
+        padding = torch.from_numpy(_fixed_bits(_PADDING_SEED, frame.padding_uses * frame.bits_per_use)).float()
+        return self.map(torch.cat([coded, padding]))
+
+    def decode(self, symbols: Tensor, variance: Tensor) -> Delivery:
+        """Equalised symbols complex64 (uses,), N0 of each float32 (uses,) -> the payload, or the news of an outage."""
+        frame = self.frame
+        used = frame.blocks * frame.uses_per_block
+        symbols = symbols[:used].reshape(frame.blocks, -1)
+        variance = variance[:used].reshape(frame.blocks, -1)
+        pieces, decoded = [], 0
+        for start in range(0, frame.blocks, self.group):
+            rows = slice(start, start + self.group)
+            bits, good = self.decode_blocks(self.llr(symbols[rows], variance[rows]))
+            decoded += len(bits)
+            errors = int((~good).sum())
+            if errors:
+                return Delivery(None, decoded, errors, "first failed block")
+            pieces.append(bits.to(torch.uint8))
+        bits = torch.cat(pieces).reshape(-1).numpy()
+        return Delivery(bits ^ _fixed_bits(_SCRAMBLER_SEED, frame.payload_bits), decoded, 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_bits(seed: int, count: int) -> np.ndarray:
+    """Bits that both ends know. Scrambling (as in TS 38.211 7.3.1.1) keeps the constellation evenly used, so that a
+    picture's mean power is close to 1 before normalisation whatever the file's bytes are."""
+    return np.random.Generator(np.random.PCG64(seed)).integers(0, 2, count, dtype=np.uint8)
