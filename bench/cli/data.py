@@ -1,0 +1,46 @@
+"""`python -m bench data`."""
+
+from __future__ import annotations
+
+import click
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+@click.group("data", context_settings=_SETTINGS)
+def data_group() -> None:
+    """Get public data sets, or look at one."""
+
+
+@data_group.command("fetch", context_settings=_SETTINGS)
+@click.argument("name")
+@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--url", metavar="URL", help="A mirror; the known checksum still holds.")
+@click.option("--checksum", metavar="md5:..|sha256:..", help="In place of the known one.")
+@click.option("--force", is_flag=True, help="Fetch again and replace.")
+def fetch_command(name: str, data_root: str | None, url: str | None, checksum: str | None, force: bool) -> None:
+    """Download NAME (kodak, div2k, voc2012), verify it and unpack it; a broken download goes on where it stopped."""
+    from bench.data import default_data_root
+    from bench.data.fetch import fetch
+
+    click.echo(fetch(name, data_root or default_data_root(), url=url, checksum=checksum, force=force))
+
+
+@data_group.command("info", context_settings=_SETTINGS)
+@click.argument("name")
+@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+def info_command(name: str, data_root: str | None) -> None:
+    """Show what NAME, a data set or folder:PATH, holds."""
+    from bench.data import open_dataset
+
+    dataset = open_dataset(name, data_root)
+    sizes = [dataset.size(image_id) for image_id in dataset.ids]
+    click.echo(f"{dataset.name}: {dataset.description}")
+    click.echo(f"tasks        {', '.join(dataset.tasks)}{' (demonstration)' if dataset.demonstration else ''}")
+    click.echo(f"licence      {dataset.licence}")
+    click.echo(f"fingerprint  {dataset.fingerprint()[:16]}")
+    click.echo(f"pictures     {len(sizes)}")
+    for image_id, (height, width) in zip(dataset.ids[:20], sizes, strict=False):
+        click.echo(f"  {image_id}  {height}x{width}")
+    if len(sizes) > 20:
+        click.echo(f"  ... and {len(sizes) - 20} more")

@@ -1,0 +1,125 @@
+"""`python -m bench ask`, `list` and `env`."""
+
+from __future__ import annotations
+
+import click
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
+
+@click.command("ask", context_settings=_SETTINGS)
+@click.argument("sentence", nargs=-1, required=True)
+def ask_command(sentence: tuple[str, ...]) -> None:
+    """Show which task SENTENCE asks for, and its similarity to each stored instruction."""
+    from systems.gensc.task_kb import TaskKB
+
+    text = " ".join(sentence)
+    knowledge = TaskKB()
+    scores = knowledge.scores(text)
+    width = max(map(len, scores))
+    for instruction, score in sorted(scores.items(), key=lambda entry: -entry[1]):
+        click.echo(f"{instruction:{width}}  {score:.3f}")
+    click.echo(f"-> {knowledge.match(text)}")
+
+
+@click.command("list", context_settings=_SETTINGS)
+@click.argument("what", required=False, type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register"]))
+def list_command(what: str | None) -> None:
+    """List systems, data sets, figures and checkpoints; or the register of what the GenSC paper leaves open."""
+    if what == "register":
+        _register()
+        return
+    tables = {"systems": _systems, "datasets": _datasets, "figures": _figures, "checkpoints": _checkpoints}
+    for index, name in enumerate([what] if what else tables):
+        if index:
+            click.echo()
+        click.echo(f"{name}:")
+        for line in _aligned(tables[name]()):
+            click.echo(f"  {line}")
+
+
+def _register() -> None:
+    from systems.gensc.register import READINGS, REGISTER
+
+    for choice in (*REGISTER, *READINGS):
+        click.echo(f"{choice.field} [{choice.where}]\n  paper: {choice.paper}\n  here:  {choice.here}")
+
+
+def _systems() -> list[tuple[str, ...]]:
+    import baselines  # noqa: F401  (registers its systems)
+    from systems import registry
+    from systems.sizes import sizes_of
+
+    rows = []
+    for entry in registry.entries():
+        for name in entry.examples if entry.pattern else (entry.name,):
+            try:
+                tasks = ", ".join(registry.tasks_of(name))
+            except Exception as error:  # a third party's broken plugin must not hide the rest
+                tasks = f"cannot be loaded ({type(error).__name__}: {error})"
+            kind = "learned: " + ", ".join(sizes_of(name)) if entry.learned else "family" if entry.pattern else ""
+            rows.append((name, tasks, kind))
+    return rows
+
+
+def _datasets() -> list[tuple[str, ...]]:
+    from bench.data import list_datasets
+
+    rows = [(info.name, ", ".join(info.tasks), info.description) for info in list_datasets()]
+    return [*rows, ("folder:PATH", "reconstruction", "any pictures of a folder")]
+
+
+def _figures() -> list[tuple[str, ...]]:
+    from bench.experiment import budget_text, figure_names, load_figure
+
+    rows = []
+    for name in figure_names():
+        figure = load_figure(name)
+        budget = budget_text(figure.cbr, figure.bits)
+        rows.append((name, f"{figure.title}: {figure.dataset}, {budget}, {figure.channel}", ", ".join(figure.systems)))
+    return rows
+
+
+def _checkpoints() -> list[tuple[str, ...]]:
+    from importlib import resources
+    from pathlib import Path
+
+    from systems import zoo
+    from systems.errors import CheckpointError
+
+    rows = []
+    for package in ("systems", "baselines"):
+        for path in sorted((Path(str(resources.files(package))) / "weights").glob("*.safetensors")):
+            try:
+                facts = zoo.read_facts(path)
+            except CheckpointError as error:
+                rows.append((path.stem, str(error)))
+                continue
+            seen = facts.get("images_seen", "?")
+            rows.append(
+                (
+                    path.stem,
+                    f"sha256 {str(facts.get('sha256'))[:8]}",
+                    f"{seen} images seen",
+                    str(facts.get("licence", "")),
+                )
+            )
+    return rows or [("none", "train some: python -m bench train")]
+
+
+@click.command("env", context_settings=_SETTINGS)
+def env_command() -> None:
+    """Show versions and the machine, as a run's manifest records them."""
+    from bench import environment
+
+    rows = [*environment.versions().items()]
+    rows += [(key, str(value)) for key, value in environment.git_state().items()]
+    rows += [(key, str(value)) for key, value in environment.host_facts().items()]
+    for line in _aligned([(str(key), str(value)) for key, value in rows]):
+        click.echo(line)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    columns = max((len(row) for row in rows), default=0)
+    widths = [max((len(row[i]) for row in rows if len(row) > i + 1), default=0) for i in range(columns)]
+    return ["  ".join(f"{text:{widths[i]}}" for i, text in enumerate(row)).rstrip() for row in rows]

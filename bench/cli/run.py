@@ -1,0 +1,146 @@
+"""`python -m bench run`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+_FLAGS_ONLY = ("config",)  # may not stand in a config file
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    """A comma-separated list."""
+    if text is None:
+        return None
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+@click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--figure", metavar="F,F|all", help="Figures by name, or paths of figure TOML files [default: all].")
+@click.option("--systems", metavar="S,S|all", help="Systems by name; all: those of each figure [default: all].")
+@click.option("--snr", metavar="A:B:STEP|LIST", help="SNRs in dB, stop included: 0:20:2, or 1,4,7.")
+@click.option("--dataset", metavar="NAME|folder:PATH", help="Pictures instead of the figure's own.")
+@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--cbr", metavar="RATIO", help="Complex channel uses over 3HW, such as 1/16 (reconstruction).")
+@click.option("--kbits", metavar="N", help="Budget in thousands of coded bits (segmentation).")
+@click.option("--channel", metavar="NAME", help="awgn, rayleigh-block or rayleigh-fast.")
+@click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures; the run is marked as limited."
+)
+@click.option("--reps", type=click.IntRange(1), metavar="N", help="Noise draws of each picture and point.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Base of all noise seeds.")
+@click.option("--out", metavar="DIR", help="The run's folder [default: results/run-<hash of the configuration>].")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--engine", type=click.Choice(["serial", "process", "slurm"]), default="process", show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Worker processes or jobs [default: one a core or GPU]."
+)
+@click.option("--batch", type=click.IntRange(1), metavar="N", help="Pictures at once [default: by their size].")
+@click.option(
+    "--requirement", metavar="TEXT", help="The task as a sentence, as in `ask`; figures of another task are left out."
+)
+@click.option("--size", metavar="NAME", help="Size of learned systems: small, paper [default: small].")
+@click.option(
+    "--checkpoint", metavar="FILE|S=FILE,..", help="Weights of learned systems; shipped or none for all of them."
+)
+@click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
+@click.option("--link", metavar="NAME", help="Digital link: nr (5G LDPC) or pyldpc (textbook LDPC).")
+@click.option("--config", metavar="FILE.toml", help="Fills the options that are not on the command line.")
+@click.option("--dry-run", is_flag=True, help="Show cells, what is cached, and budgets; touch nothing.")
+@click.option("--force", is_flag=True, help="Compute every cell again.")
+@click.option("--retry-failed", is_flag=True, help="Compute only the cells that failed.")
+@click.option("--collect", is_flag=True, help="Compute nothing; make the tables of the cells that are there (slurm).")
+@click.pass_context
+def run_command(ctx: click.Context, **options: Any) -> None:
+    """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
+    options, slurm = _with_config(ctx, options)
+    from bench import sweep
+    from bench.experiment import snr_text
+
+    if options["dry_run"] and (options["force"] or options["retry_failed"] or options["collect"]):
+        raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
+    if options["collect"] and (options["force"] or options["retry_failed"]):
+        raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
+    device = sweep.pick_device(options["device"])
+    request = sweep.Request(
+        figures=_names(options["figure"]),
+        systems=_names(options["systems"]),
+        **{key: options[key] for key in ("snr", "dataset", "data_root", "cbr", "kbits", "channel", "requirement")},
+        **{key: options[key] for key in ("limit", "reps", "seed")},
+        options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},
+    )
+    resolved = sweep.resolve(request)
+    for note in resolved.notes:
+        click.echo(note, err=True)
+    for points in dict.fromkeys(figure.snr_db for figure in resolved.figures):
+        click.echo(f"SNR: {snr_text(points)} dB", err=True)
+    out = Path(options["out"]) if options["out"] else None
+    if options["dry_run"]:
+        click.echo(sweep.dry_run_text(resolved, out))
+        return
+    result = sweep.execute(
+        resolved,
+        out,
+        engine=options["engine"],
+        workers=options["workers"],
+        device=device,
+        batch=options["batch"],
+        force=options["force"],
+        retry_failed=options["retry_failed"],
+        collect=options["collect"],
+        slurm=slurm,
+        say=lambda text: click.echo(text, err=True),
+    )
+    click.echo(sweep.result_tables(resolved, result.run_dir))
+    click.echo(f"\ntables in {result.run_dir}; figures: python -m bench plot {result.run_dir}", err=True)
+    if result.interrupted:
+        click.echo("interrupted; the same command resumes", err=True)
+    for line in result.failure_lines():
+        click.echo(f"error: {line}", err=True)
+    sys.exit(result.exit_code)
+
+
+def _with_config(ctx: click.Context, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options, and where they are left at their default, the config file's values; also its table [slurm]."""
+    if not options["config"]:
+        return options, {}
+    import difflib
+
+    from click.core import ParameterSource
+
+    from systems.errors import UserError
+    from systems.sizes import read_toml
+
+    path = Path(options["config"])
+    if not path.is_file():
+        raise UserError(f"--config {path}: no such file")
+    values = read_toml(path)
+    slurm = values.pop("slurm", {})
+    parameters = {parameter.name: parameter for parameter in ctx.command.params if parameter.name not in _FLAGS_ONLY}
+    options = dict(options)
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in parameters:
+            near = difflib.get_close_matches(name, parameters, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(parameters)}, [slurm]"
+            raise UserError(f"{path}: unknown key {key!r}; {hint}")
+        parameter = parameters[name]
+        if parameter.is_flag:
+            if not isinstance(value, bool):
+                raise UserError(f"{path}: {key} must be true or false")
+        elif isinstance(value, (bool, dict)):
+            raise UserError(f"{path}: {key} must be a text or a number")
+        elif isinstance(value, list):
+            value = ",".join(map(str, value))
+        try:
+            value = value if parameter.is_flag else parameter.type.convert(str(value), parameter, ctx)
+        except click.BadParameter as error:
+            raise UserError(f"{path}: {key}: {error.message}") from None
+        if ctx.get_parameter_source(name) == ParameterSource.DEFAULT:  # else the command line wins
+            options[name] = value
+    if not isinstance(slurm, dict):
+        raise UserError(f"{path}: slurm must be a table, [slurm]")
+    return options, slurm

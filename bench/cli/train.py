@@ -1,0 +1,52 @@
+"""`python -m bench train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command("train", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--systems", required=True, metavar="S,S|all", help="Learned systems by name; all: every one of them.")
+@click.option("--config", default="small", show_default=True, metavar="FILE.toml|NAME", help="The training protocol.")
+@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--out", metavar="DIR", help="Checkpoints, metrics and weights [default: results/training].")
+@click.option("--size", default="small", show_default=True, metavar="NAME", help="Size of the systems: small, paper.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="In place of the protocol's.")
+@click.option(
+    "--max-steps", type=click.IntRange(1), metavar="N", help="Stop after so many steps; the same command goes on."
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
+def train_command(
+    systems: str, config: str, data_root: str | None, out: str | None, size: str, device: str, **rest: Any
+) -> None:
+    """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
+    import baselines  # noqa: F401  (registers its systems)
+    from bench.data import default_data_root
+    from bench.sweep import pick_device
+    from bench.training.command import run_training
+    from systems import registry
+
+    names = [part.strip() for part in systems.split(",") if part.strip()]
+    if names == ["all"]:
+        # linear's statistics and FCN's soft labels are where others start from
+        names = ["linear", "fcn", *(entry.name for entry in registry.entries() if entry.learned)]
+    for name in names:
+        if name != "fcn":  # a receiver's part, not a system of its own
+            registry.find(name)
+    seed = rest.pop("seed")
+    written = run_training(
+        names,
+        config,
+        data_root=Path(data_root or default_data_root()).expanduser(),
+        out=Path(out) if out else None,
+        size=size,
+        device=pick_device(device),
+        **rest,
+        **({} if seed is None else {"seed": seed}),
+    )
+    for path in written:
+        click.echo(path)

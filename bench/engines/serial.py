@@ -1,0 +1,17 @@
+"""Everything in this process, one task after another: for debugging, and for machines with one core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.engines import Outcome, Work, one_thread
+
+
+class SerialEngine:
+    """One task after another."""
+
+    def run(self, tasks: list, work: Work) -> Iterator[Outcome]:
+        """Outcomes in the order of the tasks."""
+        with one_thread():
+            for task in tasks:
+                yield from work(task)

@@ -1,0 +1,96 @@
+"""Which system exactly made a row: its options, weights and source. Part of every cell's id, and of the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import baselines  # noqa: F401  (registers its systems)
+from systems import registry
+from systems.interface import System
+
+LEARNED_OPTIONS = ("size", "checkpoint")
+_OURS = ("systems", "baselines")
+
+
+@dataclass(frozen=True)
+class SystemFacts:
+    """A system as it is used in a run. `identity` decides whether a cell on disk is still valid."""
+
+    name: str
+    options: dict[str, Any]
+    variant: str
+    bits_per_use: float | None
+    parameters: int
+    identity: dict[str, Any]
+    description: dict[str, Any] = field(default_factory=dict)
+
+    def for_manifest(self) -> dict[str, Any]:
+        """Plain JSON without paths."""
+        options = {key: Path(str(value)).name if key == "checkpoint" else value for key, value in self.options.items()}
+        return {**self.description, "bits_per_use": self.bits_per_use, "options": options, "identity": self.identity}
+
+
+def option_names(name: str) -> tuple[str, ...]:
+    """Options that a system takes: those of its class attribute `options`, and those of every learned system."""
+    entry = registry.find(name)
+    own = tuple(getattr(entry.load(), "options", ()))
+    return tuple(dict.fromkeys((*(LEARNED_OPTIONS if is_learned(name) else ()), *own)))
+
+
+def is_learned(name: str) -> bool:
+    """Whether a system has weights."""
+    from systems.learned import LearnedSystem
+
+    entry = registry.find(name)
+    target = entry.load()
+    return entry.learned or (isinstance(target, type) and issubclass(target, LearnedSystem))
+
+
+def build(name: str, options: dict[str, Any]) -> System:
+    """The system, ready to run."""
+    return registry.create(name, **options)
+
+
+def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
+    """Build a system once, and say what it is. Raises UserError (weights missing or altered, wrong options)."""
+    system = build(name, options)
+    description = dict(system.describe())
+    plain = {key: value for key, value in options.items() if key != "checkpoint"}
+    identity = {
+        "name": name,
+        "variant": system.variant,
+        "options": plain,
+        "weights": description.get("sha256"),
+        "source": source_digest(type(system).__module__),
+    }
+    parameters = int(description.get("parameters") or 0)
+    return SystemFacts(name, dict(options), system.variant, system.bits_per_use, parameters, identity, description)
+
+
+@cache
+def source_digest(module: str) -> str:
+    """First 16 hex digits of the sha256 of a system's source, so that an edited system is computed again.
+
+    A module of this project counts alone, or with its subfolder (all of systems/gensc); a third party's, with its whole
+    package. What all systems share is covered by the schema's number.
+    """
+    origin = getattr(sys.modules[module], "__file__", None)
+    if origin is None:
+        return ""
+    top, *inner = module.split(".")
+    folder = Path(origin).parent
+    if top in _OURS:
+        files = [Path(origin)] if len(inner) < 2 else sorted(folder.rglob("*.py"))
+    else:
+        root = getattr(sys.modules.get(top), "__file__", None)
+        package = root is not None and Path(root).name == "__init__.py"
+        files = sorted(Path(root).parent.rglob("*.py")) if package else [Path(origin)]
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

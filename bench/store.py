@@ -1,0 +1,278 @@
+"""The files of a run. Every one is written under a temporary name, synced and renamed: it is whole or not there.
+
+    <run>/manifest.json   what was asked, of what, with what (see `bench.runner.manifest`)
+    <run>/cells/<id>.csv  one file a cell, the unit of caching: SAMPLE_COLUMNS and `confusion`
+    <run>/samples.csv     SAMPLE_COLUMNS, a row per image x operating point x repetition, full precision
+    <run>/confusion.csv   CONFUSION_COLUMNS, pixel counts of each image and class (segmentation)
+    <run>/summary.csv     SUMMARY_COLUMNS, tidy: a row per point x metric (see `bench.summary`)
+    <run>/failures.csv    FAILURE_COLUMNS, cells that failed the last time they were tried
+    <run>/pictures.csv    PICTURE_COLUMNS, what each PNG under pictures/ shows; `file` is relative to the run
+    <run>/pictures/<data set>/<image>/{original,truth,<system>-<snr>dB-<cell>}.png
+
+What was not simulated, or does not apply, is an empty field, never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from systems.errors import UserError
+
+SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
+
+#: One row per image, repetition and operating point. The last group is not reproducible: it says what the row cost.
+SAMPLE_COLUMNS = (
+    # key
+    "schema", "cell_id", "system", "variant", "task", "dataset", "image_id", "height", "width", "rep", "seed",
+    # operating point; snr_def "esn0": Es/N0 in dB per complex use; csi "perfect": the receiver knows h and the SNR
+    "channel", "csi", "snr_def", "snr_db", "tx_power",
+    # budget: a CBR or bits were granted; uses are complex, n_uses includes side_uses; bits = n_uses * bits_per_use
+    "cbr_target", "bits_target", "budget_uses", "n_source", "n_uses", "cbr", "bits_per_use", "bits",
+    "payload_bits", "header_bits", "side_bits", "side_uses", "coded_bits", "mcs", "source_scale",
+    # outcome
+    "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
+    "mse", "psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy",
+    # cost, seconds a picture
+    "encode_s", "channel_s", "decode_s", "batch", "device",
+)  # fmt: skip
+COST_COLUMNS = ("encode_s", "channel_s", "decode_s", "batch", "device")
+CONFUSION_COLUMNS = (
+    "cell_id", "system", "variant", "dataset", "image_id", "channel", "snr_db", "rep",
+    "class", "intersection", "predicted", "labelled", "union",
+)  # fmt: skip
+SUMMARY_COLUMNS = (
+    "system", "variant", "task", "dataset", "channel", "snr_def", "snr_db", "cbr_target", "bits_target", "metric",
+    "higher_is_better", "mean", "std", "n_images", "n_reps", "ci_low", "ci_high", "ci_level", "ci_method", "n_outage",
+    "limited", "run",
+)  # fmt: skip
+FAILURE_COLUMNS = (
+    "cell_id", "system", "dataset", "images", "channel", "snr_db", "cbr_target", "bits_target", "rep", "error",
+)  # fmt: skip
+PICTURE_COLUMNS = (
+    "figure", "kind", "system", "variant", "task", "dataset", "image_id", "channel", "snr_db", "cbr_target",
+    "bits_target", "n_uses", "bits", "psnr_db", "miou", "pixel_accuracy", "status", "file",
+)  # fmt: skip
+
+
+class StorageError(UserError):
+    """The disk does not take what must be written; the run stops, what is there stays whole."""
+
+
+def field_text(value: Any) -> str:
+    """One CSV field: the shortest digits that give the same float back; None and NaN are empty."""
+    if value is None:
+        return ""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(value)
+    return str(value).replace("\r", " ")  # the csv module would write it bare, and read it as the end of a row
+
+
+def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """A CSV table; keys that are not columns are an error, missing ones are empty."""
+    columns = tuple(columns)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        extra = set(row) - set(columns)
+        if extra:
+            raise ValueError(f"not columns of this table: {', '.join(sorted(extra))}")
+        writer.writerow([field_text(row.get(column)) for column in columns])
+    return out.getvalue()
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Rows of a CSV table as text; [] where there is no file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Whole or not at all, also across a power cut. StorageError where the disk refuses."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+        if hasattr(os, "O_DIRECTORY"):
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "free some space and repeat the command: finished cells are kept" if full else "choose another --out"
+        raise StorageError(f"cannot write {path}: {error.strerror}; {advice}") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def slug(text: str) -> str:
+    """A file name for any id; a hash keeps apart two ids that differ in replaced characters only."""
+    clean = re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "_"
+    return clean if clean == text else f"{clean}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+class RunStore:
+    """The folder of one run."""
+
+    def __init__(self, root: Path):
+        self.root = Path(root)
+        self._lock = None
+
+    # -- the folder -----------------------------------------------------------------------------------------------
+
+    def check(self, config_hash: str) -> None:
+        """UserError if the folder holds another run or something else. Touches nothing."""
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise UserError(f"--out {self.root} is a file, not a folder")
+        manifest = self.manifest()
+        if manifest is None:
+            if any(not child.name.startswith(".") for child in self.root.iterdir()):
+                raise UserError(f"--out {self.root} holds files but no manifest.json: not a run; choose another folder")
+        elif manifest.get("config_sha256") != config_hash:
+            raise UserError(
+                f"--out {self.root} holds a run of another configuration; repeat its options, or choose another folder"
+            )
+
+    def open(self, config_hash: str, shared: bool = False) -> None:
+        """Make the folder, lock it for this process, clear what a killed run left half-written.
+
+        `shared`: a cluster's jobs may be writing right now, so nothing is cleared.
+        """
+        self.check(config_hash)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.root)
+        except OSError as error:
+            raise StorageError(
+                f"--out {self.root}: cannot write there ({error.strerror}); choose another folder"
+            ) from None
+        self.check(config_hash)  # another process may have made it between the first look and the lock
+        for stray in () if shared else list(self.root.rglob(".*.tmp")):
+            stray.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def manifest(self) -> dict[str, Any] | None:
+        """manifest.json, or None."""
+        path = self.root / "manifest.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot read it ({error})") from None
+
+    # -- cells ----------------------------------------------------------------------------------------------------
+
+    def cell_path(self, cell_id: str) -> Path:
+        """Where a cell's rows lie."""
+        return self.root / "cells" / f"{cell_id}.csv"
+
+    def write_cell(self, cell_id: str, rows: list[dict[str, Any]]) -> None:
+        """The rows of one finished cell."""
+        write_atomic(self.cell_path(cell_id), table_text((*SAMPLE_COLUMNS, "confusion"), rows).encode())
+
+    def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[dict[str, str]] | None:
+        """The rows of a cell, or None where it is not there or not these images' (then it is computed again)."""
+        rows = read_table(self.cell_path(cell_id))
+        fits = [row.get("image_id") for row in rows] == list(image_ids) and all(r["cell_id"] == cell_id for r in rows)
+        return rows if fits else None
+
+    # -- pictures -------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def picture_name(dataset: str, image_id: str, name: str) -> str:
+        """Relative path of a picture of the run."""
+        return f"pictures/{slug(dataset)}/{slug(image_id)}/{name}.png"
+
+    def write_picture(self, name: str, pixels, palette: list[int] | None = None) -> None:
+        """uint8 numpy (H, W, 3), or class ids (H, W) with a palette, as PNG under the relative path `name`."""
+        from PIL import Image
+
+        picture = Image.fromarray(pixels)
+        if palette is not None:
+            picture.putpalette(palette)
+        out = io.BytesIO()
+        picture.save(out, "PNG")
+        write_atomic(self.root / name, out.getvalue())
+
+    # -- tables ---------------------------------------------------------------------------------------------------
+
+    def write_table(self, name: str, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
+        """A table of the run."""
+        write_atomic(self.root / name, table_text(columns, rows).encode())
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """manifest.json."""
+        write_atomic(self.root / "manifest.json", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def failures(self) -> list[dict[str, str]]:
+        """The cells that failed the last time they were tried."""
+        return read_table(self.root / "failures.csv")
+
+
+def _lock(root: Path):
+    """An exclusive lock that dies with its process, so a killed run never blocks the next one."""
+    path = root / ".lock"
+    file = open(path, "a+", encoding="ascii")  # not "w": the holder's id must survive a look by another process
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            return file  # a file system without locks: better to run than to refuse
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise UserError(
+            f"--out {root}: another run (process {holder}) is writing there; wait for it or choose another folder"
+        ) from None
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

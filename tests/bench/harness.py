@@ -1,0 +1,95 @@
+"""Shared by the tests of the runner: test systems behind a real entry point, tiny pictures, the commands."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from systems import registry
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PLUGIN = HERE / "plugin"
+EXAMPLE = HERE.parent / "example_plugin"
+
+
+def make_distribution(folder: Path) -> list[str]:
+    """Metadata that makes the test systems an installed distribution; gives the paths that must be on sys.path."""
+    sys.path.insert(0, str(PLUGIN))
+    sys.path.insert(0, str(EXAMPLE))
+    from bench_test_systems import ENTRY_POINTS
+
+    info = folder / "bench_test_systems-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-test-systems\nVersion: 1.0\n")
+    lines = [f"{name} = bench_test_systems:{attribute}" for name, attribute in ENTRY_POINTS.items()]
+    (info / "entry_points.txt").write_text("[semantic_bench.systems]\n" + "\n".join(lines) + "\n")
+    return [str(folder), str(PLUGIN), str(EXAMPLE)]
+
+
+def make_pictures(folder: Path, count: int = 10) -> Path:
+    """Smooth random colour pictures of two sizes."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(7)
+    for index in range(count):
+        height, width = (24, 32) if index % 3 else (32, 24)
+        coarse = generator.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).save(folder / f"p{index:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """The test systems, known to this process and to its children."""
+    before = list(sys.path)
+    paths = make_distribution(tmp_path_factory.mktemp("site"))
+    sys.path[:0] = paths
+    registry._plugins_loaded = False
+    yield paths
+    sys.path[:] = before
+    for name in [name for name in registry._ENTRIES if name.startswith(("t-", "pooled"))]:
+        del registry._ENTRIES[name]
+    registry._plugins_loaded = False
+
+
+@pytest.fixture
+def place(installed, tmp_path, monkeypatch):
+    """A working directory with pictures; logs and faults of the test systems go there."""
+    make_pictures(tmp_path / "pictures")
+    (tmp_path / "faults").mkdir()
+    monkeypatch.setenv("BENCH_TEST_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("BENCH_TEST_FAULTS", str(tmp_path / "faults"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def environment(paths: list[str], **extra: str) -> dict[str, str]:
+    """The environment of a command that has the test systems installed."""
+    path = os.pathsep.join([str(ROOT), *paths])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **extra}
+
+
+def bench(*arguments: object, env: dict[str, str], cwd: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """`python -m bench ...` to its end."""
+    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    """A CSV table."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def without_costs(path: Path) -> list[dict[str, str]]:
+    """samples.csv less its timing columns."""
+    from bench.store import COST_COLUMNS
+
+    return [{key: value for key, value in row.items() if key not in COST_COLUMNS} for row in rows(path)]

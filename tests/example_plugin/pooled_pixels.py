@@ -1,0 +1,43 @@
+"""A third party's system in 40 lines: block means of the picture, sent as they are, two to a complex use."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from systems.analog import POWER_BITS, bits_to_power, power_to_bits, to_features, to_symbols, unit_power
+from systems.errors import BudgetTooSmall
+from systems.interface import Decoded, System, Transmission
+
+
+class PooledPixels(System):
+    """Both ends work out the grid from the link; the power before scaling goes along as charged side information."""
+
+    tasks = ("reconstruction",)
+
+    def __init__(self, name="pooled-pixels"):
+        self.name, self.variant = name, "v1"
+
+    def grid(self, link):
+        uses = link.budget.allowed_uses(self.bits_per_use) - link.budget.side_info_uses(POWER_BITS)
+        if uses < 2:
+            raise BudgetTooSmall(
+                f"{self.name}: {uses} uses are left for symbols, at least 2 are needed; raise the budget"
+            )
+        share = min(1.0, math.sqrt(2 * uses / (3 * link.height * link.width)))
+        return uses, max(1, int(link.height * share)), max(1, int(link.width * share))
+
+    def encode(self, images, link):
+        uses, height, width = self.grid(link)
+        means = F.adaptive_avg_pool2d(images, (height, width)) - 0.5
+        symbols, power = unit_power(to_symbols(means, uses))
+        return Transmission(symbols, power_to_bits(power))
+
+    def decode(self, received, link):
+        _, height, width = self.grid(link)
+        symbols, variance = received.equalised()
+        power = bits_to_power(received.side_info)
+        symbols = symbols / (1 + variance) * power.sqrt()[:, None]  # LMMSE for symbols of unit power
+        means = to_features(symbols, 3, height, width) + 0.5
+        size = (link.height, link.width)
+        return Decoded(F.interpolate(means, size, mode="bilinear", align_corners=False).clamp(0, 1).to(torch.float32))
