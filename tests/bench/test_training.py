@@ -1,6 +1,7 @@
 """Training: exact resume after kill -9, the same curve from two processes, the protocol's grammar, class balance."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 
-from bench.training.loop import VALIDATION_SNRS, _rate, _schedule, _stage
+import baselines  # noqa: F401  (registers its systems)
+from bench.training.loop import VALIDATION_SNRS, Trainer, World, _rate, _schedule, _stage
 from bench.training.pictures import Pictures
 from bench.training.protocol import Stage, TaskProtocol, read_protocol
+from systems import registry
 from systems.errors import UserError
 from systems.zoo import load_weights, read_facts, save_weights
 
@@ -80,6 +84,45 @@ def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground):
     assert resumed.returncode == 0 and "resuming at step" in resumed.stderr
     for name in ("deepjscc-small.safetensors", "metrics.csv"):
         assert (root / "killed" / "deepjscc-small" / name).read_bytes() == (root / "whole" / "deepjscc-small" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["gensc", "deepjscc"])
+def test_every_tensor_of_a_resumed_run_is_that_of_an_uninterrupted_one(ground, name):
+    """3 steps, save, load into a fresh trainer, 2 more: weights, averages and both moments equal 5 steps."""
+    root, protocol = ground
+    plan = read_protocol(protocol(160))
+    data = {"reconstruction": Pictures(("photos",), root, with_masks=False, holdout=2, least_side=32)}
+
+    def trainer(folder: str) -> Trainer:
+        (root / folder).mkdir(exist_ok=True)
+        system = registry.create(name, checkpoint="none")
+        return Trainer(system, name, "small", plan, data, root / folder, World())
+
+    whole, first = trainer("a"), trainer("b")
+    for _ in range(5):
+        whole.advance()
+    for _ in range(3):
+        first.advance()
+    first.save_state()
+    second = trainer("b")
+    assert second.load_state() and second.step == 3
+    for _ in range(2):
+        second.advance()
+    moments = [{f"{i}/{key}": value for i, p in enumerate(t.parameters) for key, value in t.optimizer.state[p].items()} for t in (whole, second)]
+    states = [{**t.module.state_dict(), **{f"average/{key}": value for key, value in t.average.items()}, **m}
+              for t, m in zip((whole, second), moments)]
+    assert states[0].keys() == states[1].keys()
+    different = [key for key in states[0] if not torch.equal(states[0][key], states[1][key])]
+    assert not different
+
+
+def test_steps_of_a_short_visit_are_kept(ground):
+    root, protocol = ground
+    plan = protocol(160)
+    for reached in (1, 2):
+        assert train(*command(root, plan, "visits", "--max-steps", "1")).returncode == 0
+        with safe_open(root / "visits" / "deepjscc-small" / "state.safetensors", "pt") as file:
+            assert json.loads(file.metadata()["facts"])["step"] == reached
 
 
 def test_two_processes_follow_the_curve_of_one(ground):
@@ -152,7 +195,10 @@ def test_the_schedule_spreads_tasks_and_follows_the_stages():
 
 @pytest.mark.parametrize(("text", "words"), [
     ("learning_rat = 1", "unknown key learning_rat"),
-    ('[tasks.reconstruction]\nimages_seen = 1\nstages = []\nsources = []', "either cbr or kbits"),
+    ('[tasks.reconstruction]\nimages_seen = 1\nstages = [{ until = 1.0, crop = 32, batch = 1 }]\nsources = []', "either cbr or kbits"),
+    ('[tasks.reconstruction]\nimages_seen = 1\nstages = [{ crop = 32, batch = 1 }]\nsources = []\ncbr = "1/16"', "needs until"),
+    ('[tasks.reconstruction]\nimages_seen = 1\nstages = []\nsources = []\ncbr = "1/16"', "needs stages"),
+    ("[tasks.drawing]\nimages_seen = 1", "no such task"),
     ("seed = = 1", "not valid TOML"),
 ])
 def test_a_faulty_protocol_is_one_clear_line(tmp_path, text, words):

@@ -1,0 +1,159 @@
+"""A run's folder as tables: what figures, comparison and claims read. Columns are those of `bench.store`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from bench.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS, read_table
+from systems.errors import UserError
+
+#: What makes an operating point comparable: rows that agree in these may share axes.
+POINT = ["task", "dataset", "channel", "cbr_target", "bits_target"]
+_TEXT = (
+    "system", "variant", "task", "dataset", "image_id", "channel", "metric", "status", "stop_reason", "mcs", "cell_id",
+    "csi", "snr_def", "ci_method", "run", "figure", "kind", "file", "device", "seed", "schema",
+    "higher_is_better", "limited",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished (or half-finished) run. Tables are read when first asked for; a missing one is empty."""
+
+    directory: Path
+    manifest: dict = field(repr=False)
+
+    @classmethod
+    def open(cls, directory: Path | str) -> Run:
+        """UserError where the folder is not a run."""
+        directory = Path(directory)
+        path = directory / "manifest.json"
+        try:
+            return cls(directory, json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(
+                f"{directory} is not a run: it has no manifest.json; name a folder that `run` wrote"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot read it ({error})") from None
+
+    @property
+    def name(self) -> str:
+        """The run's id: the name of its folder."""
+        return str(self.manifest.get("run") or self.directory.resolve().name)
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """A row per image, operating point and repetition."""
+        return read_csv(self.directory / "samples.csv", SAMPLE_COLUMNS)
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """A row per operating point and metric."""
+        return read_csv(self.directory / "summary.csv", SUMMARY_COLUMNS)
+
+    @cached_property
+    def confusion(self) -> pd.DataFrame:
+        """Pixel counts of each image and class."""
+        return read_csv(self.directory / "confusion.csv", CONFUSION_COLUMNS)
+
+    @cached_property
+    def pictures(self) -> pd.DataFrame:
+        """What each file under pictures/ shows."""
+        return read_csv(self.directory / "pictures.csv", PICTURE_COLUMNS)
+
+    @property
+    def experiments(self) -> list[dict]:
+        """The figures of the run, as `Experiment.as_dict` gave them."""
+        return self.manifest.get("config", {}).get("figures", [])
+
+    @property
+    def limited(self) -> bool:
+        """True for a run with --limit: a trial, not a result."""
+        return bool(self.manifest.get("limited"))
+
+    @property
+    def undertrained(self) -> frozenset[str]:
+        """Systems whose weights were trained too little (by their own marking) or not at all."""
+        return frozenset(
+            name
+            for name, fact in self.system_facts.items()
+            if fact.get("undertrained") or str(fact.get("variant", "")).endswith("-untrained")
+        )
+
+    @property
+    def system_facts(self) -> dict[str, dict]:
+        """What each system said of itself (`System.describe`), by name."""
+        return self.manifest.get("systems", {})
+
+    def is_demonstration(self, dataset: str) -> bool:
+        """True for a data set that shows how things work and measures nothing."""
+        return bool(self.manifest.get("datasets", {}).get(dataset, {}).get("demonstration"))
+
+    def summary_of(self, experiment: dict) -> pd.DataFrame:
+        """Rows of summary.csv that belong to a figure."""
+        return _belonging(self.summary, experiment)
+
+    def samples_of(self, experiment: dict) -> pd.DataFrame:
+        """Rows of samples.csv that belong to a figure."""
+        return _belonging(self.samples, experiment)
+
+    def cut_to(self, experiment: dict) -> Run:
+        """The run as if it held this figure's samples alone."""
+        part = Run(self.directory, self.manifest)
+        part.__dict__.update(samples=self.samples_of(experiment), confusion=self.confusion)
+        return part
+
+    def pictures_of(self, experiment: dict) -> pd.DataFrame:
+        """Rows of pictures.csv that belong to a figure: its outputs, and the originals and truths of its data set."""
+        rows = self.pictures
+        sources = rows[(rows["system"] == "") & (rows["dataset"] == experiment["dataset"])]
+        outputs = _belonging(rows[rows["system"] != ""], experiment)
+        outputs = outputs[outputs["snr_db"].isin(experiment["pictures"]["snr_db"])]
+        sources = sources[sources["image_id"].isin(outputs["image_id"])]
+        return pd.concat([sources, outputs]).drop_duplicates("file") if len(outputs) else outputs
+
+    def picture(self, file: str):
+        """A stored picture as uint8 numpy: (H, W, 3), or (H, W) class ids where it is an indexed PNG."""
+        import numpy as np
+        from PIL import Image
+
+        path = self.directory / file
+        try:
+            with Image.open(path) as picture:
+                return np.asarray(picture if picture.mode in ("P", "L") else picture.convert("RGB"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the picture ({error}); repeat the run") from None
+
+
+def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """A table at full precision, empty fields as NaN; text columns as text ("" where empty). UserError where broken."""
+    rows = read_table(path)
+    names = list(rows[0]) if rows else list(columns)
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise UserError(f"{path}: lacks the column {missing[0]!r}; it was written by another version, repeat the run")
+    try:
+        # float() gives back the very number that was written; the parser of pandas need not.
+        return pd.DataFrame({
+            name: pd.Series([row[name] if name in _TEXT else float(row[name] or "nan") for row in rows],
+                            dtype=object if name in _TEXT else float)
+            for name in names if name in columns
+        })  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a number where one must be ({error}); repeat the run") from None
+
+
+def _belonging(rows: pd.DataFrame, experiment: dict) -> pd.DataFrame:
+    """The rows of a table that a figure shows: its task, data set, channel, budget, systems and SNRs."""
+    chosen = rows["task"].eq(experiment["task"]) & rows["dataset"].eq(experiment["dataset"])
+    chosen &= rows["channel"].eq(experiment["channel"]) & rows["system"].isin(experiment["systems"])
+    chosen &= rows["snr_db"].isin(experiment["snr_db"])
+    for column, key in (("cbr_target", "cbr"), ("bits_target", "bits")):
+        chosen &= rows[column].isna() if experiment[key] is None else rows[column].eq(experiment[key])
+    return rows[chosen]

@@ -1,0 +1,200 @@
+"""A run's folder with chosen numbers, written by the store and the summary code of the bench itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench.seeds import draw_seed
+from bench.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS, RunStore
+from bench.summary import parse_confusion, summarise
+
+SNRS = [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0]
+IMAGES = [f"image-{index}" for index in range(8)]
+
+
+def figure(
+    name: str, systems: list[str], task: str = "reconstruction", snrs: list[float] = SNRS, pictures=(), **changes
+) -> dict:
+    """One entry of the manifest's figures, as `Experiment.as_dict` writes it."""
+    segmentation = task == "segmentation"
+    values = {
+        "id": name,
+        "title": f"Title of {name}",
+        "task": task,
+        "dataset": f"set-{name}",
+        "systems": list(systems),
+        "channel": "awgn",
+        "snr_db": list(snrs),
+        "cbr": None if segmentation else 1 / 16,
+        "bits": 20000 if segmentation else None,
+        "metric": "miou" if segmentation else "psnr_db",
+        "reps": 1,
+        "requirement": "",
+        "pictures": {"id": "", "snr_db": list(pictures), "limit": 2},
+    }
+    return values | changes
+
+
+def make_run(
+    folder: Path,
+    figures: list[dict],
+    value: Callable[[dict, str, float, int], float | str | None],
+    *,
+    images: list[str] = IMAGES,
+    uses: Callable[[str], int] = lambda system: 9408,
+    systems: dict | None = None,
+    datasets: dict | None = None,
+    limited: bool = False,
+    seed: int = 0,
+) -> Path:
+    """value(figure, system, snr, index of the image) is a PSNR in dB, or for segmentation the share of 1000 pixels of class 15
+    that is found; "outage"; or None for a row that was never simulated. Gives the folder."""
+    store, samples, points, confusion, pictures = RunStore(folder), [], [], [], []
+    for experiment in figures:
+        segmentation = experiment["task"] == "segmentation"
+        for system in experiment["systems"]:
+            for snr in experiment["snr_db"]:
+                rows = []
+                for index, image in enumerate(images):
+                    result = value(experiment, system, snr, index)
+                    if result is None:
+                        continue
+                    lost = result == "outage"
+                    row = {
+                        "schema": 1,
+                        "cell_id": f"{experiment['id']}-{system}-{snr:g}",
+                        "system": system,
+                        "variant": "small-1",
+                        "task": experiment["task"],
+                        "dataset": experiment["dataset"],
+                        "image_id": image,
+                        "height": 224,
+                        "width": 224,
+                        "rep": 0,
+                        "seed": draw_seed(seed, experiment["dataset"], image, "awgn", snr, 0, "channel"),
+                        "channel": "awgn",
+                        "csi": "perfect",
+                        "snr_def": "esn0",
+                        "snr_db": snr,
+                        "tx_power": 1.0,
+                        "cbr_target": experiment["cbr"],
+                        "bits_target": experiment["bits"],
+                        "n_source": 150528,
+                        "n_uses": uses(system),
+                        "cbr": uses(system) / 150528,
+                        "bits_per_use": 4.0,
+                        "bits": 4.0 * uses(system),
+                        "side_bits": 0,
+                        "side_uses": 0,
+                        "status": "outage" if lost else "ok",
+                        "encode_s": 0.011,
+                        "channel_s": 0.001,
+                        "decode_s": 0.023,
+                        "batch": 1,
+                        "device": "cpu",
+                    }
+                    text = ""
+                    if segmentation:
+                        found = 0 if lost else round(1000 * result)
+                        wrong = 1000 - found
+                        text = f"0:{1000}:{1000 + wrong}:{1000};15:{found}:{found}:{1000}"
+                        confusion += [
+                            {
+                                "cell_id": row["cell_id"],
+                                "system": system,
+                                "variant": "small-1",
+                                "dataset": experiment["dataset"],
+                                "image_id": image,
+                                "channel": "awgn",
+                                "snr_db": snr,
+                                "rep": 0,
+                                "class": label,
+                                "intersection": both,
+                                "predicted": predicted,
+                                "labelled": labelled,
+                                "union": predicted + labelled - both,
+                            }
+                            for label, both, predicted, labelled in parse_confusion(text)
+                        ]
+                        row["pixel_accuracy"] = (1000 + found) / 2000
+                    else:
+                        row["psnr_db"] = 13.0 if lost else result
+                        row["mse"] = 255**2 * 10 ** (-row["psnr_db"] / 10)
+                    samples.append(row)
+                    rows.append(
+                        {key: "" if item is None else str(item) for key, item in row.items()}
+                        | {key: "" for key in ("ms_ssim", "lpips") if not segmentation}
+                        | {"confusion": text}
+                    )
+                    if snr in experiment["pictures"]["snr_db"] and index < experiment["pictures"]["limit"]:
+                        pictures += _pictures(store, experiment, system, snr, image, index, row)
+                point = {
+                    "system": system,
+                    "variant": "small-1",
+                    "task": experiment["task"],
+                    "dataset": experiment["dataset"],
+                    "channel": "awgn",
+                    "snr_db": snr,
+                    "cbr_target": experiment["cbr"],
+                    "bits_target": experiment["bits"],
+                }
+                points.append((point, rows))
+    names = {name for experiment in figures for name in experiment["systems"]}
+    facts = {name: {"system": name, "variant": "small-1", "parameters": 0, "options": {}} for name in names}
+    for name, extra in (systems or {}).items():
+        facts[name] = facts.get(name, {}) | extra
+    manifest = {
+        "run": folder.name,
+        "config": {"figures": figures},
+        "systems": facts,
+        "datasets": datasets or {},
+        "limited": limited,
+    }
+    store.write_table("samples.csv", SAMPLE_COLUMNS, samples)
+    store.write_table("confusion.csv", CONFUSION_COLUMNS, confusion)
+    store.write_table("summary.csv", SUMMARY_COLUMNS, summarise(points, folder.name, limited))
+    store.write_table("pictures.csv", PICTURE_COLUMNS, {row["file"]: row for row in pictures}.values())
+    store.write_manifest(manifest)
+    return folder
+
+
+def _pictures(
+    store: RunStore, experiment: dict, system: str, snr: float, image: str, index: int, row: dict
+) -> list[dict]:
+    """The output of one row, the original and the truth, as the runner stores them."""
+    from bench.data.voc import voc_palette
+
+    y, x = np.mgrid[:60, :90]
+    original = np.stack(
+        [2 * y + 40, 2 * x + 30, np.where((x - 45) ** 2 + (y - 30) ** 2 < 500 + 100 * index, 200, 60)], axis=2
+    )
+    labels = np.where((x - 45) ** 2 + (y - 30) ** 2 < 500, 15, 0)
+    noise = np.random.default_rng(index).normal(0, 25 - snr, original.shape)
+    base = {
+        "figure": experiment["pictures"]["id"] or experiment["id"],
+        "task": experiment["task"],
+        "dataset": experiment["dataset"],
+        "image_id": image,
+    }
+    rows = [base | {"kind": "original", "file": store.picture_name(experiment["dataset"], image, "original")}]
+    store.write_picture(rows[0]["file"], original.astype(np.uint8))
+    output = base | {
+        key: row[key]
+        for key in ("system", "variant", "channel", "snr_db", "cbr_target", "bits_target", "n_uses", "status")
+    }
+    output |= {
+        "kind": "output",
+        "psnr_db": row.get("psnr_db"),
+        "file": store.picture_name(experiment["dataset"], image, f"{system}-{snr:g}dB-1"),
+    }
+    if experiment["task"] == "segmentation":
+        palette = voc_palette().flatten().tolist()
+        truth = base | {"kind": "truth", "file": store.picture_name(experiment["dataset"], image, "truth")}
+        store.write_picture(truth["file"], labels.astype(np.uint8), palette)
+        store.write_picture(output["file"], np.roll(labels, 3, axis=1).astype(np.uint8), palette)
+        return [*rows, truth, output]
+    store.write_picture(output["file"], np.clip(original + noise, 0, 255).astype(np.uint8))
+    return [*rows, output]
