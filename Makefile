@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 # numpy first: pyldpc's setup.py imports it, so it cannot be built in isolation. Its absence is not a failure: the link
 # of that name then says what is missing.
 $(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than 3.11; use make PYTHON=python3.11"; exit 2; }
+	@echo "installing into $(VENV): torch alone is some gigabytes, this takes minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable ".[test]" setuptools wheel cython

@@ -7,6 +7,8 @@ without that scalar the code loses 1 to 6 dB.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -22,15 +24,16 @@ class Linear(nn.Module, System):
     """Block-KLT analog code; `checkpoint` is a file of statistics made by `python -m bench train --systems linear`."""
 
     tasks = ("reconstruction",)
+    options = ("checkpoint",)
 
-    def __init__(self, name: str = "linear", checkpoint: str | None = None):
+    def __init__(self, name: str = "linear", checkpoint: str = "shipped"):
         super().__init__()
         self.name = name
         size = 3 * BLOCK * BLOCK
         self.register_buffer("basis", torch.zeros(size, size))
         self.register_buffer("eigenvalues", torch.zeros(size))
         self.register_buffer("mean", torch.zeros(size))
-        path = zoo.shipped("baselines", "linear", "klt16") if checkpoint is None else checkpoint
+        path = zoo.shipped("baselines", "linear", "klt16") if checkpoint == "shipped" else Path(checkpoint)
         if path is None:
             raise CheckpointError("linear: its statistics, baselines/weights/linear-klt16.safetensors, are missing")
         self.facts = zoo.load_weights(self, path)

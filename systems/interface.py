@@ -162,6 +162,10 @@ class System(ABC):
     bits_per_use: float | None = None
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
 
+    def __init__(self, name: str = ""):
+        """The registry passes the name that the system was asked for by."""
+        self.name = name or type(self).name
+
     @abstractmethod
     def encode(self, images: Tensor, link: Link) -> Transmission:
         """Images float32 (B, 3, H, W) in [0, 1] -> at most `link.budget.allowed_uses(self.bits_per_use)` uses a picture,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -23,6 +24,28 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), target, ignore_index=VOID)
 
 
+def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
+    """The configuration of a network: `config`, or that of its size. Where a checkpoint will fill it, `pretrained` is off:
+    it says where training starts, and the checkpoint is where it ended."""
+    config = config if config is not None else load_size(kind, name, size)
+    if checkpoint != "none" and getattr(config, "pretrained", False):
+        config = replace(config, pretrained=False)
+    return config
+
+
+def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple[dict, str]:
+    """Load "shipped" weights or a file's into `module` ("none": leave it); gives the sidecar and the variant's tag."""
+    if checkpoint == "none":
+        return {}, f"{size}-untrained"
+    package = type(module).__module__.partition(".")[0]
+    path = zoo.shipped(package, name, size) if checkpoint == "shipped" else Path(checkpoint)
+    if path is None:
+        raise CheckpointError(f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
+                              f"--size {size}`) and pass the file, or ask for size small")
+    facts = zoo.load_weights(module, path)
+    return facts, f"{size}-{facts['sha256'][:8]}"
+
+
 class LearnedSystem(nn.Module, System):
     """A `System` that is also a network: `encode` and `decode` are differentiable, so training runs the tested path.
 
@@ -38,21 +61,10 @@ class LearnedSystem(nn.Module, System):
         super().__init__()
         self.name = name
         self.size = size
-        self.config = config if config is not None else load_size(self.Config, name, size)
-        self.facts: dict = {}
+        self.config = starting_config(self.Config, name, size, checkpoint, config)
         with zoo.seeded(seed):
             self.build(self.config)
-        if checkpoint == "none":
-            self.variant = f"{size}-untrained"
-        else:
-            path = zoo.shipped(type(self).__module__.partition(".")[0], name, size) if checkpoint == "shipped" else Path(checkpoint)
-            if path is None:
-                raise CheckpointError(
-                    f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
-                    f"--size {size}`) and pass the file, or ask for size small"
-                )
-            self.facts = zoo.load_weights(self, path)
-            self.variant = f"{size}-{self.facts['sha256'][:8]}"
+        self.facts, self.variant = fill_from(self, name, size, checkpoint)
         self.eval()
 
     def build(self, config) -> None:

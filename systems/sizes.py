@@ -26,6 +26,10 @@ def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{where}: unknown key {', '.join(unknown)}; known keys are {', '.join(sorted(known))}")
+    needed = {field.name for field in dataclasses.fields(kind)
+              if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
+    if needed - set(values):
+        raise UserError(f"{where}: needs {', '.join(sorted(needed - set(values)))}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
@@ -37,9 +41,11 @@ def sizes_of(system: str) -> list[str]:
 
 
 def load_size(kind: type[Config], system: str, size: str) -> Config:
-    """The configuration of one system in one size."""
+    """The configuration of one system in one size; a third party's system without such files has its defaults."""
     path = resources.files("configs") / "models" / f"{system}-{size}.toml"
     if not path.is_file():
-        known = ", ".join(sizes_of(system)) or "none"
+        if not sizes_of(system):
+            return kind()
+        known = ", ".join(sizes_of(system))
         raise UserError(f"{system} has no size {size!r}; sizes are {known} (configs/models)")
     return fill(kind, read_toml(path), str(path))

@@ -41,6 +41,9 @@ def save_weights(path: Path, state: dict[str, Tensor], facts: dict[str, Any]) ->
         key: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
         for key, value in state.items()
     }
+    lost = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if lost:
+        raise ValueError(f"{path}: {lost[0]!r} is not finite in float16, in which weights are stored")
     data = save(tensors)
     digest = hashlib.sha256(data).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,15 +10,13 @@ import torch
 import baselines  # noqa: F401  (registers the baselines)
 from bench.data import default_data_root
 from bench.environment import git_commit
+from bench.provenance import is_learned
 from bench.training.loop import Trainer, World, reconstruction_psnr
 from bench.training.pictures import Pictures
 from bench.training.protocol import Protocol, read_protocol
 from systems import registry, zoo
 from systems.errors import UserError
 from systems.klt import BlockKLT
-
-LICENCE = ("weights trained on photographs for research use (BSDS500, Urban100, Sun-Hays 80, PASCAL VOC 2012, COCO 2017); "
-           "research use only")
 
 
 def run_training(
@@ -37,7 +35,7 @@ def run_training(
         torch.set_num_threads(threads)
     plan = read_protocol(protocol, **overrides)
     for name in systems:
-        if name not in ("linear", "fcn") and not registry.find(name).learned:
+        if name not in ("linear", "fcn") and not is_learned(name):
             raise UserError(f"{name} has nothing to train; learned systems are "
                             + ", ".join(entry.name for entry in registry.entries() if entry.learned) + ", fcn, and linear")
     root = data_root or default_data_root()
@@ -49,23 +47,21 @@ def run_training(
             folder = out / f"{name}-{size}"
             folder.mkdir(parents=True, exist_ok=True)
             if name == "linear":
+                if world.rank:
+                    continue
                 written.append(_fit_linear(plan, root, folder))
                 continue
             module = _build(name, size)
-            for task in getattr(module, "tasks", ("segmentation",)):
+            for task in module.tasks:
                 if task in plan.tasks and task not in data:
                     data[task] = _pictures(plan, task, root)
-            teacher = _teacher(plan, name) if "segmentation" in data and "segmentation" in getattr(module, "tasks", ()) else None
-            trainer = Trainer(module, name, size, plan, data, folder, world, teacher)
+            trainer = Trainer(module, name, size, plan, data, folder, world, _teacher(plan, module, world.device))
             if trainer.load_state() and world.rank == 0:
                 print(f"{name}: resuming at step {trainer.step} of {len(trainer.schedule)}", file=sys.stderr)
             trainer.run(max_steps)
             if trainer.step == len(trainer.schedule) and world.rank == 0:
                 path = folder / f"{name}-{size}.safetensors"
-                knowledge = getattr(module, "knowledge", "none")
-                if trainer.teacher is not None:
-                    knowledge = f"{knowledge}; soft labels of {plan.teacher}" if knowledge != "none" else f"soft labels of {plan.teacher}"
-                facts = {**trainer.facts(LICENCE), "knowledge": knowledge, "commit": git_commit()}
+                facts = {**trainer.facts(), "knowledge": _knowledge(module, trainer.teacher), "commit": git_commit()}
                 if "reconstruction" in trainer.tasks and trainer.rows:
                     floor = reconstruction_psnr(registry.create("linear"), data["reconstruction"], plan.tasks["reconstruction"], plan.channel)
                     # A learned system below the best linear code has not been trained far enough to be judged.
@@ -86,12 +82,29 @@ def _build(name: str, size: str):
     return system
 
 
-def _teacher(plan: Protocol, name: str):
-    if plan.teacher != "fcn" or name == "fcn" or not any(task.distill for task in plan.tasks.values()):
-        return None
+def _teacher(plan: Protocol, module, device: str):
+    """The shipped FCN, where the protocol names it and the system takes part in a task that is distilled."""
     from baselines.fcn import FCN
 
-    return FCN.load()
+    wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
+    if not plan.teacher or not wanted or isinstance(module, FCN):
+        return None
+    if plan.teacher != "fcn":
+        raise UserError(f"unknown teacher {plan.teacher!r} in the protocol; the one there is, is fcn")
+    return FCN.load().to(device)
+
+
+def _knowledge(module, teacher) -> str:
+    """What a system knew besides the training pictures: a column of the tables."""
+    config = getattr(module, "config", None)
+    parts = []
+    if getattr(config, "pretrained", False):
+        parts.append("ImageNet backbone")
+    if getattr(config, "klt_start", False):
+        parts.append("block-KLT start")
+    if teacher is not None:
+        parts.append(f"soft labels of fcn {teacher.variant}")
+    return "; ".join(parts) or "none"
 
 
 def _pictures(plan: Protocol, task: str, root: Path) -> Pictures:
@@ -106,8 +119,12 @@ def _fit_linear(plan: Protocol, root: Path, folder: Path) -> Path:
     klt = BlockKLT.fit((torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in pictures.training), 16)
     path = folder / "linear-klt16.safetensors"
     state = {"basis": klt.basis, "eigenvalues": klt.eigenvalues.log(), "mean": klt.mean}
-    facts = {"system": "linear", "images_seen": {"reconstruction": len(pictures.training)}, "licence": LICENCE, "commit": git_commit(),
-             "data": {"reconstruction": {"sources": plan.tasks["reconstruction"].sources, "pictures": len(pictures.training)}}}
+    facts = {
+        "system": "linear", "size": "klt16", "images_seen": {"reconstruction": len(pictures.training)}, "licence": plan.licence,
+        "commit": git_commit(), "knowledge": "covariance of 16x16 blocks",
+        "data": {"reconstruction": {"sources": plan.tasks["reconstruction"].sources, "pictures": len(pictures.training),
+                                    "sha256_of_contents": pictures.digest}},
+    }
     zoo.save_weights(path, state, facts)
     return path
 

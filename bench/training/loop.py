@@ -5,7 +5,8 @@
 
 Every draw (crops, flips, SNR, noise, dropout, budget) is a function of (seed, step, position in the batch). A run killed at
 any moment and started again therefore goes on exactly where its last checkpoint left it, and two processes with half a
-batch each see what one process sees with the whole. State lies in safetensors; nothing is ever unpickled.
+batch each see the crops, SNRs and noise that one process sees with the whole (batch norm and dropout, where a network has
+them, work on each process's half). State lies in safetensors; loading it unpickles nothing.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ class World:
             yield cls(device=device)
             return
         local = int(os.environ["LOCAL_RANK"])
+        if device.startswith("cuda"):
+            torch.cuda.set_device(local)
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         try:
             yield cls(dist.get_rank(), size, f"cuda:{local}" if device.startswith("cuda") else "cpu")
@@ -184,7 +187,7 @@ class Trainer:
         return torch.where(void, soft, (1 - weight) * hard + weight * soft)
 
     def _follow(self, step: int) -> None:
-        """Exponential moving average of weights; counters and running statistics are taken as they are."""
+        """Exponential moving average of weights and running statistics; counters are taken as they are."""
         decay = min(self.protocol.ema, (1 + step) / (10 + step))
         with torch.no_grad():
             state = self.module.state_dict()
@@ -256,18 +259,19 @@ class Trainer:
         for index, parameter in enumerate(self.parameters):
             prefix = f"optimizer/{index}/"
             entry = {key[len(prefix):]: value for key, value in tensors.items() if key.startswith(prefix)}
-            if entry:
-                self.optimizer.state[parameter] = {
-                    key: value.to(parameter.device, memory_format=torch.preserve_format) if key != "step" else value
-                    for key, value in entry.items()
-                }
+            # Moments lie in memory as their parameter does: the fused optimiser walks both as they lie.
+            self.optimizer.state[parameter] = {
+                key: value.to(parameter.device) if key == "step" else torch.empty_like(parameter.data).copy_(value)
+                for key, value in entry.items()
+            }
         self.step, self.seen, self.rows = facts["step"], facts["seen"], facts["rows"]
         return True
 
     def _digest(self) -> str:
         data = {task: pictures.digest for task, pictures in self.data.items() if task in self.tasks}
-        config = repr(getattr(self.module, "config", ""))
-        return hashlib.sha256(json.dumps([self.protocol.as_dict(), data, self.name, self.size, config], default=str).encode()).hexdigest()
+        decides = [self.protocol.as_dict(), data, self.name, self.size, repr(getattr(self.module, "config", "")),
+                   _autocast_type(self.protocol.autocast, self.world.device), getattr(self.teacher, "facts", {}).get("sha256")]
+        return hashlib.sha256(json.dumps(decides, default=str).encode()).hexdigest()
 
     def write_metrics(self) -> None:
         """metrics.csv: one row a report; the rows of a lost stretch are gone with it."""
@@ -294,7 +298,8 @@ class Trainer:
                     self.rows.append({"step": self.step, **{f"seen_{task}": seen for task, seen in self.seen.items()},
                                       "lr": report["lr"], **self.validate()})
                     self.write_metrics()
-            if self.world.rank == 0 and (self.step % self.protocol.checkpoint_every == 0 or last):
+            pause = max_steps is not None and self.step - first == max_steps
+            if self.world.rank == 0 and (self.step % self.protocol.checkpoint_every == 0 or last or pause):
                 self.save_state()
             if self.world.rank == 0 and (self.step % 50 == 0 or last):
                 left = (time.monotonic() - start) / (self.step - first) * (total - self.step)
@@ -302,15 +307,15 @@ class Trainer:
                 losses = " ".join(f"{key}={value:.4g}" for key, value in report.items() if key not in ("task", "lr"))
                 print(f"{self.name} {self.step}/{total} {report['task'][:3]} {losses} {shown} ETA {left / 60:.1f} min", file=sys.stderr, flush=True)
 
-    def facts(self, licence: str) -> dict:
+    def facts(self) -> dict:
         """The sidecar of the trained weights."""
         config = getattr(self.module, "config", None)
         return {
             "system": self.name, "size": self.size, "images_seen": self.seen, "steps": self.step, "seed": self.protocol.seed,
             "config": getattr(config, "__dict__", {}), "protocol": self.protocol.as_dict(),
-            "data": {task: {"sources": plan.sources, "pictures": len(self.data[task].training), "sha256_of_names": self.data[task].digest}
+            "data": {task: {"sources": plan.sources, "pictures": len(self.data[task].training), "sha256_of_contents": self.data[task].digest}
                      for task, plan in self.tasks.items()},
-            "validation": self.rows, "licence": licence,
+            "validation": self.rows, "licence": self.protocol.licence,
         }
 
     def weights(self) -> dict[str, Tensor]:
@@ -352,12 +357,17 @@ def _budget(plan: TaskProtocol, side: int, share: float) -> Budget:
     return Budget(bits=round(plan.kbits * 1000 * share))
 
 
+def _autocast_type(setting: str, device: str) -> str:
+    """"auto" resolved: bfloat16 where the hardware multiplies it."""
+    if setting != "auto":
+        return setting
+    return "bfloat16" if device.startswith("cuda") or "avx512_bf16" in _cpu_flags() else "off"
+
+
 def _autocast(setting: str, device: str):
-    kind = device.partition(":")[0]
-    if setting == "auto":
-        fast = kind == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported() and "avx512_bf16" in _cpu_flags()
-        setting = "bfloat16" if fast else "off"
-    return torch.autocast(kind, torch.bfloat16) if setting == "bfloat16" else contextlib.nullcontext()
+    if _autocast_type(setting, device) == "off":
+        return contextlib.nullcontext()
+    return torch.autocast(device.partition(":")[0], torch.bfloat16)
 
 
 def _cpu_flags() -> str:

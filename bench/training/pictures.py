@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,11 @@ class Pictures:
         self.held_out = first[:holdout]
         kept = {picture.name for picture in self.held_out}
         self.training = [picture for picture in pictures if picture.name not in kept]
-        self.digest = hashlib.sha256("\n".join(sorted(picture.name for picture in self.training)).encode()).hexdigest()
+        if not self.training:
+            raise UserError(f"only {len(pictures)} pictures under {root} for {', '.join(sources)}, and {holdout} are held out; "
+                            "add pictures or lower holdout in the protocol")
+        contents = sorted(f"{picture.name} {zlib.crc32(picture.pixels)}" for picture in self.training)
+        self.digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
         self._by_class = None
         if with_masks:
             present = [np.unique(picture.mask) for picture in self.training]

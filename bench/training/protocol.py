@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from systems.errors import UserError
+from systems.interface import TASKS
 from systems.sizes import fill, read_toml
 
 
@@ -56,7 +57,8 @@ class Protocol:
     validate_every: int = 500
     checkpoint_every: int = 100
     holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
-    teacher: str = ""
+    teacher: str = ""  # "fcn": the shipped FCN, where a task's `distill` asks for it
+    licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
 
     def as_dict(self) -> dict:
@@ -76,7 +78,9 @@ def read_protocol(path: Path | str, **overrides) -> Protocol:
     tasks = {}
     for task, entries in values.pop("tasks", {}).items():
         where = f"{file} [tasks.{task}]"
-        if "stages" not in entries:
+        if task not in TASKS:
+            raise UserError(f"{where}: no such task; tasks are {', '.join(TASKS)}")
+        if not entries.get("stages"):
             raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
         stages = tuple(fill(Stage, stage, f"{where} stages") for stage in entries.pop("stages"))
         tasks[task] = fill(TaskProtocol, {**entries, "stages": stages}, where)

@@ -30,12 +30,13 @@ class GenSCConfig:
     decoder_depth: int = 28
     decoder_dim: int = 1152
     decoder_heads: int = 16
+    time_dim: int = 1152
     decoder_patch: int = 2
     decoder_window: int = 0  # tokens; 0: every patch attends to every other, as in DiT
     decoder_refine: int = 64
     refinement_steps: int = 1
     time_tied_to_noise: bool = True
-    latent_loss: float = 0.05
+    latent_loss: float = 0.0005
     # Segmentation decoder (Table I: 1 convolution, kernel 3, dropout 0.1, 21 classes)
     segmentation_hidden: int = 256
     dropout: float = 0.1

@@ -15,6 +15,7 @@ from systems.gensc.config import GenSCConfig
 from systems.interface import TASKS
 
 BLOCK = 16
+LEAST_CONTRAST = 0.02  # standard deviation of a picture below which it counts as flat
 
 
 class JSCCEncoder(nn.Module):
@@ -28,6 +29,9 @@ class JSCCEncoder(nn.Module):
         self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1)
         self.down = nn.Conv2d(hidden, config.channels, 3, stride=BLOCK // self.grid, padding=1)
         self.shortcut = nn.Conv2d(3, config.channels, BLOCK, stride=BLOCK)
+        # What the convolutions add is measured in the channel's own deviation and the picture's own contrast, so that a weak
+        # channel or a flat picture is not drowned by the first steps of training.
+        self.register_buffer("deviation", torch.ones(config.channels))
         self.log_gain = nn.Parameter(torch.zeros(len(TASKS), config.channels))
         self.power_allocation = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, len(TASKS) * config.channels))
         for layer in (self.down, self.power_allocation[-1]):
@@ -45,8 +49,12 @@ class JSCCEncoder(nn.Module):
         return gain.exp()
 
     def forward(self, images: Tensor, feature: Tensor, gain: Tensor) -> Tensor:
-        x = torch.cat([F.pixel_unshuffle(images, self.grid), feature], dim=1)
+        mean = images.mean(dim=(1, 2, 3), keepdim=True)
+        contrast = images.std(dim=(1, 2, 3), keepdim=True).clamp_min(LEAST_CONTRAST)
+        x = torch.cat([F.pixel_unshuffle((images - mean) / contrast, self.grid), feature], dim=1)
         hidden = F.silu(self.conv1(x))
         hidden = hidden + self.conv2(F.silu(hidden))
-        symbols = self.shortcut(images) + self.down(F.silu(hidden))
-        return symbols.float() * gain[:, :, None, None]
+        added = self.down(F.silu(hidden)).float() * contrast * self.deviation[:, None, None]
+        with torch.autocast(images.device.type, enabled=False):  # bfloat16 keeps 8 bits; weak coefficients need more
+            symbols = self.shortcut(images.float()) + added
+        return symbols * gain[:, :, None, None]

@@ -21,6 +21,7 @@ from systems.gensc.jscc_encoder import BLOCK
 from systems.gensc.source_kb_rx import ResidualBlock
 
 FREQUENCIES = 32
+CORRECTION = 0.1  # of the picture's amplitude: the size of what the network has to add to the linear estimate
 
 
 def diffusion_time(sigma: Tensor) -> Tensor:
@@ -118,8 +119,11 @@ class ReconstructionDecoder(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, received: Tensor, feature: Tensor | None, linear: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        """received (B, C, h, w) unit-variance symbols; linear (B, 3, 16h, 16w). Gives (picture, correction to the symbols)."""
+    def forward(
+        self, received: Tensor, feature: Tensor | None, linear: Tensor, contrast: Tensor, time: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """received (B, C, h, w) unit-variance symbols; linear (B, 3, 16h, 16w); contrast (B,), the picture's amplitude before
+        normalisation, in which it is read and corrected. Gives (picture, correction to the symbols)."""
         height, width = received.shape[-2:]
         latent = F.pixel_shuffle(received if feature is None else torch.cat([received, feature], dim=1), self.patch)
         tokens = self.embed(latent)
@@ -131,12 +135,15 @@ class ReconstructionDecoder(nn.Module):
             tokens = block(tokens, time)
         tokens = self.norm(tokens[:, :height, :width])
         fine = F.pixel_shuffle(self.upsample(tokens).permute(0, 3, 1, 2), self.up_factor)
-        coarse = F.pixel_unshuffle(linear, self.up_factor)
+        contrast = contrast[:, None, None, None].clamp_min(0.02)
+        level = linear.mean(dim=(2, 3), keepdim=True)
+        coarse = F.pixel_unshuffle((linear - level) / contrast, self.up_factor)
         size = coarse.shape[-2:]
         if fine.shape[-2:] != size:
             raise ValueError(f"token grid {height}x{width} does not match a picture of {BLOCK}-pixel blocks")
         x = self.merge(torch.cat([fine, coarse.to(fine.dtype)], dim=1))
         for block in self.residual:
             x = block(x, time)
-        picture = linear + F.pixel_shuffle(self.picture(F.silu(x)).float(), self.up_factor)
+        detail = F.pixel_shuffle(self.picture(F.silu(x)).float(), self.up_factor)
+        picture = linear + CORRECTION * contrast * detail
         return picture, self.symbols(tokens).permute(0, 3, 1, 2).float()

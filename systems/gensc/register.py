@@ -41,9 +41,12 @@ REGISTER = (
            "combined by concatenation; false removes the KB (ablation)"),
     Choice("decoder_depth", "Table I", "depth 28", "28 (paper), 4 (small)"),
     Choice("decoder_dim", "Table I gives depth, patch and heads only", "the shape is DiT-XL/2's",
-           "1152 as in DiT-XL/2 (paper): some 900 M parameters, absurd for 800 pictures; 256 (small)"),
+           "1152 as in DiT-XL/2 (paper): 684 M parameters in all, absurd for 800 training pictures; 256 (small)"),
     Choice("decoder_heads", "Table I", "attention head 16", "16 (paper), 8 (small)"),
-    Choice("decoder_patch", "Table I", "patch size 2", "2, on a latent at 1/8 of the picture's size: one token per 16 x 16 block"),
+    Choice("time_dim", "Sec. IV-B", "'time step embeddings', no width", "1152 as in DiT-XL/2 (paper), 128 (small); it also carries the picture's power and "
+           "shifts the residual blocks of the receiver"),
+    Choice("decoder_patch", "Table I", "patch size 2", "2, on a latent at 1/8 of the picture's size: one token per 16 x 16 block. The latent is the received "
+           "channels spread over 2 x 2 positions, so that another patch size would give the same tokens"),
     Choice("decoder_window", "Sec. IV-B", "multi-head attention over the patches, no window", "0, global (paper); 7 tokens, shifted (small): "
            "positions repeat with the window, so pictures larger than the training crops hold no unseen position"),
     Choice("decoder_refine", "Sec. IV-B", "'an upsampling layer ... followed by a residual block', no width", "64 channels at 1/4 of the size, two blocks"),
@@ -51,7 +54,7 @@ REGISTER = (
            "1 in every PSNR figure: the MMSE estimate; more walk the deterministic DDIM path"),
     Choice("time_tied_to_noise", "Sec. IV-B", "'added time step embeddings', no schedule; the loss is a plain MSE",
            "the channel is the forward process: t = (2/pi) atan(sigma) with sigma^2 the noise variance at the receiver"),
-    Choice("latent_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.05) on the error of the predicted clean symbols, which the DDIM path needs"),
+    Choice("latent_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.0005) on the error of the predicted clean symbols, which the DDIM path needs"),
     Choice("segmentation_hidden", "Table I", "1 Conv2D layer, kernel 3; Sec. IV-B: two residual blocks", "256 (paper), 192 (small)"),
     Choice("dropout", "Table I", "drop out 0.1", "0.1"),
     Choice("klt_start", "not given", "initialisation is not stated", "a strided shortcut round the encoder's convolutions and its inverse at the receiver start at "
@@ -64,5 +67,16 @@ READINGS = (
     Choice("cross_entropy", "Eq. 6", "m is both a logit and a probability", "logits, softmax inside the loss"),
     Choice("side_information", "not given", "whether the receiver knows the power before normalisation", "it does, through 8 bits charged to the budget"),
     Choice("attention_window", "Table I", "window 7 does not divide 768/4 or 512/4", "grown by repeating the edge, cut afterwards"),
+    Choice("receiver_layers", "Table I; Sec. III-C", "3 Conv2D layers; but two residual blocks of two convolutions each",
+           "a stem and two blocks of two: five convolutions, kernel 3"),
+    Choice("training", "Sec. V-A", "AdamW, learning rate 1e-4, DIV2K and VOC; epochs, batch, crop and SNR range are not given",
+           "configs/train: SNR uniform in 0..20 dB, other pictures, larger learning rate, FCN's soft labels beside Eq. 6; each sidecar holds its protocol"),
+    Choice("threshold", "Sec. III-A", "the most similar instruction is taken, whatever its similarity",
+           "below a cosine of 0.30 to every stored wording a requirement is refused; each task is stored in four wordings"),
+    Choice("linear_path_steps", "not given", "one learning rate", "the linear path, which starts at the KLT's optimum, takes a fiftieth of it"),
+    Choice("scale", "not given", "whether the networks see a picture's contrast", "they read and correct pictures in units of their contrast: the transmitter "
+           "measures it, the receiver has it from the side information"),
+    Choice("channel_code", "Sec. V-A", "LDPC rate and length are not given", "5G NR at rate 5/6, which puts the cliffs at the paper's 12 and 18 dB"),
+    Choice("miou", "Eq. 3", "IoU of one pair of regions", "mean over the classes of one confusion matrix of the data set, void ignored"),
     Choice("fcn", "ref. [23]", "'fully-connected network', cited as ResNet", "a fully convolutional network on a pre-trained backbone"),
 )

@@ -24,7 +24,6 @@ from systems.interface import Decoded, Link, Received, Transmission
 from systems.klt import BlockKLT, lmmse
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
 
-TIME_DIM = 128
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
 
 
@@ -39,15 +38,15 @@ class GenSC(LearnedSystem):
         self.encoder_sees_snr = config.encoder_sees_snr
         self.source_kb_tx = SourceKBTx(config)
         self.jscc_encoder = JSCCEncoder(config)
-        self.time = TimeEmbedding(TIME_DIM)
-        self.power = nn.Linear(1, TIME_DIM)
-        self.source_kb_rx = SourceKBRx(config.channels, config.receiver_hidden, TIME_DIM) if config.receiver_kb else None
+        self.time = TimeEmbedding(config.time_dim)
+        self.power = nn.Linear(1, config.time_dim)
+        self.source_kb_rx = SourceKBRx(config.channels, config.receiver_hidden, config.time_dim) if config.receiver_kb else None
         self.log_prior = nn.Parameter(torch.zeros(config.channels))
         self.synthesis = nn.ConvTranspose2d(config.channels, 3, BLOCK, stride=BLOCK)
-        self.reconstruction_decoder = ReconstructionDecoder(config, TIME_DIM)
-        self.segmentation_decoder = SegmentationDecoder(config, TIME_DIM)
+        self.reconstruction_decoder = ReconstructionDecoder(config, config.time_dim)
+        self.segmentation_decoder = SegmentationDecoder(config, config.time_dim)
         for parameter in (*self.jscc_encoder.shortcut.parameters(), *self.synthesis.parameters()):
-            parameter.lr_scale = 0.1  # they start at the optimum of a linear code: small steps keep it
+            parameter.lr_scale = 0.02  # they start at the optimum of a linear code: small steps keep it
 
     def start_from_klt(self, klt: BlockKLT) -> None:
         """Set the linear path to the block-KLT code: its transform, power allocation, prior and inverse."""
@@ -57,6 +56,7 @@ class GenSC(LearnedSystem):
             self.jscc_encoder.shortcut.weight.copy_(kernel)
             self.jscc_encoder.shortcut.bias.copy_(-(klt.mean @ klt.basis[:, :count]))
             self.jscc_encoder.log_gain.copy_(klt.amplitudes(count).log().expand(2, -1))
+            self.jscc_encoder.deviation.copy_(klt.eigenvalues[:count].sqrt())
             self.log_prior.copy_(klt.eigenvalues[:count].log())
             self.synthesis.weight.copy_(kernel)
             self.synthesis.bias.copy_(klt.mean.reshape(3, -1).mean(dim=1))
@@ -84,18 +84,21 @@ class GenSC(LearnedSystem):
         symbols, variance = received.equalised()
         maps = analog.to_features(symbols, *shape)
         noise = analog.spread_variance(variance, *shape)
-        return maps, noise, variance.mean(dim=1), analog.bits_to_power(received.side_info)
+        # Of the mean gain, not the mean of 1/|h|^2: under fast fading that mean has no limit, one deep fade decides it.
+        ratio = 10 ** (-analog.receiver_snr_db(received) / 10)
+        return maps, noise, ratio, analog.bits_to_power(received.side_info)
 
     def _linear(self, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor) -> Tensor:
         """LMMSE estimate of the shortcut's coefficients, and from them the picture, (B, 3, 16h, 16w)."""
         amplitude = (gain / power.sqrt()[:, None])[:, :, None, None]
         prior = self.log_prior.float().exp()[:, None, None]
-        return self.synthesis(lmmse(maps, amplitude, prior, noise)).float()
+        with torch.autocast(maps.device.type, enabled=False):
+            return self.synthesis(lmmse(maps, amplitude, prior, noise))
 
     def _conditioning(self, ratio: Tensor, power: Tensor) -> Tensor:
         if not self.config.time_tied_to_noise:
             ratio = torch.full_like(ratio, REFERENCE_SIGMA**2)
-        return self.time(diffusion_time(ratio.sqrt())) + self.power(power.log()[:, None])
+        return self.time(diffusion_time(ratio.sqrt())) + self.power(torch.tanh(power.log() / 3)[:, None])
 
     def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor]:
         """Picture (B, 3, 16h, 16w), not clamped, and the clean symbols, per real of variance 1/2."""
@@ -108,7 +111,7 @@ class GenSC(LearnedSystem):
             time = self._conditioning(ratio, power)
             scaled = maps * math.sqrt(2) / (1 + 2 * noise)
             feature = None if self.source_kb_rx is None else self.source_kb_rx(scaled, time, instruction)
-            picture, correction = self.reconstruction_decoder(scaled, feature, linear, time)
+            picture, correction = self.reconstruction_decoder(scaled, feature, linear, power.sqrt(), time)
             clean = (scaled + correction) / math.sqrt(2)
             if step + 1 < steps:  # DDIM: keep the predicted noise, at the next, smaller sigma
                 following = torch.tan(time_start * (1 - (step + 1) / steps) * (math.pi / 2)).square()
@@ -141,5 +144,5 @@ class GenSC(LearnedSystem):
         wanted = analog.to_features(sent.symbols.detach(), *clean.shape[1:])
         return {
             "mse": F.mse_loss(picture[..., : link.height, : link.width], target),
-            "latent": self.config.latent_loss * 0.01 * F.mse_loss(clean, wanted),
+            "latent": self.config.latent_loss * F.mse_loss(clean, wanted),
         }

@@ -56,9 +56,6 @@ def _stored():
 
 @lru_cache(maxsize=256)
 def _scores(requirement: str) -> dict[str, float]:
-    for instruction, wordings in MEMORY.items():
-        if requirement in wordings:  # a vector's cosine with itself is 1: no model is needed to know it
-            return {name: float(name == instruction) for name in MEMORY}
     similarity = _stored() @ _model().encode([requirement], normalize_embeddings=True)[0]
     owners = [name for name, group in MEMORY.items() for _ in group]
     return {name: float(max(value for owner, value in zip(owners, similarity) if owner == name)) for name in MEMORY}
@@ -73,6 +70,9 @@ class TaskKB:
 
     def match(self, requirement: str) -> str:
         """The instruction with the highest similarity; UserError, with the scores, where none is similar."""
+        for instruction, wordings in MEMORY.items():
+            if requirement.strip() in wordings:  # its cosine with itself is 1, the largest there is: no model is needed
+                return instruction
         scores = self.scores(requirement)
         best = max(scores, key=scores.__getitem__)
         if scores[best] < THRESHOLD:

@@ -9,7 +9,7 @@ import torch
 import baselines  # noqa: F401  (registers linear)
 from bench.channel import transmit
 from bench.metrics import mse_per_image, psnr_db
-from systems import Budget, Link, Received, create
+from systems import Budget, Link, analog, create
 from systems.gensc.config import GenSCConfig
 from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
 from systems.gensc.register import READINGS, REGISTER
@@ -19,8 +19,11 @@ from systems.zoo import count_parameters
 
 TINY = GenSCConfig(
     embed_dim=24, depths=(1, 1, 1), feature_dim=16, encoder_hidden=16, receiver_hidden=16, decoder_depth=2, decoder_dim=64,
-    decoder_heads=4, decoder_window=7, decoder_refine=16, segmentation_hidden=32,
+    decoder_heads=4, decoder_window=7, decoder_refine=16, time_dim=32, segmentation_hidden=32,
 )
+
+
+PAPER_PARAMETERS = 684_316_386
 
 
 def tiny(**changes) -> GenSC:
@@ -50,13 +53,16 @@ def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
     with torch.device("meta"):
         system = GenSC("gensc", size="paper", checkpoint="none")
     blocks = count_parameters(system.reconstruction_decoder.blocks)
-    # A DiT block of width d: attention 4 d^2 + 4 d, MLP 8 d^2 + 5 d, modulation from the time vector (128) 6 d (128 + 1).
+    # 28 blocks of width d: attention 4 d^2 + 4 d, MLP 8 d^2 + 5 d, modulation 6 d^2 + 6 d. The published DiT-XL/2 counts
+    # 675 M, of which these are all but embeddings, the final layer and its modulation (about 4 M).
     d = 1152
-    assert blocks == 28 * (4 * d * d + 4 * d + 8 * d * d + 5 * d + 6 * d * 129)
+    assert blocks == 28 * (18 * d * d + 15 * d)
+    assert 0.99 < blocks / (675e6 - 4e6) < 1.01
     kernels = [m.kernel_size for m in system.source_kb_rx.modules() if isinstance(m, torch.nn.Conv2d)]
     assert set(kernels) == {(3, 3)}
-    encoder = [m for m in (system.jscc_encoder.conv1, system.jscc_encoder.conv2, system.jscc_encoder.down)]
-    assert [m.kernel_size for m in encoder] == [(3, 3)] * 3
+    encoder = (system.jscc_encoder.conv1, system.jscc_encoder.conv2, system.jscc_encoder.down)
+    assert [layer.kernel_size for layer in encoder] == [(3, 3)] * 3
+    assert count_parameters(system) == PAPER_PARAMETERS
 
 
 @pytest.mark.slow
@@ -117,7 +123,7 @@ def test_one_encoder_serves_both_tasks():
 
 def test_the_receiver_kb_gives_segmentation_the_first_block_only():
     knowledge = tiny().source_kb_rx
-    received, time = torch.randn(1, 96, 7, 7), torch.randn(1, 128)
+    received, time = torch.randn(1, 96, 7, 7), torch.randn(1, 32)
     first, both = knowledge(received, time, "segmentation"), knowledge(received, time, "reconstruction")
     assert both.shape[1] == 2 * first.shape[1] and torch.equal(both[:, : first.shape[1]], first)
 
@@ -138,18 +144,45 @@ def test_the_noise_at_the_receiver_reaches_the_decoder_as_its_time():
         assert torch.equal(time[0], time[1]) is not tied
 
 
-def test_several_steps_with_a_perfect_prediction_change_nothing():
-    """The DDIM path from y through x^ = x ends in the same symbols as one step: the path is consistent."""
-    system = tiny()
-    images = pictures()
-    at = link(snr_db=40.0)
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh-block", "rayleigh-fast"])
+def test_the_time_is_that_of_the_noise_met(channel):
+    """sigma^2 is N0 over the mean gain; under fast fading that is N0, whatever the deepest fade was."""
+    system, images, at = tiny(), pictures(), link(snr_db=10.0, channel=channel)
     with torch.inference_mode():
-        system.start_from_klt(create("linear").klt)
+        received = transmit(system.encode(images, at), at, [1, 2])
+        ratio = system._receive(received, at)[2]
+    gain = received.csi.abs().square().mean(dim=1)
+    assert torch.allclose(ratio, 0.1 / gain, rtol=1e-4)
+    if channel == "rayleigh-fast":
+        assert torch.allclose(ratio, torch.full((2,), 0.1), rtol=0.1)  # mean of 2336 draws of unit variance: 5 sigma
+
+
+def test_an_oracle_walks_the_ddim_path():
+    """With a denoiser that knows x, step k's state is x + (y - x) sigma_k / sigma_0 and its noise variance follows."""
+    system, images, at = tiny(), pictures(), link(snr_db=3.0)
+    system.start_from_klt(create("linear").klt)
+    with torch.inference_mode():
         sent = system.encode(images, at)
-        clean = Received(sent.symbols, torch.ones(2, 1, dtype=torch.complex64), torch.full((2,), 1e-4), sent.side_info)
-        one, _ = system._reconstruct(clean, at, steps=1)
-        several, _ = system._reconstruct(clean, at, steps=5)
-    assert torch.allclose(one, several, atol=2e-3)
+        received = transmit(sent, at, [1, 2])
+        y, noise, ratio, _ = system._receive(received, at)
+        x = analog.to_features(sent.symbols, *y.shape[1:])
+        states = []
+
+        def oracle(scaled, feature, linear, contrast, time):
+            return linear, math.sqrt(2) * x - scaled
+
+        def record(maps, variance, power, gain):
+            states.append((maps, variance))
+            return torch.zeros(2, 3, 112, 112)
+
+        system.reconstruction_decoder.forward, system._linear = oracle, record
+        system._reconstruct(received, at, steps=4)
+    start = diffusion_time(ratio.sqrt())
+    for step, (maps, variance) in enumerate(states):
+        shrink = (torch.tan(start * (1 - step / 4) * math.pi / 2) / ratio.sqrt())[:, None, None, None]
+        assert torch.allclose(maps - x, (y - x) * shrink, atol=1e-4)
+        assert torch.allclose(variance, noise * shrink.square(), atol=1e-5)
+    assert len(states) == 4 and states[3][0].sub(x).abs().mean() < 0.5 * y.sub(x).abs().mean()
 
 
 def test_positions_repeat_with_the_window_and_differ_within_it():
