@@ -73,7 +73,8 @@ READINGS = (
            "configs/train: SNR uniform in 0..20 dB, other pictures, larger learning rate, FCN's soft labels beside Eq. 6; each sidecar holds its protocol"),
     Choice("threshold", "Sec. III-A", "the most similar instruction is taken, whatever its similarity",
            "below a cosine of 0.30 to every stored wording a requirement is refused; each task is stored in four wordings"),
-    Choice("linear_path_steps", "not given", "one learning rate", "the linear path, which starts at the KLT's optimum, takes a fiftieth of it"),
+    Choice("linear_path", "not given", "one learning rate", "the shortcut and its inverse stay at the KLT; gains and priors, to which all other weights adapt, "
+           "take a tenth of the learning rate"),
     Choice("scale", "not given", "whether the networks see a picture's contrast", "they read and correct pictures in units of their contrast: the transmitter "
            "measures it, the receiver has it from the side information"),
     Choice("channel_code", "Sec. V-A", "LDPC rate and length are not given", "5G NR at rate 5/6, which puts the cliffs at the paper's 12 and 18 dB"),

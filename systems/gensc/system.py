@@ -45,11 +45,14 @@ class GenSC(LearnedSystem):
         self.synthesis = nn.ConvTranspose2d(config.channels, 3, BLOCK, stride=BLOCK)
         self.reconstruction_decoder = ReconstructionDecoder(config, config.time_dim)
         self.segmentation_decoder = SegmentationDecoder(config, config.time_dim)
-        for parameter in (*self.jscc_encoder.shortcut.parameters(), *self.synthesis.parameters()):
-            parameter.lr_scale = 0.02  # they start at the optimum of a linear code: small steps keep it
+        for parameter in (self.log_prior, self.jscc_encoder.log_gain, *self.jscc_encoder.power_allocation.parameters()):
+            parameter.lr_scale = 0.1  # both ends' scales: every other weight adapts to them
 
     def start_from_klt(self, klt: BlockKLT) -> None:
-        """Set the linear path to the block-KLT code: its transform, power allocation, prior and inverse."""
+        """Set the linear path to the block-KLT code: its transform, power allocation, prior and inverse.
+
+        Transform and inverse stay there: the noise of an optimiser's steps on them cost more at high SNR than they gained.
+        """
         count = self.config.channels
         kernel = klt.basis[:, :count].T.reshape(count, 3, BLOCK, BLOCK)
         with torch.no_grad():
@@ -60,6 +63,8 @@ class GenSC(LearnedSystem):
             self.log_prior.copy_(klt.eigenvalues[:count].log())
             self.synthesis.weight.copy_(kernel)
             self.synthesis.bias.copy_(klt.mean.reshape(3, -1).mean(dim=1))
+        for parameter in (*self.jscc_encoder.shortcut.parameters(), *self.synthesis.parameters()):
+            parameter.requires_grad_(False)
 
     def _uses(self, link: Link) -> int:
         uses = link.budget.allowed_uses() - link.budget.side_info_uses(analog.POWER_BITS)
