@@ -96,7 +96,8 @@ class _Digital(System):
         names = ("status", "n_blocks", "n_block_errors", "n_bits", "n_bit_errors", "stop_reason")
         pictures, report = [], {name: [] for name in names}
         for row, snr in enumerate(link.snr_tensor(len(symbols)).tolist()):
-            delivery = self._link(uses, snr).decode(symbols[row], variance[row])
+            coder = self._link(uses, snr)
+            delivery = coder.decode(symbols[row], variance[row])
             picture, reason = None, delivery.stop_reason
             if delivery.bits is not None:
                 try:
@@ -106,7 +107,10 @@ class _Digital(System):
             pictures.append(picture)
             # the receiver does not know the bits that were sent, so it cannot count bit errors: empty, not zero
             status = "outage" if picture is None else "ok"
-            facts = (status, delivery.blocks_decoded, delivery.block_errors, None, None, reason)
+            # a picture given up early leaves blocks untried, whose errors nobody knows
+            blocks = coder.frame.blocks
+            errors = delivery.block_errors if delivery.blocks_decoded == blocks else None
+            facts = (status, blocks, errors, None, None, reason)
             for name, value in zip(names, facts, strict=True):
                 report[name].append(value)
         return pictures, report

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from bench.compare import KEY, Side, class_counts, compare_sides, paired_miou, side
-from bench.plots.load import Run
-from bench.statistics import LEVEL, bootstrap_mean, wilson
+from bench.run_tables import Run
+from bench.statistics import LEVEL, bootstrap_mean, rate_over_images
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 OURS = "gensc"
@@ -197,7 +197,7 @@ def _per_picture(
 
 
 def _cliff(modulation: str, threshold: float) -> Callable[[Run], tuple[str, list[str], set[str]]]:
-    """Below `threshold` dB most pictures are lost, from there on most arrive, by Wilson intervals of that rate."""
+    """Below `threshold` dB most pictures are lost, from there on most arrive, by that rate's interval over pictures."""
 
     def check(run: Run) -> tuple[str, list[str], set[str]]:
         rows = run.samples
@@ -209,14 +209,14 @@ def _cliff(modulation: str, threshold: float) -> Callable[[Run], tuple[str, list
             raise _Missing(f"the run has no rows of jpeg-ldpc-{modulation} on AWGN")
         holds, against, numbers = [], [], []
         for snr, group in rows.groupby("snr_db"):
-            # One photograph may be in several figures and repetitions, each with its own code words and noise.
-            rate = wilson(int((group["status"] == "outage").sum()), len(group))
-            lost, arrives = rate.low > 0.5, rate.high < 0.5
+            lost = (group["status"] == "outage").astype(float)
+            rate, _ = rate_over_images(lost.groupby([group["dataset"], group["image_id"]]).mean().to_numpy())
+            fails, arrives = rate.low > 0.5, rate.high < 0.5
             below = snr < threshold
-            holds.append(lost if below else arrives)
-            against.append(arrives if below else lost)
+            holds.append(fails if below else arrives)
+            against.append(arrives if below else fails)
             if abs(snr - threshold) <= 2.5 or against[-1]:
-                numbers.append(f"{snr:g} dB: {rate.mean:.0%} lost [{rate.low:.0%}, {rate.high:.0%}] of {len(group)}")
+                numbers.append(f"{snr:g} dB: {rate.mean:.0%} lost [{rate.low:.0%}, {rate.high:.0%}] of {rate.n}")
         levels = rows["snr_db"].unique()
         both = (levels < threshold).any() and (levels >= threshold).any()
         if not both:

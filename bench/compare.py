@@ -15,23 +15,25 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import mean_iou
-from bench.plots.load import POINT, Run
+from bench.run_tables import POINT, Run
+from bench.runs import find_run
 from bench.statistics import (
     LEVEL,
     RESAMPLES,
     Interval,
-    _percentiles,
-    _resample,
     bd_psnr,
     bd_snr,
     bootstrap_mean,
     paired_difference,
+    percentiles,
+    resample,
 )
+from bench.summary import LOWER_IS_BETTER
 from systems.errors import UserError
 
 KEY = [*POINT, "snr_db", "image_id", "rep"]
 DEFAULT_METRIC = {"reconstruction": "psnr_db", "segmentation": "miou"}
-LOWER_IS_BETTER = ("lpips", "mse", "n_uses", "bits", "encode_s", "decode_s")
+RATIOS = {"miou": "union", "pixel_accuracy": "labelled"}  # of sums over the data set: what the pixels are divided by
 DECIMALS = 12  # a smaller difference is rounding of the arithmetic, and nobody is ahead by it
 NO_BUDGET = -1.0  # stands for an empty budget column while tables are joined: NaN does not equal NaN
 
@@ -94,7 +96,8 @@ def compare_sides(a: Side, b: Side, metric: str | None = None, level: float = LE
 
     verdict: "A", "B" (ahead), "tied" (the interval spans 0), "undecided" (one picture has no interval), "only A
     decodes", "only B decodes", "neither decodes". `snr_db` is empty in the row that takes all points together.
-    Columns same_noise and uses_a, uses_b say whether the comparison was a fair one.
+    outages_a, outages_b count pictures lost at least once. Columns same_noise and uses_a, uses_b say whether the
+    comparison was a fair one.
     """
     if metric not in (None, "miou") and (metric not in a.run.samples or a.run.samples[metric].dtype == object):
         raise UserError(
@@ -129,7 +132,7 @@ class _Pairs:
         group = self.group[self.group["snr_db"].isin(snrs)]
         lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
         both = group[(group["status_a"] == "ok") & (group["status_b"] == "ok")]
-        mean_a, mean_b, gap = self._miou(both) if self.metric == "miou" else self._means(both)
+        mean_a, mean_b, gap = self._ratios(both) if self.metric in RATIOS else self._means(both)
         if gap.n == 0:
             verdict = {
                 (True, True): "neither decodes",
@@ -155,8 +158,8 @@ class _Pairs:
             "ci_level": self.level,
             "n_images": gap.n,
             "verdict": verdict,
-            "outages_a": int(lost_a.sum()),
-            "outages_b": int(lost_b.sum()),
+            "outages_a": group.loc[lost_a, "image_id"].nunique(),
+            "outages_b": group.loc[lost_b, "image_id"].nunique(),
             "uses_a": group["n_uses_a"].mean(),
             "uses_b": group["n_uses_b"].mean(),
             "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
@@ -172,33 +175,36 @@ class _Pairs:
         )
         return float(values[:, 0].mean()), float(values[:, 1].mean()), gap
 
-    def _miou(self, both: pd.DataFrame) -> tuple[float, float, Interval]:
-        if both.empty:
+    def _ratios(self, both: pd.DataFrame) -> tuple[float, float, Interval]:
+        if both.empty or self.point["task"] != "segmentation":
             return np.nan, np.nan, bootstrap_mean(np.array([]))
         key = ["image_id", "snr_db", "rep"]
         counts = [
-            class_counts(s.confusion, both[[*key, cell]].rename(columns={cell: "cell_id"}))
+            class_counts(s.confusion, both[[*key, cell]].rename(columns={cell: "cell_id"}), RATIOS[self.metric])
             for s, cell in ((self.a, "cell_id_a"), (self.b, "cell_id_b"))
         ]
+        if self.metric == "pixel_accuracy":  # a ratio of sums is the IoU of one class
+            counts = [tuple(pixels.sum(axis=2, keepdims=True) for pixels in count) for count in counts]
         return paired_miou(*counts, level=self.level)
 
 
-def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "union") -> tuple[np.ndarray, np.ndarray]:
     """Intersections and unions in pixels, (SNRs, images, classes) each, of the rows that `wanted` names.
 
     wanted: columns cell_id, image_id, snr_db, rep. Repetitions are summed. Images are in order of their ids.
+    whole: the column that is given in the place of the unions.
     """
     rows = confusion.merge(wanted, on=["cell_id", "image_id", "snr_db", "rep"])
     if rows.empty:
         nothing = np.zeros((wanted["snr_db"].nunique(), wanted["image_id"].nunique(), 0))
         return nothing, nothing
     cube = rows.pivot_table(
-        index=["snr_db", "image_id"], columns="class", values=["intersection", "union"], aggfunc="sum", fill_value=0
+        index=["snr_db", "image_id"], columns="class", values=["intersection", whole], aggfunc="sum", fill_value=0
     )
     index = pd.MultiIndex.from_product([sorted(wanted["snr_db"].unique()), sorted(wanted["image_id"].unique())])
     cube = cube.reindex(index, fill_value=0)
     shape = (len(index.levels[0]), len(index.levels[1]), -1)
-    return cube["intersection"].to_numpy(float).reshape(shape), cube["union"].to_numpy(float).reshape(shape)
+    return cube["intersection"].to_numpy(float).reshape(shape), cube[whole].to_numpy(float).reshape(shape)
 
 
 def paired_miou(
@@ -219,13 +225,13 @@ def paired_miou(
     if n < 2:
         return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
     gaps = []
-    for picks in _resample(n, resamples, 0):
+    for picks in resample(n, resamples, 0):
         weights = np.zeros((len(picks), n))
         np.add.at(weights, (np.arange(len(picks))[:, None], picks), 1)
         gaps.append(value(a, weights) - value(b, weights))
     gaps = np.concatenate(gaps)
     gaps = gaps[~np.isnan(gaps)]
-    return mean_a, mean_b, Interval(mean_a - mean_b, float(gaps.std(ddof=1)), *_percentiles(gaps, n, level), n)
+    return mean_a, mean_b, Interval(mean_a - mean_b, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
 
 
 def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
@@ -251,14 +257,16 @@ def compare(
 ) -> pd.DataFrame:
     """The table behind `python -m bench compare A B [--run RUN] [--baseline X]`.
 
-    A and B are two systems of `run` (`system` or `system@variant`), or two run folders: then every system that both
-    runs have is compared with itself, A's rows minus B's. A run folder alone needs `baseline`: every other system of it
-    minus that one. With `baseline`, A and B are compared with it as well. UserError where nothing can be joined.
+    A and B are two systems of `run` (`system` or `system@variant`; default: the last run), or two runs, each a folder
+    or a name under results/: then every system that both have is compared with itself, A's rows minus B's. A run alone
+    needs `baseline`: every other system of it minus that one. With `baseline`, A and B are compared with it as well.
+    UserError where nothing can be joined.
     """
     pairs: list[tuple[Side, Side]] = []
-    runs = [name is not None and (Path(name) / "manifest.json").is_file() for name in (a, b)]
+    folders = [_run_folder(name) for name in (a, b)]
+    runs = [folder is not None for folder in folders]
     if all(runs):
-        first, second = Run.open(a), Run.open(b)
+        first, second = map(Run.open, folders)
         shared = sorted(set(first.samples["system"]) & set(second.samples["system"]))
         pairs = [(side(first, name), side(second, name)) for name in shared]
         if baseline:
@@ -268,16 +276,14 @@ def compare(
     elif runs[0] and b is None:
         if baseline is None:
             raise UserError(f"compare {a}: name a second run or system, or --baseline SYSTEM")
-        opened = Run.open(a)
+        opened = Run.open(folders[0])
         pairs = [
             (side(opened, n), side(opened, baseline)) for n in sorted(set(opened.samples["system"])) if n != baseline
         ]
     elif any(runs):
         raise UserError("compare takes two systems of one run, or two run folders, not one of each")
     else:
-        if run is None:
-            raise UserError(f"compare {a}: no run to look in; name one with --run")
-        opened = Run.open(run)
+        opened = Run.open(find_run(None if run is None else str(run)))
         names = [name for name in (a, b) if name is not None]
         sides = [side(opened, name) for name in names]
         if b is None and baseline is None:
@@ -291,6 +297,14 @@ def compare(
     if table.empty:
         raise UserError("nothing to compare: the two sides share no picture at any operating point")
     return table
+
+
+def _run_folder(name: str | None) -> Path | None:
+    """The folder of the run so named; None where there is none, so that the name is a system's."""
+    try:
+        return None if name is None else find_run(name)
+    except UserError:
+        return None
 
 
 def report(points: pd.DataFrame) -> str:

@@ -71,8 +71,8 @@ def bootstrap_mean(values: np.ndarray, level: float = LEVEL, resamples: int = RE
     mean = float(values.mean())
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
-    means = np.concatenate([values[picks].mean(axis=1) for picks in _resample(n, resamples, seed)])
-    return Interval(mean, float(values.std(ddof=1)), *_percentiles(means, n, level), n)
+    means = np.concatenate([values[picks].mean(axis=1) for picks in resample(n, resamples, seed)])
+    return Interval(mean, float(values.std(ddof=1)), *percentiles(means, n, level), n)
 
 
 def paired_difference(
@@ -107,7 +107,7 @@ def bootstrap_miou(
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
     values = []
-    for picks in _resample(n, resamples, seed):
+    for picks in resample(n, resamples, seed):
         weights = np.zeros((len(picks), n))
         np.add.at(weights, (np.arange(len(picks))[:, None], picks), 1)
         values.append(mean_iou(weights @ intersections, weights @ unions))
@@ -115,19 +115,22 @@ def bootstrap_miou(
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(mean, math.nan, math.nan, math.nan, n)
-    return Interval(mean, float(values.std(ddof=1)), *_percentiles(values, n, level), n)
+    return Interval(mean, float(values.std(ddof=1)), *percentiles(values, n, level), n)
 
 
-def _resample(n: int, resamples: int, seed: int):
-    """Indices of pictures drawn with replacement, chunks of (rows, n) with `resamples` rows in all."""
+def resample(n: int, resamples: int, seed: int):
+    """Indices 0..n-1 of pictures drawn with replacement: int64 (rows, n) chunks, `resamples` rows in all."""
     generator = np.random.Generator(np.random.PCG64(seed))
     step = max(1, _CHUNK // n)
     for start in range(0, resamples, step):
         yield generator.integers(0, n, (min(step, resamples - start), n))
 
 
-def _percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]:
-    """Ends of the interval, moved outwards as Student's t and the n - 1 divisor ask (nothing changes for large n)."""
+def percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]:
+    """(low, high) of an interval from its bootstrap `values` over `n` >= 2 pictures, in the unit of the values.
+
+    The ends are moved outwards as Student's t and the n - 1 divisor ask; nothing changes for large n.
+    """
     tail = norm.cdf(math.sqrt(n / (n - 1)) * t.ppf((1 - level) / 2, n - 1))
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
@@ -149,6 +152,19 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return Interval(p, math.sqrt(p * (1 - p)), low, high, n)
+
+
+def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, str]:
+    """The rate of an event over pictures, (images,) or (images, repetitions) of 0 and 1, NaN = not simulated.
+
+    Gives the interval and its method: Wilson's where every picture's own rate is 0 or 1 (always so with one
+    repetition), else the bootstrap over pictures.
+    """
+    rates = per_image(lost)
+    rates = rates[~np.isnan(rates)]
+    if np.isin(rates, (0.0, 1.0)).all():
+        return wilson(int(rates.sum()), len(rates), level), "Wilson"
+    return bootstrap_mean(rates, level), "bootstrap over images"
 
 
 def zero_error_bound(n: int) -> float:

@@ -10,23 +10,26 @@ import numpy as np
 
 from bench.experiment import METRICS
 from bench.metrics import psnr_db
-from bench.statistics import LEVEL, Interval, bootstrap_mean, bootstrap_miou, wilson, zero_error_bound
+from bench.statistics import LEVEL, Interval, bootstrap_mean, bootstrap_miou, rate_over_images, zero_error_bound
 from systems.interface import NUM_CLASSES
 
-LOWER_IS_BETTER = ("lpips", "outage_rate")
+LOWER_IS_BETTER = ("lpips", "mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")
 _NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
 
 
 def summarise(
     points: Iterable[tuple[dict[str, Any], list[dict[str, str]]]], run: str, limited: bool
 ) -> list[dict[str, Any]]:
-    """One row per point and metric. points: (columns that name the point, its rows as text), in the table's order."""
+    """One row per point and metric. points: (columns that name the point, its rows as text), in the table's order.
+
+    n_outage counts pictures, as n_images does: those lost in at least one repetition.
+    """
     table = []
     for point, rows in points:
-        outages = sum(row["status"] == "outage" for row in rows)
+        outages = len({row["image_id"] for row in rows if row["status"] == "outage"})
         reps = len({row["rep"] for row in rows})
         for metric in (*METRICS[point["task"]], "outage_rate"):
-            interval, method = _interval(metric, rows, outages)
+            interval, method = _interval(metric, rows)
             table.append({
                 **point, "snr_def": "esn0", "metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER,
                 "mean": interval.mean, "std": interval.std, "n_reps": reps,
@@ -43,15 +46,16 @@ def _known(metric: str, rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [row for row in rows if row[column.get(metric, metric)] != ""]
 
 
-def _interval(metric: str, rows: list[dict[str, str]], outages: int) -> tuple[Interval, str]:
+def _interval(metric: str, rows: list[dict[str, str]]) -> tuple[Interval, str]:
     known = _known(metric, rows)
     if not known:
         return _NOTHING, ""
     if metric == "outage_rate":
-        interval = wilson(outages, len(known))
-        if outages:
-            return interval, "Wilson"
-        return Interval(0.0, 0.0, 0.0, zero_error_bound(len(known)), interval.n), "3/n"
+        lost = [{**row, "lost": row["status"] == "outage"} for row in known]
+        interval, method = rate_over_images(_by_image(lost, "lost"))
+        if interval.mean:
+            return interval, method
+        return Interval(0.0, 0.0, 0.0, zero_error_bound(interval.n), interval.n), "3/n"
     if metric in ("miou", "pixel_accuracy"):
         correct, union, labelled = confusion_counts(known)
         if metric == "pixel_accuracy":  # a ratio of sums over the data set, which is the IoU of one class

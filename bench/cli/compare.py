@@ -16,12 +16,7 @@ def compare_command(
     a: str, b: str | None, run: str | None, baseline: str | None, metric: str | None, as_csv: bool
 ) -> None:
     """Difference of A and B, two systems of one run or two runs, paired over pictures, with 95 % intervals."""
-    from pathlib import Path
-
     from bench.compare import compare, report
-    from bench.runs import find_run
 
-    folders = [name is not None and (Path(name) / "manifest.json").is_file() for name in (a, b)]
-    where = None if any(folders) else find_run(run)
-    points = compare(a, b, baseline, where, metric)
+    points = compare(a, b, baseline, run, metric)
     click.echo(points.to_csv(index=False) if as_csv else report(points), nl=not as_csv)

@@ -39,6 +39,7 @@ VOC_CLASSES = (
     "train",
     "tvmonitor",
 )
+# The same two numbers as in systems.interface, not imported from there: that would load torch to list data sets.
 NUM_CLASSES = len(VOC_CLASSES)
 VOID = 255  # label of pixels that no metric counts
 

@@ -17,7 +17,7 @@ import pandas as pd
 from bench.plots import style
 
 #: Metric -> axis label and factor from the table's unit to the axis' unit.
-METRICS = {
+AXES = {
     "psnr_db": ("PSNR (dB)", 1.0),
     "psnr_of_mean_mse_db": ("PSNR of mean MSE (dB)", 1.0),
     "ms_ssim": ("MS-SSIM", 1.0),
@@ -64,7 +64,7 @@ def series_of(summary: pd.DataFrame, metric: str, undertrained: frozenset[str] =
 
     `undertrained` names the systems that are drawn thin.
     """
-    scale = METRICS[metric][1]
+    scale = AXES[metric][1]
     rows = summary[summary["metric"] == metric]
     grid = np.array(sorted(rows["snr_db"].dropna().unique()), dtype=float)
     curves = []
@@ -148,7 +148,7 @@ def draw_curves(curves: list[Series], metric: str = "psnr_db"):
     bottom = 0.33 + 0.155 * lines
     axes = figure.add_axes((0.135, (bottom + 0.06) / height, 0.85, (height - bottom - 0.12) / height))
     axes.set_xlabel("SNR (dB)", labelpad=2)
-    axes.set_ylabel(METRICS[metric][0], labelpad=3)
+    axes.set_ylabel(AXES[metric][0], labelpad=3)
     draw_series(axes, curves)
     if curves:
         figure.legend(

@@ -12,8 +12,8 @@ from bench.experiment import budget_text
 from bench.plots import style
 from bench.plots.curves import draw_curves, series_of
 from bench.plots.gallery import Tile, draw_gallery
-from bench.plots.load import Run
 from bench.plots.segmentation import Example, draw_segmentation
+from bench.run_tables import Run
 from systems.errors import UserError
 
 CHANNELS = {"awgn": "AWGN", "rayleigh-block": "block Rayleigh fading", "rayleigh-fast": "fast Rayleigh fading"}

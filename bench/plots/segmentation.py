@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.data.voc import VOC_CLASSES, VOID, colourise, voc_palette
 from bench.plots import style
-from bench.plots.curves import METRICS, Series, draw_series
+from bench.plots.curves import AXES, Series, draw_series
 
 
 @dataclass
@@ -66,7 +66,7 @@ def draw_segmentation(
 
     axes = place(0.5, 0.22, 4.35, plot_height - 0.72, bare=False)
     axes.set_xlabel("SNR (dB)")
-    axes.set_ylabel(METRICS[metric][0])
+    axes.set_ylabel(AXES[metric][0])
     draw_series(axes, curves, floor=0.0)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.plots import style
-from bench.plots.curves import METRICS
-from bench.plots.load import Run
+from bench.plots.curves import AXES
+from bench.run_tables import Run
 from bench.store import write_atomic
 from systems.errors import UserError
 
@@ -26,6 +26,7 @@ OVERHEAD_COLUMNS = (
     "height",
     "width",
     "n_uses",
+    "budget_uses",
     "cbr",
     "bits",
     "payload_bits",
@@ -41,6 +42,7 @@ OVERHEAD_COLUMNS = (
     "images_seen",
     "trained_on",
 )
+UNDERSPENT = 0.95  # below this share of the budget a comparison is no longer one at matched rate, and tables say so
 _HEADERS = {
     "figure": "Figure",
     "system": "System",
@@ -62,11 +64,13 @@ def write_tables(run: Run, count_flops: bool = True) -> list[Path]:
     from bench import claims
 
     written = []
+    overheads = overhead_table(run, flops_of(run) if count_flops else {})
     for experiment in run.experiments:
         rows = results_table(run, experiment)
         if len(rows):
-            written += _write(run, f"results-{experiment['id']}", rows, results_markdown(rows, experiment["title"]))
-    overheads = overhead_table(run, flops_of(run) if count_flops else {})
+            text = results_markdown(rows, experiment["title"])
+            text += spending_notes(overheads[overheads["figure"] == experiment["id"]])
+            written += _write(run, f"results-{experiment['id']}", rows, text)
     if len(overheads):
         written += _write(run, "overheads", overheads, overhead_markdown(overheads))
     if len(run.samples):
@@ -118,7 +122,7 @@ def results_table(run: Run, experiment: dict) -> pd.DataFrame:
 def results_markdown(rows: pd.DataFrame, title: str) -> str:
     """Systems by SNR, mean and 95 % interval. Where pictures were lost it says how many; not simulated is empty."""
     metric = rows["metric"].iloc[0]
-    name, scale = METRICS[metric]
+    name, scale = AXES[metric]
     places = 3 if metric in ("ms_ssim", "lpips") else 2
     snrs = sorted(rows["snr_db"].unique())
     of = "mean over images" if metric in ("psnr_db", "ms_ssim", "lpips") else "of the whole data set"
@@ -163,7 +167,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                 counted = flops.get((experiment["id"], system), {})
                 mean = {
                     c: own[c].mean()
-                    for c in ("n_uses", "cbr", "bits", "payload_bits", "coded_bits", "side_bits", "side_uses")
+                    for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
                 }
                 table.append(
                     {
@@ -230,7 +234,16 @@ def overhead_markdown(table: pd.DataFrame) -> str:
         "Latency: median a picture on this run's machine. FLOPs: of the networks, encoding and decoding one picture of "
         "the figure, a multiply-add counts as two."
     )
-    return "\n".join(lines) + f"\n\n{note}\n"
+    return "\n".join(lines) + f"\n\n{note}\n" + spending_notes(table)
+
+
+def spending_notes(table: pd.DataFrame) -> str:
+    """A line for each row of an overhead table whose system leaves more than 5 % of its budget unspent; "" for none."""
+    rows = table[table["n_uses"] < UNDERSPENT * table["budget_uses"]].itertuples()
+    return "".join(
+        f"\n{row.figure}: {style.label_of(row.system)} spends {share:.0f} % of the budget.\n"
+        for row, share in ((row, 100 * row.n_uses / row.budget_uses) for row in rows)
+    )
 
 
 def _missing(value) -> bool:
@@ -281,7 +294,7 @@ def flops_of(run: Run) -> dict[tuple[str, str], dict[str, float]]:
     """FLOPs of every system with parameters in every figure, at the size of the figure's first picture.
 
     Counted once and kept in tables/flops.json under the system's identity: plotting again builds no network. A system
-    that cannot be built here (its weights are elsewhere) has no entry.
+    that cannot be built here (its package is elsewhere) has no entry.
     """
     path = run.directory / "tables" / "flops.json"
     try:
@@ -324,7 +337,11 @@ def _count_flops(system: str, facts: dict, experiment: dict, height: int, width:
         20.0,
         experiment.get("requirement", ""),
     )
+    options = dict(facts.get("options", {}))
+    # FLOPs do not depend on the weights, and of a file the manifest keeps the name alone.
+    if options.get("checkpoint", "shipped") != "shipped":
+        options["checkpoint"] = "none"
     try:
-        return measure_costs(build(system, facts.get("options", {})), link)
+        return measure_costs(build(system, options), link)
     except UserError:
         return None

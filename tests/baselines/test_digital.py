@@ -98,6 +98,16 @@ def test_an_outage_is_grey_flagged_and_counted(pictures):
     assert mse(decoded.output, pictures)[0] < 0.01
 
 
+def test_blocks_of_a_picture_given_up_early(pictures):
+    """All blocks of the frame count; the errors of those that were never tried are unknown, not none."""
+    system, link = registry.create("jpeg-ldpc-4qam", code_rate="1/2"), make_link(torch.tensor([20.0, -5.0]), cbr=1)
+    blocks = system._link(link.budget.uses, 20.0).frame.blocks
+    decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
+    assert blocks > 2 and decoded.report["n_blocks"] == [blocks, blocks]
+    assert decoded.report["n_block_errors"] == [0, None]
+    assert decoded.report["stop_reason"] == ["", "first failed block"]
+
+
 def test_a_file_that_will_not_open_is_an_outage(pictures):
     system, link = registry.create("jpeg-ldpc-16qam"), make_link(30.0)
     coder = system._link(USES, 30.0)

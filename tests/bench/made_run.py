@@ -82,6 +82,7 @@ def make_run(
                         "tx_power": 1.0,
                         "cbr_target": experiment["cbr"],
                         "bits_target": experiment["bits"],
+                        "budget_uses": 9408,
                         "n_source": 150528,
                         "n_uses": uses(system),
                         "cbr": uses(system) / 150528,

@@ -123,6 +123,22 @@ def test_the_cliff_is_counted(tmp_path, cliff, images, expected):
     assert found["64qam-fails-below-18db"].verdict == UNDECIDED
 
 
+def test_repetitions_do_not_decide_a_cliff(tmp_path):
+    """Three pictures are three, however often they are sent."""
+    import pandas as pd
+
+    from bench.run_tables import Run
+
+    def value(experiment, system, snr, index):
+        return "outage" if snr < 12 else 30.0
+
+    names = ["image-0", "image-1", "image-2"]
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["jpeg-ldpc-16qam"])], value, images=names))
+    run.__dict__["samples"] = pd.concat([run.samples.assign(rep=float(rep)) for rep in range(9)], ignore_index=True)
+    found = {v.name: v for v in judge(run)}["16qam-fails-below-12db"]
+    assert found.verdict == UNDECIDED and all(number.endswith("of 3") for number in found.numbers)
+
+
 def test_a_sweep_above_the_threshold_cannot_show_a_failure_below(tmp_path):
     run = [figure("fig4", ["jpeg-ldpc-16qam"], snrs=[12.0, 14.0])]
     found = verdicts_of(tmp_path / "run", lambda *_: 30.0, figures=run)

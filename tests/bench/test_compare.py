@@ -1,13 +1,14 @@
 """Comparisons: paired, counted, and honest about outages; numbers against direct arithmetic."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
 from bench.compare import compare, compare_sides, paired_miou, report, side, whole_curves
 from bench.metrics import mean_iou
-from bench.plots.load import Run
+from bench.run_tables import Run
 from systems.errors import UserError
 
 
@@ -123,6 +124,39 @@ def test_segmentation_uses_the_data_sets_miou(tmp_path):
     assert row["difference"] == pytest.approx(summary["a"] - summary["b"]) and row["verdict"] == "A"
 
 
+def test_pixel_accuracy_is_the_ratio_of_sums(tmp_path):
+    """A large picture counts for more: the mean of the pictures' own ratios is another number."""
+    run = Run.open(make_run(
+        tmp_path / "run", [figure("fig7", ["a", "b"], task="segmentation", snrs=[6.0])],
+        lambda e, s, snr, i: {"a": 0.9, "b": 0.6}[s] - 0.05 * i,
+    ))  # fmt: skip
+    large = run.confusion["image_id"] == "image-7"
+    run.confusion.loc[large, ["intersection", "predicted", "labelled", "union"]] *= 50
+    row = compare_sides(side(run, "a"), side(run, "b"), "pixel_accuracy").iloc[0]
+    for name, mean in (("a", row["mean_a"]), ("b", row["mean_b"])):
+        own = run.confusion[run.confusion["system"] == name]
+        assert mean == pytest.approx(own["intersection"].sum() / own["labelled"].sum())
+    assert row["difference"] == pytest.approx(row["mean_a"] - row["mean_b"])
+    assert row["ci_low"] <= row["difference"] <= row["ci_high"] and row["verdict"] == "A"
+
+
+def test_lost_pictures_are_counted_once(tmp_path):
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["a", "d"], snrs=[0.0])], value))
+    again = run.samples.assign(rep=1.0)
+    run.__dict__["samples"] = pd.concat([run.samples, again], ignore_index=True)
+    row = compare_sides(side(run, "a"), side(run, "d")).iloc[0]
+    assert (row["outages_a"], row["outages_b"]) == (0, 8)
+
+
+def test_runs_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        make_run(tmp_path / "results" / name, [figure("fig4", ["a", "b"])], value)
+    assert set(compare("one", "two")["a"]) == {"a", "b"}
+    assert set(compare("one", baseline="b")["a"]) == {"a"}
+    assert set(compare("a", "b", run="one")["b"]) == {"b"}
+
+
 def test_lower_is_better_where_it_is(run_dir):
     table = compare("a", "b", run=run_dir, metric="mse").dropna(subset=["snr_db"]).set_index("snr_db")
     assert table.loc[20.0, "difference"] < 0 and table.loc[20.0, "verdict"] == "A"
@@ -135,7 +169,7 @@ def test_bad_input_is_one_line(run_dir, tmp_path):
         ({"a": "a", "b": str(run_dir), "run": run_dir}, "not one of each"),
         ({"a": "a@paper", "b": "b", "run": run_dir}, "variants are small-1"),
         ({"a": "a", "b": "b", "run": run_dir, "metric": "psnr"}, "--metric psnr"),
-        ({"a": "a", "b": "b", "run": tmp_path}, "no manifest.json"),
+        ({"a": "a", "b": "b", "run": tmp_path}, "no run there"),
     ):
         with pytest.raises(UserError, match=words):
             compare(**arguments)

@@ -12,7 +12,7 @@ from bench.plots import draw_all, style
 from bench.plots.curves import draw_curves, series_of
 from bench.plots.draw import figure_makers
 from bench.plots.gallery import detail_window
-from bench.plots.load import Run
+from bench.run_tables import Run
 from systems.errors import UserError
 
 FIG4 = ["gensc", "witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "linear"]

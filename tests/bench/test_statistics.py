@@ -206,3 +206,29 @@ def test_digital_curves_with_a_cliff_a_plateau_and_holes():
     assert bd_snr(SNR, CURVE, (SNR - 1)[shuffled], CURVE[shuffled]) == pytest.approx(1.0, abs=1e-12)
     with pytest.raises(ValueError, match="two values"):
         bd_psnr(SNR, CURVE, np.array([1.0, 1.0, 2.0]), np.array([20.0, 21.0, 22.0]))
+
+
+def test_a_rate_is_over_pictures_whatever_the_repetitions():
+    from bench.statistics import rate_over_images
+
+    once = np.array([1.0, 0, 0, 1, 0, 0, 0])
+    single, method = rate_over_images(once)
+    assert method == "Wilson" and single == wilson(2, 7)
+    assert rate_over_images(np.repeat(once[:, None], 9, axis=1))[0] == single  # repetitions that agree prove no more
+    lost = np.random.default_rng(0).integers(0, 2, (7, 3)).astype(float)
+    mixed, method = rate_over_images(lost)
+    assert method == "bootstrap over images" and mixed == bootstrap_mean(lost) and mixed.n == 7
+
+
+def test_summary_counts_lost_pictures_not_rows():
+    from bench.summary import summarise
+
+    empty = dict.fromkeys(("psnr_db", "mse", "ms_ssim", "lpips"), "")
+    rows = [
+        {**empty, "image_id": f"i{i}", "rep": str(rep), "status": "outage" if i < 2 and rep < 3 - i else "ok"}
+        for i in range(7)
+        for rep in range(3)
+    ]
+    row = {r["metric"]: r for r in summarise([({"task": "reconstruction"}, rows)], "run", False)}["outage_rate"]
+    assert row["mean"] == pytest.approx(5 / 21) and (row["n_outage"], row["n_images"], row["n_reps"]) == (2, 7, 3)
+    assert row["ci_method"] == "bootstrap over images"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from made_run import figure, make_run
 
-from bench.plots.load import Run
 from bench.plots.tables import measure_costs, overhead_table, results_table, write_tables
+from bench.run_tables import Run
 from systems.interface import Budget, Decoded, Link, System, Transmission
 
 
@@ -112,3 +112,32 @@ def test_a_missing_column_is_one_line(tmp_path):
     (folder / "samples.csv").write_text("schema,cell_id\n1,x\n")
     with pytest.raises(UserError, match="lacks the column 'system'"):
         _ = Run.open(folder).samples
+
+
+def test_a_manifest_that_is_no_object_is_one_line(tmp_path):
+    from systems.errors import UserError
+
+    for text in ("[]", "null", "3"):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(UserError, match="no JSON object"):
+            Run.open(tmp_path)
+
+
+def test_flops_need_no_weights():
+    from bench.plots.tables import _count_flops
+
+    def flops(checkpoint):
+        facts = {"options": {"size": "small", "checkpoint": checkpoint}}
+        return _count_flops("deepjscc", facts, figure("fig4", ["deepjscc"]), 32, 32)
+
+    assert flops("mine.safetensors") == flops("none") and flops("none")["encode"] > 0
+
+
+def test_an_unspent_budget_is_said(tmp_path):
+    uses = {"gensc": 8937, "witt": 8938, "linear": 4704}  # 9408 granted; 95 % of it is 8937.6
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", list(uses))], lambda *_: 30.0, uses=uses.get))
+    write_tables(run, count_flops=False)
+    for name in ("overheads.md", "results-fig4.md"):
+        text = (run.directory / "tables" / name).read_text()
+        assert "GenSC spends 95 % of the budget" in text and "spends 50 % of the budget" in text
+        assert text.count("of the budget") == 2

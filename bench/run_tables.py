@@ -34,13 +34,16 @@ class Run:
         directory = Path(directory)
         path = directory / "manifest.json"
         try:
-            return cls(directory, json.loads(path.read_text(encoding="utf-8")))
+            manifest = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(
                 f"{directory} is not a run: it has no manifest.json; name a folder that `run` wrote"
             ) from None
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot read it ({error})") from None
+        if not isinstance(manifest, dict):
+            raise UserError(f"{path}: not a manifest (no JSON object); repeat the run")
+        return cls(directory, manifest)
 
     @property
     def name(self) -> str:
