@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -113,16 +114,15 @@ def host_facts() -> dict[str, Any]:
 
 def without_paths(arguments: list[str]) -> list[str]:
     """A command line with absolute and home paths cut to their last part: a manifest is published, a home is not."""
-    return [_without_path(argument) for argument in arguments]
+    return ["".join(_without_path(part) for part in re.split(r"([=,])", argument)) for argument in arguments]
 
 
-def _without_path(argument: str) -> str:
-    head, mark, tail = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    prefix = "folder:" if tail.startswith("folder:") else ""
-    path = tail.removeprefix(prefix)
+def _without_path(part: str) -> str:
+    prefix = "folder:" if part.startswith("folder:") else ""
+    path = part.removeprefix(prefix)
     if path.startswith("~") or Path(path).is_absolute():
         path = f".../{Path(path).name}"
-    return head + mark + prefix + path
+    return prefix + path
 
 
 def main_argv() -> list[str]:

@@ -186,6 +186,9 @@ def load_figure(name: str) -> Experiment:
             raise UserError(f"--figure {name}: no such file")
     else:
         if name not in figure_names():
+            for figure in map(load_figure, figure_names()):
+                if figure.pictures.id == name:
+                    raise UserError(f"{name} shows pictures of {figure.id}; use --figure {figure.id}")
             near = difflib.get_close_matches(name, figure_names(), n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise UserError(
@@ -233,6 +236,12 @@ def read_figure(values: dict[str, Any], where: str) -> Experiment:
     pictures = fill(Pictures, pictures, f"{where}: [pictures]")
     if pictures.snr_db or "pictures" in values:
         shown = parse_snr(pictures.snr_db, f"{where}: [pictures] snr_db")
+        if not set(shown) <= set(snr_db):
+            raise UserError(f"{where}: [pictures] snr_db must be points of the sweep, snr_db")
+        if not isinstance(pictures.limit, int) or pictures.limit < 1:
+            raise UserError(f"{where}: [pictures] limit must be a whole number from 1 on")
+        if not re.fullmatch(r"[A-Za-z0-9_-]*", str(pictures.id)):
+            raise UserError(f"{where}: [pictures] id {pictures.id!r} may hold letters, digits, - and _ only: it names files")
         pictures = replace(pictures, id=pictures.id or values["id"], snr_db=shown)
     experiment = Experiment(
         id=values["id"],

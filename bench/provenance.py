@@ -76,21 +76,27 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
 def source_digest(module: str) -> str:
     """First 16 hex digits of the sha256 of a system's source, so that an edited system is computed again.
 
-    A module of this project counts alone, or with its subfolder (all of systems/gensc); a third party's, with its whole
-    package. What all systems share is covered by the schema's number.
+    What the bench adds to it is covered by the schema's number.
     """
-    origin = getattr(sys.modules[module], "__file__", None)
-    if origin is None:
-        return ""
-    top, *inner = module.split(".")
-    folder = Path(origin).parent
-    if top in _OURS:
-        files = [Path(origin)] if len(inner) < 2 else sorted(folder.rglob("*.py"))
-    else:
-        root = getattr(sys.modules.get(top), "__file__", None)
-        package = root is not None and Path(root).name == "__init__.py"
-        files = sorted(Path(root).parent.rglob("*.py")) if package else [Path(origin)]
     digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    for name, file in source_files(module).items():
+        digest.update(name.encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def source_files(module: str) -> dict[str, Path]:
+    """Files that may decide what a system does, in order, by their path from the package's parent.
+
+    A system of this project shares parts with others (links, backbones), so all of systems/ and baselines/ counts; for
+    a third party's it is its own package, and systems/, which it builds on.
+    """
+    top = module.partition(".")[0]
+    files: dict[str, Path] = {}
+    for package in dict.fromkeys(_OURS if top in _OURS else ("systems", top)):
+        root = getattr(sys.modules.get(package), "__file__", None)
+        if root is not None and Path(root).name == "__init__.py":
+            folder = Path(root).parent
+            files |= {f"{package}/{file.relative_to(folder).as_posix()}": file for file in folder.rglob("*.py")}
+        elif package == top and (origin := getattr(sys.modules[module], "__file__", None)) is not None:
+            files[Path(origin).name] = Path(origin)
+    return dict(sorted(files.items()))

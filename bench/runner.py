@@ -380,6 +380,9 @@ class Worker:
                 "decode_s": decode_s, "batch": count, "device": self.device,
             }  # fmt: skip
             row |= {key: values[index] for key, values in report.items() if key in _REPORT_COLUMNS}
+            if system.bits_per_use is None and row.get("coded_bits"):  # a digital system that chooses its constellation
+                row["bits"] = float(row["coded_bits"])
+                row["bits_per_use"] = row["bits"] / sent.spent.symbol_uses
             if task.task == "reconstruction":
                 row |= _picture_scores(batch.reference[index : index + 1], output[index : index + 1])
                 pixels, palette = to_uint8(output[index]).permute(1, 2, 0).numpy(), None

@@ -401,6 +401,10 @@ def execute(
     interrupted = False
     outcomes: dict[str, Outcome] = {}
     try:
+        if force:  # cells made anew must not fall back on their old rows when they fail
+            for task in todo:
+                for cell in task.cells:
+                    store.cell_path(cell.id).unlink(missing_ok=True)
         say(f"run folder {out}: {total} cells, {cached} cached, {count} to compute")
         manifest = _manifest(
             resolved, plan, store, {"engine": engine, "workers": workers, "device": device, "batch": batch}
@@ -430,7 +434,7 @@ def execute(
         if count:
             progress.show(final=True)
         still_missing = {cell.id for task in missing(plan, store) for cell in task.cells}
-        failures = {i: o for i, o in outcomes.items() if o.status == "failed" and (force or i in still_missing)}
+        failures = {i: o for i, o in outcomes.items() if o.status == "failed" and i in still_missing}
         _write_tables(plan, store, failures, failed_before, still_missing, resolved)
         manifest["cells"] = {"expected": total, "done": total - len(still_missing), "failed": len(failures)}
         manifest["end"] = None if interrupted else _now()

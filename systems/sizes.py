@@ -16,6 +16,8 @@ def read_toml(path) -> dict[str, Any]:
     """A TOML file as a dict; a syntax error is the user's to mend."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text ({error})") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not valid TOML ({error})") from None
 

@@ -15,7 +15,10 @@ def _names(text: str | None) -> tuple[str, ...] | None:
     """A comma-separated list."""
     if text is None:
         return None
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise click.UsageError(f"{text!r} names nothing; give names with commas between them, or all")
+    return names
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -31,6 +31,8 @@ def train_command(
     from systems import registry
 
     names = [part.strip() for part in systems.split(",") if part.strip()]
+    if not names:
+        raise click.UsageError("--systems names nothing; give learned systems with commas between them, or all")
     if names == ["all"]:
         # linear's statistics and FCN's soft labels are where others start from
         names = ["linear", "fcn", *(entry.name for entry in registry.entries() if entry.learned)]

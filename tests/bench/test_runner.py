@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,6 +287,52 @@ def test_an_edited_system_is_computed_again(place, tmp_path, monkeypatch):
     (package / "helper.py").write_text("y = 2")
     source_digest.cache_clear()
     assert source_digest("somebodys.model") != before
+
+
+def test_an_edited_part_of_a_system_of_ours_is_computed_again(monkeypatch):
+    """The link's files count for the digital systems, which live in another module."""
+    import baselines.digital
+    from bench.provenance import source_digest
+
+    link = Path(baselines.__file__).parent / "link" / "nr.py"
+    whole = Path.read_bytes
+    source_digest.cache_clear()
+    before = source_digest("baselines.digital")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: whole(path) + (b"#" if path == link else b""))
+    source_digest.cache_clear()
+    assert source_digest("baselines.digital") != before
+    source_digest.cache_clear()
+
+
+def test_a_command_line_is_published_without_paths():
+    from bench.environment import without_paths
+
+    given = ["run", "--checkpoint", "a=/home/me/a.safetensors,b=/x/b.safetensors", "--figure=fig4,/home/me/mine.toml", "--dataset", "folder:/home/me/p"]
+    assert without_paths(given) == [
+        "run", "--checkpoint", "a=.../a.safetensors,b=.../b.safetensors", "--figure=fig4,.../mine.toml", "--dataset", "folder:.../p"]
+
+
+def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place):
+    assert run(place).done
+    whole = rows(place / "run" / "samples.csv")
+    cells = sorted((place / "run" / "cells").iterdir())
+    from bench import runner
+
+    original = runner.Worker._measure
+
+    def fails_once(self, system, task, cell, batch, sent):
+        if cell.id == cells[0].stem:
+            raise RuntimeError("broken")
+        return original(self, system, task, cell, batch, sent)
+
+    runner.Worker._measure = fails_once
+    try:
+        forced = run(place, force=True)
+    finally:
+        runner.Worker._measure = original
+    assert list(forced.failures) == [cells[0].stem] and not cells[0].exists()
+    assert len(rows(place / "run" / "samples.csv")) < len(whole)
+    assert run(place).done == 1 and rows(place / "run" / "failures.csv") == []
 
 
 # ---------------------------------------------------------------- failures
