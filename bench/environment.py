@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import subprocess
-import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def host_facts() -> dict[str, Any]:
     }
 
 
-def without_paths(arguments: list[str]) -> list[str]:
+def without_paths(arguments: Iterable[str]) -> list[str]:
     """A command line with absolute and home paths cut to their last part: a manifest is published, a home is not."""
     return ["".join(_without_path(part) for part in re.split(r"([=,])", argument)) for argument in arguments]
 
@@ -123,8 +123,3 @@ def _without_path(part: str) -> str:
     if path.startswith("~") or Path(path).is_absolute():
         path = f".../{Path(path).name}"
     return prefix + path
-
-
-def main_argv() -> list[str]:
-    """This process's command line, fit to be published."""
-    return without_paths(sys.argv[1:])

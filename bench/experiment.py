@@ -218,8 +218,7 @@ def read_figure(values: dict[str, Any], where: str) -> Experiment:
     wrong = [key for key, value in texts.items() if not isinstance(value, str)]
     if wrong:
         raise UserError(f"{where}: {wrong[0]} must be a text")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", values["id"]):
-        raise UserError(f"{where}: id {values['id']!r} may hold letters, digits, - and _ only: it names files")
+    _check_id(values["id"], f"{where}: id")
     systems = values["systems"]
     if not isinstance(systems, list) or not systems or not all(isinstance(name, str) for name in systems):
         raise UserError(f"{where}: systems must be a list of names")
@@ -238,11 +237,9 @@ def read_figure(values: dict[str, Any], where: str) -> Experiment:
         shown = parse_snr(pictures.snr_db, f"{where}: [pictures] snr_db")
         if not set(shown) <= set(snr_db):
             raise UserError(f"{where}: [pictures] snr_db must be points of the sweep, snr_db")
-        if not isinstance(pictures.limit, int) or pictures.limit < 1:
-            raise UserError(f"{where}: [pictures] limit must be a whole number from 1 on")
-        if not re.fullmatch(r"[A-Za-z0-9_-]*", str(pictures.id)):
-            raise UserError(f"{where}: [pictures] id {pictures.id!r} may hold letters, digits, - and _ only: it names files")
-        pictures = replace(pictures, id=pictures.id or values["id"], snr_db=shown)
+        _check_count(pictures.limit, f"{where}: [pictures] limit")
+        pictures = replace(pictures, id=values["id"] if pictures.id == "" else pictures.id, snr_db=shown)
+        _check_id(pictures.id, f"{where}: [pictures] id")
     experiment = Experiment(
         id=values["id"],
         title=values.get("title", values["id"]),
@@ -258,10 +255,22 @@ def read_figure(values: dict[str, Any], where: str) -> Experiment:
         requirement=values.get("requirement", "") or DEFAULT_REQUIREMENT[task],
         pictures=pictures,
     )
-    check_channel(experiment.channel)
-    if not isinstance(experiment.reps, int) or experiment.reps < 1:
-        raise UserError(f"{where}: reps must be a whole number, at least 1")
+    try:
+        check_channel(experiment.channel)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    _check_count(experiment.reps, f"{where}: reps")
     return experiment
+
+
+def _check_id(value: Any, where: str) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", value):
+        raise UserError(f"{where} {value!r} may hold letters, digits, - and _ only: it names files")
+
+
+def _check_count(value: Any, where: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError(f"{where} must be a whole number, at least 1")
 
 
 def with_snr(experiment: Experiment, snr_db: tuple[float, ...]) -> Experiment:

@@ -14,6 +14,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +193,12 @@ def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
 def preflight(plan: Plan, tasks: list[Task]) -> None:
     """Find the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
 
-    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets.
+    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
+    under a budget in bits also the largest, which has the fewest bits a pixel. Where the encoder sees the SNR, it does
+    so at the lowest and the highest one.
     """
     smallest: dict[str, Tensor] = {}
+    largest: dict[str, Tensor] = {}
     for task in tasks:
         if task.dataset in smallest:
             continue
@@ -204,21 +208,29 @@ def preflight(plan: Plan, tasks: list[Task]) -> None:
                 raise UserError(f"data set {dataset.name!r} has no masks; segmentation needs them")
             if task.dataset not in smallest or sample.image.numel() < smallest[task.dataset].numel():
                 smallest[task.dataset] = sample.image
-    points = {(task.system, replace(task, image_ids=(), cells=())): task.cells[-1].snr_db for task in tasks}
+            if task.dataset not in largest or sample.image.numel() > largest[task.dataset].numel():
+                largest[task.dataset] = sample.image
+    points: dict[tuple[str, Task], set[float]] = {}
+    for task in tasks:
+        key = (task.system, replace(task, image_ids=(), cells=()))
+        points.setdefault(key, set()).update(cell.snr_db for cell in task.cells)
     for name in dict.fromkeys(name for name, _ in points):
         facts = plan.systems[name]
         if facts.parameters > PREFLIGHT_PARAMETERS:
             continue
         system = build(name, facts.options)
-        for task, snr_db in ((task, snr_db) for (own, task), snr_db in points.items() if own == name):
-            image = smallest[task.dataset]
-            with torch.inference_mode(), seeded(0):
-                try:
-                    system.encode(image[None].float() / 255, _link(task, *image.shape[1:], snr_db=snr_db))
-                except UserError:
-                    raise
-                except Exception:  # a fault of the system, not of the user: its cells will say so
-                    continue
+        for task, snrs in ((task, snrs) for (own, task), snrs in points.items() if own == name):
+            images = {image.shape: image for image in (smallest[task.dataset], largest[task.dataset])}
+            tried = list(images.values()) if task.bits is not None else [smallest[task.dataset]]
+            extremes = sorted({min(snrs), max(snrs)}) if system.encoder_sees_snr else [max(snrs)]
+            for image, snr_db in product(tried, extremes):
+                with torch.inference_mode(), seeded(0):
+                    try:
+                        system.encode(image[None].float() / 255, _link(task, *image.shape[1:], snr_db=snr_db))
+                    except UserError:
+                        raise
+                    except Exception:  # a fault of the system, not of the user: its cells will say so
+                        continue
 
 
 def _link(task: Task, height: int, width: int, snr_db: float) -> Link:

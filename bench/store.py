@@ -48,6 +48,7 @@ SAMPLE_COLUMNS = (
     "encode_s", "channel_s", "decode_s", "batch", "device",
 )  # fmt: skip
 COST_COLUMNS = ("encode_s", "channel_s", "decode_s", "batch", "device")
+_CELL_COLUMNS = (*SAMPLE_COLUMNS, "confusion")
 CONFUSION_COLUMNS = (
     "cell_id", "system", "variant", "dataset", "image_id", "channel", "snr_db", "rep",
     "class", "intersection", "predicted", "labelled", "union",
@@ -105,7 +106,12 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return []
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a CSV table in UTF-8") from None
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV table ({error})") from None
 
 
 def write_atomic(path: Path, data: bytes) -> None:
@@ -167,15 +173,16 @@ class RunStore:
                 f"--out {self.root} holds a run of another configuration; repeat its options, or choose another folder"
             )
 
-    def open(self, config_hash: str, shared: bool = False) -> None:
+    def open(self, config_hash: str, shared: bool = False, beside: bool = False) -> None:
         """Make the folder, lock it for this process, clear what a killed run left half-written.
 
-        `shared`: a cluster's jobs may be writing right now, so nothing is cleared.
+        `shared`: a cluster's jobs may be writing right now, so nothing is cleared. `beside`: where another run holds
+        the lock, go without it; only for who computes nothing and writes tables, each of which is replaced whole.
         """
         self.check(config_hash)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(self.root)
+            self._lock = _lock(self.root, beside)
         except OSError as error:
             raise StorageError(
                 f"--out {self.root}: cannot write there ({error.strerror}); choose another folder"
@@ -194,11 +201,14 @@ class RunStore:
         """manifest.json, or None."""
         path = self.root / "manifest.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            manifest = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot read it ({error})") from None
+        if not isinstance(manifest, dict):
+            raise UserError(f"{path}: not the manifest of a run; choose another folder")
+        return manifest
 
     # -- cells ----------------------------------------------------------------------------------------------------
 
@@ -208,12 +218,16 @@ class RunStore:
 
     def write_cell(self, cell_id: str, rows: list[dict[str, Any]]) -> None:
         """The rows of one finished cell."""
-        write_atomic(self.cell_path(cell_id), table_text((*SAMPLE_COLUMNS, "confusion"), rows).encode())
+        write_atomic(self.cell_path(cell_id), table_text(_CELL_COLUMNS, rows).encode())
 
     def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[dict[str, str]] | None:
-        """The rows of a cell, or None where it is not there or not these images' (then it is computed again)."""
-        rows = read_table(self.cell_path(cell_id))
-        fits = [row.get("image_id") for row in rows] == list(image_ids) and all(r["cell_id"] == cell_id for r in rows)
+        """The rows of a cell; None where it is absent, damaged or not these images' (then it is computed again)."""
+        try:
+            rows = read_table(self.cell_path(cell_id))
+        except UserError:
+            return None
+        whole = all(tuple(row) == _CELL_COLUMNS and None not in row.values() for row in rows)
+        fits = whole and [(r["cell_id"], r["image_id"]) for r in rows] == [(cell_id, image) for image in image_ids]
         return rows if fits else None
 
     # -- pictures -------------------------------------------------------------------------------------------------
@@ -249,8 +263,11 @@ class RunStore:
         return read_table(self.root / "failures.csv")
 
 
-def _lock(root: Path):
-    """An exclusive lock that dies with its process, so a killed run never blocks the next one."""
+def _lock(root: Path, beside: bool = False):
+    """An exclusive lock that dies with its process, so a killed run never blocks the next one.
+
+    Where another process has it: UserError, or with `beside` None.
+    """
     path = root / ".lock"
     file = open(path, "a+", encoding="ascii")  # not "w": the holder's id must survive a look by another process
     try:
@@ -268,6 +285,8 @@ def _lock(root: Path):
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
+        if beside:
+            return None
         raise UserError(
             f"--out {root}: another run (process {holder}) is writing there; wait for it or choose another folder"
         ) from None

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from bench.channel import check_channel
 from bench.data import Dataset, default_data_root, open_dataset
 from bench.engines import Outcome, make_engine
-from bench.environment import cores, git_state, host_facts, main_argv, versions
+from bench.environment import cores, git_state, host_facts, versions, without_paths
 from bench.experiment import (
     TEMPLATES,
     Experiment,
@@ -131,7 +131,7 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     named = request.figures is not None and request.figures != ("all",)
     notes: list[str] = []
     if named:
-        figures = [load_figure(name) for name in dict.fromkeys(request.figures)]
+        figures = [_load(name) for name in dict.fromkeys(request.figures)]
     elif request.dataset is not None:
         figures = [_figure_for(request.dataset, request)]
     else:
@@ -139,6 +139,10 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     ids = [figure.id for figure in figures]
     if len(set(ids)) < len(ids):
         raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")
+    shown = [figure.pictures.id for figure in figures if figure.pictures.id not in ("", figure.id)]
+    for id_ in shown:
+        if id_ in ids or shown.count(id_) > 1:
+            raise UserError(f"--figure: [pictures] id {id_!r} is also the id of another figure; give it one of its own")
     if request.dataset is not None:
         tasks = _peek(request).tasks
         for figure in figures:
@@ -161,6 +165,16 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
         figures, more = _choose_systems(figures, request.systems)
         notes += more
     return figures, notes
+
+
+def _load(name: str) -> Experiment:
+    figure = load_figure(name)
+    for system in figure.systems:
+        try:
+            registry.find(system)
+        except UserError as error:
+            raise UserError(f"--figure {name}: {error}") from None
+    return figure
 
 
 def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple[list[Experiment], list[str]]:
@@ -377,6 +391,7 @@ def execute(
     retry_failed: bool = False,
     collect: bool = False,
     slurm: dict[str, Any] | None = None,
+    argv: Sequence[str] = (),
     say: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Compute what is missing, then write the tables. UserErrors come before anything is written, but a full disk."""
@@ -397,7 +412,7 @@ def execute(
     count = sum(len(task.cells) for task in todo)
     cached = total - sum(len(task.cells) for task in (plan.tasks if force else left))
 
-    store.open(resolved.config_hash, shared=engine == "slurm" or collect)
+    store.open(resolved.config_hash, shared=engine == "slurm" or collect, beside=collect)
     interrupted = False
     outcomes: dict[str, Outcome] = {}
     try:
@@ -406,9 +421,8 @@ def execute(
                 for cell in task.cells:
                     store.cell_path(cell.id).unlink(missing_ok=True)
         say(f"run folder {out}: {total} cells, {cached} cached, {count} to compute")
-        manifest = _manifest(
-            resolved, plan, store, {"engine": engine, "workers": workers, "device": device, "batch": batch}
-        )
+        how = {"engine": engine, "workers": workers, "device": device, "batch": batch}
+        manifest = _manifest(resolved, plan, store, argv, how)
         store.write_manifest(manifest)
         root = str(Path(resolved.request.data_root or default_data_root()).expanduser().resolve())
         work = Worker(
@@ -462,12 +476,14 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _manifest(resolved: Resolved, plan: Plan, store: RunStore, engine: dict[str, Any]) -> dict[str, Any]:
+def _manifest(
+    resolved: Resolved, plan: Plan, store: RunStore, argv: Sequence[str], engine: dict[str, Any]
+) -> dict[str, Any]:
     before = store.manifest() or {}
     return {
         "schema": SCHEMA,
         "run": store.root.resolve().name,
-        "argv": main_argv(),
+        "argv": without_paths(argv),
         "config": resolved.config,
         "config_sha256": resolved.config_hash,
         "base_seed": resolved.request.seed,
@@ -476,7 +492,7 @@ def _manifest(resolved: Resolved, plan: Plan, store: RunStore, engine: dict[str,
             "snr_def": "esn0: E|x|^2 / N0 in dB per complex use",
             "csi": "the receiver knows h and the SNR",
             "n_uses": "complex channel uses, those charged for side information included",
-            "bits": "n_uses x bits_per_use; an analog use counts as 4 bits",
+            "bits": "n_uses x bits_per_use; an analog use counts as 4 bits; coded_bits where a system varies its modulation",
             "outage": "scored as mid-grey, flagged and counted",
         },
         "versions": versions(),

@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run the command line; a user's error is one line and exit code 2."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # sentence-transformers draws a bar for a model of 22 MB
     try:
-        code = cli.main(args=argv, prog_name="python -m bench", standalone_mode=False)
+        argv = sys.argv[1:] if argv is None else argv
+        code = cli.main(args=argv, prog_name="python -m bench", standalone_mode=False, obj=tuple(argv))
     except click.exceptions.Exit as stop:
         code = stop.exit_code
     except click.Abort:

@@ -95,6 +95,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         retry_failed=options["retry_failed"],
         collect=options["collect"],
         slurm=slurm,
+        argv=ctx.obj or (),
         say=lambda text: click.echo(text, err=True),
     )
     click.echo(sweep.result_tables(resolved, result.run_dir))

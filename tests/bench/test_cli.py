@@ -248,6 +248,31 @@ def test_arguments_in_the_manifest_hold_no_home(place, monkeypatch):
         "run", "--data-root", ".../data", "--dataset=folder:.../p", "--out", ".../a", "--snr", "0:4:4"]  # fmt: skip
 
 
+def test_the_manifest_holds_the_arguments_that_main_was_given(place, capsys):
+    assert call(capsys, *BASE[:-4], "--snr", "4", "--engine", "serial", "--out", place / "run")[0] == 0
+    argv = json.loads((place / "run" / "manifest.json").read_text())["argv"]
+    assert argv == [*BASE[:-4], "--snr", "4", "--engine", "serial", "--out", ".../run"]
+
+
+def test_lists_that_name_nothing_are_refused(place, capsys):
+    for arguments in (("run", "--systems", ""), ("run", "--figure", " ,"), ("train", "--systems", "")):
+        code, _, err = call(capsys, *arguments)
+        assert code == 2 and "names nothing" in err and len(err.splitlines()) == 1
+
+
+def test_figure_files_that_do_not_fit_together(place, capsys):
+    text = 'id="{}"\ntask="reconstruction"\ndataset="folder:pictures"\nsystems=["{}"]\ncbr="1/6"\nsnr_db=[4,8]\n'
+    shown = '[pictures]\nid="{}"\nsnr_db=[4]\n'
+    (place / "a.toml").write_text(text.format("a", "t-plain") + shown.format("b"))
+    (place / "b.toml").write_text(text.format("b", "t-plain"))
+    (place / "c.toml").write_text(text.format("c", "t-plian"))
+    code, _, err = call(capsys, "run", "--figure", "a.toml,b.toml", "--dry-run")
+    assert code == 2 and "'b' is also the id of another figure" in err
+    code, _, err = call(capsys, "run", "--figure", "c.toml", "--dry-run")
+    assert code == 2 and "c.toml: unknown system 't-plian'" in err
+    assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0  # without its pictures' point
+
+
 def test_slurm_writes_the_same_rows_and_collect_gathers_them(place, installed):
     pytest.importorskip("submitit")
     env = environment(installed, BENCH_SLURM_CLUSTER="local")

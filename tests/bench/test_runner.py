@@ -16,6 +16,7 @@ import torch
 from harness import bench, environment, rows, without_costs
 from PIL import Image
 
+from bench.runner import preflight
 from systems import registry
 
 
@@ -82,6 +83,15 @@ def test_the_swept_values_reach_the_system(place):
         assert row["stop_reason"] == f"dec{snr:g}-{10 ** (-snr / 10):.6g}"
 
 
+def test_bits_of_a_system_that_varies_its_modulation(place):
+    """Its coded bits, not the 4 a use of an analog system."""
+    run(place, systems="jpeg-ldpc-adaptive", snr="25", request={"limit": 1})
+    (row,) = rows(place / "run" / "samples.csv")
+    assert "256qam" in row["mcs"] and row["side_uses"] == "0"
+    assert float(row["bits"]) == float(row["coded_bits"]) > 4 * int(row["n_uses"])
+    assert float(row["bits_per_use"]) == pytest.approx(float(row["coded_bits"]) / int(row["n_uses"]))
+
+
 def test_options_reach_the_system_or_are_refused(place):
     from bench import sweep
     from systems.errors import UserError
@@ -99,13 +109,12 @@ def test_options_reach_the_system_or_are_refused(place):
 def test_one_encoding_serves_the_sweep_unless_the_encoder_sees_the_snr(place):
     run(place, systems="t-plain,t-snr", snr="0:8:4")
     encoded = computed(place, "encode")
-    trial = encoded[
-        :2
-    ]  # before anything is written, each system encodes the smallest picture, to see if its budget does
-    assert [(line[1], line[3]) for line in trial] == [("t-plain", "1"), ("t-snr", "1")]
-    blind = [line for line in encoded[2:] if line[1] == "t-plain"]
+    # Before anything is written, each system encodes the smallest picture, to see if its budget does.
+    trial, encoded = encoded[:3], encoded[3:]
+    assert [tuple(line[1:]) for line in trial] == [("t-plain", "8", "1"), ("t-snr", "0", "1"), ("t-snr", "8", "1")]
+    blind = [line for line in encoded if line[1] == "t-plain"]
     assert sum(int(line[3]) for line in blind) == 10 and {line[2] for line in blind} == {"nan"}
-    seeing = [line for line in encoded[2:] if line[1] == "t-snr"]
+    seeing = [line for line in encoded if line[1] == "t-snr"]
     assert sum(int(line[3]) for line in seeing) == 30 and {line[2] for line in seeing} == {"0", "4", "8"}
 
 
@@ -113,6 +122,33 @@ def test_an_encoder_that_peeks_at_the_snr_is_caught(place):
     result = run(place, systems="t-peeks,t-plain")
     assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-peeks"}
     assert all("not finite" in outcome.error for outcome in result.failures.values())
+
+
+def test_budgets_are_tried_at_both_ends(place):
+    """The lowest and the highest SNR where the encoder sees it; under a budget in bits the largest picture too."""
+    from dataclasses import replace
+
+    from bench import sweep
+
+    Image.new("RGB", (64, 48)).save(place / "pictures" / "z.png")
+    system = type(registry.create("t-snr"))
+    whole, tried = system.encode, set()
+
+    def encode(self, images, link):
+        tried.add((link.height * link.width, link.snr_db))
+        return whole(self, images, link)
+
+    asked = sweep.Request(systems=("t-snr",), snr="2,6,10", dataset="folder:pictures", cbr="1/6")
+    plan = sweep.resolve(asked).plan()
+    system.encode = encode
+    try:
+        preflight(plan, list(plan.tasks))
+        assert tried == {(24 * 32, 2), (24 * 32, 10)}
+        tried.clear()
+        preflight(plan, [replace(task, cbr=None, bits=1000) for task in plan.tasks])
+        assert tried == {(24 * 32, 2), (24 * 32, 10), (48 * 64, 2), (48 * 64, 10)}
+    finally:
+        system.encode = whole
 
 
 def test_a_breach_of_the_rules_is_a_failure_with_figures(place):
@@ -307,9 +343,9 @@ def test_an_edited_part_of_a_system_of_ours_is_computed_again(monkeypatch):
 def test_a_command_line_is_published_without_paths():
     from bench.environment import without_paths
 
-    given = ["run", "--checkpoint", "a=/home/me/a.safetensors,b=/x/b.safetensors", "--figure=fig4,/home/me/mine.toml", "--dataset", "folder:/home/me/p"]
+    given = ["--checkpoint", "a=/home/me/a.st,b=/x/b.st", "--figure=fig4,/home/me/m.toml", "folder:/home/me/p"]
     assert without_paths(given) == [
-        "run", "--checkpoint", "a=.../a.safetensors,b=.../b.safetensors", "--figure=fig4,.../mine.toml", "--dataset", "folder:.../p"]
+        "--checkpoint", "a=.../a.st,b=.../b.st", "--figure=fig4,.../m.toml", "folder:.../p"]  # fmt: skip
 
 
 def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place):
@@ -403,7 +439,7 @@ def test_kill_9_and_the_same_command_again(place, installed):
     killed = subprocess.Popen([sys.executable, "-m", "bench", *command, "--out", "run"], env=env, cwd=place,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
     cells = place / "run" / "cells"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline and (not cells.is_dir() or len(list(cells.glob("*.csv"))) < 5):
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)

@@ -95,6 +95,12 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(UserError, match=f"process {holder.pid}"):
             RunStore(root).open("aaa")
+        beside = RunStore(root)  # --collect beside a run that waits for its jobs; the run keeps its lock
+        beside.open("aaa", shared=True, beside=True)
+        beside.write_table("samples.csv", ("x",), [{"x": 1}])
+        beside.close()
+        with pytest.raises(UserError, match=f"process {holder.pid}"):
+            RunStore(root).open("aaa")
     finally:
         os.kill(holder.pid, signal.SIGKILL)
         holder.wait()
@@ -115,5 +121,17 @@ def test_a_cell_of_other_pictures_is_no_cell(tmp_path):
     assert store.read_cell("c1", ("a",)) is None
     assert store.read_cell("c2", ("a", "b")) is None
     text = store.cell_path("c1").read_text()
-    store.cell_path("c1").write_text(text[: text.rindex("c1")])  # cut by hand: what an atomic write never leaves
-    assert store.read_cell("c1", ("a", "b")) is None
+    # Damaged from outside: an atomic write never leaves that.
+    garbage = b"\x89PNG\xff\xfe\x00" * 9
+    for damaged in (text[: text.rindex("c1")].encode(), text.encode()[:-8], garbage, text.encode() + garbage, b""):
+        store.cell_path("c1").write_bytes(damaged)
+        assert store.read_cell("c1", ("a", "b")) is None
+    store.cell_path("c1").write_text(text)
+    assert store.read_cell("c1", ("a", "b")) is not None
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"{", b"\xff\xfe"])
+def test_a_manifest_that_is_none_is_one_error(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match="manifest.json"):
+        RunStore(tmp_path).open("aaa")
