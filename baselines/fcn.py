@@ -19,7 +19,7 @@ from baselines.backbone import make_backbone
 from systems import analog, zoo
 from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES, VOID
-from systems.learned import fill_from, starting_config
+from systems.learned import describe_network, fill_from, starting_config
 
 STRIDE = 16
 
@@ -105,15 +105,8 @@ class FCN(nn.Module):
         return {"cross_entropy": F.cross_entropy(self(images), target, ignore_index=VOID)}
 
     def describe(self) -> dict:
-        """Facts for the manifest, as `LearnedSystem.describe` gives them."""
-        keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit", "undertrained")
-        return {
-            "system": self.name,
-            "variant": self.variant,
-            "size": self.size,
-            "parameters": zoo.count_parameters(self),
-            **{key: self.facts[key] for key in keys if key in self.facts},
-        }
+        """Facts for the manifest."""
+        return describe_network(self)
 
     def _load_torchvision(self) -> None:
         """Weights of torchvision's fcn_resnet50 (COCO pictures, VOC classes) under this module's names."""

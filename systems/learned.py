@@ -46,6 +46,18 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
     return facts, f"{size}-{facts['sha256'][:8]}"
 
 
+def describe_network(module) -> dict:
+    """Facts for the manifest and the table of systems, from a network's name, size, variant and sidecar."""
+    keys = ("images_seen", "data", "knowledge", "licence", "notes", "sha256", "commit", "undertrained")
+    return {
+        "system": module.name,
+        "variant": module.variant,
+        "size": module.size,
+        "parameters": zoo.count_parameters(module),
+        **{key: module.facts[key] for key in keys if key in module.facts},
+    }
+
+
 class LearnedSystem(nn.Module, System):
     """A `System` that is also a network: `encode` and `decode` are differentiable, so training runs the tested path.
 
@@ -83,12 +95,4 @@ class LearnedSystem(nn.Module, System):
         return {"cross_entropy": pixel_cross_entropy(output, target)}
 
     def describe(self) -> dict:
-        """Facts for the manifest and the table of systems."""
-        keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit", "undertrained")
-        return {
-            "system": self.name,
-            "variant": self.variant,
-            "size": self.size,
-            "parameters": zoo.count_parameters(self),
-            **{key: self.facts[key] for key in keys if key in self.facts},
-        }
+        return describe_network(self)
