@@ -7,7 +7,8 @@ N0 = 10^(-SNR/10), N0/2 on each real dimension; h ~ CN(0, 1) (Rayleigh magnitude
     rayleigh-block  one h a picture
     rayleigh-fast   one h a use
 
-`transmit` is the measurement: the draw depends on a picture's seed and nothing else. `transmit_random` is for training.
+`transmit` serves measurement and training alike: the draw depends on a picture's seed and nothing else, and the received
+symbols are differentiable in those sent.
 """
 
 from __future__ import annotations
@@ -72,45 +73,14 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     def place(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(torch.complex64).to(symbols.device)
 
-    return _receive(transmission, None if fading is None else place(fading), place(noise), noise_var)
+    csi = torch.ones(batch, 1, dtype=torch.complex64, device=symbols.device) if fading is None else place(fading)
+    received = symbols + place(noise) if fading is None else csi * symbols + place(noise)
+    return Received(received, csi, noise_var.to(symbols.device), transmission.side_info)
 
 
-def transmit_random(transmission: Transmission, link: Link, generator: torch.Generator | None = None) -> Received:
-    """The same channel for training: one vectorised draw on the symbols' device, differentiable in the symbols.
-
-    Each picture meets its own SNR through `link.snr_tensor`. Shapes as in `transmit`. `generator` may live on the CPU
-    or on the symbols' device; None takes torch's global stream.
-    """
-    check_channel(link.channel)
-    symbols = transmission.symbols
-    batch, uses = symbols.shape
-    noise_var = _noise_variance(link, batch, symbols.device)
-    device = symbols.device if generator is None else generator.device
-
-    def draw(count: int) -> Tensor:
-        # torch.randn of a complex type is CN(0, 1): variance 1/2 on each real dimension.
-        values = torch.randn(batch, count, dtype=torch.complex64, device=device, generator=generator)
-        return values.to(symbols.device)
-
-    noise = draw(uses) * noise_var.sqrt()[:, None]
-    fading = None
-    if link.channel != "awgn":
-        fading = draw(1 if link.channel == "rayleigh-block" else uses)
-    return _receive(transmission, fading, noise, noise_var)
-
-
-def _noise_variance(link: Link, batch: int, device: torch.device | str = "cpu") -> Tensor:
+def _noise_variance(link: Link, batch: int) -> Tensor:
     """N0 of each picture, float32 (B,)."""
-    snr = link.snr_tensor(batch, device)
+    snr = link.snr_tensor(batch)
     if snr.shape != (batch,):
         raise ValueError(f"link.snr_db has shape {tuple(snr.shape)} for {batch} pictures")
     return (10.0 ** (-snr.double() / 10)).float()
-
-
-def _receive(transmission: Transmission, fading: Tensor | None, noise: Tensor, noise_var: Tensor) -> Received:
-    symbols = transmission.symbols
-    if fading is None:
-        csi, received = torch.ones(len(symbols), 1, dtype=torch.complex64, device=symbols.device), symbols + noise
-    else:
-        csi, received = fading, fading * symbols + noise
-    return Received(received, csi, noise_var.to(symbols.device), transmission.side_info)

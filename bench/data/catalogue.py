@@ -174,7 +174,7 @@ def _not_there(info: DatasetInfo, root: Path) -> UserError:
 
 
 def _entries() -> list[DatasetInfo]:
-    reconstruction, segmentation = ("reconstruction",), ("segmentation",)
+    reconstruction = ("reconstruction",)
     cover, stretch = Preprocessing("cover", LOW_RESOLUTION), Preprocessing("stretch", LOW_RESOLUTION)
     seven = ", ".join(RECONSTRUCTION)
     return [

@@ -34,7 +34,6 @@ from bench.channel import transmit
 from bench.metrics import confusion, miou, mse_per_image, psnr_db
 from bench.training.pictures import Pictures, centre
 from bench.training.protocol import Protocol, TaskProtocol
-from systems import zoo
 from systems.errors import UserError
 from systems.interface import VOID, Budget, Link, System
 
