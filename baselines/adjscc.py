@@ -8,6 +8,9 @@ GDN: J. Balle, V. Laparra, E. Simoncelli, "Density modeling of images using a ge
 transformation", ICLR 2016.
 
 The encoder's SNR is the link's; the decoder's is the one that the picture met, the same on AWGN.
+
+With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its decoder
+reads the linear estimate beside the symbols, and the sigmoid is left out: see `systems.linear_path`.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from torch import Tensor, nn
 from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.learned import LearnedSystem
+from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features, received_contrast, start_from_zero, symbol_uses
 
 STRIDE = 4
 PEDESTAL = 2.0**-36
@@ -40,6 +44,7 @@ class ADJSCCConfig:
     channels: int = 6
     filters: int = 256
     attention_reduction: int = 16
+    linear_path: bool = False
 
 
 class _LowerBound(torch.autograd.Function):
@@ -138,27 +143,49 @@ class ADJSCC(LearnedSystem):
             _Stage(width, config.channels, 5, 1, False, None),
         ])
         self.decoder = nn.ModuleList([
-            _Stage(config.channels, width, 5, 1, True, reduction, gain=1),
+            _Stage(config.channels + (3 * STRIDE**2 if config.linear_path else 0), width, 5, 1, True, reduction, gain=1),
             _Stage(width, width, 5, 1, True, reduction),
             _Stage(width, width, 5, 1, True, reduction),
             _Stage(width, width, 5, 2, True, reduction),
             _Stage(width, 3, 9, 2, True, None),
         ])
+        self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2) if config.linear_path else None
+        if self.linear_path is not None:
+            start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
+
+    def _encode(self, images: Tensor, snr_db: Tensor) -> Tensor:
+        for stage in self.encoder:
+            images = stage(images, snr_db)
+        return images
+
+    def _decode(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        for stage in self.decoder:
+            features = stage(features, snr_db)
+        return features.float()
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
         snr_db = link.snr_tensor(len(images), images.device)
-        features = analog.pad_to_multiple(images, STRIDE)
-        for stage in self.encoder:
-            features = stage(features, snr_db)
+        if self.linear_path is not None:
+            padded = analog.pad_to_multiple(images, BLOCK)
+            added = F.pixel_unshuffle(self._encode(padded, snr_db), BLOCK // STRIDE)
+            maps = self.linear_path.analyse(padded) + added
+            gain = self.linear_path.amplitudes[:, None, None]
+            return self.linear_path.send(padded, maps, gain, symbol_uses(link, self.name))
+        features = self._encode(analog.pad_to_multiple(images, STRIDE), snr_db)
         symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        height, width = analog.padded_size(link.height, link.width, STRIDE)
         snr_db = analog.receiver_snr_db(received)
+        if self.linear_path is not None:
+            maps, noise, power = self.linear_path.receive(received, link)
+            linear, unit = self.linear_path.estimate(maps, noise, power), received_contrast(power)
+            features = torch.cat([F.pixel_shuffle(maps / (1 + 2 * noise), BLOCK // STRIDE), picture_features(linear, unit, STRIDE)], 1)
+            detail = CORRECTION * unit * self._decode(features, snr_db)
+            picture = (linear + detail)[..., : link.height, : link.width]
+            return Decoded(picture if self.training else picture.clamp(0, 1))
+        height, width = analog.padded_size(link.height, link.width, STRIDE)
         features = analog.to_features(
             analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE
         )
-        for stage in self.decoder:
-            features = stage(features, snr_db)
-        return Decoded(torch.sigmoid(features.float())[..., : link.height, : link.width])
+        return Decoded(torch.sigmoid(self._decode(features, snr_db))[..., : link.height, : link.width])

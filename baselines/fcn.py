@@ -18,21 +18,23 @@ from torchvision.models import segmentation
 from baselines.backbone import make_backbone
 from systems import analog, zoo
 from systems.errors import CheckpointError
-from systems.interface import NUM_CLASSES, VOID
-from systems.learned import describe_network, fill_from, starting_config
+from systems.interface import NUM_CLASSES
+from systems.learned import describe_network, fill_from, pixel_cross_entropy, starting_config
 
 STRIDE = 16
 
 
 @dataclass(frozen=True)
 class FCNConfig:
-    """backbone: one of `baselines.backbone.BACKBONES`. pretrained: training starts from its ImageNet weights.
+    """backbone: one of `baselines.backbone.BACKBONES`. pretrained: training starts from its ImageNet weights and leaves
+    the first `frozen_stages` there.
 
     head: channels of the 3x3 convolution before the scores. skips: add scores of the features at strides 8 and 4.
     """
 
     backbone: str = "efficientnet-lite0"
     pretrained: bool = True
+    frozen_stages: int = 0
     output_stride: int = 16
     head: int = 128
     dropout: float = 0.1
@@ -71,7 +73,7 @@ class FCN(nn.Module):
         return cls(size=size, checkpoint=checkpoint)
 
     def _build(self, config: FCNConfig) -> None:
-        self.backbone = make_backbone(config.backbone, config.pretrained, config.output_stride)
+        self.backbone = make_backbone(config.backbone, config.pretrained, config.output_stride, config.frozen_stages)
         low, middle, deep = self.backbone.channels
         self.head = nn.Sequential(
             nn.Conv2d(deep, config.head, 3, padding=1, bias=False), nn.BatchNorm2d(config.head), nn.ReLU(),
@@ -101,8 +103,8 @@ class FCN(nn.Module):
         return self(images)
 
     def training_step(self, images: Tensor, target: Tensor, link=None, channel=None) -> dict[str, Tensor]:
-        """Pixel cross entropy; target (B, H, W) of class indices, 255 = void. `link` and `channel` are not used."""
-        return {"cross_entropy": F.cross_entropy(self(images), target, ignore_index=VOID)}
+        """Pixel cross entropy; target as in `pixel_cross_entropy`. `link` and `channel` are not used."""
+        return {"cross_entropy": pixel_cross_entropy(self(images), target)}
 
     def describe(self) -> dict:
         """Facts for the manifest."""

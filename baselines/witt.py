@@ -11,7 +11,9 @@ What differs from the authors' program, and why:
   information (the last symbols make room for it);
 - the SNR is one per picture, not one per batch;
 - token grids that the window does not divide are grown by repeating their edge, so that any picture size is served;
-- blocks alternate between plain and shifted windows along the whole network, which is the same where depths are even.
+- blocks alternate between plain and shifted windows along the whole network, which is the same where depths are even;
+- with `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone: see
+  `systems.linear_path`.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 
 from systems import analog
-from systems.errors import BudgetTooSmall
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.learned import LearnedSystem
+from systems.linear_path import CORRECTION, LinearPath, received_contrast, start_from_zero, symbol_uses
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class WITTConfig:
     mlp_ratio: float = 4.0
     modnet_layers: int = 7
     modnet_hidden: int = 480
+    linear_path: bool = False
 
 
 class PatchMerging(nn.Module):
@@ -174,24 +177,33 @@ class WITT(LearnedSystem):
         self.stride = 2 ** len(config.embed)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
+        self.linear_path = LinearPath(config.channels) if config.linear_path else None
+        if self.linear_path is not None:
+            start_from_zero(self.encoder.head, self.decoder.merges[-1].increment)
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
         snr_db = link.snr_tensor(len(images), images.device)
-        features = self.encoder(analog.pad_to_multiple(images, self.stride), snr_db)
-        uses = link.budget.allowed_uses() - link.budget.side_info_uses(analog.POWER_BITS)
-        if uses < 1:
-            raise BudgetTooSmall(
-                f"{self.name}: {link.budget.allowed_uses()} uses cannot hold the {analog.POWER_BITS} bits of power "
-                "side information and one symbol; raise the budget or send a larger picture"
-            )
+        padded = analog.pad_to_multiple(images, self.stride)
+        features = self.encoder(padded, snr_db)
+        uses = symbol_uses(link, self.name)
+        if self.linear_path is not None:
+            maps = self.linear_path.analyse(padded) + features
+            return self.linear_path.send(padded, maps, self.linear_path.amplitudes[:, None, None], uses)
         symbols, power = analog.unit_power(analog.to_symbols(features, uses))
         return Transmission(symbols, analog.power_to_bits(power))
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        height, width = analog.padded_size(link.height, link.width, self.stride)
-        scale = analog.bits_to_power(received.side_info).sqrt()
-        features = analog.to_features(
-            analog.lmmse(received) * scale[:, None], self.config.channels, height // self.stride, width // self.stride
-        )
-        images = self.decoder(features, analog.receiver_snr_db(received))[..., : link.height, : link.width].float()
+        snr_db = analog.receiver_snr_db(received)
+        if self.linear_path is not None:
+            maps, noise, power = self.linear_path.receive(received, link)
+            detail = self.decoder(maps * 2**0.5 / (1 + 2 * noise), snr_db).float() * CORRECTION * received_contrast(power)
+            images = self.linear_path.estimate(maps, noise, power) + detail
+        else:
+            height, width = analog.padded_size(link.height, link.width, self.stride)
+            scale = analog.bits_to_power(received.side_info).sqrt()
+            features = analog.to_features(
+                analog.lmmse(received) * scale[:, None], self.config.channels, height // self.stride, width // self.stride
+            )
+            images = self.decoder(features, snr_db).float()
+        images = images[..., : link.height, : link.width]
         return Decoded(images if self.training else images.clamp(0, 1))

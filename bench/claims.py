@@ -1,4 +1,4 @@
-"""What the paper's Sec. V states, as checks on a run's tables: each holds, is contradicted, or stays undecided.
+"""What the paper's Sec. V states, as checks on a run's tables: each holds, is contradicted, stays undecided or is withheld.
 
 No verdict is set by hand. "best" and "better" are decided by intervals of differences paired over pictures:
 
@@ -9,7 +9,8 @@ No verdict is set by hand. "best" and "better" are decided by intervals of diffe
 - undecided: neither, or the run lacks the data.
 
 A point at which a digital rival does not decode has nothing to compare and is left out of the differences; the numbers
-say how many. A verdict that rests on undertrained systems says so: it speaks of these weights, not of the systems.
+say how many. Where a statement rests on a system marked undertrained the verdict is withheld: the numbers, which are
+given, speak of these weights and not of the systems.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from bench.compare import KEY, Side, class_counts, compare_sides, paired_miou, s
 from bench.run_tables import Run
 from bench.statistics import LEVEL, bootstrap_mean, rate_over_images
 
-HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
+HOLDS, CONTRADICTED, UNDECIDED, WITHHELD = "holds", "contradicted", "undecided", "withheld"
 OURS = "gensc"
 RECONSTRUCTION_RIVALS = ("witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam")
 SEGMENTATION_RIVALS = ("deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn")
@@ -332,6 +333,7 @@ def judge(run: Run | Path | str) -> list[Verdict]:
         except _Missing as reason:
             verdict, numbers, used = UNDECIDED, [str(reason)], set()
         weak = tuple(sorted(used & run.undertrained))
+        verdict = WITHHELD if weak else verdict
         verdicts.append(Verdict(claim.name, claim.statement, claim.source, verdict, tuple(numbers), weak))
     return verdicts
 

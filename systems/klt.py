@@ -40,6 +40,18 @@ class BlockKLT:
         order = torch.argsort(eigenvalues, descending=True)
         return cls(vectors[:, order].float(), eigenvalues[order].clamp_min(1e-9).float(), mean.float(), block)
 
+    @classmethod
+    def markov(cls, block: int, correlation: float = 0.95, variance: float = 0.05) -> BlockKLT:
+        """That of a stationary Markov source, correlation^(distance) along rows and along columns and 0.9 between colours: what
+        is known of photographs before any was seen."""
+        steps = torch.arange(block, dtype=torch.float64)
+        spatial, along = torch.linalg.eigh(correlation ** (steps[:, None] - steps).abs())
+        colour, mixed = torch.linalg.eigh(0.1 * torch.eye(3, dtype=torch.float64) + 0.9)
+        eigenvalues = variance * torch.kron(colour, torch.kron(spatial, spatial))
+        order = torch.argsort(eigenvalues, descending=True)
+        vectors = torch.kron(mixed, torch.kron(along, along))[:, order]
+        return cls(vectors.float(), eigenvalues[order].float(), torch.full((3 * block * block,), 0.5), block)
+
     def analyse(self, images: Tensor, coefficients: int) -> Tensor:
         """(B, 3, H, W), sides multiples of `block` -> coefficient maps (B, coefficients, H/block, W/block)."""
         kernel = self.basis[:, :coefficients].T.reshape(coefficients, 3, self.block, self.block)

@@ -14,6 +14,7 @@ from bench.provenance import is_learned
 from bench.training.loop import Trainer, World, reconstruction_psnr
 from bench.training.pictures import Pictures
 from bench.training.protocol import Protocol, read_protocol
+from bench.training.teacher import load_teacher
 from systems import registry, zoo
 from systems.errors import UserError
 from systems.klt import BlockKLT
@@ -55,13 +56,13 @@ def run_training(
             for task in module.tasks:
                 if task in plan.tasks and task not in data:
                     data[task] = _pictures(plan, task, root)
-            trainer = Trainer(module, name, size, plan, data, folder, world, _teacher(plan, module, world.device))
+            trainer = Trainer(module, name, size, plan, data, folder, world, _teacher(plan, module, root, world.device))
             if trainer.load_state() and world.rank == 0:
                 print(f"{name}: resuming at step {trainer.step} of {len(trainer.schedule)}", file=sys.stderr)
             trainer.run(max_steps)
             if trainer.step == len(trainer.schedule) and world.rank == 0:
                 path = folder / f"{name}-{size}.safetensors"
-                facts = {**trainer.facts(), "knowledge": _knowledge(module, trainer.teacher), "commit": git_commit()}
+                facts = {**trainer.facts(), "knowledge": _knowledge(plan, module, trainer.teacher), "commit": git_commit()}
                 if "reconstruction" in trainer.tasks and trainer.rows:
                     floor = reconstruction_psnr(registry.create("linear"), data["reconstruction"], plan.tasks["reconstruction"], plan.channel)
                     # A learned system below the best linear code has not been trained far enough to be judged.
@@ -77,33 +78,30 @@ def _build(name: str, size: str):
 
         return FCN.load(size=size, checkpoint="none")
     system = registry.create(name, size=size, checkpoint="none")
-    if hasattr(system, "start_from_klt") and system.config.klt_start:
-        system.start_from_klt(registry.create("linear").klt)
+    if getattr(system, "linear_path", None) is not None:
+        klt = registry.create("linear").klt
+        system.start_from_klt(klt) if hasattr(system, "start_from_klt") else system.linear_path.load(klt)
     return system
 
 
-def _teacher(plan: Protocol, module, device: str):
-    """The shipped FCN, where the protocol names it and the system takes part in a task that is distilled."""
-    from baselines.fcn import FCN
-
+def _teacher(plan: Protocol, module, root: Path, device: str):
+    """The protocol's teacher, where the system takes part in a task that is distilled; FCN is not its own."""
     wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
-    if not plan.teacher or not wanted or isinstance(module, FCN):
+    if not plan.teacher or not wanted or (plan.teacher == "fcn" and module.name == "fcn"):
         return None
-    if plan.teacher != "fcn":
-        raise UserError(f"unknown teacher {plan.teacher!r} in the protocol; the one there is, is fcn")
-    return FCN.load().to(device)
+    return load_teacher(plan.teacher, root, device)
 
 
-def _knowledge(module, teacher) -> str:
+def _knowledge(plan: Protocol, module, teacher) -> str:
     """What a system knew besides the training pictures: a column of the tables."""
     config = getattr(module, "config", None)
     parts = []
-    if getattr(config, "pretrained", False):
+    if getattr(config, "pretrained", False) or getattr(config, "prior", "none") != "none":
         parts.append("ImageNet backbone")
-    if getattr(config, "klt_start", False):
-        parts.append("block-KLT start")
+    if getattr(module, "linear_path", None) is not None:
+        parts.append("block-KLT code as linear path")
     if teacher is not None:
-        parts.append(f"soft labels of fcn {teacher.variant}")
+        parts.append(f"soft labels of {teacher.variant}" if plan.teacher != "fcn" else f"soft labels of fcn {teacher.variant}")
     return "; ".join(parts) or "none"
 
 

@@ -19,7 +19,7 @@ import math
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ from bench.training.pictures import Pictures, centre
 from bench.training.protocol import Protocol, TaskProtocol
 from systems.errors import UserError
 from systems.interface import VOID, Budget, Link, System
+from systems.learned import RECONSTRUCTION_LOSSES
 
 VALIDATION_SNRS = (0.0, 10.0, 20.0)
 _VALIDATION_SIZE = 224
@@ -112,6 +113,10 @@ class Trainer:
         self.tasks = {task: plan for task, plan in protocol.tasks.items() if task in self.module.tasks}
         if not self.tasks:
             raise UserError(f"{name}: the protocol trains {', '.join(protocol.tasks)}, which {name} does not do")
+        if protocol.reconstruction_loss not in RECONSTRUCTION_LOSSES:
+            raise UserError(f"unknown reconstruction_loss {protocol.reconstruction_loss!r} in the protocol; it is one of "
+                            + ", ".join(RECONSTRUCTION_LOSSES))
+        self.module.reconstruction_loss = RECONSTRUCTION_LOSSES[protocol.reconstruction_loss]
         self.schedule = _schedule(self.tasks)
         self.module.to(world.device, memory_format=torch.channels_last)
         self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
@@ -266,9 +271,13 @@ class Trainer:
         self.step, self.seen, self.rows = facts["step"], facts["seen"], facts["rows"]
         return True
 
+    def _protocol(self) -> dict:
+        """The protocol, with only the tasks that this system takes part in."""
+        return {**self.protocol.as_dict(), "tasks": {task: asdict(plan) for task, plan in self.tasks.items()}}
+
     def _digest(self) -> str:
         data = {task: pictures.digest for task, pictures in self.data.items() if task in self.tasks}
-        decides = [self.protocol.as_dict(), data, self.name, self.size, repr(getattr(self.module, "config", "")),
+        decides = [self._protocol(), data, self.name, self.size, repr(getattr(self.module, "config", "")),
                    _autocast_type(self.protocol.autocast, self.world.device), getattr(self.teacher, "facts", {}).get("sha256")]
         return hashlib.sha256(json.dumps(decides, default=str).encode()).hexdigest()
 
@@ -311,7 +320,7 @@ class Trainer:
         config = getattr(self.module, "config", None)
         return {
             "system": self.name, "size": self.size, "images_seen": self.seen, "steps": self.step, "seed": self.protocol.seed,
-            "config": getattr(config, "__dict__", {}), "protocol": self.protocol.as_dict(),
+            "config": getattr(config, "__dict__", {}), "protocol": self._protocol(),
             "data": {task: {"sources": plan.sources, "pictures": len(self.data[task].training), "sha256_of_contents": self.data[task].digest}
                      for task, plan in self.tasks.items()},
             "validation": self.rows, "licence": self.protocol.licence,

@@ -50,6 +50,7 @@ class Protocol:
     weight_decay: float = 0.01
     warmup: int = 100
     clip_norm: float = 1.0
+    reconstruction_loss: str = "mse"  # Eq. 5; "log_mse": its logarithm picture by picture
     ema: float = 0.999
     snr_db: tuple[float, float] = (0.0, 20.0)
     channel: str = "awgn"
@@ -57,7 +58,7 @@ class Protocol:
     validate_every: int = 500
     checkpoint_every: int = 100
     holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
-    teacher: str = ""  # "fcn": the shipped FCN, where a task's `distill` asks for it
+    teacher: str = ""  # "fcn", or a .tflite file under the data root, where a task's `distill` asks for it
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
 

@@ -19,10 +19,13 @@ class GenSCConfig:
     feature_dim: int = 128
     reconstruction_levels: tuple[int, ...] = (1, 2, 3)
     segmentation_levels: tuple[int, ...] = (2, 3)
+    prior: str = "none"
+    prior_tasks: tuple[str, ...] = ("segmentation",)
     # JSCC encoder (Table I: 3 convolutions, kernel 3, hidden 128)
     encoder_hidden: int = 128
     encoder_grid: int = 8
     encoder_sees_snr: bool = True
+    local_gain: bool = True
     # Source KB at the receiver (Table I: 3 convolutions, kernel 3)
     receiver_hidden: int = 128
     receiver_kb: bool = True
@@ -36,9 +39,9 @@ class GenSCConfig:
     decoder_refine: int = 64
     refinement_steps: int = 1
     time_tied_to_noise: bool = True
-    latent_loss: float = 0.0005
+    decoder_coefficients: int = 384
+    latent_loss: float = 0.01
+    activity_loss: float = 0.005
     # Segmentation decoder (Table I: 1 convolution, kernel 3, dropout 0.1, 21 classes)
     segmentation_hidden: int = 256
     dropout: float = 0.1
-    # Start of training
-    klt_start: bool = True

@@ -17,11 +17,10 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from systems.analog import pad_to_multiple
 from systems.gensc.config import GenSCConfig
-from systems.gensc.jscc_encoder import BLOCK
 from systems.gensc.source_kb_rx import ResidualBlock
+from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features
 
 FREQUENCIES = 32
-CORRECTION = 0.1  # of the picture's amplitude: the size of what the network has to add to the linear estimate
 
 
 def diffusion_time(sigma: Tensor) -> Tensor:
@@ -94,15 +93,19 @@ class DiTBlock(nn.Module):
 
 
 class ReconstructionDecoder(nn.Module):
-    """(y, f~) at 1/16 of the picture, a linear estimate of the picture, and the time -> picture and clean symbols."""
+    """(y, f~) and a linear estimate of the coefficients, all at 1/16 of the picture, and the time -> picture and clean symbols.
+
+    Each token corrects the coefficients of its block, the transmitted ones and the next `decoder_coefficients` that were
+    not; upsampled tokens and residual blocks at 1/4 of the size then see across the blocks' edges.
+    """
 
     def __init__(self, config: GenSCConfig, time_dim: int):
         super().__init__()
         self.patch, self.window = config.decoder_patch, config.decoder_window
         dim, refine = config.decoder_dim, config.decoder_refine
-        inputs = config.channels + (2 * config.receiver_hidden if config.receiver_kb else 0)
+        inputs = 2 * config.channels + (2 * config.receiver_hidden if config.receiver_kb else 0)
         self.up_factor = BLOCK // 4  # DiT tokens (1/16) to the refinement grid (1/4)
-        # Patches of `patch` x `patch` on a latent of channels/patch^2 planes: one token per 16 x 16 block of the picture.
+        # Patches of `patch` x `patch` on a latent of inputs/patch^2 planes: one token per 16 x 16 block of the picture.
         self.embed = nn.Conv2d(inputs // self.patch**2, dim, self.patch, self.patch)
         window = self.window
         self.blocks = nn.ModuleList(
@@ -111,22 +114,24 @@ class ReconstructionDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         self.symbols = nn.Linear(dim, config.channels)
-        self.upsample = nn.Linear(dim, refine * self.up_factor**2)
-        self.merge = nn.Conv2d(refine + 3 * self.up_factor**2, refine, 3, padding=1)
+        self.coefficients = nn.Linear(dim, config.decoder_coefficients)
+        self.upsample = nn.Linear(dim, refine // 2 * self.up_factor**2)
+        self.merge = nn.Conv2d(refine // 2 + 3 * self.up_factor**2, refine, 3, padding=1)
         self.residual = nn.ModuleList([ResidualBlock(refine, time_dim), ResidualBlock(refine, time_dim)])
         self.picture = nn.Conv2d(refine, 3 * self.up_factor**2, 3, padding=1)
-        for layer in (self.symbols, self.picture):
+        for layer in (self.symbols, self.coefficients, self.picture):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, received: Tensor, feature: Tensor | None, linear: Tensor, contrast: Tensor, time: Tensor
+        self, received: Tensor, feature: Tensor | None, estimate: Tensor, path: LinearPath, contrast: Tensor, time: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """received (B, C, h, w) unit-variance symbols; linear (B, 3, 16h, 16w); contrast (B,), the picture's amplitude before
-        normalisation, in which it is read and corrected. Gives (picture, correction to the symbols)."""
+        """received (B, C, h, w) unit-variance symbols; estimate (B, C, h, w), absolute coefficients; contrast (B, 1, 1, 1), the
+        picture's amplitude before normalisation, in which it is read and corrected. Gives the picture (B, 3, 16h, 16w) and
+        the correction to the symbols (B, C, h, w)."""
         height, width = received.shape[-2:]
-        latent = F.pixel_shuffle(received if feature is None else torch.cat([received, feature], dim=1), self.patch)
-        tokens = self.embed(latent)
+        inputs = [received, estimate / path.unit(contrast)] + ([] if feature is None else [feature])
+        tokens = self.embed(F.pixel_shuffle(torch.cat(inputs, dim=1), self.patch))
         if self.window:
             tokens = pad_to_multiple(tokens, self.window)
         tokens = tokens.permute(0, 2, 3, 1)
@@ -134,16 +139,12 @@ class ReconstructionDecoder(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, time)
         tokens = self.norm(tokens[:, :height, :width])
+        added = self.coefficients(tokens).permute(0, 3, 1, 2).float()
+        added = added * path.deviation[: added.shape[1], None, None] * contrast
+        coarse = path.synthesise(F.pad(estimate, (0, 0, 0, 0, 0, added.shape[1] - estimate.shape[1])) + added)
         fine = F.pixel_shuffle(self.upsample(tokens).permute(0, 3, 1, 2), self.up_factor)
-        contrast = contrast[:, None, None, None].clamp_min(0.02)
-        level = linear.mean(dim=(2, 3), keepdim=True)
-        coarse = F.pixel_unshuffle((linear - level) / contrast, self.up_factor)
-        size = coarse.shape[-2:]
-        if fine.shape[-2:] != size:
-            raise ValueError(f"token grid {height}x{width} does not match a picture of {BLOCK}-pixel blocks")
-        x = self.merge(torch.cat([fine, coarse.to(fine.dtype)], dim=1))
+        x = self.merge(torch.cat([fine, picture_features(coarse, contrast, self.up_factor).to(fine.dtype)], dim=1))
         for block in self.residual:
             x = block(x, time)
         detail = F.pixel_shuffle(self.picture(F.silu(x)).float(), self.up_factor)
-        picture = linear + CORRECTION * contrast * detail
-        return picture, self.symbols(tokens).permute(0, 3, 1, 2).float()
+        return coarse + CORRECTION * contrast * detail, self.symbols(tokens).permute(0, 3, 1, 2).float()

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems import analog
-from systems.errors import BudgetTooSmall
 from systems.gensc.config import GenSCConfig
-from systems.gensc.jscc_encoder import BLOCK, JSCCEncoder
+from systems.gensc.jscc_encoder import JSCCEncoder
+from systems.gensc.local_gain import LocalStatistics, activity, band_edges, band_energies, per_channel
 from systems.gensc.reconstruction_decoder import ReconstructionDecoder, TimeEmbedding, diffusion_time
 from systems.gensc.segmentation_decoder import SegmentationDecoder
 from systems.gensc.source_kb_rx import SourceKBRx
@@ -23,8 +23,10 @@ from systems.gensc.task_kb import TaskKB
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.klt import BlockKLT, lmmse
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
+from systems.linear_path import BLOCK, CORRECTION, LinearPath, contrast, received_contrast, symbol_uses
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
+NOISY_FLOOR = 0.05  # of unit variance, under the logarithm of a received band's energy
 
 
 class GenSC(LearnedSystem):
@@ -36,118 +38,121 @@ class GenSC(LearnedSystem):
     def build(self, config: GenSCConfig) -> None:
         self.task_kb_tx, self.task_kb_rx = TaskKB(), TaskKB()
         self.encoder_sees_snr = config.encoder_sees_snr
+        self.linear_path = LinearPath(config.channels, config.decoder_coefficients)
         self.source_kb_tx = SourceKBTx(config)
         self.jscc_encoder = JSCCEncoder(config)
         self.time = TimeEmbedding(config.time_dim)
         self.power = nn.Linear(1, config.time_dim)
-        self.source_kb_rx = SourceKBRx(config.channels, config.receiver_hidden, config.time_dim) if config.receiver_kb else None
-        self.log_prior = nn.Parameter(torch.zeros(config.channels))
-        self.synthesis = nn.ConvTranspose2d(config.channels, 3, BLOCK, stride=BLOCK)
+        bands = len(band_edges(config.channels)) - 1
+        self.source_kb_rx = None
+        if config.receiver_kb:
+            self.source_kb_rx = SourceKBRx(config.channels + bands, config.receiver_hidden, config.time_dim)
+        features = 2 * config.receiver_hidden if config.receiver_kb else 0
+        self.local_statistics = LocalStatistics(config.channels, features) if config.local_gain else None
         self.reconstruction_decoder = ReconstructionDecoder(config, config.time_dim)
         self.segmentation_decoder = SegmentationDecoder(config, config.time_dim)
-        for parameter in (self.log_prior, self.jscc_encoder.log_gain, *self.jscc_encoder.power_allocation.parameters()):
+        self.jscc_encoder.start_from_klt(self.linear_path.klt)
+        for parameter in (self.jscc_encoder.log_gain, *self.jscc_encoder.power_allocation.parameters()):
             parameter.lr_scale = 0.1  # both ends' scales: every other weight adapts to them
 
     def start_from_klt(self, klt: BlockKLT) -> None:
-        """Set the linear path to the block-KLT code: its transform, power allocation, prior and inverse.
-
-        Transform and inverse stay there: the noise of an optimiser's steps on them cost more at high SNR than they gained.
-        """
-        count = self.config.channels
-        kernel = klt.basis[:, :count].T.reshape(count, 3, BLOCK, BLOCK)
-        with torch.no_grad():
-            self.jscc_encoder.shortcut.weight.copy_(kernel)
-            self.jscc_encoder.shortcut.bias.copy_(-(klt.mean @ klt.basis[:, :count]))
-            self.jscc_encoder.log_gain.copy_(klt.amplitudes(count).log().expand(2, -1))
-            self.jscc_encoder.deviation.copy_(klt.eigenvalues[:count].sqrt())
-            self.log_prior.copy_(klt.eigenvalues[:count].log())
-            self.synthesis.weight.copy_(kernel)
-            self.synthesis.bias.copy_(klt.mean.reshape(3, -1).mean(dim=1))
-        for parameter in (*self.jscc_encoder.shortcut.parameters(), *self.synthesis.parameters()):
-            parameter.requires_grad_(False)
-
-    def _uses(self, link: Link) -> int:
-        uses = link.budget.allowed_uses() - link.budget.side_info_uses(analog.POWER_BITS)
-        if uses < 1:
-            raise BudgetTooSmall(f"gensc: the budget of {link.budget.allowed_uses()} uses does not hold {analog.POWER_BITS} "
-                                 "bits of side information and one symbol; raise --cbr or --kbits")
-        return uses
+        """Measured statistics for the linear path, and the power allocation that belongs to them: where training starts."""
+        self.linear_path.load(klt)
+        self.jscc_encoder.start_from_klt(klt)
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
         instruction = self.task_kb_tx.match(link.requirement)
         snr = link.snr_tensor(len(images), images.device)
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
-        maps = self.jscc_encoder(padded, feature, self.jscc_encoder.gain(instruction, snr))
-        symbols, power = analog.unit_power(analog.to_symbols(maps, self._uses(link)))
-        return Transmission(symbols, analog.power_to_bits(power))
-
-    def _receive(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Symbol maps, noise variance per real, noise-to-signal ratio (B,), and the picture's power (B,)."""
-        height, width = analog.padded_size(link.height, link.width, BLOCK)
-        shape = (self.config.channels, height // BLOCK, width // BLOCK)
-        symbols, variance = received.equalised()
-        maps = analog.to_features(symbols, *shape)
-        noise = analog.spread_variance(variance, *shape)
-        # Of the mean gain, not the mean of 1/|h|^2: under fast fading that mean has no limit, one deep fade decides it.
-        ratio = 10 ** (-analog.receiver_snr_db(received) / 10)
-        return maps, noise, ratio, analog.bits_to_power(received.side_info)
-
-    def _linear(self, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor) -> Tensor:
-        """LMMSE estimate of the shortcut's coefficients, and from them the picture, (B, 3, 16h, 16w)."""
-        amplitude = (gain / power.sqrt()[:, None])[:, :, None, None]
-        prior = self.log_prior.float().exp()[:, None, None]
-        with torch.autocast(maps.device.type, enabled=False):
-            return self.synthesis(lmmse(maps, amplitude, prior, noise))
+        maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
+        return self.linear_path.send(padded, maps, gain, symbol_uses(link, self.name))
 
     def _conditioning(self, ratio: Tensor, power: Tensor) -> Tensor:
         if not self.config.time_tied_to_noise:
             ratio = torch.full_like(ratio, REFERENCE_SIGMA**2)
         return self.time(diffusion_time(ratio.sqrt())) + self.power(torch.tanh(power.log() / 3)[:, None])
 
-    def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor]:
-        """Picture (B, 3, 16h, 16w), not clamped, and the clean symbols, per real of variance 1/2."""
+    def _knowledge(self, maps: Tensor, noise: Tensor, time: Tensor, task: str) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What both decoders read: symbols of unit variance, their noisy bands, and the source KB's features."""
+        scaled = maps * math.sqrt(2) / (1 + 2 * noise)
+        bands = band_energies(scaled, NOISY_FLOOR)
+        if self.source_kb_rx is None:
+            return scaled, bands, None
+        return scaled, bands, self.source_kb_rx(torch.cat([scaled, bands], dim=1), time, task)
+
+    def _estimate(self, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge) -> tuple[Tensor, Tensor | None]:
+        """LMMSE estimate of the coefficients (B, C, h, w), absolute, and the activity it rests on (B, bands, h, w)."""
+        path, channels = self.linear_path, maps.shape[1]
+        log_amplitude = gain[:, :, None, None] - power.log()[:, None, None, None] / 2
+        if self.local_statistics is None:
+            return lmmse(maps, log_amplitude.exp(), path.prior, noise), None
+        bands, log_gain, log_prior, context = self.local_statistics(*knowledge)
+        spread = per_channel(bands, channels)
+        log_amplitude = log_amplitude + log_gain - self.jscc_encoder.exponent[:, None, None] * spread
+        prior = path.prior * (spread + log_prior).clamp(-12, 6).exp()
+        estimate = lmmse(maps, log_amplitude.exp(), prior, noise)
+        return estimate + CORRECTION * path.unit(received_contrast(power)) * context, bands
+
+    def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Picture (B, 3, 16h, 16w), not clamped; the clean symbols, per real of variance 1/2; and the first step's activity."""
         instruction = self.task_kb_rx.match(link.requirement)
-        maps, noise, ratio, power = self._receive(received, link)
+        maps, noise, power = self.linear_path.receive(received, link)
+        ratio = noise_ratio(received)
         gain = self.jscc_encoder.gain(instruction, link.snr_tensor(len(maps), maps.device))
-        time_start = diffusion_time(ratio.sqrt())
+        time_start, first = diffusion_time(ratio.sqrt()), None
         for step in range(steps):
-            linear = self._linear(maps, noise, power, gain)
             time = self._conditioning(ratio, power)
-            scaled = maps * math.sqrt(2) / (1 + 2 * noise)
-            feature = None if self.source_kb_rx is None else self.source_kb_rx(scaled, time, instruction)
-            picture, correction = self.reconstruction_decoder(scaled, feature, linear, power.sqrt(), time)
+            knowledge = self._knowledge(maps, noise, time, instruction)
+            estimate, bands = self._estimate(maps, noise, power, gain, knowledge)
+            scaled, _, feature = knowledge
+            picture, correction = self.reconstruction_decoder(
+                scaled, feature, estimate, self.linear_path, received_contrast(power), time
+            )
+            first = bands if step == 0 else first
             clean = (scaled + correction) / math.sqrt(2)
             if step + 1 < steps:  # DDIM: keep the predicted noise, at the next, smaller sigma
                 following = torch.tan(time_start * (1 - (step + 1) / steps) * (math.pi / 2)).square()
                 shrink = (following / ratio)[:, None, None, None]
                 maps = clean + (maps - clean) * shrink.sqrt()
                 noise, ratio = noise * shrink, following
-        return picture, clean
+        return picture, clean, first
 
     def decode(self, received: Received, link: Link) -> Decoded:
         instruction = self.task_kb_rx.match(link.requirement)
         if instruction == "reconstruction":
-            picture, _ = self._reconstruct(received, link, self.config.refinement_steps)
+            picture = self._reconstruct(received, link, self.config.refinement_steps)[0]
             picture = picture[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
-        maps, noise, ratio, power = self._receive(received, link)
-        scaled = maps * math.sqrt(2) / (1 + 2 * noise)
-        time = self._conditioning(ratio, power)
-        feature = None if self.source_kb_rx is None else self.source_kb_rx(scaled, time, instruction)
+        maps, noise, power = self.linear_path.receive(received, link)
+        time = self._conditioning(noise_ratio(received), power)
+        scaled, _, feature = self._knowledge(maps, noise, time, instruction)
         size = (maps.shape[-2] * BLOCK, maps.shape[-1] * BLOCK)
         logits = self.segmentation_decoder(scaled, feature, time, size)
         return Decoded(logits[..., : link.height, : link.width])
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Eq. 5 with the error of the predicted clean symbols beside it (the diffusion's own target), or Eq. 6."""
+        """Eq. 5 and beside it the errors of the clean symbols (the diffusion's own target) and of the activity; or Eq. 6."""
         sent = self.encode(images, link)
         received = channel(sent, link)
         if link.task == "segmentation":
             return {"cross_entropy": pixel_cross_entropy(self.decode(received, link).output, target)}
-        picture, clean = self._reconstruct(received, link, steps=1)
+        picture, clean, bands = self._reconstruct(received, link, steps=1)
         wanted = analog.to_features(sent.symbols.detach(), *clean.shape[1:])
-        return {
-            "mse": F.mse_loss(picture[..., : link.height, : link.width], target),
+        losses = {
+            "picture": self.reconstruction_loss(picture[..., : link.height, : link.width], target),
             "latent": self.config.latent_loss * F.mse_loss(clean, wanted),
         }
+        if bands is not None:
+            padded = analog.pad_to_multiple(images, BLOCK)
+            true = activity(self.linear_path.analyse(padded) * self.linear_path.unit(contrast(padded)), self.linear_path)
+            losses["activity"] = self.config.activity_loss * F.mse_loss(bands, true)
+        return losses
+
+
+def noise_ratio(received: Received) -> Tensor:
+    """Noise-to-signal ratio of each picture, (B,).
+
+    Of the mean gain, not the mean of 1/|h|^2: under fast fading that mean has no limit, one deep fade decides it.
+    """
+    return 10 ** (-analog.receiver_snr_db(received) / 10)

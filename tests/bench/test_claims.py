@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
-from bench.claims import CLAIMS, CONTRADICTED, HOLDS, UNDECIDED, judge, report, table
+from bench.claims import CLAIMS, CONTRADICTED, HOLDS, UNDECIDED, WITHHELD, judge, report, table
 
 RECONSTRUCTION = ["gensc", "witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"]
 SEGMENTATION = ["gensc", "deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn"]
@@ -95,13 +95,15 @@ def test_one_rival_ahead_contradicts_best(tmp_path):
     assert "behind at 1 of 11 SNRs" in found["low-resolution-best"].numbers[0]
 
 
-def test_undertrained_systems_are_named(tmp_path):
+def test_no_verdict_rests_on_undertrained_systems(tmp_path):
     found = verdicts_of(
         tmp_path / "run", paper, systems={"gensc": {"undertrained": True}, "deeplab-jscc": {"undertrained": True}}
     )
     assert found["segmentation-best"].undertrained == ("deeplab-jscc", "gensc")
     assert found["low-resolution-best"].undertrained == ("gensc",)
-    assert found["16qam-fails-below-12db"].undertrained == ()
+    assert found["segmentation-best"].verdict == found["low-resolution-best"].verdict == WITHHELD
+    assert found["segmentation-best"].numbers  # what was measured is told all the same
+    assert found["16qam-fails-below-12db"].undertrained == () and found["16qam-fails-below-12db"].verdict == HOLDS
     assert "rests on undertrained systems: gensc" in report(list(found.values()))
 
 
