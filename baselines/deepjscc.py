@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.learned import LearnedSystem
-from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features, received_contrast, start_from_zero, symbol_uses
+from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features, start_from_zero
 
 STRIDE = 4
 
@@ -69,18 +69,15 @@ class DeepJSCC(LearnedSystem):
         if self.linear_path is not None:
             padded = analog.pad_to_multiple(images, BLOCK)
             added = F.pixel_unshuffle(self.encoder(padded), BLOCK // STRIDE)
-            maps = self.linear_path.analyse(padded) + added
-            gain = self.linear_path.amplitudes[:, None, None]
-            return self.linear_path.send(padded, maps, gain, symbol_uses(link, self.name))
+            return self.linear_path.send_beside(padded, added, link, self.name)
         features = self.encoder(analog.pad_to_multiple(images, STRIDE))
         symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         if self.linear_path is not None:
-            maps, noise, power = self.linear_path.receive(received, link)
-            linear, unit = self.linear_path.estimate(maps, noise, power), received_contrast(power)
-            features = torch.cat([F.pixel_shuffle(maps / (1 + 2 * noise), BLOCK // STRIDE), picture_features(linear, unit, STRIDE)], 1)
+            symbols, linear, unit = self.linear_path.open(received, link)
+            features = torch.cat([F.pixel_shuffle(symbols, BLOCK // STRIDE), picture_features(linear, unit, STRIDE)], dim=1)
             picture = (linear + CORRECTION * unit * self.decoder(features).float())[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)

@@ -28,7 +28,7 @@ from torchvision.models.swin_transformer import SwinTransformerBlock
 from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.learned import LearnedSystem
-from systems.linear_path import CORRECTION, LinearPath, received_contrast, start_from_zero, symbol_uses
+from systems.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
 
 
 @dataclass(frozen=True)
@@ -185,19 +185,16 @@ class WITT(LearnedSystem):
         snr_db = link.snr_tensor(len(images), images.device)
         padded = analog.pad_to_multiple(images, self.stride)
         features = self.encoder(padded, snr_db)
-        uses = symbol_uses(link, self.name)
         if self.linear_path is not None:
-            maps = self.linear_path.analyse(padded) + features
-            return self.linear_path.send(padded, maps, self.linear_path.amplitudes[:, None, None], uses)
-        symbols, power = analog.unit_power(analog.to_symbols(features, uses))
+            return self.linear_path.send_beside(padded, features, link, self.name)
+        symbols, power = analog.unit_power(analog.to_symbols(features, symbol_uses(link, self.name)))
         return Transmission(symbols, analog.power_to_bits(power))
 
     def decode(self, received: Received, link: Link) -> Decoded:
         snr_db = analog.receiver_snr_db(received)
         if self.linear_path is not None:
-            maps, noise, power = self.linear_path.receive(received, link)
-            detail = self.decoder(maps * 2**0.5 / (1 + 2 * noise), snr_db).float() * CORRECTION * received_contrast(power)
-            images = self.linear_path.estimate(maps, noise, power) + detail
+            symbols, linear, unit = self.linear_path.open(received, link)
+            images = linear + CORRECTION * unit * self.decoder(symbols * 2**0.5, snr_db).float()
         else:
             height, width = analog.padded_size(link.height, link.width, self.stride)
             scale = analog.bits_to_power(received.side_info).sqrt()

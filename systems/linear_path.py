@@ -69,10 +69,15 @@ class LinearPath(nn.Module):
             maps = self.klt.analyse(images.float(), self.coefficients)
         return maps / self.unit(contrast(images))
 
-    def send(self, images: Tensor, maps: Tensor, gain: Tensor, uses: int) -> Transmission:
-        """Transmit maps (as `analyse` gives them, and what a network adds) with a gain that broadcasts against them."""
-        symbols, power = analog.unit_power(analog.to_symbols(maps.float() * self.unit(contrast(images)) * gain, uses))
+    def send(self, images: Tensor, maps: Tensor, gain: Tensor, link: Link, name: str) -> Transmission:
+        """Transmit maps, in the units of `analyse`, with a gain that broadcasts against them. Raises BudgetTooSmall."""
+        reals = maps.float() * self.unit(contrast(images)) * gain
+        symbols, power = analog.unit_power(analog.to_symbols(reals, symbol_uses(link, name)))
         return Transmission(symbols, analog.power_to_bits(power))
+
+    def send_beside(self, images: Tensor, added: Tensor, link: Link, name: str) -> Transmission:
+        """The linear code, and what a network adds to it: (B, coefficients, h, w) in the units of `analyse`."""
+        return self.send(images, self.analyse(images) + added, self.amplitudes[:, None, None], link, name)
 
     def receive(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor]:
         """Symbol maps (B, coefficients, h, w), the noise variance of each, and the picture's power before normalisation (B,)."""
@@ -81,10 +86,13 @@ class LinearPath(nn.Module):
         symbols, variance = received.equalised()
         return analog.to_features(symbols, *shape), analog.spread_variance(variance, *shape), analog.bits_to_power(received.side_info)
 
-    def estimate(self, maps: Tensor, noise: Tensor, power: Tensor) -> Tensor:
-        """LMMSE estimate of the picture from what `receive` gives, float32 (B, 3, 16h, 16w)."""
+    def open(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor]:
+        """What `send_beside` brought: LMMSE estimates of the symbols (B, coefficients, h, w), variance 1/2 each before the
+        channel; the linear picture (B, 3, 16h, 16w); and the unit of its corrections (B, 1, 1, 1)."""
+        maps, noise, power = self.receive(received, link)
         amplitude = self.amplitudes[:, None, None] / power.sqrt()[:, None, None, None]
-        return self.synthesise(lmmse(maps, amplitude, self.prior, noise))
+        linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
+        return maps / (1 + 2 * noise), linear, received_contrast(power)
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """Coefficients in absolute units, (B, up to kept, h, w) -> picture (B, 3, 16h, 16w)."""

@@ -35,13 +35,15 @@ class JSCCEncoder(nn.Module):
         self.conv1 = nn.Conv2d(3 * self.grid**2 + config.feature_dim, hidden, 3, padding=1)
         self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1)
         self.down = nn.Conv2d(hidden, config.channels, 3, stride=stride, padding=1)
-        # For segmentation a little of the shortcut is a start from which the zeros of `down` can grow.
-        self.shortcut_scale = nn.Parameter(torch.full((config.channels,), 0.1))
+        # What the convolutions give is all of segmentation's signal and a small part of reconstruction's: without a scale of
+        # its own each task would fight the other's.
+        self.scale = nn.Parameter(torch.tensor([0.1, 1.0])[:, None].repeat(1, config.channels))
+        self.shortcut_scale = nn.Parameter(torch.full((config.channels,), 0.03))
         self.log_gain = nn.Parameter(torch.zeros(len(TASKS), config.channels))
         self.power_allocation = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, len(TASKS) * config.channels))
         self.exponent = nn.Parameter(torch.full((config.channels,), ACTIVITY_EXPONENT)) if self.local else None
         self.local_gain = nn.Conv2d(hidden, config.channels, 3, stride=stride, padding=1) if self.local else None
-        for layer in (self.down, self.power_allocation[-1], *([self.local_gain] if self.local else [])):
+        for layer in (self.power_allocation[-1], *([self.local_gain] if self.local else [])):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -70,7 +72,7 @@ class JSCCEncoder(nn.Module):
         linear = path.analyse(images)
         reconstruct = task == "reconstruction"
         shortcut = linear if reconstruct else linear * self.shortcut_scale[:, None, None]
-        maps = shortcut + self.down(hidden).float()
+        maps = shortcut + self.down(hidden).float() * self.scale[TASKS.index(task)][:, None, None]
         gain = self.gain(task, snr_db)[:, :, None, None]
         if self.local:
             gain = gain + self.local_gain(hidden).float()

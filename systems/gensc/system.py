@@ -23,7 +23,7 @@ from systems.gensc.task_kb import TaskKB
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.klt import BlockKLT, lmmse
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
-from systems.linear_path import BLOCK, CORRECTION, LinearPath, contrast, received_contrast, symbol_uses
+from systems.linear_path import BLOCK, CORRECTION, LinearPath, contrast, received_contrast
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
 NOISY_FLOOR = 0.05  # of unit variance, under the logarithm of a received band's energy
@@ -66,7 +66,7 @@ class GenSC(LearnedSystem):
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
         maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
-        return self.linear_path.send(padded, maps, gain, symbol_uses(link, self.name))
+        return self.linear_path.send(padded, maps, gain, link, self.name)
 
     def _conditioning(self, ratio: Tensor, power: Tensor) -> Tensor:
         if not self.config.time_tied_to_noise:
