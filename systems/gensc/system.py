@@ -90,7 +90,7 @@ class GenSC(LearnedSystem):
         bands, log_gain, log_prior, context = self.local_statistics(*knowledge)
         spread = per_channel(bands, channels)
         log_amplitude = log_amplitude + log_gain - self.jscc_encoder.exponent[:, None, None] * spread
-        prior = path.prior * (spread + log_prior).clamp(-12, 6).exp()
+        prior = path.prior * (spread + log_prior).exp()
         estimate = lmmse(maps, log_amplitude.exp(), prior, noise)
         return estimate + CORRECTION * path.unit(received_contrast(power)) * context, bands
 

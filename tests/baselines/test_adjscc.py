@@ -77,6 +77,6 @@ def test_paper_size_runs_forward_and_backward():
     system = ADJSCC("adjscc", "paper", checkpoint="none").train()
     images = torch.rand(1, 3, 64, 64)
     link = Link("reconstruction", 64, 64, Budget.from_cbr(1 / 16, 64, 64))
-    loss = system.training_step(images, images, link, clean)["mse"]
+    loss = system.training_step(images, images, link, clean)["picture"]
     loss.backward()
     assert 0 < loss < 1 and all(p.grad is not None for p in system.parameters())

@@ -31,7 +31,7 @@ def test_six_channels_fill_cbr_one_sixteenth_exactly():
 def test_padding_costs_the_last_channel_and_nothing_else():
     """75 x 101 is coded as 76 x 104: 1482 symbols for 1420 uses. The receiver finds zeros where nothing was sent."""
     link = make_link(75, 101)
-    system = DeepJSCC("deepjscc", checkpoint="none")
+    system = DeepJSCC("deepjscc", "paper", checkpoint="none")
     seen = []
     system.encoder.register_forward_hook(lambda _, inputs, output: seen.append(output))
     system.decoder.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
@@ -48,7 +48,7 @@ def test_padding_costs_the_last_channel_and_nothing_else():
 def test_paper_size_runs_forward_and_backward():
     system = DeepJSCC("deepjscc", "paper", checkpoint="none").train()
     images = torch.rand(1, 3, 64, 64)
-    loss = system.training_step(images, images, make_link(64, 64), clean)["mse"]
+    loss = system.training_step(images, images, make_link(64, 64), clean)["picture"]
     loss.backward()
     assert 0 < loss < 1 and all(p.grad is not None for p in system.parameters())
 
@@ -59,10 +59,10 @@ def test_a_short_training_beats_the_mean_picture():
     coarse = torch.rand(2, 3, 4, 4)
     images = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")
     variance = images.var(dim=(2, 3), correction=0).mean()
-    system = DeepJSCC("deepjscc", checkpoint="none").train()
+    system = DeepJSCC("deepjscc", "paper", checkpoint="none").train()
     optimiser = torch.optim.Adam(system.parameters(), 2e-3)
     for _ in range(150):
-        loss = system.training_step(images, images, make_link(32, 32), clean)["mse"]
+        loss = system.training_step(images, images, make_link(32, 32), clean)["picture"]
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

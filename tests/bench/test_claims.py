@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
 from bench.claims import CLAIMS, CONTRADICTED, HOLDS, UNDECIDED, WITHHELD, judge, report, table
+from bench.run_tables import Run
 
 RECONSTRUCTION = ["gensc", "witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"]
 SEGMENTATION = ["gensc", "deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn"]
@@ -107,6 +108,21 @@ def test_no_verdict_rests_on_undertrained_systems(tmp_path):
     assert "rests on undertrained systems: gensc" in report(list(found.values()))
 
 
+def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
+    """A learned system under `linear` at one SNR of one figure is undertrained, whatever its sidecar says."""
+
+    def value(experiment, system, snr, index):
+        if system == "linear":
+            return 24.0 + 3 * index
+        return 20.0 if system == "witt" and snr == 20 else paper(experiment, system, snr, index)
+
+    systems = {name: {"images_seen": {"reconstruction": 9}, "undertrained": False} for name in ("gensc", "witt")}
+    shown = [figure("fig4", [*RECONSTRUCTION, "linear"]), figure("fig5", [*RECONSTRUCTION, "linear"], channel="rayleigh-block")]
+    run = Run.open(make_run(tmp_path / "run", shown, value, systems=systems))
+    assert run.undertrained == {"witt"}  # jpeg-ldpc learns nothing, and no weights are trained for the other channel
+    assert {v.name: v.verdict for v in judge(run)}["low-resolution-best"] == WITHHELD
+
+
 def test_equal_budgets_prove_no_lower_overhead(tmp_path):
     assert verdicts_of(tmp_path / "run", paper)["lowest-overhead"].verdict == UNDECIDED
 
@@ -128,8 +144,6 @@ def test_the_cliff_is_counted(tmp_path, cliff, images, expected):
 def test_repetitions_do_not_decide_a_cliff(tmp_path):
     """Three pictures are three, however often they are sent."""
     import pandas as pd
-
-    from bench.run_tables import Run
 
     def value(experiment, system, snr, index):
         return "outage" if snr < 12 else 30.0

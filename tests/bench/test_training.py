@@ -21,6 +21,7 @@ from bench.training.pictures import Pictures
 from bench.training.protocol import Stage, TaskProtocol, read_protocol
 from systems import registry
 from systems.errors import UserError
+from systems.learned import log_squared_error, mean_squared_error
 from systems.zoo import load_weights, read_facts, save_weights
 
 PROTOCOL = """
@@ -206,6 +207,24 @@ def test_a_faulty_protocol_is_one_clear_line(tmp_path, text, words):
     path.write_text(text)
     with pytest.raises(UserError, match=words):
         read_protocol(path)
+
+
+def test_the_logarithmic_loss_weighs_each_picture_by_its_own_error():
+    """d/dx of 0.1 log(MSE + 0.0003) is 0.1 / (MSE + 0.0003) times that of the MSE, picture by picture."""
+    target = torch.zeros(2, 3, 4, 4)
+    output = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.01)]).requires_grad_()
+    (gradient,) = torch.autograd.grad(log_squared_error(output, target), output)
+    (plain,) = torch.autograd.grad(mean_squared_error(output, target), output)
+    for picture, error in enumerate((0.3**2, 0.01**2)):
+        assert torch.allclose(gradient[picture], 0.1 / (error + 3e-4) * plain[picture], rtol=1e-4)
+
+
+def test_an_unknown_loss_is_one_clear_line(ground):
+    root, protocol = ground
+    plan = read_protocol(protocol(8), reconstruction_loss="l7")
+    data = {"reconstruction": Pictures(("photos",), root, with_masks=False, holdout=2, least_side=32)}
+    with pytest.raises(UserError, match="mse, log_mse"):
+        Trainer(registry.create("deepjscc", checkpoint="none"), "deepjscc", "small", plan, data, root, World())
 
 
 def test_an_unknown_protocol_names_the_known_ones():

@@ -23,7 +23,7 @@ TINY = GenSCConfig(
 )
 
 
-PAPER_PARAMETERS = 684_338_455
+PAPER_PARAMETERS = 684_338_647
 
 
 def tiny(**changes) -> GenSC:
@@ -75,9 +75,10 @@ def test_the_paper_size_runs_forward_and_backward():
 
 
 def test_it_starts_as_the_linear_code():
-    """With the networks' last layers at zero and no local gain, what is left is the block-KLT code of `linear`."""
+    """Without local gain and without the tenth that the encoder's convolutions start with, it is the code of `linear`."""
     system, linear = tiny(local_gain=False), create("linear")
     system.start_from_klt(linear.klt)
+    torch.nn.init.zeros_(system.jscc_encoder.scale)
     images = pictures()
     for snr in (0.0, 10.0, 20.0):
         at = link(snr_db=snr)
@@ -203,3 +204,26 @@ def test_the_budget_sheds_the_last_channels():
         less = system.encode(images, link(budget=Budget(uses=1000))).symbols
     ratio = less / full[:, : less.shape[1]]
     assert less.shape[1] == 1000 - 16 and torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)
+
+
+def test_checkpoints_leave_the_public_prior_out_and_get_it_back(tmp_path):
+    """The small size's prior is not in its file; loading gives the ImageNet weights all the same."""
+    from safetensors.torch import load_file
+
+    from systems.zoo import save_weights
+
+    system = GenSC("gensc", checkpoint="none")
+    path = tmp_path / "gensc.safetensors"
+    save_weights(path, system.state_dict(), {"system": "gensc"})
+    assert not any(".prior." in key for key in load_file(path))
+    again = GenSC("gensc", checkpoint=str(path))
+    prior = system.source_kb_tx.prior.state_dict()
+    assert prior and all(torch.equal(value, prior[key]) for key, value in again.source_kb_tx.prior.state_dict().items())
+
+
+@pytest.mark.parametrize("side", [112, 224, 336])
+def test_the_prior_meets_the_swin_stages_at_every_size(side):
+    """Sides of 112 (an odd multiple) leave odd grids, which patch merging pads."""
+    system = GenSC("gensc", checkpoint="none")
+    with torch.no_grad():
+        assert system.source_kb_tx(torch.rand(1, 3, side, side), "segmentation").shape == (1, 96, side // 8, side // 8)
