@@ -54,7 +54,7 @@ class Series:
         return None
 
     @property
-    def never_decodes(self) -> bool:
+    def loses_everywhere(self) -> bool:
         """True where points were simulated and none of them decodes every picture."""
         return "outage" in self.state and "ok" not in self.state
 
@@ -109,8 +109,8 @@ def draw_series(axes, curves: list[Series], floor: float | None = None) -> None:
             if curve.system in systems[:index]:
                 options["markerfacecolor"] = "white"
                 options["markeredgecolor"] = look.colour
-        if curve.never_decodes:
-            options["label"] += " (never decodes)"
+        if curve.loses_everywhere:
+            options["label"] += " (outages at every SNR)"
         zorder = 30 - look.order if look.order < 25 else 4
         axes.fill_between(curve.snr, curve.low, curve.high, color=look.colour, alpha=0.10, linewidth=0, zorder=2)
         axes.plot(curve.snr, curve.mean, zorder=zorder, clip_on=False, **options)
