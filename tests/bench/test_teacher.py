@@ -28,7 +28,7 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path):
 
 @pytest.mark.data
 def test_it_segments_real_pictures():
-    """mIoU on 40 of VOC's validation pictures, whole at 224 x 224, above 0.5: orientation, range and classes are right."""
+    """Near the 0.594 that 120 validation pictures gave at full size: orientation, range and order of classes are right."""
     pytest.importorskip("ai_edge_litert")
     from bench.data import open_dataset
     from bench.metrics import confusion, miou
@@ -37,8 +37,8 @@ def test_it_segments_real_pictures():
     teacher = TFLiteTeacher(root / FLOAT_TEACHER)
     dataset = open_dataset("voc2012", root)
     total = np.zeros((21, 21), dtype=np.int64)
-    for name in dataset.ids[:40]:
+    for name in dataset.ids[:120]:
         sample = dataset.load(name)
         labels = teacher.segment(sample.image[None].float() / 255).argmax(1)[0].numpy()
         total += confusion(labels, sample.mask.numpy())
-    assert miou(total) > 0.5
+    assert miou(total) == pytest.approx(0.594, abs=0.05)  # these are whole at 224 x 224
