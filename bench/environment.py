@@ -113,13 +113,13 @@ def host_facts() -> dict[str, Any]:
 
 
 def without_paths(arguments: Iterable[str]) -> list[str]:
-    """A command line with absolute and home paths cut to their last part: a manifest is published, a home is not."""
+    """A command line with paths that lead out of the folder cut to their last part: a manifest is published, a home is not."""
     return ["".join(_without_path(part) for part in re.split(r"([=,])", argument)) for argument in arguments]
 
 
 def _without_path(part: str) -> str:
     prefix = "folder:" if part.startswith("folder:") else ""
     path = part.removeprefix(prefix)
-    if path.startswith("~") or Path(path).is_absolute():
+    if path.startswith(("~", "../")) or Path(path).is_absolute():
         path = f".../{Path(path).name}"
     return prefix + path

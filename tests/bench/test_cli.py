@@ -241,11 +241,13 @@ def test_arguments_in_the_manifest_hold_no_home(place, monkeypatch):
         "--dataset=folder:/home/ann/p",
         "--out",
         "~/runs/a",
+        "--checkpoint=../ann/w.safetensors",
         "--snr",
         "0:4:4",
     ]
     assert without_paths(arguments) == [
-        "run", "--data-root", ".../data", "--dataset=folder:.../p", "--out", ".../a", "--snr", "0:4:4"]  # fmt: skip
+        "run", "--data-root", ".../data", "--dataset=folder:.../p", "--out", ".../a",
+        "--checkpoint=.../w.safetensors", "--snr", "0:4:4"]  # fmt: skip
 
 
 def test_the_manifest_holds_the_arguments_that_main_was_given(place, capsys):
