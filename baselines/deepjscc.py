@@ -8,7 +8,8 @@ The network has no SNR input. As every analog system of the bench it reads the l
 AWGN that is the received signal times the one number 1/(1 + N0).
 
 With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its decoder
-reads the linear estimate beside the symbols, and the sigmoid is left out: on a few CPU hours the published network from random weights stays far below that linear code.
+reads the linear estimate beside the symbols, and the sigmoid is left out: in a few CPU hours the published network, from
+random weights, stays far below that linear code.
 """
 
 from __future__ import annotations

