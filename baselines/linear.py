@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from systems import analog, zoo
-from systems.errors import BudgetTooSmall, CheckpointError
+from systems.errors import CheckpointError
 from systems.interface import Decoded, Link, Received, System, Transmission
 from systems.klt import BlockKLT, lmmse
-
-BLOCK = 16
+from systems.linear_path import BLOCK, symbol_uses
 
 
 class Linear(nn.Module, System):
@@ -49,10 +48,7 @@ class Linear(nn.Module, System):
         """(uses for symbols, coefficients a block, block rows, block columns), the same at both ends."""
         height, width = analog.padded_size(link.height, link.width, BLOCK)
         rows, columns = height // BLOCK, width // BLOCK
-        uses = link.budget.allowed_uses() - link.budget.side_info_uses(analog.POWER_BITS)
-        if uses < 1:
-            raise BudgetTooSmall(f"linear: the budget of {link.budget.allowed_uses()} uses does not hold "
-                                 f"{analog.POWER_BITS} bits of side information and one symbol; raise --cbr")
+        uses = symbol_uses(link, self.name)
         coefficients = min(-(-2 * uses // (rows * columns)), len(self.eigenvalues))
         return uses, coefficients, rows, columns
 
