@@ -22,6 +22,7 @@ from bench.experiment import (
     budget_text,
     figure_names,
     load_figure,
+    load_figures,
     make_budget,
     parse_cbr,
     parse_kbits,
@@ -131,11 +132,11 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     named = request.figures is not None and request.figures != ("all",)
     notes: list[str] = []
     if named:
-        figures = [_load(name) for name in dict.fromkeys(request.figures)]
+        figures = [figure for name in dict.fromkeys(request.figures) for figure in _load(name)]
     elif request.dataset is not None:
         figures = [_figure_for(request.dataset, request)]
     else:
-        figures = [load_figure(name) for name in figure_names()]
+        figures = [figure for name in figure_names() for figure in load_figures(name)]
     ids = [figure.id for figure in figures]
     if len(set(ids)) < len(ids):
         raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")
@@ -167,14 +168,14 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     return figures, notes
 
 
-def _load(name: str) -> Experiment:
-    figure = load_figure(name)
-    for system in figure.systems:
+def _load(name: str) -> list[Experiment]:
+    figures = load_figures(name)
+    for system in figures[0].systems:
         try:
             registry.find(system)
         except UserError as error:
             raise UserError(f"--figure {name}: {error}") from None
-    return figure
+    return figures
 
 
 def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple[list[Experiment], list[str]]:
@@ -236,14 +237,14 @@ def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experi
     # An option that no figure takes is an error: a value that is recorded but has no effect makes a false table.
     if request.cbr is not None:
         value = parse_cbr(request.cbr)
-        if not any(figure.bits is None for figure in figures):
-            raise UserError("--cbr has no effect: the figures of this run have a budget in bits (--kbits)")
-        figures = [replace(figure, cbr=value) if figure.bits is None else figure for figure in figures]
+        if not any(figure.bits is None and not figure.budgets_of for figure in figures):
+            raise UserError("--cbr has no effect: the figures of this run have budgets in bits (--kbits) or a list of their own")
+        figures = [replace(f, cbr=value) if f.bits is None and not f.budgets_of else f for f in figures]
     if request.kbits is not None:
         value = parse_kbits(request.kbits)
-        if not any(figure.cbr is None for figure in figures):
-            raise UserError("--kbits has no effect: the figures of this run have a budget by CBR (--cbr)")
-        figures = [replace(figure, bits=value) if figure.cbr is None else figure for figure in figures]
+        if not any(figure.cbr is None and not figure.budgets_of for figure in figures):
+            raise UserError("--kbits has no effect: the figures of this run have budgets by CBR (--cbr) or a list of their own")
+        figures = [replace(f, bits=value) if f.cbr is None and not f.budgets_of else f for f in figures]
     return figures
 
 
@@ -657,6 +658,7 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
                 (t, c)
                 for t, c in plan.cells
                 if t.system == name and t.dataset == figure.dataset and t.task == figure.task
+                and (t.channel, t.cbr, t.bits) == (figure.channel, figure.cbr, figure.bits)
             ]
             cached = sum(cell.id not in gone for _, cell in cells)
             spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.plots import style
+from bench.plots.classes import class_markdown, class_table
 from bench.plots.curves import AXES
 from bench.run_tables import Run
 from bench.store import write_atomic
@@ -73,6 +74,9 @@ def write_tables(run: Run, count_flops: bool = True) -> list[Path]:
             text = results_markdown(rows, experiment["title"])
             text += spending_notes(overheads[overheads["figure"] == experiment["id"]])
             written += _write(run, f"results-{experiment['id']}", rows, text)
+            if experiment["task"] == "segmentation":
+                classes = class_table(run, experiment)
+                written += _write(run, f"classes-{experiment['id']}", classes, class_markdown(classes, experiment["title"]))
     if len(overheads):
         written += _write(run, "overheads", overheads, overhead_markdown(overheads))
     if len(run.samples):
