@@ -113,5 +113,11 @@ class LearnedSystem(nn.Module, System):
             return {"picture": self.reconstruction_loss(output, target)}
         return {"cross_entropy": pixel_cross_entropy(output, target)}
 
+    def own_parameters(self, task: str) -> list[nn.Parameter]:
+        """Parameters that no other task of this system uses: what training `task` alone changes in weights that serve all."""
+        if self.tasks == (task,):
+            return list(self.parameters())
+        raise NotImplementedError(f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself")
+
     def describe(self) -> dict:
         return describe_network(self)
