@@ -280,9 +280,9 @@ class RunStore:
         """Move whole cells into archives, PACK_CELLS each. Only for who holds the lock; others may be writing cells."""
         if self._lock is None:
             return
-        names = sorted(name for name in os.listdir(self.root / "cells") if name.endswith(".csv") and name[0] != ".")
-        for start in range(0, len(names) - PACK_CELLS + 1, PACK_CELLS):
-            files = {name[:-4]: self.root / "cells" / name for name in names[start : start + PACK_CELLS]}
+        paths = sorted((self.root / "cells").glob("[!.]*.csv"))
+        for start in range(0, len(paths) - PACK_CELLS + 1, PACK_CELLS):
+            files = {path.stem: path for path in paths[start : start + PACK_CELLS]}
             cells = {cell_id: data for cell_id, path in files.items() if _cell_rows(cell_id, data := path.read_bytes()) is not None}
             self.packs.drop(cells, write_atomic)  # what was computed anew counts
             self.packs.add(cells, write_atomic)
