@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS, read_table
+from bench.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS
 from systems.errors import UserError
 
 #: What makes an operating point comparable: rows that agree in these may share axes.
@@ -20,6 +20,8 @@ _TEXT = (
     "csi", "snr_def", "ci_method", "run", "figure", "kind", "file", "device", "seed", "schema",
     "higher_is_better", "limited",
 )  # fmt: skip
+#: Numbers are to be the very ones that were written. From pandas 3.1 on they are; before that only if asked for.
+_EXACT = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
 
 
 @dataclass(frozen=True)
@@ -155,20 +157,26 @@ class Run:
 
 def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A table at full precision, empty fields as NaN; text columns as text ("" where empty). UserError where broken."""
-    rows = read_table(path)
-    names = list(rows[0]) if rows else list(columns)
-    missing = [column for column in columns if column not in names]
+    types = {name: object if name in _TEXT else float for name in columns}
+    try:
+        table = pd.read_csv(
+            path, usecols=lambda name: name in types, dtype=types, encoding="utf-8", **_EXACT,
+            keep_default_na=False, na_values={name: [""] for name in columns if name not in _TEXT},
+        )  # fmt: skip
+    except (FileNotFoundError, NotADirectoryError, pd.errors.EmptyDataError):
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a CSV table in UTF-8") from None
+    except pd.errors.ParserError as error:
+        raise UserError(f"{path}: not a CSV table ({error}); repeat the run") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a number where one must be ({error}); repeat the run") from None
+    missing = [column for column in columns if column not in table]
     if missing:
         raise UserError(f"{path}: lacks the column {missing[0]!r}; it was written by another version, repeat the run")
-    try:
-        # float() gives back the very number that was written; the parser of pandas need not.
-        return pd.DataFrame({
-            name: pd.Series([row[name] if name in _TEXT else float(row[name] or "nan") for row in rows],
-                            dtype=object if name in _TEXT else float)
-            for name in names if name in columns
-        })  # fmt: skip
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a number where one must be ({error}); repeat the run") from None
+    return table
 
 
 def _belonging(rows: pd.DataFrame, experiment: dict) -> pd.DataFrame:

@@ -152,12 +152,13 @@ def make_plan(
 def missing(plan: Plan, store: RunStore) -> list[Task]:
     """The plan's tasks with the cells that are not on disk, whole and with their pictures."""
     left = []
+    store.look()
     for task in plan.tasks:
         name = plan.datasets[task.dataset].name
         cells = tuple(
             cell
             for cell in task.cells
-            if store.read_cell(cell.id, task.image_ids) is None
+            if not store.has_cell(cell.id, task.image_ids)
             or not all((store.root / task.picture_file(name, image_id, cell)).is_file() for image_id in cell.pictures)
         )
         if cells:

@@ -1,7 +1,8 @@
 """The files of a run. Every one is written under a temporary name, synced and renamed: it is whole or not there.
 
     <run>/manifest.json   what was asked, of what, with what (see `bench.runner.manifest`)
-    <run>/cells/<id>.csv  one file a cell, the unit of caching: SAMPLE_COLUMNS and `confusion`
+    <run>/cells/<id>.csv  one file a cell, the unit of caching: SAMPLE_COLUMNS and `confusion`; in a large run most of them
+                          lie in archives, <run>/cells/pack-<hash>.zip (see `bench.packs`)
     <run>/samples.csv     SAMPLE_COLUMNS, a row per image x operating point x repetition, full precision
     <run>/confusion.csv   CONFUSION_COLUMNS, pixel counts of each image and class (segmentation)
     <run>/summary.csv     SUMMARY_COLUMNS, tidy: a row per point x metric (see `bench.summary`)
@@ -14,6 +15,7 @@ What was not simulated, or does not apply, is an empty field, never 0.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import errno
 import hashlib
@@ -24,10 +26,11 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TextIO
 
+from bench.packs import PACK_CELLS, Packs
 from systems.errors import UserError
 
 SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
@@ -86,16 +89,26 @@ def field_text(value: Any) -> str:
 
 def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """A CSV table; keys that are not columns are an error, missing ones are empty."""
-    columns = tuple(columns)
     out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
+    add = _table_in(out, tuple(columns))
     for row in rows:
-        extra = set(row) - set(columns)
-        if extra:
-            raise ValueError(f"not columns of this table: {', '.join(sorted(extra))}")
-        writer.writerow([field_text(row.get(column)) for column in columns])
+        add(row)
     return out.getvalue()
+
+
+def _table_in(file: TextIO, columns: tuple[str, ...]) -> Callable[[Mapping[str, Any]], None]:
+    """Write a table's head; gives the function that adds a row."""
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    known = frozenset(columns)
+
+    def add(row: Mapping[str, Any]) -> None:
+        if not known.issuperset(row):
+            raise ValueError(f"not columns of this table: {', '.join(sorted(set(row) - known))}")
+        values = map(row.get, columns)
+        writer.writerow([value if type(value) is str and "\r" not in value else field_text(value) for value in values])
+
+    return add
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
@@ -116,13 +129,20 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Whole or not at all, also across a power cut. StorageError where the disk refuses."""
+    with open_atomic(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write, which takes its place when the block ends without an error. StorageError as `write_atomic`."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
@@ -154,6 +174,8 @@ class RunStore:
 
     def __init__(self, root: Path):
         self.root = Path(root)
+        self.packs = Packs(self.root / "cells")
+        self._loose: set[str] = set()  # names of the cells' own files, at the last look
         self._lock = None
 
     # -- the folder -----------------------------------------------------------------------------------------------
@@ -222,13 +244,50 @@ class RunStore:
 
     def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[dict[str, str]] | None:
         """The rows of a cell; None where it is absent, damaged or not these images' (then it is computed again)."""
+        path = self.cell_path(cell_id)
         try:
-            rows = read_table(self.cell_path(cell_id))
-        except UserError:
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            data = self.packs.read(cell_id)
+        except OSError:
             return None
-        whole = all(tuple(row) == _CELL_COLUMNS and None not in row.values() for row in rows)
-        fits = whole and [(r["cell_id"], r["image_id"]) for r in rows] == [(cell_id, image) for image in image_ids]
-        return rows if fits else None
+        rows = _cell_rows(cell_id, data) if data is not None else None
+        return rows if rows is not None and [row["image_id"] for row in rows] == list(image_ids) else None
+
+    def look(self) -> None:
+        """Take note of what is there now, before `has_cell` is asked of many cells."""
+        self.packs.look()
+        try:
+            self._loose = {entry.name for entry in os.scandir(self.root / "cells")}
+        except (FileNotFoundError, NotADirectoryError):
+            self._loose = set()
+
+    def has_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> bool:
+        """Whether `read_cell` gives rows, as of the last `look`. An archive was checked as a whole: it is not read again."""
+        if f"{cell_id}.csv" in self._loose:
+            return self.read_cell(cell_id, image_ids) is not None
+        return cell_id in self.packs
+
+    def drop_cells(self, cell_ids: Iterable[str]) -> None:
+        """Remove cells, so that they cannot be taken for new ones."""
+        cell_ids = list(cell_ids)
+        for cell_id in cell_ids:
+            self.cell_path(cell_id).unlink(missing_ok=True)
+        self.packs.look()
+        self.packs.drop(cell_ids, write_atomic)
+
+    def pack(self) -> None:
+        """Move whole cells into archives, PACK_CELLS each. Only for who holds the lock; others may be writing cells."""
+        if self._lock is None:
+            return
+        paths = sorted((self.root / "cells").glob("[!.]*.csv"))
+        for start in range(0, len(paths) - PACK_CELLS + 1, PACK_CELLS):
+            files = {path.stem: path for path in paths[start : start + PACK_CELLS]}
+            cells = {cell_id: data for cell_id, path in files.items() if _cell_rows(cell_id, data := path.read_bytes()) is not None}
+            self.packs.drop(cells, write_atomic)  # what was computed anew counts
+            self.packs.add(cells, write_atomic)
+            for cell_id in cells:
+                files[cell_id].unlink(missing_ok=True)
 
     # -- pictures -------------------------------------------------------------------------------------------------
 
@@ -254,6 +313,14 @@ class RunStore:
         """A table of the run."""
         write_atomic(self.root / name, table_text(columns, rows).encode())
 
+    @contextlib.contextmanager
+    def table(self, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """A function that adds a row to a table of the run, which is there when the block ends: for tables beyond memory."""
+        with open_atomic(self.root / name) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield _table_in(text, columns)
+            text.detach()  # flushes; the file is closed by whose it is
+
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """manifest.json."""
         write_atomic(self.root / "manifest.json", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
@@ -261,6 +328,16 @@ class RunStore:
     def failures(self) -> list[dict[str, str]]:
         """The cells that failed the last time they were tried."""
         return read_table(self.root / "failures.csv")
+
+
+def _cell_rows(cell_id: str, data: bytes) -> list[dict[str, str]] | None:
+    """The rows in a cell's file, or None where it is not whole or another cell's."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    whole = all(tuple(row) == _CELL_COLUMNS and None not in row.values() and row["cell_id"] == cell_id for row in rows)
+    return rows if rows and whole else None
 
 
 def _lock(root: Path, beside: bool = False):

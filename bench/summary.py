@@ -70,12 +70,16 @@ def _interval(metric: str, rows: list[dict[str, str]]) -> tuple[Interval, str]:
 
 def _by_image(rows: list[dict[str, str]], column: str) -> np.ndarray:
     """Values (images, repetitions), images in the order of the rows, NaN where a repetition is missing."""
-    images = list(dict.fromkeys(row["image_id"] for row in rows))
-    reps = list(dict.fromkeys(row["rep"] for row in rows))
+    images, reps = _places(rows, "image_id"), _places(rows, "rep")
     values = np.full((len(images), len(reps)), np.nan)
     for row in rows:
-        values[images.index(row["image_id"]), reps.index(row["rep"])] = float(row[column])
+        values[images[row["image_id"]], reps[row["rep"]]] = float(row[column])
     return values
+
+
+def _places(rows: list[dict[str, str]], column: str) -> dict[str, int]:
+    """A column's different values, numbered in the order of the rows."""
+    return {value: place for place, value in enumerate(dict.fromkeys(row[column] for row in rows))}
 
 
 def parse_confusion(text: str) -> list[tuple[int, int, int, int]]:
@@ -85,9 +89,9 @@ def parse_confusion(text: str) -> list[tuple[int, int, int, int]]:
 
 def confusion_counts(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Intersections, unions and labelled pixels, (images, 21) each, repetitions summed."""
-    images = list(dict.fromkeys(row["image_id"] for row in rows))
+    images = _places(rows, "image_id")
     counts = np.zeros((3, len(images), NUM_CLASSES))
     for row in rows:
         for label, both, predicted, labelled in parse_confusion(row["confusion"]):
-            counts[:, images.index(row["image_id"]), label] += both, predicted + labelled - both, labelled
+            counts[:, images[row["image_id"]], label] += both, predicted + labelled - both, labelled
     return counts[0], counts[1], counts[2]

@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from bench.experiment import (
     snr_text,
     with_snr,
 )
+from bench.packs import PACK_CELLS
 from bench.provenance import SystemFacts, facts_of, option_names
 from bench.runner import BLOCK, Plan, Worker, make_plan, missing, only, preflight, schedule
 from bench.store import (
@@ -418,9 +419,7 @@ def execute(
     outcomes: dict[str, Outcome] = {}
     try:
         if force:  # cells made anew must not fall back on their old rows when they fail
-            for task in todo:
-                for cell in task.cells:
-                    store.cell_path(cell.id).unlink(missing_ok=True)
+            store.drop_cells(cell.id for task in todo for cell in task.cells)
         say(f"run folder {out}: {total} cells, {cached} cached, {count} to compute")
         how = {"engine": engine, "workers": workers, "device": device, "batch": batch}
         manifest = _manifest(resolved, plan, store, argv, how)
@@ -444,10 +443,13 @@ def execute(
                     progress.done += outcome.status == "done"
                     progress.failed += outcome.status == "failed"
                     progress.show()
+                    if progress.done % PACK_CELLS == 0:
+                        store.pack()
         except KeyboardInterrupt:
             interrupted = True
         if count:
             progress.show(final=True)
+        store.pack()
         still_missing = {cell.id for task in missing(plan, store) for cell in task.cells}
         failures = {i: o for i, o in outcomes.items() if o.status == "failed" and i in still_missing}
         _write_tables(plan, store, failures, failed_before, still_missing, resolved)
@@ -532,47 +534,56 @@ def _write_tables(
     still_missing: set[str],
     resolved: Resolved,
 ) -> None:
-    """samples, confusion, pictures, summary, failures: all from the cell files, in the plan's order."""
-    pictures: dict[str, dict[str, Any]] = {}
+    """samples, confusion, pictures, summary, failures: all from the cell files, one operating point in memory at a time."""
+    shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # place in the plan, task, cell, row
     failed: list[dict[str, Any]] = []
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
-    figures = {figure.pictures.id: figure for figure in plan.figures if figure.pictures.snr_db}
-    for task in plan.tasks:
+    for place, (task, cell) in enumerate(plan.cells):
         dataset = plan.datasets[task.dataset].name
-        for cell in task.cells:
-            point = {
-                "system": task.system, "variant": plan.systems[task.system].variant, "task": task.task,
-                "dataset": dataset,
-                "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
-            }  # fmt: skip
-            rows_of_point = points.setdefault((*point.values(), task.requirement), (point, []))[1]
-            if cell.id in failures:
-                failed.append(_failure(task, cell, dataset, failures[cell.id].error))
-            elif cell.id in failed_before and cell.id in still_missing:
-                failed.append(failed_before[cell.id])
-            rows = None if cell.id in still_missing else store.read_cell(cell.id, task.image_ids)
-            for row in rows or ():
-                rows_of_point.append(row)
-                if row["image_id"] in cell.pictures:
-                    _list_picture(pictures, figures, store, task, cell, row)
+        point = {
+            "system": task.system, "variant": plan.systems[task.system].variant, "task": task.task, "dataset": dataset,
+            "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
+        }  # fmt: skip
+        cells_of_point = points.setdefault((*point.values(), task.requirement), (point, []))[1]
+        if cell.id in failures:
+            failed.append(_failure(task, cell, dataset, failures[cell.id].error))
+        elif cell.id in failed_before and cell.id in still_missing:
+            failed.append(failed_before[cell.id])
+        if cell.id not in still_missing:
+            cells_of_point.append((place, task, cell))
     order = {name: index for index, name in enumerate(plan.systems)}
     ranked = sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
-    rows = [row for _, rows in ranked for row in sorted(rows, key=lambda row: int(row["rep"]))]
-    samples = ({column: row[column] for column in SAMPLE_COLUMNS} for row in rows)
-    confusion = (
-        {
-            **{key: row[key] for key in CONFUSION_COLUMNS if key in row}, "class": label, "intersection": both,
-            "predicted": predicted, "labelled": labelled, "union": predicted + labelled - both,
-        }
-        for row in rows
-        for label, both, predicted, labelled in parse_confusion(row["confusion"])
-    )  # fmt: skip
-    store.write_table("samples.csv", SAMPLE_COLUMNS, samples)
-    store.write_table("confusion.csv", CONFUSION_COLUMNS, confusion)
+    with store.table("samples.csv", SAMPLE_COLUMNS) as sample, store.table("confusion.csv", CONFUSION_COLUMNS) as confusion:
+
+        def rows_of_points():
+            for point, cells in ranked:
+                rows = []
+                for place, task, cell in sorted(cells, key=lambda entry: entry[2].rep):
+                    own = store.read_cell(cell.id, task.image_ids) or ()
+                    rows += own
+                    shown.extend((place, task, cell, row) for row in own if row["image_id"] in cell.pictures)
+                for row in rows:
+                    sample({column: row[column] for column in SAMPLE_COLUMNS})
+                    for entry in _confusion_rows(row):
+                        confusion(entry)
+                yield point, rows
+
+        summary = summarise(rows_of_points(), store.root.resolve().name, resolved.request.limit is not None)
+    pictures: dict[str, dict[str, Any]] = {}
+    figures = {figure.pictures.id: figure for figure in plan.figures if figure.pictures.snr_db}
+    for _, task, cell, row in sorted(shown, key=lambda entry: entry[0]):
+        _list_picture(pictures, figures, store, task, cell, row)
     store.write_table("pictures.csv", PICTURE_COLUMNS, pictures.values())
-    summary = summarise(ranked, store.root.resolve().name, resolved.request.limit is not None)
     store.write_table("summary.csv", SUMMARY_COLUMNS, summary)
     store.write_table("failures.csv", FAILURE_COLUMNS, failed)
+
+
+def _confusion_rows(row: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The counts of each class in a row's `confusion`."""
+    key = {column: row[column] for column in CONFUSION_COLUMNS if column in row}
+    for label, both, predicted, labelled in parse_confusion(row["confusion"]):
+        yield {**key, "class": label, "intersection": both, "predicted": predicted, "labelled": labelled,
+               "union": predicted + labelled - both}  # fmt: skip
 
 
 def _failure(task, cell, dataset: str, error: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@
 
 Every draw (crops, flips, SNR, noise, dropout, budget) is a function of (seed, step, position in the batch). A run killed at
 any moment and started again therefore goes on exactly where its last checkpoint left it, and two processes with half a
-batch each see the crops, SNRs and noise that one process sees with the whole (batch norm and dropout, where a network has
-them, work on each process's half). State lies in safetensors; loading it unpickles nothing.
+batch each compute what one process computes with the whole, to rounding (see `bench.training.together`). State lies in
+safetensors; loading it unpickles nothing.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from bench.channel import transmit
 from bench.metrics import confusion, miou, mse_per_image, psnr_db
+from bench.training import together
 from bench.training.pictures import Pictures, centre
 from bench.training.protocol import Protocol, TaskProtocol
 from systems.errors import UserError
@@ -133,6 +134,7 @@ class Trainer:
         self.rows: list[dict] = []
         self.step_module = _Step(self.module)
         if world.size > 1:
+            together.share_layers(self.module, world.rank, world.size)
             self.step_module = nn.parallel.DistributedDataParallel(self.step_module, find_unused_parameters=True)
 
     def _freeze_what_others_use(self) -> None:
@@ -166,12 +168,12 @@ class Trainer:
         return images, target, link, seeds, stage.batch
 
     def advance(self) -> dict[str, float]:
-        """One optimiser step; gives this process's losses."""
+        """One optimiser step; gives this process's losses, whose mean over processes is the batch's."""
         protocol, step = self.protocol, self.step
         task = self.schedule[step]
         plan = self.tasks[task]
         images, target, link, seeds, batch = self._batch(task, plan, step)
-        torch.manual_seed(step_seed(protocol.seed, step, self.world.rank, "dropout"))
+        torch.manual_seed(step_seed(protocol.seed, step, 0, "dropout"))
         self.module.train()
         rate = protocol.learning_rate * _rate(step, len(self.schedule), protocol.warmup)
         for group in self.optimizer.param_groups:
@@ -180,6 +182,9 @@ class Trainer:
             if task == "segmentation" and self.teacher is not None and plan.distill:
                 target = self._soften(images, target, plan.distill)
             losses = self.step_module(images, target, link, lambda sent, at: transmit(sent, at, seeds))
+            if self.world.size > 1:
+                weight = together.weight_of(target, VOID, self.world.size)
+                losses = {key: weight * value for key, value in losses.items()}
             loss = sum(losses.values())
         if not torch.isfinite(loss):
             raise UserError(f"{self.name}: the loss is {loss.item()} at step {step}; lower learning_rate in the protocol")
@@ -313,9 +318,12 @@ class Trainer:
             report = self.advance()
             last = self.step == total
             if self.step % self.protocol.validate_every == 0 or last:
+                losses = {key: value for key, value in report.items() if key not in ("task", "lr")}
+                if self.world.size > 1:
+                    losses = dict(zip(losses, together.mean_over_processes([*losses.values()], self.world.device), strict=True))
                 if self.world.rank == 0:
                     self.rows.append({"step": self.step, **{f"seen_{task}": seen for task, seen in self.seen.items()},
-                                      "lr": report["lr"], **self.validate()})
+                                      "lr": report["lr"], **losses, **self.validate()})
                     self.write_metrics()
             pause = max_steps is not None and self.step - first == max_steps
             if self.world.rank == 0 and (self.step % self.protocol.checkpoint_every == 0 or last or pause):

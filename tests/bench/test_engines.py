@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from harness import ROOT
 from bench.engines import Outcome, make_engine, one_thread
 from bench.engines.process import ProcessEngine
 from bench.engines.serial import SerialEngine
-from bench.engines.slurm import SlurmEngine, chunked
+from bench.engines.slurm import DEADLY, OutcomeLog, SlurmEngine, _Job, chunked, logged_failures
 from systems.errors import MissingDependency, UserError
 
 
@@ -107,23 +109,81 @@ def test_chunks_hold_one_system_each_and_all_tasks():
     work = tasks(7, "a") + tasks(2, "b") + tasks(1, "c")
     for jobs in (1, 3, 5, 40):
         chunks = chunked(work, jobs)
-        assert all(len({task.system for task in chunk}) == 1 for chunk in chunks) and all(chunks)
-        assert sorted(names([task for chunk in chunks for task in chunk])) == names(work)
-        assert len(chunks) <= max(jobs, 3) + 2
+        assert all(own and {task.system for chunk in own for task in chunk} == {system} for system, own in chunks.items())
+        flat = [chunk for own in chunks.values() for chunk in own]
+        assert all(flat) and sorted(names([task for chunk in flat for task in chunk])) == names(work)
+        assert len(flat) <= max(jobs, 3) + 2
+
+
+@dataclass
+class Fatal:
+    """Writes a line for each cell it begins. Cells in `always` kill their process, those in `once` the first time; before
+    those in `warned` the cluster announces, the first time, that the time is over; those in `fails` fail."""
+
+    log: str
+    always: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
+
+    def __call__(self, task):
+        for cell in task.cells:
+            first = cell.id not in Path(self.log).read_text().split()
+            with open(self.log, "a") as file:
+                file.write(cell.id + "\n")
+            if cell.id in self.always or (first and cell.id in self.once):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if first and cell.id in self.warned:
+                os.kill(os.getpid(), signal.SIGUSR2)
+            yield Outcome(cell.id, "failed" if cell.id in self.fails else "done")
 
 
 def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
-    """The same job array, run by submitit as processes here: a lost job fails its own cells only."""
+    """The same jobs, run by submitit as processes here. One is killed once, one always at the same cell, one is told that its
+    time is over; a cell fails by itself. Each cell has one outcome, and only those at work are begun again."""
     pytest.importorskip("submitit")
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests" / "bench"), os.environ.get("PYTHONPATH", "")])
-    )
+    paths = [str(ROOT), str(ROOT / "tests" / "bench"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setattr("bench.engines.slurm.POLL_SECONDS", 0.1)
+    work = tasks(2, "a", 2) + tasks(1, "b", 3) + tasks(1, "c", 2)
+    log = tmp_path / "begun"
+    log.touch()
     engine = SlurmEngine(3, tmp_path / "slurm", {"timeout_min": 2}, cluster="local")
-    work = tasks(2, "a", 2) + tasks(1, "b", 2)
-    outcomes = {outcome.cell_id: outcome for outcome in engine.run(work, Work(dies_at="b0.1"))}
-    assert sorted(outcomes) == names(work)
-    assert {key for key, outcome in outcomes.items() if outcome.status == "done"} == {"a0.0", "a0.1", "a1.0", "a1.1"}
-    assert "lost" in outcomes["b0.0"].error and "lost" in outcomes["b0.1"].error
+    outcomes = list(engine.run(work, Fatal(str(log), once=("a1.0",), always=("b0.1",), warned=("c0.1",), fails=("b0.0",))))
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
+    failed = {outcome.cell_id: outcome.error for outcome in outcomes if outcome.status == "failed"}
+    assert failed.keys() == {"b0.0", "b0.1"} and "took its job down 3 times" in failed["b0.1"]
+    assert Counter(log.read_text().split()) == {**dict.fromkeys(names(work), 1), "a1.0": 2, "b0.1": 3, "c0.1": 2}
+    assert logged_failures(tmp_path / "slurm").keys() == failed.keys()
+
+
+def test_a_job_that_went_down_at_three_cells_is_given_up(tmp_path):
+    """A log that tells of two deadly cells and of three starts at the third one: the next start tries nothing more."""
+    log = OutcomeLog(tmp_path / "log")
+    for cell in ("a0.0", "a0.1"):
+        log.add(Outcome(cell, "failed", DEADLY))
+    log.start()
+    log.start()
+    begun = tmp_path / "begun"
+    begun.touch()
+    _Job(Fatal(str(begun)))(tasks(1, "a", 5), log.path)
+    log.read()
+    assert log.ended.keys() == set(names(tasks(1, "a", 5))) and begun.read_text() == ""
+    assert log.ended["a0.2"].error == DEADLY and "not tried" in log.ended["a0.4"].error
+    _Job(Fatal(str(begun)))(tasks(1, "b", 2), tmp_path / "another")
+    assert begun.read_text().split() == ["b0.0", "b0.1"]
+
+
+def test_a_log_with_a_torn_line_is_read_up_to_it_and_goes_on(tmp_path):
+    log = OutcomeLog(tmp_path / "log")
+    log.start()
+    log.add(Outcome("one", "done"))
+    with log.path.open("ab") as file:
+        file.write(b'{"cell_id": "tw')
+    assert [outcome.cell_id for outcome in log.read()] == ["one"] and log.starts == 1
+    log.start()
+    log.add(Outcome("two", "failed", "why"))
+    assert log.read() == [Outcome("two", "failed", "why")] and log.starts == 2 and log.ended.keys() == {"one", "two"}
 
 
 def test_slurm_without_its_package_or_cluster(tmp_path, monkeypatch):

@@ -135,3 +135,59 @@ def test_a_manifest_that_is_none_is_one_error(tmp_path, content):
     (tmp_path / "manifest.json").write_bytes(content)
     with pytest.raises(UserError, match="manifest.json"):
         RunStore(tmp_path).open("aaa")
+
+
+class TestPacks:
+    def filled(self, tmp_path, monkeypatch, count=7):
+        monkeypatch.setattr("bench.store.PACK_CELLS", 3)
+        store = RunStore(tmp_path / "run")
+        store.open("hash")
+        for index in range(count):
+            store.write_cell(f"c{index}", [{"cell_id": f"c{index}", "image_id": "a", "psnr_db": 20 + index / 7}])
+        return store
+
+    def test_packed_cells_read_as_they_were_and_few_files_are_left(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        before = [store.read_cell(f"c{index}", ("a",)) for index in range(7)]
+        store.pack()
+        assert len(list((store.root / "cells").iterdir())) == 3  # two archives of three, and one cell
+        again = RunStore(store.root)  # as the next run finds it
+        again.look()
+        assert [again.read_cell(f"c{index}", ("a",)) for index in range(7)] == before
+        assert all(again.has_cell(f"c{index}", ("a",)) for index in range(7)) and not again.has_cell("c7", ("a",))
+
+    def test_a_damaged_archive_is_left_out_whole(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        store.pack()
+        pack = sorted((store.root / "cells").glob("*.zip"))[0]
+        data = pack.read_bytes()
+        pack.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+        again = RunStore(store.root)
+        again.look()
+        assert sum(again.has_cell(f"c{index}", ("a",)) for index in range(7)) == 4
+
+    def test_dropped_cells_are_gone_and_their_neighbours_stay(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        store.pack()
+        store.drop_cells(["c1", "c6"])
+        again = RunStore(store.root)
+        again.look()
+        assert [index for index in range(7) if again.has_cell(f"c{index}", ("a",))] == [0, 2, 3, 4, 5]
+
+    def test_a_cell_computed_anew_counts_and_a_damaged_one_is_not_packed(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch, 3)
+        store.pack()
+        store.write_cell("c0", [{"cell_id": "c0", "image_id": "a", "psnr_db": 99.0}])
+        for index in (3, 4):
+            store.write_cell(f"c{index}", [{"cell_id": f"c{index}", "image_id": "a"}])
+        store.cell_path("c4").write_text("half a ta")
+        store.pack()
+        again = RunStore(store.root)
+        again.look()
+        assert again.read_cell("c0", ("a",))[0]["psnr_db"] == "99.0"
+        assert [index for index in range(6) if again.has_cell(f"c{index}", ("a",))] == [0, 1, 2, 3]
+
+    def test_who_does_not_hold_the_lock_packs_nothing(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        RunStore(store.root).pack()
+        assert not list((store.root / "cells").glob("*.zip"))

@@ -1,0 +1,218 @@
+"""`--engine slurm` on a real Slurm, against a serial run: `python tests/slurm/real_cluster.py` (minutes; needs slurm-wlm).
+
+On a one-node, two-slot Slurm made in a temporary folder:
+ 1. a sweep of three systems; `--collect` in its middle; the process of a job is killed (kill -9), another job is requeued by
+    the administrator, and the command that submitted them is killed as well; when the queue is empty, `--collect` must give
+    the rows of a serial run, and each disturbed job must have computed one cell twice at most;
+ 2. a sweep in which one system fails at one point and another takes its job down there: the other cells are all there,
+    and `--retry-failed` with the faults mended gives the rows of the serial run;
+ 3. a job cancelled by the user stays cancelled, its cells fail, the other jobs go on.
+Exit code 0 where all of it holds; each check prints a line.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(ROOT), str(HERE), str(HERE.parent / "bench")]
+
+from cluster import Cluster  # noqa: E402
+from harness import make_distribution, make_pictures, rows, without_costs  # noqa: E402
+
+SYSTEMS = ("t-plain", "t-slow", "t-killed", "t-faulty")
+SNRS = "0:20:2"
+CONFIG = "[slurm]\ntimeout_min = 20\n"
+
+
+class Place:
+    """A folder with pictures and the test systems, and the commands run there."""
+
+    def __init__(self, folder: Path, cluster: Cluster):
+        self.folder, self.cluster = folder, cluster
+        paths = [str(ROOT), *make_distribution(folder / "site")]
+        self.pictures = make_pictures(folder / "pictures", 24)
+        self.faults = folder / "faults"
+        self.faults.mkdir()
+        (folder / "slurm.toml").write_text(CONFIG)
+        self.env = {**cluster.env, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
+                    "BENCH_TEST_FAULTS": str(self.faults), "BENCH_TEST_DELAY": "1", "COLUMNS": "200"}  # fmt: skip
+
+    def start(self, out: str, systems=SYSTEMS, *extra: str) -> subprocess.Popen:
+        """A run in the background; what it computes is counted in <out>.log."""
+        command = [sys.executable, "-m", "bench", "run", "--figure", "fig4", "--dataset", f"folder:{self.pictures}", "--cbr", "1/6",
+                   "--systems", ",".join(systems), "--snr", SNRS, "--device", "cpu", "--out", out, *extra]  # fmt: skip
+        with (self.folder / f"{out}.out").open("a") as log:
+            return subprocess.Popen(command, cwd=self.folder, env={**self.env, "BENCH_TEST_LOG": str(self.folder / f"{out}.log")},
+                                    stdout=log, stderr=log)  # fmt: skip
+
+    def run(self, out: str, systems=SYSTEMS, *extra: str) -> int:
+        """A run to its end; its exit code."""
+        return self.start(out, systems, *extra).wait(600)
+
+    def slurm(self, out: str, systems=SYSTEMS, *extra: str) -> subprocess.Popen:
+        return self.start(out, systems, "--engine", "slurm", "--workers", "4", "--config", "slurm.toml", *extra)
+
+    def cells(self, out: str) -> int:
+        return len(list((self.folder / out / "cells").glob("*.csv")))
+
+    def decodes(self, out: str) -> Counter:
+        """Pictures decoded, by system and SNR."""
+        counts: Counter = Counter()
+        log = self.folder / f"{out}.log"
+        for line in log.read_text().splitlines() if log.exists() else ():
+            what, system, snr, count = line.split()
+            counts[system, snr] += int(count) if what == "decode" else 0
+        return counts
+
+    def samples(self, out: str, systems=SYSTEMS) -> list[dict]:
+        return [row for row in without_costs(self.folder / out / "samples.csv") if row["system"] in systems]
+
+    def summary(self, out: str, systems=SYSTEMS) -> list[dict]:
+        return [{key: value for key, value in row.items() if key != "run"} for row in rows(self.folder / out / "summary.csv")
+                if row["system"] in systems and not row["metric"].endswith("_s")]  # fmt: skip
+
+
+def await_(what, ready, seconds: float = 180):
+    """The first true value of `ready()`; SystemExit after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (value := ready()):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"NOT REACHED in {seconds} s: {what}")
+        time.sleep(0.3)
+    return value
+
+
+def hurry(cluster: Cluster) -> None:
+    """Slurm keeps a requeued job back for two minutes; an administrator may let it begin at once."""
+    for job, (_, state) in cluster.jobs().items():
+        if state == "PENDING":
+            cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
+
+
+def check(what: str, holds: bool, detail: object = "") -> None:
+    """Print a line; stop where it does not hold."""
+    print(f"{'holds' if holds else 'FAILS'}: {what} {detail}".rstrip(), flush=True)
+    if not holds:
+        raise SystemExit(1)
+
+
+def task_of(job: str) -> int:
+    """The Python process of a running job."""
+    array, _, task = job.partition("_")
+    wanted = {f"SLURM_ARRAY_JOB_ID={array}", f"SLURM_ARRAY_TASK_ID={task}"} if task else {f"SLURM_JOB_ID={job}"}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode().split("\0")
+            if words[0] == sys.executable and "submitit.core._submit" in words:
+                if wanted <= set((folder / "environ").read_bytes().decode().split("\0")):
+                    return int(folder.name)
+        except OSError:
+            pass
+    raise SystemExit(f"job {job} has no process")
+
+
+def running(cluster: Cluster, system: str) -> str | None:
+    """A running job of a system."""
+    return next((job for job, (name, state) in cluster.jobs().items() if name.endswith(system) and state == "RUNNING"), None)
+
+
+def killed_in_the_middle(place: Place) -> None:
+    cluster, systems = place.cluster, ("t-plain", "t-slow", "t-killed")
+    command = place.slurm("killed", systems)
+    names = await_("jobs in the queue", lambda: cluster.jobs())
+    check("one job array a system", {name for name, _ in names.values()} <= {f"semantic-bench-{name}" for name in systems}, sorted(names))
+    await_("cells of t-slow", lambda: place.decodes("killed")["t-slow", "4"] >= 8 and running(cluster, "t-slow"))
+    before = place.cells("killed")
+    check("--collect while jobs run", place.run("killed", systems, "--collect", "--engine", "slurm") == 0)
+    some = len(place.samples("killed"))
+    whole = len(place.samples("serial", systems))
+    check("it gives the rows of the cells that are there", 0 < some < whole, f"({some} of {whole} rows, {before} cells before)")
+    os.kill(command.pid, signal.SIGKILL)
+    command.wait()
+    first = running(cluster, "t-slow") or await_("a job of t-slow", lambda: running(cluster, "t-slow"))
+    os.kill(task_of(first), signal.SIGKILL)
+    await_("the killed job back in the queue", lambda: cluster.jobs().get(first, ("", ""))[1] == "PENDING")
+    check("a job whose process got kill -9 is back in the queue", True, f"(job {first})")
+
+    def another():
+        hurry(cluster)
+        job = running(cluster, "t-slow")
+        return job if job and place.decodes("killed")["t-slow", "8"] else None
+
+    second = await_("a job of t-slow at 8 dB", another)
+    done = cluster.ask("scontrol", "requeue", second)
+    check("scontrol requeue of a running job", done.returncode == 0, f"(job {second})")
+    await_("the queue is empty", lambda: (hurry(cluster), not cluster.jobs())[1], 400)
+    check("--collect after the command that submitted was killed", place.run("killed", systems, "--collect") == 0)
+    check("samples.csv is that of the serial run, timing columns aside", place.samples("killed") == place.samples("serial", systems))
+    check("summary.csv as well", place.summary("killed") == place.summary("serial", systems))
+    once, often = place.decodes("serial"), place.decodes("killed")
+    extra = {key: often[key] - once[key] for key in often if often[key] != once[key]}
+    # A cell is a block of 8 pictures; two jobs were disturbed, so at most two cells were computed twice.
+    check("each disturbed job lost at most its current cell", sum(extra.values()) <= 16 and min(extra.values(), default=0) >= 0,
+          f"(pictures decoded again: {extra or 'none'})")
+
+
+def failing_jobs_cancel_nothing(place: Place) -> None:
+    cluster = place.cluster
+    for name in ("error", "kill"):
+        (place.faults / name).touch()
+    command = place.slurm("faulty")
+    await_("the end of the run", lambda: (hurry(cluster), command.poll() is not None)[1], 600)
+    failures = rows(place.folder / "faulty" / "failures.csv")
+    found = Counter((row["system"], row["snr_db"]) for row in failures)
+    check("exit code 1", command.returncode == 1, f"({command.returncode})")
+    check("exactly the cells at fault failed", found == {("t-faulty", "4.0"): 3, ("t-killed", "4.0"): 3}, dict(found))
+    print("   ", *sorted({f"{row['system']}: {row['error']}" for row in failures}), sep="\n    ")
+    good = [row for row in place.samples("serial") if not (row["system"] in ("t-faulty", "t-killed") and row["snr_db"] == "4.0")]
+    check("all other rows are those of the serial run", place.samples("faulty") == good, f"({len(good)} rows)")
+    for name in ("error", "kill"):
+        (place.faults / name).unlink()
+    code = place.slurm("faulty", SYSTEMS, "--retry-failed").wait(300)
+    check("--retry-failed with the faults mended", code == 0 and place.samples("faulty") == place.samples("serial"))
+    check("summary.csv as well", place.summary("faulty") == place.summary("serial"))
+
+
+def cancelled_stays_cancelled(place: Place) -> None:
+    cluster = place.cluster
+    command = place.slurm("cancelled", ("t-plain", "t-slow"), "--workers", "2")
+    job = await_("a job of t-slow", lambda: place.decodes("cancelled")["t-slow", "2"] and running(cluster, "t-slow"))
+    cluster.ask("scancel", job)
+    code = command.wait(300)
+    errors = {row["error"] for row in rows(place.folder / "cancelled" / "failures.csv")}
+    check("a cancelled job is not submitted again, and its cells say so", code == 1 and len(errors) == 1 and "CANCELLED" in next(iter(errors)), errors)
+    plain = place.samples("serial", ("t-plain",))
+    check("the other jobs are whole", [row for row in place.samples("cancelled") if row["system"] == "t-plain"] == plain)
+
+
+def main() -> None:
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bench-slurm-") as folder:
+        with Cluster(Path(folder) / "slurm") as cluster:
+            print(cluster.ask("sinfo", "--version").stdout.strip(), cluster.ask("sinfo", "-h", "-o", "%n %c CPUs %t").stdout.strip(), flush=True)
+            place = Place(Path(folder), cluster)
+            check("the serial run", place.run("serial", SYSTEMS, "--engine", "serial") == 0)
+            try:
+                for part in (killed_in_the_middle, failing_jobs_cancel_nothing, cancelled_stays_cancelled):
+                    print(f"-- {part.__name__.replace('_', ' ')}", flush=True)
+                    part(place)
+            except SystemExit:
+                for path in sorted(Path(folder).glob("*.out")):
+                    print(f"== {path.name}\n{path.read_text()[-3000:]}")
+                for path in sorted(Path(folder).glob("*/slurm/*_log.*")):
+                    print(f"== {path.name}\n{path.read_text()[-1500:]}")
+                raise
+    print(f"all of it holds ({time.monotonic() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
