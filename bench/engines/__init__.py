@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from bench.runner import Task
+    from systems.stopwatch import Seconds
 
 ENGINES = ("serial", "process", "slurm")
 
@@ -26,6 +27,7 @@ class Outcome:
     status: str
     error: str = ""
     users: bool = False  # the error is one the user can mend (exit code 2)
+    spent: dict[str, Seconds] = field(default_factory=dict)  # by stage, since the worker's outcome before
 
 
 Work = Callable[["Task"], Iterator[Outcome]]
