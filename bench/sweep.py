@@ -41,9 +41,10 @@ from bench.store import (
     RunStore,
 )
 from bench.summary import parse_confusion, summarise
-from systems import registry
+from systems import registry, stopwatch
 from systems.errors import UserError
 from systems.interface import Budget
+from systems.stopwatch import Seconds
 
 SLURM_JOBS = 16  # unless --workers says otherwise
 
@@ -355,6 +356,7 @@ class Result:
     done: int
     failures: dict[str, Outcome]
     system_of: dict[str, str]  # of each cell
+    spent: dict[tuple[str, str], Seconds]  # by system ("": none) and stage
     interrupted: bool = False
 
     @property
@@ -396,16 +398,19 @@ def execute(
 ) -> Result:
     """Compute what is missing, then write the tables. UserErrors come before anything is written, but a full disk."""
     out = out or default_out(resolved)
-    plan, store = resolved.plan(), RunStore(out)
-    store.check(resolved.config_hash)
-    left = missing(plan, store)
+    spent: dict[tuple[str, str], Seconds] = {}
+    with stopwatch.stage("plan"):
+        plan, store = resolved.plan(), RunStore(out)
+        store.check(resolved.config_hash)
+        left = missing(plan, store)
     todo = list(plan.tasks) if force else left
     failed_before = {row["cell_id"]: row for row in store.failures()}
     if retry_failed:
         todo = only(todo, set(failed_before))
     if collect:
         todo = []
-    preflight(plan, todo)
+    with stopwatch.stage("preflight"):
+        preflight(plan, todo)
     workers = 1 if engine == "serial" else workers or (SLURM_JOBS if engine == "slurm" else default_workers(device))
     machine = make_engine(engine, workers, out, slurm) if todo else None
     total = len(plan.cells)
@@ -434,12 +439,15 @@ def execute(
             device,
         )
         progress = Progress(count, cached)
+        system_of = {cell.id: task.system for task, cell in plan.cells}
+        _add(spent, "", stopwatch.take())
         try:
             if machine is not None:
                 for outcome in machine.run(schedule(todo, plan, workers), work):
                     if outcome.status == "fatal":
                         raise UserError(outcome.error)
                     outcomes[outcome.cell_id] = outcome
+                    _add(spent, system_of[outcome.cell_id], outcome.spent)
                     progress.done += outcome.status == "done"
                     progress.failed += outcome.status == "failed"
                     progress.show()
@@ -449,15 +457,22 @@ def execute(
             progress.show(final=True)
         still_missing = {cell.id for task in missing(plan, store) for cell in task.cells}
         failures = {i: o for i, o in outcomes.items() if o.status == "failed" and i in still_missing}
-        _write_tables(plan, store, failures, failed_before, still_missing, resolved)
+        with stopwatch.stage("tables"):
+            _write_tables(plan, store, failures, failed_before, still_missing, resolved)
+        _add(spent, "", stopwatch.take())
         manifest["cells"] = {"expected": total, "done": total - len(still_missing), "failed": len(failures)}
         manifest["end"] = None if interrupted else _now()
         store.write_manifest(manifest)
     finally:
         store.close()
     done = sum(outcome.status == "done" for outcome in outcomes.values())
-    system_of = {cell.id: task.system for task, cell in plan.cells}
-    return Result(out, total, cached, done, failures, system_of, interrupted)
+    return Result(out, total, cached, done, failures, system_of, spent, interrupted)
+
+
+def _add(spent: dict[tuple[str, str], Seconds], system: str, more: dict[str, Seconds]) -> None:
+    for stage, (wall, cpu) in more.items():
+        before = spent.get((system, stage), (0.0, 0.0))
+        spent[system, stage] = (before[0] + wall, before[1] + cpu)
 
 
 def default_out(resolved: Resolved) -> Path:

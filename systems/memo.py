@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 _saved = 0.0
+_known: weakref.WeakSet[Memo] = weakref.WeakSet()
 
 
 class Memo:
@@ -19,6 +21,7 @@ class Memo:
     def __init__(self, kept: int):
         self.kept = kept
         self._results: OrderedDict[Any, tuple[Any, float]] = OrderedDict()
+        _known.add(self)
 
     def get(self, key: Any, compute: Callable[[], Any]) -> Any:
         """The result under `key`, computed at most once while it is kept."""
@@ -34,6 +37,12 @@ class Memo:
         if len(self._results) > self.kept:
             self._results.popitem(last=False)
         return result
+
+
+def forget() -> None:
+    """Empty every memo of the process."""
+    for memo in _known:
+        memo._results.clear()
 
 
 def digest(array: np.ndarray) -> bytes:
