@@ -54,14 +54,19 @@ def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], Non
     return Plain(rows, seconds)
 
 
+def forget_everything() -> None:
+    """Empty what systems remember of pictures they have met."""
+    memo.forget()
+    source_codec._LADDERS.clear()
+
+
 def _text(value) -> str:
     return "" if value is None else repr(value)
 
 
 @torch.inference_mode()
 def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str) -> dict:
-    memo.forget()
-    source_codec._LADDERS.clear()
+    forget_everything()
     sample = dataset.load(image_id)
     images = sample.image[None].to(device).float() / 255
     height, width = images.shape[2:]
