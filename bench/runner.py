@@ -133,10 +133,11 @@ def make_plan(
     tasks: dict[Any, dict] = {}
     for figure in figures:
         dataset = datasets[figure.dataset]
-        shown = dataset.ids[: figure.pictures.limit]
+        image_ids = dataset.ids
+        shown = image_ids[: figure.pictures.limit]
         for system in figure.systems:
-            for start in range(0, len(dataset.ids), BLOCK):
-                block = dataset.ids[start : start + BLOCK]
+            for start in range(0, len(image_ids), BLOCK):
+                block = image_ids[start : start + BLOCK]
                 key = Task(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
                            figure.requirement, ())  # fmt: skip
                 cells = tasks.setdefault(key, {})
@@ -148,8 +149,11 @@ def make_plan(
     sets = {spec: (dataset.name, dataset.fingerprint()) for spec, dataset in datasets.items()}
     planned = []
     for task, cells in tasks.items():
-        ids = {point: cell_id(systems[task.system], *sets[task.dataset], task, *point, seed) for point in cells}
-        points = tuple(Cell(ids[point], *point, cells[point]) for point in sorted(cells))
+        facts = systems[task.system]
+        points = tuple(
+            Cell(cell_id(facts, *sets[task.dataset], task, *point, seed), *point, cells[point])
+            for point in sorted(cells)
+        )
         planned.append(replace(task, cells=points, points=points))
     return Plan(figures, tuple(planned), datasets, systems)
 

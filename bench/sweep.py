@@ -6,9 +6,10 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from bench.experiment import (
     with_snr,
 )
 from bench.provenance import SystemFacts, facts_of, option_names
-from bench.runner import BLOCK, Plan, Worker, make_plan, missing, only, preflight, schedule
+from bench.runner import BLOCK, Cell, Plan, Task, Worker, make_plan, missing, only, preflight, schedule
 from bench.store import (
     CONFUSION_COLUMNS,
     FAILURE_COLUMNS,
@@ -40,12 +41,12 @@ from bench.store import (
     SUMMARY_COLUMNS,
     RunStore,
 )
-from bench.summary import parse_confusion, summarise
 from systems import registry, stopwatch
 from systems.errors import UserError
 from systems.interface import Budget
 from systems.stopwatch import Seconds
 
+SIZES_LOOKED_AT = 250  # pictures whose headers a dry run reads, spread over the set
 SLURM_JOBS = 16  # unless --workers says otherwise
 
 
@@ -67,6 +68,11 @@ class Request:
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)  # size, checkpoint, code_rate, link
 
+    @cached_property
+    def named_set(self) -> Dataset:
+        """The data set of `dataset`: a folder of many pictures is listed once."""
+        return open_dataset(_absolute(self.dataset), self.data_root)
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -80,13 +86,16 @@ class Resolved:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, as the manifest holds it."""
+        """The resolved configuration, as the manifest holds it. Reads every picture's file once."""
+        return self._config({d.name: d.fingerprint() for d in self.datasets.values()})
+
+    def _config(self, fingerprints: dict[str, str]) -> dict[str, Any]:
         figures = [{**figure.as_dict(), "dataset": self.datasets[figure.dataset].name} for figure in self.figures]
         rules = Budget(uses=1)
         return {
             "figures": figures,
             "systems": {n: {**f.for_manifest()["options"], "variant": f.variant} for n, f in self.systems.items()},
-            "datasets": {d.name: d.fingerprint() for d in self.datasets.values()},
+            "datasets": fingerprints,
             "seed": self.request.seed,
             "limit": self.request.limit,
             "block": BLOCK,
@@ -98,11 +107,20 @@ class Resolved:
     @property
     def config_hash(self) -> str:
         """sha256 of the configuration."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
+        return _sha256(self.config)
+
+    @property
+    def quick_hash(self) -> str:
+        """The same, with names and byte sizes of pictures in the place of their content: enough to name a folder."""
+        return _sha256(self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()}))
 
     def plan(self) -> Plan:
         """Its cells."""
         return make_plan(self.figures, self.datasets, self.systems, self.request.seed)
+
+
+def _sha256(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- resolve
@@ -145,7 +163,7 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
         if id_ in ids or shown.count(id_) > 1:
             raise UserError(f"--figure: [pictures] id {id_!r} is also the id of another figure; give it one of its own")
     if request.dataset is not None:
-        tasks = _peek(request).tasks
+        tasks = request.named_set.tasks
         for figure in figures:
             if figure.task not in tasks and named:
                 raise UserError(
@@ -201,21 +219,18 @@ def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple
 
 def _figure_for(dataset: str, request: Request) -> Experiment:
     """The settings for a data set that is named without a figure: those of the paper's figure of its task."""
-    tasks = _peek(request).tasks
+    tasks = request.named_set.tasks
     if request.systems is not None and request.systems != ("all",):
         able = {task for name in request.systems for task in registry.tasks_of(name)}
         tasks = [task for task in tasks if task in able] or tasks
     task = "segmentation" if "segmentation" in tasks else "reconstruction"
     figure = load_figure(TEMPLATES[task])
-    return replace(figure, id=task, title=f"{task.capitalize()}, {_peek(request).name}", dataset=dataset)
-
-
-def _peek(request: Request) -> Dataset:
-    return open_dataset(request.dataset, request.data_root)
+    return replace(figure, id=task, title=f"{task.capitalize()}, {request.named_set.name}", dataset=dataset)
 
 
 def _open(figure: Experiment, request: Request) -> Dataset:
-    dataset = open_dataset(figure.dataset, request.data_root)
+    named = request.dataset is not None and figure.dataset == _absolute(request.dataset)
+    dataset = request.named_set if named else open_dataset(figure.dataset, request.data_root)
     if figure.task not in dataset.tasks:
         raise UserError(
             f"figure {figure.id}: data set {dataset.name} serves {', '.join(dataset.tasks)}, not {figure.task}"
@@ -477,7 +492,7 @@ def _add(spent: dict[tuple[str, str], Seconds], system: str, more: dict[str, Sec
 
 def default_out(resolved: Resolved) -> Path:
     """A folder named after the configuration, so that the same command finds its own run."""
-    return Path("results") / f"run-{resolved.config_hash[:8]}"
+    return Path("results") / f"run-{resolved.quick_hash[:8]}"
 
 
 def _absolute(spec: str) -> str:
@@ -547,6 +562,8 @@ def _write_tables(
     resolved: Resolved,
 ) -> None:
     """samples, confusion, pictures, summary, failures: all from the cell files, in the plan's order."""
+    from bench.summary import parse_confusion, summarise
+
     pictures: dict[str, dict[str, Any]] = {}
     failed: list[dict[str, Any]] = []
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
@@ -652,31 +669,37 @@ def _mean_text(row: dict[str, str] | None, digits: int) -> str:
 def dry_run_text(resolved: Resolved, out: Path | None) -> str:
     """Cells, what is cached, and what each system may spend. Touches nothing."""
     out = out or default_out(resolved)
-    plan, store = resolved.plan(), RunStore(out)
-    store.check(resolved.config_hash)
-    left = missing(plan, store)
-    gone = {cell.id for task in left for cell in task.cells}
-    lines = [
-        f"run folder {out}",
-        f"{len(plan.cells)} cells, {len(plan.cells) - len(gone)} cached, {len(gone)} to compute",
-    ]
+    cached: list[tuple[Task, Cell]] = []
+    if out.exists():
+        plan, store = resolved.plan(), RunStore(out)
+        store.check(resolved.config_hash)
+        gone = {cell.id for task in missing(plan, store) for cell in task.cells}
+        cached = [(task, cell) for task, cell in plan.cells if cell.id not in gone]
+    # In a new folder nothing is cached, and no picture need be read to count its cells.
+    points = {point for figure in resolved.figures for name in figure.systems for point in _points_of(figure, name)}
+    total = sum(-(-len(resolved.datasets[point[2]]) // BLOCK) for point in points)
+    lines = [f"run folder {out}", f"{total} cells, {len(cached)} cached, {total - len(cached)} to compute"]
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
-        sizes = sorted({dataset.size(image_id) for image_id in dataset.ids}, key=lambda size: size[0] * size[1])
+        looked_at = dataset.ids[:: -(-len(dataset.ids) // SIZES_LOOKED_AT)]
+        sizes = sorted({dataset.size(image_id) for image_id in looked_at}, key=lambda size: size[0] * size[1])
         lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
                      f"{budget_text(figure.cbr, figure.bits)}, SNR {snr_text(figure.snr_db)} dB, "
                      f"{figure.reps} repetition(s)")  # fmt: skip
         for name in figure.systems:
             facts = resolved.systems[name]
-            cells = [
-                (t, c)
-                for t, c in plan.cells
-                if t.system == name and t.dataset == figure.dataset and t.task == figure.task
-            ]
-            cached = sum(cell.id not in gone for _, cell in cells)
+            count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
+            own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits)
+            done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits) == own for t, _ in cached)
             spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
-            lines.append(f"  {name}: {len(cells)} cells, {cached} cached; at most {' to '.join(spends)} a picture")
+            lines.append(f"  {name}: {count} cells, {done} cached; at most {' to '.join(spends)} a picture")
     return "\n".join(lines)
+
+
+def _points_of(figure: Experiment, system: str) -> Iterator[tuple]:
+    """What tells the cells of one block of pictures apart."""
+    of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.requirement)
+    return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
 
 
 def _spend(figure: Experiment, facts: SystemFacts, height: int, width: int) -> str:

@@ -47,6 +47,7 @@ def points_of(run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: fl
 def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float):
     """A matplotlib figure of one column's width: filled markers on the CPU, open ones on a GPU."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     names = style.legend_order({name for name, *_ in points})
     devices = list(dict.fromkeys(device for _, device, *_ in points))
@@ -56,6 +57,9 @@ def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float)
     bottom = 0.35 + 0.155 * lines
     axes = figure.add_axes((0.135, (bottom + 0.06) / height, 0.85, (height - bottom - 0.3) / height))
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Latency, encoder and decoder (ms a picture)", labelpad=2)
     axes.set_ylabel(f"PSNR at {snr_db:g} dB (dB)", labelpad=3)
     axes.set_title(title, pad=4)
