@@ -86,6 +86,7 @@ class LearnedSystem(nn.Module, System):
     """
 
     Config: type
+    joins_snr = True  # training draws an SNR a picture
     reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets its protocol's
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):

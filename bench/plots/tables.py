@@ -230,7 +230,7 @@ def overhead_markdown(table: pd.DataFrame) -> str:
             _count(row.coded_bits),
             _count(row.side_bits),
             _count(row.parameters),
-            _engineering(flops),
+            engineering(flops),
             _ms(row.encode_ms),
             _ms(row.decode_ms),
             _count(row.images_seen),
@@ -266,14 +266,15 @@ def _ms(value) -> str:
     return "" if _missing(value) else f"{value:.1f}"
 
 
-def _engineering(value: float) -> str:
+def engineering(value: float) -> str:
+    """Three digits and a unit, 1.2 G; "" for nothing."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if value >= limit:
             return f"{value / limit:.3g} {unit}"
     return "" if not value else f"{value:.3g}"
 
 
-def measure_costs(system, link) -> dict[str, int]:
+def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
     """Floating-point operations {"encode", "decode"} of one picture of the link's size, a multiply-add as two.
 
     torch counts matrix products, convolutions and attention; what is done outside torch (JPEG, LDPC decoding) and
@@ -285,7 +286,7 @@ def measure_costs(system, link) -> dict[str, int]:
     from bench.channel import transmit
 
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand((1, 3, link.height, link.width), generator=generator)
+    image = torch.rand((1, 3, link.height, link.width), generator=generator).to(device)
     counts = {}
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:

@@ -6,6 +6,7 @@ One encoder serves both tasks. Both ends map the requirement to an instruction o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -74,13 +75,20 @@ class GenSC(LearnedSystem):
         own = [parameter for part in parts if part is not None for parameter in part.parameters()]
         return own + ([encoder.exponent] if task == "reconstruction" and encoder.local else [])
 
-    def encode(self, images: Tensor, link: Link) -> Transmission:
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         instruction = self.task_kb_tx.match(link.requirement)
-        snr = link.snr_tensor(len(images), images.device)
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
-        maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
-        return self.linear_path.send(padded, maps, gain, link, self.name)
+
+        def send(at: Link) -> Transmission:
+            snr = at.snr_tensor(len(images), images.device)
+            maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
+            return self.linear_path.send(padded, maps, gain, at, self.name)
+
+        return send
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        return self.prepare(images, link)(link)
 
     def _conditioning(self, ratio: Tensor, power: Tensor) -> Tensor:
         if not self.config.time_tied_to_noise:
