@@ -34,8 +34,9 @@ register(
 )
 register(
     "<codec>-capacity",
-    "baselines.digital:CapacityBound",
+    "baselines.bounds:CapacityBound",
     tasks=("reconstruction",),
     pattern=r"(jpeg|webp|avif)-capacity",
     examples=("jpeg-capacity",),
 )
+register("fcn-ceiling", "baselines.bounds:FCNCeiling", tasks=("segmentation",))

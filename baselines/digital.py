@@ -1,4 +1,4 @@
-"""Digital systems: a picture codec, a channel code and QAM (`jpeg-ldpc-16qam` and its family), and two lines beside.
+"""Digital systems: a picture codec, a channel code and QAM (`jpeg-ldpc-16qam` and its family).
 
 Separate source and channel coding as in the paper's baseline "JPEG+LDPC+QAM": the largest quality whose file fits the
 payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, belief propagation, and a CRC
@@ -6,15 +6,11 @@ that decides. A picture with a failed block, or whose file will not open, is an 
 
     <codec>-ldpc-<M>qam[-fcn]   codec jpeg|webp|avif, M 4|16|64|256; -fcn labels the decoded picture with an FCN
     <codec>-ldpc-adaptive       the scheme is chosen from `baselines.link.mcs` by the SNR that both ends know
-    <codec>-capacity            bound: error-free at the capacity of the very channel that the picture met
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections import OrderedDict
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -25,6 +21,7 @@ from baselines.link import mcs as mcs_table
 from baselines.link import source_codec
 from baselines.link.base import DigitalLink, Frame, parse_rate
 from baselines.link.source_codec import Coded, UnreadablePayload
+from systems import memo, stopwatch
 from systems.analog import unit_power
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
@@ -33,6 +30,8 @@ LINKS = ("nr", "pyldpc")
 HEADER_BITS = 24  # byte count of the file, first in the payload
 GREY = 0.5  # outage picture: 128 of 255 after rounding
 PADDING_SEED = 20000
+#: The FCN meets the same picture at every SNR that decodes, and from every link that carries the same file.
+_LOGITS = memo.Memo(16)
 
 
 class _Digital(System):
@@ -76,7 +75,8 @@ class _Digital(System):
     def _fit(self, image: np.ndarray, frame: Frame, tag: str) -> Coded:
         max_bytes = (frame.payload_bits - HEADER_BITS) // 8
         try:
-            return source_codec.encode_under(image, max_bytes, self.codec)
+            with stopwatch.stage("source code"):
+                return source_codec.encode_under(image, max_bytes, self.codec)
         except BudgetTooSmall as error:
             raise BudgetTooSmall(
                 f"{self.name}: {frame.uses} channel uses at {tag} carry {max(max_bytes, 0)} bytes after CRC and "
@@ -101,7 +101,8 @@ class _Digital(System):
             picture, reason = None, delivery.stop_reason
             if delivery.bits is not None:
                 try:
-                    picture = source_codec.decode(unpack(delivery.bits), self.codec, link.height, link.width)
+                    with stopwatch.stage("source code"):
+                        picture = source_codec.decode(unpack(delivery.bits), self.codec, link.height, link.width)
                 except UnreadablePayload:
                     reason = "unreadable file"
             pictures.append(picture)
@@ -177,8 +178,13 @@ class DigitalSegmentation(DigitalSystem):
             if picture is None:
                 logits[row, 0] = 1.0  # background: the commonest class, and what a receiver without a picture would say
             else:
-                logits[row] = self.fcn.segment(from_uint8(picture)[None].to(self.device))[0].float().cpu()
+                key = (self.fcn.variant, str(self.device), memo.digest(picture))
+                logits[row] = _LOGITS.get(key, lambda: self._segment(picture))
         return Decoded(logits.to(received.symbols.device), report)
+
+    def _segment(self, picture: np.ndarray) -> Tensor:
+        """One picture, uint8 (H, W, 3) -> logits (21, H, W) on the CPU."""
+        return self.fcn.segment(from_uint8(picture)[None].to(self.device))[0].float().cpu()
 
     def to(self, device: torch.device | str) -> System:
         self.device = torch.device(device)
@@ -209,90 +215,6 @@ class AdaptiveDigital(_Digital):
     def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
         scheme = mcs_table.choose(snr_db)
         return scheme.order, scheme.rate
-
-
-class CapacityBound(System):
-    """`<codec>-capacity`: the codec at the capacity of the channel, error-free: a line that no channel code can cross.
-
-    The payload is the sum over the uses of log2(1 + |h|^2 SNR) bits with the gains that the picture really met, so the
-    bound holds picture by picture on fading channels too, even against a transmitter that knew the gains (at constant
-    power). No header, CRC or padding is charged.
-
-    It is not a system that could be built, and says so: `genie` is True. What is sent is Shannon's random code, one
-    Gaussian codeword of unit power a picture. The genie lends the receiver the list of pictures sent so far; a matched
-    filter finds which codeword was received, and the picture is delivered in the quality that the capacity buys.
-    """
-
-    tasks = ("reconstruction",)
-    options = ()
-    genie = True
-    variant = "capacity"
-    #: The genie's list, by (height, width, uses) and codeword seed. Shared by all instances of a process.
-    _sent: OrderedDict[tuple, _Sent] = OrderedDict()
-    _sent_kept = 256
-
-    def __init__(self, name: str):
-        self.name, self.codec = name, name.split("-")[0]
-
-    def encode(self, images: Tensor, link: Link) -> Transmission:
-        uses = link.budget.allowed_uses(self.bits_per_use)
-        if uses < 1:
-            raise BudgetTooSmall(f"{self.name}: the budget grants no channel use")
-        rows = []
-        for image in to_uint8(images):
-            key = (link.height, link.width, uses, hashlib.sha256(np.ascontiguousarray(image)).hexdigest())
-            if key not in self._sent:
-                self._sent[key] = _Sent(image, _codeword(key[3], uses))
-            self._sent.move_to_end(key)
-            rows.append(self._sent[key].codeword)
-        while len(self._sent) > max(self._sent_kept, len(images)):
-            self._sent.popitem(last=False)
-        report = {"mcs": ["capacity"] * len(images), "header_bits": [0] * len(images)}
-        return Transmission(torch.stack(rows).to(images.device), report=report)
-
-    def decode(self, received: Received, link: Link) -> Decoded:
-        symbols, csi, noise = received.symbols.cpu(), received.csi.cpu(), received.noise_var.cpu()
-        uses = symbols.shape[1]
-        sent = [entry for key, entry in self._sent.items() if key[:3] == (link.height, link.width, uses)]
-        if not sent:
-            raise RuntimeError(f"{self.name}: the genie knows no such picture; encode and decode in one process")
-        codewords = torch.stack([entry.codeword for entry in sent])
-        outputs, report = [], {"status": [], "stop_reason": [], "payload_bits": [], "source_scale": [], "quality": []}
-        for row in range(len(symbols)):
-            gains = csi[row].abs().double().square().expand(uses)
-            bits = torch.log2(1 + gains / noise[row].double()).sum().item()
-            matched = symbols[row] * csi[row].conj()
-            best = int((codewords.conj() @ matched).real.argmax())
-            try:
-                coded = source_codec.encode_under(sent[best].image, int(bits // 8), self.codec)
-            except BudgetTooSmall:
-                outputs.append(grey(link))
-                facts = ("outage", "capacity below the smallest file", None, None, None)
-            else:
-                outputs.append(from_uint8(source_codec.decode(coded.payload, self.codec, link.height, link.width)))
-                facts = ("ok", "", 8 * len(coded.payload), coded.scale, coded.quality)
-            for name, value in zip(report, facts, strict=True):
-                report[name].append(value)
-        return Decoded(torch.stack(outputs).to(received.symbols.device), report)
-
-    def describe(self) -> dict:
-        return super().describe() | {
-            "codec": self.codec,
-            "genie": "error-free at the capacity of the channel met; the receiver is lent the list of pictures sent",
-        }
-
-
-@dataclass
-class _Sent:
-    """A picture uint8 (H, W, 3) and its codeword complex64 (uses,)."""
-
-    image: np.ndarray
-    codeword: Tensor
-
-
-def _codeword(digest: str, uses: int) -> Tensor:
-    normal = np.random.Generator(np.random.PCG64(int(digest, 16))).standard_normal((uses, 2))
-    return unit_power(torch.view_as_complex(torch.from_numpy(normal).float())[None])[0][0]
 
 
 def make_link(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> DigitalLink:

@@ -18,6 +18,7 @@ What differs from the authors' program, and why:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -121,7 +122,7 @@ class ChannelModNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W), sides divisible by 16, and SNR (B,) -> features (B, channels, H/16, W/16)."""
+    """Images (B, 3, H, W), sides divisible by 16 -> tokens; tokens and SNR (B,) -> features (B, channels, H/16, W/16)."""
 
     def __init__(self, config: WITTConfig):
         super().__init__()
@@ -136,11 +137,15 @@ class Encoder(nn.Module):
         self.modnet = ChannelModNet(config.embed[-1], config.modnet_hidden, config.modnet_layers)
         self.head = nn.Linear(config.embed[-1], config.channels)
 
-    def forward(self, images: Tensor, snr_db: Tensor) -> Tensor:
+    def tokens(self, images: Tensor) -> Tensor:
+        """What the SNR has no part in: (B, H/16, W/16, C)."""
         x = self.embed_norm(self.embed(images).movedim(1, -1))
         for merge, stage in zip(self.merges, self.stages):
             x = stage(merge(x))
-        return self.head(self.modnet(self.norm(x), snr_db)).movedim(-1, 1)
+        return self.norm(x)
+
+    def forward(self, tokens: Tensor, snr_db: Tensor) -> Tensor:
+        return self.head(self.modnet(tokens, snr_db)).movedim(-1, 1)
 
 
 class Decoder(nn.Module):
@@ -181,14 +186,21 @@ class WITT(LearnedSystem):
         if self.linear_path is not None:
             start_from_zero(self.encoder.head, self.decoder.merges[-1].increment)
 
-    def encode(self, images: Tensor, link: Link) -> Transmission:
-        snr_db = link.snr_tensor(len(images), images.device)
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         padded = analog.pad_to_multiple(images, self.stride)
-        features = self.encoder(padded, snr_db)
-        if self.linear_path is not None:
-            return self.linear_path.send_beside(padded, features, link, self.name)
-        symbols, power = analog.unit_power(analog.to_symbols(features, symbol_uses(link, self.name)))
-        return Transmission(symbols, analog.power_to_bits(power))
+        tokens = self.encoder.tokens(padded)
+
+        def send(at: Link) -> Transmission:
+            features = self.encoder(tokens, at.snr_tensor(len(images), images.device))
+            if self.linear_path is not None:
+                return self.linear_path.send_beside(padded, features, at, self.name)
+            symbols, power = analog.unit_power(analog.to_symbols(features, symbol_uses(at, self.name)))
+            return Transmission(symbols, analog.power_to_bits(power))
+
+        return send
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         snr_db = analog.receiver_snr_db(received)

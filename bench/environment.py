@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "semantic-bench", "torch", "torchvision", "numpy", "timm", "safetensors", "sentence-transformers", "sionna-no-rt",
+    "semantic-bench", "torch", "torchvision", "numpy", "numba", "timm", "safetensors", "sentence-transformers", "sionna-no-rt",
     "scikit-commpy", "pyldpc", "scikit-image", "scikit-learn", "pandas", "pillow", "matplotlib", "submitit", "lpips",
 )  # fmt: skip
 

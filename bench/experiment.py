@@ -9,7 +9,8 @@ A figure names a task, a data set, systems, operating points and a budget; anyon
     systems = ["gensc", "linear"]
     channel = "awgn"
     snr_db = "0:20:2"               # start:stop:step with the stop included, or a list
-    cbr = "1/16"                    # complex uses over 3HW; or: kbits = 20
+    cbr = "1/16"                    # complex uses over 3HW; or: kbits = 20. A list makes a figure of each budget,
+                                    # and `plot` draws the metric against the budget under this id
     metric = "psnr_db"              # what the curve shows
 
     [pictures]                      # optional: outputs kept as PNG
@@ -69,6 +70,7 @@ class Experiment:
     reps: int = 1
     requirement: str = ""
     pictures: Pictures = field(default_factory=Pictures)
+    budgets_of: str = ""  # the figure that sets this budget beside others
 
     def budget(self, height: int, width: int) -> Budget:
         """What one picture of that size may spend."""
@@ -179,14 +181,22 @@ def figure_names() -> list[str]:
 
 
 def load_figure(name: str) -> Experiment:
-    """A figure by name, or by the path of its TOML file. Raises UserError."""
+    """A figure of one budget by name, or by the path of its TOML file. Raises UserError."""
+    figures = load_figures(name)
+    if len(figures) > 1:
+        raise UserError(f"{name} sets {len(figures)} budgets beside each other; here a figure of one budget is needed")
+    return figures[0]
+
+
+def load_figures(name: str) -> list[Experiment]:
+    """A figure by name, or by the path of its TOML file; an experiment for each of its budgets. Raises UserError."""
     if name.endswith(".toml"):
         path = Path(name)
         if not path.is_file():
             raise UserError(f"--figure {name}: no such file")
     else:
         if name not in figure_names():
-            for figure in map(load_figure, figure_names()):
+            for figure in (figure for other in figure_names() for figure in load_figures(other)):
                 if figure.pictures.id == name:
                     raise UserError(f"{name} shows pictures of {figure.id}; use --figure {figure.id}")
             near = difflib.get_close_matches(name, figure_names(), n=1)
@@ -195,7 +205,19 @@ def load_figure(name: str) -> Experiment:
                 f"unknown figure {name!r}; {hint}figures are {', '.join(figure_names())}, or a .toml file's path"
             )
         path = resources.files("configs") / "figures" / f"{name}.toml"
-    return read_figure(read_toml(path), str(path) if name.endswith(".toml") else f"configs/figures/{name}.toml")
+    where = str(path) if name.endswith(".toml") else f"configs/figures/{name}.toml"
+    values = read_toml(path)
+    rule = next((key for key in ("kbits", "cbr") if isinstance(values.get(key), list)), None)
+    if rule is None:
+        return [read_figure(values, where)]
+    if "pictures" in values or not values[rule]:
+        raise UserError(f"{where}: a list of budgets names at least one, and keeps no pictures")
+    id_, figures = values.get("id"), []
+    _check_id(id_, f"{where}: id")
+    for budget in values[rule]:
+        own = f"{id_}-{str(budget).replace('/', '_').replace('.', '_')}{'k' if rule == 'kbits' else ''}"
+        figures.append(replace(read_figure({**values, rule: budget, "id": own}, where), budgets_of=id_))
+    return figures
 
 
 def read_figure(values: dict[str, Any], where: str) -> Experiment:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import baselines  # noqa: F401  (registers its systems)
+from bench.environment import versions
 from systems import registry
 from systems.interface import System
 
@@ -57,7 +60,41 @@ def build(name: str, options: dict[str, Any]) -> System:
 
 
 def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
-    """Build a system once, and say what it is. Raises UserError (weights missing or altered, wrong options)."""
+    """What a system is. Raises UserError (weights missing or altered, wrong options).
+
+    Each is built once to say so; what ours said is kept in the user's cache folder under a hash of all that decides it, so
+    that a plan of 10,000 pictures need not wait for networks.
+    """
+    path = _kept_facts(name, options)
+    try:
+        return SystemFacts(**json.loads(path.read_text(encoding="utf-8")))
+    except (AttributeError, OSError, ValueError, TypeError):
+        facts = _built_facts(name, options)
+    if path is not None:
+        from bench.store import StorageError, write_atomic
+
+        with contextlib.suppress(StorageError, TypeError):  # a cache: without it everything is the same, but slower
+            write_atomic(path, json.dumps(asdict(facts)).encode())
+    return facts
+
+
+def _kept_facts(name: str, options: dict[str, Any]) -> Path | None:
+    """Where the facts of one of our systems lie, or would; None for a third party's, whose files nobody here knows."""
+    from bench.data import cache_folder
+
+    module = registry.find(name).target.partition(":")[0]
+    if module.partition(".")[0] not in _OURS:
+        return None
+    files = [Path(str(options.get("checkpoint", "")))]
+    for package in _OURS:
+        files += sorted((Path(sys.modules[package].__file__).parent / "weights").iterdir())
+        files += sorted((Path(sys.modules[package].__file__).parents[1] / "configs" / "models").glob("*.toml"))
+    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    key = json.dumps([name, options, source_digest(module), versions(), states], sort_keys=True, default=str)
+    return cache_folder() / "facts" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _built_facts(name: str, options: dict[str, Any]) -> SystemFacts:
     system = build(name, options)
     description = dict(system.describe())
     plain = {key: value for key, value in options.items() if key != "checkpoint"}

@@ -36,10 +36,12 @@ def refinement_table(
     for index, sample in enumerate(dataset, 1):
         reference = sample.image[None]
         height, width = reference.shape[-2:]
+        start = Link("reconstruction", height, width, Budget.from_cbr(cbr, height, width), channel, float("nan"))
+        send = system.prepare(reference.float() / 255, start)
         for snr in snr_db:
-            link = Link("reconstruction", height, width, Budget.from_cbr(cbr, height, width), channel, snr)
+            link = start.at(snr_db=snr)
             noise = draw_seed(seed, dataset.name, sample.image_id, channel, snr, 0, "channel")
-            received = transmit(system.encode(reference.float() / 255, link), link, [noise])
+            received = transmit(send(link), link, [noise])
             for count in steps:
                 system.config = replace(system.config, refinement_steps=count)
                 output = system.decode(received, link).output

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from bench.experiment import (
     budget_text,
     figure_names,
     load_figure,
+    load_figures,
     make_budget,
     parse_cbr,
     parse_kbits,
@@ -31,7 +33,7 @@ from bench.experiment import (
 )
 from bench.packs import PACK_CELLS
 from bench.provenance import SystemFacts, facts_of, option_names
-from bench.runner import BLOCK, Plan, Worker, make_plan, missing, only, preflight, schedule
+from bench.runner import BLOCK, Cell, Plan, Task, Worker, make_plan, missing, only, preflight, schedule
 from bench.store import (
     CONFUSION_COLUMNS,
     FAILURE_COLUMNS,
@@ -41,11 +43,12 @@ from bench.store import (
     SUMMARY_COLUMNS,
     RunStore,
 )
-from bench.summary import parse_confusion, summarise
-from systems import registry
+from systems import registry, stopwatch
 from systems.errors import UserError
 from systems.interface import Budget
+from systems.stopwatch import Seconds
 
+SIZES_LOOKED_AT = 250  # pictures whose headers a dry run reads, spread over the set
 SLURM_JOBS = 16  # unless --workers says otherwise
 
 
@@ -67,6 +70,11 @@ class Request:
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)  # size, checkpoint, code_rate, link
 
+    @cached_property
+    def named_set(self) -> Dataset:
+        """The data set of `dataset`: a folder of many pictures is listed once."""
+        return open_dataset(_absolute(self.dataset), self.data_root)
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -80,13 +88,16 @@ class Resolved:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, as the manifest holds it."""
+        """The resolved configuration, as the manifest holds it. Reads every picture's file once."""
+        return self._config({d.name: d.fingerprint() for d in self.datasets.values()})
+
+    def _config(self, fingerprints: dict[str, str]) -> dict[str, Any]:
         figures = [{**figure.as_dict(), "dataset": self.datasets[figure.dataset].name} for figure in self.figures]
         rules = Budget(uses=1)
         return {
             "figures": figures,
             "systems": {n: {**f.for_manifest()["options"], "variant": f.variant} for n, f in self.systems.items()},
-            "datasets": {d.name: d.fingerprint() for d in self.datasets.values()},
+            "datasets": fingerprints,
             "seed": self.request.seed,
             "limit": self.request.limit,
             "block": BLOCK,
@@ -98,11 +109,20 @@ class Resolved:
     @property
     def config_hash(self) -> str:
         """sha256 of the configuration."""
-        return hashlib.sha256(json.dumps(self.config, sort_keys=True).encode()).hexdigest()
+        return _sha256(self.config)
+
+    @property
+    def quick_hash(self) -> str:
+        """The same, with names and byte sizes of pictures in the place of their content: enough to name a folder."""
+        return _sha256(self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()}))
 
     def plan(self) -> Plan:
         """Its cells."""
         return make_plan(self.figures, self.datasets, self.systems, self.request.seed)
+
+
+def _sha256(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
 # ---------------------------------------------------------------- resolve
@@ -132,11 +152,11 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     named = request.figures is not None and request.figures != ("all",)
     notes: list[str] = []
     if named:
-        figures = [_load(name) for name in dict.fromkeys(request.figures)]
+        figures = [figure for name in dict.fromkeys(request.figures) for figure in _load(name)]
     elif request.dataset is not None:
         figures = [_figure_for(request.dataset, request)]
     else:
-        figures = [load_figure(name) for name in figure_names()]
+        figures = [figure for name in figure_names() for figure in load_figures(name)]
     ids = [figure.id for figure in figures]
     if len(set(ids)) < len(ids):
         raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")
@@ -145,7 +165,7 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
         if id_ in ids or shown.count(id_) > 1:
             raise UserError(f"--figure: [pictures] id {id_!r} is also the id of another figure; give it one of its own")
     if request.dataset is not None:
-        tasks = _peek(request).tasks
+        tasks = request.named_set.tasks
         for figure in figures:
             if figure.task not in tasks and named:
                 raise UserError(
@@ -168,14 +188,14 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     return figures, notes
 
 
-def _load(name: str) -> Experiment:
-    figure = load_figure(name)
-    for system in figure.systems:
+def _load(name: str) -> list[Experiment]:
+    figures = load_figures(name)
+    for system in figures[0].systems:
         try:
             registry.find(system)
         except UserError as error:
             raise UserError(f"--figure {name}: {error}") from None
-    return figure
+    return figures
 
 
 def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple[list[Experiment], list[str]]:
@@ -201,21 +221,18 @@ def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple
 
 def _figure_for(dataset: str, request: Request) -> Experiment:
     """The settings for a data set that is named without a figure: those of the paper's figure of its task."""
-    tasks = _peek(request).tasks
+    tasks = request.named_set.tasks
     if request.systems is not None and request.systems != ("all",):
         able = {task for name in request.systems for task in registry.tasks_of(name)}
         tasks = [task for task in tasks if task in able] or tasks
     task = "segmentation" if "segmentation" in tasks else "reconstruction"
     figure = load_figure(TEMPLATES[task])
-    return replace(figure, id=task, title=f"{task.capitalize()}, {_peek(request).name}", dataset=dataset)
-
-
-def _peek(request: Request) -> Dataset:
-    return open_dataset(request.dataset, request.data_root)
+    return replace(figure, id=task, title=f"{task.capitalize()}, {request.named_set.name}", dataset=dataset)
 
 
 def _open(figure: Experiment, request: Request) -> Dataset:
-    dataset = open_dataset(figure.dataset, request.data_root)
+    named = request.dataset is not None and figure.dataset == _absolute(request.dataset)
+    dataset = request.named_set if named else open_dataset(figure.dataset, request.data_root)
     if figure.task not in dataset.tasks:
         raise UserError(
             f"figure {figure.id}: data set {dataset.name} serves {', '.join(dataset.tasks)}, not {figure.task}"
@@ -237,14 +254,14 @@ def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experi
     # An option that no figure takes is an error: a value that is recorded but has no effect makes a false table.
     if request.cbr is not None:
         value = parse_cbr(request.cbr)
-        if not any(figure.bits is None for figure in figures):
-            raise UserError("--cbr has no effect: the figures of this run have a budget in bits (--kbits)")
-        figures = [replace(figure, cbr=value) if figure.bits is None else figure for figure in figures]
+        if not any(figure.bits is None and not figure.budgets_of for figure in figures):
+            raise UserError("--cbr has no effect: the figures of this run have budgets in bits (--kbits) or a list of their own")
+        figures = [replace(f, cbr=value) if f.bits is None and not f.budgets_of else f for f in figures]
     if request.kbits is not None:
         value = parse_kbits(request.kbits)
-        if not any(figure.cbr is None for figure in figures):
-            raise UserError("--kbits has no effect: the figures of this run have a budget by CBR (--cbr)")
-        figures = [replace(figure, bits=value) if figure.cbr is None else figure for figure in figures]
+        if not any(figure.cbr is None and not figure.budgets_of for figure in figures):
+            raise UserError("--kbits has no effect: the figures of this run have budgets by CBR (--cbr) or a list of their own")
+        figures = [replace(f, bits=value) if f.cbr is None and not f.budgets_of else f for f in figures]
     return figures
 
 
@@ -356,6 +373,7 @@ class Result:
     done: int
     failures: dict[str, Outcome]
     system_of: dict[str, str]  # of each cell
+    spent: dict[tuple[str, str], Seconds]  # by system ("": none) and stage
     interrupted: bool = False
 
     @property
@@ -397,16 +415,19 @@ def execute(
 ) -> Result:
     """Compute what is missing, then write the tables. UserErrors come before anything is written, but a full disk."""
     out = out or default_out(resolved)
-    plan, store = resolved.plan(), RunStore(out)
-    store.check(resolved.config_hash)
-    left = missing(plan, store)
+    spent: dict[tuple[str, str], Seconds] = {}
+    with stopwatch.stage("plan"):
+        plan, store = resolved.plan(), RunStore(out)
+        store.check(resolved.config_hash)
+        left = missing(plan, store)
     todo = list(plan.tasks) if force else left
     failed_before = {row["cell_id"]: row for row in store.failures()}
     if retry_failed:
         todo = only(todo, set(failed_before))
     if collect:
         todo = []
-    preflight(plan, todo)
+    with stopwatch.stage("preflight"):
+        preflight(plan, todo)
     workers = 1 if engine == "serial" else workers or (SLURM_JOBS if engine == "slurm" else default_workers(device))
     machine = make_engine(engine, workers, out, slurm) if todo else None
     total = len(plan.cells)
@@ -433,12 +454,15 @@ def execute(
             device,
         )
         progress = Progress(count, cached)
+        system_of = {cell.id: task.system for task, cell in plan.cells}
+        _add(spent, "", stopwatch.take())
         try:
             if machine is not None:
                 for outcome in machine.run(schedule(todo, plan, workers), work):
                     if outcome.status == "fatal":
                         raise UserError(outcome.error)
                     outcomes[outcome.cell_id] = outcome
+                    _add(spent, system_of[outcome.cell_id], outcome.spent)
                     progress.done += outcome.status == "done"
                     progress.failed += outcome.status == "failed"
                     progress.show()
@@ -451,20 +475,27 @@ def execute(
         store.pack()
         still_missing = {cell.id for task in missing(plan, store) for cell in task.cells}
         failures = {i: o for i, o in outcomes.items() if o.status == "failed" and i in still_missing}
-        _write_tables(plan, store, failures, failed_before, still_missing, resolved)
+        with stopwatch.stage("tables"):
+            _write_tables(plan, store, failures, failed_before, still_missing, resolved)
+        _add(spent, "", stopwatch.take())
         manifest["cells"] = {"expected": total, "done": total - len(still_missing), "failed": len(failures)}
         manifest["end"] = None if interrupted else _now()
         store.write_manifest(manifest)
     finally:
         store.close()
     done = sum(outcome.status == "done" for outcome in outcomes.values())
-    system_of = {cell.id: task.system for task, cell in plan.cells}
-    return Result(out, total, cached, done, failures, system_of, interrupted)
+    return Result(out, total, cached, done, failures, system_of, spent, interrupted)
+
+
+def _add(spent: dict[tuple[str, str], Seconds], system: str, more: dict[str, Seconds]) -> None:
+    for stage, (wall, cpu) in more.items():
+        before = spent.get((system, stage), (0.0, 0.0))
+        spent[system, stage] = (before[0] + wall, before[1] + cpu)
 
 
 def default_out(resolved: Resolved) -> Path:
     """A folder named after the configuration, so that the same command finds its own run."""
-    return Path("results") / f"run-{resolved.config_hash[:8]}"
+    return Path("results") / f"run-{resolved.quick_hash[:8]}"
 
 
 def _absolute(spec: str) -> str:
@@ -534,6 +565,8 @@ def _write_tables(
     resolved: Resolved,
 ) -> None:
     """samples, confusion, pictures, summary, failures: all from the cell files, one operating point in memory at a time."""
+    from bench.summary import summarise
+
     shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # place in the plan, task, cell, row
     failed: list[dict[str, Any]] = []
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
@@ -579,6 +612,8 @@ def _write_tables(
 
 def _confusion_rows(row: dict[str, str]) -> Iterator[dict[str, Any]]:
     """The counts of each class in a row's `confusion`."""
+    from bench.summary import parse_confusion
+
     key = {column: row[column] for column in CONFUSION_COLUMNS if column in row}
     for label, both, predicted, labelled in parse_confusion(row["confusion"]):
         yield {**key, "class": label, "intersection": both, "predicted": predicted, "labelled": labelled,
@@ -648,31 +683,37 @@ def _mean_text(row: dict[str, str] | None, digits: int) -> str:
 def dry_run_text(resolved: Resolved, out: Path | None) -> str:
     """Cells, what is cached, and what each system may spend. Touches nothing."""
     out = out or default_out(resolved)
-    plan, store = resolved.plan(), RunStore(out)
-    store.check(resolved.config_hash)
-    left = missing(plan, store)
-    gone = {cell.id for task in left for cell in task.cells}
-    lines = [
-        f"run folder {out}",
-        f"{len(plan.cells)} cells, {len(plan.cells) - len(gone)} cached, {len(gone)} to compute",
-    ]
+    cached: list[tuple[Task, Cell]] = []
+    if out.exists():
+        plan, store = resolved.plan(), RunStore(out)
+        store.check(resolved.config_hash)
+        gone = {cell.id for task in missing(plan, store) for cell in task.cells}
+        cached = [(task, cell) for task, cell in plan.cells if cell.id not in gone]
+    # In a new folder nothing is cached, and no picture need be read to count its cells.
+    points = {point for figure in resolved.figures for name in figure.systems for point in _points_of(figure, name)}
+    total = sum(-(-len(resolved.datasets[point[2]]) // BLOCK) for point in points)
+    lines = [f"run folder {out}", f"{total} cells, {len(cached)} cached, {total - len(cached)} to compute"]
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
-        sizes = sorted({dataset.size(image_id) for image_id in dataset.ids}, key=lambda size: size[0] * size[1])
+        looked_at = dataset.ids[:: -(-len(dataset.ids) // SIZES_LOOKED_AT)]
+        sizes = sorted({dataset.size(image_id) for image_id in looked_at}, key=lambda size: size[0] * size[1])
         lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
                      f"{budget_text(figure.cbr, figure.bits)}, SNR {snr_text(figure.snr_db)} dB, "
                      f"{figure.reps} repetition(s)")  # fmt: skip
         for name in figure.systems:
             facts = resolved.systems[name]
-            cells = [
-                (t, c)
-                for t, c in plan.cells
-                if t.system == name and t.dataset == figure.dataset and t.task == figure.task
-            ]
-            cached = sum(cell.id not in gone for _, cell in cells)
+            count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
+            own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits)
+            done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits) == own for t, _ in cached)
             spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
-            lines.append(f"  {name}: {len(cells)} cells, {cached} cached; at most {' to '.join(spends)} a picture")
+            lines.append(f"  {name}: {count} cells, {done} cached; at most {' to '.join(spends)} a picture")
     return "\n".join(lines)
+
+
+def _points_of(figure: Experiment, system: str) -> Iterator[tuple]:
+    """What tells the cells of one block of pictures apart."""
+    of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.requirement)
+    return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
 
 
 def _spend(figure: Experiment, facts: SystemFacts, height: int, width: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -161,6 +162,7 @@ class System(ABC):
     tasks: tuple[str, ...] = ("reconstruction",)
     bits_per_use: float | None = None
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
+    joins_snr: bool = False  # True: `decode` takes a link with an SNR a picture, so that a batch may hold several points
 
     def __init__(self, name: str = ""):
         """The registry passes the name that the system was asked for by."""
@@ -170,6 +172,11 @@ class System(ABC):
     def encode(self, images: Tensor, link: Link) -> Transmission:
         """Images float32 (B, 3, H, W) in [0, 1] -> at most `link.budget.allowed_uses(self.bits_per_use)` uses a picture,
         the uses charged for side information included. Raises BudgetTooSmall."""
+
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """`encode` in two steps, `prepare(images, link)(link)`: what no SNR changes, done once a sweep with a link whose SNR
+        is NaN, and the rest, a function of the same link with its SNR. To override where the first step has work to do."""
+        return lambda at: self.encode(images, at)
 
     @abstractmethod
     def decode(self, received: Received, link: Link) -> Decoded:

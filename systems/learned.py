@@ -86,6 +86,7 @@ class LearnedSystem(nn.Module, System):
     """
 
     Config: type
+    joins_snr = True  # training draws an SNR a picture
     reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets its protocol's
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
@@ -112,6 +113,12 @@ class LearnedSystem(nn.Module, System):
         if link.task == "reconstruction":
             return {"picture": self.reconstruction_loss(output, target)}
         return {"cross_entropy": pixel_cross_entropy(output, target)}
+
+    def own_parameters(self, task: str) -> list[nn.Parameter]:
+        """Parameters that no other task of this system uses: what training `task` alone changes in weights that serve all."""
+        if self.tasks == (task,):
+            return list(self.parameters())
+        raise NotImplementedError(f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself")
 
     def describe(self) -> dict:
         return describe_network(self)

@@ -70,12 +70,12 @@ def _datasets() -> list[tuple[str, ...]]:
 
 
 def _figures() -> list[tuple[str, ...]]:
-    from bench.experiment import budget_text, figure_names, load_figure
+    from bench.experiment import budget_text, figure_names, load_figures
 
     rows = []
     for name in figure_names():
-        figure = load_figure(name)
-        budget = budget_text(figure.cbr, figure.bits)
+        figures = load_figures(name)
+        figure, budget = figures[0], ", ".join(budget_text(figure.cbr, figure.bits) for figure in figures)
         rows.append((name, f"{figure.title}: {figure.dataset}, {budget}, {figure.channel}", ", ".join(figure.systems)))
     return rows
 

@@ -11,7 +11,7 @@ import click
 _FLAGS_ONLY = ("config",)  # may not stand in a config file
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
+def names(text: str | None) -> tuple[str, ...] | None:
     """A comma-separated list."""
     if text is None:
         return None
@@ -69,8 +69,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
     device = sweep.pick_device(options["device"])
     request = sweep.Request(
-        figures=_names(options["figure"]),
-        systems=_names(options["systems"]),
+        figures=names(options["figure"]),
+        systems=names(options["systems"]),
         **{key: options[key] for key in ("snr", "dataset", "data_root", "cbr", "kbits", "channel", "requirement")},
         **{key: options[key] for key in ("limit", "reps", "seed")},
         options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},

@@ -47,6 +47,11 @@ def default_data_root() -> Path:
     """BENCH_DATA_ROOT, or the user's cache folder."""
     if os.environ.get("BENCH_DATA_ROOT"):
         return Path(os.environ["BENCH_DATA_ROOT"]).expanduser()
+    return cache_folder()
+
+
+def cache_folder() -> Path:
+    """The user's, as XDG says."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "semantic-bench"
 

@@ -8,12 +8,14 @@ come, never raises for a failing cell, and never lets one cancel its siblings. T
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from bench.runner import Task
+    from systems.stopwatch import Seconds
 
 ENGINES = ("serial", "process", "slurm")
 
@@ -26,6 +28,7 @@ class Outcome:
     status: str
     error: str = ""
     users: bool = False  # the error is one the user can mend (exit code 2)
+    spent: dict[str, Seconds] = field(default_factory=dict)  # by stage, since the worker's outcome before
 
 
 Work = Callable[["Task"], Iterator[Outcome]]
@@ -45,12 +48,28 @@ def lost(task: Task, seen: Iterable[str], error: str) -> Iterator[Outcome]:
     return (Outcome(cell.id, "failed", error) for cell in task.cells if cell.id not in known)
 
 
+def keep_freed_memory() -> None:
+    """Ask glibc's malloc to keep freed blocks of up to 1 GiB for the next tensor, where it would hand large ones back.
+
+    A network's activations are of the same sizes at every operating point; page by page from the system they cost up to a
+    third of the time. Other C libraries are left as they are.
+    """
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    for parameter, value in ((mmap_threshold, 1 << 30), (trim_threshold, 1 << 30), (top_pad, 1 << 24)):
+        mallopt(parameter, value)
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
     """One thread for torch and BLAS inside: sums are added in one order, so every engine gives the same digits."""
     import torch
     from threadpoolctl import threadpool_limits
 
+    keep_freed_memory()
     before = torch.get_num_threads()
     with threadpool_limits(limits=1):
         torch.set_num_threads(1)

@@ -10,12 +10,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
 from bench.engines import Outcome, Work, lost, one_thread
+from systems import stopwatch
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TASK_DONE = None
@@ -28,7 +30,7 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.index = index
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work, index), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, work, index, time.time()), daemon=True)
         with _single_threaded_environment():
             self.process.start()
         theirs.close()  # else the pipe would not end with the worker
@@ -106,12 +108,13 @@ class ProcessEngine:
         worker.give(queue.popleft())
 
 
-def _serve(connection: Connection, work: Work, index: int) -> None:
+def _serve(connection: Connection, work: Work, index: int, asked: float) -> None:
     """A worker's life: it ends when the parent's end of the pipe does, so a killed run leaves no orphans at work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     if hasattr(work, "place"):
         work.place(index)
     with one_thread():
+        stopwatch.add("start-up", time.time() - asked, time.process_time())
         try:
             while True:
                 task = connection.recv()

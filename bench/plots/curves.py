@@ -1,4 +1,4 @@
-"""Fig. 4 and Fig. 5: picture quality against SNR, a curve a system, with 95 % bands.
+"""Fig. 4 and Fig. 5: quality against SNR, a curve a system, with 95 % bands; or against the budget, at one SNR.
 
 What is drawn is first a list of `Series`, plain numbers that tests and other tools can read, and then ink.
 
@@ -29,15 +29,15 @@ AXES = {
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: arrays over the figure's SNR grid, NaN where nothing is drawn.
+    """One curve: arrays over the figure's grid, NaN where nothing is drawn.
 
-    snr in dB; mean, low, high in the unit of the metric's axis. state: "ok", "outage" (at least one picture did not
+    x: SNR in dB, or the budget; mean, low, high in the unit of the metric's axis. state: "ok", "outage" (at least one picture did not
     decode) or "missing" (not simulated).
     """
 
     system: str
     variant: str
-    snr: np.ndarray
+    x: np.ndarray
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -47,10 +47,10 @@ class Series:
 
     @property
     def cliff(self) -> float | None:
-        """The first SNR (dB) that decodes every picture, where a lower one did not; None without a cliff."""
+        """The first x that decodes every picture, where a lower one did not; None without a cliff."""
         for index in range(1, len(self.state)):
             if self.state[index] == "ok" and "outage" in self.state[:index]:
-                return float(self.snr[index])
+                return float(self.x[index])
         return None
 
     @property
@@ -59,19 +59,21 @@ class Series:
         return "outage" in self.state and "ok" not in self.state
 
 
-def series_of(summary: pd.DataFrame, metric: str, undertrained: frozenset[str] = frozenset()) -> list[Series]:
+def series_of(
+    summary: pd.DataFrame, metric: str, undertrained: frozenset[str] = frozenset(), along: str = "snr_db"
+) -> list[Series]:
     """The curves of one metric in `summary` (rows of one figure), in the order of legends.
 
-    `undertrained` names the systems that are drawn thin.
+    `undertrained` names the systems that are drawn thin; `along` the column that is the figure's horizontal axis.
     """
     scale = AXES[metric][1]
     rows = summary[summary["metric"] == metric]
-    grid = np.array(sorted(rows["snr_db"].dropna().unique()), dtype=float)
+    grid = np.array(sorted(rows[along].dropna().unique()), dtype=float)
     curves = []
     keys = rows[["system", "variant"]].drop_duplicates().itertuples(index=False)
     place = {name: index for index, name in enumerate(style.legend_order(set(rows["system"])))}
     for system, variant in sorted(keys, key=lambda key: (place[key[0]], key[1])):
-        own = rows[(rows["system"] == system) & (rows["variant"] == variant)].set_index("snr_db")
+        own = rows[(rows["system"] == system) & (rows["variant"] == variant)].set_index(along)
         own = own[~own.index.duplicated(keep="last")].reindex(grid)
         outages = own["n_outage"].fillna(0).to_numpy(dtype=float)
         value = own["mean"].to_numpy(dtype=float) * scale
@@ -92,10 +94,10 @@ def series_of(summary: pd.DataFrame, metric: str, undertrained: frozenset[str] =
     return curves
 
 
-def draw_series(axes, curves: list[Series], floor: float | None = None) -> None:
+def draw_series(axes, curves: list[Series], floor: float | None = None, unit: str = "dB") -> None:
     """Ink the curves on a matplotlib axes: bands below, lines above, a drop line at each digital cliff.
 
-    `floor` is where the value axis begins; None leaves it to the data.
+    `floor` is where the value axis begins; None leaves it to the data. `unit` is the horizontal axis'.
     """
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import MaxNLocator
@@ -110,11 +112,11 @@ def draw_series(axes, curves: list[Series], floor: float | None = None) -> None:
                 options["markerfacecolor"] = "white"
                 options["markeredgecolor"] = look.colour
         if curve.loses_everywhere:
-            options["label"] += " (outages at every SNR)"
+            options["label"] += " (outages everywhere)"
         zorder = 30 - look.order if look.order < 25 else 4
-        axes.fill_between(curve.snr, curve.low, curve.high, color=look.colour, alpha=0.10, linewidth=0, zorder=2)
-        axes.plot(curve.snr, curve.mean, zorder=zorder, clip_on=False, **options)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=11, integer=True, steps=[1, 2, 5, 10]))
+        axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=0.10, linewidth=0, zorder=2)
+        axes.plot(curve.x, curve.mean, zorder=zorder, clip_on=False, **options)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=11, integer=unit != "", steps=[1, 2, 5, 10]))
     bottom, top = axes.get_ylim()
     bottom = bottom if floor is None else floor
     axes.set_ylim(bottom, max(top, bottom + 1))  # fixed here: the drop lines stretch no axis
@@ -122,10 +124,10 @@ def draw_series(axes, curves: list[Series], floor: float | None = None) -> None:
         if curve.cliff is None:
             continue
         colour = style.style_of(curve.system).colour
-        top = float(curve.mean[list(curve.snr).index(curve.cliff)])
+        top = float(curve.mean[list(curve.x).index(curve.cliff)])
         axes.vlines(curve.cliff, bottom, top, color=colour, linewidth=0.9, linestyle=style.DOTTED, zorder=3)
         axes.annotate(
-            f"{curve.cliff:g} dB",
+            f"{curve.cliff:g} {unit}".rstrip(),
             (curve.cliff, bottom),
             xytext=(2, 2.5),
             textcoords="offset points",
@@ -138,21 +140,24 @@ def draw_series(axes, curves: list[Series], floor: float | None = None) -> None:
         )
 
 
-def draw_curves(curves: list[Series], metric: str = "psnr_db"):
-    """A matplotlib figure of one column's width: the curves, and the legend under them."""
+def draw_curves(curves: list[Series], metric: str = "psnr_db", axis: str = "SNR (dB)"):
+    """A matplotlib figure of one column's width: the curves, and the legend under them. `axis`: "name (unit)", or a name."""
     from matplotlib.figure import Figure
 
-    lines = -(-len(curves) // 2)
-    height = 2.62 + 0.155 * lines
+    broken = sum(curve.loses_everywhere for curve in curves)  # their names take two lines
+    legend = 0.155 * -(-len(curves) // 2) + 0.11 * broken
+    height = 2.62 + legend
     figure = Figure(figsize=(style.COLUMN, height))
-    bottom = 0.33 + 0.155 * lines
+    bottom = 0.33 + legend
     axes = figure.add_axes((0.135, (bottom + 0.06) / height, 0.85, (height - bottom - 0.12) / height))
-    axes.set_xlabel("SNR (dB)", labelpad=2)
+    axes.set_xlabel(axis, labelpad=2)
     axes.set_ylabel(AXES[metric][0], labelpad=3)
-    draw_series(axes, curves)
+    draw_series(axes, curves, unit=axis.partition("(")[2].rstrip(")"))
     if curves:
+        handles, labels = axes.get_legend_handles_labels()
         figure.legend(
-            *axes.get_legend_handles_labels(),
+            handles,
+            [label.replace(" (outages", "\n(outages") for label in labels],
             ncols=2,
             loc="lower center",
             bbox_to_anchor=(0.5, 0.0),

@@ -57,7 +57,11 @@ def save(figure, folder: Path, name: str) -> list[Path]:
 def figure_makers(run: Run) -> dict:
     """Figure id -> a function giving [(suffix of the file name, matplotlib figure), ...]; only figures with data."""
     makers = {}
+    groups: dict[str, list[dict]] = {}
     for experiment in run.experiments:
+        if experiment.get("budgets_of"):
+            groups.setdefault(experiment["budgets_of"], []).append(experiment)
+            continue
         rows = run.summary_of(experiment)
         pictures = run.pictures_of(experiment)
         if len(rows):
@@ -70,6 +74,9 @@ def figure_makers(run: Run) -> dict:
             shown = experiment["pictures"].get("id") or experiment["id"]
             shown += "-pictures" if shown == experiment["id"] else ""
             makers[shown] = lambda e=experiment, p=pictures: _gallery(run, e, p)
+    for name, group in groups.items():
+        if any(len(run.summary_of(experiment)) for experiment in group):
+            makers[name] = lambda g=group: _budgets(run, g)
     return makers
 
 
@@ -83,6 +90,22 @@ def _curves(run: Run, experiment: dict, rows: pd.DataFrame, _pictures: pd.DataFr
             ),
         )
     ]
+
+
+def _budgets(run: Run, group: list[dict]) -> list:
+    """Quality against the budget, a figure an SNR."""
+    rows, first = pd.concat([run.summary_of(experiment) for experiment in group]), group[0]
+    along, axis = ("cbr_target", "CBR") if first["bits"] is None else ("kbits", "Budget (kbits)")
+    rows = rows.assign(kbits=rows["bits_target"] / 1000)
+    figures = []
+    for snr in sorted(rows["snr_db"].unique()):
+        own = rows[rows["snr_db"] == snr]
+        figure = draw_curves(series_of(own, first["metric"], run.undertrained, along), first["metric"], axis)
+        several = rows["snr_db"].nunique() > 1
+        at = {**first, "cbr": None, "bits": None}
+        figures.append((f"-{snr:g}dB" if several else "",
+                        small_print(figure, run, at, own, bands=True, extra=[f"SNR {snr:g} dB"], width=style.COLUMN)))
+    return figures
 
 
 def _gallery(run: Run, experiment: dict, pictures: pd.DataFrame) -> list:
@@ -171,10 +194,9 @@ def small_print(
             words.append(
                 f"{counts.max()} images" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()} images"
             )
-    words += [
-        CHANNELS.get(experiment["channel"], experiment["channel"]),
-        budget_text(experiment["cbr"], experiment["bits"]),
-    ]
+    words.append(CHANNELS.get(experiment["channel"], experiment["channel"]))
+    if (experiment["cbr"], experiment["bits"]) != (None, None):  # else the budget is the axis
+        words.append(budget_text(experiment["cbr"], experiment["bits"]))
     words += extra or []
     if bands:
         words.append("bands: 95 % bootstrap over images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,16 @@ import numpy as np
 from bench.data.voc import VOC_CLASSES, VOID, colourise, voc_palette
 from bench.plots import style
 from bench.plots.curves import AXES, Series, draw_series
+
+
+def _broken(title: str, length: int) -> str:
+    """A name over lines of at most `length` characters where it can be: broken before a + or at a space."""
+    lines = [""]
+    for part in re.findall(r"[+ ]?[^+ ]+", title):
+        if lines[-1] and len(lines[-1] + part) > length:
+            lines.append("")
+        lines[-1] += part if lines[-1] else part.lstrip()
+    return "\n".join(lines)
 
 
 @dataclass
@@ -84,7 +95,7 @@ def draw_segmentation(
     y = plot_height
     for index, title in enumerate(["Original / truth", *map(style.label_of, systems)]):
         x = index * (cell + gap) + (aside if index else 0)
-        title = title.replace("+FCN", "\n+FCN") if title.endswith("+FCN") else title
+        title = _broken(title, int(cell / 0.066))
         figure.text(
             (x + cell / 2) / style.PAGE,
             1 - (y + head - 0.08) / height,

@@ -60,6 +60,7 @@ _FIXED: dict[str, Style] = {
     "jpeg-ldpc-16qam": Style(BLACK, "v", SOLID, "JPEG+LDPC+16QAM", 5, width=1.2, marker_size=4.6),
     "jpeg-ldpc-64qam": Style(ORANGE, "X", DASHDOTDOT, "JPEG+LDPC+64QAM", 6, marker_size=6.0),
     "jpeg-ldpc-adaptive": Style(YELLOW, "*", SOLID, "JPEG+LDPC, adaptive", 7, width=1.2, marker_size=6.0),
+    "fcn-ceiling": Style(BLACK, "", DOTTED, "FCN on the original (ceiling)", 8, width=1.0),
     "jpeg-capacity": Style(BLACK, "", DOTTED, "JPEG at capacity (bound)", 8, width=1.0),
     "linear": Style(GREY, "x", DOTTED, "Linear (block KLT)", 9, width=1.2, marker_size=4.0),
 }

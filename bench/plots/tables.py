@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.plots import style
+from bench.plots.classes import class_markdown, class_table
 from bench.plots.curves import AXES
 from bench.run_tables import Run
 from bench.store import write_atomic
@@ -73,6 +74,9 @@ def write_tables(run: Run, count_flops: bool = True) -> list[Path]:
             text = results_markdown(rows, experiment["title"])
             text += spending_notes(overheads[overheads["figure"] == experiment["id"]])
             written += _write(run, f"results-{experiment['id']}", rows, text)
+            if experiment["task"] == "segmentation":
+                classes = class_table(run, experiment)
+                written += _write(run, f"classes-{experiment['id']}", classes, class_markdown(classes, experiment["title"]))
     if len(overheads):
         written += _write(run, "overheads", overheads, overhead_markdown(overheads))
     if len(run.samples):
@@ -226,7 +230,7 @@ def overhead_markdown(table: pd.DataFrame) -> str:
             _count(row.coded_bits),
             _count(row.side_bits),
             _count(row.parameters),
-            _engineering(flops),
+            engineering(flops),
             _ms(row.encode_ms),
             _ms(row.decode_ms),
             _count(row.images_seen),
@@ -262,14 +266,15 @@ def _ms(value) -> str:
     return "" if _missing(value) else f"{value:.1f}"
 
 
-def _engineering(value: float) -> str:
+def engineering(value: float) -> str:
+    """Three digits and a unit, 1.2 G; "" for nothing."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if value >= limit:
             return f"{value / limit:.3g} {unit}"
     return "" if not value else f"{value:.3g}"
 
 
-def measure_costs(system, link) -> dict[str, int]:
+def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
     """Floating-point operations {"encode", "decode"} of one picture of the link's size, a multiply-add as two.
 
     torch counts matrix products, convolutions and attention; what is done outside torch (JPEG, LDPC decoding) and
@@ -281,7 +286,7 @@ def measure_costs(system, link) -> dict[str, int]:
     from bench.channel import transmit
 
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand((1, 3, link.height, link.width), generator=generator)
+    image = torch.rand((1, 3, link.height, link.width), generator=generator).to(device)
     counts = {}
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:

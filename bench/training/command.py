@@ -18,6 +18,7 @@ from bench.training.teacher import load_teacher
 from systems import registry, zoo
 from systems.errors import UserError
 from systems.klt import BlockKLT
+from systems.learned import fill_from
 
 
 def run_training(
@@ -52,7 +53,7 @@ def run_training(
                     continue
                 written.append(_fit_linear(plan, root, folder))
                 continue
-            module = _build(name, size)
+            module = _build(name, size, plan.start)
             for task in module.tasks:
                 if task in plan.tasks and task not in data:
                     data[task] = _pictures(plan, task, root)
@@ -63,6 +64,7 @@ def run_training(
             if trainer.step == len(trainer.schedule) and world.rank == 0:
                 path = folder / f"{name}-{size}.safetensors"
                 facts = {**trainer.facts(), "knowledge": _knowledge(plan, module, trainer.teacher), "commit": git_commit()}
+                facts |= {key: module.facts[key] for key in ("linear_validation", "undertrained") if key in module.facts}
                 if "reconstruction" in trainer.tasks and trainer.rows:
                     floor = reconstruction_psnr(registry.create("linear"), data["reconstruction"], plan.tasks["reconstruction"], plan.channel)
                     # A learned system below the best linear code has not been trained far enough to be judged.
@@ -72,13 +74,19 @@ def run_training(
     return written
 
 
-def _build(name: str, size: str):
+def _build(name: str, size: str, start: str):
+    """The network as training finds it: from scratch, beside the statistics of `linear`, or with the weights that ship."""
+    if start not in ("none", "shipped"):
+        raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped")
     if name == "fcn":
         from baselines.fcn import FCN
 
-        return FCN.load(size=size, checkpoint="none")
-    system = registry.create(name, size=size, checkpoint="none")
-    if getattr(system, "linear_path", None) is not None:
+        system = FCN.load(size=size, checkpoint="none")
+    else:
+        system = registry.create(name, size=size, checkpoint="none")
+    if start == "shipped":  # into the network as training builds it, with the backbone's first stages frozen
+        system.facts, system.variant = fill_from(system, name, size, start)
+    elif getattr(system, "linear_path", None) is not None:
         klt = registry.create("linear").klt
         system.start_from_klt(klt) if hasattr(system, "start_from_klt") else system.linear_path.load(klt)
     return system

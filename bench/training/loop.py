@@ -41,6 +41,7 @@ from systems.learned import RECONSTRUCTION_LOSSES
 
 VALIDATION_SNRS = (0.0, 10.0, 20.0)
 _VALIDATION_SIZE = 224
+_HISTORY = ("sha256", "commit", "images_seen", "steps", "seed", "protocol", "validation", "started_from")
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Trainer:
             raise UserError(f"unknown reconstruction_loss {protocol.reconstruction_loss!r} in the protocol; it is one of "
                             + ", ".join(RECONSTRUCTION_LOSSES))
         self.module.reconstruction_loss = RECONSTRUCTION_LOSSES[protocol.reconstruction_loss]
+        self._freeze_what_others_use()
         self.schedule = _schedule(self.tasks)
         self.module.to(world.device, memory_format=torch.channels_last)
         self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
@@ -134,6 +136,14 @@ class Trainer:
         if world.size > 1:
             together.share_layers(self.module, world.rank, world.size)
             self.step_module = nn.parallel.DistributedDataParallel(self.step_module, find_unused_parameters=True)
+
+    def _freeze_what_others_use(self) -> None:
+        """Going on with some tasks of weights that serve more: what the others use stays, to the bit."""
+        if self.protocol.start == "none" or set(self.tasks) == set(self.module.tasks):
+            return
+        own = {id(parameter) for task in self.tasks for parameter in self.module.own_parameters(task)}
+        for parameter in self.module.parameters():
+            parameter.requires_grad_(parameter.requires_grad and id(parameter) in own)
 
     # ------------------------------------------------------------------ one step
 
@@ -282,7 +292,8 @@ class Trainer:
 
     def _digest(self) -> str:
         data = {task: pictures.digest for task, pictures in self.data.items() if task in self.tasks}
-        decides = [self._protocol(), data, self.name, self.size, repr(getattr(self.module, "config", "")),
+        start = getattr(self.module, "facts", {}).get("sha256")
+        decides = [self._protocol(), start, data, self.name, self.size, repr(getattr(self.module, "config", "")),
                    _autocast_type(self.protocol.autocast, self.world.device), getattr(self.teacher, "facts", {}).get("sha256")]
         return hashlib.sha256(json.dumps(decides, default=str).encode()).hexdigest()
 
@@ -326,13 +337,18 @@ class Trainer:
     def facts(self) -> dict:
         """The sidecar of the trained weights."""
         config = getattr(self.module, "config", None)
-        return {
-            "system": self.name, "size": self.size, "images_seen": self.seen, "steps": self.step, "seed": self.protocol.seed,
-            "config": getattr(config, "__dict__", {}), "protocol": self._protocol(),
-            "data": {task: {"sources": plan.sources, "pictures": len(self.data[task].training), "sha256_of_contents": self.data[task].digest}
-                     for task, plan in self.tasks.items()},
+        before = getattr(self.module, "facts", {})  # of the weights that this run went on from
+        seen = {task: before.get("images_seen", {}).get(task, 0) + self.seen.get(task, 0) for task in self.module.tasks}
+        data = {task: {"sources": plan.sources, "pictures": len(self.data[task].training), "sha256_of_contents": self.data[task].digest}
+                for task, plan in self.tasks.items()}
+        facts = {
+            "system": self.name, "size": self.size, "images_seen": seen, "steps": self.step, "seed": self.protocol.seed,
+            "config": getattr(config, "__dict__", {}), "protocol": self._protocol(), "data": {**before.get("data", {}), **data},
             "validation": self.rows, "licence": self.protocol.licence,
         }
+        if before:
+            facts["started_from"] = {key: before[key] for key in _HISTORY if key in before}
+        return facts
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights, under the system's own names."""

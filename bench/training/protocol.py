@@ -59,6 +59,7 @@ class Protocol:
     checkpoint_every: int = 100
     holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
     teacher: str = ""  # "fcn", or a .tflite file under the data root, where a task's `distill` asks for it
+    start: str = "none"  # "shipped": go on from the weights that ship; what untrained tasks use of them stays as it is
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
 

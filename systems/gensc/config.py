@@ -21,6 +21,7 @@ class GenSCConfig:
     segmentation_levels: tuple[int, ...] = (2, 3)
     prior: str = "none"
     prior_tasks: tuple[str, ...] = ("segmentation",)
+    prior_frozen_stages: int = 3
     # JSCC encoder (Table I: 3 convolutions, kernel 3, hidden 128)
     encoder_hidden: int = 128
     encoder_grid: int = 8

@@ -27,18 +27,21 @@ REGISTER = (
     Choice("depths", "Sec. III-B", "'three Swin-Transformers', no depth", "(2, 2, 2), the least depth that alternates plain and shifted windows"),
     Choice("heads", "Table I", "attention head 3", "3 in the first stage, doubled with the dimension, as in Swin-T"),
     Choice("feature_dim", "Sec. III-B", "f_R = f1 + f2 + f3: shapes differ after merging, alignment is not given",
-           "each level is normalised, projected to feature_dim channels and resized bilinearly to the JSCC encoder's grid"),
+           "each level is normalised, projected to feature_dim channels by each task on its own, and resized bilinearly to the JSCC encoder's grid"),
     Choice("reconstruction_levels", "Sec. III-B", "f_R = f1 + f2 + f3", "levels 1, 2, 3"),
     Choice("segmentation_levels", "Sec. III-B; introduction", "f_S = f2 + f3; but the introduction says 'only shallow features are necessary'",
            "levels 2, 3, as Sec. III has it"),
     Choice("prior", "Sec. III-B", "the KB's Swin transformer is 'powerful'; whether it was pre-trained is not said",
-           "none (paper); efficientnet-lite0 (small): no pre-trained Swin can be had offline, so a frozen ImageNet network, the one that the "
-           "segmentation baselines start from, stands beside the Swin stages and its maps enter f1, f2, f3"),
+           "none (paper); efficientnet-lite0 (small): no pre-trained Swin can be had offline, so an ImageNet network, the one that the "
+           "segmentation baselines start from, stands beside the Swin stages and its maps enter the features that are selected"),
     Choice("prior_tasks", "Sec. III-B", "the instruction decides which features are selected",
            "segmentation, which needs meaning; reconstruction works from the Swin features alone"),
+    Choice("prior_frozen_stages", "Sec. III-B", "whether the KB is trained with the rest is not said",
+           "the stem and 3 of the prior's 7 stages stay as published, the others are trained, as in the segmentation baselines"),
     Choice("encoder_hidden", "Table I", "hidden dimension 128", "128"),
     Choice("encoder_grid", "Sec. IV-A", "image and f are concatenated, then downsampled 'using a specified stride'",
-           "both are brought to 1/8 of the picture's size (pixel unshuffle), the third convolution has stride 2"),
+           "both are brought to 1/8 of the picture's size (pixel unshuffle), the third convolution has stride 2. The convolutions serve both tasks; "
+           "a scale and a shift of their channels, and the picture's own scale, belong to each task"),
     Choice("encoder_sees_snr", "not given", "whether the transmitter knows the SNR is not stated",
            "it does, as in ADJSCC and WITT: a gain per channel and task; the receiver computes the same gain from the same SNR"),
     Choice("local_gain", "Sec. IV-A", "nothing is said of how power is shared over the picture",
@@ -66,7 +69,7 @@ REGISTER = (
            "each token corrects the first 384 block-KLT coefficients of its block, the 96 that were sent and the next, in units of their deviation"),
     Choice("latent_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.01) on the error of the predicted clean symbols, which the DDIM path needs"),
     Choice("activity_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.005) on the error of the activity that the receiver infers"),
-    Choice("segmentation_hidden", "Table I", "1 Conv2D layer, kernel 3; Sec. IV-B: two residual blocks", "256 (paper), 96 (small)"),
+    Choice("segmentation_hidden", "Table I", "1 Conv2D layer, kernel 3; Sec. IV-B: two residual blocks", "256 (paper), 192 (small)"),
     Choice("dropout", "Table I", "drop out 0.1", "0.1"),
 )
 
@@ -83,8 +86,8 @@ READINGS = (
     Choice("threshold", "Sec. III-A", "the most similar instruction is taken, whatever its similarity",
            "below a cosine of 0.30 to every stored wording a requirement is refused; each task is stored in four wordings"),
     Choice("linear_path", "Sec. IV-A", "a residual block with downsampling; initialisation is not stated",
-           "its shortcut is the block-KLT code, fixed, and its inverse stands at the receiver: training starts at the best linear code. Gains, "
-           "to which all other weights adapt, take a tenth of the learning rate"),
+           "its shortcut is the block-KLT code, fixed, and its inverse stands at the receiver: training starts at the best linear code. For "
+           "segmentation it is a projection of f. Gains, to which all other weights adapt, take a tenth of the learning rate"),
     Choice("scale", "not given", "whether the networks see a picture's contrast", "they read and correct pictures in units of their contrast: the transmitter "
            "measures it, the receiver has it from the side information"),
     Choice("channel_code", "Sec. V-A", "LDPC rate and length are not given", "5G NR at rate 5/6, which puts the cliffs at the paper's 12 and 18 dB"),

@@ -2,9 +2,9 @@
 
 f1, f2, f3 are the features after each stage's patch merging, at 1/8, 1/16 and 1/32 of the picture's size and with 2, 4 and
 8 times the embedding dimension. Each is projected to `feature_dim` channels and brought to the JSCC encoder's grid before
-the sum; features that the instruction does not ask for are not computed into the sum.
+the sum, by a projection of each task's own; features that the instruction does not ask for are not computed into the sum.
 
-Prior knowledge: no pre-trained Swin transformer can be had offline, so with `prior` a frozen ImageNet network of the same
+Prior knowledge: no pre-trained Swin transformer can be had offline, so with `prior` an ImageNet network of the same
 strides stands beside the stages, and its maps enter f1, f2 and f3 where the task wants meaning (`prior_tasks`).
 """
 
@@ -21,21 +21,31 @@ from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 
 
-def frozen_prior(name: str) -> EfficientNetLite0:
-    """The pre-trained network that a configuration names. Its weights are public and stay as they are."""
+def load_prior(name: str, frozen_stages: int) -> EfficientNetLite0:
+    """The pre-trained network that a configuration names; its stem and first `frozen_stages` of seven stay as published."""
     if name != "efficientnet-lite0":
         raise UserError(f"unknown prior {name!r}; it is none or efficientnet-lite0")
-    return EfficientNetLite0(pretrained=True).requires_grad_(False)
+    prior = EfficientNetLite0(pretrained=True, frozen_stages=frozen_stages)
+    for parameter in prior.parameters():
+        parameter.lr_scale = 0.2  # as in the baselines: small steps keep what was learned
+    return prior
 
 
-def _without_prior(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
-    for key in [key for key in state if key.startswith(prefix + "prior.")]:
-        del state[key]
+def _published(prior: EfficientNetLite0) -> set[str]:
+    """Names of what training leaves as it was published: frozen weights, and batch norm's statistics."""
+    trained = {name for name, parameter in prior.named_parameters() if parameter.requires_grad}
+    return set(prior.state_dict()) - trained
 
 
-def _with_prior(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
-    for key, value in module.prior.state_dict().items():
-        state.setdefault(f"{prefix}prior.{key}", value)
+def _without_published(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    for key in module.published:
+        del state[f"{prefix}prior.{key}"]
+
+
+def _with_published(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    weights = module.prior.state_dict()
+    for key in module.published:
+        state.setdefault(f"{prefix}prior.{key}", weights[key])
 
 
 class SourceKBTx(nn.Module):
@@ -61,29 +71,36 @@ class SourceKBTx(nn.Module):
         self.prior_tasks = config.prior_tasks if config.prior != "none" else ()
         self.prior = self.prior_project = None
         if self.prior_tasks:
-            self.prior = frozen_prior(config.prior)
-            # Checkpoints leave it out: its weights are public, verified where they are read, and never change.
-            self._register_state_dict_hook(_without_prior)
-            self.register_load_state_dict_pre_hook(_with_prior)
+            self.prior = load_prior(config.prior, config.prior_frozen_stages)
+            # Checkpoints leave out what never changes: those weights are public, and verified where they are read.
+            self.published = _published(self.prior)
+            self._register_state_dict_hook(_without_published)
+            self.register_load_state_dict_pre_hook(_with_published)
             widths = (self.prior.channels[1], self.prior.channels[2], self.prior.channels[2])
-            self.prior_project = nn.ModuleList(
-                nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * dim)) for width, dim in zip(widths, dims)
-            )
-        self.align = nn.ModuleList(nn.Sequential(nn.LayerNorm(2 * dim), nn.Linear(2 * dim, config.feature_dim)) for dim in dims)
+            self.prior_project = nn.ModuleDict({
+                str(level): nn.Sequential(nn.LayerNorm(widths[level - 1]), nn.Linear(widths[level - 1], 2 * dims[level - 1]))
+                for level in sorted({level for task in self.prior_tasks for level in self.levels[task]})
+            })
+        self.align = nn.ModuleDict({
+            task: nn.ModuleDict({
+                str(level): nn.Sequential(nn.LayerNorm(2 * dims[level - 1]), nn.Linear(2 * dims[level - 1], config.feature_dim))
+                for level in levels
+            })
+            for task, levels in self.levels.items()
+        })
+        self.feature_dim = config.feature_dim
 
-    def extract(self, images: Tensor, with_prior: bool = False) -> list[Tensor]:
+    def extract(self, images: Tensor, with_prior: bool = False) -> dict[int, Tensor]:
         """Feature extraction network: f1, f2, f3 channel-last, (B, H/8, W/8, 2C), (B, H/16, W/16, 4C), (B, H/32, W/32, 8C)."""
-        known: list[Tensor] = []
+        features = {}
+        x = self.embed(images).permute(0, 2, 3, 1)
+        for level, (stage, merge) in enumerate(zip(self.stages, self.merges), 1):
+            x = features[level] = merge(stage(x))
         if with_prior:
             _, middle, deep = self.prior(images)
-            known = [middle, deep, F.avg_pool2d(deep, 2, ceil_mode=True)]  # as patch merging, which pads odd sides
-        features = []
-        x = self.embed(images).permute(0, 2, 3, 1)
-        for level, (stage, merge) in enumerate(zip(self.stages, self.merges)):
-            x = merge(stage(x))
-            if known:
-                x = x + self.prior_project[level](known[level].permute(0, 2, 3, 1))
-            features.append(x)
+            known = {1: middle, 2: deep, 3: F.avg_pool2d(deep, 2, ceil_mode=True)}  # as patch merging, which pads odd sides
+            for level, project in self.prior_project.items():
+                features[int(level)] = features[int(level)] + project(known[int(level)].permute(0, 2, 3, 1))
         return features
 
     def forward(self, images: Tensor, task: str) -> Tensor:
@@ -92,12 +109,11 @@ class SourceKBTx(nn.Module):
         padded = pad_to_multiple(images, self.multiple)
         grid = (padded.shape[-2] // self.grid, padded.shape[-1] // self.grid)
         features = self.extract(padded, task in self.prior_tasks)
-        total = 0
-        for level in self.levels[task]:
-            aligned = self.align[level - 1](features[level - 1]).permute(0, 3, 1, 2)
+        # No level selected, the ablation without a source KB, leaves zeros.
+        total = images.new_zeros(len(images), self.feature_dim, *grid)
+        for level, align in self.align[task].items():
+            aligned = align(features[int(level)]).permute(0, 3, 1, 2)
             if aligned.shape[-2:] != grid:
                 aligned = F.interpolate(aligned, grid, mode="bilinear", align_corners=False)
             total = total + aligned
-        if not torch.is_tensor(total):  # no level selected: the ablation without a source KB
-            total = images.new_zeros(len(images), self.align[0][1].out_features, *grid)
         return total[..., :height, :width]

@@ -6,6 +6,7 @@ One encoder serves both tasks. Both ends map the requirement to an instruction o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -52,21 +53,42 @@ class GenSC(LearnedSystem):
         self.reconstruction_decoder = ReconstructionDecoder(config, config.time_dim)
         self.segmentation_decoder = SegmentationDecoder(config, config.time_dim)
         self.jscc_encoder.start_from_klt(self.linear_path.klt)
-        for parameter in (self.jscc_encoder.log_gain, *self.jscc_encoder.power_allocation.parameters()):
-            parameter.lr_scale = 0.1  # both ends' scales: every other weight adapts to them
+        for share in self.jscc_encoder.share.values():
+            for parameter in (share.log_gain, *share.power_allocation.parameters()):
+                parameter.lr_scale = 0.1  # both ends' scales: every other weight adapts to them
 
     def start_from_klt(self, klt: BlockKLT) -> None:
         """Measured statistics for the linear path, and the power allocation that belongs to them: where training starts."""
         self.linear_path.load(klt)
         self.jscc_encoder.start_from_klt(klt)
 
-    def encode(self, images: Tensor, link: Link) -> Transmission:
+    def own_parameters(self, task: str) -> list[nn.Parameter]:
+        kb, encoder = self.source_kb_tx, self.jscc_encoder
+        parts = [kb.align[task], encoder.share[task]]
+        if kb.prior is not None and kb.prior_tasks == (task,):
+            parts += [kb.prior, kb.prior_project]
+        if task == "segmentation":
+            parts += [self.segmentation_decoder]
+        else:
+            parts += [encoder.local_gain, self.local_statistics, self.reconstruction_decoder]
+            parts += [] if self.source_kb_rx is None else [self.source_kb_rx.block2]
+        own = [parameter for part in parts if part is not None for parameter in part.parameters()]
+        return own + ([encoder.exponent] if task == "reconstruction" and encoder.local else [])
+
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         instruction = self.task_kb_tx.match(link.requirement)
-        snr = link.snr_tensor(len(images), images.device)
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
-        maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
-        return self.linear_path.send(padded, maps, gain, link, self.name)
+
+        def send(at: Link) -> Transmission:
+            snr = at.snr_tensor(len(images), images.device)
+            maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
+            return self.linear_path.send(padded, maps, gain, at, self.name)
+
+        return send
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        return self.prepare(images, link)(link)
 
     def _conditioning(self, ratio: Tensor, power: Tensor) -> Tensor:
         if not self.config.time_tied_to_noise:

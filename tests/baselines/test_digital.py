@@ -8,7 +8,7 @@ from skimage import data
 
 import baselines  # noqa: F401  registers the systems
 from baselines import digital
-from baselines.digital import CapacityBound, DigitalSystem, pack, unpack
+from baselines.digital import DigitalSystem, pack, unpack
 from baselines.link import mcs as mcs_table
 from baselines.link.capacity import qam_limit_db, shannon_bits
 from baselines.link.source_codec import UnreadablePayload, encode_under
@@ -263,43 +263,6 @@ def test_adaptive_names_its_scheme_in_every_row_and_decodes(pictures):
     assert sent.report["mcs"][0] != sent.report["mcs"][1]
     assert sent.symbols.shape == (2, USES)
     assert system.decode(through(sent, link, [1, 2]), link).report["status"] == ["ok", "ok"]
-
-
-def test_capacity_bound_delivers_capacity_and_is_marked_as_a_genie(pictures):
-    system, link = registry.create("jpeg-capacity"), make_link(10.0)
-    assert system.genie and not getattr(registry.create("jpeg-ldpc-16qam"), "genie", False)
-    assert "genie" in system.describe()
-    sent = system.encode(pictures, link)
-    assert torch.allclose(sent.symbols.abs().square().mean(dim=1), torch.ones(2), atol=1e-4)
-    decoded = CapacityBound("jpeg-capacity").decode(through(sent, link, [1, 2]), link)
-    limit = USES * shannon_bits(10.0)
-    for row, image in enumerate(digital.to_uint8(pictures)):
-        coded = encode_under(image, int(limit // 8))
-        assert decoded.report["payload_bits"][row] == 8 * len(coded.payload) <= limit
-    assert torch.all(mse(decoded.output, pictures) < 0.01)  # each its own picture, not its neighbour's
-
-
-def test_no_scheme_crosses_the_capacity_bound_even_picture_by_picture_in_fading(pictures):
-    bound = registry.create("jpeg-capacity")
-    for channel in ("awgn", "rayleigh-block"):
-        for snr in (6.0, 13.0, 20.0):
-            link = make_link(snr, channel)
-            seeds = [11, 12]
-            best = bound.decode(through(bound.encode(pictures, link), link, seeds), link)
-            for name in ("jpeg-ldpc-4qam", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"):
-                system = registry.create(name)
-                sent = system.encode(pictures, link)
-                got = system.decode(through(sent, link, seeds), link)
-                for row in range(2):
-                    if got.report["status"][row] == "ok":
-                        assert sent.report["payload_bits"][row] <= best.report["payload_bits"][row]
-
-
-def test_capacity_too_small_for_any_file_is_an_outage(pictures):
-    system, link = registry.create("jpeg-capacity"), make_link(-20.0)
-    decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
-    assert decoded.report["status"] == ["outage"] * 2
-    assert decoded.report["stop_reason"] == ["capacity below the smallest file"] * 2
 
 
 def test_segmentation_outage_is_all_background_and_a_picture_is_labelled(pictures, monkeypatch):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.experiment import figure_names, load_figure, parse_cbr, parse_kbits, parse_snr, read_figure, with_snr
+from bench.experiment import figure_names, load_figure, load_figures, parse_cbr, parse_kbits, parse_snr, read_figure, with_snr
+from bench.sweep import Request, resolve
 from systems import registry
 from systems.errors import UserError
 
@@ -139,6 +140,25 @@ def test_a_figure_is_a_file_of_the_user(tmp_path):
         load_figure(str(tmp_path / "none.toml"))
     with pytest.raises(UserError, match="did you mean fig4"):
         load_figure("fig4a")
+
+
+def test_a_list_of_budgets_is_a_figure_of_each(tmp_path):
+    path = tmp_path / "b.toml"
+    text = 'id="b"\ntask="segmentation"\ndataset="voc-demo"\nsystems=["gensc"]\nsnr_db=[10]\n'
+    path.write_text(text + "kbits=[5, 2.5]\n")
+    figures = load_figures(str(path))
+    assert [(figure.id, figure.bits, figure.budgets_of) for figure in figures] == [("b-5k", 5000, "b"), ("b-2_5k", 2500, "b")]
+    with pytest.raises(UserError, match="one budget is needed"):
+        load_figure(str(path))
+    with pytest.raises(UserError, match="--kbits has no effect"):
+        resolve(Request(figures=(str(path),), kbits=20))
+    for faulty, words in (("kbits=[]\n", "at least one"), ("kbits=[5]\n[pictures]\nsnr_db=[10]\n", "keeps no pictures"), ("kbits=[0]\n", "at least 1")):
+        path.write_text(text + faulty)
+        with pytest.raises(UserError, match=words):
+            load_figures(str(path))
+    path.write_text(text.replace('id="b"\n', "") + "kbits=[5]\n")
+    with pytest.raises(UserError, match="id"):
+        load_figures(str(path))
 
 
 def test_pictures_follow_the_sweep():

@@ -102,7 +102,7 @@ def curves_of(run_dir, name="fig4", metric="psnr_db"):
 def test_series_hold_the_tables_means(run_dir):
     curve = curves_of(run_dir)["gensc"]
     expected = [np.mean([value({"task": "reconstruction"}, "gensc", snr, i) for i in range(8)]) for snr in SNRS]
-    assert curve.snr.tolist() == SNRS
+    assert curve.x.tolist() == SNRS
     np.testing.assert_allclose(curve.mean, expected, rtol=1e-12)
     assert (curve.low < curve.mean).all() and (curve.mean < curve.high).all()
 
@@ -112,8 +112,8 @@ def test_digital_curves_start_where_they_decode(run_dir, name, metric, suffix):
     curves = curves_of(run_dir, name, metric)
     for modulation, cliff in CLIFF.items():
         curve = curves[f"jpeg-ldpc-{modulation}{suffix}"]
-        assert np.isnan(curve.mean[curve.snr < cliff]).all()
-        assert not np.isnan(curve.mean[curve.snr >= cliff]).any()
+        assert np.isnan(curve.mean[curve.x < cliff]).all()
+        assert not np.isnan(curve.mean[curve.x >= cliff]).any()
         assert curve.cliff == cliff
     assert curves["gensc"].cliff is None
 
@@ -242,3 +242,21 @@ def test_bad_input_is_one_line(run_dir, tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(UserError, match="cannot read"):
         draw_all(tmp_path)
+
+
+def test_budgets_side_by_side_are_a_curve_over_the_budget(tmp_path):
+    """Each budget's value stands over its kilobits; SNRs make a figure each."""
+    group = [figure(f"b-{k}k", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 10.0], dataset="set-b",
+                    bits=1000 * k, budgets_of="b") for k in (5, 20)]  # fmt: skip
+    run = Run.open(make_run(tmp_path / "run", group, lambda e, s, snr, i: e["bits"] / 40000 + snr / 100))
+    makers = figure_makers(run)
+    assert list(makers) == ["b"]
+    assert [suffix for suffix, _ in makers["b"]()] == ["-0dB", "-10dB"]
+    rows = run.summary.assign(kbits=run.summary["bits_target"] / 1000)
+    curves = series_of(rows[rows["snr_db"] == 10], "miou", along="kbits")
+    assert [curve.system for curve in curves] == ["gensc", "deeplab-jscc"]
+    for curve in curves:
+        assert curve.x.tolist() == [5, 20]
+        # class 15 is found to the share e["bits"] / 40000 + 0.1, what is missed is called background
+        share = np.array([0.225, 0.6])
+        np.testing.assert_allclose(curve.mean, 50 * (share + 1 / (2 - share)), rtol=1e-9)

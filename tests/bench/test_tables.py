@@ -6,6 +6,7 @@ import pytest
 import torch
 from made_run import figure, make_run
 
+from bench.plots.classes import class_markdown, class_table
 from bench.plots.tables import measure_costs, overhead_table, results_table, write_tables
 from bench.run_tables import Run
 from systems.interface import Budget, Decoded, Link, System, Transmission
@@ -35,6 +36,21 @@ def run(tmp_path_factory):
     }
     figures = [figure("fig4", ["gensc", "witt", "jpeg-ldpc-16qam"])]
     return Run.open(make_run(folder, figures, value, systems=facts, uses=lambda s: 9408 if s != "gensc" else 9000))
+
+
+def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
+    """Mean over classes of the table's IoU is the summary's mIoU, and its pixels are all that were labelled."""
+    def share(experiment, system, snr, index):
+        return "outage" if (system, snr) == ("deeplab-jscc", 0) and index == 0 else 0.1 * index + snr / 100
+    own = Run.open(make_run(tmp_path / "seg", [figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])], share))
+    table = class_table(own, own.experiments[0])
+    means = own.summary[own.summary["metric"] == "miou"].set_index(["system", "snr_db"])["mean"]
+    for (system, snr), rows in table.groupby(["system", "snr_db"]):
+        assert rows["iou"].mean() == pytest.approx(means[system, snr], abs=1e-12)
+        assert rows["labelled"].sum() == 8 * 2000 and set(rows["n_images"]) == {8}
+        assert set(rows["n_outage"]) == {int((system, snr) == ("deeplab-jscc", 0))}
+    text = class_markdown(table, "title")
+    assert "| person | 8 |" in text and f"**{100 * means['gensc', 20.0]:.1f}**" in text and "lost" not in text
 
 
 def test_csv_gives_back_every_digit(run):

@@ -16,11 +16,14 @@ from PIL import Image
 from safetensors import safe_open
 
 import baselines  # noqa: F401  (registers its systems)
+from bench.channel import transmit
+from bench.training.command import _build
 from bench.training.loop import Trainer, World, _rate, _schedule, _stage
 from bench.training.pictures import Pictures
 from bench.training.protocol import Stage, TaskProtocol, read_protocol
 from systems import registry
 from systems.errors import UserError
+from systems.interface import Budget, Link
 from systems.learned import log_squared_error, mean_squared_error
 from systems.zoo import load_weights, read_facts, save_weights
 
@@ -67,6 +70,18 @@ def command(root: Path, protocol: Path, out: str, *extra: str) -> list[str]:
 
 def train(*arguments: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess:
     return subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+
+def voc(root: Path, count: int, side: int) -> None:
+    """VOC's layout: `count` pictures of class 1, the last of class 2."""
+    base = root / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (base / folder).mkdir(parents=True)
+    for index in range(count):
+        Image.new("RGB", (side, side), (index, 0, 0)).save(base / "JPEGImages" / f"{index}.jpg")
+        mask = np.full((side, side), 2 if index == count - 1 else 1, np.uint8)
+        Image.fromarray(mask).save(base / "SegmentationClass" / f"{index}.png")
+    (base / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(map(str, range(count))))
 
 
 def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground):
@@ -207,19 +222,51 @@ def test_held_out_pictures_are_never_drawn(ground):
 
 def test_classes_are_drawn_evenly(tmp_path):
     """9 pictures of class 1 and 1 of class 2: balanced draws show class 2 in half of the crops."""
-    base = tmp_path / "VOCdevkit" / "VOC2012"
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (base / folder).mkdir(parents=True)
-    for index in range(10):
-        Image.new("RGB", (40, 40), (index, 0, 0)).save(base / "JPEGImages" / f"{index}.jpg")
-        Image.fromarray(np.full((40, 40), 2 if index == 9 else 1, np.uint8)).save(base / "SegmentationClass" / f"{index}.png")
-    (base / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(map(str, range(10))))
+    voc(tmp_path, count=10, side=40)
     data = Pictures(("voc2012:train",), tmp_path, with_masks=True, holdout=0, least_side=32)
     rng = np.random.default_rng(0)
     share = np.mean([int(data.draw(rng, 32, 0.6, True)[1][0, 0]) == 2 for _ in range(400)])
     assert abs(share - 0.5) < 4 * np.sqrt(0.25 / 400)  # four standard errors
     share = np.mean([int(data.draw(rng, 32, 0.6, False)[1][0, 0]) == 2 for _ in range(400)])
     assert abs(share - 0.1) < 4 * np.sqrt(0.09 / 400)
+
+
+def test_going_on_with_one_task_leaves_the_other_to_the_bit(tmp_path):
+    """The shipped GenSC, two steps of segmentation: its pictures are those of before, its segmentation is not; counts add up."""
+    voc(tmp_path, count=8, side=112)
+    path = tmp_path / "p.toml"
+    path.write_text(PROTOCOL.partition("[tasks")[0] + '''start = "shipped"
+[tasks.segmentation]
+images_seen = 4
+stages = [{ until = 1.0, crop = 112, batch = 2 }]
+sources = ["voc2012:train"]
+kbits = 20
+''')
+    plan = read_protocol(path)
+    data = {"segmentation": Pictures(("voc2012:train",), tmp_path, with_masks=True, holdout=2, least_side=112)}
+    system = _build("gensc", "small", plan.start)
+    trainer = Trainer(system, "gensc", "small", plan, data, tmp_path, World())
+    trainer.advance()
+    trainer.advance()
+    after = registry.create("gensc")
+    after.load_state_dict(system.state_dict())
+    outputs = {}
+    image = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    for task, budget in (("reconstruction", Budget.from_cbr(1 / 16, 112, 112)), ("segmentation", Budget(bits=20_000))):
+        for name, other in (("before", registry.create("gensc")), ("after", after)):
+            link = Link(task, 112, 112, budget, "awgn", 10.0)
+            with torch.inference_mode():
+                outputs[task, name] = other.decode(transmit(other.encode(image, link), link, [0]), link).output
+    assert torch.equal(outputs["reconstruction", "before"], outputs["reconstruction", "after"])
+    assert not torch.equal(outputs["segmentation", "before"], outputs["segmentation", "after"])
+    seen = registry.create("gensc").facts["images_seen"]
+    assert trainer.facts()["images_seen"] == {**seen, "segmentation": seen["segmentation"] + 4}
+    assert trainer.facts()["started_from"]["sha256"] == registry.create("gensc").facts["sha256"]
+
+
+def test_an_unknown_start_is_one_clear_line():
+    with pytest.raises(UserError, match="none or shipped"):
+        _build("deepjscc", "small", "somewhere")
 
 
 def test_the_schedule_spreads_tasks_and_follows_the_stages():

@@ -152,6 +152,8 @@ def test_encoder_sees_the_snr_exactly_if_it_says_so(name, task):
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_the_swept_snr_changes_what_is_received(name, task):
+    if name == "fcn-ceiling":
+        pytest.skip("a genie's line that no channel touches; tests/baselines/test_bounds.py holds it to that")
     low = deliver(name, pictures(), make_link(name, task, 0.0), [0, 1, 2])
     high = deliver(name, pictures(), make_link(name, task, 20.0), [0, 1, 2])
     assert not torch.equal(low, high)

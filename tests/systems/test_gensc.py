@@ -23,7 +23,7 @@ TINY = GenSCConfig(
 )
 
 
-PAPER_PARAMETERS = 684_338_647
+PAPER_PARAMETERS = 684_502_264
 
 
 def tiny(**changes) -> GenSC:
@@ -78,7 +78,7 @@ def test_it_starts_as_the_linear_code():
     """Without local gain and without the tenth that the encoder's convolutions start with, it is the code of `linear`."""
     system, linear = tiny(local_gain=False), create("linear")
     system.start_from_klt(linear.klt)
-    torch.nn.init.zeros_(system.jscc_encoder.scale)
+    torch.nn.init.zeros_(system.jscc_encoder.share["reconstruction"].scale)
     images = pictures()
     for snr in (0.0, 10.0, 20.0):
         at = link(snr_db=snr)
@@ -100,11 +100,11 @@ def test_the_requirement_and_not_the_harness_chooses_the_features():
     assert one.shape == other.shape and not torch.allclose(one, other, atol=1e-3)
 
 
-@pytest.mark.parametrize(("task", "levels"), [("reconstruction", {0, 1, 2}), ("segmentation", {1, 2})])
+@pytest.mark.parametrize(("task", "levels"), [("reconstruction", {1, 2, 3}), ("segmentation", {2, 3})])
 def test_each_task_sums_the_levels_that_the_paper_names(task, levels):
     knowledge = tiny().source_kb_tx
     knowledge(pictures(), task).square().sum().backward()
-    reached = {level for level, layer in enumerate(knowledge.align) if layer[1].weight.grad is not None}
+    reached = {int(level) for aligned in knowledge.align.values() for level, layer in aligned.items() if layer[1].weight.grad is not None}
     assert reached == levels
 
 
@@ -206,8 +206,8 @@ def test_the_budget_sheds_the_last_channels():
     assert less.shape[1] == 1000 - 16 and torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)
 
 
-def test_checkpoints_leave_the_public_prior_out_and_get_it_back(tmp_path):
-    """The small size's prior is not in its file; loading gives the ImageNet weights all the same."""
+def test_checkpoints_leave_out_what_stays_published_and_get_it_back(tmp_path):
+    """The prior's frozen stages and statistics are not in the file; loading gives the ImageNet weights all the same."""
     from safetensors.torch import load_file
 
     from systems.zoo import save_weights
@@ -215,10 +215,29 @@ def test_checkpoints_leave_the_public_prior_out_and_get_it_back(tmp_path):
     system = GenSC("gensc", checkpoint="none")
     path = tmp_path / "gensc.safetensors"
     save_weights(path, system.state_dict(), {"system": "gensc"})
-    assert not any(".prior." in key for key in load_file(path))
+    trained = {key for key, value in system.source_kb_tx.prior.named_parameters() if value.requires_grad}
+    stored = {key.partition(".prior.")[2] for key in load_file(path) if ".prior." in key}
+    assert stored == trained and not any(key.startswith(("net.conv_stem", "net.blocks.2")) for key in stored)
     again = GenSC("gensc", checkpoint=str(path))
     prior = system.source_kb_tx.prior.state_dict()
-    assert prior and all(torch.equal(value, prior[key]) for key, value in again.source_kb_tx.prior.state_dict().items())
+    for key, value in again.source_kb_tx.prior.state_dict().items():
+        assert torch.equal(value, prior[key].half().float() if key in trained else prior[key])
+
+
+def test_each_task_has_to_itself_what_only_it_uses():
+    """The partition that `own_parameters` states is the one that gradients show."""
+    system, images = tiny(prior="efficientnet-lite0"), pictures(1)
+    used = {}
+    for task, target in (("reconstruction", images), ("segmentation", torch.zeros(1, *images.shape[-2:], dtype=torch.long))):
+        system.zero_grad(set_to_none=True)
+        at = Link(task, 112, 112, Budget.from_cbr(1 / 16, 112, 112))
+        losses = system.training_step(images, target, at, lambda sent, where: transmit(sent, where, [0]))
+        sum(losses.values()).backward()
+        used[task] = {name for name, parameter in system.named_parameters() if parameter.grad is not None}
+    names = {id(parameter): name for name, parameter in system.named_parameters() if parameter.requires_grad}
+    for task, other in (("reconstruction", "segmentation"), ("segmentation", "reconstruction")):
+        own = {names[id(parameter)] for parameter in system.own_parameters(task) if id(parameter) in names}
+        assert own == used[task] - used[other]
 
 
 @pytest.mark.parametrize("side", [112, 224, 336])

@@ -50,7 +50,7 @@ def test_power_follows_activity_at_the_start():
         feature = torch.zeros(1, system.config.feature_dim, 14, 14)
         _, gain = encoder(images, feature, path, "reconstruction", torch.tensor([10.0]))
         bands = activity(path.analyse(images) * path.unit(contrast(images)), path)
-    expected = encoder.log_gain[0][:, None, None] - encoder.exponent[:, None, None] * per_channel(bands, 96)
+    expected = encoder.share["reconstruction"].log_gain[:, None, None] - encoder.exponent[:, None, None] * per_channel(bands, 96)
     assert torch.allclose(gain.log(), expected, atol=1e-4)
     assert (gain[0, 20, :, :3] > 1.3 * gain[0, 20, :, 4:].mean()).all()
 

@@ -14,6 +14,7 @@ from systems.interface import Decoded
 ENTRY_POINTS = {
     "t-plain": "Logged", "t-slow": "Slow", "t-faulty": "Faulty", "t-killed": "Killed", "t-snr": "SeesSnr",
     "t-peeks": "Peeks", "t-option": "WithOption", "t-loud": "Loud", "t-labels": "Labels", "t-draws": "Draws",
+    "t-joined": "Joined",
 }  # fmt: skip
 
 
@@ -114,6 +115,21 @@ class Draws(Logged):
     def decode(self, received, link):
         output = super().decode(received, link).output
         return Decoded((output + 0.05 * torch.randn(output.shape)).clamp(0, 1))
+
+
+class Joined(Logged):
+    """Takes several operating points in one batch; fails on a batch that holds 4 dB while the switch "error" is on."""
+
+    joins_snr = True
+
+    def log(self, what, link, count):
+        points = torch.as_tensor(link.snr_db).reshape(-1).unique().tolist()
+        super().log(what, link.at(snr_db=points[0] if len(points) == 1 else -len(points)), count)
+
+    def decode(self, received, link):
+        if 4 in torch.as_tensor(link.snr_db) and fault("error"):
+            raise RuntimeError("the decoder broke")
+        return super().decode(received, link)
 
 
 class Labels(Logged):

@@ -1,0 +1,151 @@
+"""Lines that no system can cross, drawn beside the systems: what a genie would deliver.
+
+    <codec>-capacity   the codec, error-free at the capacity of the very channel that the picture met
+    fcn-ceiling        the FCN on the picture as it was taken: what the digital chains could reach with no loss at all
+
+A genie is not a system that could be built, and says so: `genie` is True. What is sent is Shannon's random code, one
+Gaussian codeword of unit power a picture, so that the audit of power and uses holds. The genie lends the receiver the
+list of pictures sent so far; a matched filter finds which codeword was received.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.digital import from_uint8, grey, to_uint8
+from baselines.link import source_codec
+from systems.analog import unit_power
+from systems.errors import BudgetTooSmall
+from systems.interface import Decoded, Link, Received, System, Transmission
+
+
+class Genie(System):
+    """The random code and the list that the receiver is lent. Subclasses say what is delivered."""
+
+    options = ()
+    genie = True
+    #: The genie's list, by (height, width, uses) and codeword seed. Shared by all instances of a process.
+    _sent: OrderedDict[tuple, _Sent] = OrderedDict()
+    _sent_kept = 256
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        """One Gaussian codeword a picture, over all uses of the budget."""
+        uses = link.budget.allowed_uses(self.bits_per_use)
+        if uses < 1:
+            raise BudgetTooSmall(f"{self.name}: the budget grants no channel use")
+        rows = []
+        for image in to_uint8(images):
+            key = (link.height, link.width, uses, hashlib.sha256(np.ascontiguousarray(image)).hexdigest())
+            if key not in self._sent:
+                self._sent[key] = _Sent(image, _codeword(key[3], uses))
+            self._sent.move_to_end(key)
+            rows.append(self._sent[key].codeword)
+        while len(self._sent) > max(self._sent_kept, len(images)):
+            self._sent.popitem(last=False)
+        report = {"mcs": [self.variant] * len(images), "header_bits": [0] * len(images)}
+        return Transmission(torch.stack(rows).to(images.device), report=report)
+
+    def _lent(self, received: Received, link: Link) -> list[np.ndarray]:
+        """The pictures uint8 (H, W, 3) whose codewords were received."""
+        symbols, csi = received.symbols.cpu(), received.csi.cpu()
+        kind = (link.height, link.width, symbols.shape[1])
+        sent = [entry for key, entry in self._sent.items() if key[:3] == kind]
+        if not sent:
+            raise RuntimeError(f"{self.name}: the genie knows no such picture; encode and decode in one process")
+        codewords = torch.stack([entry.codeword for entry in sent])
+        matched = symbols * csi.conj()
+        return [sent[int((codewords.conj() @ row).real.argmax())].image for row in matched]
+
+
+class CapacityBound(Genie):
+    """`<codec>-capacity`: the codec at the capacity of the channel, error-free: a line that no channel code can cross.
+
+    The payload is the sum over the uses of log2(1 + |h|^2 SNR) bits with the gains that the picture really met, so the
+    bound holds picture by picture on fading channels too, even against a transmitter that knew the gains (at constant
+    power). No header, CRC or padding is charged.
+    """
+
+    tasks = ("reconstruction",)
+    variant = "capacity"
+
+    def __init__(self, name: str):
+        self.name, self.codec = name, name.split("-")[0]
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Pictures in the quality that the capacity buys; grey where it does not buy the smallest file."""
+        csi, noise = received.csi.cpu(), received.noise_var.cpu()
+        outputs, report = [], {"status": [], "stop_reason": [], "payload_bits": [], "source_scale": [], "quality": []}
+        for row, image in enumerate(self._lent(received, link)):
+            gains = csi[row].abs().double().square().expand(received.symbols.shape[1])
+            bits = torch.log2(1 + gains / noise[row].double()).sum().item()
+            try:
+                coded = source_codec.encode_under(image, int(bits // 8), self.codec)
+            except BudgetTooSmall:
+                outputs.append(grey(link))
+                facts = ("outage", "capacity below the smallest file", None, None, None)
+            else:
+                outputs.append(from_uint8(source_codec.decode(coded.payload, self.codec, link.height, link.width)))
+                facts = ("ok", "", 8 * len(coded.payload), coded.scale, coded.quality)
+            for name, value in zip(report, facts, strict=True):
+                report[name].append(value)
+        return Decoded(torch.stack(outputs).to(received.symbols.device), report)
+
+    def describe(self) -> dict:
+        return super().describe() | {
+            "codec": self.codec,
+            "genie": "error-free at the capacity of the channel met; the receiver is lent the list of pictures sent",
+        }
+
+
+class FCNCeiling(Genie):
+    """`fcn-ceiling`: the labels that the FCN of the digital chains gives the original picture, at every SNR the same.
+
+    size, checkpoint: of the FCN.
+    """
+
+    tasks = ("segmentation",)
+    options = ("size", "checkpoint")
+
+    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped"):
+        from baselines.fcn import FCN
+
+        self.name = name
+        self.fcn = FCN.load(size=size, checkpoint=checkpoint)
+        self.variant = self.fcn.variant
+        self.device = torch.device("cpu")
+
+    @torch.no_grad()
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Class logits float32 (B, 21, H, W)."""
+        pictures = [self.fcn.segment(from_uint8(image)[None].to(self.device)) for image in self._lent(received, link)]
+        return Decoded(torch.cat(pictures).float().to(received.symbols.device))
+
+    def to(self, device: torch.device | str) -> System:
+        self.device = torch.device(device)
+        self.fcn.to(self.device)
+        return self
+
+    def describe(self) -> dict:
+        return self.fcn.describe() | {
+            "system": self.name,
+            "genie": "the FCN labels the original; the receiver is lent the list of pictures sent",
+        }
+
+
+@dataclass
+class _Sent:
+    """A picture uint8 (H, W, 3) and its codeword complex64 (uses,)."""
+
+    image: np.ndarray
+    codeword: Tensor
+
+
+def _codeword(digest: str, uses: int) -> Tensor:
+    normal = np.random.Generator(np.random.PCG64(int(digest, 16))).standard_normal((uses, 2))
+    return unit_power(torch.view_as_complex(torch.from_numpy(normal).float())[None])[0][0]

@@ -1,0 +1,1 @@
+"""What the bench costs: measured, with the machine beside it."""

@@ -1,0 +1,100 @@
+"""The sweep as one would write it down first: for each system, each SNR, each picture: read, encode, send, decode, score.
+
+Nothing is kept from one point to the next but the systems themselves. It shares the parts (systems, channel, seeds,
+metrics) with the runner and none of its order, batches or memory, so equal rows mean that reuse changed no result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from baselines.link import source_codec
+from bench.channel import transmit
+from bench.metrics import confusion, miou, mse_per_image, ms_ssim, psnr_db
+from bench.provenance import build
+from bench.seeds import draw_seed
+from bench.store import read_table
+from bench.sweep import Resolved
+from systems import memo
+from systems.interface import Link
+
+KEY = ("system", "task", "dataset", "image_id", "channel", "cbr_target", "bits_target", "snr_db", "rep")
+TOLERANCE_DB = 1e-3
+
+
+@dataclass(frozen=True)
+class Plain:
+    """What the loop measured: rows by KEY as text, and seconds of wall time by system, its building left out."""
+
+    rows: dict[tuple[str, ...], dict]
+    seconds: dict[str, float]
+
+
+def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], None] = lambda text: None) -> Plain:
+    """Measure every point of every figure."""
+    rows, seconds = {}, {}
+    for figure in resolved.figures:
+        dataset = resolved.datasets[figure.dataset]
+        for name in figure.systems:
+            system = build(name, resolved.systems[name].options).to(device)
+            start = time.perf_counter()
+            for snr_db in figure.snr_db:
+                for rep in range(figure.reps):
+                    for image_id in dataset.ids:
+                        key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr), _text(figure.bits),
+                               _text(snr_db), str(rep))  # fmt: skip
+                        rows[key] = _point(system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device)
+            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+            say(f"plain loop: {figure.id} {name}, {time.perf_counter() - start:.1f} s")
+    return Plain(rows, seconds)
+
+
+def forget_everything() -> None:
+    """Empty what systems remember of pictures they have met."""
+    memo.forget()
+    source_codec._LADDERS.clear()
+
+
+def _text(value) -> str:
+    return "" if value is None else repr(value)
+
+
+@torch.inference_mode()
+def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str) -> dict:
+    forget_everything()
+    sample = dataset.load(image_id)
+    images = sample.image[None].to(device).float() / 255
+    height, width = images.shape[2:]
+    link = Link(figure.task, height, width, figure.budget(height, width), figure.channel, snr_db, figure.requirement)
+    sent = system.encode(images, link)
+    seed = draw_seed(base_seed, dataset.name, image_id, figure.channel, snr_db, rep, "channel")
+    decoded = system.decode(transmit(sent, link, [seed]), link)
+    row = {"status": decoded.report.get("status", ["ok"])[0], "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
+    if figure.task == "reconstruction":
+        output = decoded.output.cpu()
+        mse = float(mse_per_image(sample.image[None], output)[0])
+        similarity = ms_ssim(sample.image[None], output)
+        return row | {"psnr_db": psnr_db(mse), "ms_ssim": None if similarity is None else float(similarity[0])}
+    return row | {"miou": miou(confusion(decoded.output[0].argmax(dim=0), sample.mask))}
+
+
+def compare_rows(run_dir: Path, plain: Plain, elapsed: float) -> str:
+    """The two ways beside each other: whether they found the same, and what they took."""
+    found = {tuple(row[column] for column in KEY): row for row in read_table(run_dir / "samples.csv")}
+    shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
+    gaps = [abs(float(a["psnr_db"]) - b["psnr_db"]) for a, b in shared if "psnr_db" in b]
+    labels = [abs(float(a["miou"]) - b["miou"]) for a, b in shared if "miou" in b]
+    status = sum(a["status"] != b["status"] for a, b in shared)
+    total = sum(plain.seconds.values())
+    lines = [
+        f"plain loop: {len(plain.rows)} rows, {len(shared)} of them in the run's {len(found)}; outages differ in {status}; "
+        f"largest difference {max(gaps, default=0.0):.1e} dB PSNR, {max(labels, default=0.0):.1e} mIoU of a picture",
+        f"plain loop {total:.1f} s, sweep {elapsed:.1f} s from its start: {total / elapsed:.2f} times as fast",
+        *(f"  {name}: {seconds:.1f} s in the plain loop" for name, seconds in plain.seconds.items()),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+"""PSNR of a run against the latency that `perf model` measured: what a decibel costs in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.plots import style
+from bench.plots.draw import save
+from bench.run_tables import Run
+from systems.errors import UserError
+
+
+def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path | None = None) -> list[Path]:
+    """A figure of each reconstruction figure of the run, PNG and PDF. Raises UserError where nothing matches."""
+    written = []
+    for experiment in run.experiments:
+        if experiment["task"] == "reconstruction":
+            points = points_of(run, experiment, rows, snr_db)
+            if points:
+                with style.paper_look():
+                    figure = draw(points, experiment["title"], snr_db)
+                    written += save(figure, out or run.directory / "figures", f"latency-{experiment['id']}")
+    if not written:
+        raise UserError(f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run")
+    return written
+
+
+def points_of(run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:
+    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures."""
+    summary = run.summary_of(experiment)
+    at = summary[(summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)]
+    means = dict(zip(at["system"], at["mean"]))
+    samples = run.samples_of(experiment)
+    pixels = float((samples["height"] * samples["width"]).median())
+    points = []
+    for name, device in dict.fromkeys((row["system"], row["device"]) for row in rows):
+        own = [row for row in rows if (row["system"], row["device"]) == (name, device)]
+        nearest = min(own, key=lambda row: abs(np.log(row["height"] * row["width"] / pixels)))
+        if name in means:
+            points.append((name, device, nearest["latency_ms"], float(means[name])))
+    return points
+
+
+def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float):
+    """A matplotlib figure of one column's width: filled markers on the CPU, open ones on a GPU."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    names = style.legend_order({name for name, *_ in points})
+    devices = list(dict.fromkeys(device for _, device, *_ in points))
+    lines = -(-len(names) // 2)
+    height = 2.75 + 0.155 * lines
+    figure = Figure(figsize=(style.COLUMN, height))
+    bottom = 0.35 + 0.155 * lines
+    axes = figure.add_axes((0.135, (bottom + 0.06) / height, 0.85, (height - bottom - 0.3) / height))
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("Latency, encoder and decoder (ms a picture)", labelpad=2)
+    axes.set_ylabel(f"PSNR at {snr_db:g} dB (dB)", labelpad=3)
+    axes.set_title(title, pad=4)
+    for name in names:
+        look = style.style_of(name)
+        for own, device, latency, psnr in points:
+            if own == name:
+                hollow = device != "cpu"
+                axes.plot(latency, psnr, marker=look.marker or ".", markersize=look.marker_size + 2, linestyle="none",
+                          color=look.colour, markerfacecolor="white" if hollow else look.colour,
+                          markeredgecolor=look.colour, markeredgewidth=1.1,
+                          label="_" if hollow and "cpu" in devices else look.label)  # fmt: skip
+    if len(devices) > 1:
+        gpu = next(device for device in devices if device != "cpu")
+        axes.annotate(f"filled: CPU; open: {gpu}", (0.02, 0.02), xycoords="axes fraction", fontsize=6.3)
+    axes.margins(0.08)
+    figure.legend(*axes.get_legend_handles_labels(), ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.0),
+                  columnspacing=1.0, handletextpad=0.5, labelspacing=0.35, borderaxespad=0.1, fontsize=6.6)  # fmt: skip
+    return figure
