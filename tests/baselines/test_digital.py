@@ -269,6 +269,8 @@ def test_segmentation_outage_is_all_background_and_a_picture_is_labelled(picture
     """A labeller that marks pixels brighter than half as class 7 shows what picture it was given."""
 
     class Bright(torch.nn.Module):
+        variant = "brightness"
+
         def segment(self, images):
             logits = torch.zeros(len(images), 21, *images.shape[2:])
             logits[:, 7] = images.mean(dim=1) - 0.5
