@@ -49,11 +49,7 @@ def make_backbone(
     if name == "efficientnet-lite0":
         if output_stride != 16:
             raise UserError(f"backbone {name} has output stride 16, not {output_stride}")
-        net = EfficientNetLite0(pretrained, frozen_stages if pretrained else 0)
-        if pretrained:
-            for parameter in net.parameters():
-                parameter.lr_scale = 0.2  # the trainer's step for weights that start trained: small ones keep them
-        return net
+        return EfficientNetLite0(pretrained, frozen_stages if pretrained else 0)
     if pretrained:
         raise UserError(f"no ImageNet weights ship for {name}; set pretrained = false, or take efficientnet-lite0")
     return ResNet(name, output_stride)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from baselines.digital import from_uint8, grey, to_uint8
+from baselines.labels import Labels
 from baselines.link import source_codec
 from systems.analog import unit_power
 from systems.errors import BudgetTooSmall
@@ -103,33 +104,23 @@ class CapacityBound(Genie):
         }
 
 
-class FCNCeiling(Genie):
+class FCNCeiling(Labels, Genie):
     """`fcn-ceiling`: the labels that the FCN of the digital chains gives the original picture, at every SNR the same.
 
     size, checkpoint: of the FCN.
     """
 
-    tasks = ("segmentation",)
     options = ("size", "checkpoint")
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped"):
-        from baselines.fcn import FCN
-
         self.name = name
-        self.fcn = FCN.load(size=size, checkpoint=checkpoint)
+        self._take_fcn(size, checkpoint)
         self.variant = self.fcn.variant
-        self.device = torch.device("cpu")
 
-    @torch.no_grad()
     def decode(self, received: Received, link: Link) -> Decoded:
         """Class logits float32 (B, 21, H, W)."""
-        pictures = [self.fcn.segment(from_uint8(image)[None].to(self.device)) for image in self._lent(received, link)]
-        return Decoded(torch.cat(pictures).float().to(received.symbols.device))
-
-    def to(self, device: torch.device | str) -> System:
-        self.device = torch.device(device)
-        self.fcn.to(self.device)
-        return self
+        logits = [self._label(from_uint8(image)) for image in self._lent(received, link)]
+        return Decoded(torch.stack(logits).to(received.symbols.device))
 
     def describe(self) -> dict:
         return self.fcn.describe() | {

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from baselines.labels import Labels
 from baselines.link import mcs as mcs_table
 from baselines.link import source_codec
 from baselines.link.base import DigitalLink, Frame, parse_rate
 from baselines.link.source_codec import Coded, UnreadablePayload
-from systems import memo, stopwatch
+from systems import stopwatch
 from systems.analog import unit_power
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
@@ -30,8 +31,6 @@ LINKS = ("nr", "pyldpc")
 HEADER_BITS = 24  # byte count of the file, first in the payload
 GREY = 0.5  # outage picture: 128 of 255 after rounding
 PADDING_SEED = 20000
-#: The FCN meets the same picture at every SNR that decodes, and from every link that carries the same file.
-_LOGITS = memo.Memo(16)
 
 
 class _Digital(System):
@@ -153,23 +152,18 @@ class DigitalSystem(_Digital):
         return self.order, self.rate
 
 
-class DigitalSegmentation(DigitalSystem):
+class DigitalSegmentation(Labels, DigitalSystem):
     """`<codec>-ldpc-<M>qam-fcn`: the decoded picture is labelled by the FCN; an outage is labelled background.
 
     size, checkpoint: of the FCN; the others as in DigitalSystem.
     """
 
-    tasks = ("segmentation",)
     options = (*DigitalSystem.options, "size", "checkpoint")
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
         super().__init__(name, **options)
-        from baselines.fcn import FCN
+        self._take_fcn(size, checkpoint)
 
-        self.fcn = FCN.load(size=size, checkpoint=checkpoint)
-        self.device = torch.device("cpu")
-
-    @torch.no_grad()
     def decode(self, received: Received, link: Link) -> Decoded:
         """Received symbols -> class logits float32 (B, 21, H, W)."""
         pictures, report = self._pictures(received, link)
@@ -178,18 +172,8 @@ class DigitalSegmentation(DigitalSystem):
             if picture is None:
                 logits[row, 0] = 1.0  # background: the commonest class, and what a receiver without a picture would say
             else:
-                key = (self.fcn.variant, str(self.device), memo.digest(picture))
-                logits[row] = _LOGITS.get(key, lambda: self._segment(picture))
+                logits[row] = self._label(from_uint8(picture))
         return Decoded(logits.to(received.symbols.device), report)
-
-    def _segment(self, picture: np.ndarray) -> Tensor:
-        """One picture, uint8 (H, W, 3) -> logits (21, H, W) on the CPU."""
-        return self.fcn.segment(from_uint8(picture)[None].to(self.device))[0].float().cpu()
-
-    def to(self, device: torch.device | str) -> System:
-        self.device = torch.device(device)
-        self.fcn.to(self.device)
-        return self
 
     def describe(self) -> dict:
         labeller = {key: value for key, value in self.fcn.describe().items() if key not in ("system", "variant")}

@@ -466,26 +466,21 @@ class Worker:
             decoded = system.decode(received, link)
             decode_s = (self._now() - start + memo.take_saved()) / together
             audit_output(system, decoded, link, together)
-            for key, values in decoded.report.items():
-                if key in _REPORT_COLUMNS and len(values) != together:
-                    raise ValueError(f"report {key!r} has {len(values)} values for {together} pictures")
+            told = _columns_of(decoded.report, together)
             if task.task == "reconstruction":
                 output = to_uint8(decoded.output).cpu()
             else:
                 output = decoded.output.argmax(dim=1).to(torch.uint8).cpu()
         for index, own in enumerate(sent):
             rows = slice(index * count, (index + 1) * count)
-            report = {key: values[rows] for key, values in decoded.report.items() if key in _REPORT_COLUMNS}
+            report = {key: values[rows] for key, values in told.items()}
             yield Delivered(own, seeds[index], output[rows], report, channel_s, decode_s, together)
 
     def _measure(self, system: System, task: Task, cell: Cell, batch: Batch, delivered: Delivered) -> list[dict[str, Any]]:
         """A row a picture."""
         dataset, sent, count = self._dataset(task.dataset), delivered.sent, len(batch.ids)
         height, width = batch.reference.shape[2:]
-        report = {**sent.transmission.report, **delivered.report}
-        wrong = [key for key, values in report.items() if key in _REPORT_COLUMNS and len(values) != count]
-        if wrong:
-            raise ValueError(f"report {wrong[0]!r} has {len(report[wrong[0]])} values for {count} pictures")
+        report = {**_columns_of(sent.transmission.report, count), **delivered.report}
         bits_per_use = system.bits_per_use or make_budget(task.cbr, task.bits, height, width).analog_bits_per_use
         rows = []
         for index, image_id in enumerate(batch.ids):
@@ -503,7 +498,7 @@ class Worker:
                 "channel_s": delivered.channel_s, "decode_s": delivered.decode_s, "batch": delivered.together,
                 "device": self.device,
             }  # fmt: skip
-            row |= {key: values[index] for key, values in report.items() if key in _REPORT_COLUMNS}
+            row |= {key: values[index] for key, values in report.items()}
             if system.bits_per_use is None and row.get("coded_bits"):  # a digital system that chooses its constellation
                 row["bits"] = float(row["coded_bits"])
                 row["bits_per_use"] = row["bits"] / sent.spent.symbol_uses
@@ -534,6 +529,15 @@ def _failed(cell: Cell, error: Exception) -> Outcome:
     lines = str(error).strip().splitlines() or ["no message"]
     text = lines[0] if users else f"{type(error).__name__}: {lines[0]}"
     return Outcome(cell.id, "failed", text[:500], users)
+
+
+def _columns_of(report: dict[str, list], count: int) -> dict[str, list]:
+    """What a system reports that is a column of the table, a value a picture. ValueError where it is not."""
+    own = {key: values for key, values in report.items() if key in _REPORT_COLUMNS}
+    for key, values in own.items():
+        if len(values) != count:
+            raise ValueError(f"report {key!r} has {len(values)} values for {count} pictures")
+    return own
 
 
 def _joined(transmissions: list[Transmission]) -> Transmission:

@@ -143,7 +143,7 @@ def resolve(request: Request) -> Resolved:
         for name in figure.systems:
             if figure.task not in registry.tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
-    options = _options_of(names, request.options)
+    options = options_of(names, request.options)
     systems = {name: facts_of(name, options[name]) for name in names}
     return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
 
@@ -253,19 +253,21 @@ def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experi
         figures = [replace(figure, reps=request.reps) for figure in figures]
     # An option that no figure takes is an error: a value that is recorded but has no effect makes a false table.
     if request.cbr is not None:
-        value = parse_cbr(request.cbr)
-        if not any(figure.bits is None and not figure.budgets_of for figure in figures):
-            raise UserError("--cbr has no effect: the figures of this run have budgets in bits (--kbits) or a list of their own")
-        figures = [replace(f, cbr=value) if f.bits is None and not f.budgets_of else f for f in figures]
+        figures = _with_budget(figures, "cbr", parse_cbr(request.cbr), "--cbr", "in bits (--kbits)")
     if request.kbits is not None:
-        value = parse_kbits(request.kbits)
-        if not any(figure.cbr is None and not figure.budgets_of for figure in figures):
-            raise UserError("--kbits has no effect: the figures of this run have budgets by CBR (--cbr) or a list of their own")
-        figures = [replace(f, bits=value) if f.cbr is None and not f.budgets_of else f for f in figures]
+        figures = _with_budget(figures, "bits", parse_kbits(request.kbits), "--kbits", "by CBR (--cbr)")
     return figures
 
 
-def _options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _with_budget(figures: list[Experiment], rule: str, value: float, flag: str, others: str) -> list[Experiment]:
+    """Another budget for the figures that have one by this rule, and not a list of budgets of their own."""
+    takes = [getattr(figure, rule) is not None and not figure.budgets_of for figure in figures]
+    if not any(takes):
+        raise UserError(f"{flag} has no effect: the figures of this run have budgets {others} or a list of their own")
+    return [replace(figure, **{rule: value}) if own else figure for figure, own in zip(figures, takes, strict=True)]
+
+
+def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Which option goes to which system; one that goes to none is an error."""
     given = {key: value for key, value in given.items() if value is not None}
     takes = {name: option_names(name) for name in names} if given else {}
@@ -466,7 +468,7 @@ def execute(
                     progress.done += outcome.status == "done"
                     progress.failed += outcome.status == "failed"
                     progress.show()
-                    if progress.done % PACK_CELLS == 0:
+                    if outcome.status == "done" and progress.done % PACK_CELLS == 0:
                         store.pack()
         except KeyboardInterrupt:
             interrupted = True

@@ -35,6 +35,8 @@ class EfficientNetLite0(nn.Module):
         self.net = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4), pretrained=False)
         if pretrained:
             load_imagenet(self.net)
+            for parameter in self.parameters():
+                parameter.lr_scale = 0.2  # the trainer's step for weights that start trained: small ones keep them
         if frozen_stages:
             for part in (self.net.conv_stem, self.net.bn1, *self.net.blocks[:frozen_stages]):
                 part.requires_grad_(False)

@@ -6,15 +6,14 @@ The rule: the largest quality whose file fits. Only if not even quality 1 fits i
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
+from systems import memo
 from systems.errors import BudgetTooSmall
 
 #: Options that spend encoder time, not bits; one thread, so that files do not depend on the host.
@@ -81,8 +80,7 @@ class _Ladder:
         return low if low >= QUALITIES[0] else None
 
 
-_LADDERS: OrderedDict[tuple, _Ladder] = OrderedDict()
-_LADDERS_KEPT = 64
+_LADDERS = memo.Memo(64)
 
 
 def _ladder(image: np.ndarray, codec: str) -> _Ladder:
@@ -90,14 +88,7 @@ def _ladder(image: np.ndarray, codec: str) -> _Ladder:
         raise ValueError(f"unknown codec {codec!r}; codecs are {', '.join(CODECS)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected a uint8 (H, W, 3) picture, got {image.dtype} {image.shape}")
-    image = np.ascontiguousarray(image)
-    key = (codec, image.shape, hashlib.sha256(image).digest())
-    if key not in _LADDERS:
-        _LADDERS[key] = _Ladder(Image.fromarray(image), codec)
-        if len(_LADDERS) > _LADDERS_KEPT:
-            _LADDERS.popitem(last=False)
-    _LADDERS.move_to_end(key)
-    return _LADDERS[key]
+    return _LADDERS.get((codec, memo.digest(image)), lambda: _Ladder(Image.fromarray(np.ascontiguousarray(image)), codec))
 
 
 def scaled_size(width: int, height: int, halvings: int) -> tuple[int, int]:

@@ -23,7 +23,7 @@ COMMANDS = {
         "claims_command",
         "Check the paper's statements on a run: holds, contradicted, undecided or withheld.",
     ),
-    "perf": ("bench.cli.perf", "perf_group", "Measure the link, the sweep and the models."),
+    "perf": ("bench.cli.perf", "perf_group", "Measure what the sweep and the models cost."),
     "refine": ("bench.cli.refine", "refine_command", "PSNR and MS-SSIM of GenSC against its refinement steps."),
 }
 

@@ -9,7 +9,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 @click.group("perf", context_settings=_SETTINGS)
 def perf_group() -> None:
-    """Measure the link, the sweep and the models."""
+    """Measure what the sweep and the models cost."""
 
 
 @perf_group.command("sweep", context_settings=_SETTINGS)

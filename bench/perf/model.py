@@ -79,14 +79,14 @@ def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
     """Every system at every size on every device. Raises UserError."""
     from bench.cli.run import names
     from bench.experiment import TEMPLATES, load_figure
-    from bench.sweep import _options_of
+    from bench.sweep import options_of
     from systems import registry
 
     templates = [load_figure(figure) for figure in TEMPLATES.values()]
     wanted = names(options["systems"])
     if wanted is None or wanted == ("all",):
         wanted = tuple(dict.fromkeys(name for figure in templates for name in figure.systems))
-    given = _options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint")})
+    given = options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint")})
     for height, width in parse_sizes(options["pictures"]):
         for device in parse_devices(options["devices"]):
             for name in wanted:
@@ -132,9 +132,9 @@ def measure(job: Job) -> dict[str, Any]:
     """One row of COLUMNS, in this process."""
     from bench.channel import transmit
     from bench.experiment import TEMPLATES, load_figure
-    from bench.perf.plain import forget_everything
     from bench.plots.tables import measure_costs
     from bench.provenance import build
+    from systems import memo
     from systems.interface import Link
 
     cuda = job.device.startswith("cuda")
@@ -149,7 +149,7 @@ def measure(job: Job) -> dict[str, Any]:
     pictures = photographs(job.height, job.width)
 
     def once(images: torch.Tensor, seed: int) -> tuple[float, float]:
-        forget_everything()
+        memo.forget()
         clock = _event_clock if cuda else _wall_clock
         sent, encode_ms = clock(lambda: system.encode(images, link))
         received = transmit(sent, link, range(seed, seed + len(images)))

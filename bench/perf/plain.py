@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from baselines.link import source_codec
 from bench.channel import transmit
 from bench.metrics import confusion, miou, mse_per_image, ms_ssim, psnr_db
 from bench.provenance import build
@@ -54,19 +53,13 @@ def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], Non
     return Plain(rows, seconds)
 
 
-def forget_everything() -> None:
-    """Empty what systems remember of pictures they have met."""
-    memo.forget()
-    source_codec._LADDERS.clear()
-
-
 def _text(value) -> str:
     return "" if value is None else repr(value)
 
 
 @torch.inference_mode()
 def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str) -> dict:
-    forget_everything()
+    memo.forget()
     sample = dataset.load(image_id)
     images = sample.image[None].to(device).float() / 255
     height, width = images.shape[2:]

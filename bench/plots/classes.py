@@ -33,8 +33,7 @@ def class_table(run: Run, experiment: dict) -> pd.DataFrame:
     table["figure"] = experiment["id"]
     table["name"] = [VOC_CLASSES[int(label)] for label in table["class"]]
     table["n_outage"] = [lost.get((row.system, row.variant, row.snr_db), 0) for row in table.itertuples()]
-    place = {name: index for index, name in enumerate(style.legend_order(set(table["system"])))}
-    table = table.assign(_place=table["system"].map(place)).sort_values(["_place", "variant", "snr_db", "class"], kind="stable")
+    table = table.assign(_place=table["system"].map(style.legend_places(table["system"]))).sort_values(["_place", "variant", "snr_db", "class"], kind="stable")
     return table[list(CLASS_COLUMNS)].reset_index(drop=True)
 
 

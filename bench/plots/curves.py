@@ -71,7 +71,7 @@ def series_of(
     grid = np.array(sorted(rows[along].dropna().unique()), dtype=float)
     curves = []
     keys = rows[["system", "variant"]].drop_duplicates().itertuples(index=False)
-    place = {name: index for index, name in enumerate(style.legend_order(set(rows["system"])))}
+    place = style.legend_places(rows["system"])
     for system, variant in sorted(keys, key=lambda key: (place[key[0]], key[1])):
         own = rows[(rows["system"] == system) & (rows["variant"] == variant)].set_index(along)
         own = own[~own.index.duplicated(keep="last")].reindex(grid)

@@ -97,13 +97,12 @@ def _budgets(run: Run, group: list[dict]) -> list:
     rows, first = pd.concat([run.summary_of(experiment) for experiment in group]), group[0]
     along, axis = ("cbr_target", "CBR") if first["bits"] is None else ("kbits", "Budget (kbits)")
     rows = rows.assign(kbits=rows["bits_target"] / 1000)
+    snrs, at = sorted(rows["snr_db"].unique()), {**first, "cbr": None, "bits": None}
     figures = []
-    for snr in sorted(rows["snr_db"].unique()):
+    for snr in snrs:
         own = rows[rows["snr_db"] == snr]
         figure = draw_curves(series_of(own, first["metric"], run.undertrained, along), first["metric"], axis)
-        several = rows["snr_db"].nunique() > 1
-        at = {**first, "cbr": None, "bits": None}
-        figures.append((f"-{snr:g}dB" if several else "",
+        figures.append((f"-{snr:g}dB" if len(snrs) > 1 else "",
                         small_print(figure, run, at, own, bands=True, extra=[f"SNR {snr:g} dB"], width=style.COLUMN)))
     return figures
 

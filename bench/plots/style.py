@@ -108,6 +108,11 @@ def legend_order(systems) -> list[str]:
     return sorted(systems, key=lambda name: (style_of(name).order, name))
 
 
+def legend_places(systems) -> dict[str, int]:
+    """Each system's place in that order."""
+    return {name: place for place, name in enumerate(legend_order(set(systems)))}
+
+
 def luminance(colour: str) -> float:
     """Relative luminance in [0, 1] of an sRGB colour '#RRGGBB' (IEC 61966-2-1): what is left of it in grey."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

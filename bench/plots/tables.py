@@ -101,8 +101,7 @@ def results_table(run: Run, experiment: dict) -> pd.DataFrame:
     rows = run.summary_of(experiment)
     rows = rows[rows["metric"] == experiment["metric"]].copy()
     rows.insert(0, "figure", experiment["id"])
-    order = {name: index for index, name in enumerate(style.legend_order(set(rows["system"])))}
-    rows = rows.assign(_order=rows["system"].map(order)).sort_values(["_order", "variant", "snr_db"], kind="stable")
+    rows = rows.assign(_order=rows["system"].map(style.legend_places(rows["system"]))).sort_values(["_order", "variant", "snr_db"], kind="stable")
     columns = [
         "figure",
         "system",

@@ -25,10 +25,7 @@ def load_prior(name: str, frozen_stages: int) -> EfficientNetLite0:
     """The pre-trained network that a configuration names; its stem and first `frozen_stages` of seven stay as published."""
     if name != "efficientnet-lite0":
         raise UserError(f"unknown prior {name!r}; it is none or efficientnet-lite0")
-    prior = EfficientNetLite0(pretrained=True, frozen_stages=frozen_stages)
-    for parameter in prior.parameters():
-        parameter.lr_scale = 0.2  # as in the baselines: small steps keep what was learned
-    return prior
+    return EfficientNetLite0(pretrained=True, frozen_stages=frozen_stages)
 
 
 def _published(prior: EfficientNetLite0) -> set[str]:

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from baselines.link import source_codec
 from baselines.link.source_codec import SAVE_OPTIONS, UnreadablePayload, decode, encode_under
+from systems import memo
 from systems.errors import BudgetTooSmall
 
 
@@ -94,7 +94,7 @@ def test_a_picture_of_another_size_is_refused(photo):
 
 def test_files_do_not_depend_on_what_was_coded_before(photo):
     first = encode_under(photo, 2500).payload
-    source_codec._LADDERS.clear()
+    memo.forget()
     for budget in (5000, 900):
         encode_under(photo, budget)
     assert encode_under(photo, 2500).payload == first
