@@ -7,6 +7,7 @@ import platform
 import re
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ PACKAGES = (
 )  # fmt: skip
 
 
+@cache
 def package_version(name: str) -> str | None:
     """Installed version of a distribution, or None."""
     try:
