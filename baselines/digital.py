@@ -1,7 +1,7 @@
 """Digital systems: a picture codec, a channel code and QAM (`jpeg-ldpc-16qam` and its family).
 
 Separate source and channel coding as in the paper's baseline "JPEG+LDPC+QAM": the largest quality whose file fits the
-payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, belief propagation, and a CRC
+payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, iterative decoding, and a CRC
 that decides. A picture with a failed block, or whose file will not open, is an outage: mid-grey, or all background.
 
     <codec>-ldpc-<M>qam[-fcn]   codec jpeg|webp|avif, M 4|16|64|256; -fcn labels the decoded picture with an FCN
@@ -27,7 +27,7 @@ from systems.analog import unit_power
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
 
-LINKS = ("nr", "pyldpc")
+LINKS = ("nr", "nr-sionna", "pyldpc")
 HEADER_BITS = 24  # byte count of the file, first in the payload
 GREY = 0.5  # outage picture: 128 of 255 after rounding
 PADDING_SEED = 20000
@@ -130,7 +130,8 @@ class _Digital(System):
 class DigitalSystem(_Digital):
     """`<codec>-ldpc-<M>qam`: one constellation and one code rate at every SNR.
 
-    code_rate: '5/6' or 0.8333. link: 'nr' (5G NR LDPC) or 'pyldpc' (Gallager codes). bp_iterations: at most.
+    code_rate: '5/6' or 0.8333. link: 'nr' (5G NR LDPC), 'nr-sionna' (the same, decoded by
+    Sionna's belief propagation) or 'pyldpc' (Gallager codes). bp_iterations: of the decoder, at most.
     """
 
     tasks = ("reconstruction",)
@@ -202,11 +203,12 @@ class AdaptiveDigital(_Digital):
 
 
 def make_link(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> DigitalLink:
-    """The link called `name` ('nr' or 'pyldpc') for one budget and one scheme."""
-    if name == "nr":
+    """The link called `name`, one of LINKS, for one budget and one scheme."""
+    if name != "pyldpc":
         from baselines.link.nr import NrLink, NrOptions
 
-        return NrLink(uses, order, rate, NrOptions(iterations=iterations))
+        decoder = "sionna" if name == "nr-sionna" else "layered"
+        return NrLink(uses, order, rate, NrOptions(decoder, iterations))
     from baselines.link.textbook import TextbookLink
 
     return TextbookLink(uses, order, rate, iterations)
@@ -220,7 +222,7 @@ def check_link(name: str) -> str:
 
 def check_iterations(iterations: int) -> int:
     if iterations < 1:
-        raise UserError(f"bp_iterations is {iterations}; belief propagation needs at least 1")
+        raise UserError(f"bp_iterations is {iterations}; the decoder needs at least 1")
     return iterations
 
 

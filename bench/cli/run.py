@@ -50,7 +50,7 @@ def names(text: str | None) -> tuple[str, ...] | None:
     "--checkpoint", metavar="FILE|S=FILE,..", help="Weights of learned systems; shipped or none for all of them."
 )
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
-@click.option("--link", metavar="NAME", help="Digital link: nr (5G LDPC) or pyldpc (textbook LDPC).")
+@click.option("--link", metavar="NAME", help="Digital link: nr (5G LDPC), nr-sionna (decoded by Sionna) or pyldpc (textbook).")
 @click.option("--config", metavar="FILE.toml", help="Fills the options that are not on the command line.")
 @click.option("--dry-run", is_flag=True, help="Show cells, what is cached, and budgets; touch nothing.")
 @click.option("--force", is_flag=True, help="Compute every cell again.")

@@ -204,10 +204,10 @@ def test_a_flipped_bit_of_a_block_fails_its_crc():
 
 
 def test_stopping_early_delivers_what_all_iterations_would():
-    """Chunks continue the same message passing: a block good after 20 plain iterations is good in chunks of 4."""
+    """Sionna's chunks continue the same message passing: a block good after 20 plain iterations is good in chunks of 4."""
     for seed, snr in enumerate((11.3, 11.5, 11.7)):
-        plain = send(NrLink(9408, 16, RATE, NrOptions(check_every=20)), snr, seed)
-        chunked = send(NrLink(9408, 16, RATE, NrOptions(check_every=4)), snr, seed)
+        plain = send(NrLink(9408, 16, RATE, NrOptions("sionna", check_every=20)), snr, seed)
+        chunked = send(NrLink(9408, 16, RATE, NrOptions("sionna", check_every=4)), snr, seed)
         if plain[1].bits is not None:
             assert np.array_equal(chunked[1].bits, plain[1].bits)
         assert (plain[1].bits is None) == (chunked[1].bits is None)
