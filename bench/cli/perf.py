@@ -9,7 +9,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 @click.group("perf", context_settings=_SETTINGS)
 def perf_group() -> None:
-    """Measure what the sweep and the models cost."""
+    """Measure what the sweep, the models and the digital link cost."""
 
 
 @perf_group.command("sweep", context_settings=_SETTINGS)
@@ -52,3 +52,13 @@ def model_command(**options) -> None:
     from bench.perf.model import report_models
 
     report_models(options, say=click.echo)
+
+
+@perf_group.command("link", context_settings=_SETTINGS)
+@click.option("--quick", is_flag=True, help="A minute instead of five: block errors of a few frames only.")
+@click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
+def link_command(**options) -> None:
+    """The decoder of the nr link beside Sionna's on the same frames: Mbit/s, iterations, block error rate."""
+    from bench.perf.link import report_link
+
+    report_link(options, say=click.echo)
