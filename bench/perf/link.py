@@ -1,7 +1,7 @@
 """`python -m bench perf link`: the nr link's decoder beside Sionna's, on the same frames.
 
-Speed is in bits of information a second, the median over repetitions that take turns, with all cores this process may use and with one.
-Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches of the size that suits it; the layered decoder
+Speed is in bits of information a second, the median over repetitions that take turns, with all cores this process may use and
+with one. Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches of the size that suits it; the layered decoder
 stops a frame that has become a word of the code. Block errors are counted on the same frames until Sionna's are enough, then on
 more frames until the layered decoder's are too; a frame has its own noise, and its word is one of a few random ones.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,6 @@ class Code:
     k: int
     n: int
     snr_db: float
-    decoders: dict[str, Decode] = field(init=False)
 
     def __post_init__(self):
         from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
@@ -81,10 +80,12 @@ class Code:
         encoder = LDPC5GEncoder(self.k, self.n, device="cpu")
         flooding = LDPC5GDecoder(encoder, cn_update="boxplus", num_iter=ITERATIONS, device="cpu")
         self.layered = LayeredDecoder(encoder, ITERATIONS)
-        self.decoders = {
-            "layered": lambda llr: self.layered(llr).bits,
-            "sionna": lambda llr: np.concatenate([flooding(part).numpy() for part in torch.from_numpy(llr).split(BATCH)]).astype(np.uint8),
-        }
+
+        def sionna(llr: np.ndarray) -> np.ndarray:
+            parts = [flooding(part).numpy() for part in torch.from_numpy(llr).split(BATCH)]
+            return np.concatenate(parts).astype(np.uint8)
+
+        self.decoders: dict[str, Decode] = {"layered": lambda llr: self.layered(llr).bits, "sionna": sionna}
         bits = torch.randint(0, 2, (WORDS, self.k), generator=torch.Generator().manual_seed(0)).float()
         self._sent, self._words = bits.numpy().astype(np.uint8), 2 * encoder(bits).numpy().astype(np.float32) - 1
 
@@ -134,8 +135,8 @@ def measure(code: Code, effort: Effort, threads: int) -> list[dict[str, Any]]:
         bler, low, high = counts[name].rate()
         (fast, fast_iqr), (one, one_iqr) = (speeds[count][name] for count in (threads, 1))
         rows.append({
-            "k": code.k, "n": code.n, "snr_db": code.snr_db, "decoder": name, "threads": threads, "mbit_s": fast, "mbit_s_iqr": fast_iqr,
-            "mbit_s_one_thread": one, "mbit_s_one_thread_iqr": one_iqr, "iterations": iterations[name],
+            "k": code.k, "n": code.n, "snr_db": code.snr_db, "decoder": name, "threads": threads,
+            "mbit_s": fast, "mbit_s_iqr": fast_iqr, "mbit_s_one_thread": one, "mbit_s_one_thread_iqr": one_iqr, "iterations": iterations[name],
             "frames": counts[name].frames, "block_errors": counts[name].errors, "bler": bler, "bler_low": low, "bler_high": high,
         })  # fmt: skip
     return rows
@@ -154,7 +155,8 @@ def rates(code: Code, effort: Effort, threads: int) -> dict[str, tuple[float, fl
                 calls += 1
             if repeat:
                 found[name].append(1e-6 * calls * len(llr) * code.k / (time.perf_counter() - start))
-    return {name: (float(np.median(speeds)), float(np.subtract(*np.percentile(speeds, [75, 25])))) for name, speeds in found.items()}
+    quartiles = {name: np.percentile(speeds, [25, 50, 75]) for name, speeds in found.items()}
+    return {name: (float(median), float(high - low)) for name, (low, median, high) in quartiles.items()}
 
 
 def count_errors(code: Code, effort: Effort) -> tuple[dict[str, Count], dict[str, float]]:
@@ -198,7 +200,8 @@ class Progress:
         waiting = "sionna" if errors["sionna"] < self.effort.errors else "layered"
         left = (now - self.start) * (self.effort.errors / max(1, errors[waiting]) - 1)
         told = ", ".join(f"{name} {count.errors} block errors in {count.frames} frames" for name, count in self.counts.items())
-        print(f"k={self.code.k}: {told}; about {left:.0f} s until {waiting} has {self.effort.errors}", file=sys.stderr, flush=True)
+        hope = f"about {left:.0f} s until {waiting} has {self.effort.errors}"
+        print(f"k={self.code.k}: {told}; {hope}", file=sys.stderr, flush=True)
 
 
 def text_of(rows: list[dict[str, Any]]) -> str:
