@@ -1,7 +1,7 @@
 """`python -m bench perf link`: the nr link's decoder beside Sionna's, on the same frames.
 
 Speed is in bits of information a second, the median over repetitions that take turns, with all cores this process may use and
-with one. Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches of the size that suits it; the layered decoder
+with one. Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches that suit it; the layered decoder
 stops a frame that has become a word of the code. Block errors are counted on the same frames until Sionna's are enough, then on
 more frames until the layered decoder's are too; a frame has its own noise, and its word is one of a few random ones.
 """
@@ -136,8 +136,9 @@ def measure(code: Code, effort: Effort, threads: int) -> list[dict[str, Any]]:
         (fast, fast_iqr), (one, one_iqr) = (speeds[count][name] for count in (threads, 1))
         rows.append({
             "k": code.k, "n": code.n, "snr_db": code.snr_db, "decoder": name, "threads": threads,
-            "mbit_s": fast, "mbit_s_iqr": fast_iqr, "mbit_s_one_thread": one, "mbit_s_one_thread_iqr": one_iqr, "iterations": iterations[name],
-            "frames": counts[name].frames, "block_errors": counts[name].errors, "bler": bler, "bler_low": low, "bler_high": high,
+            "mbit_s": fast, "mbit_s_iqr": fast_iqr, "mbit_s_one_thread": one, "mbit_s_one_thread_iqr": one_iqr,
+            "iterations": iterations[name], "frames": counts[name].frames, "block_errors": counts[name].errors,
+            "bler": bler, "bler_low": low, "bler_high": high,
         })  # fmt: skip
     return rows
 

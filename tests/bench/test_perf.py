@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from harness import bench, environment, rows, without_costs
 from made_run import figure, make_run
 from PIL import Image
 
 from bench.cli.perf import perf_group
-from bench.perf import model
+from bench.perf import link, model
 from bench.perf.plain import KEY, plain_loop
 from bench.perf.scatter import draw_scatters, points_of
 from bench.run_tables import Run
@@ -283,3 +284,49 @@ def test_the_csv_of_perf_sweep_is_tidy():
     assert table == [(NOBODY, "plan", 2.0, 1.0), ("b", "encode", 4.0, 3.0), ("a", "encode", 1.0, 0.5)]
     text = pivot(table, 3, "CPU seconds")
     assert text.splitlines()[-2].split() == ["sum", "1.00", "3.50", "4.50"]
+
+
+# ---------------------------------------------------------------- the link
+
+
+def test_the_frames_of_the_link_carry_the_noise_they_say():
+    """The LLR of QPSK at Es/N0 s is normal about 2s for a sent 1, with variance 4s."""
+    from sionna.phy.fec.ldpc import LDPC5GEncoder
+
+    sent, llr = link.Code(200, 400, 2.0).frames(400, seed=3)
+    assert sent.shape == (400, 200) and llr.shape == (400, 400) and llr.dtype == np.float32
+    word = LDPC5GEncoder(200, 400, device="cpu")(torch.from_numpy(sent).float()).numpy()
+    x, s = (llr * (2 * word - 1)).astype(np.float64), 10**0.2
+    assert abs(x.mean() - 2 * s) < 5 * np.sqrt(4 * s / x.size)
+    assert abs(x.var() / (4 * s) - 1) < 5 * np.sqrt(2 / x.size)
+    assert np.array_equal(link.Code(200, 400, 2.0).frames(400, seed=3)[1], llr)
+    assert not np.array_equal(link.Code(200, 400, 2.0).frames(400, seed=4)[1], llr)
+
+
+def test_both_decoders_are_measured_until_each_has_its_block_errors():
+    before = torch.get_num_threads()
+    rows_ = link.measure(link.Code(200, 400, 1.0), link.Effort(repeats=3, errors=10), threads=1)
+    assert torch.get_num_threads() == before
+    layered, sionna = rows_
+    assert (layered["decoder"], sionna["decoder"], sionna["iterations"]) == ("layered", "sionna", link.ITERATIONS)
+    assert 1 < layered["iterations"] < link.ITERATIONS
+    assert layered["mbit_s"] > 10 * sionna["mbit_s"] > 0
+    for row in rows_:
+        assert set(row) | {"cpu"} == set(link.COLUMNS)
+        assert row["block_errors"] >= 10 and row["bler"] == row["block_errors"] / row["frames"]
+        assert 0 < row["bler_low"] < row["bler"] < row["bler_high"] < 1
+
+
+def test_an_interval_of_no_errors_is_the_closed_form():
+    rate, low, high = link.Count(frames=50, errors=0).rate()
+    assert (rate, low) == (0, 0) and high == pytest.approx(1 - 0.025 ** (1 / 50))
+
+
+def test_perf_link_prints_and_writes(tmp_path, monkeypatch):
+    monkeypatch.setattr(link, "POINTS", ((200, 400, 1.0), (60, 120, 3.0)))
+    out = tmp_path / "link.csv"
+    done = CliRunner().invoke(perf_group, ["link", "--quick", "--csv", str(out)], catch_exceptions=False)
+    assert done.exit_code == 0 and "k=200, n=400 (rate 0.500)" in done.output and "times as fast" in done.output
+    table = rows(out)
+    assert [(row["k"], row["decoder"]) for row in table] == [(k, name) for k in ("200", "60") for name in ("layered", "sionna")]
+    assert {row["frames"] for row in table} == {str(link.QUICK.frames)} and all(row["cpu"] for row in table)
