@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from llvmlite import binding, ir
 from scipy.stats import binomtest
 
 from baselines.digital import make_link
@@ -228,6 +229,28 @@ def test_any_processor_computes_the_same_and_compiles_once(tmp_path):
                               capture_output=True, check=False)  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert done.stdout.decode().split() == [digest, str(hits)]
+
+
+def test_the_vectors_become_those_of_another_processor():
+    """No Arm machine is at hand: that LLVM turns the row update into NEON's saturating arithmetic is what can be shown."""
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    triple = "aarch64-unknown-linux-gnu"
+    try:
+        machine = binding.Target.from_triple(triple).create_target_machine(opt=3)
+    except RuntimeError as error:
+        pytest.skip(f"llvmlite was built without this target: {error}")
+    module, byte, word, index = ir.Module(), ir.IntType(8).as_pointer(), ir.IntType(32).as_pointer(), ir.IntType(64)
+    row = ir.Function(module, ir.FunctionType(index, [byte, byte, byte, word, word, index, index, index]), "row")
+    builder = ir.IRBuilder(row.append_basic_block())
+    posterior, message, scratch, read, column, edges, vectors, z = row.args
+    layered._emit_update(builder, posterior, message, scratch, read, column, edges, vectors, z)
+    builder.ret(layered._emit_parity(builder, posterior, read, edges, vectors))
+    code = binding.parse_assembly(str(module))
+    code.triple, code.data_layout = triple, str(machine.target_data)
+    code.verify()
+    assembly = machine.emit_assembly(code)
+    assert all(name in assembly for name in ("sqsub", "sqadd", "uqsub", "umin", "umax"))
 
 
 @pytest.mark.slow
