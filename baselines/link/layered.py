@@ -35,7 +35,7 @@ OFFSET = 2
 OFFSET_OF_SHORT_ROWS = 1
 SHORT_ROW = 3  # edges, at most
 KNOWN = 127  # of filler bits
-FRAMES_A_THREAD = 8  # fewer are not worth a thread's start
+FRAMES_A_THREAD = 128  # some milliseconds: fewer are not worth a thread's start
 
 
 class Decisions(NamedTuple):

@@ -173,7 +173,7 @@ def test_what_is_not_a_number_says_nothing():
 
 def test_threads_and_company_change_nothing():
     encoder = encoder_of(1000, 1500, None, "bg2")
-    _, llr = noisy(encoder, 3.4, 5 * FRAMES_A_THREAD + 3, seed=7)
+    _, llr = noisy(encoder, 3.4, 3 * FRAMES_A_THREAD + 3, seed=7)
     decode = LayeredDecoder(encoder, 20)
     before = torch.get_num_threads()
     try:
