@@ -208,7 +208,7 @@ def test_near_names_are_suggested(name):
 def test_options_are_checked_and_listed():
     for entry in ("jpeg-ldpc-16qam", "jpeg-ldpc-adaptive", "jpeg-capacity", "jpeg-ldpc-16qam-fcn"):
         assert isinstance(registry.find(entry).load().options, tuple)
-    with pytest.raises(UserError, match="unknown link 'ldpc'; links are nr, pyldpc"):
+    with pytest.raises(UserError, match="unknown link 'ldpc'; links are nr, nr-sionna, pyldpc"):
         registry.create("jpeg-ldpc-16qam", link="ldpc")
     with pytest.raises(UserError, match="code rate 'fast'"):
         registry.create("jpeg-ldpc-16qam", code_rate="fast")
