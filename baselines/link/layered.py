@@ -26,7 +26,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 32  # bytes of a vector
-# Found by block error rate at rates 1/5 to 11/12, QPSK to 64QAM. Wider channel values or messages leave an error floor.
+# Found by block error rate at rates 1/5 to 10/11, QPSK to 64QAM. Wider channel values or messages leave an error floor.
 STEPS_PER_LLR = 4.0
 STEPS_PER_LLR_LOW_RATE = 4.5  # up to rate 1/3
 LARGEST_CHANNEL = 31  # in steps, as all that follows
