@@ -23,8 +23,8 @@ from systems.errors import UserError
 pytest.importorskip("sionna.phy")
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # noqa: E402
 
-# (k, n, bits a symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting sets and
-# vector counts, whole columns of fillers (7041 in 22 x 352; 60 in 6 of 10 columns), sizes below one vector, rates 1/5 to 11/12
+# (k, n, bits a symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting sets,
+# 1 to 11 vectors, whole columns of fillers (7041 in 22 x 352; 60 in 6 of 10 columns), sizes below one vector, rates 1/5 to 11/12
 CODES = (
     (6336, 7603, None, "bg1", 5.3),
     (4224, 8448, 4, "bg1", 1.2),
