@@ -1,15 +1,7 @@
-"""Plan cells, compute them, and put the tables together.
-
-A cell is one system on one block of pictures at one operating point and repetition: the unit of caching and resume. Its
-id is a hash of everything that decides its rows, so a cell that is on disk is never computed again, and one whose
-weights, pictures or source changed always is. A task is the cells of one system and block: its pictures are encoded
-once for the whole sweep wherever the encoder does not see the SNR.
-"""
+"""Compute cells: the check before a run, and the worker that every engine calls with a task of the plan (`bench.plan`)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +18,7 @@ from bench.audit import Spent, audit, audit_output
 from bench.channel import transmit
 from bench.data import Dataset, open_dataset
 from bench.engines import Outcome
-from bench.experiment import Experiment, make_budget
+from bench.experiment import make_budget
 from bench.metrics import (
     confusion,
     intersections_unions,
@@ -38,15 +30,15 @@ from bench.metrics import (
     psnr_db,
     to_uint8,
 )
-from bench.provenance import SystemFacts, build
+from bench.plan import Cell, Plan, Task
+from bench.provenance import build
 from bench.seeds import draw_seed
 from bench.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
 from systems import memo, stopwatch
 from systems.errors import UserError
-from systems.interface import Budget, Link, System, Transmission
+from systems.interface import Link, System, Transmission
 from systems.zoo import seeded
 
-BLOCK = 8  # pictures a cell; never a function of the number of workers
 #: A batch holds at most so many, unless --batch says otherwise: on a CPU what its caches hold, on a GPU what fills it.
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
 SCORES_KEPT = 512  # of outputs after rounding: a digital link delivers few different ones over a sweep
@@ -55,149 +47,6 @@ _REPORT_COLUMNS = {
     "payload_bits", "header_bits", "coded_bits", "mcs", "source_scale",
     "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
 }  # fmt: skip
-
-
-# ---------------------------------------------------------------- the plan
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One operating point and repetition of a task. `pictures`: images whose output is kept as PNG."""
-
-    id: str
-    snr_db: float
-    rep: int
-    pictures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is given: one system, one block of pictures, and the cells wanted of them."""
-
-    system: str
-    task: str
-    dataset: str  # the spec that opens it
-    image_ids: tuple[str, ...]
-    channel: str
-    cbr: float | None
-    bits: int | None
-    requirement: str
-    cells: tuple[Cell, ...]
-    points: tuple[Cell, ...] = ()  # the plan's cells, wanted or not: which of them share a batch must not depend on that
-
-    def picture_file(self, dataset: str, image_id: str, cell: Cell) -> str:
-        """Where the PNG of one output lies, relative to the run."""
-        return RunStore.picture_name(dataset, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use."""
-
-    figures: tuple[Experiment, ...]
-    tasks: tuple[Task, ...]
-    datasets: dict[str, Dataset]
-    systems: dict[str, SystemFacts]
-
-    @property
-    def cells(self) -> list[tuple[Task, Cell]]:
-        """Every cell with its task."""
-        return [(task, cell) for task in self.tasks for cell in task.cells]
-
-
-def cell_id(facts: SystemFacts, dataset: str, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
-    """First 16 hex digits of the sha256 of all that decides a cell's rows; `dataset` is its name, not what opens it."""
-    key = {
-        "schema": SCHEMA,
-        "system": facts.identity,
-        "task": task.task,
-        "dataset": dataset,
-        "fingerprint": fingerprint,
-        "block": task.image_ids,
-        "channel": task.channel,
-        "snr_db": float(snr_db),
-        "cbr": task.cbr,
-        "bits": task.bits,
-        "rules": [Budget(uses=1).analog_bits_per_use, Budget(uses=1).side_info_bits_per_use],
-        "requirement": task.requirement,
-        "rep": rep,
-        "base_seed": seed,
-    }
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def make_plan(
-    figures: tuple[Experiment, ...], datasets: dict[str, Dataset], systems: dict[str, SystemFacts], seed: int
-) -> Plan:
-    """All cells of the figures; what two figures share is planned once."""
-    tasks: dict[Any, dict] = {}
-    for figure in figures:
-        dataset = datasets[figure.dataset]
-        image_ids = dataset.ids
-        shown = image_ids[: figure.pictures.limit]
-        for system in figure.systems:
-            for start in range(0, len(image_ids), BLOCK):
-                block = image_ids[start : start + BLOCK]
-                key = Task(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
-                           figure.requirement, ())  # fmt: skip
-                cells = tasks.setdefault(key, {})
-                for snr_db in figure.snr_db:
-                    for rep in range(figure.reps):
-                        keep = shown if rep == 0 and snr_db in figure.pictures.snr_db else ()
-                        before = cells.get((snr_db, rep), ())
-                        cells[snr_db, rep] = tuple(i for i in block if i in keep or i in before)
-    sets = {spec: (dataset.name, dataset.fingerprint()) for spec, dataset in datasets.items()}
-    planned = []
-    for task, cells in tasks.items():
-        facts = systems[task.system]
-        points = tuple(
-            Cell(cell_id(facts, *sets[task.dataset], task, *point, seed), *point, cells[point])
-            for point in sorted(cells)
-        )
-        planned.append(replace(task, cells=points, points=points))
-    return Plan(figures, tuple(planned), datasets, systems)
-
-
-def missing(plan: Plan, store: RunStore) -> list[Task]:
-    """The plan's tasks with the cells that are not on disk, whole and with their pictures."""
-    left = []
-    store.look()
-    for task in plan.tasks:
-        name = plan.datasets[task.dataset].name
-        cells = tuple(
-            cell
-            for cell in task.cells
-            if not store.has_cell(cell.id, task.image_ids)
-            or not all((store.root / task.picture_file(name, image_id, cell)).is_file() for image_id in cell.pictures)
-        )
-        if cells:
-            left.append(replace(task, cells=cells))
-    return left
-
-
-def only(tasks: list[Task], ids: set[str]) -> list[Task]:
-    """The tasks cut to some cells."""
-    cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
-    return [task for task in cut if task.cells]
-
-
-def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
-    """The order of work: heavy tasks first, and tasks split at operating points until every worker has several.
-
-    A split costs a second encoding of the block, never another row: cells do not know which task they came in.
-    """
-
-    def weight(task: Task) -> float:
-        pixels = sum(math.prod(plan.datasets[task.dataset].size(image_id)) for image_id in task.image_ids)
-        return pixels * len(task.cells) * (1 + plan.systems[task.system].parameters / 1e5)
-
-    tasks = sorted(tasks, key=weight, reverse=True)
-    while workers > 1 and tasks and len(tasks) < 4 * workers and len(tasks[0].cells) > 1:
-        first = tasks.pop(0)
-        half = len(first.cells) // 2
-        tasks += [replace(first, cells=first.cells[:half]), replace(first, cells=first.cells[half:])]
-        tasks.sort(key=weight, reverse=True)
-    return tasks
 
 
 def preflight(plan: Plan, tasks: list[Task]) -> None:

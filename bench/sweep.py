@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench.channel import check_channel
 from bench.data import Dataset, default_data_root, open_dataset
 from bench.engines import Outcome, make_engine
 from bench.environment import cores, git_state, host_facts, versions, without_paths
@@ -21,6 +20,7 @@ from bench.experiment import (
     TEMPLATES,
     Experiment,
     budget_text,
+    check_channel,
     figure_names,
     load_figure,
     load_figures,
@@ -32,8 +32,8 @@ from bench.experiment import (
     with_snr,
 )
 from bench.packs import PACK_CELLS
+from bench.plan import BLOCK, Cell, Plan, Task, make_plan, missing, only, schedule
 from bench.provenance import SystemFacts, facts_of, option_names
-from bench.runner import BLOCK, Cell, Plan, Task, Worker, make_plan, missing, only, preflight, schedule
 from bench.store import (
     CONFUSION_COLUMNS,
     FAILURE_COLUMNS,
@@ -308,6 +308,8 @@ def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
 
 def pick_device(name: str) -> str:
     """auto | cpu | cuda | cuda:N -> a device that is there. Raises UserError."""
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":
@@ -416,6 +418,8 @@ def execute(
     say: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Compute what is missing, then write the tables. UserErrors come before anything is written, but a full disk."""
+    from bench.runner import Worker, preflight  # not needed to plan, and loads torch
+
     out = out or default_out(resolved)
     spent: dict[tuple[str, str], Seconds] = {}
     with stopwatch.stage("plan"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from bench.runner import Task
+    from bench.plan import Task
     from systems.stopwatch import Seconds
 
 ENGINES = ("serial", "process", "slurm")
