@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from bench.data import Dataset
@@ -21,6 +22,9 @@ from bench.store import SCHEMA, RunStore
 from systems.interface import Budget
 
 BLOCK = 8  # pictures a cell; never a function of the number of workers
+READ_TOGETHER = 64  # pictures of a `Reading`
+PREFLIGHT_PARAMETERS = 100_000_000  # above this, building and encoding once more costs too much
+SHARES = 8  # a task is at most such a part of what each worker has to do
 
 
 @dataclass(frozen=True)
@@ -144,20 +148,78 @@ def only(tasks: list[Task], ids: set[str]) -> list[Task]:
     return [task for task in cut if task.cells]
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Pictures to be read once before anything is written, so that one that cannot be read stops the run first."""
+
+    id: str
+    dataset: str
+    image_ids: tuple[str, ...]
+    system = ""
+
+    @property
+    def cells(self) -> tuple[Reading]:
+        """What an engine counts: itself."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A system to be built, and to encode `image_ids` of each point (a task without pictures) at the lowest and highest SNR."""
+
+    id: str
+    system: str
+    points: tuple[tuple[Task, tuple[str, ...], tuple[float, float]], ...]
+
+    @property
+    def cells(self) -> tuple[Trial]:
+        """What an engine counts: itself."""
+        return (self,)
+
+
+def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
+    """What finds the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
+
+    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
+    under a budget in bits also the largest, which has the fewest bits a pixel.
+    """
+    checks: list[Reading | Trial] = []
+    ends: dict[str, tuple[str, ...]] = {}  # the smallest picture and the largest
+    for spec in dict.fromkeys(task.dataset for task in tasks):
+        dataset = plan.datasets[spec]
+        ordered = sorted(dataset.ids, key=lambda image_id: math.prod(dataset.size(image_id)))
+        ends[spec] = (ordered[0], ordered[-1])
+        for start in range(0, len(dataset.ids), READ_TOGETHER):
+            checks.append(Reading(f"{spec} {start}", spec, dataset.ids[start : start + READ_TOGETHER]))
+    points: dict[str, dict[Task, set[float]]] = {}
+    for task in tasks:
+        of_system = points.setdefault(task.system, {})
+        of_system.setdefault(replace(task, image_ids=(), cells=(), points=()), set()).update(cell.snr_db for cell in task.cells)
+    for name, own in points.items():
+        if plan.systems[name].parameters <= PREFLIGHT_PARAMETERS:
+            tried = tuple((point, ends[point.dataset] if point.bits is not None else ends[point.dataset][:1], (min(snrs), max(snrs)))
+                          for point, snrs in own.items())  # fmt: skip
+            checks.append(Trial(name, name, tried))
+    return checks
+
+
 def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
-    """The order of work: heavy tasks first, and tasks split at operating points until every worker has several.
+    """The order of work: heavy tasks first, and those that would keep one worker busy at the end split at operating points.
 
     A split costs a second encoding of the block, never another row: cells do not know which task they came in.
     """
 
-    def weight(task: Task) -> float:
-        pixels = sum(math.prod(plan.datasets[task.dataset].size(image_id)) for image_id in task.image_ids)
-        return pixels * len(task.cells) * (1 + plan.systems[task.system].parameters / 1e5)
+    @cache
+    def pixels(spec: str, image_ids: tuple[str, ...]) -> int:
+        return sum(math.prod(plan.datasets[spec].size(image_id)) for image_id in image_ids)
 
-    tasks = sorted(tasks, key=weight, reverse=True)
-    while workers > 1 and tasks and len(tasks) < 4 * workers and len(tasks[0].cells) > 1:
-        first = tasks.pop(0)
-        half = len(first.cells) // 2
-        tasks += [replace(first, cells=first.cells[:half]), replace(first, cells=first.cells[half:])]
-        tasks.sort(key=weight, reverse=True)
-    return tasks
+    def weight(task: Task) -> float:
+        return pixels(task.dataset, task.image_ids) * len(task.cells) * (1 + plan.systems[task.system].parameters / 1e5)
+
+    most = sum(map(weight, tasks)) / (SHARES * workers)
+    pieces: list[Task] = []
+    for task in tasks:
+        count = min(len(task.cells), math.ceil(weight(task) / most)) if workers > 1 and most else 1
+        bounds = [round(index * len(task.cells) / count) for index in range(count + 1)]
+        pieces += [replace(task, cells=task.cells[a:b]) for a, b in zip(bounds, bounds[1:])]
+    return sorted(pieces, key=weight, reverse=True)

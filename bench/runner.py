@@ -1,4 +1,4 @@
-"""Compute cells: the check before a run, and the worker that every engine calls with a task of the plan (`bench.plan`)."""
+"""Compute cells: the worker that every engine calls with a task of the plan (`bench.plan`), or with a check before it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from bench.metrics import (
     psnr_db,
     to_uint8,
 )
-from bench.plan import Cell, Plan, Task
+from bench.plan import Cell, Reading, Task, Trial
 from bench.provenance import build
 from bench.seeds import draw_seed
 from bench.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
@@ -42,62 +42,10 @@ from systems.zoo import seeded
 #: A batch holds at most so many, unless --batch says otherwise: on a CPU what its caches hold, on a GPU what fills it.
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
 SCORES_KEPT = 512  # of outputs after rounding: a digital link delivers few different ones over a sweep
-PREFLIGHT_PARAMETERS = 100_000_000  # above this, building and encoding once more costs too much
 _REPORT_COLUMNS = {
     "payload_bits", "header_bits", "coded_bits", "mcs", "source_scale",
     "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
 }  # fmt: skip
-
-
-def preflight(plan: Plan, tasks: list[Task]) -> None:
-    """Find the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
-
-    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
-    under a budget in bits also the largest, which has the fewest bits a pixel. Where the encoder sees the SNR, it does
-    so at the lowest and the highest one.
-    """
-    smallest: dict[str, Tensor] = {}
-    largest: dict[str, Tensor] = {}
-    for task in tasks:
-        if task.dataset in smallest:
-            continue
-        dataset = plan.datasets[task.dataset]
-        for sample in dataset:
-            if task.task == "segmentation" and sample.mask is None:
-                raise UserError(f"data set {dataset.name!r} has no masks; segmentation needs them")
-            if task.dataset not in smallest or sample.image.numel() < smallest[task.dataset].numel():
-                smallest[task.dataset] = sample.image
-            if task.dataset not in largest or sample.image.numel() > largest[task.dataset].numel():
-                largest[task.dataset] = sample.image
-    points: dict[tuple[str, Task], set[float]] = {}
-    for task in tasks:
-        key = (task.system, replace(task, image_ids=(), cells=(), points=()))
-        points.setdefault(key, set()).update(cell.snr_db for cell in task.cells)
-    for name in dict.fromkeys(name for name, _ in points):
-        facts = plan.systems[name]
-        if facts.parameters > PREFLIGHT_PARAMETERS:
-            continue
-        system = build(name, facts.options)
-        for task, snrs in ((task, snrs) for (own, task), snrs in points.items() if own == name):
-            images = {image.shape: image for image in (smallest[task.dataset], largest[task.dataset])}
-            tried = list(images.values()) if task.bits is not None else [smallest[task.dataset]]
-            extremes = sorted({min(snrs), max(snrs)}) if system.encoder_sees_snr else [max(snrs)]
-            for image, snr_db in product(tried, extremes):
-                with torch.inference_mode(), seeded(0):
-                    try:
-                        system.encode(image[None].float() / 255, _link(task, *image.shape[1:], snr_db=snr_db))
-                    except UserError:
-                        raise
-                    except Exception:  # a fault of the system, not of the user: its cells will say so
-                        continue
-
-
-def _link(task: Task, height: int, width: int, snr_db: float) -> Link:
-    budget = make_budget(task.cbr, task.bits, height, width)
-    return Link(task.task, height, width, budget, task.channel, snr_db, task.requirement)
-
-
-# ---------------------------------------------------------------- the work
 
 
 @dataclass
@@ -154,10 +102,36 @@ class Worker:
         if self.device == "cuda":
             self.device = f"cuda:{index % torch.cuda.device_count()}"
 
-    def __call__(self, task: Task) -> Iterator[Outcome]:
+    def __call__(self, task: Task | Reading | Trial) -> Iterator[Outcome]:
         """Compute the task's cells, those that share a batch together. Each outcome takes along where the time went."""
-        for outcome in self._outcomes(task):
+        for outcome in self._outcomes(task) if isinstance(task, Task) else [self._checked(task)]:
             yield replace(outcome, spent=stopwatch.take())
+
+    def _checked(self, check: Reading | Trial) -> Outcome:
+        """Failed where something is the user's to mend. Another fault of a system is none here: its cells will say so."""
+        try:
+            with stopwatch.stage("preflight"):
+                if isinstance(check, Reading):
+                    for image_id in check.image_ids:
+                        self._dataset(check.dataset).load(image_id)
+                else:
+                    self._try(check)
+        except Exception as error:
+            return _failed(check, error)
+        return Outcome(check.id, "done")
+
+    def _try(self, trial: Trial) -> None:
+        system = self._system(trial.system)
+        for task, image_ids, (lowest, highest) in trial.points:
+            for image_id, snr_db in product(image_ids, sorted({lowest, highest}) if system.encoder_sees_snr else [highest]):
+                image = self._dataset(task.dataset).load(image_id).image[None].to(self.device).float() / 255
+                with torch.inference_mode(), seeded(0):
+                    try:
+                        system.encode(image, _link(task, *image.shape[2:], snr_db=snr_db))
+                    except UserError:
+                        raise
+                    except Exception:  # that of one point must not hide the user's at another
+                        continue
 
     def _outcomes(self, task: Task) -> Iterator[Outcome]:
         try:
@@ -371,6 +345,11 @@ class Worker:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _link(task: Task, height: int, width: int, snr_db: float) -> Link:
+    budget = make_budget(task.cbr, task.bits, height, width)
+    return Link(task.task, height, width, budget, task.channel, snr_db, task.requirement)
 
 
 def _failed(cell: Cell, error: Exception) -> Outcome:
