@@ -13,29 +13,19 @@ symbols are differentiable in those sent.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.experiment import check_channel
 from systems.errors import UserError
 from systems.interface import Link, Received, Transmission
-
-CHANNELS = ("awgn", "rayleigh-block", "rayleigh-fast")
 
 # Separate streams of one seed. A shared one would make h of rayleigh-fast depend on how many noise values came before
 # it, and two systems with different numbers of uses would no longer meet the same channel.
 _NOISE, _FADING = 0, 1
-
-
-def check_channel(name: str) -> None:
-    """UserError unless `name` is a channel."""
-    if name not in CHANNELS:
-        near = difflib.get_close_matches(name, CHANNELS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"unknown channel {name!r}; {hint}channels are {', '.join(CHANNELS)}")
 
 
 def standard_complex(seed: int, stream: int, count: int) -> np.ndarray:

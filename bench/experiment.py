@@ -30,7 +30,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.channel import check_channel
 from systems.errors import UserError
 from systems.interface import DEFAULT_REQUIREMENT, TASKS, Budget
 from systems.sizes import fill, read_toml
@@ -39,6 +38,7 @@ METRICS = {
     "reconstruction": ("psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips"),
     "segmentation": ("miou", "pixel_accuracy"),
 }
+CHANNELS = ("awgn", "rayleigh-block", "rayleigh-fast")  # defined in bench.channel
 MOST_POINTS = 1000
 #: The figure whose settings serve a data set that is named without a figure.
 TEMPLATES = {"reconstruction": "fig4", "segmentation": "fig7"}
@@ -164,6 +164,14 @@ def parse_kbits(value: Any, where: str = "--kbits") -> int:
     if bits < 1 or bits.denominator != 1:
         raise UserError(f"{where} {value}: a budget is a whole number of bits, at least 1")
     return int(bits)
+
+
+def check_channel(name: str) -> None:
+    """UserError unless `name` is a channel."""
+    if name not in CHANNELS:
+        near = difflib.get_close_matches(name, CHANNELS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"unknown channel {name!r}; {hint}channels are {', '.join(CHANNELS)}")
 
 
 # ---------------------------------------------------------------- figure files

@@ -11,13 +11,14 @@ import importlib.util
 import warnings
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from systems.interface import NUM_CLASSES, VOID
+
+if TYPE_CHECKING:  # tables of a finished run are made without torch
+    from torch import Tensor
 
 PSNR_CAP_DB = 100.0
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang, Simoncelli, Bovik 2003, Sec. 3.2
@@ -30,6 +31,8 @@ LPIPS_BACKBONE = "alexnet-owt-7be5be79.pth"
 
 def to_uint8(images: Tensor) -> Tensor:
     """Images in [0, 1], or already uint8, any shape -> uint8: clamped, times 255, rounded. ValueError for NaN, inf."""
+    import torch
+
     if images.dtype == torch.uint8:
         return images
     if not bool(torch.isfinite(images).all()):
@@ -88,6 +91,8 @@ def ms_ssim(reference: Tensor, output: Tensor) -> np.ndarray | None:
 
 def _ms_ssim_of_plane(x: Tensor, y: Tensor) -> float:
     """One colour plane, float64 (1, H, W) on the 0..255 scale."""
+    import torch.nn.functional as F
+
     from bench.ssim import ssim_terms
 
     result = 1.0
@@ -101,19 +106,21 @@ def _ms_ssim_of_plane(x: Tensor, y: Tensor) -> float:
     return result
 
 
-@torch.no_grad()
 def lpips(reference: Tensor, output: Tensor) -> np.ndarray | None:
     """LPIPS (AlexNet, v0.1) of each picture after 8-bit rounding, lower is better, (B, 3, H, W) -> float64 (B,).
 
     None unless the package `lpips` is installed and AlexNet's weights already lie in torch's hub folder: a metric must
     not start a download in the middle of a sweep.
     """
+    import torch
+
     _check_shapes(reference, output)
     model = _lpips_model(torch.hub.get_dir())
     if model is None:
         return None
     x, y = (to_uint8(images).float().cpu() / 127.5 - 1 for images in (reference, output))
-    return model(x, y).flatten().double().numpy()
+    with torch.no_grad():
+        return model(x, y).flatten().double().numpy()
 
 
 @lru_cache(maxsize=1)
@@ -145,7 +152,7 @@ def confusion(
     pred, target: class indices of equal shape, (H, W) or more pictures at once. Pixels whose target is `void` are left
     out. ValueError for any other label outside 0 .. classes - 1, where the index would otherwise count as another pair.
     """
-    pred, target = (np.asarray(x.cpu() if isinstance(x, Tensor) else x).astype(np.int64) for x in (pred, target))
+    pred, target = (np.asarray(x if isinstance(x, np.ndarray) else x.cpu()).astype(np.int64) for x in (pred, target))
     if pred.shape != target.shape:
         raise ValueError(f"prediction {pred.shape} and target {target.shape} differ in shape")
     counted = target != void

@@ -1,15 +1,7 @@
-"""Plan cells, compute them, and put the tables together.
-
-A cell is one system on one block of pictures at one operating point and repetition: the unit of caching and resume. Its
-id is a hash of everything that decides its rows, so a cell that is on disk is never computed again, and one whose
-weights, pictures or source changed always is. A task is the cells of one system and block: its pictures are encoded
-once for the whole sweep wherever the encoder does not see the SNR.
-"""
+"""Compute cells: the worker that every engine calls with a task of the plan (`bench.plan`), or with a check before it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +18,7 @@ from bench.audit import Spent, audit, audit_output
 from bench.channel import transmit
 from bench.data import Dataset, open_dataset
 from bench.engines import Outcome
-from bench.experiment import Experiment, make_budget
+from bench.experiment import make_budget
 from bench.metrics import (
     confusion,
     intersections_unions,
@@ -38,217 +30,22 @@ from bench.metrics import (
     psnr_db,
     to_uint8,
 )
-from bench.provenance import SystemFacts, build
+from bench.plan import Cell, Reading, Task, Trial
+from bench.provenance import build
 from bench.seeds import draw_seed
 from bench.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
 from systems import memo, stopwatch
 from systems.errors import UserError
-from systems.interface import Budget, Link, System, Transmission
+from systems.interface import Link, System, Transmission
 from systems.zoo import seeded
 
-BLOCK = 8  # pictures a cell; never a function of the number of workers
 #: A batch holds at most so many, unless --batch says otherwise: on a CPU what its caches hold, on a GPU what fills it.
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
 SCORES_KEPT = 512  # of outputs after rounding: a digital link delivers few different ones over a sweep
-PREFLIGHT_PARAMETERS = 100_000_000  # above this, building and encoding once more costs too much
 _REPORT_COLUMNS = {
     "payload_bits", "header_bits", "coded_bits", "mcs", "source_scale",
     "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
 }  # fmt: skip
-
-
-# ---------------------------------------------------------------- the plan
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One operating point and repetition of a task. `pictures`: images whose output is kept as PNG."""
-
-    id: str
-    snr_db: float
-    rep: int
-    pictures: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker is given: one system, one block of pictures, and the cells wanted of them."""
-
-    system: str
-    task: str
-    dataset: str  # the spec that opens it
-    image_ids: tuple[str, ...]
-    channel: str
-    cbr: float | None
-    bits: int | None
-    requirement: str
-    cells: tuple[Cell, ...]
-    points: tuple[Cell, ...] = ()  # the plan's cells, wanted or not: which of them share a batch must not depend on that
-
-    def picture_file(self, dataset: str, image_id: str, cell: Cell) -> str:
-        """Where the PNG of one output lies, relative to the run."""
-        return RunStore.picture_name(dataset, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use."""
-
-    figures: tuple[Experiment, ...]
-    tasks: tuple[Task, ...]
-    datasets: dict[str, Dataset]
-    systems: dict[str, SystemFacts]
-
-    @property
-    def cells(self) -> list[tuple[Task, Cell]]:
-        """Every cell with its task."""
-        return [(task, cell) for task in self.tasks for cell in task.cells]
-
-
-def cell_id(facts: SystemFacts, dataset: str, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
-    """First 16 hex digits of the sha256 of all that decides a cell's rows; `dataset` is its name, not what opens it."""
-    key = {
-        "schema": SCHEMA,
-        "system": facts.identity,
-        "task": task.task,
-        "dataset": dataset,
-        "fingerprint": fingerprint,
-        "block": task.image_ids,
-        "channel": task.channel,
-        "snr_db": float(snr_db),
-        "cbr": task.cbr,
-        "bits": task.bits,
-        "rules": [Budget(uses=1).analog_bits_per_use, Budget(uses=1).side_info_bits_per_use],
-        "requirement": task.requirement,
-        "rep": rep,
-        "base_seed": seed,
-    }
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def make_plan(
-    figures: tuple[Experiment, ...], datasets: dict[str, Dataset], systems: dict[str, SystemFacts], seed: int
-) -> Plan:
-    """All cells of the figures; what two figures share is planned once."""
-    tasks: dict[Any, dict] = {}
-    for figure in figures:
-        dataset = datasets[figure.dataset]
-        image_ids = dataset.ids
-        shown = image_ids[: figure.pictures.limit]
-        for system in figure.systems:
-            for start in range(0, len(image_ids), BLOCK):
-                block = image_ids[start : start + BLOCK]
-                key = Task(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
-                           figure.requirement, ())  # fmt: skip
-                cells = tasks.setdefault(key, {})
-                for snr_db in figure.snr_db:
-                    for rep in range(figure.reps):
-                        keep = shown if rep == 0 and snr_db in figure.pictures.snr_db else ()
-                        before = cells.get((snr_db, rep), ())
-                        cells[snr_db, rep] = tuple(i for i in block if i in keep or i in before)
-    sets = {spec: (dataset.name, dataset.fingerprint()) for spec, dataset in datasets.items()}
-    planned = []
-    for task, cells in tasks.items():
-        facts = systems[task.system]
-        points = tuple(
-            Cell(cell_id(facts, *sets[task.dataset], task, *point, seed), *point, cells[point])
-            for point in sorted(cells)
-        )
-        planned.append(replace(task, cells=points, points=points))
-    return Plan(figures, tuple(planned), datasets, systems)
-
-
-def missing(plan: Plan, store: RunStore) -> list[Task]:
-    """The plan's tasks with the cells that are not on disk, whole and with their pictures."""
-    left = []
-    store.look()
-    for task in plan.tasks:
-        name = plan.datasets[task.dataset].name
-        cells = tuple(
-            cell
-            for cell in task.cells
-            if not store.has_cell(cell.id, task.image_ids)
-            or not all((store.root / task.picture_file(name, image_id, cell)).is_file() for image_id in cell.pictures)
-        )
-        if cells:
-            left.append(replace(task, cells=cells))
-    return left
-
-
-def only(tasks: list[Task], ids: set[str]) -> list[Task]:
-    """The tasks cut to some cells."""
-    cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
-    return [task for task in cut if task.cells]
-
-
-def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
-    """The order of work: heavy tasks first, and tasks split at operating points until every worker has several.
-
-    A split costs a second encoding of the block, never another row: cells do not know which task they came in.
-    """
-
-    def weight(task: Task) -> float:
-        pixels = sum(math.prod(plan.datasets[task.dataset].size(image_id)) for image_id in task.image_ids)
-        return pixels * len(task.cells) * (1 + plan.systems[task.system].parameters / 1e5)
-
-    tasks = sorted(tasks, key=weight, reverse=True)
-    while workers > 1 and tasks and len(tasks) < 4 * workers and len(tasks[0].cells) > 1:
-        first = tasks.pop(0)
-        half = len(first.cells) // 2
-        tasks += [replace(first, cells=first.cells[:half]), replace(first, cells=first.cells[half:])]
-        tasks.sort(key=weight, reverse=True)
-    return tasks
-
-
-def preflight(plan: Plan, tasks: list[Task]) -> None:
-    """Find the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
-
-    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
-    under a budget in bits also the largest, which has the fewest bits a pixel. Where the encoder sees the SNR, it does
-    so at the lowest and the highest one.
-    """
-    smallest: dict[str, Tensor] = {}
-    largest: dict[str, Tensor] = {}
-    for task in tasks:
-        if task.dataset in smallest:
-            continue
-        dataset = plan.datasets[task.dataset]
-        for sample in dataset:
-            if task.task == "segmentation" and sample.mask is None:
-                raise UserError(f"data set {dataset.name!r} has no masks; segmentation needs them")
-            if task.dataset not in smallest or sample.image.numel() < smallest[task.dataset].numel():
-                smallest[task.dataset] = sample.image
-            if task.dataset not in largest or sample.image.numel() > largest[task.dataset].numel():
-                largest[task.dataset] = sample.image
-    points: dict[tuple[str, Task], set[float]] = {}
-    for task in tasks:
-        key = (task.system, replace(task, image_ids=(), cells=(), points=()))
-        points.setdefault(key, set()).update(cell.snr_db for cell in task.cells)
-    for name in dict.fromkeys(name for name, _ in points):
-        facts = plan.systems[name]
-        if facts.parameters > PREFLIGHT_PARAMETERS:
-            continue
-        system = build(name, facts.options)
-        for task, snrs in ((task, snrs) for (own, task), snrs in points.items() if own == name):
-            images = {image.shape: image for image in (smallest[task.dataset], largest[task.dataset])}
-            tried = list(images.values()) if task.bits is not None else [smallest[task.dataset]]
-            extremes = sorted({min(snrs), max(snrs)}) if system.encoder_sees_snr else [max(snrs)]
-            for image, snr_db in product(tried, extremes):
-                with torch.inference_mode(), seeded(0):
-                    try:
-                        system.encode(image[None].float() / 255, _link(task, *image.shape[1:], snr_db=snr_db))
-                    except UserError:
-                        raise
-                    except Exception:  # a fault of the system, not of the user: its cells will say so
-                        continue
-
-
-def _link(task: Task, height: int, width: int, snr_db: float) -> Link:
-    budget = make_budget(task.cbr, task.bits, height, width)
-    return Link(task.task, height, width, budget, task.channel, snr_db, task.requirement)
-
-
-# ---------------------------------------------------------------- the work
 
 
 @dataclass
@@ -305,10 +102,36 @@ class Worker:
         if self.device == "cuda":
             self.device = f"cuda:{index % torch.cuda.device_count()}"
 
-    def __call__(self, task: Task) -> Iterator[Outcome]:
+    def __call__(self, task: Task | Reading | Trial) -> Iterator[Outcome]:
         """Compute the task's cells, those that share a batch together. Each outcome takes along where the time went."""
-        for outcome in self._outcomes(task):
+        for outcome in self._outcomes(task) if isinstance(task, Task) else [self._checked(task)]:
             yield replace(outcome, spent=stopwatch.take())
+
+    def _checked(self, check: Reading | Trial) -> Outcome:
+        """Failed where something is the user's to mend. Another fault of a system is none here: its cells will say so."""
+        try:
+            with stopwatch.stage("preflight"):
+                if isinstance(check, Reading):
+                    for image_id in check.image_ids:
+                        self._dataset(check.dataset).load(image_id)
+                else:
+                    self._try(check)
+        except Exception as error:
+            return _failed(check, error)
+        return Outcome(check.id, "done")
+
+    def _try(self, trial: Trial) -> None:
+        system = self._system(trial.system)
+        for task, image_ids, (lowest, highest) in trial.points:
+            for image_id, snr_db in product(image_ids, sorted({lowest, highest}) if system.encoder_sees_snr else [highest]):
+                image = self._dataset(task.dataset).load(image_id).image[None].to(self.device).float() / 255
+                with torch.inference_mode(), seeded(0):
+                    try:
+                        system.encode(image, _link(task, *image.shape[2:], snr_db=snr_db))
+                    except UserError:
+                        raise
+                    except Exception:  # that of one point must not hide the user's at another
+                        continue
 
     def _outcomes(self, task: Task) -> Iterator[Outcome]:
         try:
@@ -522,6 +345,11 @@ class Worker:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
+
+
+def _link(task: Task, height: int, width: int, snr_db: float) -> Link:
+    budget = make_budget(task.cbr, task.bits, height, width)
+    return Link(task.task, height, width, budget, task.channel, snr_db, task.requirement)
 
 
 def _failed(cell: Cell, error: Exception) -> Outcome:

@@ -1,6 +1,6 @@
 """The files of a run. Every one is written under a temporary name, synced and renamed: it is whole or not there.
 
-    <run>/manifest.json   what was asked, of what, with what (see `bench.runner.manifest`)
+    <run>/manifest.json   what was asked, of what, with what (see `bench.sweep`)
     <run>/cells/<id>.csv  one file a cell, the unit of caching: SAMPLE_COLUMNS and `confusion`; in a large run most of them
                           lie in archives, <run>/cells/pack-<hash>.zip (see `bench.packs`)
     <run>/samples.csv     SAMPLE_COLUMNS, a row per image x operating point x repetition, full precision

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
@@ -10,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.channel import check_channel
 from bench.data import Dataset, default_data_root, open_dataset
 from bench.engines import Outcome, make_engine
 from bench.environment import cores, git_state, host_facts, versions, without_paths
@@ -21,6 +22,7 @@ from bench.experiment import (
     TEMPLATES,
     Experiment,
     budget_text,
+    check_channel,
     figure_names,
     load_figure,
     load_figures,
@@ -32,8 +34,8 @@ from bench.experiment import (
     with_snr,
 )
 from bench.packs import PACK_CELLS
+from bench.plan import BLOCK, Cell, Plan, Reading, Task, Trial, make_plan, missing, only, preflight, schedule
 from bench.provenance import SystemFacts, facts_of, option_names
-from bench.runner import BLOCK, Cell, Plan, Task, Worker, make_plan, missing, only, preflight, schedule
 from bench.store import (
     CONFUSION_COLUMNS,
     FAILURE_COLUMNS,
@@ -308,6 +310,8 @@ def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
 
 def pick_device(name: str) -> str:
     """auto | cpu | cuda | cuda:N -> a device that is there. Raises UserError."""
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":
@@ -416,6 +420,8 @@ def execute(
     say: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Compute what is missing, then write the tables. UserErrors come before anything is written, but a full disk."""
+    from bench.runner import Worker  # not needed to plan, and loads torch
+
     out = out or default_out(resolved)
     spent: dict[tuple[str, str], Seconds] = {}
     with stopwatch.stage("plan"):
@@ -428,39 +434,39 @@ def execute(
         todo = only(todo, set(failed_before))
     if collect:
         todo = []
-    with stopwatch.stage("preflight"):
-        preflight(plan, todo)
     workers = 1 if engine == "serial" else workers or (SLURM_JOBS if engine == "slurm" else default_workers(device))
-    machine = make_engine(engine, workers, out, slurm) if todo else None
+    machine = make_engine(engine if todo else "serial", workers, out, slurm)
+    root = str(Path(resolved.request.data_root or default_data_root()).expanduser().resolve())
+    work = Worker(
+        out.resolve(),
+        {name: facts.options for name, facts in plan.systems.items()},
+        {spec: (root, resolved.request.limit) for spec in plan.datasets},
+        resolved.request.seed,
+        batch,
+        device,
+    )
+    with stopwatch.stage("plan"):
+        checks, tasks = preflight(plan, todo), schedule(todo, plan, workers)
     total = len(plan.cells)
     count = sum(len(task.cells) for task in todo)
     cached = total - sum(len(task.cells) for task in (plan.tasks if force else left))
-
-    store.open(resolved.config_hash, shared=engine == "slurm" or collect, beside=collect)
+    system_of = {cell.id: task.system for task, cell in plan.cells}
     interrupted = False
     outcomes: dict[str, Outcome] = {}
-    try:
-        if force:  # cells made anew must not fall back on their old rows when they fail
-            store.drop_cells(cell.id for task in todo for cell in task.cells)
-        say(f"run folder {out}: {total} cells, {cached} cached, {count} to compute")
-        how = {"engine": engine, "workers": workers, "device": device, "batch": batch}
-        manifest = _manifest(resolved, plan, store, argv, how)
-        store.write_manifest(manifest)
-        root = str(Path(resolved.request.data_root or default_data_root()).expanduser().resolve())
-        work = Worker(
-            out.resolve(),
-            {name: facts.options for name, facts in plan.systems.items()},
-            {spec: (root, resolved.request.limit) for spec in plan.datasets},
-            resolved.request.seed,
-            batch,
-            device,
-        )
-        progress = Progress(count, cached)
-        system_of = {cell.id: task.system for task, cell in plan.cells}
-        _add(spent, "", stopwatch.take())
+    with contextlib.closing(machine.run(tasks, work, checks)) as stream:
+        _pass(checks, stream, spent)
+        store.open(resolved.config_hash, shared=engine == "slurm" or collect, beside=collect)
         try:
-            if machine is not None:
-                for outcome in machine.run(schedule(todo, plan, workers), work):
+            if force:  # cells made anew must not fall back on their old rows when they fail
+                store.drop_cells(cell.id for task in todo for cell in task.cells)
+            say(f"run folder {out}: {total} cells, {cached} cached, {count} to compute")
+            how = {"engine": engine, "workers": workers, "device": device, "batch": batch}
+            manifest = _manifest(resolved, plan, store, argv, how)
+            store.write_manifest(manifest)
+            progress = Progress(count, cached)
+            _add(spent, "", stopwatch.take())
+            try:
+                for outcome in stream:
                     if outcome.status == "fatal":
                         raise UserError(outcome.error)
                     outcomes[outcome.cell_id] = outcome
@@ -470,23 +476,37 @@ def execute(
                     progress.show()
                     if outcome.status == "done" and progress.done % PACK_CELLS == 0:
                         store.pack()
-        except KeyboardInterrupt:
-            interrupted = True
-        if count:
-            progress.show(final=True)
-        store.pack()
-        still_missing = {cell.id for task in missing(plan, store) for cell in task.cells}
-        failures = {i: o for i, o in outcomes.items() if o.status == "failed" and i in still_missing}
-        with stopwatch.stage("tables"):
-            _write_tables(plan, store, failures, failed_before, still_missing, resolved)
-        _add(spent, "", stopwatch.take())
-        manifest["cells"] = {"expected": total, "done": total - len(still_missing), "failed": len(failures)}
-        manifest["end"] = None if interrupted else _now()
-        store.write_manifest(manifest)
-    finally:
-        store.close()
+            except KeyboardInterrupt:
+                interrupted = True
+                stream.close()
+            if count:
+                progress.show(final=True)
+            store.pack()
+            still_missing = {cell.id for task in missing(plan, store) for cell in task.cells}
+            failures = {i: o for i, o in outcomes.items() if o.status == "failed" and i in still_missing}
+            with stopwatch.stage("tables"):
+                _write_tables(plan, store, failures, failed_before, still_missing, resolved)
+            _add(spent, "", stopwatch.take())
+            manifest["cells"] = {"expected": total, "done": total - len(still_missing), "failed": len(failures)}
+            manifest["end"] = None if interrupted else _now()
+            store.write_manifest(manifest)
+        finally:
+            store.close()
     done = sum(outcome.status == "done" for outcome in outcomes.values())
     return Result(out, total, cached, done, failures, system_of, spent, interrupted)
+
+
+def _pass(checks: Sequence[Reading | Trial], stream: Iterator[Outcome], spent: dict[tuple[str, str], Seconds]) -> None:
+    """Wait for the outcomes of all checks. UserError for the first that found something for the user to mend."""
+    system_of, found = {check.id: check.system for check in checks}, {}
+    _add(spent, "", stopwatch.take())
+    for outcome in islice(stream, len(checks)):
+        _add(spent, system_of[outcome.cell_id], outcome.spent)
+        if outcome.users:
+            found[outcome.cell_id] = outcome.error
+    for check in checks:
+        if check.id in found:
+            raise UserError(found[check.id])
 
 
 def _add(spent: dict[tuple[str, str], Seconds], system: str, more: dict[str, Seconds]) -> None:

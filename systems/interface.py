@@ -10,9 +10,11 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # budgets and names are asked for where nothing is computed, and torch takes seconds to import
+    import torch
+    from torch import Tensor
 
 TASKS = ("reconstruction", "segmentation")
 
@@ -87,6 +89,8 @@ class Link:
 
     def snr_tensor(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
         """SNR in dB of each picture, float32 (B,)."""
+        import torch
+
         snr = torch.as_tensor(self.snr_db, dtype=torch.float32, device=device)
         return snr.expand(batch) if snr.ndim == 0 else snr
 
@@ -110,6 +114,8 @@ class Transmission:
 
     def __post_init__(self):
         if self.side_info is None:
+            import torch
+
             self.side_info = torch.zeros(len(self.symbols), 0, dtype=torch.uint8, device=self.symbols.device)
 
     @property

@@ -16,12 +16,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
 
 from systems.errors import UnknownName, UserError
-
-if TYPE_CHECKING:  # importing the interface loads torch, which listing names does not need
-    from systems.interface import System
+from systems.interface import System
 
 ENTRY_POINT_GROUP = "semantic_bench.systems"
 
@@ -106,8 +103,6 @@ def tasks_of(name: str) -> tuple[str, ...]:
 
 def create(name: str, **options) -> System:
     """Build a system. `options`: size, checkpoint and device of learned systems; code_rate, link of digital ones."""
-    from systems.interface import System
-
     entry = find(name)
     system = entry.load()(name=name, **options)
     if not isinstance(system, System):

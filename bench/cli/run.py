@@ -67,7 +67,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
     if options["collect"] and (options["force"] or options["retry_failed"]):
         raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
-    device = sweep.pick_device(options["device"])
+    # What there is, only torch knows, and a dry run does without it.
+    device = "cpu" if options["dry_run"] and options["device"] == "auto" else sweep.pick_device(options["device"])
     request = sweep.Request(
         figures=names(options["figure"]),
         systems=names(options["systems"]),

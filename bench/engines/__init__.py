@@ -1,4 +1,4 @@
-"""Where the work is done: one method, `run(tasks, work)`, that gives outcomes as they come.
+"""Where the work is done: one method, `run(tasks, work, before)`, that gives outcomes as they come.
 
 A task is one system on one block of pictures, with all its cells (operating points and repetitions). `work(task)`
 yields one `Outcome` a cell, after the cell's file is safely written; an engine hands them on in whatever order they
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from bench.runner import Task
+    from bench.plan import Task
     from systems.stopwatch import Seconds
 
 ENGINES = ("serial", "process", "slurm")
@@ -37,8 +37,8 @@ Work = Callable[["Task"], Iterator[Outcome]]
 class Engine(Protocol):
     """Runs tasks somewhere."""
 
-    def run(self, tasks: list[Task], work: Work) -> Iterator[Outcome]:
-        """Outcomes of all cells of all tasks, as they complete."""
+    def run(self, tasks: list[Task], work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Outcomes of all cells of all tasks, as they complete; those of the tasks in `before` come before any other begins."""
         ...
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
@@ -68,44 +68,51 @@ class ProcessEngine:
     def __init__(self, workers: int):
         self.workers = workers
 
-    def run(self, tasks: list, work: Work) -> Iterator[Outcome]:
-        """Outcomes as they come."""
-        queue = deque(tasks)
+    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Outcomes as they come. What `before` makes a worker build is there when its tasks come."""
         workers: dict[Connection, _Worker] = {}
+        count = min(self.workers, max(len(tasks), len(before)))
         try:
-            for index in range(min(self.workers, len(queue))):
-                self._start(index, work, workers, queue)
-            while workers:
-                for connection in wait(list(workers)):
-                    worker = workers[connection]
-                    try:
-                        outcome = connection.recv()
-                    except (EOFError, OSError):
-                        del workers[connection]
-                        reason = worker.post_mortem()
-                        worker.stop()
-                        if worker.task is not None:
-                            yield from lost(worker.task, worker.seen, reason)
-                        if queue:
-                            self._start(worker.index, work, workers, queue)
-                        continue
-                    if outcome is not _TASK_DONE:
-                        worker.seen.append(outcome.cell_id)
-                        yield outcome
-                    elif queue:
-                        worker.give(queue.popleft())
-                    else:
-                        del workers[connection]
-                        worker.stop()
+            for queue in (deque(before), deque(tasks)):
+                if queue:
+                    for index in set(range(count)) - {worker.index for worker in workers.values()}:
+                        self._start(index, work, workers)
+                    yield from self._drain(queue, work, workers)
         finally:
             for worker in workers.values():
                 worker.stop()
 
+    def _drain(self, queue: deque, work: Work, workers: dict[Connection, _Worker]) -> Iterator[Outcome]:
+        """Give out the queue and wait for all of it. A worker that died is replaced while there is work for it."""
+        for worker in list(workers.values())[: len(queue)]:
+            worker.give(queue.popleft())
+        while any(worker.task is not None for worker in workers.values()):
+            for connection in wait(list(workers)):
+                worker = workers[connection]
+                try:
+                    outcome = connection.recv()
+                except (EOFError, OSError):
+                    del workers[connection]
+                    reason = worker.post_mortem()
+                    worker.stop()
+                    if worker.task is not None:
+                        yield from lost(worker.task, worker.seen, reason)
+                    if queue:
+                        self._start(worker.index, work, workers).give(queue.popleft())
+                    continue
+                if outcome is not _TASK_DONE:
+                    worker.seen.append(outcome.cell_id)
+                    yield outcome
+                elif queue:
+                    worker.give(queue.popleft())
+                else:
+                    worker.task = None
+
     @staticmethod
-    def _start(index: int, work: Work, workers: dict[Connection, _Worker], queue: deque) -> None:
+    def _start(index: int, work: Work, workers: dict[Connection, _Worker]) -> _Worker:
         worker = _Worker(index, work)
         workers[worker.connection] = worker
-        worker.give(queue.popleft())
+        return worker
 
 
 def _serve(connection: Connection, work: Work, index: int, asked: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.engines import Outcome, Work, one_thread
 
@@ -10,8 +10,8 @@ from bench.engines import Outcome, Work, one_thread
 class SerialEngine:
     """One task after another."""
 
-    def run(self, tasks: list, work: Work) -> Iterator[Outcome]:
+    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
         """Outcomes in the order of the tasks."""
         with one_thread():
-            for task in tasks:
+            for task in (*before, *tasks):
                 yield from work(task)

@@ -21,12 +21,13 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from bench.engines import Outcome, Work, lost, one_thread
+from bench.engines.serial import SerialEngine
 from systems.errors import MissingDependency, UserError
 
 POLL_SECONDS = 2.0
@@ -92,8 +93,9 @@ class SlurmEngine:
             raise UserError(f"--engine slurm: {_one_line(error)}") from None
         return executor
 
-    def run(self, tasks: list, work: Work) -> Iterator[Outcome]:
-        """Outcomes as they come; a job that is lost for good fails its cells only."""
+    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Outcomes as they come; a job that is lost for good fails its cells only. `before` is done in this process."""
+        yield from SerialEngine().run([], work, before)
         running = [job for system, chunks in chunked(tasks, self.workers).items() for job in self._submit(system, chunks, work)]
         looked, queue = float("-inf"), set()
         while running:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from bench.channel import CHANNELS, transmit
+from bench.channel import transmit
+from bench.experiment import CHANNELS
 from systems.errors import UserError
 from systems.interface import Budget, Link, Received, Transmission
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from harness import EXAMPLE, ROOT, bench, environment, rows
+from made_run import figure, make_run
 
 from bench.cli import COMMANDS, main
 
@@ -160,6 +161,22 @@ def test_negative_ranges_pass_the_parser(place, capsys):
     code, _, err = call(capsys, *BASE, "--snr", "-5:5:5", "--out", "run")
     assert code == 0 and "SNR: -5, 0, 5 dB" in err
     assert {float(row["snr_db"]) for row in rows(place / "run" / "samples.csv")} == {-5, 0, 5}
+
+
+def test_what_computes_nothing_never_loads_torch(place, capsys):
+    """Plans of systems that are known already, and all that is made of a finished run."""
+    plan = ("run", "--systems", "gensc,jpeg-ldpc-16qam", "--dataset", "folder:pictures", "--snr", "0:20:2", "--dry-run")
+    assert call(capsys, *plan)[0] == 0
+    made = str(make_run(place / "made", [figure("fig4", ["gensc", "linear"])], lambda f, system, snr, index: 20 + snr / 2))
+    commands = [list(plan), ["list", "figures"], ["compare", "gensc", "linear", "--run", made], ["claims", made], ["plot", made]]
+    script = (
+        "import json, sys\nfrom bench.cli import main\nfor command in json.loads(sys.argv[1]):\n    try:\n        main(command)\n"
+        "    except SystemExit as stop:\n        assert stop.code == 0, (command, stop.code)\n"
+        "    assert 'torch' not in sys.modules, command\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(commands)], env=environment([]), cwd=place,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_dry_run_touches_nothing(place, capsys):

@@ -42,6 +42,7 @@ class Work:
     dies_at: str = ""
     exits_at: str = ""
     fails_at: str = ""
+    log: str = ""  # a file that each cell is written to as it begins
     index: int = -1
 
     def place(self, index):
@@ -49,6 +50,9 @@ class Work:
 
     def __call__(self, task):
         for cell in task.cells:
+            if self.log:
+                with open(self.log, "a") as file:
+                    file.write(cell.id + "\n")
             if cell.id == self.dies_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             if cell.id == self.exits_at:
@@ -86,6 +90,25 @@ def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words
     assert sorted(outcomes) == names(work)
     failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
     assert set(failed) == {"s2.1", "s2.2"} and all(words in text for text in failed.values())
+
+
+@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)])
+def test_what_comes_before_ends_before_the_rest_begins_in_the_same_workers(engine, tmp_path):
+    before, rest = tasks(4, "b", 1), tasks(3, "r", 2)
+    log = tmp_path / "begun"
+    stream = engine.run(rest, Work(log=str(log)), before)
+    first = [next(stream) for _ in before]
+    assert {outcome.cell_id for outcome in first} == set(names(before)) == set(log.read_text().split())
+    others = list(stream)
+    assert sorted(outcome.cell_id for outcome in others) == names(rest)
+    assert len({outcome.error.split()[2] for outcome in first + others}) <= getattr(engine, "workers", 1)
+
+
+def test_a_worker_that_dies_before_the_rest_is_replaced():
+    before, rest = tasks(2, "b", 1), tasks(3, "r", 2)
+    outcomes = {outcome.cell_id: outcome for outcome in ProcessEngine(1).run(rest, Work(dies_at="b1.0"), before)}
+    assert [key for key, outcome in outcomes.items() if outcome.status == "failed"] == ["b1.0"]
+    assert sorted(outcomes) == sorted(names(before) + names(rest))
 
 
 def test_a_run_that_stops_early_leaves_no_workers():

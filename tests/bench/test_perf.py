@@ -269,12 +269,14 @@ def test_ten_thousand_pictures_stream(tmp_path):
     (parent, worker), (more_parent, more_worker) = peaks[1000], peaks[10_000]
     assert more_worker < worker + 20, peaks
     assert more_parent - parent < 9000 * 20 / 1024, peaks
-    start = time.perf_counter()
-    done = bench("run", "--systems", "all", "--snr", "0:20:2", "--dataset", f"folder:{tmp_path / 'many10000'}", "--dry-run",
-                 env=environment([]), cwd=tmp_path)  # fmt: skip
-    elapsed = time.perf_counter() - start
-    assert done.returncode == 0 and "10000 pictures" in done.stdout, done.stderr
-    assert elapsed < 2, elapsed
+    times = {}
+    for count in (1000, 10_000):  # whatever comes first after a system's source changed builds each system once; that is not it
+        start = time.perf_counter()
+        done = bench("run", "--systems", "all", "--snr", "0:20:2", "--dataset", f"folder:{tmp_path / f'many{count}'}",
+                     "--dry-run", env=environment([]), cwd=tmp_path)  # fmt: skip
+        times[count] = time.perf_counter() - start
+        assert done.returncode == 0 and f"{count} pictures" in done.stdout, done.stderr
+    assert times[10_000] < 2, times
 
 
 def test_the_csv_of_perf_sweep_is_tidy():

@@ -16,7 +16,8 @@ import torch
 from harness import bench, environment, rows, without_costs
 from PIL import Image
 
-from bench.runner import preflight
+from bench.plan import preflight
+from bench.runner import Worker
 from systems import registry
 
 
@@ -140,12 +141,17 @@ def test_budgets_are_tried_at_both_ends(place):
 
     asked = sweep.Request(systems=("t-snr",), snr="2,6,10", dataset="folder:pictures", cbr="1/6")
     plan = sweep.resolve(asked).plan()
+    work = Worker(place / "run", {"t-snr": {}}, {spec: (None, None) for spec in plan.datasets})
+
+    def check(tasks):
+        assert {outcome.status for one in preflight(plan, tasks) for outcome in work(one)} == {"done"}
+
     system.encode = encode
     try:
-        preflight(plan, list(plan.tasks))
+        check(list(plan.tasks))
         assert tried == {(24 * 32, 2), (24 * 32, 10)}
         tried.clear()
-        preflight(plan, [replace(task, cbr=None, bits=1000) for task in plan.tasks])
+        check([replace(task, cbr=None, bits=1000) for task in plan.tasks])
         assert tried == {(24 * 32, 2), (24 * 32, 10), (48 * 64, 2), (48 * 64, 10)}
     finally:
         system.encode = whole
