@@ -94,6 +94,14 @@ class LinearPath(nn.Module):
         linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
         return maps / (1 + 2 * noise), linear, received_contrast(power)
 
+    def expected_error(self, received: Received, link: Link) -> Tensor:
+        """Root mean square error per pixel that the channel's noise leaves in the linear estimate, (B, 1, 1, 1), of pictures with
+        the statistics' variances; what was not sent is not in it."""
+        _, noise, power = self.receive(received, link)
+        gain = self.amplitudes.square()[:, None, None] / power[:, None, None, None]
+        left = self.prior * noise / (gain * self.prior + noise)
+        return (left.sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) / len(self.mean)).sqrt()
+
     def synthesise(self, coefficients: Tensor) -> Tensor:
         """Coefficients in absolute units, (B, up to kept, h, w) -> picture (B, 3, 16h, 16w)."""
         with torch.autocast(coefficients.device.type, enabled=False):

@@ -1,4 +1,7 @@
-"""Sizes of learned systems: one TOML file each, `configs/models/<system>-<size>.toml`, read into a frozen dataclass."""
+"""Sizes of learned systems: one TOML file each, `configs/models/<system>-<size>.toml`, read into a frozen dataclass.
+
+A file may name another size of the same system as its `base` and then holds only what differs from it.
+"""
 
 from __future__ import annotations
 
@@ -50,4 +53,7 @@ def load_size(kind: type[Config], system: str, size: str) -> Config:
             return kind()
         known = ", ".join(sizes_of(system))
         raise UserError(f"{system} has no size {size!r}; sizes are {known} (configs/models)")
-    return fill(kind, read_toml(path), str(path))
+    values = read_toml(path)
+    if "base" in values:
+        values = read_toml(path.parent / f"{system}-{values['base']}.toml") | values
+    return fill(kind, {key: value for key, value in values.items() if key != "base"}, str(path))

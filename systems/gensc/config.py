@@ -22,6 +22,7 @@ class GenSCConfig:
     prior: str = "none"
     prior_tasks: tuple[str, ...] = ("segmentation",)
     prior_frozen_stages: int = 3
+    selection_dilation: int = 4
     # JSCC encoder (Table I: 3 convolutions, kernel 3, hidden 128)
     encoder_hidden: int = 128
     encoder_grid: int = 8
@@ -45,4 +46,5 @@ class GenSCConfig:
     activity_loss: float = 0.005
     # Segmentation decoder (Table I: 1 convolution, kernel 3, dropout 0.1, 21 classes)
     segmentation_hidden: int = 256
+    segmentation_dilations: tuple[int, int] = (3, 6)
     dropout: float = 0.1

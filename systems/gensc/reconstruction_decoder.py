@@ -17,7 +17,7 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention
 
 from systems.analog import pad_to_multiple
 from systems.gensc.config import GenSCConfig
-from systems.gensc.source_kb_rx import ResidualBlock
+from systems.gensc.residual_block import ResidualBlock
 from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features
 
 FREQUENCIES = 32

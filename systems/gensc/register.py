@@ -38,6 +38,9 @@ REGISTER = (
            "segmentation, which needs meaning; reconstruction works from the Swin features alone"),
     Choice("prior_frozen_stages", "Sec. III-B", "whether the KB is trained with the rest is not said",
            "the stem and 3 of the prior's 7 stages stay as published, the others are trained, as in the segmentation baselines"),
+    Choice("selection_dilation", "Sec. III-B", "f_S = f2 + f3 and nothing behind the sum",
+           "segmentation's sum passes one residual block whose second convolution has dilation 4 (cells of 8 pixels): what is sent of a "
+           "position then knows what surrounds it"),
     Choice("encoder_hidden", "Table I", "hidden dimension 128", "128"),
     Choice("encoder_grid", "Sec. IV-A", "image and f are concatenated, then downsampled 'using a specified stride'",
            "both are brought to 1/8 of the picture's size (pixel unshuffle), the third convolution has stride 2. The convolutions serve both tasks; "
@@ -70,6 +73,8 @@ REGISTER = (
     Choice("latent_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.01) on the error of the predicted clean symbols, which the DDIM path needs"),
     Choice("activity_loss", "Eq. 5", "MSE of the picture alone", "a small weight (0.005) on the error of the activity that the receiver infers"),
     Choice("segmentation_hidden", "Table I", "1 Conv2D layer, kernel 3; Sec. IV-B: two residual blocks", "256 (paper), 192 (small)"),
+    Choice("segmentation_dilations", "Sec. IV-B", "two residual blocks",
+           "their second convolutions have dilations 3 and 6 (cells of 16 pixels), and the mean of the whole map enters the second as the time does"),
     Choice("dropout", "Table I", "drop out 0.1", "0.1"),
 )
 

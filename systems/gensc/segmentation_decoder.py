@@ -1,6 +1,8 @@
 """JSCC decoder for segmentation (Sec. IV-B): two residual blocks, upsampling, 1 x 1 convolution to 21 class logits.
 
-The 1 x 1 convolution comes before the last, bilinear upsampling: the two commute and logits are fewer than features.
+What a pixel belongs to is decided by more than its surroundings: the blocks' second convolutions are atrous, and the mean
+of the whole map enters the second block as the time does. The 1 x 1 convolution comes before the last, bilinear
+upsampling: the two commute and logits are fewer than features.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.gensc.config import GenSCConfig
-from systems.gensc.source_kb_rx import ResidualBlock
+from systems.gensc.residual_block import ResidualBlock
 from systems.interface import NUM_CLASSES
 
 
@@ -22,8 +24,10 @@ class SegmentationDecoder(nn.Module):
         inputs = config.channels + (config.receiver_hidden if config.receiver_kb else 0)
         hidden = config.segmentation_hidden
         self.project = nn.Conv2d(inputs, hidden, 1)
-        self.block1 = ResidualBlock(hidden, time_dim)
-        self.block2 = ResidualBlock(hidden, time_dim)
+        near, far = config.segmentation_dilations
+        self.block1 = ResidualBlock(hidden, time_dim, near)
+        self.context = nn.Linear(hidden, time_dim)
+        self.block2 = ResidualBlock(hidden, time_dim, far)
         self.up = nn.Conv2d(hidden, 2 * hidden, 1)
         self.refine = nn.Conv2d(hidden // 2, hidden // 2, 3, padding=1)
         self.dropout = nn.Dropout(config.dropout)
@@ -32,7 +36,8 @@ class SegmentationDecoder(nn.Module):
     def forward(self, received: Tensor, feature: Tensor | None, time: Tensor, size: tuple[int, int]) -> Tensor:
         """`size` is the padded picture's (16 h, 16 w)."""
         x = self.project(received if feature is None else torch.cat([received, feature], dim=1))
-        x = self.block2(self.block1(x, time), time)
+        x = self.block1(x, time)
+        x = self.block2(x, time + self.context(x.mean(dim=(2, 3))))
         x = F.silu(self.refine(F.silu(F.pixel_shuffle(self.up(x), 2))))
         logits = self.classify(self.dropout(x)).float()
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)

@@ -3,25 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, with the noise level entering as a shift per channel; shape kept."""
-
-    def __init__(self, channels: int, time_dim: int = 0):
-        super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.time = nn.Linear(time_dim, channels) if time_dim else None
-
-    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm(x)))
-        if self.time is not None:
-            hidden = hidden + self.time(time)[:, :, None, None]
-        return x + self.conv2(F.silu(hidden))
+from systems.gensc.residual_block import ResidualBlock
 
 
 class SourceKBRx(nn.Module):

@@ -3,6 +3,8 @@
 f1, f2, f3 are the features after each stage's patch merging, at 1/8, 1/16 and 1/32 of the picture's size and with 2, 4 and
 8 times the embedding dimension. Each is projected to `feature_dim` channels and brought to the JSCC encoder's grid before
 the sum, by a projection of each task's own; features that the instruction does not ask for are not computed into the sum.
+Segmentation's sum then passes a residual block, atrous: a projection alone would send what single positions look like, and
+leave it to the receiver, behind the noise, to see what they are part of.
 
 Prior knowledge: no pre-trained Swin transformer can be had offline, so with `prior` an ImageNet network of the same
 strides stands beside the stages, and its maps enter f1, f2 and f3 where the task wants meaning (`prior_tasks`).
@@ -19,6 +21,7 @@ from systems.analog import pad_to_multiple
 from systems.efficientnet import EfficientNetLite0
 from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
+from systems.gensc.residual_block import ResidualBlock
 
 
 def load_prior(name: str, frozen_stages: int) -> EfficientNetLite0:
@@ -85,6 +88,7 @@ class SourceKBTx(nn.Module):
             })
             for task, levels in self.levels.items()
         })
+        self.context = nn.ModuleDict({"segmentation": ResidualBlock(config.feature_dim, dilation=config.selection_dilation)})
         self.feature_dim = config.feature_dim
 
     def extract(self, images: Tensor, with_prior: bool = False) -> dict[int, Tensor]:
@@ -113,4 +117,6 @@ class SourceKBTx(nn.Module):
             if aligned.shape[-2:] != grid:
                 aligned = F.interpolate(aligned, grid, mode="bilinear", align_corners=False)
             total = total + aligned
+        if task in self.context:
+            total = self.context[task](total)
         return total[..., :height, :width]

@@ -68,7 +68,7 @@ class GenSC(LearnedSystem):
         if kb.prior is not None and kb.prior_tasks == (task,):
             parts += [kb.prior, kb.prior_project]
         if task == "segmentation":
-            parts += [self.segmentation_decoder]
+            parts += [kb.context[task], self.segmentation_decoder]
         else:
             parts += [encoder.local_gain, self.local_statistics, self.reconstruction_decoder]
             parts += [] if self.source_kb_rx is None else [self.source_kb_rx.block2]

@@ -14,7 +14,7 @@ from systems.gensc.config import GenSCConfig
 from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
 from systems.gensc.register import READINGS, REGISTER
 from systems.gensc.system import GenSC, noise_ratio
-from systems.sizes import load_size
+from systems.sizes import load_size, sizes_of
 from systems.zoo import count_parameters
 
 TINY = GenSCConfig(
@@ -23,7 +23,7 @@ TINY = GenSCConfig(
 )
 
 
-PAPER_PARAMETERS = 684_502_264
+PAPER_PARAMETERS = 685_093_752
 
 
 def tiny(**changes) -> GenSC:
@@ -43,6 +43,23 @@ def pictures(count=2, side=112, seed=0):
 def test_every_field_of_the_configuration_stands_in_the_register_once():
     assert [choice.field for choice in REGISTER] == [field.name for field in dataclasses.fields(GenSCConfig)]
     assert all(choice.where and choice.paper and choice.here for choice in REGISTER + READINGS)
+
+
+@pytest.mark.parametrize("size, differs", [
+    ("small_no_source_kb", {"reconstruction_levels": ()}),
+    ("small_no_f1", {"reconstruction_levels": (2, 3)}),
+    ("small_no_receiver_kb", {"receiver_kb": False}),
+    ("small_no_time_tie", {"time_tied_to_noise": False}),
+    ("small_no_local_gain", {"local_gain": False}),
+])
+def test_an_ablation_is_small_but_for_one_field_and_trains(size, differs):
+    assert size in sizes_of("gensc")
+    system = GenSC("gensc", size=size, checkpoint="none")
+    assert dataclasses.replace(load_size(GenSCConfig, "gensc", "small"), **differs) == system.config
+    images = pictures()
+    losses = system.training_step(images, images, link(), lambda sent, at: transmit(sent, at, range(len(images))))
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(value) for value in losses.values())
 
 
 def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():

@@ -66,3 +66,16 @@ def test_picture_features_are_the_picture_in_its_own_units():
     assert features.shape == (2, 48, 28, 28)
     back = torch.nn.functional.pixel_shuffle(features, 4) * unit + images.mean(dim=(2, 3), keepdim=True)
     assert torch.allclose(back, images, atol=1e-5)
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 10.0])
+def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db):
+    path = LinearPath(96)
+    draws = torch.randn(1, 96, 80, 80, generator=torch.Generator().manual_seed(1))
+    images = path.synthesise(draws * path.deviation[:96, None, None])
+    side = 80 * BLOCK
+    at = Link("reconstruction", side, side, Budget.from_cbr(1 / 16 + 1e-4, side, side), "awgn", snr_db)
+    received = transmit(path.send_beside(images, torch.zeros_like(draws), at, "test"), at, [3])
+    _, linear, _ = path.open(received, at)
+    # 614,400 coefficients, those with most error 6,400 each: their mean square is known to about 1 %
+    assert path.expected_error(received, at).item() == pytest.approx((linear - images).square().mean().sqrt().item(), rel=0.01)
