@@ -46,7 +46,8 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
         resolved, result, elapsed, spent = timed_run(options, device, Path(folder) / "run", argv)
         if result.exit_code:
             raise UserError("; ".join(result.failure_lines()) or "interrupted")
-        spent["", "start-up"] = (imports, imports)
+        workers_own = spent.get(("", "start-up"), (0.0, 0.0))
+        spent["", "start-up"] = (workers_own[0] + imports, workers_own[1] + imports)
         table = as_table(spent)
         workers = 1 if options["engine"] == "serial" else options["workers"] or default_workers(device)
         say(machine_line(device, workers))
