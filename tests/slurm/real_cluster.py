@@ -92,9 +92,12 @@ def await_(what, ready, seconds: float = 180):
 
 
 def hurry(cluster: Cluster) -> None:
-    """Slurm keeps a requeued job back for two minutes; an administrator may let it begin at once."""
-    for job, (_, state) in cluster.jobs().items():
-        if state == "PENDING":
+    """Slurm keeps a requeued job back for two minutes; an administrator may let it begin. Not within the second in which its
+    credential was revoked: slurmd would refuse it ("Job credential revoked"), and Slurm count it as failed."""
+    pending = [job for job, (_, state) in cluster.jobs().items() if state == "PENDING"]
+    if pending:
+        time.sleep(3)
+        for job in pending:
             cluster.ask("scontrol", "update", f"JobId={job}", "StartTime=now")
 
 
