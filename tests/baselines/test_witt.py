@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from baselines.witt import WITT, ChannelModNet, PatchMerging, PatchReverseMerging, Stage, WITTConfig
-from systems import Budget, Link, Received
+from systems import Budget, Link, Received, create
 from systems.errors import BudgetTooSmall
 from systems.sizes import load_size
 from systems.zoo import count_parameters
@@ -34,6 +34,15 @@ def test_paper_size_runs_forward_and_backward():
     loss = system.training_step(images, images, make_link(64, 64), clean)["picture"]
     loss.backward()
     assert 0 < loss < 2 and all(p.grad is not None for p in system.parameters())
+
+
+def test_the_wide_size_is_as_large_as_what_gensc_reconstructs_with():
+    gensc = create("gensc", size="small", checkpoint="none")
+    only_segmentation = sum(p.numel() for p in gensc.own_parameters("segmentation"))
+    wide = WITT("witt", "small_wide", checkpoint="none").train()
+    assert count_parameters(wide) == pytest.approx(count_parameters(gensc) - only_segmentation, rel=0.05)
+    images = torch.rand(1, 3, 64, 64)
+    wide.training_step(images, images, make_link(64, 64), clean)["picture"].backward()
 
 
 def test_power_is_sent_as_charged_bits_and_restored():
