@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.learned import LearnedSystem
-from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features, start_from_zero
+from systems.linear_path import BLOCK, CORRECTION, LinearPath, start_from_zero
 
 STRIDE = 4
 PEDESTAL = 2.0**-36
@@ -176,9 +176,9 @@ class ADJSCC(LearnedSystem):
     def decode(self, received: Received, link: Link) -> Decoded:
         snr_db = analog.receiver_snr_db(received)
         if self.linear_path is not None:
-            symbols, linear, unit = self.linear_path.open(received, link)
-            features = torch.cat([F.pixel_shuffle(symbols, BLOCK // STRIDE), picture_features(linear, unit, STRIDE)], dim=1)
-            picture = (linear + CORRECTION * unit * self._decode(features, snr_db))[..., : link.height, : link.width]
+            opened = self.linear_path.open(received, link)
+            added = CORRECTION * opened.unit * self._decode(opened.features(STRIDE), snr_db)
+            picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
         features = analog.to_features(

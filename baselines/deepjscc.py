@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.learned import LearnedSystem
-from systems.linear_path import BLOCK, LinearPath, picture_features, start_from_zero
+from systems.linear_path import BLOCK, LinearPath, start_from_zero
 
 STRIDE = 4
 
@@ -78,10 +78,9 @@ class DeepJSCC(LearnedSystem):
 
     def decode(self, received: Received, link: Link) -> Decoded:
         if self.linear_path is not None:
-            symbols, linear, unit = self.linear_path.open(received, link)
-            features = torch.cat([F.pixel_shuffle(symbols, BLOCK // STRIDE), picture_features(linear, unit, STRIDE)], dim=1)
-            added = self.linear_path.expected_error(received, link) * self.decoder(features).float()
-            picture = (linear + added)[..., : link.height, : link.width]
+            opened = self.linear_path.open(received, link)
+            added = self.linear_path.expected_error(opened) * self.decoder(opened.features(STRIDE)).float()
+            picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
         features = analog.to_features(

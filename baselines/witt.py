@@ -205,8 +205,8 @@ class WITT(LearnedSystem):
     def decode(self, received: Received, link: Link) -> Decoded:
         snr_db = analog.receiver_snr_db(received)
         if self.linear_path is not None:
-            symbols, linear, unit = self.linear_path.open(received, link)
-            images = linear + CORRECTION * unit * self.decoder(symbols * 2**0.5, snr_db).float()
+            opened = self.linear_path.open(received, link)
+            images = opened.picture + CORRECTION * opened.unit * self.decoder(opened.symbols * 2**0.5, snr_db).float()
         else:
             height, width = analog.padded_size(link.height, link.width, self.stride)
             scale = analog.bits_to_power(received.side_info).sqrt()

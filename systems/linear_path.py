@@ -7,6 +7,8 @@ that weak coefficients and flat pictures are not drowned by the first steps. The
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,6 +21,21 @@ from systems.klt import BlockKLT, lmmse
 BLOCK = 16
 LEAST_CONTRAST = 0.02  # standard deviation of a picture below which it counts as flat
 CORRECTION = 0.1  # of the picture's contrast: the size of what a network has to add to the linear estimate
+
+
+class Opened(NamedTuple):
+    """What a receiver makes of the linear code before its network corrects it."""
+
+    symbols: Tensor  # LMMSE estimates (B, coefficients, h, w), variance 1/2 each before the channel
+    picture: Tensor  # linear, (B, 3, 16h, 16w)
+    unit: Tensor  # of the corrections to the picture, (B, 1, 1, 1)
+    noise: Tensor  # variance beside each symbol, as the symbols' shape
+    power: Tensor  # of the picture's symbols before normalisation, (B,)
+
+    def features(self, stride: int) -> Tensor:
+        """Symbols and picture as one input of a convolution at 1/stride of the picture's size."""
+        symbols = F.pixel_shuffle(self.symbols, BLOCK // stride)
+        return torch.cat([symbols, picture_features(self.picture, self.unit, stride)], dim=1)
 
 
 class LinearPath(nn.Module):
@@ -86,20 +103,18 @@ class LinearPath(nn.Module):
         symbols, variance = received.equalised()
         return analog.to_features(symbols, *shape), analog.spread_variance(variance, *shape), analog.bits_to_power(received.side_info)
 
-    def open(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor]:
-        """What `send_beside` brought: LMMSE estimates of the symbols (B, coefficients, h, w), variance 1/2 each before the
-        channel; the linear picture (B, 3, 16h, 16w); and the unit of its corrections (B, 1, 1, 1)."""
+    def open(self, received: Received, link: Link) -> Opened:
+        """What `send_beside` brought."""
         maps, noise, power = self.receive(received, link)
         amplitude = self.amplitudes[:, None, None] / power.sqrt()[:, None, None, None]
         linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
-        return maps / (1 + 2 * noise), linear, received_contrast(power)
+        return Opened(maps / (1 + 2 * noise), linear, received_contrast(power), noise, power)
 
-    def expected_error(self, received: Received, link: Link) -> Tensor:
-        """Root mean square error per pixel that the channel's noise leaves in the linear estimate, (B, 1, 1, 1), of pictures with
+    def expected_error(self, opened: Opened) -> Tensor:
+        """Root mean square error per pixel that the channel's noise leaves in the linear picture, (B, 1, 1, 1), of pictures with
         the statistics' variances; what was not sent is not in it."""
-        _, noise, power = self.receive(received, link)
-        gain = self.amplitudes.square()[:, None, None] / power[:, None, None, None]
-        left = self.prior * noise / (gain * self.prior + noise)
+        gain = self.amplitudes.square()[:, None, None] / opened.power[:, None, None, None]
+        left = self.prior * opened.noise / (gain * self.prior + opened.noise)
         return (left.sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) / len(self.mean)).sqrt()
 
     def synthesise(self, coefficients: Tensor) -> Tensor:

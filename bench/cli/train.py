@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from bench.cli.run import names
+
 
 @click.command("train", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--systems", required=True, metavar="S,S|all", help="Learned systems by name; all: every one of them.")
@@ -15,13 +17,16 @@ import click
 @click.option("--out", metavar="DIR", help="Checkpoints, metrics and weights [default: results/training].")
 @click.option("--size", default="small", show_default=True, metavar="NAME", help="Size of the systems: small, paper.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--tasks", metavar="T,T", help="Only these of the protocol's tasks.")
+@click.option("--teacher", metavar="NAME", help="In place of the protocol's: fcn, a .tflite file under the data root, none.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="In place of the protocol's.")
 @click.option(
     "--max-steps", type=click.IntRange(1), metavar="N", help="Stop after so many steps; the same command goes on."
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
 def train_command(
-    systems: str, config: str, data_root: str | None, out: str | None, size: str, device: str, **rest: Any
+    systems: str, config: str, data_root: str | None, out: str | None, size: str, device: str, tasks: str | None,
+    **rest: Any,
 ) -> None:
     """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
     import baselines  # noqa: F401  (registers its systems)
@@ -30,25 +35,22 @@ def train_command(
     from bench.training.command import run_training
     from systems import registry
 
-    names = [part.strip() for part in systems.split(",") if part.strip()]
-    if not names:
-        raise click.UsageError("--systems names nothing; give learned systems with commas between them, or all")
-    if names == ["all"]:
+    chosen = names(systems)
+    if chosen == ("all",):
         # linear's statistics and FCN's soft labels are where others start from
-        names = ["linear", "fcn", *(entry.name for entry in registry.entries() if entry.learned)]
-    for name in names:
+        chosen = ("linear", "fcn", *(entry.name for entry in registry.entries() if entry.learned))
+    for name in chosen:
         if name != "fcn":  # a receiver's part, not a system of its own
             registry.find(name)
-    seed = rest.pop("seed")
     written = run_training(
-        names,
+        chosen,
         config,
         data_root=Path(data_root or default_data_root()).expanduser(),
         out=Path(out) if out else None,
         size=size,
         device=pick_device(device),
+        tasks=names(tasks),
         **rest,
-        **({} if seed is None else {"seed": seed}),
     )
     for path in written:
         click.echo(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from systems.learned import fill_from
 
 
 def run_training(
-    systems: list[str],
+    systems: Sequence[str],
     protocol: str | Path = "small",
     data_root: Path | None = None,
     out: Path | None = None,
@@ -30,12 +31,16 @@ def run_training(
     device: str = "cpu",
     max_steps: int | None = None,
     threads: int | None = None,
+    tasks: Sequence[str] | None = None,
     **overrides,
 ) -> list[Path]:
-    """Train each named system by one protocol; gives the weight files. A run in `out` that was stopped is resumed."""
+    """Train each named system by one protocol, or by `tasks` of it alone; gives the weight files.
+
+    A run in `out` that was stopped is resumed.
+    """
     if threads:
         torch.set_num_threads(threads)
-    plan = read_protocol(protocol, **overrides)
+    plan = read_protocol(protocol, tasks, **overrides)
     for name in systems:
         if name not in ("linear", "fcn") and not is_learned(name):
             raise UserError(f"{name} has nothing to train; learned systems are "
@@ -95,7 +100,7 @@ def _build(name: str, size: str, start: str):
 def _teacher(plan: Protocol, module, root: Path, device: str):
     """The protocol's teacher, where the system takes part in a task that is distilled; FCN is not its own."""
     wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
-    if not plan.teacher or not wanted or (plan.teacher == "fcn" and module.name == "fcn"):
+    if plan.teacher == "none" or not wanted or (plan.teacher == "fcn" and module.name == "fcn"):
         return None
     return load_teacher(plan.teacher, root, device)
 

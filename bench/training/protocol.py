@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from importlib import resources
@@ -58,7 +59,7 @@ class Protocol:
     validate_every: int = 500
     checkpoint_every: int = 100
     holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
-    teacher: str = ""  # "fcn", or a .tflite file under the data root, where a task's `distill` asks for it
+    teacher: str = "none"  # or "fcn", or a .tflite file under the data root; used where a task's `distill` asks for it
     start: str = "none"  # "shipped": go on from the weights that ship; what untrained tasks use of them stays as it is
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
@@ -67,8 +68,11 @@ class Protocol:
         return asdict(self)
 
 
-def read_protocol(path: Path | str, **overrides) -> Protocol:
-    """A protocol from a path, or by the name of a file in `configs/train`. UserError on unknown keys or values."""
+def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overrides) -> Protocol:
+    """A protocol from a path, or by the name of a file in `configs/train`; of its tasks only those in `tasks`, where given.
+
+    overrides: fields in place of the file's; None leaves the file's. UserError on unknown keys or values.
+    """
     file = Path(path)
     if not file.is_file():
         file = resources.files("configs") / "train" / f"{path}.toml"
@@ -77,7 +81,7 @@ def read_protocol(path: Path | str, **overrides) -> Protocol:
         known = ", ".join(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
         raise UserError(f"no training protocol {str(path)!r}; give a TOML file, or one of {known}")
     values = read_toml(file)
-    tasks = {}
+    plans = {}
     for task, entries in values.pop("tasks", {}).items():
         where = f"{file} [tasks.{task}]"
         if task not in TASKS:
@@ -85,10 +89,13 @@ def read_protocol(path: Path | str, **overrides) -> Protocol:
         if not entries.get("stages"):
             raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
         stages = tuple(fill(Stage, stage, f"{where} stages") for stage in entries.pop("stages"))
-        tasks[task] = fill(TaskProtocol, {**entries, "stages": stages}, where)
-        if (tasks[task].cbr is None) == (tasks[task].kbits is None):
+        plans[task] = fill(TaskProtocol, {**entries, "stages": stages}, where)
+        if (plans[task].cbr is None) == (plans[task].kbits is None):
             raise UserError(f"{where}: needs either cbr or kbits")
+    if absent := set(tasks or ()) - set(plans):
+        raise UserError(f"{file}: does not train {', '.join(sorted(absent))}; its tasks are {', '.join(plans)}")
+    plans = {task: plan for task, plan in plans.items() if not tasks or task in tasks}
     values.update({key: value for key, value in overrides.items() if value is not None})
-    return fill(Protocol, {**values, "tasks": tasks}, str(file))
+    return fill(Protocol, {**values, "tasks": plans}, str(file))
 
 

@@ -62,4 +62,4 @@ def load_teacher(name: str, root: Path, device: str):
         return FCN.load().to(device)
     if name.endswith(".tflite"):
         return TFLiteTeacher(root / name)
-    raise UserError(f"unknown teacher {name!r} in the protocol; it is fcn, or a .tflite file under the data root")
+    raise UserError(f"unknown teacher {name!r} in the protocol; it is none, fcn, or a .tflite file under the data root")

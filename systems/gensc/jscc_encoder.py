@@ -57,7 +57,8 @@ class TaskShare(nn.Module):
 
 
 class JSCCEncoder(nn.Module):
-    """Images (B, 3, H, W), f (B, F, H/g, W/g), SNR (B,) -> maps and their gain, (B, channels, H/16, W/16); sides divide by 16.
+    """Images (B, 3, H, W), f (B, F, H/g, W/g) -> maps and the logarithm of each block's gain beside its channel's, both
+    (B, channels, H/16, W/16); sides divide by 16. Neither depends on the SNR, which decides the channels' gains alone (`gain`).
 
     Maps are in units of each coefficient's deviation and of the picture's contrast, as `LinearPath.send` takes them.
     """
@@ -88,7 +89,7 @@ class JSCCEncoder(nn.Module):
         """Logarithm of each channel's amplitude, (B, channels), a function of what both ends know."""
         return self.share[task].gain(snr_db)
 
-    def forward(self, images: Tensor, feature: Tensor, path: LinearPath, task: str, snr_db: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, feature: Tensor, path: LinearPath, task: str) -> tuple[Tensor, Tensor]:
         unit, share = contrast(images), self.share[task]
         picture = F.pixel_unshuffle((images - images.mean(dim=(1, 2, 3), keepdim=True)) / unit, self.grid)
         picture = picture if share.picture is None else picture * share.picture
@@ -101,9 +102,9 @@ class JSCCEncoder(nn.Module):
             pooled = F.avg_pool2d(feature, BLOCK // self.grid)
             shortcut = share.project(pooled).float() + linear * share.shortcut[:, None, None]
         maps = shortcut + self.down(hidden).float() * share.scale[:, None, None]
-        gain = share.gain(snr_db)[:, :, None, None]
+        local = maps.new_zeros(1, 1, 1, 1)
         if self.local and task == "reconstruction":  # for segmentation the convolutions alone decide what each block sends
             bands = activity(linear * path.unit(unit), path)
-            gain = gain + bounded(self.local_gain(hidden).float(), GAIN_LIMIT)
-            gain = gain - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])
-        return maps, gain.exp()
+            local = bounded(self.local_gain(hidden).float(), GAIN_LIMIT)
+            local = local - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])
+        return maps, local

@@ -79,11 +79,11 @@ class GenSC(LearnedSystem):
         instruction = self.task_kb_tx.match(link.requirement)
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
+        maps, local = self.jscc_encoder(padded, feature, self.linear_path, instruction)
 
         def send(at: Link) -> Transmission:
-            snr = at.snr_tensor(len(images), images.device)
-            maps, gain = self.jscc_encoder(padded, feature, self.linear_path, instruction, snr)
-            return self.linear_path.send(padded, maps, gain, at, self.name)
+            gain = self.jscc_encoder.gain(instruction, at.snr_tensor(len(images), images.device))
+            return self.linear_path.send(padded, maps, (gain[:, :, None, None] + local).exp(), at, self.name)
 
         return send
 

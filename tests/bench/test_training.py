@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.channel import transmit
-from bench.training.command import _build
+from bench.training.command import _build, _knowledge, _teacher
 from bench.training.loop import Trainer, World, _rate, _schedule, _stage
 from bench.training.pictures import Pictures
 from bench.training.protocol import Stage, TaskProtocol, read_protocol
@@ -262,6 +262,26 @@ kbits = 20
     seen = registry.create("gensc").facts["images_seen"]
     assert trainer.facts()["images_seen"] == {**seen, "segmentation": seen["segmentation"] + 4}
     assert trainer.facts()["started_from"]["sha256"] == registry.create("gensc").facts["sha256"]
+
+
+def test_one_task_of_a_protocol_without_its_teacher():
+    whole, part = read_protocol("ablation"), read_protocol("ablation", ["segmentation"], teacher="none")
+    assert set(whole.tasks) == {"reconstruction", "segmentation"} and set(part.tasks) == {"segmentation"}
+    assert part.tasks["segmentation"] == whole.tasks["segmentation"]
+    assert (whole.teacher == "none", part.teacher) == (False, "none")
+    system = _build("deeplab-jscc", "small", part.start)
+    assert _teacher(part, system, Path("nowhere"), "cpu") is None  # no file is looked for
+    with pytest.raises(UserError, match="does not train drawing; its tasks are reconstruction, segmentation"):
+        read_protocol("ablation", ["drawing"])
+
+
+@pytest.mark.parametrize("name", ["gensc", "deeplab-jscc", "fcn"])
+def test_from_scratch_nothing_is_known_and_all_is_trained(name):
+    plan = read_protocol("ablation", ["segmentation"], teacher="none")
+    for size, knows in (("small", True), ("small_from_scratch", False)):
+        system = _build(name, size, plan.start)
+        assert ("ImageNet" in _knowledge(plan, system, None)) is knows
+        assert all(parameter.requires_grad for parameter in system.parameters()) is not knows
 
 
 def test_an_unknown_start_is_one_clear_line():

@@ -51,6 +51,7 @@ def test_every_field_of_the_configuration_stands_in_the_register_once():
     ("small_no_receiver_kb", {"receiver_kb": False}),
     ("small_no_time_tie", {"time_tied_to_noise": False}),
     ("small_no_local_gain", {"local_gain": False}),
+    ("small_from_scratch", {"prior": "none"}),
 ])
 def test_an_ablation_is_small_but_for_one_field_and_trains(size, differs):
     assert size in sizes_of("gensc")
