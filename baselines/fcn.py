@@ -7,6 +7,7 @@ stage, as later FCNs have it. Size `paper` is torchvision's fcn_resnet50 (the pa
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from urllib.error import URLError
 
@@ -30,6 +31,7 @@ class FCNConfig:
     the first `frozen_stages` there.
 
     head: channels of the 3x3 convolution before the scores. skips: add scores of the features at strides 8 and 4.
+    mirror: once trained, average with the mirror image's answer, as L.-C. Chen et al. (arXiv 1706.05587) test.
     """
 
     backbone: str = "efficientnet-lite0"
@@ -39,6 +41,7 @@ class FCNConfig:
     head: int = 128
     dropout: float = 0.1
     skips: bool = True
+    mirror: bool = False
 
 
 class FCN(nn.Module):
@@ -99,8 +102,12 @@ class FCN(nn.Module):
 
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:
-        """`forward` without gradients."""
-        return self(images)
+        """Images (B, 3, H, W) in [0, 1] -> logits float32 (B, 21, H, W), without gradients; with `mirror` those of the mean
+        probability of the picture and its mirror image."""
+        if not self.config.mirror:
+            return self(images)
+        views = self(images), self(images.flip(-1)).flip(-1)
+        return torch.logaddexp(*(logits.log_softmax(dim=1) for logits in views)) - math.log(2)
 
     def training_step(self, images: Tensor, target: Tensor, link=None, channel=None) -> dict[str, Tensor]:
         """Pixel cross entropy; target as in `pixel_cross_entropy`. `link` and `channel` are not used."""

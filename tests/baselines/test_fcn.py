@@ -1,12 +1,16 @@
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torchvision.models import segmentation
 
 from baselines.backbone import make_backbone
-from baselines.fcn import FCN, from_torchvision
+from baselines.fcn import FCN, FCNConfig, from_torchvision
 from systems import zoo
 from systems.errors import CheckpointError, UserError
+from systems.sizes import load_size
+
 
 @pytest.mark.parametrize(("name", "stride"), [("efficientnet-lite0", 16), ("resnet50", 8), ("resnet50", 16)])
 def test_backbone_strides(name, stride):
@@ -55,6 +59,17 @@ def test_any_size_and_no_dependence_on_the_batch():
     assert logits.shape == (3, 21, 75, 101) and logits.dtype == torch.float32
     assert not logits.requires_grad and not system.training
     assert (system.segment(images[1:2])[0] - logits[1]).abs().max() < 1e-4 * logits.abs().max()
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_a_mirrored_picture_has_the_mirrored_labels_where_both_are_asked(mirror):
+    config = dataclasses.replace(load_size(FCNConfig, "fcn", "small"), mirror=mirror)
+    system = FCN(checkpoint="none", config=config)
+    images = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    answer, other = system.segment(images).softmax(1), system.segment(images.flip(-1)).flip(-1).softmax(1)
+    assert torch.allclose(answer, other, atol=1e-5) is mirror
+    one, two = system(images).softmax(1), system(images.flip(-1)).flip(-1).softmax(1)
+    assert torch.allclose(answer, (one + two) / 2 if mirror else one, atol=1e-5)
 
 
 def test_void_pixels_do_not_count():
