@@ -26,6 +26,7 @@ def perf_group() -> None:
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes [default: one a core or GPU].")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Pictures at once [default: by their size].")
 @click.option("--plain", is_flag=True, help="Also run the plain loop (system, SNR, picture, no reuse), and compare.")
+@click.option("--plain-link", metavar="NAME", help="The same, with another digital link in the loop, as in `run`: nr-sionna, say.")
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 @click.pass_context
 def sweep_command(ctx: click.Context, **options) -> None:

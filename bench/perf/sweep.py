@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,16 @@ Table = list[tuple[str, str, float, float]]
 
 def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run, print, and write `options["csv"]`. Raises UserError."""
+    from bench import sweep
     from bench.perf.plain import compare_rows, plain_loop
     from bench.store import table_text, write_atomic
     from bench.sweep import default_workers, pick_device
     from systems.errors import UserError
 
+    other = None
+    if options["plain_link"]:  # a name that does not exist is said before the run
+        request = _request(options)
+        other = sweep.resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
     imports = time.process_time()  # of this process since it began: imports, so far
     device = pick_device(options["device"])
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
@@ -58,29 +64,34 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
         if options["csv"]:
             rows = (dict(zip(COLUMNS, row, strict=True)) for row in table)
             write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
-        if options["plain"]:
-            plain = plain_loop(resolved, device, say=lambda text: print(text, file=sys.stderr))
+        if options["plain"] or other:
+            plain = plain_loop(other or resolved, device, say=lambda text: print(text, file=sys.stderr))
             say("\n" + compare_rows(result.run_dir, plain, elapsed + imports))
 
 
 def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[str] = ()):
     """(resolved request, its result, seconds, what they went to): a run of `options` into the folder `out`."""
     from bench import sweep
-    from bench.cli.run import names
 
     stopwatch.take()
     start = time.perf_counter()
     with stopwatch.stage("plan"):
-        request = sweep.Request(
-            figures=names(options.get("figure")),
-            systems=names(options.get("systems")),
-            **{key: options.get(key) for key in ("snr", "dataset", "data_root", "limit")},
-            options={key: options.get(key) for key in ("size", "checkpoint")},
-        )
-        resolved = sweep.resolve(request)
+        resolved = sweep.resolve(_request(options))
     how = {key: options[key] for key in ("engine", "workers", "batch") if key in options}
     result = sweep.execute(resolved, out, device=device, argv=argv, **how)
     return resolved, result, time.perf_counter() - start, dict(result.spent)
+
+
+def _request(options: dict[str, Any]):
+    from bench.cli.run import names
+    from bench.sweep import Request
+
+    return Request(
+        figures=names(options.get("figure")),
+        systems=names(options.get("systems")),
+        **{key: options.get(key) for key in ("snr", "dataset", "data_root", "limit")},
+        options={key: options.get(key) for key in ("size", "checkpoint")},
+    )
 
 
 def as_table(spent: dict[tuple[str, str], Seconds]) -> Table:
