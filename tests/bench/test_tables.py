@@ -6,9 +6,11 @@ import pytest
 import torch
 from made_run import figure, make_run
 
+import baselines  # noqa: F401  (registers fcn-ceiling)
 from bench.plots.classes import class_markdown, class_table
 from bench.plots.tables import measure_costs, overhead_table, results_table, write_tables
 from bench.run_tables import Run
+from systems import registry
 from systems.interface import Budget, Decoded, Link, System, Transmission
 
 
@@ -108,6 +110,14 @@ def test_flops_against_a_hand_count():
     counts = measure_costs(Convolution(), Link("reconstruction", 16, 16, Budget(uses=10**6), snr_db=20.0))
     assert counts["encode"] == 2 * (8 * 8 * 4) * (3 * 3 * 3)  # outputs times taps, a multiply-add as two
     assert counts["decode"] == 2 * 16 * 16 * 48  # (16, 16) @ (16, 48)
+
+
+def test_what_another_system_left_remembered_is_counted():
+    """The FCN labels a picture once a process; its arithmetic is the receiver's all the same."""
+    ceiling = registry.create("fcn-ceiling", checkpoint="none")
+    link = Link("segmentation", 64, 64, Budget(bits=20_000), snr_db=20.0)
+    first, second = (measure_costs(ceiling, link)["decode"] for _ in range(2))
+    assert first == second > 1e6
 
 
 def test_flops_are_counted_once_and_kept(run, monkeypatch):
