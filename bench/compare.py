@@ -7,7 +7,7 @@ column, and a point where only one side decodes says so instead of a number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -45,11 +45,13 @@ class Side:
     run: Run
     system: str
     variant: str = ""
+    foreign: bool = False  # of another run than the one compared in
 
     @property
     def label(self) -> str:
         """How tables name it."""
-        return self.system + (f"@{self.variant}" if self.variant else "")
+        own = self.system + (f"@{self.variant}" if self.variant else "")
+        return f"{self.run.name}:{own}" if self.foreign else own
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -257,8 +259,8 @@ def compare(
 ) -> pd.DataFrame:
     """The table behind `python -m bench compare A B [--run RUN] [--baseline X]`.
 
-    A and B are two systems of `run` (`system` or `system@variant`; default: the last run), or two runs, each a folder
-    or a name under results/: then every system that both have is compared with itself, A's rows minus B's. A run alone
+    A, B and X are systems of `run` (`system` or `system@variant`; default: the last run) or of another, `RUN:system`. Or A and
+    B are two runs, each a folder or a name under results/: then every system that both have is compared with itself, A's rows minus B's. A run alone
     needs `baseline`: every other system of it minus that one. With `baseline`, A and B are compared with it as well.
     UserError where nothing can be joined.
     """
@@ -284,12 +286,13 @@ def compare(
         raise UserError("compare takes two systems of one run, or two run folders, not one of each")
     else:
         opened = Run.open(find_run(None if run is None else str(run)))
-        names = [name for name in (a, b) if name is not None]
-        sides = [side(opened, name) for name in names]
+        sides = [_side_of(name, opened) for name in (a, b) if name is not None]
         if b is None and baseline is None:
             raise UserError(f"compare {a}: name a second system, or --baseline SYSTEM")
         pairs = [tuple(sides)] if b is not None else []
-        pairs += [(s, side(opened, baseline)) for s in sides if baseline and s.label != baseline]
+        if baseline:
+            other = _side_of(baseline, opened)
+            pairs += [(s, other) for s in sides if s.label != other.label]
     tables = [compare_sides(first, second, metric) for first, second in pairs]
     table = (
         pd.concat([t for t in tables if len(t)], ignore_index=True) if any(len(t) for t in tables) else pd.DataFrame()
@@ -297,6 +300,14 @@ def compare(
     if table.empty:
         raise UserError("nothing to compare: the two sides share no picture at any operating point")
     return table
+
+
+def _side_of(name: str, opened: Run) -> Side:
+    """`system` of the run at hand, or `RUN:system` of another."""
+    run, colon, system = name.rpartition(":")
+    if not colon:
+        return side(opened, name)
+    return replace(side(Run.open(find_run(run)), system), foreign=True)
 
 
 def _run_folder(name: str | None) -> Path | None:

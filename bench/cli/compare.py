@@ -15,7 +15,10 @@ import click
 def compare_command(
     a: str, b: str | None, run: str | None, baseline: str | None, metric: str | None, as_csv: bool
 ) -> None:
-    """Difference of A and B, two systems of one run or two runs, paired over pictures, with 95 % intervals."""
+    """Difference of A and B, two systems or two runs, paired over pictures, with 95 % intervals.
+
+    A system is a name, of --run, or RUN:NAME, of another run.
+    """
     from bench.compare import compare, report
 
     points = compare(a, b, baseline, run, metric)

@@ -80,6 +80,19 @@ def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
     assert not table["same_noise"].any() and "different noise" in report(table)
 
 
+def test_a_system_of_one_run_against_one_of_another(run_dir, tmp_path):
+    """One's own system, run alone, beside the reference's; the same as if both had been in one run."""
+    mine = make_run(tmp_path / "mine", [figure("fig4", ["a"])], value)
+    table, wanted = compare(f"{mine}:a", "b", baseline="d", run=run_dir), compare("a", "b", baseline="d", run=run_dir)
+    assert table[["a", "b"]].drop_duplicates().to_numpy().tolist() == [["mine:a", "b"], ["mine:a", "d"], ["b", "d"]]
+    assert table["same_noise"].all() and "mine:a ahead" in report(table)
+    pd.testing.assert_frame_equal(table.drop(columns="a"), wanted.drop(columns="a"))
+    with pytest.raises(UserError, match="run mine has no system 'b'; it has a"):
+        compare("a", f"{mine}:b", run=run_dir)
+    with pytest.raises(UserError, match="no run there"):
+        compare("a", f"{tmp_path}:b", run=run_dir)
+
+
 def test_baseline(run_dir):
     pairs = compare("a", "b", baseline="d", run=run_dir)[["a", "b"]].drop_duplicates().to_numpy().tolist()
     assert pairs == [["a", "b"], ["a", "d"], ["b", "d"]]
