@@ -31,7 +31,7 @@ class FCNConfig:
     the first `frozen_stages` there.
 
     head: channels of the 3x3 convolution before the scores. skips: add scores of the features at strides 8 and 4.
-    mirror: once trained, average with the mirror image's answer, as L.-C. Chen et al. (arXiv 1706.05587) test.
+    mirror: `segment` averages with the mirror image's answer, as L.-C. Chen et al. (arXiv 1706.05587) test.
     """
 
     backbone: str = "efficientnet-lite0"

@@ -53,6 +53,11 @@ class Side:
         own = self.system + (f"@{self.variant}" if self.variant else "")
         return f"{self.run.name}:{own}" if self.foreign else own
 
+    @property
+    def source(self) -> tuple[Path, str, str]:
+        """What it is, whatever it is called."""
+        return self.run.directory.resolve(), self.system, self.variant
+
     @cached_property
     def samples(self) -> pd.DataFrame:
         """Rows of samples.csv."""
@@ -259,10 +264,10 @@ def compare(
 ) -> pd.DataFrame:
     """The table behind `python -m bench compare A B [--run RUN] [--baseline X]`.
 
-    A, B and X are systems of `run` (`system` or `system@variant`; default: the last run) or of another, `RUN:system`. Or A and
-    B are two runs, each a folder or a name under results/: then every system that both have is compared with itself, A's rows minus B's. A run alone
-    needs `baseline`: every other system of it minus that one. With `baseline`, A and B are compared with it as well.
-    UserError where nothing can be joined.
+    A, B and X are systems of `run` (`system` or `system@variant`; default: the last run) or of another, `RUN:system`. Or A
+    and B are two runs, each a folder or a name under results/: then every system that both have is compared with itself,
+    A's rows minus B's, and X is a system of both. A run alone needs `baseline`: every other system of it minus that one.
+    With `baseline`, A and B are compared with it as well. UserError where nothing can be joined.
     """
     pairs: list[tuple[Side, Side]] = []
     folders = [_run_folder(name) for name in (a, b)]
@@ -283,16 +288,16 @@ def compare(
             (side(opened, n), side(opened, baseline)) for n in sorted(set(opened.samples["system"])) if n != baseline
         ]
     elif any(runs):
-        raise UserError("compare takes two systems of one run, or two run folders, not one of each")
+        raise UserError("compare takes two systems or two runs, not one of each; a system of another run is RUN:SYSTEM")
     else:
-        opened = Run.open(find_run(None if run is None else str(run)))
-        sides = [_side_of(name, opened) for name in (a, b) if name is not None]
         if b is None and baseline is None:
             raise UserError(f"compare {a}: name a second system, or --baseline SYSTEM")
+        asked = [name for name in (a, b, baseline) if name is not None]
+        at_hand = None if all(":" in name for name in asked) else Run.open(find_run(None if run is None else str(run)))
+        sides = [_side_of(name, at_hand) for name in asked]
+        other = sides.pop() if baseline else None
         pairs = [tuple(sides)] if b is not None else []
-        if baseline:
-            other = _side_of(baseline, opened)
-            pairs += [(s, other) for s in sides if s.label != other.label]
+        pairs += [(s, other) for s in sides if other is not None and s.source != other.source]
     tables = [compare_sides(first, second, metric) for first, second in pairs]
     table = (
         pd.concat([t for t in tables if len(t)], ignore_index=True) if any(len(t) for t in tables) else pd.DataFrame()
@@ -302,11 +307,13 @@ def compare(
     return table
 
 
-def _side_of(name: str, opened: Run) -> Side:
+def _side_of(name: str, at_hand: Run | None) -> Side:
     """`system` of the run at hand, or `RUN:system` of another."""
     run, colon, system = name.rpartition(":")
     if not colon:
-        return side(opened, name)
+        return side(at_hand, name)
+    if not run or not system:
+        raise UserError(f"compare {name}: a system of another run is RUN:SYSTEM, as in my_run:gensc")
     return replace(side(Run.open(find_run(run)), system), foreign=True)
 
 

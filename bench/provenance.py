@@ -103,6 +103,7 @@ def _built_facts(name: str, options: dict[str, Any]) -> SystemFacts:
         "variant": system.variant,
         "options": plain,
         "weights": description.get("sha256"),
+        "config": description.get("config"),
         "source": source_digest(type(system).__module__),
     }
     parameters = int(description.get("parameters") or 0)

@@ -85,13 +85,20 @@ class Run:
 
     @cached_property
     def undertrained(self) -> frozenset[str]:
-        """Systems whose weights were trained too little: by their own marking, not at all, or by this run's tables."""
+        """Systems whose weights were trained too little: by their own marking, by this run's tables, or, all or for a task of
+        this run, not at all."""
         marked = {
             name
             for name, fact in self.system_facts.items()
             if fact.get("undertrained") or str(fact.get("variant", "")).endswith("-untrained")
         }
-        return frozenset(marked | self.below_floor)
+        unseen = {
+            name
+            for experiment in self.experiments
+            for name in experiment["systems"]
+            if isinstance(seen := self.system_facts.get(name, {}).get("images_seen"), dict) and seen.get(experiment["task"]) == 0
+        }
+        return frozenset(marked | unseen | self.below_floor)
 
     @property
     def below_floor(self) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
 import torch.nn.functional as F
@@ -72,6 +72,7 @@ def describe_network(module) -> dict:
         "variant": module.variant,
         "size": module.size,
         "parameters": zoo.count_parameters(module),
+        "config": asdict(module.config) if is_dataclass(module.config) else None,
         **{key: module.facts[key] for key in keys if key in module.facts},
     }
 

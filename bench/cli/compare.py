@@ -8,8 +8,8 @@ import click
 @click.command("compare", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--run", "run", metavar="RUN", help="The run both systems are in [default: the last one].")
-@click.option("--baseline", metavar="SYSTEM", help="Compare with this system as well.")
+@click.option("--run", "run", metavar="RUN", help="The run of systems named without one [default: the last one].")
+@click.option("--baseline", metavar="SYSTEM", help="Compare with this system, or RUN:SYSTEM, as well.")
 @click.option("--metric", metavar="NAME", help="A column of samples.csv [default: psnr_db or miou].")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 def compare_command(

@@ -11,13 +11,13 @@ import click
 _FLAGS_ONLY = ("config",)  # may not stand in a config file
 
 
-def names(text: str | None) -> tuple[str, ...] | None:
-    """A comma-separated list."""
+def names(text: str | None, flag: str) -> tuple[str, ...] | None:
+    """The comma-separated list given to `flag`."""
     if text is None:
         return None
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     if not names:
-        raise click.UsageError(f"{text!r} names nothing; give names with commas between them, or all")
+        raise click.UsageError(f"{flag} {text!r} names nothing; give names with commas between them")
     return names
 
 
@@ -70,8 +70,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     # What there is, only torch knows, and a dry run does without it.
     device = "cpu" if options["dry_run"] and options["device"] == "auto" else sweep.pick_device(options["device"])
     request = sweep.Request(
-        figures=names(options["figure"]),
-        systems=names(options["systems"]),
+        figures=names(options["figure"], "--figure"),
+        systems=names(options["systems"], "--systems"),
         **{key: options[key] for key in ("snr", "dataset", "data_root", "cbr", "kbits", "channel", "requirement")},
         **{key: options[key] for key in ("limit", "reps", "seed")},
         options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},

@@ -35,11 +35,9 @@ def train_command(
     from bench.training.command import run_training
     from systems import registry
 
-    chosen = names(systems)
-    if chosen == ("all",):
-        # linear's statistics and FCN's soft labels are where others start from
-        chosen = ("linear", "fcn", *(entry.name for entry in registry.entries() if entry.learned))
-    for name in chosen:
+    chosen = names(systems, "--systems")
+    chosen = None if chosen == ("all",) else chosen
+    for name in chosen or ():
         if name != "fcn":  # a receiver's part, not a system of its own
             registry.find(name)
     written = run_training(
@@ -49,7 +47,7 @@ def train_command(
         out=Path(out) if out else None,
         size=size,
         device=pick_device(device),
-        tasks=names(tasks),
+        tasks=names(tasks, "--tasks"),
         **rest,
     )
     for path in written:

@@ -83,7 +83,7 @@ def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
     from systems import registry
 
     templates = [load_figure(figure) for figure in TEMPLATES.values()]
-    wanted = names(options["systems"])
+    wanted = names(options["systems"], "--systems")
     if wanted is None or wanted == ("all",):
         wanted = tuple(dict.fromkeys(name for figure in templates for name in figure.systems))
     given = options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint")})

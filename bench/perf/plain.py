@@ -76,8 +76,9 @@ def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base
     return row | {"miou": miou(confusion(decoded.output[0].argmax(dim=0), sample.mask))}
 
 
-def compare_rows(run_dir: Path, plain: Plain, elapsed: float) -> str:
-    """The two ways beside each other: whether they found the same, and what they took."""
+def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:
+    """The two ways beside each other: whether they found the same, and what they took; `link`: the loop's, if another."""
+    loop = f"plain loop with link {link}" if link else "plain loop"
     found = {tuple(row[column] for column in KEY): row for row in read_table(run_dir / "samples.csv")}
     shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
     gaps = [abs(float(a["psnr_db"]) - b["psnr_db"]) for a, b in shared if "psnr_db" in b]
@@ -85,9 +86,9 @@ def compare_rows(run_dir: Path, plain: Plain, elapsed: float) -> str:
     status = sum(a["status"] != b["status"] for a, b in shared)
     total = sum(plain.seconds.values())
     lines = [
-        f"plain loop: {len(plain.rows)} rows, {len(shared)} of them in the run's {len(found)}; outages differ in {status}; "
+        f"{loop}: {len(plain.rows)} rows, {len(shared)} of them in the run's {len(found)}; outages differ in {status}; "
         f"largest difference {max(gaps, default=0.0):.1e} dB PSNR, {max(labels, default=0.0):.1e} mIoU of a picture",
-        f"plain loop {total:.1f} s, sweep {elapsed:.1f} s from its start: {total / elapsed:.2f} times as fast",
+        f"{loop} {total:.1f} s, sweep {elapsed:.1f} s from its start: {total / elapsed:.2f} times as fast",
         *(f"  {name}: {seconds:.1f} s in the plain loop" for name, seconds in plain.seconds.items()),
     ]
     return "\n".join(lines)

@@ -45,8 +45,11 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
     other = None
     if options["plain_link"]:  # a name that does not exist is said before the run
         request = _request(options)
-        other = sweep.resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
-    imports = time.process_time()  # of this process since it began: imports, so far
+        try:
+            other = sweep.resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
+        except UserError as error:
+            raise UserError(str(error).replace("--link", "--plain-link")) from None
+    imports = time.process_time()  # of this process since it began: imports, and what the other link's systems took
     device = pick_device(options["device"])
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         resolved, result, elapsed, spent = timed_run(options, device, Path(folder) / "run", argv)
@@ -66,7 +69,7 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
             write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
         if options["plain"] or other:
             plain = plain_loop(other or resolved, device, say=lambda text: print(text, file=sys.stderr))
-            say("\n" + compare_rows(result.run_dir, plain, elapsed + imports))
+            say("\n" + compare_rows(result.run_dir, plain, elapsed + imports, options["plain_link"] or ""))
 
 
 def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[str] = ()):
@@ -87,8 +90,8 @@ def _request(options: dict[str, Any]):
     from bench.sweep import Request
 
     return Request(
-        figures=names(options.get("figure")),
-        systems=names(options.get("systems")),
+        figures=names(options.get("figure"), "--figure"),
+        systems=names(options.get("systems"), "--systems"),
         **{key: options.get(key) for key in ("snr", "dataset", "data_root", "limit")},
         options={key: options.get(key) for key in ("size", "checkpoint")},
     )

@@ -6,6 +6,7 @@ seconds, floating-point operations by torch's counter over one picture's encodin
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -321,7 +322,8 @@ def flops_of(run: Run) -> dict[tuple[str, str], dict[str, float]]:
             first = samples[samples["system"] == system].iloc[0]
             height, width = int(first["height"]), int(first["width"])
             budget = experiment["cbr"] if experiment["cbr"] is not None else experiment["bits"]
-            key = f"{system} {first['variant']} {experiment['task']} {height}x{width} {budget}"
+            identity = hashlib.sha256(json.dumps(facts.get("identity", {}), sort_keys=True).encode()).hexdigest()[:12]
+            key = f"{system} {first['variant']} {identity} {experiment['task']} {height}x{width} {budget}"
             if key not in kept:
                 found = _count_flops(system, facts, experiment, height, width)
                 if found is None:

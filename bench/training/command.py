@@ -23,7 +23,7 @@ from systems.learned import fill_from
 
 
 def run_training(
-    systems: Sequence[str],
+    systems: Sequence[str] | None,
     protocol: str | Path = "small",
     data_root: Path | None = None,
     out: Path | None = None,
@@ -36,11 +36,15 @@ def run_training(
 ) -> list[Path]:
     """Train each named system by one protocol, or by `tasks` of it alone; gives the weight files.
 
-    A run in `out` that was stopped is resumed.
+    systems: None for all that have one of the tasks. A run in `out` that was stopped is resumed.
     """
     if threads:
         torch.set_num_threads(threads)
     plan = read_protocol(protocol, tasks, **overrides)
+    if overrides.get("teacher") and not any(entry.distill for entry in plan.tasks.values()):
+        raise UserError(f"--teacher has no effect: no task of the protocol trained here has `distill` ({', '.join(plan.tasks)})")
+    if systems is None:
+        systems = _all_of(plan)
     for name in systems:
         if name not in ("linear", "fcn") and not is_learned(name):
             raise UserError(f"{name} has nothing to train; learned systems are "
@@ -77,6 +81,13 @@ def run_training(
                 zoo.save_weights(path, trainer.weights(), facts)
                 written.append(path)
     return written
+
+
+def _all_of(plan: Protocol) -> list[str]:
+    """linear's statistics and FCN's soft labels are where others start from: they come first."""
+    first = [name for name, task in (("linear", "reconstruction"), ("fcn", "segmentation")) if task in plan.tasks]
+    learned = (entry.name for entry in registry.entries() if entry.learned)
+    return first + [name for name in learned if set(registry.tasks_of(name)) & set(plan.tasks)]
 
 
 def _build(name: str, size: str, start: str):
@@ -126,6 +137,8 @@ def _pictures(plan: Protocol, task: str, root: Path) -> Pictures:
 
 def _fit_linear(plan: Protocol, root: Path, folder: Path) -> Path:
     """The statistics of `linear`: the covariance of 16 x 16 blocks over the reconstruction task's training pictures."""
+    if "reconstruction" not in plan.tasks:
+        raise UserError("linear is fitted to pictures of reconstruction, which the protocol does not train; leave linear out")
     pictures = _pictures(plan, "reconstruction", root)
     klt = BlockKLT.fit((torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in pictures.training), 16)
     path = folder / "linear-klt16.safetensors"

@@ -57,8 +57,8 @@ class TaskShare(nn.Module):
 
 
 class JSCCEncoder(nn.Module):
-    """Images (B, 3, H, W), f (B, F, H/g, W/g) -> maps and the logarithm of each block's gain beside its channel's, both
-    (B, channels, H/16, W/16); sides divide by 16. Neither depends on the SNR, which decides the channels' gains alone (`gain`).
+    """Images (B, 3, H, W), f (B, F, H/g, W/g) -> maps (B, channels, H/16, W/16) and the logarithm of each block's gain
+    beside its channel's, of the same shape, or a zero that broadcasts where blocks have none; sides divide by 16. Neither depends on the SNR, which decides the channels' gains alone (`gain`).
 
     Maps are in units of each coefficient's deviation and of the picture's contrast, as `LinearPath.send` takes them.
     """

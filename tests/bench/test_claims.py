@@ -96,6 +96,13 @@ def test_one_rival_ahead_contradicts_best(tmp_path):
     assert "behind at 1 of 11 SNRs" in found["low-resolution-best"].numbers[0]
 
 
+def test_a_task_that_the_weights_never_saw_is_undertrained(tmp_path):
+    figures = [figure("fig4", ["gensc", "witt"]), figure("fig7", ["deeplab-jscc"], task="segmentation")]
+    seen = {"gensc": {"reconstruction": 9, "segmentation": 0}, "witt": {"reconstruction": 9}, "deeplab-jscc": {"segmentation": 0}}
+    run = Run.open(make_run(tmp_path / "run", figures, lambda *_: 0.5, systems={name: {"images_seen": n} for name, n in seen.items()}))
+    assert run.undertrained == {"deeplab-jscc"}
+
+
 def test_no_verdict_rests_on_undertrained_systems(tmp_path):
     found = verdicts_of(
         tmp_path / "run", paper, systems={"gensc": {"undertrained": True}, "deeplab-jscc": {"undertrained": True}}

@@ -87,6 +87,11 @@ def test_a_system_of_one_run_against_one_of_another(run_dir, tmp_path):
     assert table[["a", "b"]].drop_duplicates().to_numpy().tolist() == [["mine:a", "b"], ["mine:a", "d"], ["b", "d"]]
     assert table["same_noise"].all() and "mine:a ahead" in report(table)
     pd.testing.assert_frame_equal(table.drop(columns="a"), wanted.drop(columns="a"))
+    namesake = make_run(tmp_path / "elsewhere" / "mine", [figure("fig4", ["a"])], value)
+    apart = compare(f"{mine}:a", f"{mine}:a", baseline=f"{namesake}:a")  # no run is at hand, and none is asked for
+    assert len(apart) == 3 * len(compare(f"{mine}:a", f"{namesake}:a")) and (apart["verdict"] == "tied").all()
+    with pytest.raises(UserError, match="RUN:SYSTEM"):
+        compare(":a", "b", run=run_dir)
     with pytest.raises(UserError, match="run mine has no system 'b'; it has a"):
         compare("a", f"{mine}:b", run=run_dir)
     with pytest.raises(UserError, match="no run there"):

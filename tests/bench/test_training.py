@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.channel import transmit
-from bench.training.command import _build, _knowledge, _teacher
+from bench.training.command import _all_of, _build, _knowledge, _teacher, run_training
 from bench.training.loop import Trainer, World, _rate, _schedule, _stage
 from bench.training.pictures import Pictures
 from bench.training.protocol import Stage, TaskProtocol, read_protocol
@@ -273,6 +273,21 @@ def test_one_task_of_a_protocol_without_its_teacher():
     assert _teacher(part, system, Path("nowhere"), "cpu") is None  # no file is looked for
     with pytest.raises(UserError, match="does not train drawing; its tasks are reconstruction, segmentation"):
         read_protocol("ablation", ["drawing"])
+
+
+@pytest.mark.parametrize(("task", "first", "others"), [
+    ("reconstruction", "linear", {"gensc", "witt", "adjscc", "deepjscc"}), ("segmentation", "fcn", {"gensc", "deeplab-jscc"}),
+])
+def test_all_systems_are_those_of_the_tasks(task, first, others):
+    names = _all_of(read_protocol("ablation", [task]))
+    assert names[0] == first and set(names[1:]) == others
+
+
+def test_what_has_no_effect_is_refused(tmp_path):
+    with pytest.raises(UserError, match="--teacher has no effect"):
+        run_training(["deepjscc"], "ablation", tmp_path, tmp_path, tasks=["reconstruction"], teacher="fcn")
+    with pytest.raises(UserError, match="leave linear out"):
+        run_training(["linear"], "ablation", tmp_path, tmp_path, tasks=["segmentation"])
 
 
 @pytest.mark.parametrize("name", ["gensc", "deeplab-jscc", "fcn"])

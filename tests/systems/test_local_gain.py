@@ -64,7 +64,7 @@ def test_without_local_gain_every_block_has_the_same():
     with torch.no_grad():
         feature = torch.zeros(1, system.config.feature_dim, 14, 14)
         _, gain = system.jscc_encoder(images, feature, system.linear_path, "reconstruction")
-    assert gain.shape == (1, 1, 1, 1) and system.local_statistics is None
+    assert not gain.any() and system.local_statistics is None
 
 
 def test_the_receiver_is_told_nothing_of_the_gains():
@@ -87,6 +87,6 @@ def test_gains_are_bounded_whatever_the_network_says():
         apart = encoder(images, feature, path, "segmentation")[1]
         bands, gain, prior, _ = system.local_statistics(torch.zeros(1, 96, 7, 7), torch.zeros(1, 7, 7, 7), torch.zeros(1, 192, 7, 7))
     assert torch.allclose(loud - quiet, torch.full_like(loud, GAIN_LIMIT), atol=1e-4)
-    assert apart.shape == (1, 1, 1, 1)
+    assert not apart.any()
     for value, limit in ((bands, BAND_LIMIT), (gain, GAIN_LIMIT), (prior, PRIOR_LIMIT)):
         assert torch.allclose(value, torch.full_like(value, -limit))
