@@ -52,6 +52,11 @@ class Task:
     cells: tuple[Cell, ...]
     points: tuple[Cell, ...] = ()  # the plan's cells, wanted or not: which of them share a batch must not depend on that
 
+    @property
+    def inputs(self) -> Task:
+        """What it does before its first cell: pieces of one task have equal inputs."""
+        return replace(self, cells=())
+
     def picture_file(self, dataset: str, image_id: str, cell: Cell) -> str:
         """Where the PNG of one output lies, relative to the run."""
         return RunStore.picture_name(dataset, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
@@ -158,6 +163,11 @@ class Reading:
     system = ""
 
     @property
+    def inputs(self) -> Reading:
+        """Its own alone."""
+        return self
+
+    @property
     def cells(self) -> tuple[Reading]:
         """What an engine counts: itself."""
         return (self,)
@@ -170,6 +180,11 @@ class Trial:
     id: str
     system: str
     points: tuple[tuple[Task, tuple[str, ...], tuple[float, float]], ...]
+
+    @property
+    def inputs(self) -> Trial:
+        """Its own alone."""
+        return self
 
     @property
     def cells(self) -> tuple[Trial]:
@@ -206,7 +221,8 @@ def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
 def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
     """The order of work: heavy tasks first, and those that would keep one worker busy at the end split at operating points.
 
-    A split costs a second encoding of the block, never another row: cells do not know which task they came in.
+    A worker that gets the pieces of a task one after another encodes its block once; each worker more encodes it once more.
+    Rows are the same: cells do not know which task they came in.
     """
 
     @cache
@@ -214,12 +230,14 @@ def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
         return sum(math.prod(plan.datasets[spec].size(image_id)) for image_id in image_ids)
 
     def weight(task: Task) -> float:
-        return pixels(task.dataset, task.image_ids) * len(task.cells) * (1 + plan.systems[task.system].parameters / 1e5)
+        # A small network has its few weights at full resolution, so that work grows slower than parameters.
+        work = 1 + math.sqrt(plan.systems[task.system].parameters / 1e5)
+        return pixels(task.dataset, task.image_ids) * len(task.cells) * work
 
     most = sum(map(weight, tasks)) / (SHARES * workers)
     pieces: list[Task] = []
-    for task in tasks:
+    for task in sorted(tasks, key=weight, reverse=True):
         count = min(len(task.cells), math.ceil(weight(task) / most)) if workers > 1 and most else 1
         bounds = [round(index * len(task.cells) / count) for index in range(count + 1)]
         pieces += [replace(task, cells=task.cells[a:b]) for a, b in zip(bounds, bounds[1:])]
-    return sorted(pieces, key=weight, reverse=True)
+    return pieces

@@ -92,10 +92,11 @@ class Worker:
     device: str = "cpu"
     _built: dict[str, System] = field(default_factory=dict, repr=False)
     _opened: dict[str, Dataset] = field(default_factory=dict, repr=False)
+    _ready: tuple[Task, list[Batch], list[Callable[[Cell], Sent]]] | None = field(default=None, repr=False)
     _scores: memo.Memo = field(default_factory=lambda: memo.Memo(SCORES_KEPT), repr=False)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_built": {}, "_opened": {}, "_scores": memo.Memo(SCORES_KEPT)}
+        return {**self.__dict__, "_built": {}, "_opened": {}, "_ready": None, "_scores": memo.Memo(SCORES_KEPT)}
 
     def place(self, index: int) -> None:
         """Worker number `index` of several takes its own GPU."""
@@ -137,10 +138,7 @@ class Worker:
         try:
             with torch.inference_mode():
                 system = self._system(task.system)
-                with stopwatch.stage("data"):
-                    batches = self._batches(task)
-                with stopwatch.stage("encode"):
-                    senders = [self._sender(system, task, batch) for batch in batches]
+                batches, senders = self._prepared(system, task)
         except Exception as error:
             for cell in task.cells:
                 yield _failed(cell, error)
@@ -167,6 +165,17 @@ class Worker:
                     return
                 except Exception as error:
                     yield _failed(cell, error)
+
+    def _prepared(self, system: System, task: Task) -> tuple[list[Batch], list[Callable[[Cell], Sent]]]:
+        """Pictures and what is sent of them: those of the task before, where this is another piece of it."""
+        if self._ready is None or self._ready[0] != task.inputs:
+            self._ready = None  # never two at once
+            with stopwatch.stage("data"):
+                batches = self._batches(task)
+            with stopwatch.stage("encode"):
+                senders = [self._sender(system, task, batch) for batch in batches]
+            self._ready = (task.inputs, batches, senders)
+        return self._ready[1:]
 
     def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch: a function of the plan and the options, not of what is left."""

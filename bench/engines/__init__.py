@@ -1,6 +1,6 @@
 """Where the work is done: one method, `run(tasks, work, before)`, that gives outcomes as they come.
 
-A task is one system on one block of pictures, with all its cells (operating points and repetitions). `work(task)`
+A task is one system on one block of pictures (its `inputs`), with all its cells (operating points and repetitions). `work(task)`
 yields one `Outcome` a cell, after the cell's file is safely written; an engine hands them on in whatever order they
 come, never raises for a failing cell, and never lets one cancel its siblings. The rows do not depend on the engine.
 """

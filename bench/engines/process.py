@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 
 from bench.engines import Outcome, Work, lost, one_thread
@@ -21,6 +22,7 @@ from systems import stopwatch
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TASK_DONE = None
+_LOOK_AHEAD = 64  # tasks of the queue among which a worker's next one is chosen
 
 
 class _Worker:
@@ -35,10 +37,13 @@ class _Worker:
             self.process.start()
         theirs.close()  # else the pipe would not end with the worker
         self.task = None
+        self.inputs = None  # of its last task
+        self.systems: set[str] = set()  # that it has had tasks of
         self.seen: list[str] = []
 
     def give(self, task) -> None:
-        self.task, self.seen = task, []
+        self.task, self.seen, self.inputs = task, [], task.inputs
+        self.systems.add(task.system)
         try:
             self.connection.send(task)
         except OSError:
@@ -85,7 +90,7 @@ class ProcessEngine:
     def _drain(self, queue: deque, work: Work, workers: dict[Connection, _Worker]) -> Iterator[Outcome]:
         """Give out the queue and wait for all of it. A worker that died is replaced while there is work for it."""
         for worker in list(workers.values())[: len(queue)]:
-            worker.give(queue.popleft())
+            worker.give(_next(queue, worker, workers))
         while any(worker.task is not None for worker in workers.values()):
             for connection in wait(list(workers)):
                 worker = workers[connection]
@@ -98,13 +103,14 @@ class ProcessEngine:
                     if worker.task is not None:
                         yield from lost(worker.task, worker.seen, reason)
                     if queue:
-                        self._start(worker.index, work, workers).give(queue.popleft())
+                        successor = self._start(worker.index, work, workers)
+                        successor.give(_next(queue, successor, workers))
                     continue
                 if outcome is not _TASK_DONE:
                     worker.seen.append(outcome.cell_id)
                     yield outcome
                 elif queue:
-                    worker.give(queue.popleft())
+                    worker.give(_next(queue, worker, workers))
                 else:
                     worker.task = None
 
@@ -113,6 +119,21 @@ class ProcessEngine:
         worker = _Worker(index, work)
         workers[worker.connection] = worker
         return worker
+
+
+def _next(queue: deque, worker: _Worker, workers: dict[Connection, _Worker]):
+    """Take a task for a worker: the one that it has most of already. Pieces of the task it was at, whose pictures it has
+    encoded; then what nobody else is at, of a system that it has built, in the queue's order."""
+    busy = [other.inputs for other in workers.values() if other is not worker and other.task is not None]
+
+    def lacks(index: int) -> tuple:
+        task = ahead[index]
+        return task.inputs != worker.inputs, task.inputs in busy, task.system not in worker.systems, index
+
+    ahead = list(islice(queue, _LOOK_AHEAD))
+    index = min(range(len(ahead)), key=lacks)
+    del queue[index]
+    return ahead[index]
 
 
 def _serve(connection: Connection, work: Work, index: int, asked: float) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from harness import ROOT
 
 from bench.engines import Outcome, make_engine, one_thread
-from bench.engines.process import ProcessEngine
+from bench.engines.process import ProcessEngine, _next
 from bench.engines.serial import SerialEngine
 from bench.engines.slurm import DEADLY, OutcomeLog, SlurmEngine, _Job, chunked, logged_failures
 from systems.errors import MissingDependency, UserError
@@ -29,6 +31,11 @@ class FakeCell:
 class FakeTask:
     system: str
     cells: tuple[FakeCell, ...]
+    block: int | None = None
+
+    @property
+    def inputs(self):
+        return self.system, self.cells if self.block is None else self.block
 
 
 def tasks(count, system="s", cells=3):
@@ -109,6 +116,34 @@ def test_a_worker_that_dies_before_the_rest_is_replaced():
     outcomes = {outcome.cell_id: outcome for outcome in ProcessEngine(1).run(rest, Work(dies_at="b1.0"), before)}
     assert [key for key, outcome in outcomes.items() if outcome.status == "failed"] == ["b1.0"]
     assert sorted(outcomes) == sorted(names(before) + names(rest))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_worker_never_comes_back_to_a_block_that_it_has_left(workers):
+    """Pieces of four blocks, mixed: a worker that kept to the queue's order would encode each block again and again."""
+    pieces = [FakeTask("ab"[block % 2], (FakeCell(f"{piece}.{block}"),), block) for piece in range(6) for block in range(4)]
+    outcomes = list(ProcessEngine(workers).run(pieces, Work()))
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(pieces)
+    for index in range(workers):
+        blocks = [o.cell_id.split(".")[1] for o in outcomes if o.error.split()[0] == str(index)]
+        assert len(list(groupby(blocks))) == len(set(blocks))
+
+
+def test_a_worker_takes_what_nobody_is_at_of_a_system_that_it_has_built():
+    def worker(at, *systems):
+        return SimpleNamespace(task=at, inputs=at and at.inputs, systems=set(systems))
+
+    piece = {name: FakeTask(name[0], (), name) for name in ("a1", "a2", "b1", "b2", "c1")}
+    for own, other, queue, wanted in (
+        (worker(None), worker(None), ["b1", "a1"], "b1"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "b2", "a2", "a1"], "a1"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "b2", "a2"], "a2"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "c1", "b2"], "c1"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1"], "b1"),
+    ):
+        left = deque(piece[name] for name in queue)
+        assert _next(left, own, {0: own, 1: other}) is piece[wanted]
+        assert piece[wanted] not in left and len(left) == len(queue) - 1
 
 
 def test_a_run_that_stops_early_leaves_no_workers():

@@ -119,6 +119,15 @@ def test_one_encoding_serves_the_sweep_unless_the_encoder_sees_the_snr(place):
     assert sum(int(line[3]) for line in seeing) == 30 and {line[2] for line in seeing} == {"0", "4", "8"}
 
 
+def test_a_block_is_encoded_at_most_once_a_worker(place):
+    """Eleven points of two blocks are split into pieces, or one worker would be idle at the end."""
+    run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)
+    encoded = [line for line in computed(place, "encode") if line[2] == "nan"]
+    assert 10 <= sum(int(line[3]) for line in encoded) <= 2 * 10
+    run(place, systems="t-plain", snr="0:20:2", out="serial")
+    assert without_costs(place / "run" / "samples.csv") == without_costs(place / "serial" / "samples.csv")
+
+
 def test_an_encoder_that_peeks_at_the_snr_is_caught(place):
     result = run(place, systems="t-peeks,t-plain")
     assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-peeks"}
