@@ -15,6 +15,7 @@ reads the linear estimate beside the symbols, and the sigmoid is left out: see `
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -121,9 +122,14 @@ class _Stage(nn.Module):
         self.prelu = nn.PReLU(after) if reduction else None
         self.attention = AttentionFeature(after, reduction) if reduction else None
 
-    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
+        """What the SNR has no part in."""
         x = self.gdn(self.conv(x))
-        return x if self.attention is None else self.attention(self.prelu(x), snr_db)
+        return x if self.prelu is None else self.prelu(x)
+
+    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        x = self.features(x)
+        return x if self.attention is None else self.attention(x, snr_db)
 
 
 class ADJSCC(LearnedSystem):
@@ -153,25 +159,32 @@ class ADJSCC(LearnedSystem):
         if self.linear_path is not None:
             start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
 
-    def _encode(self, images: Tensor, snr_db: Tensor) -> Tensor:
-        for stage in self.encoder:
-            images = stage(images, snr_db)
-        return images
-
     def _decode(self, features: Tensor, snr_db: Tensor) -> Tensor:
         for stage in self.decoder:
             features = stage(features, snr_db)
         return features.float()
 
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        padded = analog.pad_to_multiple(images, STRIDE if self.linear_path is None else BLOCK)
+        linear = None if self.linear_path is None else self.linear_path.analyse(padded)
+        first, *others = self.encoder
+        fine = first.features(padded)
+
+        def send(at: Link) -> Transmission:
+            snr_db = at.snr_tensor(len(images), images.device)
+            features = first.attention(fine, snr_db)
+            for stage in others:
+                features = stage(features, snr_db)
+            if linear is not None:
+                added = F.pixel_unshuffle(features, BLOCK // STRIDE)
+                return self.linear_path.send_beside(padded, linear, added, at, self.name)
+            symbols, _ = analog.unit_power(analog.to_symbols(features, at.budget.allowed_uses()))
+            return Transmission(symbols)
+
+        return send
+
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        snr_db = link.snr_tensor(len(images), images.device)
-        if self.linear_path is not None:
-            padded = analog.pad_to_multiple(images, BLOCK)
-            added = F.pixel_unshuffle(self._encode(padded, snr_db), BLOCK // STRIDE)
-            return self.linear_path.send_beside(padded, added, link, self.name)
-        features = self._encode(analog.pad_to_multiple(images, STRIDE), snr_db)
-        symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
-        return Transmission(symbols)
+        return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         snr_db = analog.receiver_snr_db(received)

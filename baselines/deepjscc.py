@@ -70,7 +70,7 @@ class DeepJSCC(LearnedSystem):
         if self.linear_path is not None:
             padded = analog.pad_to_multiple(images, BLOCK)
             added = F.pixel_unshuffle(self.encoder(padded), BLOCK // STRIDE)
-            return self.linear_path.send_beside(padded, added, link, self.name)
+            return self.linear_path.send_beside(padded, self.linear_path.analyse(padded), added, link, self.name)
         features = self.encoder(analog.pad_to_multiple(images, STRIDE))
         symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)

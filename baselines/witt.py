@@ -189,11 +189,12 @@ class WITT(LearnedSystem):
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         padded = analog.pad_to_multiple(images, self.stride)
         tokens = self.encoder.tokens(padded)
+        linear = None if self.linear_path is None else self.linear_path.analyse(padded)
 
         def send(at: Link) -> Transmission:
             features = self.encoder(tokens, at.snr_tensor(len(images), images.device))
-            if self.linear_path is not None:
-                return self.linear_path.send_beside(padded, features, at, self.name)
+            if linear is not None:
+                return self.linear_path.send_beside(padded, linear, features, at, self.name)
             symbols, power = analog.unit_power(analog.to_symbols(features, symbol_uses(at, self.name)))
             return Transmission(symbols, analog.power_to_bits(power))
 

@@ -92,9 +92,9 @@ class LinearPath(nn.Module):
         symbols, power = analog.unit_power(analog.to_symbols(reals, symbol_uses(link, name)))
         return Transmission(symbols, analog.power_to_bits(power))
 
-    def send_beside(self, images: Tensor, added: Tensor, link: Link, name: str) -> Transmission:
-        """The linear code, and what a network adds to it: (B, coefficients, h, w) in the units of `analyse`."""
-        return self.send(images, self.analyse(images) + added, self.amplitudes[:, None, None], link, name)
+    def send_beside(self, images: Tensor, linear: Tensor, added: Tensor, link: Link, name: str) -> Transmission:
+        """The linear code of the images, as `analyse` gives it, and what a network adds to it, of the same shape."""
+        return self.send(images, linear + added, self.amplitudes[:, None, None], link, name)
 
     def receive(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor]:
         """Symbol maps (B, coefficients, h, w), the noise variance of each, and the picture's power before normalisation (B,)."""

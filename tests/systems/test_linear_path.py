@@ -75,7 +75,7 @@ def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db)
     images = path.synthesise(draws * path.deviation[:96, None, None])
     side = 80 * BLOCK
     at = Link("reconstruction", side, side, Budget.from_cbr(1 / 16 + 1e-4, side, side), "awgn", snr_db)
-    received = transmit(path.send_beside(images, torch.zeros_like(draws), at, "test"), at, [3])
+    received = transmit(path.send_beside(images, path.analyse(images), torch.zeros_like(draws), at, "test"), at, [3])
     opened = path.open(received, at)
     # 614,400 coefficients, those with most error 6,400 each: their mean square is known to about 1 %
     assert path.expected_error(opened).item() == pytest.approx((opened.picture - images).square().mean().sqrt().item(), rel=0.01)
