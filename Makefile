@@ -1,9 +1,9 @@
-# make bench: everything from a fresh clone to the figures.   make test: the fast test suite.
+# make bench: everything from a fresh clone to the figures.   make test: the fast test suite.   make lint: ruff.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: install bench test test-all clean
+.PHONY: install bench test test-all lint clean
 
 # numpy first: pyldpc's setup.py imports it, so it cannot be built in isolation. Its absence is not a failure: the link
 # of that name then says what is missing.
@@ -23,6 +23,9 @@ install: $(VENV)/.installed
 bench: install
 	$(BIN)/python -m bench run --systems all --snr 0:20:2
 	$(BIN)/python -m bench plot
+
+lint: install
+	$(BIN)/ruff check
 
 test: install
 	$(BIN)/python -m pytest -m "not slow and not gpu and not data"

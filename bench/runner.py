@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -336,9 +337,9 @@ class Worker:
                 row["bits_per_use"] = row["bits"] / sent.spent.symbol_uses
             output, key = delivered.output[index], (dataset.name, image_id, memo.digest(delivered.output[index].numpy()))
             if task.task == "reconstruction":
-                row |= self._scores.get(key, lambda: _picture_scores(batch.reference[index], output))
+                row |= self._scores.get(key, partial(_picture_scores, batch.reference[index], output))
             else:
-                row |= self._scores.get(key, lambda: _label_scores(output, batch.masks[index]))
+                row |= self._scores.get(key, partial(_label_scores, output, batch.masks[index]))
             rows.append(row)
         memo.take_saved()  # of the scores: no cost of a system's
         return rows

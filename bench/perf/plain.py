@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bench.channel import transmit
-from bench.metrics import confusion, miou, mse_per_image, ms_ssim, psnr_db
+from bench.metrics import confusion, miou, ms_ssim, mse_per_image, psnr_db
 from bench.provenance import build
 from bench.seeds import draw_seed
 from bench.store import read_table

@@ -12,7 +12,6 @@ strides stands beside the stages, and its maps enter f1, f2 and f3 where the tas
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import PatchMerging, SwinTransformerBlock

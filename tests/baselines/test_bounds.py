@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_digital import USES, make_link, mse, pictures, through  # noqa: F401  (pictures is a fixture)
+from test_digital import USES, make_link, mse, through
 
 from baselines import digital
 from baselines.bounds import CapacityBound

@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from skimage import data
 
 import baselines  # noqa: F401  registers the systems
 from baselines import digital
@@ -18,13 +16,6 @@ from systems.interface import Budget, Link, Received
 
 SIZE = 96
 USES = SIZE * SIZE * 3 // 8
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """Two crops of photographs, float32 (2, 3, 96, 96)."""
-    photos = [Image.fromarray(photo).resize((SIZE, SIZE)) for photo in (data.astronaut(), data.coffee())]
-    return torch.from_numpy(np.stack([np.asarray(photo) for photo in photos])).permute(0, 3, 1, 2).float() / 255
 
 
 def make_link(snr_db=20.0, channel="awgn", cbr=1 / 8, task="reconstruction", size=SIZE):

@@ -105,7 +105,7 @@ def plain(encoder, llr, iterations):
     checks = [[np.setdiff1d(encoder.pcm[row].indices, alone) for row in range(z * layer, z * layer + z)] for layer in range(last)]
     layers = [np.array(layer) for layer in checks]
     messages = [np.zeros(layer.shape, int) for layer in layers]
-    for iteration in range(1, iterations + 1):
+    for iteration in range(1, iterations + 1):  # noqa: B007  given back
         for layer, message in zip(layers, messages, strict=True):
             x = np.clip(posterior[layer] - message, -128, 127)
             for edge in range(layer.shape[1]):

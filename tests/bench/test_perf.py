@@ -125,7 +125,7 @@ def test_every_second_is_counted_once():
         with stopwatch.stage("inner"):
             time.sleep(0.1)
         with pytest.raises(ZeroDivisionError), stopwatch.stage("inner"):
-            1 / 0
+            raise ZeroDivisionError
     elapsed = time.perf_counter() - start
     spent = stopwatch.take()
     assert spent["outer"][0] + spent["inner"][0] == pytest.approx(elapsed, abs=5e-3)
