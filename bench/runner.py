@@ -35,8 +35,8 @@ from bench.plan import Cell, Reading, Task, Trial
 from bench.provenance import build
 from bench.seeds import draw_seed
 from bench.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
-from systems import memo, stopwatch
-from systems.errors import UserError
+from systems import memo, registry, stopwatch
+from systems.errors import AuditError, UserError
 from systems.interface import Link, System, Transmission
 from systems.zoo import seeded
 
@@ -93,11 +93,12 @@ class Worker:
     device: str = "cpu"
     _built: dict[str, System] = field(default_factory=dict, repr=False)
     _opened: dict[str, Dataset] = field(default_factory=dict, repr=False)
+    _apart: set[tuple[str, str]] = field(default_factory=set, repr=False)  # systems and tasks known to pass nothing aside
     _ready: tuple[Task, list[Batch], list[Callable[[Cell], Sent]]] | None = field(default=None, repr=False)
     _scores: memo.Memo = field(default_factory=lambda: memo.Memo(SCORES_KEPT), repr=False)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_built": {}, "_opened": {}, "_ready": None, "_scores": memo.Memo(SCORES_KEPT)}
+        return {**self.__dict__, "_built": {}, "_opened": {}, "_apart": set(), "_ready": None, "_scores": memo.Memo(SCORES_KEPT)}
 
     def place(self, index: int) -> None:
         """Worker number `index` of several takes its own GPU."""
@@ -140,6 +141,7 @@ class Worker:
             with torch.inference_mode():
                 system = self._system(task.system)
                 batches, senders = self._prepared(system, task)
+                self._hold_apart(system, task, batches[0], senders[0])
         except Exception as error:
             for cell in task.cells:
                 yield _failed(cell, error)
@@ -177,6 +179,30 @@ class Worker:
                 senders = [self._sender(system, task, batch) for batch in batches]
             self._ready = (task.inputs, batches, senders)
         return self._ready[1:]
+
+    def _hold_apart(self, system: System, task: Task, batch: Batch, sender: Callable[[Cell], Sent]) -> None:
+        """A third party's receiver must make the same of the symbols in an instance that never saw the pictures; AuditError where
+        it does not. Those of the bench are held to it by its tests."""
+        if registry.is_ours(task.system) or (task.system, task.task) in self._apart:
+            return
+        twin = build(task.system, self.systems[task.system]).to(self.device)
+        cell = task.cells[0]
+        link = _link(task, *batch.images.shape[2:], snr_db=cell.snr_db)
+        seeds = self._seeds(task, batch.ids, cell.snr_db, cell.rep, "channel")
+        received, outputs = transmit(sender(cell).transmission, link, seeds), []
+        for one in (system, twin):
+            with self._random(seeds[0]):
+                try:
+                    outputs.append(one.decode(received, link).output)
+                except Exception as error:
+                    if one is twin:
+                        raise AuditError(f"audit: system {system.name}: its receiver fails in an instance that did not encode "
+                                         f"({type(error).__name__}: {error})") from error
+                    return  # the cell will say so
+        if outputs[0].shape != outputs[1].shape or not torch.allclose(*outputs, rtol=1e-4, atol=1e-4, equal_nan=True):
+            raise AuditError(f"audit: system {system.name}: its receiver makes something else of the same symbols in an instance "
+                             "that did not encode them; something passes from encode to decode beside the transmission")
+        self._apart.add((task.system, task.task))
 
     def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch: a function of the plan and the options, not of what is left."""

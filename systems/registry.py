@@ -95,6 +95,11 @@ def find(name: str) -> Entry:
     raise UnknownName(f"unknown system {name!r}; {hint}")
 
 
+def is_ours(name: str) -> bool:
+    """Whether a system comes with the bench."""
+    return find(name).target.partition(".")[0] in ("systems", "baselines")
+
+
 def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a system can do, without building it."""
     entry = find(name)

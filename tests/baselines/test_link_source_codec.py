@@ -1,4 +1,4 @@
-"""Largest quality under a byte budget, checked against every quality, on real photographs."""
+"""Size and quality under a byte budget, checked against all of them, on real photographs."""
 
 import io
 
@@ -17,27 +17,48 @@ def photo():
     return np.asarray(Image.fromarray(data.astronaut()).resize((96, 80), Image.Resampling.LANCZOS))
 
 
-def all_sizes(picture, codec):
-    sizes = {}
-    for quality in range(1, 101):
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, quality=quality, **SAVE_OPTIONS[codec])
-        sizes[quality] = len(buffer.getvalue())
-    return sizes
+def all_files(picture, codec):
+    """Every quality at every size: {halvings: {quality: file}}."""
+    files = {}
+    for halvings in range(4):
+        size = -(-picture.shape[1] // 2**halvings), -(-picture.shape[0] // 2**halvings)
+        image = Image.fromarray(picture)
+        image = image.resize(size, Image.Resampling.LANCZOS) if halvings else image
+        files[halvings] = {}
+        for quality in range(1, 101):
+            buffer = io.BytesIO()
+            image.save(buffer, quality=quality, **SAVE_OPTIONS[codec])
+            files[halvings][quality] = buffer.getvalue()
+    return files
+
+
+def least_size(picture, codec="jpeg"):
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, quality=1, **SAVE_OPTIONS[codec])
+    return len(buffer.getvalue())
+
+
+def error(payload, codec, picture):
+    return np.mean((decode(payload, codec, *picture.shape[:2]).astype(float) - picture) ** 2)
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "webp", "avif"])
-def test_quality_is_the_largest_that_fits_by_exhaustive_check(photo, codec):
-    sizes = all_sizes(photo, codec)
-    exact = [sizes[quality] for quality in range(1, 101, 3)]  # a budget that a file fills to the byte
-    for budget in sorted({*exact, *(size - 1 for size in exact), *range(min(sizes.values()), 6000, 97)}):
-        fitting = [quality for quality, size in sizes.items() if size <= budget]
-        if not fitting:
+def test_size_and_quality_are_the_best_that_fit_by_exhaustive_check(photo, codec):
+    files = all_files(photo, codec)
+    exact = [len(files[0][quality]) for quality in range(1, 101, 6)]  # a budget that a file fills to the byte
+    scales = set()
+    for budget in sorted({*exact, *(size - 1 for size in exact), *range(300, 6000, 194)}):
+        fitting = {h: [q for q, file in own.items() if len(file) <= budget] for h, own in files.items()}
+        largest = {h: files[h][max(own)] for h, own in fitting.items() if own}
+        if not largest:
             continue
+        errors = {h: error(file, codec, photo) for h, file in largest.items()}
+        best = min(errors, key=errors.get)
         coded = encode_under(photo, budget, codec)
-        assert coded.scale == 1.0
-        assert coded.quality == max(fitting)
-        assert len(coded.payload) == sizes[coded.quality] <= budget
+        assert (coded.scale, coded.quality) == (0.5**best, max(fitting[best]))
+        assert coded.payload == largest[best] and len(coded.payload) <= budget
+        scales.add(coded.scale)
+    assert {1.0, 0.5} <= scales  # both happen, or half of this was not asked
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "webp", "avif"])
@@ -49,18 +70,16 @@ def test_round_trip_delivers_the_files_own_pixels(photo, codec):
     assert np.mean((pixels.astype(float) - photo) ** 2) < 100  # 28 dB: it is the picture, not merely a picture
 
 
-def test_smaller_scale_only_when_quality_one_does_not_fit(photo):
-    smallest = min(all_sizes(photo, "jpeg").values())
-    assert encode_under(photo, smallest).scale == 1.0
-    coded = encode_under(photo, smallest - 1)
-    assert coded.scale == 0.5
-    assert Image.open(io.BytesIO(coded.payload)).size == (48, 40)
+def test_where_quality_one_does_not_fit_the_picture_is_made_smaller(photo):
+    coded = encode_under(photo, least_size(photo) - 1)
+    assert coded.scale < 1.0
+    assert Image.open(io.BytesIO(coded.payload)).size == (96 * coded.scale, 80 * coded.scale)
     assert decode(coded.payload, "jpeg", 80, 96).shape == (80, 96, 3)
 
 
 def test_odd_sides_round_up_and_come_back():
     picture = np.ascontiguousarray(data.astronaut()[100:201, 50:203])  # 101 x 153
-    coded = encode_under(picture, min(all_sizes(picture, "jpeg").values()) - 1)
+    coded = encode_under(picture, least_size(picture) - 1)
     assert coded.scale == 0.5 and Image.open(io.BytesIO(coded.payload)).size == (77, 51)
     assert decode(coded.payload, "jpeg", 101, 153).shape == (101, 153, 3)
 

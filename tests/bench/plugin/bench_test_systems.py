@@ -14,7 +14,7 @@ from systems.interface import Decoded
 ENTRY_POINTS = {
     "t-plain": "Logged", "t-slow": "Slow", "t-faulty": "Faulty", "t-killed": "Killed", "t-snr": "SeesSnr",
     "t-peeks": "Peeks", "t-option": "WithOption", "t-loud": "Loud", "t-labels": "Labels", "t-draws": "Draws",
-    "t-joined": "Joined",
+    "t-joined": "Joined", "t-remembers": "Remembers",
 }  # fmt: skip
 
 
@@ -90,6 +90,17 @@ class Peeks(Logged):
         sent = super().encode(images, link)
         sent.symbols = sent.symbols * (1 + 0 * float(link.snr_db))
         return sent
+
+
+class Remembers(Logged):
+    """Its receiver is the transmitter's own memory."""
+
+    def encode(self, images, link):
+        self.kept = images
+        return super().encode(images, link)
+
+    def decode(self, received, link):
+        return Decoded(self.kept)
 
 
 class WithOption(Logged):
