@@ -30,7 +30,7 @@ class Logged(PooledPixels):
     def log(self, what, link, count):
         if "BENCH_TEST_LOG" in os.environ:
             with open(os.environ["BENCH_TEST_LOG"], "a") as file:
-                file.write(f"{what} {self.name} {float(link.snr_db):g} {count}\n")
+                file.write(f"{what} {self.name} {float(link.snr_db):g} {count} {os.getpid()}\n")
 
     def encode(self, images, link):
         self.log("encode", link, len(images))
