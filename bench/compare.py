@@ -87,6 +87,8 @@ def side(run: Run, system: str) -> Side:
     if variant and variant not in variants:
         raise UserError(f"run {run.name} has no {name}@{variant}; its variants are {', '.join(variants)}")
     # A point may be run in one variant a figure; two variants at one point would pair at random.
+    if variant and _filled(rows[rows["variant"] == variant]).duplicated(KEY).any():
+        raise UserError(f"run {run.name} has several rows of {name}@{variant} at one point; they cannot be paired")
     if not variant and _filled(rows).duplicated(KEY).any():
         raise UserError(
             f"{name} was run in {len(variants)} variants; name one: {', '.join(f'{name}@{v}' for v in variants)}"
@@ -328,7 +330,6 @@ def _run_folder(name: str | None) -> Path | None:
 def report(points: pd.DataFrame) -> str:
     """The comparison as text for a terminal."""
     lines = []
-    curves = whole_curves(points)
     for key, group in points.groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
         a, b, task, dataset, channel, cbr, bits, metric = key
         scale, unit = (
@@ -350,11 +351,7 @@ def report(points: pd.DataFrame) -> str:
                 + verdict
                 + (f" ({', '.join(lost)})" if lost else "")
             )
-        own = curves[
-            (curves["a"] == a) & (curves["b"] == b) & (curves["dataset"] == dataset) & (curves["channel"] == channel)
-        ]
-        own = own[(own["metric"] == metric) & (own["cbr_target"].fillna(-1) == (-1 if np.isnan(cbr) else cbr))]
-        for row in own.itertuples():
+        for row in whole_curves(group).itertuples():
             shift = "" if np.isnan(row.snr_shift_db) else f", the same quality at {row.snr_shift_db:+.2f} dB less SNR"
             if not np.isnan(row.bd_gain):
                 lines.append(f"Over the whole curve: {scale * row.bd_gain:+.3f} {unit}{shift}")

@@ -262,6 +262,8 @@ def read_figure(values: dict[str, Any], where: str) -> Experiment:
     pictures = values.get("pictures", {})
     if not isinstance(pictures, dict):
         raise UserError(f"{where}: pictures must be a table, [pictures]")
+    if "snr_db" in pictures:
+        pictures = {**pictures, "snr_db": parse_snr(pictures["snr_db"], f"{where}: [pictures] snr_db")}
     pictures = fill(Pictures, pictures, f"{where}: [pictures]")
     if pictures.snr_db or "pictures" in values:
         shown = parse_snr(pictures.snr_db, f"{where}: [pictures] snr_db")

@@ -185,6 +185,8 @@ class Worker:
         it does not. Those of the bench are held to it by its tests."""
         if registry.is_ours(task.system) or (task.system, task.task) in self._apart:
             return
+        if getattr(system, "genie", False):
+            raise AuditError(f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may")
         twin = build(task.system, self.systems[task.system]).to(self.device)
         cell = task.cells[0]
         link = _link(task, *batch.images.shape[2:], snr_db=cell.snr_db)

@@ -351,6 +351,7 @@ def _lock(root: Path, beside: bool = False):
         if sys.platform == "win32":
             import msvcrt
 
+            file.seek(1 << 30)  # one byte, the same for all, and none of those that hold the id: locked bytes cannot be read
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import islice
+from itertools import combinations, islice
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +145,18 @@ def resolve(request: Request) -> Resolved:
         for name in figure.systems:
             if figure.task not in registry.tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
+    _check_requirements(figures)
     options = options_of(names, request.options)
     systems = {name: facts_of(name, options[name]) for name in names}
     return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
+
+
+def _check_requirements(figures: list[Experiment]) -> None:
+    """Tables have no column for the sentence that a receiver was asked with: in one run a point has one."""
+    for a, b in combinations(figures, 2):
+        same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
+        if same and a.requirement != b.requirement and set(a.systems) & set(b.systems) and set(a.snr_db) & set(b.snr_db):
+            raise UserError(f"figures {a.id} and {b.id} differ in nothing but the requirement; give each a run of its own")
 
 
 def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
@@ -570,6 +579,11 @@ def _manifest(
         "host": host_facts(),
         "engine": engine,
         "cells": {"expected": len(plan.cells), "done": None, "failed": None},
+        # Cells of another session than the last were made by what is said here of it.
+        "sessions": [
+            *before.get("sessions", []),
+            {"start": _now(), "argv": without_paths(argv), "versions": versions(), "git": git_state(), "engine": engine},
+        ],
         "start": before.get("start") or _now(),
         "end": None,
     }

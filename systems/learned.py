@@ -61,6 +61,10 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
         raise CheckpointError(f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
                               f"--size {size}`) and pass the file, or ask for size small")
     facts = zoo.load_weights(module, path)
+    trained = facts.get("system", name), facts.get("size", size)
+    if trained != (name, size):  # another configuration may have the same shapes
+        raise CheckpointError(f"{path}: are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; ask for "
+                              f"--size {trained[1]}, or train this size")
     return facts, f"{size}-{facts['sha256'][:8]}"
 
 

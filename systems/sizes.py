@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from importlib import resources
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from systems.errors import UserError
 
@@ -26,7 +27,7 @@ def read_toml(path) -> dict[str, Any]:
 
 
 def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
-    """`values` as a `kind`; keys that it does not have are errors, lists become tuples."""
+    """`values` as a `kind`; keys that it does not have and values of another type are errors, lists become tuples."""
     known = {field.name for field in dataclasses.fields(kind)}
     unknown = sorted(set(values) - known)
     if unknown:
@@ -35,7 +36,39 @@ def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
               if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
     if needed - set(values):
         raise UserError(f"{where}: needs {', '.join(sorted(needed - set(values)))}")
+    hints = get_type_hints(kind)
+    for key, value in values.items():
+        if not _fits(value, hints[key]):
+            raise UserError(f"{where}: {key} must be a {_words(hints[key])}, not {value!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value from a TOML file is of a field's type; a whole number is a float too."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            return False
+        if inner[-1] is Ellipsis:
+            return all(_fits(one, inner[0]) for one in value)
+        return len(value) == len(inner) and all(map(_fits, value, inner))
+    if hint in (int, float):
+        return isinstance(value, (int, float) if hint is float else int) and not isinstance(value, bool)
+    return isinstance(value, origin or hint)
+
+
+def _words(hint: Any) -> str:
+    """A field's type for the eye."""
+    names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return " or ".join(_words(one) for one in inner if one is not type(None))
+    if origin is tuple:
+        many = inner[-1] is Ellipsis
+        return f"list, each a {_words(inner[0])}" if many else f"list of {len(inner)}, each a {_words(inner[0])}"
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def sizes_of(system: str) -> list[str]:

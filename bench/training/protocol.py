@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+from bench.experiment import check_channel, parse_cbr, parse_kbits
 from systems.errors import UserError
 from systems.interface import TASKS
 from systems.sizes import fill, read_toml
+
+AUTOCAST = ("auto", "bfloat16", "off")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class TaskProtocol:
 
     @property
     def cbr_value(self) -> float:
-        return float(Fraction(self.cbr))
+        return parse_cbr(self.cbr, "cbr")
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,49 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
         plans[task] = fill(TaskProtocol, {**entries, "stages": stages}, where)
         if (plans[task].cbr is None) == (plans[task].kbits is None):
             raise UserError(f"{where}: needs either cbr or kbits")
+        _check_plan(plans[task], where)
     if absent := set(tasks or ()) - set(plans):
         raise UserError(f"{file}: does not train {', '.join(sorted(absent))}; its tasks are {', '.join(plans)}")
     plans = {task: plan for task, plan in plans.items() if not tasks or task in tasks}
     values.update({key: value for key, value in overrides.items() if value is not None})
-    return fill(Protocol, {**values, "tasks": plans}, str(file))
+    protocol = fill(Protocol, {**values, "tasks": plans}, str(file))
+    _check(str(file), protocol, {
+        **dict.fromkeys(("learning_rate", "clip_norm"), (lambda x: x > 0, "above 0")),
+        **dict.fromkeys(("validate_every", "checkpoint_every", "holdout"), (lambda x: x >= 1, "at least 1")),
+        **dict.fromkeys(("weight_decay", "warmup"), (lambda x: x >= 0, "0 or above")),
+        "ema": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+        "betas": (lambda x: all(0 <= one < 1 for one in x), "from 0 to below 1"),
+        "snr_db": (lambda x: x[0] <= x[1], "lowest and highest"),
+        "autocast": (lambda x: x in AUTOCAST, " | ".join(AUTOCAST)),
+    })
+    try:
+        check_channel(protocol.channel)
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    return protocol
+
+
+def _check_plan(plan: TaskProtocol, where: str) -> None:
+    share = (lambda x: 0 <= x <= 1, "from 0 to 1")
+    _check(where, plan, {
+        "images_seen": (lambda x: x >= 1, "at least 1"),
+        **dict.fromkeys(("budget_jitter", "distill"), share),
+        "lowest_scale": (lambda x: 0 < x <= 1, "above 0, at most 1"),
+        "sources": (len, "at least one"),
+    })
+    for stage in plan.stages:
+        _check(f"{where} stages", stage, {
+            "until": (lambda x: x > 0, "above 0"), "crop": (lambda x: x >= 16, "at least 16"), "batch": (lambda x: x >= 1, "at least 1"),
+        })  # fmt: skip
+    if plan.cbr is None:
+        parse_kbits(plan.kbits, f"{where}: kbits")
+    else:
+        parse_cbr(plan.cbr, f"{where}: cbr")
+
+
+def _check(where: str, values, rules: dict[str, tuple[Callable[[Any], Any], str]]) -> None:
+    for key, (holds, words) in rules.items():
+        if not holds(getattr(values, key)):
+            raise UserError(f"{where}: {key} = {getattr(values, key)!r}; it must be {words}")
 
 

@@ -95,6 +95,14 @@ def test_weights_go_through_the_zoo(tmp_path):
         FCN.load("small", str(path))
 
 
+def test_weights_of_another_size_or_system_are_refused_though_their_shapes_fit(tmp_path):
+    for facts, words in (({"system": "fcn", "size": "small_from_scratch"}, "fcn in size small_from_scratch, not of fcn in size small"),
+                         ({"system": "deeplab-jscc", "size": "small"}, "deeplab-jscc in size small")):  # fmt: skip
+        zoo.save_weights(tmp_path / "w.safetensors", FCN(checkpoint="none").state_dict(), facts)
+        with pytest.raises(CheckpointError, match=words):
+            FCN.load("small", str(tmp_path / "w.safetensors"))
+
+
 def test_paper_size_ships_no_weights_and_says_so():
     with pytest.raises(CheckpointError, match="fcn ships no weights in size 'paper'"):
         FCN.load("paper")

@@ -67,6 +67,20 @@ def test_whole_curve_of_a_shifted_line(tmp_path):
     assert row["bd_gain"] == pytest.approx(1.5) and row["snr_shift_db"] == pytest.approx(3.0)  # 1.5 dB over 0.5 dB a dB
 
 
+def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
+    """The lead is 2 under the first budget and 4 under the second, which has one SNR and therefore no curve."""
+    def lead(experiment, system, snr, index):
+        return 20 + 0.5 * snr + ({20_000: 2.0, 5_000: 4.0}[experiment["bits"]] if system == "a" else 0) + index
+
+    budgets = [
+        figure(f"own-{bits}", ["a", "b"], snrs=snrs, cbr=None, bits=bits, dataset="set")
+        for bits, snrs in ((20_000, SNRS), (5_000, [10.0]))
+    ]
+    parts = report(compare("a", "b", run=make_run(tmp_path / "run", budgets, lead))).split("A = a, B = b")[1:]
+    shown = {part.split("Kbits")[0].split(",")[-1].strip(): part for part in parts}
+    assert "Over the whole curve: +2.000" in shown["20"] and "whole curve" not in shown["5"]
+
+
 def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
     def better(experiment, system, snr, index):
         result = value(experiment, system, snr, index)

@@ -112,8 +112,8 @@ def test_the_papers_figures_are_complete():
         ({"pictures": {"snr_db": [18], "limit": 0}}, "limit must be a whole number"),
         ({"pictures": {"snr_db": [17]}}, "points of the sweep"),
         ({"pictures": {"snr_db": [18], "id": "../x"}}, "names files"),
-        ({"pictures": {"snr_db": [18], "id": 6}}, "names files"),
-        ({"pictures": {"snr_db": [18], "id": ["a"]}}, "names files"),
+        ({"pictures": {"snr_db": [18], "id": 6}}, "id must be a text"),
+        ({"pictures": {"snr_db": [18], "id": ["a"]}}, "id must be a text"),
     ],
 )
 def test_bad_figure_files_name_the_file_and_the_fault(change, words):

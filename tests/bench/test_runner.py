@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,25 @@ def test_summary_against_numpy(place):
     )  # too small a picture: empty, not 0
     assert float(summary["outage_rate"]["ci_high"]) == pytest.approx(3 / 10)  # pictures, not rows
     assert len({row["seed"] for row in table}) == 30
+
+
+def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
+    from bench import sweep
+    from systems.errors import UserError
+
+    text = 'task = "reconstruction"\ndataset = "folder:pictures"\nsystems = ["t-plain"]\nsnr_db = [8]\ncbr = "1/6"\nid = "%s"\n'
+    (place / "a.toml").write_text(text % "a")
+    (place / "b.toml").write_text(text % "b" + 'requirement = "send me the picture"\n')
+    with pytest.raises(UserError, match="figures a and b differ in nothing but the requirement"):
+        sweep.resolve(sweep.Request(figures=("a.toml", "b.toml")))
+
+
+def test_each_session_of_a_run_is_in_its_manifest(place):
+    run(place, snr="8")
+    run(place, snr="8", force=True, batch=1)
+    manifest = json.loads((place / "run" / "manifest.json").read_text())
+    assert [session["engine"]["batch"] for session in manifest["sessions"]] == [None, 1]
+    assert all(session["versions"]["torch"] == version("torch") for session in manifest["sessions"])
 
 
 def test_segmentation_rows_and_confusion(place):

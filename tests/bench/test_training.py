@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -316,6 +317,9 @@ def test_the_schedule_spreads_tasks_and_follows_the_stages():
     assert rates[9] == 1.0 and max(rates) == 1.0 and rates[-1] < 0.03
 
 
+TASK = '[tasks.reconstruction]\nimages_seen = 1\nstages = [{ until = 1.0, crop = 32, batch = 1 }]\nsources = ["photos"]\ncbr = "1/16"'
+
+
 @pytest.mark.parametrize(("text", "words"), [
     ("learning_rat = 1", "unknown key learning_rat"),
     ('[tasks.reconstruction]\nimages_seen = 1\nstages = [{ until = 1.0, crop = 32, batch = 1 }]\nsources = []', "either cbr or kbits"),
@@ -323,12 +327,33 @@ def test_the_schedule_spreads_tasks_and_follows_the_stages():
     ('[tasks.reconstruction]\nimages_seen = 1\nstages = []\nsources = []\ncbr = "1/16"', "needs stages"),
     ("[tasks.drawing]\nimages_seen = 1", "no such task"),
     ("seed = = 1", "not valid TOML"),
+    ('learning_rate = "fast"', "learning_rate must be a number, not 'fast'"),
+    ("learning_rate = 0", "learning_rate = 0; it must be above 0"),
+    ("seed = true", "seed must be a whole number, not True"),
+    ("snr_db = [0]", "snr_db must be a list of 2, each a number"),
+    ("snr_db = [20, 0]", "lowest and highest"),
+    ("ema = 1", "ema = 1; it must be from 0 to below 1"),
+    ('channel = "awng"', "did you mean awgn"),
+    ('autocast = "float16"', "auto | bfloat16 | off"),
+    (TASK.replace("batch = 1", "batch = 0"), "batch = 0; it must be at least 1"),
+    (TASK.replace("batch = 1", "batch = 1.5"), "batch must be a whole number"),
+    (TASK.replace("images_seen = 1", 'images_seen = "x"'), "images_seen must be a whole number"),
+    (TASK.replace('"1/16"', '"one"'), "cbr: 'one' is not a ratio"),
+    (TASK.replace('cbr = "1/16"', "kbits = -1"), "kbits -1: a budget is a whole number"),
+    (TASK.replace('["photos"]', "[]"), "sources = ()"),
+    (TASK + "\ndistill = 2", "distill = 2; it must be from 0 to 1"),
 ])
 def test_a_faulty_protocol_is_one_clear_line(tmp_path, text, words):
     path = tmp_path / "p.toml"
     path.write_text(text)
-    with pytest.raises(UserError, match=words):
+    with pytest.raises(UserError, match=re.escape(words)) as caught:
         read_protocol(path)
+    assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["small", "longer", "segmentation", "ablation"])
+def test_the_protocols_that_come_with_the_bench_are_read(name):
+    assert read_protocol(name).tasks
 
 
 def test_the_logarithmic_loss_weighs_each_picture_by_its_own_error():
