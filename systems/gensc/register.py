@@ -55,7 +55,7 @@ REGISTER = (
            "combined by concatenation; false removes the KB (ablation)"),
     Choice("decoder_depth", "Table I", "depth 28", "28 (paper), 4 (small)"),
     Choice("decoder_dim", "Table I gives depth, patch and heads only", "the shape is DiT-XL/2's",
-           "1152 as in DiT-XL/2 (paper): 684 M parameters in all, absurd for 800 training pictures; 192 (small)"),
+           "1152 as in DiT-XL/2 (paper): 685 M parameters in all, absurd for 800 training pictures; 192 (small)"),
     Choice("decoder_heads", "Table I", "attention head 16", "16 (paper), 8 (small)"),
     Choice("time_dim", "Sec. IV-B", "'time step embeddings', no width", "1152 as in DiT-XL/2 (paper), 64 (small); it also carries the picture's power and "
            "shifts the residual blocks of the receiver"),
