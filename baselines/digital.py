@@ -22,7 +22,7 @@ from baselines.link import mcs as mcs_table
 from baselines.link import source_codec
 from baselines.link.base import DigitalLink, Frame, parse_rate
 from baselines.link.source_codec import Coded, UnreadablePayload
-from systems import stopwatch
+from systems import stopwatch, zoo
 from systems.analog import unit_power
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
@@ -156,14 +156,16 @@ class DigitalSystem(_Digital):
 class DigitalSegmentation(Labels, DigitalSystem):
     """`<codec>-ldpc-<M>qam-fcn`: the decoded picture is labelled by the FCN; an outage is labelled background.
 
-    size, checkpoint: of the FCN; the others as in DigitalSystem.
+    size, checkpoint: of the FCN; the others as in DigitalSystem. Of a size whose shipped weights come in a form that knows what
+    JPEG leaves (`<size>_jpeg`), that form is taken.
     """
 
     options = (*DigitalSystem.options, "size", "checkpoint")
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
         super().__init__(name, **options)
-        self._take_fcn(size, checkpoint)
+        knows_jpeg = checkpoint == "shipped" and zoo.shipped("baselines", "fcn", f"{size}_jpeg") is not None
+        self._take_fcn(f"{size}_jpeg" if knows_jpeg else size, checkpoint)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """Received symbols -> class logits float32 (B, 21, H, W)."""

@@ -18,6 +18,7 @@ from bench.training.protocol import Protocol, read_protocol
 from bench.training.teacher import load_teacher
 from systems import registry, zoo
 from systems.errors import UserError
+from systems.interface import System
 from systems.klt import BlockKLT
 from systems.learned import fill_from
 
@@ -92,16 +93,17 @@ def _all_of(plan: Protocol) -> list[str]:
 
 def _build(name: str, size: str, start: str):
     """The network as training finds it: from scratch, beside the statistics of `linear`, or with the weights that ship."""
-    if start not in ("none", "shipped"):
-        raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped")
+    origin, _, other = start.partition(":")
+    if origin not in ("none", "shipped") or (other and origin == "none"):
+        raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped, or shipped:SIZE")
     if name == "fcn":
         from baselines.fcn import FCN
 
         system = FCN.load(size=size, checkpoint="none")
     else:
         system = registry.create(name, size=size, checkpoint="none")
-    if start == "shipped":  # into the network as training builds it, with the backbone's first stages frozen
-        system.facts, system.variant = fill_from(system, name, size, start)
+    if origin == "shipped":  # into the network as training builds it, with the backbone's first stages frozen
+        system.facts, system.variant = fill_from(system, name, other or size, origin)
     elif getattr(system, "linear_path", None) is not None:
         klt = registry.create("linear").klt
         system.start_from_klt(klt) if hasattr(system, "start_from_klt") else system.linear_path.load(klt)
@@ -124,6 +126,8 @@ def _knowledge(plan: Protocol, module, teacher) -> str:
         parts.append("ImageNet backbone")
     if getattr(module, "linear_path", None) is not None:
         parts.append("block-KLT code as linear path")
+    if not isinstance(module, System) and any(entry.coded for entry in plan.tasks.values()):
+        parts.append("crops as JPEG leaves them")
     if teacher is not None:
         parts.append(f"soft labels of {teacher.variant}" if plan.teacher != "fcn" else f"soft labels of fcn {teacher.variant}")
     return "; ".join(parts) or "none"

@@ -30,8 +30,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from baselines.link import source_codec
 from bench.channel import transmit
-from bench.metrics import confusion, miou, mse_per_image, psnr_db
+from bench.metrics import confusion, miou, mse_per_image, psnr_db, to_uint8
 from bench.training import together
 from bench.training.pictures import Pictures, centre
 from bench.training.protocol import Protocol, TaskProtocol
@@ -181,6 +182,8 @@ class Trainer:
         with _autocast(protocol.autocast, self.world.device):
             if task == "segmentation" and self.teacher is not None and plan.distill:
                 target = self._soften(images, target, plan.distill)
+            if plan.coded and not isinstance(self.module, System):
+                images = self._coded(images, plan, step)
             losses = self.step_module(images, target, link, lambda sent, at: transmit(sent, at, seeds))
             if self.world.size > 1:
                 weight = together.weight_of(target, VOID, self.world.size)
@@ -204,6 +207,18 @@ class Trainer:
         void = (target == VOID)[:, None]
         hard = F.one_hot(target.masked_fill(target == VOID, 0), soft.shape[1]).permute(0, 3, 1, 2).float()
         return torch.where(void, soft, (1 - weight) * hard + weight * soft)
+
+    def _coded(self, images: Tensor, plan: TaskProtocol, step: int) -> Tensor:
+        """The crops as a network behind a digital link meets them: some of them as JPEG delivers them in a few bytes."""
+        images = images.clone()
+        for row in range(len(images)):
+            rng = np.random.default_rng(step_seed(self.protocol.seed, "coded", step, self.world.rank + row * self.world.size))
+            if rng.random() < plan.coded:
+                most = round(np.exp(rng.uniform(*np.log(plan.coded_bytes))))
+                pixels = to_uint8(images[row]).permute(1, 2, 0).contiguous().cpu().numpy()
+                found = source_codec.decode(source_codec.encode_under(pixels, most).payload, "jpeg", *pixels.shape[:2])
+                images[row] = torch.from_numpy(found.copy()).permute(2, 0, 1).to(images) / 255
+        return images
 
     def _follow(self, step: int) -> None:
         """Exponential moving average of weights and running statistics; counters are taken as they are."""

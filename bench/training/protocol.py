@@ -38,6 +38,8 @@ class TaskProtocol:
     lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
     balance_classes: bool = False
     distill: float = 0.0  # weight of the teacher's soft labels beside the ground truth
+    coded: float = 0.0  # of the crops of a network that sits behind a digital link, the share that it sees as JPEG leaves them
+    coded_bytes: tuple[int, int] = (600, 8000)  # what such a crop may have, drawn on a logarithmic scale
 
     @property
     def cbr_value(self) -> float:
@@ -63,7 +65,7 @@ class Protocol:
     checkpoint_every: int = 100
     holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
     teacher: str = "none"  # or "fcn", or a .tflite file under the data root; used where a task's `distill` asks for it
-    start: str = "none"  # "shipped": go on from the weights that ship; what untrained tasks use of them stays as it is
+    start: str = "none"  # "shipped": go on from the weights that ship (":SIZE": in that size); what untrained tasks use of them stays
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
 
@@ -121,7 +123,8 @@ def _check_plan(plan: TaskProtocol, where: str) -> None:
     share = (lambda x: 0 <= x <= 1, "from 0 to 1")
     _check(where, plan, {
         "images_seen": (lambda x: x >= 1, "at least 1"),
-        **dict.fromkeys(("budget_jitter", "distill"), share),
+        **dict.fromkeys(("budget_jitter", "distill", "coded"), share),
+        "coded_bytes": (lambda x: 1 <= x[0] <= x[1], "least and most, at least 1"),
         "lowest_scale": (lambda x: 0 < x <= 1, "above 0, at most 1"),
         "sources": (len, "at least one"),
     })

@@ -15,8 +15,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from skimage.data import astronaut, coffee
 
 import baselines  # noqa: F401  (registers its systems)
+from baselines.link.source_codec import decode, encode_under
 from bench.channel import transmit
 from bench.training.command import _all_of, _build, _knowledge, _teacher, run_training
 from bench.training.loop import Trainer, World, _rate, _schedule, _stage
@@ -265,6 +267,44 @@ kbits = 20
     assert trainer.facts()["started_from"]["sha256"] == registry.create("gensc").facts["sha256"]
 
 
+@pytest.mark.parametrize(("name", "size", "share"), [("fcn", "small_jpeg", 1.0), ("fcn", "small_jpeg", 0.0), ("deeplab-jscc", "small", 1.0)])
+def test_a_network_behind_a_digital_link_sees_what_jpeg_leaves(tmp_path, monkeypatch, name, size, share):
+    """In files that take the bytes asked for; one with a link of its own sees the crops themselves."""
+    voc(tmp_path, count=6, side=64)
+    path = tmp_path / "p.toml"
+    path.write_text(PROTOCOL.partition("[tasks")[0] + f'''[tasks.segmentation]
+images_seen = 4
+stages = [{{ until = 1.0, crop = 64, batch = 4 }}]
+sources = ["voc2012:train"]
+kbits = 20
+coded = {share}
+coded_bytes = [700, 900]
+''')
+    photos = torch.from_numpy(np.stack([photo[100:164, 200:264] for photo in (astronaut(), coffee())])).permute(0, 3, 1, 2) / 255
+    plan, seen = read_protocol(path), []
+    data = {"segmentation": Pictures(("voc2012:train",), tmp_path, with_masks=True, holdout=2, least_side=64)}
+    monkeypatch.setattr(data["segmentation"], "draw", lambda rng, *_: (photos[len(seen) % 2].float(), torch.ones(64, 64).long()))
+    trainer = Trainer(_build(name, size, "none"), name, size, plan, data, tmp_path, World())
+    trainer.step_module.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].clone()))
+    trainer.advance()
+    (given,) = seen
+    if name == "fcn" and share:
+        files = [encode_under((photos[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8), most) for most in range(700, 901)]
+        possible = [torch.from_numpy(decode(file.payload, "jpeg", 64, 64).copy()).permute(2, 0, 1) / 255 for file in set(files)]
+        assert all(min((one - other).abs().max() for other in possible) < 1e-6 for one in given)
+    else:
+        assert torch.equal(given, photos[:1].float().expand(4, -1, -1, -1))
+
+
+def test_weights_of_another_size_are_where_a_size_may_start():
+    given, other = _build("fcn", "small_jpeg", "shipped:small"), _build("fcn", "small", "shipped")
+    assert given.size == "small_jpeg" and given.facts["sha256"] == other.facts["sha256"]
+    assert all(torch.equal(a, b) for a, b in zip(given.state_dict().values(), other.state_dict().values(), strict=True))
+    for wrong in ("none:small", "published"):
+        with pytest.raises(UserError, match="none or shipped"):
+            _build("fcn", "small", wrong)
+
+
 def test_one_task_of_a_protocol_without_its_teacher():
     whole, part = read_protocol("ablation"), read_protocol("ablation", ["segmentation"], teacher="none")
     assert set(whole.tasks) == {"reconstruction", "segmentation"} and set(part.tasks) == {"segmentation"}
@@ -351,7 +391,7 @@ def test_a_faulty_protocol_is_one_clear_line(tmp_path, text, words):
     assert "\n" not in str(caught.value) and str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["small", "longer", "segmentation", "ablation"])
+@pytest.mark.parametrize("name", ["small", "longer", "segmentation", "ablation", "coded"])
 def test_the_protocols_that_come_with_the_bench_are_read(name):
     assert read_protocol(name).tasks
 
