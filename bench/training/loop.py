@@ -363,6 +363,8 @@ class Trainer:
         }
         if before:
             facts["started_from"] = {key: before[key] for key in _HISTORY if key in before}
+            facts |= {"notes": before["notes"]} if "notes" in before else {}
+            facts["licence"] = "; ".join(dict.fromkeys([before.get("licence", self.protocol.licence), self.protocol.licence]))
         return facts
 
     def weights(self) -> dict[str, Tensor]:

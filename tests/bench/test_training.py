@@ -265,6 +265,8 @@ kbits = 20
     seen = registry.create("gensc").facts["images_seen"]
     assert trainer.facts()["images_seen"] == {**seen, "segmentation": seen["segmentation"] + 4}
     assert trainer.facts()["started_from"]["sha256"] == registry.create("gensc").facts["sha256"]
+    before, facts = registry.create("gensc").facts, trainer.facts()
+    assert facts["notes"] == before["notes"] and facts["licence"] == f"{before['licence']}; not stated"
 
 
 @pytest.mark.parametrize(("name", "size", "share"), [("fcn", "small_jpeg", 1.0), ("fcn", "small_jpeg", 0.0), ("deeplab-jscc", "small", 1.0)])
