@@ -56,11 +56,11 @@ def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
     for index, job in enumerate(jobs, 1):
         print(f"{index}/{len(jobs)}: {job.system} {job.height}x{job.width} {job.device}", file=sys.stderr, flush=True)
         rows.append(in_own_process(job))
+        if options["csv"]:  # after every row: the last ones may take minutes each
+            write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
     host = host_facts()
     say(f"{host['cpu']}, {host['cores']} cores" + "".join(f", {gpu['name']}" for gpu in host["gpus"]))
     say(table(rows))
-    if options["csv"]:
-        write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
     if figures is not None:
         from bench.perf.scatter import draw_scatters
 

@@ -29,7 +29,8 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
 
 
 def points_of(run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:
-    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures."""
+    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures, none where that
+    has less than half or more than twice their pixels."""
     summary = run.summary_of(experiment)
     at = summary[(summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)]
     means = dict(zip(at["system"], at["mean"]))
@@ -38,8 +39,8 @@ def points_of(run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: fl
     points = []
     for name, device in dict.fromkeys((row["system"], row["device"]) for row in rows):
         own = [row for row in rows if (row["system"], row["device"]) == (name, device)]
-        nearest = min(own, key=lambda row: abs(np.log(row["height"] * row["width"] / pixels)))
-        if name in means:
+        away, nearest = min(((abs(np.log2(row["height"] * row["width"] / pixels)), row) for row in own), key=lambda pair: pair[0])
+        if name in means and away <= 1:
             points.append((name, device, nearest["latency_ms"], float(means[name])))
     return points
 

@@ -237,6 +237,8 @@ def test_the_scatter_shows_the_run_s_psnr(tmp_path):
     assert [path.name for path in paths] == ["latency-fig4.png", "latency-fig4.pdf"] and all(p.stat().st_size > 2000 for p in paths)
     with pytest.raises(UserError, match="no PSNR"):
         draw_scatters(run, measured, 11.0)
+    far = [{**row, "height": 512, "width": 768} for row in measured]  # a latency at seven times the figure's pixels is not its own
+    assert points_of(run, run.experiments[0], far, 10.0) == []
 
 
 @pytest.mark.slow
