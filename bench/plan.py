@@ -153,8 +153,22 @@ def only(tasks: list[Task], ids: set[str]) -> list[Task]:
     return [task for task in cut if task.cells]
 
 
+class _Check:
+    """What an engine runs before the tasks: to it, a task of one cell, itself."""
+
+    @property
+    def inputs(self) -> _Check:
+        """Its own alone."""
+        return self
+
+    @property
+    def cells(self) -> tuple[_Check]:
+        """What an engine counts: itself."""
+        return (self,)
+
+
 @dataclass(frozen=True)
-class Reading:
+class Reading(_Check):
     """Pictures to be read once before anything is written, so that one that cannot be read stops the run first."""
 
     id: str
@@ -162,34 +176,14 @@ class Reading:
     image_ids: tuple[str, ...]
     system = ""
 
-    @property
-    def inputs(self) -> Reading:
-        """Its own alone."""
-        return self
-
-    @property
-    def cells(self) -> tuple[Reading]:
-        """What an engine counts: itself."""
-        return (self,)
-
 
 @dataclass(frozen=True)
-class Trial:
+class Trial(_Check):
     """A system to be built, and to encode `image_ids` of each point (a task without pictures) at the lowest and highest SNR."""
 
     id: str
     system: str
     points: tuple[tuple[Task, tuple[str, ...], tuple[float, float]], ...]
-
-    @property
-    def inputs(self) -> Trial:
-        """Its own alone."""
-        return self
-
-    @property
-    def cells(self) -> tuple[Trial]:
-        """What an engine counts: itself."""
-        return (self,)
 
 
 def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:

@@ -82,9 +82,9 @@ def _kept_facts(name: str, options: dict[str, Any]) -> Path | None:
     """Where the facts of one of our systems lie, or would; None for a third party's, whose files nobody here knows."""
     from bench.data import cache_folder
 
-    module = registry.find(name).target.partition(":")[0]
-    if module.partition(".")[0] not in _OURS:
+    if not registry.is_ours(name):
         return None
+    module = registry.find(name).target.partition(":")[0]
     files = [Path(str(options.get("checkpoint", "")))]
     for package in _OURS:
         files += sorted((Path(sys.modules[package].__file__).parent / "weights").iterdir())

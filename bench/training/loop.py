@@ -30,9 +30,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from baselines.digital import from_uint8, to_uint8
 from baselines.link import source_codec
 from bench.channel import transmit
-from bench.metrics import confusion, miou, mse_per_image, psnr_db, to_uint8
+from bench.metrics import confusion, miou, mse_per_image, psnr_db
 from bench.training import together
 from bench.training.pictures import Pictures, centre
 from bench.training.protocol import Protocol, TaskProtocol
@@ -215,9 +216,8 @@ class Trainer:
             rng = np.random.default_rng(step_seed(self.protocol.seed, "coded", step, self.world.rank + row * self.world.size))
             if rng.random() < plan.coded:
                 most = round(np.exp(rng.uniform(*np.log(plan.coded_bytes))))
-                pixels = to_uint8(images[row]).permute(1, 2, 0).contiguous().cpu().numpy()
-                found = source_codec.decode(source_codec.encode_under(pixels, most).payload, "jpeg", *pixels.shape[:2])
-                images[row] = torch.from_numpy(found.copy()).permute(2, 0, 1).to(images) / 255
+                (pixels,) = to_uint8(images[row : row + 1])
+                images[row] = from_uint8(source_codec.decode(source_codec.encode_under(pixels, most).payload, "jpeg", *pixels.shape[:2]))
         return images
 
     def _follow(self, step: int) -> None:
