@@ -1,4 +1,4 @@
-"""The systems that GenSC is compared with: one file a system, the digital link in `baselines.link` beside them."""
+"""The systems that GenSC is compared with: one file a system, the digital link in `baselines.digital` beside them."""
 
 from systems.registry import register
 
@@ -13,21 +13,21 @@ register("deeplab-jscc", "baselines.deeplab_jscc:DeepLabJSCC", tasks=("segmentat
 # Families: names compose from codec, constellation and task; options are named by the class attribute `options`.
 register(
     "<codec>-ldpc-<M>qam",
-    "baselines.digital:DigitalSystem",
+    "baselines.digital.system:DigitalSystem",
     tasks=("reconstruction",),
     pattern=r"(jpeg|webp|avif)-ldpc-(4|16|64|256)qam",
     examples=("jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "webp-ldpc-16qam", "avif-ldpc-16qam"),
 )
 register(
     "<codec>-ldpc-<M>qam-fcn",
-    "baselines.digital:DigitalSegmentation",
+    "baselines.digital.system:DigitalSegmentation",
     tasks=("segmentation",),
     pattern=r"(jpeg|webp|avif)-ldpc-(4|16|64|256)qam-fcn",
     examples=("jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn"),
 )
 register(
     "<codec>-ldpc-adaptive",
-    "baselines.digital:AdaptiveDigital",
+    "baselines.digital.system:AdaptiveDigital",
     tasks=("reconstruction",),
     pattern=r"(jpeg|webp|avif)-ldpc-adaptive",
     examples=("jpeg-ldpc-adaptive",),

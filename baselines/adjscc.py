@@ -9,8 +9,8 @@ transformation", ICLR 2016.
 
 The encoder's SNR is the link's; the decoder's is the one that the picture met, the same on AWGN.
 
-With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its decoder
-reads the linear estimate beside the symbols, and the sigmoid is left out: see `systems.linear_path`.
+With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its
+decoder reads the linear estimate beside the symbols, and the sigmoid is left out: see `systems.layers.linear_path`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
+from systems.layers import analog
+from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, start_from_zero
 from systems.learned import LearnedSystem
-from systems.linear_path import BLOCK, CORRECTION, LinearPath, start_from_zero
 
 STRIDE = 4
 PEDESTAL = 2.0**-36
@@ -141,20 +141,26 @@ class ADJSCC(LearnedSystem):
 
     def build(self, config: ADJSCCConfig) -> None:
         width, reduction = config.filters, config.attention_reduction
-        self.encoder = nn.ModuleList([
-            _Stage(3, width, 9, 2, False, reduction, gain=1),
-            _Stage(width, width, 5, 2, False, reduction),
-            _Stage(width, width, 5, 1, False, reduction),
-            _Stage(width, width, 5, 1, False, reduction),
-            _Stage(width, config.channels, 5, 1, False, None),
-        ])
-        self.decoder = nn.ModuleList([
-            _Stage(config.channels + (3 * STRIDE**2 if config.linear_path else 0), width, 5, 1, True, reduction, gain=1),
-            _Stage(width, width, 5, 1, True, reduction),
-            _Stage(width, width, 5, 1, True, reduction),
-            _Stage(width, width, 5, 2, True, reduction),
-            _Stage(width, 3, 9, 2, True, None),
-        ])
+        self.encoder = nn.ModuleList(
+            [
+                _Stage(3, width, 9, 2, False, reduction, gain=1),
+                _Stage(width, width, 5, 2, False, reduction),
+                _Stage(width, width, 5, 1, False, reduction),
+                _Stage(width, width, 5, 1, False, reduction),
+                _Stage(width, config.channels, 5, 1, False, None),
+            ]
+        )
+        self.decoder = nn.ModuleList(
+            [
+                _Stage(
+                    config.channels + (3 * STRIDE**2 if config.linear_path else 0), width, 5, 1, True, reduction, gain=1
+                ),
+                _Stage(width, width, 5, 1, True, reduction),
+                _Stage(width, width, 5, 1, True, reduction),
+                _Stage(width, width, 5, 2, True, reduction),
+                _Stage(width, 3, 9, 2, True, None),
+            ]
+        )
         self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2) if config.linear_path else None
         if self.linear_path is not None:
             start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
@@ -194,7 +200,5 @@ class ADJSCC(LearnedSystem):
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
-        features = analog.to_features(
-            analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE
-        )
+        features = analog.to_features(analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
         return Decoded(torch.sigmoid(self._decode(features, snr_db))[..., : link.height, : link.width])

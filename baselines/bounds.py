@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.digital import from_uint8, grey, to_uint8
-from baselines.labels import Labels
-from baselines.link import source_codec
-from systems.analog import unit_power
+from baselines.digital import codec as source_codec
+from baselines.digital.fcn_stage import Labels
+from baselines.digital.system import from_uint8, grey, to_uint8
 from systems.errors import BudgetTooSmall
 from systems.interface import Decoded, Link, Received, System, Transmission
+from systems.layers.analog import unit_power
 
 
 class Genie(System):

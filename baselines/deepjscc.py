@@ -7,10 +7,11 @@ followed by a PReLU with one slope; the decoder mirrors them and ends in a sigmo
 The network has no SNR input. As every analog system of the bench it reads the linear MMSE estimate of the symbols; on
 AWGN that is the received signal times the one number 1/(1 + N0).
 
-With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its decoder
-reads the linear estimate beside the symbols, and the sigmoid is left out: in a few CPU hours the published network, from
-random weights, stays far below that linear code. What it adds at the receiver is in units of the error that this channel's
-noise leaves in the linear estimate: a network blind to the SNR that added as much at 20 dB as at 0 dB would spoil it there.
+With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its
+decoder reads the linear estimate beside the symbols, and the sigmoid is left out: in a few CPU hours the published
+network, from random weights, stays far below that linear code. What it adds at the receiver is in units of the error
+that this channel's noise leaves in the linear estimate: a network blind to the SNR that added as much at 20 dB as at 0
+dB would spoil it there.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
+from systems.layers import analog
+from systems.layers.linear_path import BLOCK, LinearPath, start_from_zero
 from systems.learned import LearnedSystem
-from systems.linear_path import BLOCK, LinearPath, start_from_zero
 
 STRIDE = 4
 
@@ -82,9 +83,7 @@ class DeepJSCC(LearnedSystem):
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
-        features = analog.to_features(
-            analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE
-        )
+        features = analog.to_features(analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
         return Decoded(self.decoder(features)[..., : link.height, : link.width].float())
 
 

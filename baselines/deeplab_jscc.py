@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.backbone import make_backbone
-from systems import analog
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, Transmission
+from systems.layers import analog
+from systems.layers.backbone import make_backbone
 from systems.learned import LearnedSystem
 
 STRIDE = 16
@@ -28,7 +28,8 @@ STRIDE = 16
 class DeepLabJSCCConfig:
     """channels: real feature channels at 1/16 of the size; 50 fill 4900 of the 5000 uses of 20 Kbits at 224x224.
 
-    backbone, pretrained, frozen_stages: as in `FCNConfig`. hidden: channels inside. rates: dilations of the pyramid's 3x3s.
+    backbone, pretrained, frozen_stages: as in `FCNConfig`. hidden: channels inside. rates: dilations of the pyramid's
+    3x3s.
     """
 
     channels: int = 50
@@ -59,10 +60,12 @@ class ASPP(nn.Module):
 
     def __init__(self, before: int, after: int, rates: tuple[int, ...], separable: bool):
         super().__init__()
-        self.branches = nn.ModuleList([
-            nn.Sequential(*_convolution(before, after, 1)),
-            *(nn.Sequential(*_convolution(before, after, 3, rate, separable)) for rate in rates),
-        ])
+        self.branches = nn.ModuleList(
+            [
+                nn.Sequential(*_convolution(before, after, 1)),
+                *(nn.Sequential(*_convolution(before, after, 3, rate, separable)) for rate in rates),
+            ]
+        )
         # No batch norm on the mean: one value a picture gives it nothing to average over, and none at batch 1.
         self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(before, after, 1), nn.ReLU())
         self.merge = nn.Sequential(*_convolution((len(rates) + 2) * after, after, 1))
@@ -97,9 +100,7 @@ class DeepLabJSCC(LearnedSystem):
 
     def decode(self, received: Received, link: Link) -> Decoded:
         height, width = analog.padded_size(link.height, link.width, STRIDE)
-        features = analog.to_features(
-            analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE
-        )
+        features = analog.to_features(analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
         x = self.receiver(features)
         x = self.scores(self.refine(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)))
         logits = F.interpolate(x.float(), size=(height, width), mode="bilinear", align_corners=False)

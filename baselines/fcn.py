@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
-from baselines.backbone import make_backbone
-from systems import analog, zoo
+from systems import zoo
 from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES
+from systems.layers import analog
+from systems.layers.backbone import make_backbone
 from systems.learned import describe_network, fill_from, pixel_cross_entropy, starting_config
 
 STRIDE = 16
@@ -27,8 +28,8 @@ STRIDE = 16
 
 @dataclass(frozen=True)
 class FCNConfig:
-    """backbone: one of `baselines.backbone.BACKBONES`. pretrained: training starts from its ImageNet weights and leaves
-    the first `frozen_stages` there.
+    """backbone: one of `systems.layers.backbone.BACKBONES`. pretrained: training starts from its ImageNet weights and
+    leaves the first `frozen_stages` there.
 
     head: channels of the 3x3 convolution before the scores. skips: add scores of the features at strides 8 and 4.
     mirror: `segment` averages with the mirror image's answer, as L.-C. Chen et al. (arXiv 1706.05587) test.
@@ -55,7 +56,11 @@ class FCN(nn.Module):
     tasks = ("segmentation",)
 
     def __init__(
-        self, name: str = "fcn", size: str = "small", checkpoint: str = "shipped", config: FCNConfig | None = None,
+        self,
+        name: str = "fcn",
+        size: str = "small",
+        checkpoint: str = "shipped",
+        config: FCNConfig | None = None,
         seed: int = 0,
     ):
         super().__init__()
@@ -79,8 +84,11 @@ class FCN(nn.Module):
         self.backbone = make_backbone(config.backbone, config.pretrained, config.output_stride, config.frozen_stages)
         low, middle, deep = self.backbone.channels
         self.head = nn.Sequential(
-            nn.Conv2d(deep, config.head, 3, padding=1, bias=False), nn.BatchNorm2d(config.head), nn.ReLU(),
-            nn.Dropout(config.dropout), nn.Conv2d(config.head, NUM_CLASSES, 1),
+            nn.Conv2d(deep, config.head, 3, padding=1, bias=False),
+            nn.BatchNorm2d(config.head),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Conv2d(config.head, NUM_CLASSES, 1),
         )
         self.skips = None
         if config.skips:
@@ -102,7 +110,8 @@ class FCN(nn.Module):
 
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits float32 (B, 21, H, W), without gradients; with `mirror` those of the mean
+        """Images (B, 3, H, W) in [0, 1] -> logits float32 (B, 21, H, W), without gradients; with `mirror` those of the
+        mean
         probability of the picture and its mirror image."""
         if not self.config.mirror:
             return self(images)

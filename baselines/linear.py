@@ -1,8 +1,8 @@
 """`linear`: a fixed block-KLT analog code, the floor line of every reconstruction figure.
 
 16 x 16 blocks, amplitude proportional to lambda^(-1/4), LMMSE receiver, nothing learned but the statistics of the
-training pictures. The receiver knows each picture's power before normalisation through 8 bits of charged side information:
-without that scalar the code loses 1 to 6 dB.
+training pictures. The receiver knows each picture's power before normalisation through 8 bits of charged side
+information: without that scalar the code loses 1 to 6 dB.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from systems import analog, zoo
+from systems import zoo
 from systems.errors import CheckpointError
 from systems.interface import Decoded, Link, Received, System, Transmission
-from systems.klt import BlockKLT, lmmse
-from systems.linear_path import BLOCK, symbol_uses
+from systems.layers import analog
+from systems.layers.klt import BlockKLT, lmmse
+from systems.layers.linear_path import BLOCK, symbol_uses
 
 
 class Linear(nn.Module, System):
@@ -73,5 +74,9 @@ class Linear(nn.Module, System):
 
     def describe(self) -> dict:
         keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit")
-        return {"system": self.name, "variant": self.variant, "parameters": 0,
-                **{key: self.facts[key] for key in keys if key in self.facts}}
+        return {
+            "system": self.name,
+            "variant": self.variant,
+            "parameters": 0,
+            **{key: self.facts[key] for key in keys if key in self.facts},
+        }

@@ -13,7 +13,7 @@ What differs from the authors' program, and why:
 - token grids that the window does not divide are grown by repeating their edge, so that any picture size is served;
 - blocks alternate between plain and shifted windows along the whole network, which is the same where depths are even;
 - with `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone: see
-  `systems.linear_path`.
+  `systems.layers.linear_path`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
 
-from systems import analog
 from systems.interface import Decoded, Link, Received, Transmission
+from systems.layers import analog
+from systems.layers.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
 from systems.learned import LearnedSystem
-from systems.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
 
 
 @dataclass(frozen=True)
@@ -85,10 +85,12 @@ class Stage(nn.Module):
     def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float, first: int):
         super().__init__()
         self.window = window
-        self.blocks = nn.Sequential(*(
-            SwinTransformerBlock(dim, heads, [window] * 2, [window // 2 * ((first + index) % 2)] * 2, mlp_ratio)
-            for index in range(depth)
-        ))
+        self.blocks = nn.Sequential(
+            *(
+                SwinTransformerBlock(dim, heads, [window] * 2, [window // 2 * ((first + index) % 2)] * 2, mlp_ratio)
+                for index in range(depth)
+            )
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[1:3]
@@ -107,7 +109,11 @@ class ChannelModNet(nn.Module):
         self.linears = nn.ModuleList([nn.Linear(dim, hidden), *(nn.Linear(hidden, hidden) for _ in range(layers - 1))])
         self.gates = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, hidden),
+                nn.Linear(1, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
+                nn.ReLU(),
+                nn.Linear(hidden, hidden),
                 nn.Sigmoid(),
             )
             for _ in range(layers)
@@ -122,7 +128,8 @@ class ChannelModNet(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W), sides divisible by 16 -> tokens; tokens and SNR (B,) -> features (B, channels, H/16, W/16)."""
+    """Images (B, 3, H, W), sides divisible by 16 -> tokens; tokens and SNR (B,) -> features (B, channels, H/16,
+    W/16)."""
 
     def __init__(self, config: WITTConfig):
         super().__init__()
@@ -212,7 +219,10 @@ class WITT(LearnedSystem):
             height, width = analog.padded_size(link.height, link.width, self.stride)
             scale = analog.bits_to_power(received.side_info).sqrt()
             features = analog.to_features(
-                analog.lmmse(received) * scale[:, None], self.config.channels, height // self.stride, width // self.stride
+                analog.lmmse(received) * scale[:, None],
+                self.config.channels,
+                height // self.stride,
+                width // self.stride,
             )
             images = self.decoder(features, snr_db).float()
         images = images[..., : link.height, : link.width]

@@ -9,8 +9,14 @@ from __future__ import annotations
 import importlib
 
 _HOMES = {
-    "Budget": "interface", "Decoded": "interface", "Link": "interface", "Received": "interface", "System": "interface",
-    "Transmission": "interface", "create": "registry", "register": "registry",
+    "Budget": "interface",
+    "Decoded": "interface",
+    "Link": "interface",
+    "Received": "interface",
+    "System": "interface",
+    "Transmission": "interface",
+    "create": "registry",
+    "register": "registry",
 }
 
 __all__ = sorted(_HOMES)

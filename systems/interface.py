@@ -36,9 +36,10 @@ class Budget:
     given. A bit budget becomes uses through the bits that one use carries: log2(M) for M-QAM, and for analog symbols
     the granted `analog_bits_per_use` (4, the airtime of 16QAM).
 
-    Side information is charged at `side_info_bits_per_use` = 0.5: QPSK at code rate 1/4, whose Shannon limit
-    (-3.8 dB) lies below the sweep on AWGN. Its delivery without error is granted, not simulated: the 8 bits of the analog systems,
-    coded alone, would be lost about once in fifty times at 0 dB, and under block fading in every fade below the limit.
+    Side information is charged at `side_info_bits_per_use` = 0.5: QPSK at code rate 1/4, whose Shannon limit (-3.8 dB)
+    lies below the sweep on AWGN. Its delivery without error is granted, not simulated: the 8 bits of the analog
+    systems, coded alone, would be lost about once in fifty times at 0 dB, and under block fading in every fade below
+    the limit.
     """
 
     uses: int | None = None
@@ -106,7 +107,8 @@ class Transmission:
 
     symbols: complex64 (B, n), the mean of |x|^2 over each row is 1.
     side_info: uint8 (B, b), bits 0 or 1. The decoder gets these very bits, so they cannot be under-declared.
-    report: per-picture lists of values for the results table (payload_bits, header_bits, coded_bits, mcs, source_scale).
+    report: per-picture lists of values for the results table (payload_bits, header_bits, coded_bits, mcs,
+    source_scale).
     """
 
     symbols: Tensor
@@ -169,7 +171,9 @@ class System(ABC):
     tasks: tuple[str, ...] = ("reconstruction",)
     bits_per_use: float | None = None
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
-    joins_snr: bool = False  # True: `decode` takes a link with an SNR a picture, so that a batch may hold several points
+    joins_snr: bool = (
+        False  # True: `decode` takes a link with an SNR a picture, so that a batch may hold several points
+    )
 
     def __init__(self, name: str = ""):
         """The registry passes the name that the system was asked for by."""
@@ -177,12 +181,15 @@ class System(ABC):
 
     @abstractmethod
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """Images float32 (B, 3, H, W) in [0, 1] -> at most `link.budget.allowed_uses(self.bits_per_use)` uses a picture,
+        """Images float32 (B, 3, H, W) in [0, 1] -> at most `link.budget.allowed_uses(self.bits_per_use)` uses a
+        picture,
         the uses charged for side information included. Raises BudgetTooSmall."""
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """`encode` in two steps, `prepare(images, link)(link)`: what no SNR changes, done once a sweep with a link whose SNR
-        is NaN, and the rest, a function of the same link with its SNR. To override where the first step has work to do."""
+        """`encode` in two steps, `prepare(images, link)(link)`: what no SNR changes, done once a sweep with a link
+        whose SNR is NaN, and the rest, a function of the same link with its SNR. To override where the first step has
+        work to
+        do."""
         return lambda at: self.encode(images, at)
 
     @abstractmethod

@@ -18,7 +18,8 @@ ChannelFunction = Callable[[Transmission, Link], Received]
 
 
 def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Eq. 6, the mean over pixels. target: class indices int64 (B, H, W) with 255 = void, or probabilities (B, 21, H, W)."""
+    """Eq. 6, the mean over pixels. target: class indices int64 (B, H, W) with 255 = void, or probabilities (B, 21, H,
+    W)."""
     if target.is_floating_point():
         return F.cross_entropy(logits.float(), target)
     return F.cross_entropy(logits.float(), target, ignore_index=VOID)
@@ -32,8 +33,8 @@ def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
 def log_squared_error(output: Tensor, target: Tensor) -> Tensor:
     """Mean over pictures of log(MSE + 0.0003): Eq. 5 in decibels, the scale on which systems are compared.
 
-    Eq. 5 itself is decided by pictures at 0 dB, whose squared error is ten times that at 20 dB. The constant (35 dB) keeps
-    crops of plain sky from deciding instead. Scaled to gradients of a size with those of a cross entropy.
+    Eq. 5 itself is decided by pictures at 0 dB, whose squared error is ten times that at 20 dB. The constant (35 dB)
+    keeps crops of plain sky from deciding instead. Scaled to gradients of a size with those of a cross entropy.
     """
     error = (output - target).square().mean(dim=(1, 2, 3))
     return 0.1 * (error + 3e-4).log().mean()
@@ -43,7 +44,8 @@ RECONSTRUCTION_LOSSES = {"mse": mean_squared_error, "log_mse": log_squared_error
 
 
 def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
-    """The configuration of a network: `config`, or that of its size. Where a checkpoint will fill it, `pretrained` is off:
+    """The configuration of a network: `config`, or that of its size. Where a checkpoint will fill it, `pretrained` is
+    off:
     it says where training starts, and the checkpoint is where it ended."""
     config = config if config is not None else load_size(kind, name, size)
     if checkpoint != "none" and getattr(config, "pretrained", False):
@@ -58,13 +60,17 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
     package = type(module).__module__.partition(".")[0]
     path = zoo.shipped(package, name, size) if checkpoint == "shipped" else Path(checkpoint)
     if path is None:
-        raise CheckpointError(f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
-                              f"--size {size}`) and pass the file, or ask for size small")
+        raise CheckpointError(
+            f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
+            f"--size {size}`) and pass the file, or ask for size small"
+        )
     facts = zoo.load_weights(module, path)
     trained = facts.get("system", name), facts.get("size", size)
     if trained != (name, size):  # another configuration may have the same shapes
-        raise CheckpointError(f"{path}: are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; ask for "
-                              f"--size {trained[1]}, or train this size")
+        raise CheckpointError(
+            f"{path}: are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; ask for "
+            f"--size {trained[1]}, or train this size"
+        )
     return facts, f"{size}-{facts['sha256'][:8]}"
 
 
@@ -109,7 +115,8 @@ class LearnedSystem(nn.Module, System):
         raise NotImplementedError
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Losses of one batch, summed by the trainer: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6).
+        """Losses of one batch, summed by the trainer: the error of the picture (Eq. 5) or the pixel cross entropy (Eq.
+        6).
 
         images (B, 3, H, W) in [0, 1]; target: the images themselves, or what `pixel_cross_entropy` takes.
         """
@@ -120,10 +127,13 @@ class LearnedSystem(nn.Module, System):
         return {"cross_entropy": pixel_cross_entropy(output, target)}
 
     def own_parameters(self, task: str) -> list[nn.Parameter]:
-        """Parameters that no other task of this system uses: what training `task` alone changes in weights that serve all."""
+        """Parameters that no other task of this system uses: what training `task` alone changes in weights that serve
+        all."""
         if self.tasks == (task,):
             return list(self.parameters())
-        raise NotImplementedError(f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself")
+        raise NotImplementedError(
+            f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself"
+        )
 
     def describe(self) -> dict:
         return describe_network(self)

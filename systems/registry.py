@@ -111,5 +111,7 @@ def create(name: str, **options) -> System:
     entry = find(name)
     system = entry.load()(name=name, **options)
     if not isinstance(system, System):
-        raise UserError(f"system {name!r}: {entry.target} made a {type(system).__name__}, which is not a systems.System")
+        raise UserError(
+            f"system {name!r}: {entry.target} made a {type(system).__name__}, which is not a systems.System"
+        )
     return system

@@ -32,8 +32,11 @@ def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{where}: unknown key {', '.join(unknown)}; known keys are {', '.join(sorted(known))}")
-    needed = {field.name for field in dataclasses.fields(kind)
-              if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING}
+    needed = {
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    }
     if needed - set(values):
         raise UserError(f"{where}: needs {', '.join(sorted(needed - set(values)))}")
     hints = get_type_hints(kind)

@@ -1,8 +1,8 @@
 """Weights: safetensors with a JSON sidecar that says what they are. Loading never unpickles.
 
-A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`, stored in float16; the sidecar
-of the same stem holds config, data, images seen, seed, commit, validation curve, licence of the data, and the sha256 of
-the weight file, which is verified on every load.
+A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`, stored in float16; the
+sidecar of the same stem holds config, data, images seen, seed, commit, validation curve, licence of the data, and the
+sha256 of the weight file, which is verified on every load.
 """
 
 from __future__ import annotations
@@ -74,8 +74,10 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     facts = read_facts(path)
     digest = hashlib.sha256(data).hexdigest()
     if digest != facts.get("sha256"):
-        raise CheckpointError(f"{path}: sha256 is {digest[:12]}..., its sidecar says {str(facts.get('sha256'))[:12]}...; "
-                              "the file is truncated or altered, fetch it again")
+        raise CheckpointError(
+            f"{path}: sha256 is {digest[:12]}..., its sidecar says {str(facts.get('sha256'))[:12]}...; "
+            "the file is truncated or altered, fetch it again"
+        )
     try:
         tensors = load(data)
     except SafetensorError as error:
@@ -85,8 +87,10 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     shapes = [key for key in set(wanted) & set(tensors) if wanted[key].shape != tensors[key].shape]
     if missing or extra or shapes:
         first = (missing + extra + shapes)[0]
-        raise CheckpointError(f"{path}: does not fit this model ({len(missing)} tensors missing, {len(extra)} unknown, "
-                              f"{len(shapes)} of another shape, first {first!r}); use the size it was trained with")
+        raise CheckpointError(
+            f"{path}: does not fit this model ({len(missing)} tensors missing, {len(extra)} unknown, "
+            f"{len(shapes)} of another shape, first {first!r}); use the size it was trained with"
+        )
     module.load_state_dict({key: value.to(wanted[key].dtype) for key, value in tensors.items()})
     return facts
 

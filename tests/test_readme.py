@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.audit import audit, audit_output
-from bench.channel import transmit
+from bench.measure.audit import audit, audit_output
+from bench.measure.channel import transmit
 from systems import Budget, Link, System
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -49,7 +49,9 @@ def test_links_lead_somewhere(link):
     assert (README.parent / link).exists()
 
 
-@pytest.mark.parametrize("line", re.findall(r"^    python -m bench (.+)$", README.read_text(encoding="utf-8"), re.MULTILINE))
+@pytest.mark.parametrize(
+    "line", re.findall(r"^    python -m bench (.+)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+)
 def test_commands_and_options_exist(line):
     """Every option that the README types is one that the command has."""
     import click

@@ -10,8 +10,8 @@ import click
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 def claims_command(run: str | None, as_csv: bool) -> None:
     """Check what the paper states in Sec. V on RUN (default: the last one): holds, contradicted or undecided."""
-    from bench.claims import judge, report, table
-    from bench.runs import find_run
+    from bench.analysis.claims import judge, report, table
+    from bench.results.find import find_run
 
     verdicts = judge(find_run(run))
     click.echo(table(verdicts).to_csv(index=False) if as_csv else report(verdicts), nl=False)

@@ -19,7 +19,7 @@ def compare_command(
 
     A system is a name, of --run, or RUN:NAME, of another run.
     """
-    from bench.compare import compare, report
+    from bench.analysis.compare import compare, report
 
     points = compare(a, b, baseline, run, metric)
     click.echo(points.to_csv(index=False) if as_csv else report(points), nl=not as_csv)

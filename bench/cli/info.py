@@ -23,7 +23,9 @@ def ask_command(sentence: tuple[str, ...]) -> None:
 
 
 @click.command("list", context_settings=_SETTINGS)
-@click.argument("what", required=False, type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register"]))
+@click.argument(
+    "what", required=False, type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register"])
+)
 def list_command(what: str | None) -> None:
     """List systems, data sets, figures and checkpoints; or the register of what the GenSC paper leaves open."""
     if what == "register":
@@ -39,7 +41,7 @@ def list_command(what: str | None) -> None:
 
 
 def _register() -> None:
-    from systems.gensc.register import READINGS, REGISTER
+    from systems.gensc.open_choices import READINGS, REGISTER
 
     for choice in (*REGISTER, *READINGS):
         click.echo(f"{choice.field} [{choice.where}]\n  paper: {choice.paper}\n  here:  {choice.here}")
@@ -70,7 +72,7 @@ def _datasets() -> list[tuple[str, ...]]:
 
 
 def _figures() -> list[tuple[str, ...]]:
-    from bench.experiment import budget_text, figure_names, load_figures
+    from bench.spec.figure import budget_text, figure_names, load_figures
 
     rows = []
     for name in figure_names():
@@ -110,7 +112,7 @@ def _checkpoints() -> list[tuple[str, ...]]:
 @click.command("env", context_settings=_SETTINGS)
 def env_command() -> None:
     """Show versions and the machine, as a run's manifest records them."""
-    from bench import environment
+    from bench.util import environment
 
     rows = [*environment.versions().items()]
     rows += [(key, str(value)) for key, value in environment.git_state().items()]

@@ -26,31 +26,46 @@ def perf_group() -> None:
 @click.option("--workers", type=click.IntRange(1), metavar="N", help="Worker processes [default: one a core or GPU].")
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Pictures at once [default: by their size].")
 @click.option("--plain", is_flag=True, help="Also run the plain loop (system, SNR, picture, no reuse), and compare.")
-@click.option("--plain-link", metavar="NAME", help="The same, with another digital link in the loop, as in `run`: nr-sionna, say.")
+@click.option(
+    "--plain-link", metavar="NAME", help="The same, with another digital link in the loop, as in `run`: nr-sionna, say."
+)
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 @click.pass_context
 def sweep_command(ctx: click.Context, **options) -> None:
     """Where the time of a sweep goes: wall and CPU seconds by system and stage. The run itself is thrown away."""
-    from bench.perf.sweep import report_sweep
+    from bench.perf.profile import report_sweep
 
     report_sweep(options, argv=ctx.obj or (), say=click.echo)
 
 
 @perf_group.command("model", context_settings=_SETTINGS)
 @click.option("--systems", metavar="S,S|all", help="Systems by name [default: those of the paper's figures].")
-@click.option("--picture", "pictures", metavar="HxW,HxW", default="224x224,512x768", show_default=True, help="Picture sizes.")
+@click.option(
+    "--picture", "pictures", metavar="HxW,HxW", default="224x224,512x768", show_default=True, help="Picture sizes."
+)
 @click.option("--size", metavar="NAME", help="Size of learned systems: small, paper [default: small].")
 @click.option("--checkpoint", metavar="FILE|S=FILE,..", help="Weights of learned systems; none: random ones.")
-@click.option("--device", "devices", default="auto", show_default=True, metavar="D,D", help="cpu, cuda; auto: what is there.")
+@click.option(
+    "--device", "devices", default="auto", show_default=True, metavar="D,D", help="cpu, cuda; auto: what is there."
+)
 @click.option("--snr", type=float, default=18.0, show_default=True, help="Operating point in dB.")
-@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Pictures at once, for the throughput.")
-@click.option("--repeats", type=click.IntRange(3), default=20, show_default=True, help="Timed repetitions, after the warm-up.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=8, show_default=True, help="Pictures at once, for the throughput."
+)
+@click.option(
+    "--repeats", type=click.IntRange(3), default=20, show_default=True, help="Timed repetitions, after the warm-up."
+)
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 @click.option("--run", metavar="RUN", help="Draw PSNR of this run's summary against the latency measured here.")
-@click.option("--out", type=click.Path(file_okay=False), metavar="DIR", help="Where the scatter goes [default: the run's figures].")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Where the scatter goes [default: the run's figures].",
+)
 def model_command(**options) -> None:
     """Latency, throughput, FLOPs, parameters and peak memory of every system, at each picture size and device."""
-    from bench.perf.model import report_models
+    from bench.perf.models import report_models
 
     report_models(options, say=click.echo)
 
@@ -60,6 +75,6 @@ def model_command(**options) -> None:
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 def link_command(**options) -> None:
     """The decoder of the nr link beside Sionna's on the same frames: Mbit/s, iterations, block error rate."""
-    from bench.perf.link import report_link
+    from bench.perf.ldpc import report_link
 
     report_link(options, say=click.echo)

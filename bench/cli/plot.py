@@ -10,8 +10,8 @@ import click
 @click.option("--figure", metavar="F,F|all", help="Only these figures [default: all of the run].")
 def plot_command(run: str | None, figure: str | None) -> None:
     """Draw the figures and tables of RUN, a run's folder or its name under results/ (default: the last run)."""
-    from bench.plots import draw_all
-    from bench.runs import find_run
+    from bench.report import draw_all
+    from bench.results.find import find_run
 
     folder = find_run(run)
     names = None if figure in (None, "all") else [part.strip() for part in figure.split(",") if part.strip()]

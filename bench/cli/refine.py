@@ -18,8 +18,8 @@ def refine_command(
 ) -> None:
     """PSNR and MS-SSIM of GenSC against its number of refinement steps, AWGN, CBR 1/16."""
     from bench.data import open_dataset
-    from bench.experiment import parse_snr
-    from bench.refinement import refinement_table
+    from bench.perf.refinement import refinement_table
+    from bench.spec.figure import parse_snr
     from systems import create
 
     try:

@@ -50,7 +50,9 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
     "--checkpoint", metavar="FILE|S=FILE,..", help="Weights of learned systems; shipped or none for all of them."
 )
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
-@click.option("--link", metavar="NAME", help="Digital link: nr (5G LDPC), nr-sionna (decoded by Sionna) or pyldpc (textbook).")
+@click.option(
+    "--link", metavar="NAME", help="Digital link: nr (5G LDPC), nr-sionna (decoded by Sionna) or pyldpc (textbook)."
+)
 @click.option("--config", metavar="FILE.toml", help="Fills the options that are not on the command line.")
 @click.option("--dry-run", is_flag=True, help="Show cells, what is cached, and budgets; touch nothing.")
 @click.option("--force", is_flag=True, help="Compute every cell again.")
@@ -60,8 +62,8 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 def run_command(ctx: click.Context, **options: Any) -> None:
     """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
     options, slurm = _with_config(ctx, options)
-    from bench import sweep
-    from bench.experiment import snr_text
+    from bench.spec.figure import snr_text
+    from bench.sweep import execute as sweep
 
     if options["dry_run"] and (options["force"] or options["retry_failed"] or options["collect"]):
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)

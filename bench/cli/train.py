@@ -18,21 +18,29 @@ from bench.cli.run import names
 @click.option("--size", default="small", show_default=True, metavar="NAME", help="Size of the systems: small, paper.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--tasks", metavar="T,T", help="Only these of the protocol's tasks.")
-@click.option("--teacher", metavar="NAME", help="In place of the protocol's: fcn, a .tflite file under the data root, none.")
+@click.option(
+    "--teacher", metavar="NAME", help="In place of the protocol's: fcn, a .tflite file under the data root, none."
+)
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="In place of the protocol's.")
 @click.option(
     "--max-steps", type=click.IntRange(1), metavar="N", help="Stop after so many steps; the same command goes on."
 )
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
 def train_command(
-    systems: str, config: str, data_root: str | None, out: str | None, size: str, device: str, tasks: str | None,
+    systems: str,
+    config: str,
+    data_root: str | None,
+    out: str | None,
+    size: str,
+    device: str,
+    tasks: str | None,
     **rest: Any,
 ) -> None:
     """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
     import baselines  # noqa: F401  (registers its systems)
     from bench.data import default_data_root
-    from bench.sweep import pick_device
-    from bench.training.command import run_training
+    from bench.sweep.execute import pick_device
+    from bench.training.run import run_training
     from systems import registry
 
     chosen = names(systems, "--systems")

@@ -289,7 +289,7 @@ def _transfer(url: str, part: Path, label: str, progress: ProgressCallback) -> b
 
 
 def _content_range(text: str) -> tuple[int, int | None]:
-    """"bytes 5-9/10" -> (5, 10); (-1, None) where it cannot be read, which no offset equals."""
+    """ "bytes 5-9/10" -> (5, 10); (-1, None) where it cannot be read, which no offset equals."""
     try:
         span, _, total = text.removeprefix("bytes").strip().partition("/")
         return int(span.partition("-")[0]), int(total) if total.isdigit() else None

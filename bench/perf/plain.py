@@ -1,4 +1,5 @@
-"""The sweep as one would write it down first: for each system, each SNR, each picture: read, encode, send, decode, score.
+"""The sweep as one would write it down first: for each system, each SNR, each picture: read, encode, send, decode,
+score.
 
 Nothing is kept from one point to the next but the systems themselves. It shares the parts (systems, channel, seeds,
 metrics) with the runner and none of its order, batches or memory, so equal rows mean that reuse changed no result.
@@ -13,13 +14,13 @@ from pathlib import Path
 
 import torch
 
-from bench.channel import transmit
-from bench.metrics import confusion, miou, ms_ssim, mse_per_image, psnr_db
-from bench.provenance import build
-from bench.seeds import draw_seed
-from bench.store import read_table
-from bench.sweep import Resolved
-from systems import memo
+from bench.measure.channel import transmit
+from bench.measure.metrics.scores import confusion, miou, ms_ssim, mse_per_image, psnr_db
+from bench.measure.seeds import draw_seed
+from bench.results.store import read_table
+from bench.spec.identity import build
+from bench.sweep.execute import Resolved
+from systems import cache as memo
 from systems.interface import Link
 
 KEY = ("system", "task", "dataset", "image_id", "channel", "cbr_target", "bits_target", "snr_db", "rep")
@@ -47,7 +48,9 @@ def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], Non
                     for image_id in dataset.ids:
                         key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr), _text(figure.bits),
                                _text(snr_db), str(rep))  # fmt: skip
-                        rows[key] = _point(system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device)
+                        rows[key] = _point(
+                            system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device
+                        )
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
             say(f"plain loop: {figure.id} {name}, {time.perf_counter() - start:.1f} s")
     return Plain(rows, seconds)
@@ -77,7 +80,8 @@ def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base
 
 
 def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:
-    """The two ways beside each other: whether they found the same, and what they took; `link`: the loop's, if another."""
+    """The two ways beside each other: whether they found the same, and what they took; `link`: the loop's, if
+    another."""
     loop = f"plain loop with link {link}" if link else "plain loop"
     found = {tuple(row[column] for column in KEY): row for row in read_table(run_dir / "samples.csv")}
     shared = [(found[key], row) for key, row in plain.rows.items() if key in found]

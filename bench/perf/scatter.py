@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.plots import style
-from bench.plots.draw import save
-from bench.run_tables import Run
+from bench.report import style
+from bench.report.figures import save
+from bench.results.reader import Run
 from systems.errors import UserError
 
 
@@ -24,22 +24,31 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
                     figure = draw(points, experiment["title"], snr_db)
                     written += save(figure, out or run.directory / "figures", f"latency-{experiment['id']}")
     if not written:
-        raise UserError(f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run")
+        raise UserError(
+            f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run"
+        )
     return written
 
 
-def points_of(run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:
-    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures, none where that
+def points_of(
+    run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float
+) -> list[tuple[str, str, float, float]]:
+    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures, none
+    where that
     has less than half or more than twice their pixels."""
     summary = run.summary_of(experiment)
-    at = summary[(summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)]
+    at = summary[
+        (summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)
+    ]
     means = dict(zip(at["system"], at["mean"]))
     samples = run.samples_of(experiment)
     pixels = float((samples["height"] * samples["width"]).median())
     points = []
     for name, device in dict.fromkeys((row["system"], row["device"]) for row in rows):
         own = [row for row in rows if (row["system"], row["device"]) == (name, device)]
-        away, nearest = min(((abs(np.log2(row["height"] * row["width"] / pixels)), row) for row in own), key=lambda pair: pair[0])
+        away, nearest = min(
+            ((abs(np.log2(row["height"] * row["width"] / pixels)), row) for row in own), key=lambda pair: pair[0]
+        )
         if name in means and away <= 1:
             points.append((name, device, nearest["latency_ms"], float(means[name])))
     return points

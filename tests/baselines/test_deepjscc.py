@@ -3,7 +3,7 @@ import torch
 
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from systems import Budget, Link, Received, Transmission
-from systems.analog import lmmse
+from systems.layers.analog import lmmse
 from systems.zoo import count_parameters
 
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torchvision.models import segmentation
 
-from baselines.backbone import make_backbone
 from baselines.fcn import FCN, FCNConfig, from_torchvision
 from systems import zoo
 from systems.errors import CheckpointError, UserError
+from systems.layers.backbone import make_backbone
 from systems.sizes import load_size
 
 

@@ -48,7 +48,9 @@ def test_the_wide_size_is_as_large_as_what_gensc_reconstructs_with():
 def test_power_is_sent_as_charged_bits_and_restored():
     """No noise: the receiver's features are the encoder's within half a step of 0.25 dB; the tail that paid is zero."""
     link = make_link(128, 128)
-    system = WITT("witt", checkpoint="none", config=dataclasses.replace(load_size(WITTConfig, "witt", "small"), linear_path=False))
+    system = WITT(
+        "witt", checkpoint="none", config=dataclasses.replace(load_size(WITTConfig, "witt", "small"), linear_path=False)
+    )
     seen = []
     system.encoder.register_forward_hook(lambda _, inputs, output: seen.append(output))
     system.decoder.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.seeds import draw_seed
-from bench.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS, RunStore
-from bench.summary import parse_confusion, summarise
+from bench.analysis.summary import parse_confusion, summarise
+from bench.measure.seeds import draw_seed
+from bench.results.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS, RunStore
 
 SNRS = [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0]
 IMAGES = [f"image-{index}" for index in range(8)]
@@ -50,7 +50,8 @@ def make_run(
     limited: bool = False,
     seed: int = 0,
 ) -> Path:
-    """value(figure, system, snr, index of the image) is a PSNR in dB, or for segmentation the share of 1000 pixels of class 15
+    """value(figure, system, snr, index of the image) is a PSNR in dB, or for segmentation the share of 1000 pixels of
+    class 15
     that is found; "outage"; or None for a row that was never simulated. Gives the folder."""
     store, samples, points, confusion, pictures = RunStore(folder), [], [], [], []
     for experiment in figures:

@@ -5,9 +5,9 @@ import math
 import torch
 import torch.nn.functional as F
 
-from systems.analog import POWER_BITS, bits_to_power, power_to_bits, to_features, to_symbols, unit_power
 from systems.errors import BudgetTooSmall
 from systems.interface import Decoded, System, Transmission
+from systems.layers.analog import POWER_BITS, bits_to_power, power_to_bits, to_features, to_symbols, unit_power
 
 
 class PooledPixels(System):

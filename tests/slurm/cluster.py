@@ -1,4 +1,5 @@
-"""A real Slurm of one node and two slots in a folder: munged, slurmctld and slurmd, without systemd, cgroups or a database."""
+"""A real Slurm of one node and two slots in a folder: munged, slurmctld and slurmd, without systemd, cgroups or a
+database."""
 
 from __future__ import annotations
 
@@ -108,7 +109,9 @@ class Cluster:
         deadline = time.monotonic() + seconds
         while not ready():
             if time.monotonic() > deadline or self._daemons[-1].poll() is not None:
-                logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob(f"{name}.*") if path.is_file())
+                logs = "\n".join(
+                    path.read_text(errors="replace")[-2000:] for path in self.folder.glob(f"{name}.*") if path.is_file()
+                )
                 raise SystemExit(f"{name} does not answer:\n{logs}")
             time.sleep(0.2)
 

@@ -1,9 +1,11 @@
-"""`--engine slurm` on a real Slurm, against a serial run: `python tests/slurm/real_cluster.py` (minutes; needs slurm-wlm).
+"""`--engine slurm` on a real Slurm, against a serial run: `python tests/slurm/real_cluster.py` (minutes; needs
+slurm-wlm).
 
 On a one-node, two-slot Slurm made in a temporary folder:
- 1. a sweep of three systems; `--collect` in its middle; the process of a job is killed (kill -9), another job is requeued by
-    the administrator, and the command that submitted them is killed as well; when the queue is empty, `--collect` must give
-    the rows of a serial run, and each disturbed job must have computed one cell twice at most;
+ 1. a sweep of three systems; `--collect` in its middle; the process of a job is killed (kill -9), another job is
+ requeued by
+    the administrator, and the command that submitted them is killed as well; when the queue is empty, `--collect` must
+    give the rows of a serial run, and each disturbed job must have computed one cell twice at most;
  2. a sweep in which one system fails at one point and another takes its job down there: the other cells are all there,
     and `--retry-failed` with the faults mended gives the rows of the serial run;
  3. a job cancelled by the user stays cancelled, its cells fail, the other jobs go on.
@@ -65,7 +67,8 @@ class Place:
         return len(list((self.folder / out / "cells").glob("*.csv")))
 
     def decodes(self, out: str) -> Counter:
-        """Pictures decoded, by system and SNR; a job's first two batches of a system left out: one of each of two instances."""
+        """Pictures decoded, by system and SNR; a job's first two batches of a system left out: one of each of two
+        instances."""
         counts: Counter = Counter()
         tried: Counter = Counter()
         log = self.folder / f"{out}.log"
@@ -95,7 +98,8 @@ def await_(what, ready, seconds: float = 180):
 
 
 def hurry(cluster: Cluster) -> None:
-    """Slurm keeps a requeued job back for two minutes; an administrator may let it begin. Not within the second in which its
+    """Slurm keeps a requeued job back for two minutes; an administrator may let it begin. Not within the second in
+    which its
     credential was revoked: slurmd would refuse it ("Job credential revoked"), and Slurm count it as failed."""
     pending = [job for job, (_, state) in cluster.jobs().items() if state == "PENDING"]
     if pending:
@@ -128,20 +132,30 @@ def task_of(job: str) -> int:
 
 def running(cluster: Cluster, system: str) -> str | None:
     """A running job of a system."""
-    return next((job for job, (name, state) in cluster.jobs().items() if name.endswith(system) and state == "RUNNING"), None)
+    return next(
+        (job for job, (name, state) in cluster.jobs().items() if name.endswith(system) and state == "RUNNING"), None
+    )
 
 
 def killed_in_the_middle(place: Place) -> None:
     cluster, systems = place.cluster, ("t-plain", "t-slow", "t-killed")
     command = place.slurm("killed", systems)
     names = await_("jobs in the queue", lambda: cluster.jobs())
-    check("one job array a system", {name for name, _ in names.values()} <= {f"semantic-bench-{name}" for name in systems}, sorted(names))
+    check(
+        "one job array a system",
+        {name for name, _ in names.values()} <= {f"semantic-bench-{name}" for name in systems},
+        sorted(names),
+    )
     await_("cells of t-slow", lambda: place.decodes("killed")["t-slow", "4"] >= 8 and running(cluster, "t-slow"))
     before = place.cells("killed")
     check("--collect while jobs run", place.run("killed", systems, "--collect", "--engine", "slurm") == 0)
     some = len(place.samples("killed"))
     whole = len(place.samples("serial", systems))
-    check("it gives the rows of the cells that are there", 0 < some < whole, f"({some} of {whole} rows, {before} cells before)")
+    check(
+        "it gives the rows of the cells that are there",
+        0 < some < whole,
+        f"({some} of {whole} rows, {before} cells before)",
+    )
     os.kill(command.pid, signal.SIGKILL)
     command.wait()
     first = running(cluster, "t-slow") or await_("a job of t-slow", lambda: running(cluster, "t-slow"))
@@ -159,13 +173,19 @@ def killed_in_the_middle(place: Place) -> None:
     check("scontrol requeue of a running job", done.returncode == 0, f"(job {second})")
     await_("the queue is empty", lambda: (hurry(cluster), not cluster.jobs())[1], 400)
     check("--collect after the command that submitted was killed", place.run("killed", systems, "--collect") == 0)
-    check("samples.csv is that of the serial run, timing columns aside", place.samples("killed") == place.samples("serial", systems))
+    check(
+        "samples.csv is that of the serial run, timing columns aside",
+        place.samples("killed") == place.samples("serial", systems),
+    )
     check("summary.csv as well", place.summary("killed") == place.summary("serial", systems))
     once, often = place.decodes("serial"), place.decodes("killed")
     extra = {key: often[key] - once[key] for key in often if often[key] != once[key]}
     # A cell is a block of 8 pictures; two jobs were disturbed, so at most two cells were computed twice.
-    check("each disturbed job lost at most its current cell", sum(extra.values()) <= 16 and min(extra.values(), default=0) >= 0,
-          f"(pictures decoded again: {extra or 'none'})")
+    check(
+        "each disturbed job lost at most its current cell",
+        sum(extra.values()) <= 16 and min(extra.values(), default=0) >= 0,
+        f"(pictures decoded again: {extra or 'none'})",
+    )
 
 
 def failing_jobs_cancel_nothing(place: Place) -> None:
@@ -179,7 +199,11 @@ def failing_jobs_cancel_nothing(place: Place) -> None:
     check("exit code 1", command.returncode == 1, f"({command.returncode})")
     check("exactly the cells at fault failed", found == {("t-faulty", "4.0"): 3, ("t-killed", "4.0"): 3}, dict(found))
     print("   ", *sorted({f"{row['system']}: {row['error']}" for row in failures}), sep="\n    ")
-    good = [row for row in place.samples("serial") if not (row["system"] in ("t-faulty", "t-killed") and row["snr_db"] == "4.0")]
+    good = [
+        row
+        for row in place.samples("serial")
+        if not (row["system"] in ("t-faulty", "t-killed") and row["snr_db"] == "4.0")
+    ]
     check("all other rows are those of the serial run", place.samples("faulty") == good, f"({len(good)} rows)")
     for name in ("error", "kill"):
         (place.faults / name).unlink()
@@ -195,16 +219,26 @@ def cancelled_stays_cancelled(place: Place) -> None:
     cluster.ask("scancel", job)
     code = command.wait(300)
     errors = {row["error"] for row in rows(place.folder / "cancelled" / "failures.csv")}
-    check("a cancelled job is not submitted again, and its cells say so", code == 1 and len(errors) == 1 and "CANCELLED" in next(iter(errors)), errors)
+    check(
+        "a cancelled job is not submitted again, and its cells say so",
+        code == 1 and len(errors) == 1 and "CANCELLED" in next(iter(errors)),
+        errors,
+    )
     plain = place.samples("serial", ("t-plain",))
-    check("the other jobs are whole", [row for row in place.samples("cancelled") if row["system"] == "t-plain"] == plain)
+    check(
+        "the other jobs are whole", [row for row in place.samples("cancelled") if row["system"] == "t-plain"] == plain
+    )
 
 
 def main() -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bench-slurm-") as folder:
         with Cluster(Path(folder) / "slurm") as cluster:
-            print(cluster.ask("sinfo", "--version").stdout.strip(), cluster.ask("sinfo", "-h", "-o", "%n %c CPUs %t").stdout.strip(), flush=True)
+            print(
+                cluster.ask("sinfo", "--version").stdout.strip(),
+                cluster.ask("sinfo", "-h", "-o", "%n %c CPUs %t").stdout.strip(),
+                flush=True,
+            )
             place = Place(Path(folder), cluster)
             check("the serial run", place.run("serial", SYSTEMS, "--engine", "serial") == 0)
             try:

@@ -77,8 +77,18 @@ def deliver(name: str, images: torch.Tensor, link: Link, rows: list[int]) -> tor
 
 
 def test_the_systems_of_the_paper_are_registered():
-    wanted = {"gensc", "deepjscc", "adjscc", "witt", "deeplab-jscc", "linear", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam",
-              "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn"}
+    wanted = {
+        "gensc",
+        "deepjscc",
+        "adjscc",
+        "witt",
+        "deeplab-jscc",
+        "linear",
+        "jpeg-ldpc-16qam",
+        "jpeg-ldpc-64qam",
+        "jpeg-ldpc-16qam-fcn",
+        "jpeg-ldpc-64qam-fcn",
+    }
     for name in sorted(wanted):
         assert registry.find(name)
     assert {"gensc", "deepjscc", "adjscc", "witt", "deeplab-jscc"} <= set(LEARNED)

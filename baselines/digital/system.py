@@ -1,0 +1,262 @@
+"""Digital systems: a picture codec, a channel code and QAM (`jpeg-ldpc-16qam` and its family).
+
+Separate source and channel coding as in the paper's baseline "JPEG+LDPC+QAM": the largest quality whose file fits the
+payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, iterative decoding, and a CRC
+that decides. A picture with a failed block, or whose file will not open, is an outage: mid-grey, or all background.
+
+    <codec>-ldpc-<M>qam[-fcn]   codec jpeg|webp|avif, M 4|16|64|256; -fcn labels the decoded picture with an FCN
+    <codec>-ldpc-adaptive       the scheme is chosen from `baselines.digital.mcs` by the SNR that both ends know
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.digital import codec as source_codec
+from baselines.digital import mcs as mcs_table
+from baselines.digital.codec import Coded, UnreadablePayload
+from baselines.digital.fcn_stage import Labels
+from baselines.digital.frame import DigitalLink, Frame, parse_rate
+from systems import timing as stopwatch
+from systems import zoo
+from systems.errors import BudgetTooSmall, UserError
+from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
+from systems.layers.analog import unit_power
+
+LINKS = ("nr", "nr-sionna", "pyldpc")
+HEADER_BITS = 24  # byte count of the file, first in the payload
+GREY = 0.5  # outage picture: 128 of 255 after rounding
+PADDING_SEED = 20000
+
+
+class _Digital(System):
+    """What the fixed and the adaptive systems share; `_scheme` says which constellation and rate a picture gets."""
+
+    codec: str
+    link_name = "nr"
+    bp_iterations = 20
+
+    def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
+        """Constellation size and code rate for a picture that meets `snr_db`."""
+        raise NotImplementedError
+
+    def _link(self, uses: int, snr_db: float) -> DigitalLink:
+        order, rate = self._scheme(snr_db)
+        return make_link(self.link_name, uses, order, rate, self.bp_iterations)
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        """Images float32 (B, 3, H, W) -> all uses that the budget allows, padding included."""
+        uses = link.budget.allowed_uses(self.bits_per_use)
+        names = ("mcs", "payload_bits", "header_bits", "coded_bits", "source_scale", "quality")
+        rows, report = [], {name: [] for name in names}
+        for image, snr in zip(to_uint8(images), link.snr_tensor(len(images)).tolist(), strict=True):
+            order, rate = self._scheme(snr)
+            coder = self._link(uses, snr)
+            coded = self._fit(image, coder.frame, mcs_table.tag(order, rate))
+            rows.append(coder.encode(pack(coded.payload, coder.frame.payload_bits)))
+            facts = (
+                mcs_table.tag(order, rate),
+                8 * len(coded.payload),
+                HEADER_BITS,
+                coder.frame.coded_bits,
+                coded.scale,
+                coded.quality,
+            )
+            for name, value in zip(names, facts, strict=True):
+                report[name].append(value)
+        symbols, _ = unit_power(torch.stack(rows))
+        return Transmission(symbols.to(images.device), report=report)
+
+    def _fit(self, image: np.ndarray, frame: Frame, tag: str) -> Coded:
+        max_bytes = (frame.payload_bits - HEADER_BITS) // 8
+        try:
+            with stopwatch.stage("source code"):
+                return source_codec.encode_under(image, max_bytes, self.codec)
+        except BudgetTooSmall as error:
+            raise BudgetTooSmall(
+                f"{self.name}: {frame.uses} channel uses at {tag} carry {max(max_bytes, 0)} bytes after CRC and "
+                f"header, and {error}; give a larger CBR or bit budget"
+            ) from error
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Received symbols -> pictures float32 (B, 3, H, W); grey where the link failed."""
+        pictures, report = self._pictures(received, link)
+        stack = torch.stack([grey(link) if picture is None else from_uint8(picture) for picture in pictures])
+        return Decoded(stack.to(received.symbols.device), report)
+
+    def _pictures(self, received: Received, link: Link) -> tuple[list[np.ndarray | None], dict[str, list]]:
+        """Decoded pictures uint8 (H, W, 3), None for an outage, and the receiver's report."""
+        symbols, variance = (tensor.cpu() for tensor in received.equalised())
+        uses = link.budget.allowed_uses(self.bits_per_use)
+        names = ("status", "n_blocks", "n_block_errors", "n_bits", "n_bit_errors", "stop_reason")
+        pictures, report = [], {name: [] for name in names}
+        for row, snr in enumerate(link.snr_tensor(len(symbols)).tolist()):
+            coder = self._link(uses, snr)
+            delivery = coder.decode(symbols[row], variance[row])
+            picture, reason = None, delivery.stop_reason
+            if delivery.bits is not None:
+                try:
+                    with stopwatch.stage("source code"):
+                        picture = source_codec.decode(unpack(delivery.bits), self.codec, link.height, link.width)
+                except UnreadablePayload:
+                    reason = "unreadable file"
+            pictures.append(picture)
+            # the receiver does not know the bits that were sent, so it cannot count bit errors: empty, not zero
+            status = "outage" if picture is None else "ok"
+            # a picture given up early leaves blocks untried, whose errors nobody knows
+            blocks = coder.frame.blocks
+            errors = delivery.block_errors if delivery.blocks_decoded == blocks else None
+            facts = (status, blocks, errors, None, None, reason)
+            for name, value in zip(names, facts, strict=True):
+                report[name].append(value)
+        return pictures, report
+
+    def describe(self) -> dict:
+        return {
+            "system": self.name,
+            "variant": self.variant,
+            "parameters": 0,
+            "codec": self.codec,
+            "link": self.link_name,
+            "bp_iterations": self.bp_iterations,
+            "knowledge": "channel gain and SNR at the receiver",
+        }
+
+
+class DigitalSystem(_Digital):
+    """`<codec>-ldpc-<M>qam`: one constellation and one code rate at every SNR.
+
+    code_rate: '5/6' or 0.8333. link: 'nr' (5G NR LDPC), 'nr-sionna' (the same, decoded by
+    Sionna's belief propagation) or 'pyldpc' (Gallager codes). bp_iterations: of the decoder, at most.
+    """
+
+    tasks = ("reconstruction",)
+    options = ("code_rate", "link", "bp_iterations")
+    _grammar = re.compile(r"(jpeg|webp|avif)-ldpc-(4|16|64|256)qam(-fcn)?")
+
+    def __init__(self, name: str, code_rate: float | str = "5/6", link: str = "nr", bp_iterations: int = 20):
+        match = self._grammar.fullmatch(name)
+        if match is None:
+            raise UserError(f"{name!r} is not of the form <codec>-ldpc-<M>qam[-fcn], such as jpeg-ldpc-16qam")
+        self.name, self.codec, self.order = name, match[1], int(match[2])
+        self.bits_per_use = self.order.bit_length() - 1
+        self.rate = parse_rate(code_rate)
+        self.link_name = check_link(link)
+        self.bp_iterations = check_iterations(bp_iterations)
+        self.variant = mcs_table.tag(self.order, self.rate) + ("" if link == "nr" else f"-{link}")
+
+    def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
+        return self.order, self.rate
+
+
+class DigitalSegmentation(Labels, DigitalSystem):
+    """`<codec>-ldpc-<M>qam-fcn`: the decoded picture is labelled by the FCN; an outage is labelled background.
+
+    size, checkpoint: of the FCN; the others as in DigitalSystem. Of a size whose shipped weights come in a form that
+    knows what JPEG leaves (`<size>_jpeg`), that form is taken.
+    """
+
+    options = (*DigitalSystem.options, "size", "checkpoint")
+
+    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
+        super().__init__(name, **options)
+        knows_jpeg = checkpoint == "shipped" and zoo.shipped("baselines", "fcn", f"{size}_jpeg") is not None
+        self._take_fcn(f"{size}_jpeg" if knows_jpeg else size, checkpoint)
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Received symbols -> class logits float32 (B, 21, H, W)."""
+        pictures, report = self._pictures(received, link)
+        logits = torch.zeros(len(pictures), NUM_CLASSES, link.height, link.width)
+        for row, picture in enumerate(pictures):
+            if picture is None:
+                logits[row, 0] = 1.0  # background: the commonest class, and what a receiver without a picture would say
+            else:
+                logits[row] = self._label(from_uint8(picture))
+        return Decoded(logits.to(received.symbols.device), report)
+
+    def describe(self) -> dict:
+        labeller = {key: value for key, value in self.fcn.describe().items() if key not in ("system", "variant")}
+        return super().describe() | labeller | {"fcn": self.fcn.variant}
+
+
+class AdaptiveDigital(_Digital):
+    """`<codec>-ldpc-adaptive`: the envelope over the table of schemes, chosen by the SNR that both ends know.
+
+    On fading channels the choice follows the mean SNR, as the transmitter does not know the gain; outages are then part
+    of the picture.
+    """
+
+    tasks = ("reconstruction",)
+    options = ("bp_iterations",)
+    encoder_sees_snr = True
+    variant = "adaptive"
+
+    def __init__(self, name: str, bp_iterations: int = 20):
+        self.name, self.codec = name, name.split("-")[0]
+        self.bp_iterations = check_iterations(bp_iterations)
+
+    def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
+        scheme = mcs_table.choose(snr_db)
+        return scheme.order, scheme.rate
+
+
+def make_link(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> DigitalLink:
+    """The link called `name`, one of LINKS, for one budget and one scheme."""
+    if name != "pyldpc":
+        from baselines.digital.nr import NrLink, NrOptions
+
+        decoder = "sionna" if name == "nr-sionna" else "layered"
+        return NrLink(uses, order, rate, NrOptions(decoder, iterations))
+    from baselines.digital.textbook import TextbookLink
+
+    return TextbookLink(uses, order, rate, iterations)
+
+
+def check_link(name: str) -> str:
+    if name not in LINKS:
+        raise UserError(f"unknown link {name!r}; links are {', '.join(LINKS)}")
+    return name
+
+
+def check_iterations(iterations: int) -> int:
+    if iterations < 1:
+        raise UserError(f"bp_iterations is {iterations}; the decoder needs at least 1")
+    return iterations
+
+
+def pack(payload: bytes, payload_bits: int) -> np.ndarray:
+    """Header (byte count), file, and known random bits up to uint8 (payload_bits,)."""
+    header = len(payload).to_bytes(HEADER_BITS // 8, "big")
+    bits = np.unpackbits(np.frombuffer(header + payload, dtype=np.uint8))
+    rng = np.random.Generator(np.random.PCG64(PADDING_SEED))
+    return np.concatenate([bits, rng.integers(0, 2, payload_bits - len(bits), dtype=np.uint8)])
+
+
+def unpack(bits: np.ndarray) -> bytes:
+    """Inverse of `pack`. Raises UnreadablePayload if the header claims more bytes than there are."""
+    count = int.from_bytes(np.packbits(bits[:HEADER_BITS]).tobytes(), "big")
+    end = HEADER_BITS + 8 * count
+    if end > len(bits):
+        raise UnreadablePayload(f"the header claims {count} bytes")
+    return np.packbits(bits[HEADER_BITS:end]).tobytes()
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images float32 (B, 3, H, W) in [0, 1] -> uint8 (B, H, W, 3)."""
+    levels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8)
+    return levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+
+
+def from_uint8(picture: np.ndarray) -> Tensor:
+    """uint8 (H, W, 3) -> float32 (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(picture).copy()).permute(2, 0, 1).float() / 255
+
+
+def grey(link: Link) -> Tensor:
+    """The picture of an outage, float32 (3, H, W)."""
+    return torch.full((3, link.height, link.width), GREY)

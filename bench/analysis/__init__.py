@@ -1,0 +1,1 @@
+"""Statistics over finished rows: intervals, summaries, comparisons, claims."""

@@ -1,0 +1,228 @@
+"""Intervals and comparisons, always over pictures: repetitions of one picture are averaged first, since a second noise
+draw on the same photograph tells nothing about other photographs.
+
+Bootstrap intervals are percentile intervals with the small-sample correction of Hesterberg, "What Teachers Should Know
+About the Bootstrap" (The American Statistician, 2015): on normal data the plain percentile interval of a mean covers
+89 % at 7 pictures, this one 95 % (91 % at 5). Deterministic in `seed`; NaN is "not simulated" and left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats would add a second to every start
+
+from bench.measure.metrics.scores import mean_iou
+
+LEVEL = 0.95
+RESAMPLES = 2000
+_CHUNK = 2_000_000  # resampled indices held in memory at a time
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its interval over `n` pictures. NaN where unknown: low, high, std at n = 1, all at n = 0."""
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def decision(self) -> str:
+        """Of a difference: "higher", "lower", "tied" (the interval holds 0) or "undecided" (there is no interval)."""
+        if math.isnan(self.low) or math.isnan(self.high):
+            return "undecided"
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "tied"
+
+    @property
+    def tied(self) -> bool:
+        """No difference is proved."""
+        return self.decision in ("tied", "undecided")
+
+
+# ---------------------------------------------------------------- bootstrap over pictures
+
+
+def per_image(values: np.ndarray) -> np.ndarray:
+    """(images,) or (images, repetitions) -> (images,): mean over the repetitions simulated, NaN where none was."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim == 1:
+        return values
+    if values.ndim != 2:
+        raise ValueError(f"values have shape {values.shape}, they must be (images,) or (images, repetitions)")
+    known = ~np.isnan(values)
+    count = known.sum(axis=1)
+    total = np.where(known, values, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def bootstrap_mean(values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Mean over pictures with its interval; `values` (images,) or (images, repetitions), std over pictures (n - 1)."""
+    values = per_image(values)
+    values = values[~np.isnan(values)]
+    n = len(values)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
+    mean = float(values.mean())
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, math.nan, 1)
+    means = np.concatenate([values[picks].mean(axis=1) for picks in resample(n, resamples, seed)])
+    return Interval(mean, float(values.std(ddof=1)), *percentiles(means, n, level), n)
+
+
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """Mean of a - b over pictures, the rows of both in the same order of pictures; `.decision` says who is ahead.
+
+    Pictures that either side lacks are left out. Resampling the differences, not each side alone, keeps what all
+    systems share (a hard photograph is hard for everyone) out of the interval.
+    """
+    a, b = per_image(a), per_image(b)
+    if a.shape != b.shape:
+        raise ValueError(f"a paired comparison needs the same pictures, got {len(a)} and {len(b)}")
+    return bootstrap_mean(a - b, level, resamples, seed)
+
+
+def bootstrap_miou(
+    intersections: np.ndarray, unions: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval:
+    """mIoU of the data set with its interval; pixels of each picture and class, (N, classes) each, repetitions summed.
+
+    Pictures are resampled and the mIoU taken anew on each sum. `std` is that of the resampled mIoU (a standard error),
+    for a picture has no mIoU of its own.
+    """
+    intersections, unions = np.asarray(intersections, dtype=np.float64), np.asarray(unions, dtype=np.float64)
+    if intersections.shape != unions.shape or intersections.ndim != 2:
+        raise ValueError(f"intersections {intersections.shape} and unions {unions.shape} must be (images, classes)")
+    n = len(unions)
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
+    mean = float(mean_iou(intersections.sum(axis=0), unions.sum(axis=0)))
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, math.nan, 1)
+    values = []
+    for picks in resample(n, resamples, seed):
+        weights = np.zeros((len(picks), n))
+        np.add.at(weights, (np.arange(len(picks))[:, None], picks), 1)
+        values.append(mean_iou(weights @ intersections, weights @ unions))
+    values = np.concatenate(values)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Interval(mean, math.nan, math.nan, math.nan, n)
+    return Interval(mean, float(values.std(ddof=1)), *percentiles(values, n, level), n)
+
+
+def resample(n: int, resamples: int, seed: int):
+    """Indices 0..n-1 of pictures drawn with replacement: int64 (rows, n) chunks, `resamples` rows in all."""
+    generator = np.random.Generator(np.random.PCG64(seed))
+    step = max(1, _CHUNK // n)
+    for start in range(0, resamples, step):
+        yield generator.integers(0, n, (min(step, resamples - start), n))
+
+
+def percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]:
+    """(low, high) of an interval from its bootstrap `values` over `n` >= 2 pictures, in the unit of the values.
+
+    The ends are moved outwards as Student's t and the n - 1 divisor ask; nothing changes for large n.
+    """
+    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+# ---------------------------------------------------------------- rates
+
+
+def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
+    """A rate with Wilson's score interval (1927); right for rates near 0 and 1, where the normal one leaves [0, 1]."""
+    if n == 0:
+        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a rate")
+    p, z = successes / n, float(ndtri((1 + level) / 2))
+    centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    # At 0 and n the formula gives 0 and 1 but for rounding, which could put the estimate outside its own interval.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Interval(p, math.sqrt(p * (1 - p)), low, high, n)
+
+
+def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, str]:
+    """The rate of an event over pictures, (images,) or (images, repetitions) of 0 and 1, NaN = not simulated.
+
+    Gives the interval and its method: Wilson's where every picture's own rate is 0 or 1 (always so with one
+    repetition), else the bootstrap over pictures.
+    """
+    rates = per_image(lost)
+    rates = rates[~np.isnan(rates)]
+    if np.isin(rates, (0.0, 1.0)).all():
+        return wilson(int(rates.sum()), len(rates), level), "Wilson"
+    return bootstrap_mean(rates, level), "bootstrap over images"
+
+
+def zero_error_bound(n: int) -> float:
+    """Upper 95 % bound of an error rate when none was seen in `n` trials: 3/n, from (1 - p)^n = 0.05; NaN at n = 0."""
+    return min(1.0, 3 / n) if n else math.nan
+
+
+# ---------------------------------------------------------------- whole curves (Bjontegaard, VCEG-M33, over SNR)
+
+
+def bd_psnr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.ndarray) -> float:
+    """Mean gain in PSNR, dB, of a curve over the reference, over the SNRs both span: the area between, by the width.
+
+    Monotone (PCHIP) interpolation instead of Bjontegaard's cubic, which overshoots at a digital system's cliff. The
+    SNR in dB takes the place of the log rate. NaN where fewer than two points are left or the curves share no range.
+    """
+    x_ref, y_ref = _points(snr_ref, psnr_ref)
+    x, y = _points(snr, psnr)
+    return _mean_gap(x_ref, y_ref, x, y)
+
+
+def bd_snr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.ndarray) -> float:
+    """Mean SNR saved at equal PSNR, dB, positive where the curve needs less SNR than the reference (a BD-rate).
+
+    Each curve is read as the least SNR at which a PSNR is first reached, so plateaus and dips do not break the inverse.
+    """
+    y_ref, x_ref = _first_reached(*_points(snr_ref, psnr_ref))
+    y, x = _first_reached(*_points(snr, psnr))
+    return -_mean_gap(y_ref, x_ref, y, x)
+
+
+def _points(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Simulated points in order of x."""
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"a curve needs as many values as SNRs, got {x.shape} and {y.shape}")
+    known = ~np.isnan(y)
+    x, y = x[known], y[known]
+    order = np.argsort(x)
+    x, y = x[order], y[order]
+    if (np.diff(x) == 0).any():
+        raise ValueError("a curve has two values at one SNR; average them first")
+    return x, y
+
+
+def _first_reached(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Swap the axes of a curve and keep the points that rise above all before them."""
+    best = np.concatenate([[-np.inf], np.maximum.accumulate(y)[:-1]])
+    rising = y > best
+    return y[rising], x[rising]
+
+
+def _mean_gap(x_ref: np.ndarray, y_ref: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
+    if len(x_ref) < 2 or len(x) < 2:
+        return math.nan
+    low, high = max(x_ref[0], x[0]), min(x_ref[-1], x[-1])
+    if not high > low:
+        return math.nan
+    from scipy.interpolate import PchipInterpolator
+
+    gap = PchipInterpolator(x, y).integrate(low, high) - PchipInterpolator(x_ref, y_ref).integrate(low, high)
+    return float(gap / (high - low))

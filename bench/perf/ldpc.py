@@ -1,0 +1,226 @@
+"""`python -m bench perf link`: the nr link's decoder beside Sionna's, on the same frames.
+
+Speed is in bits of information a second, the median over repetitions that take turns, with all cores this process may
+use and with one. Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches that suit it; the
+layered decoder stops a frame that has become a word of the code. Block errors are counted on the same frames until
+Sionna's are enough, then on more frames until the layered decoder's are too; a frame has its own noise, and its word is
+one of a few random ones.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+#: (k, n, Es/N0 of QPSK in dB), about where a hundredth of the layered decoder's blocks fail.
+POINTS = ((6336, 7603, 5.3), (4224, 8448, 1.2))
+ITERATIONS = 20
+BATCH = 32
+TIMED_FRAMES = 2 * BATCH
+ROUNDS = 16  # of these frames in one call of the layered decoder, which is done with one in 2 ms
+WORDS = 64
+REPORT_S = 30.0
+COLUMNS = (
+    "k", "n", "snr_db", "decoder", "threads", "mbit_s", "mbit_s_iqr", "mbit_s_one_thread", "mbit_s_one_thread_iqr",
+    "iterations", "frames", "block_errors", "bler", "bler_low", "bler_high", "cpu",
+)  # fmt: skip
+
+Decode = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long it takes. errors: block errors of each decoder at which counting ends; frames: where it ends at the
+    latest."""
+
+    repeats: int = 5
+    errors: int = 100
+    frames: int | None = None
+
+
+QUICK = Effort(repeats=3, frames=4 * BATCH)
+
+
+@dataclass
+class Count:
+    """Block errors of one decoder."""
+
+    frames: int = 0
+    errors: int = 0
+
+    def add(self, wrong: np.ndarray) -> None:
+        self.frames += len(wrong)
+        self.errors += int(wrong.sum())
+
+    def rate(self) -> tuple[float, float, float]:
+        """Block error rate and its exact 95 % interval (Clopper and Pearson)."""
+        from scipy.stats import binomtest
+
+        low, high = binomtest(self.errors, self.frames).proportion_ci(0.95)
+        return self.errors / self.frames, float(low), float(high)
+
+
+@dataclass
+class Code:
+    """One code with both decoders. LLRs are log P(1)/P(0), float32 (frames, n); bits uint8 (frames, k)."""
+
+    k: int
+    n: int
+    snr_db: float
+
+    def __post_init__(self):
+        from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
+
+        from baselines.digital.layered import LayeredDecoder
+
+        encoder = LDPC5GEncoder(self.k, self.n, device="cpu")
+        flooding = LDPC5GDecoder(encoder, cn_update="boxplus", num_iter=ITERATIONS, device="cpu")
+        self.layered = LayeredDecoder(encoder, ITERATIONS)
+
+        def sionna(llr: np.ndarray) -> np.ndarray:
+            parts = [flooding(part).numpy() for part in torch.from_numpy(llr).split(BATCH)]
+            return np.concatenate(parts).astype(np.uint8)
+
+        self.decoders: dict[str, Decode] = {"layered": lambda llr: self.layered(llr).bits, "sionna": sionna}
+        bits = torch.randint(0, 2, (WORDS, self.k), generator=torch.Generator().manual_seed(0)).float()
+        self._sent, self._words = bits.numpy().astype(np.uint8), 2 * encoder(bits).numpy().astype(np.float32) - 1
+
+    def frames(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sent bits and LLRs of `count` frames: QPSK, a bit a real dimension, at `snr_db`."""
+        which = np.arange(count) % WORDS
+        snr = 10 ** (self.snr_db / 10)
+        # y = x / sqrt(2) + noise of variance 1 / (2 snr), and its LLR is 4 snr y / sqrt(2)
+        llr = np.random.default_rng([seed, self.k, self.n]).standard_normal((count, self.n), dtype=np.float32)
+        llr *= np.float32(2 * np.sqrt(snr))
+        llr += np.float32(2 * snr) * self._words[which]
+        return self._sent[which], llr
+
+
+def report_link(options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Measure both codes, print, and write `options["csv"]`."""
+    from bench.results.store import table_text, write_atomic
+    from bench.util.environment import host_facts, package_version
+
+    effort = QUICK if options["quick"] else Effort()
+    host = host_facts()
+    versions = ", ".join(f"{name} {package_version(name)}" for name in ("sionna-no-rt", "torch", "numba"))
+    say(f"{host['cpu']}, {host['cores']} cores; {versions}; at most {ITERATIONS} iterations")
+    rows: list[dict[str, Any]] = []
+    for point in POINTS:
+        own = measure(Code(*point), effort, host["cores"])
+        rows += [row | {"cpu": host["cpu"]} for row in own]
+        say("\n" + text_of(own))
+    if options["quick"]:
+        say("\n--quick: too few frames for a block error rate")
+    if options["csv"]:
+        write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
+
+
+@torch.inference_mode()
+def measure(code: Code, effort: Effort, threads: int) -> list[dict[str, Any]]:
+    """A row of COLUMNS (without the machine) of each decoder."""
+    before = torch.get_num_threads()
+    try:
+        speeds = {count: rates(code, effort, count) for count in (threads, 1)}
+        torch.set_num_threads(threads)
+        counts, iterations = count_errors(code, effort)
+    finally:
+        torch.set_num_threads(before)
+    rows = []
+    for name in code.decoders:
+        bler, low, high = counts[name].rate()
+        (fast, fast_iqr), (one, one_iqr) = (speeds[count][name] for count in (threads, 1))
+        rows.append({
+            "k": code.k, "n": code.n, "snr_db": code.snr_db, "decoder": name, "threads": threads,
+            "mbit_s": fast, "mbit_s_iqr": fast_iqr, "mbit_s_one_thread": one, "mbit_s_one_thread_iqr": one_iqr,
+            "iterations": iterations[name], "frames": counts[name].frames, "block_errors": counts[name].errors,
+            "bler": bler, "bler_low": low, "bler_high": high,
+        })  # fmt: skip
+    return rows
+
+
+def rates(code: Code, effort: Effort, threads: int) -> dict[str, tuple[float, float]]:
+    """Mbit/s of information of each decoder, median and interquartile range."""
+    torch.set_num_threads(threads)
+    _, llr = code.frames(TIMED_FRAMES, seed=0)
+    found: dict[str, list[float]] = {name: [] for name in code.decoders}
+    for repeat in range(1 + effort.repeats):  # the first compiles and warms up
+        for name, decode in code.decoders.items():
+            frames = np.tile(llr, (ROUNDS, 1)) if name == "layered" else llr
+            start = time.perf_counter()
+            decode(frames)
+            if repeat:
+                found[name].append(1e-6 * len(frames) * code.k / (time.perf_counter() - start))
+    quartiles = {name: np.percentile(speeds, [25, 50, 75]) for name, speeds in found.items()}
+    return {name: (float(median), float(high - low)) for name, (low, median, high) in quartiles.items()}
+
+
+def count_errors(code: Code, effort: Effort) -> tuple[dict[str, Count], dict[str, float]]:
+    """Block errors of each decoder, and its iterations a frame."""
+    counts = {name: Count() for name in code.decoders}
+    spent = 0
+    progress = Progress(code, effort, counts)
+    for sent, llr in _batches(code, effort):
+        shared = counts["sionna"].errors < effort.errors
+        if not shared and counts["layered"].errors >= effort.errors:
+            break
+        found = code.layered(llr)
+        spent += int(found.iterations.sum())
+        counts["layered"].add((found.bits != sent).any(axis=1))
+        if shared:
+            counts["sionna"].add((code.decoders["sionna"](llr) != sent).any(axis=1))
+        progress.tell()
+    return counts, {"layered": spent / counts["layered"].frames, "sionna": float(ITERATIONS)}
+
+
+def _batches(code: Code, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    seed = 1
+    while effort.frames is None or seed * BATCH <= effort.frames:
+        yield code.frames(BATCH, seed)
+        seed += 1
+
+
+class Progress:
+    """A line on the standard error now and then, with the time that is left as far as one can tell."""
+
+    def __init__(self, code: Code, effort: Effort, counts: dict[str, Count]):
+        self.code, self.effort, self.counts = code, effort, counts
+        self.start = self.last = time.perf_counter()
+
+    def tell(self) -> None:
+        now = time.perf_counter()
+        if now - self.last < REPORT_S:
+            return
+        self.last = now
+        errors = {name: count.errors for name, count in self.counts.items()}
+        waiting = "sionna" if errors["sionna"] < self.effort.errors else "layered"
+        left = (now - self.start) * (self.effort.errors / max(1, errors[waiting]) - 1)
+        told = ", ".join(
+            f"{name} {count.errors} block errors in {count.frames} frames" for name, count in self.counts.items()
+        )
+        hope = f"about {left:.0f} s until {waiting} has {self.effort.errors}"
+        print(f"k={self.code.k}: {told}; {hope}", file=sys.stderr, flush=True)
+
+
+def text_of(rows: list[dict[str, Any]]) -> str:
+    """Both decoders of one code, for the terminal."""
+    first, (layered, sionna) = rows[0], sorted(rows, key=lambda row: row["decoder"])
+    threads = first["threads"]
+    lines = [f"k={first['k']}, n={first['n']} (rate {first['k'] / first['n']:.3f}), QPSK at {first['snr_db']:g} dB"]
+    for row in rows:
+        lines.append(
+            f"  {row['decoder']:8} {row['mbit_s']:9.3f} Mbit/s (IQR {row['mbit_s_iqr']:.3f}) with {threads} threads, "
+            f"{row['mbit_s_one_thread']:.3f} ({row['mbit_s_one_thread_iqr']:.3f}) with 1; {row['iterations']:.1f} iterations; "
+            f"block error rate {row['bler']:.2e} [{row['bler_low']:.2e}, {row['bler_high']:.2e}]: "
+            f"{row['block_errors']} of {row['frames']}"
+        )
+    both, one = (layered[key] / sionna[key] for key in ("mbit_s", "mbit_s_one_thread"))
+    lines.append(f"  layered is {both:.0f} times as fast with {threads} threads each, {one:.0f} times with 1")
+    return "\n".join(lines)

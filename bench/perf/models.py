@@ -1,0 +1,253 @@
+"""`python -m bench perf model`: what one picture costs each system, measured in a process of its own.
+
+Latency is of one picture, encoder and decoder apart, the channel left out: median and interquartile range after a
+warm-up, on a GPU by device events. Every repetition meets another photograph and empty memories, as a real transmitter
+would. Throughput is of batches. Peak memory is the process' largest resident set on a CPU, libraries included
+(`idle_mib` says how much of it was there before the system), and what torch allocated on a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from systems.errors import UserError
+
+COLUMNS = (
+    "system", "task", "variant", "height", "width", "device", "threads", "snr_db", "parameters", "flops_encode", "flops_decode",
+    "encode_ms", "encode_iqr_ms", "decode_ms", "decode_iqr_ms", "latency_ms", "batch", "pictures_per_s", "peak_mib", "idle_mib",
+)  # fmt: skip
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row: what is measured, and how."""
+
+    system: str
+    task: str
+    options: dict[str, Any]
+    height: int
+    width: int
+    device: str
+    snr_db: float
+    batch: int
+    repeats: int
+
+
+def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Measure, print, write CSV and scatter. Raises UserError."""
+    from bench.results.store import table_text, write_atomic
+    from bench.util.environment import host_facts
+
+    jobs = list(plan_jobs(options))
+    figures = _scatter_source(options["run"]) if options["run"] else None
+    rows = []
+    for index, job in enumerate(jobs, 1):
+        print(f"{index}/{len(jobs)}: {job.system} {job.height}x{job.width} {job.device}", file=sys.stderr, flush=True)
+        rows.append(in_own_process(job))
+        if options["csv"]:  # after every row: the last ones may take minutes each
+            write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
+    host = host_facts()
+    say(f"{host['cpu']}, {host['cores']} cores" + "".join(f", {gpu['name']}" for gpu in host["gpus"]))
+    say(table(rows))
+    if figures is not None:
+        from bench.perf.scatter import draw_scatters
+
+        for path in draw_scatters(figures, rows, options["snr"], Path(options["out"]) if options["out"] else None):
+            say(f"wrote {path}")
+
+
+def _scatter_source(name: str):
+    from bench.results.find import find_run
+    from bench.results.reader import Run
+
+    return Run.open(find_run(name))
+
+
+def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
+    """Every system at every size on every device. Raises UserError."""
+    from bench.cli.run import names
+    from bench.spec.figure import TEMPLATES, load_figure
+    from bench.sweep.execute import options_of
+    from systems import registry
+
+    templates = [load_figure(figure) for figure in TEMPLATES.values()]
+    wanted = names(options["systems"], "--systems")
+    if wanted is None or wanted == ("all",):
+        wanted = tuple(dict.fromkeys(name for figure in templates for name in figure.systems))
+    given = options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint")})
+    for height, width in parse_sizes(options["pictures"]):
+        for device in parse_devices(options["devices"]):
+            for name in wanted:
+                tasks = registry.tasks_of(name)
+                task = "reconstruction" if "reconstruction" in tasks else tasks[0]
+                yield Job(
+                    name, task, given[name], height, width, device, options["snr"], options["batch"], options["repeats"]
+                )
+
+
+def parse_sizes(text: str) -> list[tuple[int, int]]:
+    """'224x224,512x768' -> heights and widths."""
+    sizes = []
+    for part in text.split(","):
+        height, _, width = part.strip().partition("x")
+        if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+            raise UserError(f"--picture {part!r}: write height x width in pixels, such as 512x768")
+        sizes.append((int(height), int(width)))
+    return sizes
+
+
+def parse_devices(text: str) -> list[str]:
+    """'auto' -> the CPU, and the GPU where there is one; else a list of devices that are there."""
+    from bench.sweep.execute import pick_device
+
+    if text == "auto":
+        return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    return [pick_device(part.strip()) for part in text.split(",")]
+
+
+def in_own_process(job: Job) -> dict[str, Any]:
+    """Measure in a fresh process: its peak memory is this system's. Raises UserError where it fails."""
+    with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
+        answer = Path(folder) / "row.json"
+        command = [sys.executable, "-m", "bench.perf.models", json.dumps(asdict(job)), str(answer)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode or not answer.is_file():
+            last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+            raise UserError(f"perf model: {job.system} at {job.height}x{job.width} on {job.device}: {last}")
+        return json.loads(answer.read_text())
+
+
+@torch.inference_mode()
+def measure(job: Job) -> dict[str, Any]:
+    """One row of COLUMNS, in this process."""
+    from bench.measure.channel import transmit
+    from bench.report.tables import measure_costs
+    from bench.spec.figure import TEMPLATES, load_figure
+    from bench.spec.identity import build
+    from systems import cache as memo
+    from systems.interface import Link
+
+    cuda = job.device.startswith("cuda")
+    idle = resident_mib()
+    if cuda:
+        torch.cuda.init()
+        torch.cuda.reset_peak_memory_stats()
+    system = build(job.system, job.options).to(job.device)
+    figure = load_figure(TEMPLATES[job.task])
+    size = (job.height, job.width)
+    link = Link(job.task, *size, figure.budget(*size), "awgn", job.snr_db, figure.requirement)
+    pictures = photographs(job.height, job.width)
+
+    def once(images: torch.Tensor, seed: int) -> tuple[float, float]:
+        memo.forget()
+        clock = _event_clock if cuda else _wall_clock
+        sent, encode_ms = clock(lambda: system.encode(images, link))
+        received = transmit(sent, link, range(seed, seed + len(images)))
+        return encode_ms, clock(lambda: system.decode(received, link))[1]
+
+    times = []
+    for repeat in range(WARM_UP + job.repeats):
+        start = repeat % len(pictures)
+        times.append(once(pictures[start : start + 1].to(job.device), repeat))
+    encode, decode = np.array(times[WARM_UP:]).T
+    batch = pictures[torch.arange(job.batch) % len(pictures)].to(job.device)
+    batches = [sum(once(batch, 1000)) for _ in range(1 + max(2, job.repeats // 5))][1:]
+    # The kernel keeps the peak up to date in steps, so it may lag behind what was resident by some pages.
+    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else max(idle, peak_mib())
+    facts = system.describe()
+    costs = measure_costs(system, link, job.device) if system.bits_per_use is None else {}
+    return {
+        "system": job.system, "task": job.task, "variant": system.variant, "height": job.height, "width": job.width,
+        "device": torch.cuda.get_device_name() if cuda else "cpu", "threads": torch.get_num_threads(), "snr_db": job.snr_db,
+        "parameters": facts.get("parameters"), "flops_encode": costs.get("encode"), "flops_decode": costs.get("decode"),
+        "encode_ms": float(np.median(encode)), "encode_iqr_ms": _iqr(encode),
+        "decode_ms": float(np.median(decode)), "decode_iqr_ms": _iqr(decode),
+        "latency_ms": float(np.median(encode + decode)), "batch": job.batch,
+        "pictures_per_s": 1000 * job.batch / float(np.median(batches)), "peak_mib": peak, "idle_mib": 0.0 if cuda else idle,
+    }  # fmt: skip
+
+
+def photographs(height: int, width: int) -> torch.Tensor:
+    """The carried photographs, cut and resized, float32 (7, 3, height, width) in [0, 1]."""
+    from dataclasses import replace
+
+    from bench.data import open_dataset
+    from bench.data.dataset import Preprocessing
+
+    dataset = replace(open_dataset("photos", None), preprocessing=Preprocessing("cover", (height, width)))
+    return torch.stack([sample.image for sample in dataset]).float() / 255
+
+
+def _wall_clock(work: Callable[[], Any]) -> tuple[Any, float]:
+    start = time.perf_counter()
+    done = work()
+    return done, 1000 * (time.perf_counter() - start)
+
+
+def _event_clock(work: Callable[[], Any]) -> tuple[Any, float]:
+    """Milliseconds between two events of the device's stream, the work's last kernel included."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    done = work()
+    end.record()
+    torch.cuda.synchronize()
+    return done, begin.elapsed_time(end)
+
+
+def _iqr(values: np.ndarray) -> float:
+    low, high = np.percentile(values, [25, 75])
+    return float(high - low)
+
+
+def peak_mib() -> float:
+    """Largest resident set of this process so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def resident_mib() -> float:
+    """Resident set now; where the system does not say, the largest so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return peak_mib()
+    import os
+
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """For the terminal."""
+    from bench.report.tables import engineering
+
+    heads = ("system", "picture", "device", "threads", "parameters", "FLOPs enc", "FLOPs dec", "encode ms (IQR)",
+             "decode ms (IQR)", "pictures/s", "peak MiB")  # fmt: skip
+    lines = [heads]
+    for row in rows:
+        lines.append((
+            row["system"], f"{row['height']}x{row['width']}", row["device"], str(row["threads"]), f"{row['parameters'] or 0:,}",
+            engineering(row["flops_encode"] or 0), engineering(row["flops_decode"] or 0),
+            f"{row['encode_ms']:.1f} ({row['encode_iqr_ms']:.1f})", f"{row['decode_ms']:.1f} ({row['decode_iqr_ms']:.1f})",
+            f"{row['pictures_per_s']:.1f}", f"{row['peak_mib']:.0f}",
+        ))  # fmt: skip
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join("  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
+                     for line in lines)  # fmt: skip
+
+
+if __name__ == "__main__":
+    Path(sys.argv[2]).write_text(json.dumps(measure(Job(**json.loads(sys.argv[1])))))

@@ -1,0 +1,66 @@
+"""The classes behind an mIoU: each system's IoU of every class at every SNR, with the pixel counts and pictures it
+rests on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.data.voc import VOC_CLASSES
+from bench.report import style
+from bench.results.reader import Run
+
+CLASS_COLUMNS = (
+    "figure", "system", "variant", "dataset", "channel", "bits_target", "snr_db", "class", "name", "iou",
+    "intersection", "predicted", "labelled", "n_images", "n_outage",
+)  # fmt: skip
+
+
+def class_table(run: Run, experiment: dict) -> pd.DataFrame:
+    """A row a system, SNR and class, CLASS_COLUMNS. Pixels are summed over pictures and repetitions, void left out.
+
+    n_images: pictures that show the class in their truth. iou is empty where the class neither occurs nor is predicted.
+    n_outage: pictures of that point that did not decode; they count as nothing found.
+    """
+    samples = run.samples_of(experiment)
+    key = ["cell_id", "image_id", "snr_db", "rep"]
+    own = run.confusion.merge(samples[[*key, "status", "bits_target"]], on=key)
+    lost = samples[samples["status"] == "outage"].groupby(["system", "variant", "snr_db"])["image_id"].nunique()
+    point = ["system", "variant", "dataset", "channel", "bits_target", "snr_db"]
+    pixels = own.groupby([*point, "class"], as_index=False)[["intersection", "predicted", "labelled", "union"]].sum()
+    shown = own[own["labelled"] > 0].groupby([*point, "class"])["image_id"].nunique().rename("n_images").reset_index()
+    table = pixels.merge(shown, on=[*point, "class"], how="left").fillna({"n_images": 0})
+    table["iou"] = np.where(
+        table["union"] > 0, table["intersection"] / table["union"].where(table["union"] > 0), np.nan
+    )
+    table["figure"] = experiment["id"]
+    table["name"] = [VOC_CLASSES[int(label)] for label in table["class"]]
+    table["n_outage"] = [lost.get((row.system, row.variant, row.snr_db), 0) for row in table.itertuples()]
+    table = table.assign(_place=table["system"].map(style.legend_places(table["system"]))).sort_values(
+        ["_place", "variant", "snr_db", "class"], kind="stable"
+    )
+    return table[list(CLASS_COLUMNS)].reset_index(drop=True)
+
+
+def class_markdown(table: pd.DataFrame, title: str) -> str:
+    """IoU in per cent, classes by systems, each at its highest SNR; under them the mean over classes."""
+    systems = [own for _, own in table.groupby(["system", "variant"], sort=False)]
+    systems = [own[own["snr_db"] == own["snr_db"].max()].set_index("class") for own in systems]
+    head = [f"{style.label_of(own['system'].iloc[0])}, {own['snr_db'].iloc[0]:g} dB" for own in systems]
+    lines = [f"**{title}**: IoU of each class in per cent, over the whole data set.", ""]
+    lines += ["| Class | Pictures | " + " | ".join(head) + " |", "|---|---:|" + "---:|" * len(head)]
+    for label in sorted(set(table["class"])):
+        count = int(table.loc[table["class"] == label, "n_images"].max())
+        cells = [
+            f"{100 * own.loc[label, 'iou']:.1f}" if label in own.index and own.loc[label, "iou"] >= 0 else ""
+            for own in systems
+        ]
+        lines.append(f"| {VOC_CLASSES[int(label)]} | {count} | " + " | ".join(cells) + " |")
+    means = [f"**{100 * own['iou'].mean():.1f}**" for own in systems]
+    lines.append("| **mean** | | " + " | ".join(means) + " |")
+    lost = [
+        f"{name}: {int(own['n_outage'].iloc[0])} pictures did not decode."
+        for name, own in zip(head, systems)
+        if own["n_outage"].iloc[0]
+    ]
+    return "\n".join(lines) + "\n" + "".join(f"\n{line}\n" for line in lost)

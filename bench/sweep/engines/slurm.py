@@ -1,0 +1,342 @@
+"""A cluster: one job array a system through submitit, so that a job builds one system and a system's jobs fail alone.
+
+The jobs write cells into the shared run folder themselves, and what became of each cell into a log of their own
+(`slurm/outcomes/*.jsonl`). This process reads the logs and may be ended at any time: the jobs go on, and `python -m
+bench run ... --collect` makes the tables of what is there. A job that is preempted, killed (also by the kernel, for
+memory) or out of time is put back into the queue by Slurm, or at the latest by this process; its log tells it where to
+go on, so that it loses the cell it was at. A cell that takes its job down MAX_STARTS times fails, and the job goes on
+behind it.
+
+Parameters of the jobs (partition, time, GPUs) come from the table [slurm] of the `--config` file, in submitit's names,
+such as timeout_min or slurm_partition. BENCH_SLURM_CLUSTER=local runs the same jobs as processes of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench.sweep.engines import Outcome, Work, lost, one_thread
+from bench.sweep.engines.serial import SerialEngine
+from systems.errors import MissingDependency, UserError
+
+POLL_SECONDS = 2.0
+QUEUE_SECONDS = 10.0  # between two looks at the queue
+GRACE_SECONDS = 20.0  # a result may appear so long after its job has left the queue (network file systems)
+MAX_STARTS = 3  # of one job at the same cell
+MAX_DEADLY = 3  # cells of one job, one after another, that took it down; then the rest of it fails
+MAX_TIMEOUTS = 1000  # a job may be longer than the partition's limit: it is continued as often as that takes
+
+# Slurm itself requeues after preemption and a node's failure, and submitit before the time is over. A killed task is
+# left to the batch script: a code of 125 (out of memory) or 128 and a signal's number puts the job back into the queue.
+_REQUEUE_KILLED = [
+    "code=$?",
+    # The array's own id would mean all of its jobs.
+    'job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; job="${job:-$SLURM_JOB_ID}"',
+    'if [ "$code" -ge 125 ] && [ "$code" -ne 127 ] && [ "$code" -lt 200 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 1000 ]; then',
+    '  echo "the task ended with code $code: back into the queue"',
+    '  scontrol requeue "$job"',
+    "fi",
+    'exit "$code"',
+]
+
+
+DEADLY = f"took its job down {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
+_ENDED_UNWANTED = ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")  # CANCELLED was meant
+
+
+class SlurmEngine:
+    """At most `workers` jobs (at least one a system); their logs lie in `folder`."""
+
+    def __init__(self, workers: int, folder: Path, parameters: dict[str, Any], cluster: str | None = None):
+        """Raises MissingDependency or UserError; writes nothing yet."""
+        try:
+            import submitit  # noqa: F401
+        except ImportError:
+            raise MissingDependency(
+                "--engine slurm needs the package submitit; install it (pip install submitit)"
+            ) from None
+        self.workers, self.folder = workers, Path(folder).resolve()
+        self.cluster = cluster or os.environ.get("BENCH_SLURM_CLUSTER") or "slurm"
+        self.parameters = {"name": "semantic-bench", "timeout_min": 240, "cpus_per_task": 1, **parameters}
+        if self.cluster == "slurm":
+            if shutil.which("sbatch") is None:
+                raise UserError(
+                    "--engine slurm: no slurm here (sbatch is not on the PATH); run on the cluster's login node"
+                )
+            self.parameters["slurm_teardown"] = [*self.parameters.get("slurm_teardown", ()), *_REQUEUE_KILLED]
+            self.parameters["slurm_additional_parameters"] = {
+                "requeue": True, **self.parameters.get("slurm_additional_parameters", {}),
+            }  # fmt: skip
+        with tempfile.TemporaryDirectory() as trial:
+            self._executor(Path(trial))
+
+    def _executor(self, folder: Path, system: str = ""):
+        import submitit
+
+        try:
+            limits = {"slurm_max_num_timeout": MAX_TIMEOUTS} if self.cluster == "slurm" else {}
+            executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster, **limits)
+            name = self.parameters["name"] + (f"-{system}" if system else "")
+            executor.update_parameters(**{**self.parameters, "name": name})
+        except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
+            raise UserError(f"--engine slurm: {_one_line(error)}") from None
+        return executor
+
+    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Outcomes as they come; a job that is lost for good fails its cells only. `before` is done in this process."""
+        yield from SerialEngine().run([], work, before)
+        running = [
+            job for system, chunks in chunked(tasks, self.workers).items() for job in self._submit(system, chunks, work)
+        ]
+        looked, queue = float("-inf"), set()
+        while running:
+            time.sleep(POLL_SECONDS)
+            if self.cluster == "slurm" and time.monotonic() - looked > QUEUE_SECONDS:
+                queue, looked = queued(), time.monotonic()
+            for job in list(running):
+                over = self._is_over(job, queue)  # before the log is read, or its last lines would be missed
+                yield from job.news()
+                if not over:
+                    continue
+                running.remove(job)
+                if not job.left:
+                    continue
+                reason = job.reason() or ("it never began" if job.log.starts == job.starts else self._no_way_on(job))
+                if not reason:
+                    running += self._submit(job.system, [job.rest], work, job.log)
+                    continue
+                for task in job.chunk:
+                    yield from lost(task, job.log.ended, f"job {job.handle.job_id} was lost ({reason})")
+
+    def _submit(self, system: str, chunks: list[list], work: Work, log: OutcomeLog | None = None) -> list[_Running]:
+        """One job array. A failing sbatch is the user's to mend."""
+        stamp = uuid.uuid4().hex[:8]
+        logs = [log or OutcomeLog(self.folder / "outcomes" / f"{stamp}-{index}.jsonl") for index in range(len(chunks))]
+        for own in logs:
+            own.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            handles = self._executor(self.folder, system).map_array(_Job(work), chunks, [own.path for own in logs])
+        except Exception as error:  # submitit wraps what sbatch said in a class of its own
+            raise UserError(f"--engine slurm: cannot submit the jobs of {system} ({_one_line(error)})") from None
+        return [
+            _Running(system, chunk, handle, own, own.starts)
+            for chunk, handle, own in zip(chunks, handles, logs, strict=True)
+        ]
+
+    def _no_way_on(self, job: _Running) -> str:
+        """Why a job that left no result is not to be submitted again; "" where it was killed without anyone wanting
+        it."""
+        if self.cluster != "slurm":
+            return ""
+        state = state_of(job.handle.job_id)
+        return "" if state in _ENDED_UNWANTED else f"state {state or 'unknown'}"
+
+    def _is_over(self, job: _Running, queue: set[str] | None) -> bool:
+        if job.handle.paths.result_pickle.exists():
+            return True
+        if self.cluster != "slurm":
+            return job.handle.done()
+        if queue is None or job.handle.job_id in queue:
+            job.missed = None
+            return False
+        job.missed = job.missed or time.monotonic()
+        return time.monotonic() - job.missed > GRACE_SECONDS
+
+
+@dataclass
+class _Running:
+    """A submitted job as this process sees it. `starts`: of its log when it was submitted."""
+
+    system: str
+    chunk: list
+    handle: Any
+    log: OutcomeLog
+    starts: int
+    missed: float | None = field(default=None)
+
+    def news(self) -> Iterator[Outcome]:
+        """Outcomes that its log has gained."""
+        yield from self.log.read()
+
+    @property
+    def left(self) -> set[str]:
+        """Cells that nothing is known of."""
+        return {cell.id for task in self.chunk for cell in task.cells} - self.log.ended.keys()
+
+    @property
+    def rest(self) -> list:
+        """The chunk without the cells that have ended."""
+        return list(without(self.chunk, self.log.ended))
+
+    def reason(self) -> str:
+        """The job's own error, in a line; "" where it was killed and could leave none."""
+        if not self.handle.paths.result_pickle.exists():
+            return ""
+        error = self.handle.exception()
+        return _last_line(error) if error is not None else "it left cells out"
+
+
+class OutcomeLog:
+    """What became of the cells of one job, a JSON object a line, written by the job and read by who waits for it."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.ended: dict[str, Outcome] = {}
+        self.starts = 0
+        self.tries = 0  # starts at the cell that comes next
+        self._offset = 0
+
+    def read(self) -> list[Outcome]:
+        """What is new since the last call; a half-written last line waits for the next one."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole, newline, _ = data.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        fresh = []
+        for line in whole.splitlines():
+            entry = _parsed(line)
+            if entry == "start":
+                self.starts, self.tries = self.starts + 1, self.tries + 1
+            elif isinstance(entry, dict):
+                outcome = Outcome(**entry)
+                if outcome.status != "fatal":
+                    self.ended[outcome.cell_id] = outcome
+                self.tries = 1
+                fresh.append(outcome)
+        return fresh
+
+    def start(self) -> None:
+        """A job begins, or begins again. What a killed one left of a line is closed."""
+        self._append(b'\n"start"\n')
+
+    def add(self, outcome: Outcome) -> None:
+        """A cell has ended."""
+        self._append(json.dumps(asdict(outcome)).encode() + b"\n")
+
+    def _append(self, data: bytes) -> None:
+        with self.path.open("ab") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+class _Job:
+    """One job of the array. A class of this module, so that the job imports it instead of unpickling code."""
+
+    def __init__(self, work: Work):
+        self.work = work
+
+    def __call__(self, chunk: list, path: Path) -> None:
+        log = OutcomeLog(path)
+        log.start()
+        log.read()
+        left = list(without(chunk, log.ended))
+        if log.tries > MAX_STARTS and left:
+            log.add(Outcome(left[0].cells[0].id, "failed", DEADLY))
+            log.read()
+            left = list(without(left, log.ended))
+            if [outcome.error for outcome in log.ended.values()][-MAX_DEADLY:] == [DEADLY] * MAX_DEADLY:
+                for cell in (cell for task in left for cell in task.cells):
+                    log.add(
+                        Outcome(cell.id, "failed", f"not tried: the {MAX_DEADLY} cells before it took their job down")
+                    )
+                return
+        with one_thread():
+            for task in left:
+                for outcome in self.work(task):
+                    log.add(outcome)
+                    if outcome.status == "fatal":
+                        return
+
+    def checkpoint(self, chunk: list, path: Path):
+        """What submitit resubmits before the job's time is over: the same, for the log says where it was."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, chunk, path)
+
+
+def logged_failures(folder: Path) -> dict[str, Outcome]:
+    """Of all jobs that ever ran for a run: the cells whose last outcome was a failure. For who did not wait for
+    them."""
+    last: dict[str, Outcome] = {}
+    for path in sorted((Path(folder) / "outcomes").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
+        log = OutcomeLog(path)
+        log.read()
+        last |= log.ended
+    return {identifier: outcome for identifier, outcome in last.items() if outcome.status == "failed"}
+
+
+def queued() -> set[str] | None:
+    """Ids of this user's jobs that are waiting, running or ending; None where the controller does not answer."""
+    try:
+        done = subprocess.run(
+            ["squeue", "--me", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return set(done.stdout.split())
+
+
+def state_of(job_id: str) -> str:
+    """A job's state, such as FAILED, as long as the controller remembers it; else ""."""
+    try:
+        done = subprocess.run(
+            ["scontrol", "-o", "show", "job", job_id], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    found = re.search(r"\bJobState=(\w+)", done.stdout)
+    return found[1] if found else ""
+
+
+def without(tasks: list, ended: dict) -> Iterator:
+    """The tasks less the cells that have ended."""
+    for task in tasks:
+        cells = tuple(cell for cell in task.cells if cell.id not in ended)
+        if cells:
+            yield replace(task, cells=cells)
+
+
+def chunked(tasks: list, jobs: int) -> dict[str, list[list]]:
+    """Each system's tasks in lists, one a job: about `jobs` lists in all, at least one a system."""
+    systems: dict[str, list] = {}
+    for task in tasks:
+        systems.setdefault(task.system, []).append(task)
+    chunks = {}
+    for system, own in systems.items():
+        share = max(1, min(len(own), round(jobs * len(own) / len(tasks))))
+        chunks[system] = [own[first::share] for first in range(share)]
+    return chunks
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _last_line(error: BaseException) -> str:
+    """The line of a job's traceback that says what happened."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(("-", "You can check", "Job (task", "File"))]
+    return (said[-1] if said else type(error).__name__)[:300]

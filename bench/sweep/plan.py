@@ -1,0 +1,243 @@
+"""What a run will do: cells, the tasks that they are handed out in, and the order of work. Nothing here needs torch.
+
+A cell is one system on one block of pictures at one operating point and repetition: the unit of caching and resume. Its
+id is a hash of everything that decides its rows, so a cell that is on disk is never computed again, and one whose
+weights, pictures or source changed always is. A task is the cells of one system and block: its pictures are encoded
+once for the whole sweep wherever the encoder does not see the SNR.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from bench.data import Dataset
+from bench.results.store import SCHEMA, RunStore
+from bench.spec.figure import Experiment
+from bench.spec.identity import SystemFacts
+from systems.interface import Budget
+
+BLOCK = 8  # pictures a cell; never a function of the number of workers
+READ_TOGETHER = 64  # pictures of a `Reading`
+PREFLIGHT_PARAMETERS = 100_000_000  # above this, building and encoding once more costs too much
+SHARES = 8  # a task is at most such a part of what each worker has to do
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One operating point and repetition of a task. `pictures`: images whose output is kept as PNG."""
+
+    id: str
+    snr_db: float
+    rep: int
+    pictures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is given: one system, one block of pictures, and the cells wanted of them."""
+
+    system: str
+    task: str
+    dataset: str  # the spec that opens it
+    image_ids: tuple[str, ...]
+    channel: str
+    cbr: float | None
+    bits: int | None
+    requirement: str
+    cells: tuple[Cell, ...]
+    points: tuple[
+        Cell, ...
+    ] = ()  # the plan's cells, wanted or not: which of them share a batch must not depend on that
+
+    @property
+    def inputs(self) -> Task:
+        """What it does before its first cell: pieces of one task have equal inputs."""
+        return replace(self, cells=())
+
+    def picture_file(self, dataset: str, image_id: str, cell: Cell) -> str:
+        """Where the PNG of one output lies, relative to the run."""
+        return RunStore.picture_name(dataset, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use."""
+
+    figures: tuple[Experiment, ...]
+    tasks: tuple[Task, ...]
+    datasets: dict[str, Dataset]
+    systems: dict[str, SystemFacts]
+
+    @property
+    def cells(self) -> list[tuple[Task, Cell]]:
+        """Every cell with its task."""
+        return [(task, cell) for task in self.tasks for cell in task.cells]
+
+
+def cell_id(facts: SystemFacts, dataset: str, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
+    """First 16 hex digits of the sha256 of all that decides a cell's rows; `dataset` is its name, not what opens it."""
+    key = {
+        "schema": SCHEMA,
+        "system": facts.identity,
+        "task": task.task,
+        "dataset": dataset,
+        "fingerprint": fingerprint,
+        "block": task.image_ids,
+        "channel": task.channel,
+        "snr_db": float(snr_db),
+        "cbr": task.cbr,
+        "bits": task.bits,
+        "rules": [Budget(uses=1).analog_bits_per_use, Budget(uses=1).side_info_bits_per_use],
+        "requirement": task.requirement,
+        "rep": rep,
+        "base_seed": seed,
+    }
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def make_plan(
+    figures: tuple[Experiment, ...], datasets: dict[str, Dataset], systems: dict[str, SystemFacts], seed: int
+) -> Plan:
+    """All cells of the figures; what two figures share is planned once."""
+    tasks: dict[Any, dict] = {}
+    for figure in figures:
+        dataset = datasets[figure.dataset]
+        image_ids = dataset.ids
+        shown = image_ids[: figure.pictures.limit]
+        for system in figure.systems:
+            for start in range(0, len(image_ids), BLOCK):
+                block = image_ids[start : start + BLOCK]
+                key = Task(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
+                           figure.requirement, ())  # fmt: skip
+                cells = tasks.setdefault(key, {})
+                for snr_db in figure.snr_db:
+                    for rep in range(figure.reps):
+                        keep = shown if rep == 0 and snr_db in figure.pictures.snr_db else ()
+                        before = cells.get((snr_db, rep), ())
+                        cells[snr_db, rep] = tuple(i for i in block if i in keep or i in before)
+    sets = {spec: (dataset.name, dataset.fingerprint()) for spec, dataset in datasets.items()}
+    planned = []
+    for task, cells in tasks.items():
+        facts = systems[task.system]
+        points = tuple(
+            Cell(cell_id(facts, *sets[task.dataset], task, *point, seed), *point, cells[point])
+            for point in sorted(cells)
+        )
+        planned.append(replace(task, cells=points, points=points))
+    return Plan(figures, tuple(planned), datasets, systems)
+
+
+def missing(plan: Plan, store: RunStore) -> list[Task]:
+    """The plan's tasks with the cells that are not on disk, whole and with their pictures."""
+    left = []
+    store.look()
+    for task in plan.tasks:
+        name = plan.datasets[task.dataset].name
+        cells = tuple(
+            cell
+            for cell in task.cells
+            if not store.has_cell(cell.id, task.image_ids)
+            or not all((store.root / task.picture_file(name, image_id, cell)).is_file() for image_id in cell.pictures)
+        )
+        if cells:
+            left.append(replace(task, cells=cells))
+    return left
+
+
+def only(tasks: list[Task], ids: set[str]) -> list[Task]:
+    """The tasks cut to some cells."""
+    cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
+    return [task for task in cut if task.cells]
+
+
+class _Check:
+    """What an engine runs before the tasks: to it, a task of one cell, itself."""
+
+    @property
+    def inputs(self) -> _Check:
+        """Its own alone."""
+        return self
+
+    @property
+    def cells(self) -> tuple[_Check]:
+        """What an engine counts: itself."""
+        return (self,)
+
+
+@dataclass(frozen=True)
+class Reading(_Check):
+    """Pictures to be read once before anything is written, so that one that cannot be read stops the run first."""
+
+    id: str
+    dataset: str
+    image_ids: tuple[str, ...]
+    system = ""
+
+
+@dataclass(frozen=True)
+class Trial(_Check):
+    """A system to be built, and to encode `image_ids` of each point (a task without pictures) at the lowest and highest
+    SNR."""
+
+    id: str
+    system: str
+    points: tuple[tuple[Task, tuple[str, ...], tuple[float, float]], ...]
+
+
+def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
+    """What finds the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
+
+    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
+    under a budget in bits also the largest, which has the fewest bits a pixel.
+    """
+    checks: list[Reading | Trial] = []
+    ends: dict[str, tuple[str, ...]] = {}  # the smallest picture and the largest
+    for spec in dict.fromkeys(task.dataset for task in tasks):
+        dataset = plan.datasets[spec]
+        ordered = sorted(dataset.ids, key=lambda image_id: math.prod(dataset.size(image_id)))
+        ends[spec] = (ordered[0], ordered[-1])
+        for start in range(0, len(dataset.ids), READ_TOGETHER):
+            checks.append(Reading(f"{spec} {start}", spec, dataset.ids[start : start + READ_TOGETHER]))
+    points: dict[str, dict[Task, set[float]]] = {}
+    for task in tasks:
+        of_system = points.setdefault(task.system, {})
+        of_system.setdefault(replace(task, image_ids=(), cells=(), points=()), set()).update(
+            cell.snr_db for cell in task.cells
+        )
+    for name, own in points.items():
+        if plan.systems[name].parameters <= PREFLIGHT_PARAMETERS:
+            tried = tuple((point, ends[point.dataset] if point.bits is not None else ends[point.dataset][:1], (min(snrs), max(snrs)))
+                          for point, snrs in own.items())  # fmt: skip
+            checks.append(Trial(name, name, tried))
+    return checks
+
+
+def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
+    """The order of work: heavy tasks first, and those that would keep one worker busy at the end split at operating
+    points.
+
+    A worker that gets the pieces of a task one after another encodes its block once; each worker more encodes it once
+    more. Rows are the same: cells do not know which task they came in.
+    """
+
+    @cache
+    def pixels(spec: str, image_ids: tuple[str, ...]) -> int:
+        return sum(math.prod(plan.datasets[spec].size(image_id)) for image_id in image_ids)
+
+    def weight(task: Task) -> float:
+        # A small network has its few weights at full resolution, so that work grows slower than parameters.
+        work = 1 + math.sqrt(plan.systems[task.system].parameters / 1e5)
+        return pixels(task.dataset, task.image_ids) * len(task.cells) * work
+
+    most = sum(map(weight, tasks)) / (SHARES * workers)
+    pieces: list[Task] = []
+    for task in sorted(tasks, key=weight, reverse=True):
+        count = min(len(task.cells), math.ceil(weight(task) / most)) if workers > 1 and most else 1
+        bounds = [round(index * len(task.cells) / count) for index in range(count + 1)]
+        pieces += [replace(task, cells=task.cells[a:b]) for a, b in zip(bounds, bounds[1:])]
+    return pieces

@@ -1,0 +1,86 @@
+"""What makes several processes with a part of the batch each compute what one process computes with the whole batch.
+
+Gradients are averaged by DistributedDataParallel. That is the whole batch's gradient only if nothing else depends on
+who holds which picture, and three things do: batch norm takes its mean and variance over the pictures at hand, dropout
+draws for them, and a mean over labelled pixels has another divisor on each process. Here the first is taken over all
+processes, the second drawn for the whole batch, and the third weighted. (torch's SyncBatchNorm does the first on GPUs
+only.) Sums are still added in another order, so results agree to rounding, not to the bit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce  # differentiable: the gradients of all processes are summed
+
+
+def share_layers(module: nn.Module, rank: int, size: int) -> None:
+    """Let batch norm and dropout of `module` act as on the batch of all processes; process r holds pictures r, r +
+    size, ..."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.forward = partial(_batch_norm, layer, layer.forward)
+        elif isinstance(layer, nn.Dropout):
+            layer.forward = partial(_dropout, layer, rank, size)
+
+
+def weight_of(target: Tensor, void: int, size: int) -> float:
+    """What this process's mean over labelled pixels counts in the mean over processes: its share of them, times `size`.
+
+    target: class indices with `void` = not labelled; of anything else (pictures, probabilities) every pixel counts.
+    """
+    if target.is_floating_point():
+        return 1.0
+    own = (target != void).sum().double()
+    total = own.clone()
+    dist.all_reduce(total)
+    return float(own * size / total.clamp(min=1))
+
+
+def mean_over_processes(values: list[float], device: str) -> list[float]:
+    """Each value's mean over the processes."""
+    total = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return (total / dist.get_world_size()).tolist()
+
+
+def _batch_norm(layer: nn.BatchNorm2d, alone, x: Tensor) -> Tensor:
+    """`layer` on x (b, C, H, W), with the statistics of all processes where it takes the batch's. Variance in two
+    passes."""
+    if not layer.training:
+        return alone(x)
+    values, over = x.float(), (0, 2, 3)
+    count = values.numel() // values.shape[1] * dist.get_world_size()  # every process holds as many pictures
+    mean = all_reduce(values.sum(over)) / count
+    centred = values - mean[:, None, None]
+    variance = all_reduce(centred.square().sum(over)) / count
+    if layer.track_running_stats:
+        with torch.no_grad():
+            layer.num_batches_tracked += 1
+            momentum = 1 / int(layer.num_batches_tracked) if layer.momentum is None else layer.momentum
+            layer.running_mean.lerp_(mean, momentum)
+            layer.running_var.lerp_(variance * (count / max(1, count - 1)), momentum)
+    y = centred * torch.rsqrt(variance + layer.eps)[:, None, None]
+    if layer.affine:
+        y = y * layer.weight[:, None, None] + layer.bias[:, None, None]
+    for name in ("drop", "act"):  # timm's batch norm carries its activation
+        if hasattr(layer, name):
+            y = getattr(layer, name)(y)
+    return y.to(x.dtype)
+
+
+def _dropout(layer: nn.Dropout, rank: int, size: int, x: Tensor) -> Tensor:
+    """Of the whole batch's draw, the pictures held here; all processes stand at the same state of the generator."""
+    if not layer.training or layer.p == 0:
+        return x
+    layout = (
+        torch.channels_last
+        if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
+    whole = torch.empty((len(x) * size, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=layout).fill_(1)
+    return x * F.dropout(whole, layer.p)[rank::size]

@@ -1,0 +1,95 @@
+"""What every analog (JSCC) system needs between its network and the channel.
+
+Reals are paired into complex uses in order, (0, 1), (2, 3), ...; feature maps are laid out channel by channel, so that
+cutting a picture's symbols to its budget drops the last channels' last positions and nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from systems.interface import Received
+
+POWER_BITS = 8
+POWER_STEP_DB = 0.25
+POWER_FLOOR_DB = -40.0
+
+
+def unit_power(symbols: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale each picture's symbols, complex (B, n), to mean |x|^2 = 1; also the power before, float32 (B,)."""
+    power = symbols.abs().square().mean(dim=1).clamp_min(1e-12)
+    return symbols / power.sqrt()[:, None], power
+
+
+def to_symbols(features: Tensor, uses: int) -> Tensor:
+    """Feature maps (B, C, h, w) -> the first `uses` complex symbols, complex64 (B, min(uses, ceil(Chw/2))), not
+    normalised."""
+    reals = features.flatten(1).float()
+    if reals.shape[1] % 2:
+        reals = F.pad(reals, (0, 1))
+    reals = reals[:, : 2 * uses]
+    return torch.view_as_complex(reals.reshape(len(reals), -1, 2).contiguous())
+
+
+def to_features(symbols: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """Inverse of `to_symbols`: complex (B, n) -> float32 (B, channels, height, width), zero where nothing was sent."""
+    reals = torch.view_as_real(symbols).flatten(1)
+    return _fill(reals, channels, height, width)
+
+
+def spread_variance(variance: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """Noise variance of each complex symbol, (B, n) -> per real feature, (B, channels, height, width).
+
+    Half of a use's noise falls on each of its reals. Positions that were not sent get 0: they carry no noise, only
+    zeros.
+    """
+    return _fill((variance / 2).repeat_interleave(2, dim=1), channels, height, width)
+
+
+def _fill(reals: Tensor, channels: int, height: int, width: int) -> Tensor:
+    size = channels * height * width
+    reals = reals[:, :size]
+    return F.pad(reals, (0, size - reals.shape[1])).reshape(-1, channels, height, width)
+
+
+def power_to_bits(power: Tensor) -> Tensor:
+    """Power (B,) -> 8 bits of side information, uint8 (B, 8): 0.25 dB steps from -40 dB, clamped at both ends."""
+    level = ((10 * torch.log10(power.detach().float()) - POWER_FLOOR_DB) / POWER_STEP_DB).round()
+    level = level.clamp(0, 2**POWER_BITS - 1).to(torch.int64)
+    shifts = torch.arange(POWER_BITS - 1, -1, -1, device=power.device)
+    return ((level[:, None] >> shifts) & 1).to(torch.uint8)
+
+
+def bits_to_power(bits: Tensor) -> Tensor:
+    """Inverse of `power_to_bits`: uint8 (B, 8) -> float32 (B,)."""
+    weights = 2 ** torch.arange(POWER_BITS - 1, -1, -1, device=bits.device)
+    level = (bits.to(torch.int64) * weights).sum(dim=1).float()
+    return 10 ** ((level * POWER_STEP_DB + POWER_FLOOR_DB) / 10)
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Grow (B, C, H, W) at the right and bottom, by repeating the edge, until both sides divide by `multiple`."""
+    height, width = images.shape[-2:]
+    right, below = (-width) % multiple, (-height) % multiple
+    return F.pad(images, (0, right, 0, below), mode="replicate") if right or below else images
+
+
+def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
+    """The size that `pad_to_multiple` gives."""
+    return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
+
+
+def lmmse(received: Received) -> Tensor:
+    """Linear MMSE estimate of unit-power symbols, complex (B, n): h* y / (|h|^2 + N0)."""
+    symbols, variance = received.equalised()
+    return symbols / (1 + variance)
+
+
+def receiver_snr_db(received: Received) -> Tensor:
+    """SNR in dB that each picture met, float32 (B,): mean |h|^2 / N0, known to the receiver alone under fading."""
+    gain = received.csi.abs().square().mean(dim=1).clamp_min(1e-6)
+    return 10 * torch.log10(gain / received.noise_var)

@@ -1,0 +1,299 @@
+"""The layered decoder against Sionna's belief propagation, the encoder's own words, and what it owes to odd inputs."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from llvmlite import binding, ir
+from scipy.stats import binomtest
+
+from baselines.digital import layered
+from baselines.digital.layered import FRAMES_A_THREAD, LayeredDecoder
+from baselines.digital.nr import CRC_BITS, NrLink, NrOptions
+from baselines.digital.system import make_link
+from systems.errors import UserError
+
+pytest.importorskip("sionna.phy")
+from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # noqa: E402
+
+# (k, n, bits a symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting
+# sets, 1 to 11 vectors, whole columns of fillers (7041 in 22 x 352; 60 in 6 of 10 columns), sizes below one vector,
+# rates 1/5 to 11/12
+CODES = (
+    (6336, 7603, None, "bg1", 5.3),
+    (4224, 8448, 4, "bg1", 1.2),
+    (7041, 7689, 1, "bg1", 7.6),
+    (1150, 1728, 6, "bg2", 3.4),
+    (2400, 7200, 8, "bg1", -0.7),
+    (1030, 5148, 4, "bg2", -3.6),
+    (250, 500, 2, "bg2", 2.0),
+    (60, 200, None, "bg2", 1.0),
+)
+NAMES = ["-".join(map(str, code[:4])) for code in CODES]
+
+
+def noisy(encoder, snr_db, count, seed):
+    """Sent bits uint8 (count, k) and LLRs float32 (count, n) of QPSK, a bit a real dimension."""
+    generator = torch.Generator().manual_seed(seed)
+    bits = torch.randint(0, 2, (count, encoder.k), generator=generator).float()
+    snr = 10 ** (snr_db / 10)
+    noise = torch.randn((count, encoder.n), generator=generator)
+    return bits.numpy().astype(np.uint8), (2 * snr * (2 * encoder(bits) - 1) + 2 * snr**0.5 * noise).numpy()
+
+
+def encoder_of(k, n, bits_per_symbol, graph):
+    return LDPC5GEncoder(k, n, num_bits_per_symbol=bits_per_symbol, bg=graph, device="cpu")
+
+
+def word_of(encoder, bits):
+    """Coded bits of decided bits, as sent."""
+    return encoder(torch.from_numpy(bits).float()).numpy()
+
+
+@pytest.mark.parametrize("code", CODES, ids=NAMES)
+def test_where_both_decoders_find_a_word_it_is_the_same(code):
+    *shape, snr = code
+    encoder = encoder_of(*shape)
+    count = 30 if encoder.k < 2000 else 8
+    sent, llr = noisy(encoder, snr + 0.3, count, seed=1)
+    found = LayeredDecoder(encoder, 20)(llr)
+    ours = word_of(encoder, found.bits)
+    decoders = [
+        LDPC5GDecoder(encoder, cn_update="boxplus", return_infobits=part, device="cpu") for part in (False, True)
+    ]
+    with torch.inference_mode():
+        words = decoders[0](torch.from_numpy(llr)).numpy()
+        other = (words != ours).any(axis=1)
+        if other.any():  # no word at all, of one of them at least
+            theirs = word_of(encoder, decoders[1](torch.from_numpy(llr[other])).numpy())
+            assert not (found.converged[other] & (theirs == words[other]).all(axis=1)).any()
+    both = found.converged & ~other
+    assert both.sum() >= count // 2
+    assert np.array_equal(found.bits[both], sent[both])
+
+
+@pytest.mark.parametrize("code", CODES, ids=NAMES)
+def test_a_clean_word_takes_few_iterations(code):
+    encoder = encoder_of(*code[:4])
+    sent, _ = noisy(encoder, 0.0, 8, seed=3)
+    sent[0], sent[1] = 0, 1
+    for strength in (2.0, 10.0, 1e30):
+        found = LayeredDecoder(encoder, 20)(np.float32(strength) * (2 * word_of(encoder, sent) - 1))
+        assert found.converged.all() and found.decided.all()
+        assert np.array_equal(found.bits, sent)
+        assert found.iterations.max() <= 6
+
+
+def plain(encoder, llr, iterations):
+    """The same algorithm from its definition: on the lifted parity-check matrix, nothing rotated, nothing packed.
+
+    Columns of fillers alone and rows of parity that is not sent are left out. -> posteriors (n_ldpc,), iterations.
+    """
+    z, k = encoder.z, encoder.k
+    order = np.arange(encoder.n) if encoder.num_bits_per_symbol is None else encoder.out_int.numpy()
+    sent = np.concatenate([np.arange(2 * z, k), np.arange(encoder.k_ldpc, encoder.n_ldpc)])[: encoder.n][order]
+    scale = 4.0 if encoder.coderate > 1 / 3 else 4.5
+    posterior = np.zeros(encoder.n_ldpc, int)
+    posterior[sent] = np.floor(np.clip(-scale * llr.astype(np.float64), -31, 31) + 0.5)
+    posterior[k : encoder.k_ldpc] = 127
+    last = max((sent.max() - encoder.k_ldpc) // z + 1, 4)
+    alone = np.arange(-(-k // z) * z, encoder.k_ldpc)
+    checks = [
+        [np.setdiff1d(encoder.pcm[row].indices, alone) for row in range(z * layer, z * layer + z)]
+        for layer in range(last)
+    ]
+    layers = [np.array(layer) for layer in checks]
+    messages = [np.zeros(layer.shape, int) for layer in layers]
+    for iteration in range(1, iterations + 1):  # noqa: B007  given back
+        for layer, message in zip(layers, messages, strict=True):
+            x = np.clip(posterior[layer] - message, -128, 127)
+            for edge in range(layer.shape[1]):
+                others = np.delete(x, edge, axis=1)
+                offset = 1 if layer.shape[1] <= 3 else 2
+                size = np.maximum(np.minimum(np.abs(others).min(axis=1), 40) - offset, 0)
+                message[:, edge] = np.where((others < 0).sum(axis=1) % 2, -size, size)
+            posterior[layer] = np.clip(x + message, -128, 127)
+        fails = any(((posterior[layer] < 0).sum(axis=1) % 2).any() for layer in layers)
+        if not fails and (posterior[:k] != 0).all():
+            break
+    return posterior, iteration
+
+
+@pytest.mark.parametrize(
+    "code",
+    [(1000, 1500, 6, "bg2", 3.6), (330, 400, 4, "bg1", 5.5), (200, 400, 2, "bg2", 2.4), (60, 200, None, "bg2", 1.0)],
+)
+def test_it_is_layered_min_sum_bit_for_bit(code):
+    *shape, snr = code
+    encoder = encoder_of(*shape)
+    _, llr = noisy(encoder, snr, 6, seed=4)
+    for iterations in (1, 3, 20):
+        found = LayeredDecoder(encoder, iterations)(llr)
+        for row in range(len(llr)):
+            posterior, used = plain(encoder, llr[row], iterations)
+            assert np.array_equal(found.bits[row], posterior[: encoder.k] < 0)
+            assert found.decided[row] == (posterior[: encoder.k] != 0).all()
+            assert found.iterations[row] == used
+
+
+def test_noise_alone_does_not_converge():
+    for shape in (CODES[0][:4], CODES[3][:4], CODES[4][:4]):
+        encoder = encoder_of(*shape)
+        _, llr = noisy(encoder, -12.0, 20, seed=5)
+        found = LayeredDecoder(encoder, 20)(llr)
+        assert not found.converged.any() and (found.iterations == 20).all()
+
+
+def test_nothing_received_is_nothing_decided():
+    """The word of zeros satisfies all checks, and its CRC is zero: only knowing that nothing is known keeps it out."""
+    for code in CODES:
+        encoder = encoder_of(*code[:4])
+        for value in (0.0, np.nan):
+            found = LayeredDecoder(encoder, 20)(np.full((2, encoder.n), value, np.float32))
+            assert not found.decided.any() and not found.converged.any()
+    for name in ("layered", "sionna"):
+        link = NrLink(500, 16, Fraction(1, 2), NrOptions(name))
+        assert name == "sionna" or not link.decode_blocks(torch.zeros(2, link.frame.n))[1].any()
+
+
+def test_what_is_not_a_number_says_nothing():
+    encoder = encoder_of(4224, 8448, 4, "bg1")
+    sent, llr = noisy(encoder, 3.0, 8, seed=6)
+    rng = np.random.default_rng(0)
+    lost = rng.random(llr.shape) < 0.1
+    decode = LayeredDecoder(encoder, 20)
+    holes = decode(np.where(lost, np.nan, llr))
+    assert holes.converged.all() and np.array_equal(holes.bits, sent)
+    for one, other in zip(holes, decode(np.where(lost, 0, llr)), strict=True):
+        assert np.array_equal(one, other)
+    certain = np.where(rng.random(llr.shape) < 0.1, np.inf * (2 * word_of(encoder, sent) - 1), llr)
+    assert np.array_equal(decode(certain).bits, sent)
+
+
+def test_threads_and_company_change_nothing():
+    encoder = encoder_of(1000, 1500, None, "bg2")
+    _, llr = noisy(encoder, 3.4, 3 * FRAMES_A_THREAD + 3, seed=7)
+    decode = LayeredDecoder(encoder, 20)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = decode(llr)
+        torch.set_num_threads(4)
+        together = decode(torch.from_numpy(llr))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one, other)
+    assert np.array_equal(decode(llr[17:18]).bits, alone.bits[17:18])
+    assert 0 < alone.converged.sum() < len(llr)
+    assert decode(llr[:0]).bits.shape == (0, encoder.k)
+    with pytest.raises(ValueError, match=r"\(2, 1499\), not \(frames, 1500\)"):
+        decode(llr[:2, :-1])
+
+
+def test_both_decoders_of_the_link_deliver_the_same():
+    for order, rate, snr in ((16, "5/6", 13.0), (256, "1/2", 16.0), (4, "1/5", -1.0)):
+        links = [make_link(name, 1500, order, Fraction(rate), 20) for name in ("nr", "nr-sionna")]
+        assert [link.options.decoder for link in links] == ["layered", "sionna"]
+        rng = np.random.default_rng(order)
+        payload = rng.integers(0, 2, links[0].frame.payload_bits, dtype=np.uint8)
+        variance = 10 ** (-snr / 10)
+        noise = torch.from_numpy((rng.standard_normal((1500, 2)) * (variance / 2) ** 0.5).astype(np.float32))
+        symbols = links[0].encode(payload)
+        for link in links:
+            delivery = link.decode(symbols + torch.view_as_complex(noise), torch.full((1500,), variance))
+            assert np.array_equal(delivery.bits, payload)
+    with pytest.raises(UserError, match="unknown decoder 'turbo'"):
+        NrLink(500, 16, Fraction(1, 2), NrOptions("turbo"))
+
+
+ELSEWHERE = """
+import hashlib, pickle, sys
+from baselines.digital import layered
+decode, llr = pickle.load(sys.stdin.buffer)
+found = decode(llr)
+print(hashlib.sha256(b"".join(array.tobytes() for array in found)).hexdigest(), len(layered._decode.stats.cache_hits))
+"""
+
+
+def test_any_processor_computes_the_same_and_compiles_once(tmp_path):
+    """The vectors are LLVM's, not a processor's: the oldest x86-64 (SSE2), or what `generic` is here, gives the same
+    digits."""
+    encoder = encoder_of(*CODES[0][:4])
+    decode, llr = LayeredDecoder(encoder, 20), noisy(encoder, CODES[0][4], 20, seed=8)[1]
+    digest = hashlib.sha256(b"".join(array.tobytes() for array in decode(llr))).hexdigest()
+    plainest = {
+        "NUMBA_CPU_NAME": "generic",
+        "NUMBA_CPU_FEATURES": "",
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "OMP_NUM_THREADS": "1",
+    }
+    env = {**os.environ, **plainest, "PYTHONPATH": str(Path(layered.__file__).parents[2])}
+    for hits in (0, 1):
+        done = subprocess.run([sys.executable, "-c", ELSEWHERE], input=pickle.dumps((decode, llr)), env=env,
+                              capture_output=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.decode().split() == [digest, str(hits)]
+
+
+def test_the_vectors_become_those_of_another_processor():
+    """No Arm machine is at hand: that LLVM turns the row update into NEON's saturating arithmetic is what can be
+    shown."""
+    binding.initialize_all_targets()
+    binding.initialize_all_asmprinters()
+    triple = "aarch64-unknown-linux-gnu"
+    try:
+        machine = binding.Target.from_triple(triple).create_target_machine(opt=3)
+    except RuntimeError as error:
+        pytest.skip(f"llvmlite was built without this target: {error}")
+    module, byte, word, index = ir.Module(), ir.IntType(8).as_pointer(), ir.IntType(32).as_pointer(), ir.IntType(64)
+    row = ir.Function(module, ir.FunctionType(index, [byte, byte, byte, word, word, index, index, index]), "row")
+    builder = ir.IRBuilder(row.append_basic_block())
+    posterior, message, scratch, read, column, edges, vectors, z = row.args
+    layered._emit_update(builder, posterior, message, scratch, read, column, edges, vectors, z)
+    builder.ret(layered._emit_parity(builder, posterior, read, edges, vectors))
+    code = binding.parse_assembly(str(module))
+    code.triple, code.data_layout = triple, str(machine.target_data)
+    code.verify()
+    assembly = machine.emit_assembly(code)
+    assert all(name in assembly for name in ("sqsub", "sqadd", "uqsub", "umin", "umax"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("order", "rate", "uses", "snr"),
+    [
+        (4, "1/5", 2000, -3.7),
+        (16, "1/4", 1500, 1.8),
+        (4, "1/3", 1500, -1.2),
+        (16, "1/2", 1000, 6.2),
+        (64, "5/6", 1500, 16.8),
+    ],
+)
+def test_block_errors_are_no_more_than_sionnas(order, rate, uses, snr):
+    """On the same frames, through interleaver, mapper, demapper and CRC, at least 100 block errors of each."""
+    links = [NrLink(uses, order, Fraction(rate), NrOptions(name)) for name in ("layered", "sionna")]
+    rng = np.random.default_rng(order)
+    variance = 10 ** (-snr / 10)
+    errors, count, batch = np.zeros(2, int), 0, 32
+    while errors.min() < 100 and count < 4000:
+        payload = torch.from_numpy(rng.integers(0, 2, (batch, links[0].frame.k - CRC_BITS))).float()
+        symbols = links[0].map(links[0].encode_blocks(links[0].add_crc(payload)))
+        noise = torch.from_numpy((rng.standard_normal((*symbols.shape, 2)) * (variance / 2) ** 0.5).astype(np.float32))
+        llr = links[0].llr(symbols + torch.view_as_complex(noise), torch.full(symbols.shape, variance))
+        for which, link in enumerate(links):
+            bits, good = link.decode_blocks(llr)
+            assert torch.equal(bits[good], payload[good])
+            errors[which] += int((~good).sum())
+        count += batch
+    print(f"{order}QAM {rate} at {snr} dB: {errors[0]} layered, {errors[1]} Sionna, of {count}")
+    assert errors.min() >= 100
+    ours, theirs = (binomtest(int(failed), count).proportion_ci(0.95) for failed in errors)
+    assert ours.low <= theirs.high

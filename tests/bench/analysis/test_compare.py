@@ -1,0 +1,229 @@
+"""Comparisons: paired, counted, and honest about outages; numbers against direct arithmetic."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from made_run import SNRS, figure, make_run
+
+from bench.analysis.compare import compare, compare_sides, paired_miou, report, side, whole_curves
+from bench.measure.metrics.scores import mean_iou
+from bench.results.reader import Run
+from systems.errors import UserError
+
+
+def value(experiment, system, snr, index):
+    """Pictures differ by more than systems do; `a` leads `b` at high SNR, is tied at low; `d` decodes from 12 dB."""
+    if system == "d" and snr < 12:
+        return "outage"
+    hard = 4 * index + 20 + 0.5 * snr
+    jitter = 0.2 * np.random.default_rng([index, int(snr), len(system), ord(system[0])]).normal()
+    lead = {"a": 1.0 if snr >= 10 else 0.0}.get(system, 0.0)
+    return hard + lead + jitter
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "one", [figure("fig4", ["a", "b", "d"])], value)
+
+
+def test_pairing_decides_what_unpaired_bands_cannot(run_dir):
+    table = compare("a", "b", run=run_dir)
+    points = table.dropna(subset=["snr_db"]).set_index("snr_db")
+    assert (points.loc[10.0:, "verdict"] == "A").all()
+    assert (points.loc[:8.0, "verdict"] == "tied").sum() >= 4
+    run = Run.open(run_dir)
+    bands = run.summary[(run.summary["metric"] == "psnr_db") & (run.summary["snr_db"] == 20)].set_index("system")
+    assert bands.loc["a", "ci_low"] < bands.loc["b", "ci_high"]  # the two bands overlap, and yet the order is certain
+
+
+def test_difference_is_the_mean_of_differences(run_dir):
+    points = compare("a", "b", run=run_dir).set_index("snr_db")
+    expected = np.mean([value(None, "a", 14.0, i) - value(None, "b", 14.0, i) for i in range(8)])
+    assert points.loc[14.0, "difference"] == pytest.approx(expected, abs=1e-9)
+    assert points.loc[14.0, "n_images"] == 8 and points.loc[14.0, "same_noise"]
+
+
+def test_exchange_of_sides_changes_sign_and_verdict(run_dir):
+    one, other = (compare(*names, run=run_dir).set_index("snr_db") for names in (("a", "b"), ("b", "a")))
+    np.testing.assert_allclose(one["difference"], -other["difference"], atol=1e-12)
+    np.testing.assert_allclose(one["ci_low"], -other["ci_high"], atol=0.02)  # the same resamples, mirrored quantiles
+    assert list(other["verdict"]) == [{"A": "B", "B": "A"}.get(verdict, verdict) for verdict in one["verdict"]]
+
+
+def test_outages_are_not_averaged_in(run_dir):
+    points = compare("a", "d", run=run_dir).dropna(subset=["snr_db"]).set_index("snr_db")
+    assert (points.loc[:10.0, "verdict"] == "only A decodes").all()
+    assert points.loc[:10.0, "difference"].isna().all() and (points.loc[:10.0, "outages_b"] == 8).all()
+    assert (points.loc[12.0:, "n_images"] == 8).all()
+
+
+def test_whole_curve_of_a_shifted_line(tmp_path):
+    def line(experiment, system, snr, index):
+        return 20 + 0.5 * snr + (1.5 if system == "a" else 0) + index
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], line)
+    row = whole_curves(compare("a", "b", run=run)).iloc[0]
+    assert row["bd_gain"] == pytest.approx(1.5) and row["snr_shift_db"] == pytest.approx(3.0)  # 1.5 dB over 0.5 dB a dB
+
+
+def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
+    """The lead is 2 under the first budget and 4 under the second, which has one SNR and therefore no curve."""
+
+    def lead(experiment, system, snr, index):
+        return 20 + 0.5 * snr + ({20_000: 2.0, 5_000: 4.0}[experiment["bits"]] if system == "a" else 0) + index
+
+    budgets = [
+        figure(f"own-{bits}", ["a", "b"], snrs=snrs, cbr=None, bits=bits, dataset="set")
+        for bits, snrs in ((20_000, SNRS), (5_000, [10.0]))
+    ]
+    parts = report(compare("a", "b", run=make_run(tmp_path / "run", budgets, lead))).split("A = a, B = b")[1:]
+    shown = {part.split("Kbits")[0].split(",")[-1].strip(): part for part in parts}
+    assert "Over the whole curve: +2.000" in shown["20"] and "whole curve" not in shown["5"]
+
+
+def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
+    def better(experiment, system, snr, index):
+        result = value(experiment, system, snr, index)
+        return result if result == "outage" or system != "b" else result + 0.5
+
+    other = make_run(tmp_path / "two", [figure("fig4", ["a", "b"])], better, seed=1)
+    table = compare(str(other), str(run_dir))
+    assert set(table["a"]) == {"a", "b"}
+    assert (table.loc[table["a"] == "a", "verdict"] == "tied").all()
+    assert (table.loc[table["a"] == "b", "verdict"] == "A").all()
+    assert not table["same_noise"].any() and "different noise" in report(table)
+
+
+def test_a_system_of_one_run_against_one_of_another(run_dir, tmp_path):
+    """One's own system, run alone, beside the reference's; the same as if both had been in one run."""
+    mine = make_run(tmp_path / "mine", [figure("fig4", ["a"])], value)
+    table, wanted = compare(f"{mine}:a", "b", baseline="d", run=run_dir), compare("a", "b", baseline="d", run=run_dir)
+    assert table[["a", "b"]].drop_duplicates().to_numpy().tolist() == [["mine:a", "b"], ["mine:a", "d"], ["b", "d"]]
+    assert table["same_noise"].all() and "mine:a ahead" in report(table)
+    pd.testing.assert_frame_equal(table.drop(columns="a"), wanted.drop(columns="a"))
+    namesake = make_run(tmp_path / "elsewhere" / "mine", [figure("fig4", ["a"])], value)
+    apart = compare(f"{mine}:a", f"{mine}:a", baseline=f"{namesake}:a")  # no run is at hand, and none is asked for
+    assert len(apart) == 3 * len(compare(f"{mine}:a", f"{namesake}:a")) and (apart["verdict"] == "tied").all()
+    with pytest.raises(UserError, match="RUN:SYSTEM"):
+        compare(":a", "b", run=run_dir)
+    with pytest.raises(UserError, match="run mine has no system 'b'; it has a"):
+        compare("a", f"{mine}:b", run=run_dir)
+    with pytest.raises(UserError, match="no run there"):
+        compare("a", f"{tmp_path}:b", run=run_dir)
+
+
+def test_baseline(run_dir):
+    pairs = compare("a", "b", baseline="d", run=run_dir)[["a", "b"]].drop_duplicates().to_numpy().tolist()
+    assert pairs == [["a", "b"], ["a", "d"], ["b", "d"]]
+    alone = compare(str(run_dir), baseline="b")[["a", "b"]].drop_duplicates().to_numpy().tolist()
+    assert alone == [["a", "b"], ["d", "b"]]
+
+
+def test_one_picture_has_no_interval(tmp_path):
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], value, images=["only"])
+    assert (compare("a", "b", run=run)["verdict"] == "undecided").all()
+
+
+def test_pictures_that_one_side_lacks_are_left_out(tmp_path):
+    def some(experiment, system, snr, index):
+        return None if system == "b" and index >= 5 else 30.0 + index + (system == "a")
+
+    table = compare("a", "b", run=make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], some))
+    assert (table["n_images"] == 5).all() and table["difference"].to_numpy() == pytest.approx(1.0)
+
+
+def test_paired_miou_is_that_of_the_data_set():
+    generator = np.random.default_rng(0)
+    unions = generator.integers(50, 100, (2, 6, 4)).astype(float)
+    a, b = (np.floor(unions * generator.uniform(0.3, 0.9, unions.shape)) for _ in range(2))
+    mean_a, mean_b, gap = paired_miou((a, unions), (b, unions))
+    expected = np.mean([mean_iou(a[s].sum(0), unions[s].sum(0)) for s in range(2)])
+    assert mean_a == pytest.approx(expected) and gap.mean == pytest.approx(mean_a - mean_b)
+    assert gap.low < gap.mean < gap.high
+    same = paired_miou((a, unions), (a, unions))[2]
+    assert same.low == same.high == 0 and same.decision == "tied"
+
+
+def test_segmentation_uses_the_data_sets_miou(tmp_path):
+    found = {"a": 0.9, "b": 0.6}
+    run = make_run(
+        tmp_path / "run", [figure("fig7", ["a", "b"], task="segmentation")], lambda e, s, snr, i: found[s] - 0.02 * i
+    )
+    row = compare("a", "b", run=run).set_index("snr_db").loc[6.0]
+    summary = Run.open(run).summary
+    summary = summary[(summary["metric"] == "miou") & (summary["snr_db"] == 6)].set_index("system")["mean"]
+    assert row["mean_a"] == pytest.approx(summary["a"]) and row["mean_b"] == pytest.approx(summary["b"])
+    assert row["difference"] == pytest.approx(summary["a"] - summary["b"]) and row["verdict"] == "A"
+
+
+def test_pixel_accuracy_is_the_ratio_of_sums(tmp_path):
+    """A large picture counts for more: the mean of the pictures' own ratios is another number."""
+    run = Run.open(make_run(
+        tmp_path / "run", [figure("fig7", ["a", "b"], task="segmentation", snrs=[6.0])],
+        lambda e, s, snr, i: {"a": 0.9, "b": 0.6}[s] - 0.05 * i,
+    ))  # fmt: skip
+    large = run.confusion["image_id"] == "image-7"
+    run.confusion.loc[large, ["intersection", "predicted", "labelled", "union"]] *= 50
+    row = compare_sides(side(run, "a"), side(run, "b"), "pixel_accuracy").iloc[0]
+    for name, mean in (("a", row["mean_a"]), ("b", row["mean_b"])):
+        own = run.confusion[run.confusion["system"] == name]
+        assert mean == pytest.approx(own["intersection"].sum() / own["labelled"].sum())
+    assert row["difference"] == pytest.approx(row["mean_a"] - row["mean_b"])
+    assert row["ci_low"] <= row["difference"] <= row["ci_high"] and row["verdict"] == "A"
+
+
+def test_lost_pictures_are_counted_once(tmp_path):
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["a", "d"], snrs=[0.0])], value))
+    again = run.samples.assign(rep=1.0)
+    run.__dict__["samples"] = pd.concat([run.samples, again], ignore_index=True)
+    row = compare_sides(side(run, "a"), side(run, "d")).iloc[0]
+    assert (row["outages_a"], row["outages_b"]) == (0, 8)
+
+
+def test_runs_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        make_run(tmp_path / "results" / name, [figure("fig4", ["a", "b"])], value)
+    assert set(compare("one", "two")["a"]) == {"a", "b"}
+    assert set(compare("one", baseline="b")["a"]) == {"a"}
+    assert set(compare("a", "b", run="one")["b"]) == {"b"}
+
+
+def test_lower_is_better_where_it_is(run_dir):
+    table = compare("a", "b", run=run_dir, metric="mse").dropna(subset=["snr_db"]).set_index("snr_db")
+    assert table.loc[20.0, "difference"] < 0 and table.loc[20.0, "verdict"] == "A"
+
+
+def test_bad_input_is_one_line(run_dir, tmp_path):
+    for arguments, words in (
+        ({"a": "nobody", "b": "b", "run": run_dir}, "it has a, b, d"),
+        ({"a": "a", "run": run_dir}, "--baseline"),
+        ({"a": "a", "b": str(run_dir), "run": run_dir}, "not one of each"),
+        ({"a": "a@paper", "b": "b", "run": run_dir}, "variants are small-1"),
+        ({"a": "a", "b": "b", "run": run_dir, "metric": "psnr"}, "--metric psnr"),
+        ({"a": "a", "b": "b", "run": tmp_path}, "no run there"),
+    ):
+        with pytest.raises(UserError, match=words):
+            compare(**arguments)
+
+
+def test_other_budgets_are_not_paired(tmp_path):
+    figures = [figure("one", ["a"], dataset="same"), figure("two", ["b"], dataset="same", cbr=1 / 6)]
+    run = make_run(tmp_path / "run", figures, value)
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare("a", "b", run=run)
+
+
+def test_report_says_everything(run_dir):
+    text = report(compare("a", "d", run=run_dir))
+    assert "only A decodes (B lost 8)" in text and "a ahead" in text and "CBR 0.0625" in text
+    assert len([line for line in text.splitlines() if " all " in line]) == 1
+    assert compare_sides(side(Run.open(run_dir), "a"), side(Run.open(run_dir), "b")).shape[0] == len(SNRS) + 1
+
+
+def test_command(run_dir, monkeypatch):
+    from bench.cli.compare import compare_command
+
+    done = CliRunner().invoke(compare_command, ["a", "b", "--run", str(run_dir)])
+    assert done.exit_code == 0 and "a ahead" in done.output

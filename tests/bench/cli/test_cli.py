@@ -1,0 +1,355 @@
+"""The command line: what it takes, what it refuses with one line and exit code 2, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import EXAMPLE, ROOT, bench, environment, rows
+from made_run import figure, make_run
+
+from bench.cli import COMMANDS, main
+
+BASE = (
+    "run",
+    "--systems",
+    "t-plain",
+    "--dataset",
+    "folder:pictures",
+    "--cbr",
+    "1/6",
+    "--snr",
+    "0:8:4",
+    "--engine",
+    "serial",
+)
+
+
+def call(capsys, *arguments):
+    """The command line in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out = capsys.readouterr()
+    return stop.value.code, out.out, out.err
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    times = []
+    for _ in range(3):  # the best of three: the claim is about the program, not about what else the machine does
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        times.append(time.perf_counter() - start)
+    assert all(name in done.stdout for name in COMMANDS)
+    bare = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import click"], check=True)
+    bare = time.perf_counter() - bare
+    assert min(times) < max(0.3, 3 * bare)  # on a loaded machine even a bare `import click` takes longer than 0.3 s
+    script = (
+        "import sys\nfrom bench.cli import cli\n"
+        "for name in cli.list_commands(None): cli.get_command(None, name)\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'matplotlib', 'PIL', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(capsys, command):
+    code, out, _ = call(capsys, command, "--help")
+    assert code == 0 and out.startswith("Usage: python -m bench")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--systems", "t-plian"), "did you mean t-plain"),
+        (("--systems", "deepjcss"), "did you mean deepjscc"),
+        (("--systems", "all,t-plain"), "stands alone"),
+        (("--systems", "t-labels"), "t-labels"),
+        (("--snr", "0:8:3"), "do not reach"),
+        (("--snr", "0:8:0"), "step is 0"),
+        (("--snr", "x"), "not a number"),
+        (("--channel", "rayleigh"), "rayleigh-block"),
+        (("--dataset", "photo-224"), "did you mean photos-224"),
+        (("--dataset", "folder:none"), "no such folder"),
+        (("--dataset", "kodak", "--data-root", "nowhere"), "data fetch kodak"),
+        (("--figure", "fig8"), "unknown figure"),
+        (("--figure", "mine.toml"), "no such file"),
+        (("--figure", "fig7"), "fig7"),
+        (("--cbr", "two"), "not a ratio"),
+        (("--cbr", "1/2000"), "raise the budget"),
+        (("--kbits", "20"), "--kbits has no effect"),
+        (("--size", "small"), "--size has no effect"),
+        (("--checkpoint", "x.safetensors"), "--checkpoint"),
+        (("--limit", "0"), "limit"),
+        (("--reps", "none"), "reps"),
+        (("--engine", "threads"), "engine"),
+        (("--device", "cuda:99"), "CUDA device"),
+        (("--device", "tpu"), "--device tpu"),
+        (("--config", "none.toml"), "no such file"),
+        (("--sytems", "a"), "--systems"),
+        (("--out", "a-file"), "is a file"),
+        (("--out", "a-file/below"), "cannot write"),
+        (("--out", "papers"), "not a run"),
+        (("--dry-run", "--force"), "--dry-run"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2_and_writes_nothing(place, capsys, arguments, words):
+    (place / "a-file").write_text("x")
+    (place / "papers").mkdir()
+    (place / "papers" / "thesis.tex").write_text("x")
+    before = sorted(path for path in place.rglob("*") if path.name != "log")
+    code, out, err = call(capsys, *BASE, *arguments)
+    assert code == 2 and out == ""
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and words in errors[0] and err.splitlines()[-1] == errors[0]
+    assert sorted(path for path in place.rglob("*") if path.name != "log") == before
+
+
+def test_a_corrupt_picture_is_found_before_anything_is_written(place, capsys):
+    picture = place / "pictures" / "p03.png"
+    picture.write_bytes(picture.read_bytes()[:-200])
+    code, _, err = call(capsys, *BASE, "--out", "run")
+    assert code == 2 and "p03.png" in err and not (place / "run").exists()
+
+
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write everywhere")
+def test_an_unwritable_folder(place, capsys):
+    (place / "locked").mkdir(mode=0o500)
+    code, _, err = call(capsys, *BASE, "--out", "locked/run")
+    assert code == 2 and "cannot write" in err
+
+
+def test_a_run_its_resume_and_another_configuration(place, capsys):
+    code, out, err = call(capsys, *BASE, "--out", "run")
+    assert code == 0 and "SNR: 0, 4, 8 dB" in err and "6 cells, 0 cached" in err
+    mean = next(
+        r["mean"] for r in rows(place / "run" / "summary.csv") if (r["metric"], r["snr_db"]) == ("psnr_db", "4.0")
+    )
+    assert "t-plain" in out and f"{float(mean):.2f}" in out
+    code, _, err = call(capsys, *BASE, "--out", "run")
+    assert code == 0 and "6 cached, 0 to compute" in err
+    samples = (place / "run" / "samples.csv").read_bytes()
+    for change in (("--snr", "0:4:4"), ("--seed", "1"), ("--limit", "9"), ("--cbr", "1/5"), ("--reps", "2")):
+        code, _, err = call(capsys, *BASE, *change, "--out", "run")
+        assert code == 2 and "another configuration" in err
+    assert (place / "run" / "samples.csv").read_bytes() == samples
+
+
+def test_the_default_folder_is_found_again(place, capsys):
+    call(capsys, *BASE)
+    (first,) = (place / "results").iterdir()
+    _, _, err = call(capsys, *BASE)
+    assert list((place / "results").iterdir()) == [first] and "6 cached" in err
+    call(capsys, *BASE, "--snr", "3")
+    assert len(list((place / "results").iterdir())) == 2
+    from bench.results.find import find_run
+
+    assert find_run() != first.relative_to(place) and find_run(first.name) == first.relative_to(place)
+    code, _, err = call(capsys, "plot", "nothing")
+    assert code == 2 and "no run there" in err
+
+
+def test_negative_ranges_pass_the_parser(place, capsys):
+    code, _, err = call(capsys, *BASE, "--snr", "-5:5:5", "--out", "run")
+    assert code == 0 and "SNR: -5, 0, 5 dB" in err
+    assert {float(row["snr_db"]) for row in rows(place / "run" / "samples.csv")} == {-5, 0, 5}
+
+
+def test_what_computes_nothing_never_loads_torch(place, capsys):
+    """Plans of systems that are known already, and all that is made of a finished run."""
+    plan = ("run", "--systems", "gensc,jpeg-ldpc-16qam", "--dataset", "folder:pictures", "--snr", "0:20:2", "--dry-run")
+    assert call(capsys, *plan)[0] == 0
+    made = str(
+        make_run(place / "made", [figure("fig4", ["gensc", "linear"])], lambda f, system, snr, index: 20 + snr / 2)
+    )
+    commands = [
+        list(plan),
+        ["list", "figures"],
+        ["compare", "gensc", "linear", "--run", made],
+        ["claims", made],
+        ["plot", made],
+    ]
+    script = (
+        "import json, sys\nfrom bench.cli import main\nfor command in json.loads(sys.argv[1]):\n    try:\n        main(command)\n"
+        "    except SystemExit as stop:\n        assert stop.code == 0, (command, stop.code)\n"
+        "    assert 'torch' not in sys.modules, command\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, json.dumps(commands)], env=environment([]), cwd=place,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_dry_run_touches_nothing(place, capsys):
+    code, out, _ = call(capsys, *BASE, "--dry-run", "--out", "run")
+    assert code == 0 and "6 cells, 0 cached, 6 to compute" in out and not (place / "run").exists()
+    assert (
+        "384 uses = 1536 bits (32x24)" in out or "384 uses = 1536 bits (24x32)" in out
+    )  # 24 * 32 * 3 / 6, 4 bits a use
+    call(capsys, *BASE, "--out", "run")
+    times = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
+    _, out, _ = call(capsys, *BASE, "--dry-run", "--out", "run")
+    assert "6 cells, 6 cached, 0 to compute" in out
+    assert times == {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
+
+
+def test_config_file_fills_only_what_the_command_line_leaves(place, capsys):
+    (place / "my.toml").write_text(
+        'systems = ["t-plain", "t-snr"]\ndataset = "folder:pictures"\ncbr = 0.25\nsnr = "0:8:4"\nlimit = 3\nseed = 7\n'
+        'engine = "serial"\ndata-root = "."\n'
+    )
+    code, _, _ = call(capsys, "run", "--config", "my.toml", "--snr", "2", "--seed", "0", "--out", "run")
+    assert code == 0
+    config = json.loads((place / "run" / "manifest.json").read_text())["config"]
+    figure = config["figures"][0]
+    assert (figure["systems"], figure["cbr"], figure["snr_db"]) == (["t-plain", "t-snr"], 0.25, [2])
+    assert (config["limit"], config["seed"]) == (3, 0)  # a default named on the command line still wins
+    assert {row["cbr_target"] for row in rows(place / "run" / "samples.csv")} == {"0.25"}
+    for line, words in (
+        ("sytems = 'a'", "unknown key 'sytems'; did you mean systems"),
+        ("limit = 'x'", "limit"),
+        ("limit = 0", "limit"),
+        ("force = 'yes'", "true or false"),
+        ("engine = 'threads'", "engine"),
+        ("snr = true", "text or a number"),
+        ("config = 'b.toml'", "unknown key 'config'"),
+        ("slurm = 3", "table"),
+        ("x = ", "not valid TOML"),
+    ):
+        (place / "bad.toml").write_text(line + "\n")
+        code, _, err = call(capsys, *BASE, "--config", "bad.toml", "--out", "other")
+        assert code == 2 and words in err and not (place / "other").exists(), line
+
+
+def test_systems_are_filtered_by_task(place, capsys):
+    how = ("run", "--snr", "8", "--limit", "1", "--dry-run")
+    code, out, err = call(capsys, *how, "--systems", "t-plain,t-labels")
+    assert code == 0 and "fig4" in out and "fig7" in out
+    parts = {part.split(":")[0]: part for part in out.split("\n\n")[1:]}
+    assert "t-labels" not in parts["fig4"] and "t-plain" not in parts["fig7"] and "t-labels" in parts["fig7"]
+    code, out, err = call(capsys, *how, "--systems", "t-plain")
+    assert code == 0 and "fig7:" not in out and "fig7 is left out" in err
+    code, _, err = call(capsys, *how, "--systems", "t-plain,t-labels", "--figure", "fig4,fig5")
+    assert code == 2 and "'t-labels' does segmentation" in err
+
+
+def test_failures_end_with_a_summary_and_code_1_or_2(place, capsys):
+    arguments = (*BASE, "--systems", "t-faulty,t-plain", "--out", "run")
+    (place / "faults" / "error").touch()
+    code, out, err = call(capsys, *arguments)
+    assert code == 1 and "t-faulty: RuntimeError: the decoder broke (2 cells)" in err and "Traceback" not in err
+    assert "2 of 12 cells failed" in err and "--retry-failed" in err
+    assert next(line for line in out.splitlines() if line.startswith("t-faulty")).split()[2] == "-"  # empty, never 0
+    (place / "faults" / "error").unlink()
+    (place / "faults" / "user").touch()
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and "an input is wrong" in err
+    (place / "faults" / "user").unlink()
+    code, _, _ = call(capsys, *arguments, "--retry-failed")
+    assert code == 0
+
+
+def test_arguments_in_the_manifest_hold_no_home(place, monkeypatch):
+    from bench.util.environment import without_paths
+
+    arguments = [
+        "run",
+        "--data-root",
+        "/home/ann/data",
+        "--dataset=folder:/home/ann/p",
+        "--out",
+        "~/runs/a",
+        "--checkpoint=../ann/w.safetensors",
+        "--snr",
+        "0:4:4",
+    ]
+    assert without_paths(arguments) == [
+        "run", "--data-root", ".../data", "--dataset=folder:.../p", "--out", ".../a",
+        "--checkpoint=.../w.safetensors", "--snr", "0:4:4"]  # fmt: skip
+
+
+def test_the_manifest_holds_the_arguments_that_main_was_given(place, capsys):
+    assert call(capsys, *BASE[:-4], "--snr", "4", "--engine", "serial", "--out", place / "run")[0] == 0
+    argv = json.loads((place / "run" / "manifest.json").read_text())["argv"]
+    assert argv == [*BASE[:-4], "--snr", "4", "--engine", "serial", "--out", ".../run"]
+
+
+def test_lists_that_name_nothing_are_refused(place, capsys):
+    for arguments in (("run", "--systems", ""), ("run", "--figure", " ,"), ("train", "--systems", "")):
+        code, _, err = call(capsys, *arguments)
+        assert code == 2 and "names nothing" in err and len(err.splitlines()) == 1
+
+
+def test_figure_files_that_do_not_fit_together(place, capsys):
+    text = 'id="{}"\ntask="reconstruction"\ndataset="folder:pictures"\nsystems=["{}"]\ncbr="1/6"\nsnr_db=[4,8]\n'
+    shown = '[pictures]\nid="{}"\nsnr_db=[4]\n'
+    (place / "a.toml").write_text(text.format("a", "t-plain") + shown.format("b"))
+    (place / "b.toml").write_text(text.format("b", "t-plain"))
+    (place / "c.toml").write_text(text.format("c", "t-plian"))
+    code, _, err = call(capsys, "run", "--figure", "a.toml,b.toml", "--dry-run")
+    assert code == 2 and "'b' is also the id of another figure" in err
+    code, _, err = call(capsys, "run", "--figure", "c.toml", "--dry-run")
+    assert code == 2 and "c.toml: unknown system 't-plian'" in err
+    assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0  # without its pictures' point
+
+
+def test_slurm_writes_the_same_rows_and_collect_gathers_them(place, installed):
+    pytest.importorskip("submitit")
+    env = environment(installed, BENCH_SLURM_CLUSTER="local")
+    command = [*BASE[:-2], "--limit", "4"]
+    done = bench(*command, "--out", "cluster", "--engine", "slurm", "--workers", "1", env=env, cwd=place, timeout=300)
+    assert done.returncode == 0, done.stderr
+    serial = bench(*command, "--out", "serial", "--engine", "serial", env=env, cwd=place, timeout=300)
+    assert serial.returncode == 0
+    from harness import without_costs
+
+    assert without_costs(place / "cluster" / "samples.csv") == without_costs(place / "serial" / "samples.csv")
+    before = (place / "serial" / "samples.csv").read_bytes()
+    (place / "serial" / "samples.csv").unlink()
+    collected = bench(*command, "--out", "serial", "--collect", env=env, cwd=place, timeout=300)
+    assert collected.returncode == 0 and (place / "serial" / "samples.csv").read_bytes() == before
+
+
+def test_a_third_partys_package_is_found_once_installed(place, tmp_path):
+    """The example package through pip, in a folder of its own; this repository is not touched."""
+    target = tmp_path / "site"
+    source = tmp_path / "example"
+    source.mkdir()
+    for file in EXAMPLE.iterdir():
+        if file.is_file():
+            (source / file.name).write_bytes(file.read_bytes())
+    assert len((source / "pooled_pixels.py").read_text().splitlines()) <= 45
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True, capture_output=True)
+    env = environment([str(target)])
+    done = bench("run", "--systems", "pooled-pixels", "--dataset", "folder:pictures", "--snr", "0,20", "--cbr", "1/6",
+                 "--engine", "serial", "--out", "run", env=env, cwd=place, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    means = {r["snr_db"]: float(r["mean"]) for r in rows(place / "run" / "summary.csv") if r["metric"] == "psnr_db"}
+    assert means["20.0"] > means["0.0"] > 10
+    table = rows(place / "run" / "samples.csv")
+    assert all(abs(float(row["tx_power"]) - 1) < 1e-3 for row in table)
+    assert "pooled-pixels" in bench("list", "systems", env=env, cwd=place).stdout
+
+
+def test_ask_shows_scores_and_refuses_nonsense(capsys):
+    code, out, _ = call(capsys, "ask", "please label every pixel")
+    assert code == 0 and out.splitlines()[-1] == "-> segmentation"
+    scores = {line.split()[0]: float(line.split()[1]) for line in out.splitlines()[:-1]}
+    assert scores["segmentation"] > scores["reconstruction"]
+    code, _, err = call(capsys, "ask", "what is the price of bread")
+    assert code == 2 and "error: " in err and "segmentation 0." in err
+
+
+def test_list_and_env(capsys):
+    code, out, _ = call(capsys, "list")
+    assert code == 0 and all(word in out for word in ("gensc", "photos-224", "fig7", "checkpoints"))
+    code, out, _ = call(capsys, "env")
+    assert code == 0 and "torch" in out and str(Path.home()) not in out

@@ -1,0 +1,172 @@
+"""The audit lets an honest transmission pass, counts it exactly, and stops every breach with the figures."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from bench.measure.audit import audit, audit_output
+from systems.errors import AuditError
+from systems.interface import Budget, Decoded, Link, System, Transmission
+
+
+class Anyone(System):
+    """A system whose transmissions the tests write by hand."""
+
+    name = "anyone"
+
+    def __init__(self, bits_per_use: float | None = None, genie: bool = False):
+        self.bits_per_use, self.genie = bits_per_use, genie
+
+    def encode(self, images, link):
+        raise NotImplementedError
+
+    def decode(self, received, link):
+        raise NotImplementedError
+
+
+def gaussian(batch: int, uses: int, seed: int = 0) -> torch.Tensor:
+    symbols = torch.randn(batch, uses, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+    return symbols / symbols.abs().square().mean(dim=1, keepdim=True).sqrt()
+
+
+def qam(batch: int, uses: int, order: int = 16) -> torch.Tensor:
+    side = round(math.sqrt(order))
+    levels = torch.arange(side) * 2.0 - (side - 1)
+    picks = torch.randint(0, side, (2, batch, uses), generator=torch.Generator().manual_seed(1))
+    symbols = torch.complex(levels[picks[0]], levels[picks[1]])
+    return symbols / symbols.abs().square().mean(dim=1, keepdim=True).sqrt()
+
+
+def bits(batch: int, count: int) -> torch.Tensor:
+    return torch.randint(0, 2, (batch, count), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+
+
+def photo_link(uses: int = 100) -> Link:
+    return Link("reconstruction", 20, 30, Budget(uses=uses))
+
+
+def test_an_honest_batch_is_counted():
+    spent = audit(Anyone(), Transmission(gaussian(3, 84), bits(3, 8)), photo_link())
+    assert (spent.symbol_uses, spent.side_bits, spent.side_uses, spent.n_uses) == (84, 8, 16, 100)
+    assert spent.budget_uses == 100
+    assert spent.cbr == pytest.approx(100 / 1800, rel=1e-12)  # complex uses over 3HW, not reals
+    assert len(spent.tx_power) == 3 and np.allclose(spent.tx_power, 1, atol=1e-5)
+
+
+def test_one_use_over_the_budget_is_a_breach():
+    audit(Anyone(), Transmission(gaussian(2, 100)), photo_link())
+    with pytest.raises(AuditError, match=r"anyone.*0 to 1.*101 uses.*budget of 100 by 1"):
+        audit(Anyone(), Transmission(gaussian(2, 101)), photo_link())
+
+
+def test_side_information_counts():
+    audit(Anyone(), Transmission(gaussian(2, 98), bits(2, 1)), photo_link())
+    with pytest.raises(AuditError, match="98 symbols \\+ 4 for 2 bits"):
+        audit(Anyone(), Transmission(gaussian(2, 98), bits(2, 2)), photo_link())
+
+
+@pytest.mark.parametrize("bits_per_use, allowed", [(None, 5000), (2.0, 10_000), (4.0, 5000), (6.0, 3333)])
+def test_a_bit_budget_is_turned_into_uses(bits_per_use, allowed):
+    link = Link("segmentation", 64, 64, Budget(bits=20_000))
+    symbols = gaussian(1, allowed + 1) if bits_per_use is None else qam(1, allowed + 1, 2 ** int(bits_per_use))
+    system = Anyone(bits_per_use)
+    with pytest.raises(AuditError, match=f"budget of {allowed} by 1"):
+        audit(system, Transmission(symbols), link)
+    kept = symbols[:, :allowed]
+    kept = kept / kept.abs().square().mean().sqrt()
+    assert audit(system, Transmission(kept), link).budget_uses == allowed
+
+
+def test_an_analog_system_cannot_pose_as_a_digital_one():
+    link = Link("segmentation", 64, 64, Budget(bits=20_000))
+    with pytest.raises(AuditError, match="different symbols, but 2 bits a use allow 4"):
+        audit(Anyone(2.0), Transmission(gaussian(1, 9000)), link)
+    with pytest.raises(AuditError, match="16 different symbols"):
+        audit(Anyone(2.0), Transmission(qam(1, 9000, 16)), link)
+    eight = torch.exp(1j * torch.pi / 4 * (torch.arange(9000) % 8))[None]
+    with pytest.raises(AuditError, match="8 different symbols"):
+        audit(Anyone(2.0), Transmission(eight), link)
+    audit(Anyone(3.0), Transmission(eight[:, :6666]), link)
+    audit(Anyone(2.0, genie=True), Transmission(gaussian(1, 9000)), link)  # a bound sends no real code words
+    turned = qam(1, 5000, 16) * np.exp(0.3j)  # rotation by rounding only, still 16 points
+    audit(Anyone(4.0), Transmission(turned.to(torch.complex64)), link)
+
+
+@pytest.mark.parametrize("power", [1.01, 0.99, 1.002, 0.0])
+def test_power_is_checked_for_each_picture(power):
+    symbols = gaussian(3, 50)
+    symbols[1] *= math.sqrt(power)
+    with pytest.raises(AuditError, match=rf"anyone, picture 1 .*{power:.3f}"):
+        audit(Anyone(), Transmission(symbols), photo_link())
+
+
+def test_power_must_not_be_unit_over_the_batch_only():
+    symbols = gaussian(2, 50) * torch.tensor([[0.5**0.5], [1.5**0.5]])
+    assert symbols.abs().square().mean() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(AuditError, match="picture 0"):
+        audit(Anyone(), Transmission(symbols), photo_link())
+
+
+def test_power_is_of_a_complex_use_not_of_a_real():
+    """The 3 dB fault of several peers: unit power on each real dimension is power 2 a use."""
+    with pytest.raises(AuditError, match="2.000"):
+        audit(Anyone(), Transmission(gaussian(1, 50) * 2**0.5), photo_link())
+
+
+def test_a_genie_is_audited_for_power_and_uses():
+    with pytest.raises(AuditError, match="budget"):
+        audit(Anyone(genie=True), Transmission(gaussian(1, 101)), photo_link())
+    with pytest.raises(AuditError, match="mean"):
+        audit(Anyone(genie=True), Transmission(gaussian(1, 50) * 1.01), photo_link())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, complex(0, math.nan)])
+def test_symbols_must_be_finite(value):
+    symbols = gaussian(3, 50)
+    symbols[2, 7] = value
+    with pytest.raises(AuditError, match="picture 2.*not finite"):
+        audit(Anyone(), Transmission(symbols), photo_link())
+
+
+@pytest.mark.parametrize(
+    "symbols", [gaussian(1, 50).to(torch.complex128), torch.ones(1, 50), gaussian(1, 50)[0], gaussian(1, 50)[:, :0]]
+)
+def test_symbols_must_be_complex64_in_two_dimensions(symbols):
+    side_info = torch.zeros(1, 0, dtype=torch.uint8)
+    with pytest.raises(AuditError, match="symbols"):
+        audit(Anyone(), Transmission(symbols, side_info), photo_link())
+
+
+@pytest.mark.parametrize(
+    "side_info, message",
+    [
+        (torch.tensor([[0, 1], [0, 2]], dtype=torch.uint8), "picture 1.*value 2"),
+        (torch.tensor([[0.5, 1.0], [0.0, 1.0]]), "float32"),
+        (torch.zeros(1, 2, dtype=torch.uint8), r"\(1, 2\)"),
+        (torch.zeros(2, dtype=torch.uint8), r"\(2,\)"),
+    ],
+)
+def test_side_information_is_bits(side_info, message):
+    with pytest.raises(AuditError, match=message):
+        transmission = Transmission(gaussian(2, 50), side_info if side_info.ndim == 2 else side_info[:, None])
+        transmission.side_info = side_info
+        audit(Anyone(), transmission, photo_link())
+
+
+def test_output_must_be_whole():
+    link = photo_link()
+    audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), link, 2)
+    broken = torch.rand(2, 3, 20, 30)
+    broken[1, 0, 0, 0] = math.nan
+    with pytest.raises(AuditError, match="picture 1.*1 values"):
+        audit_output(Anyone(), Decoded(broken), link, 2)
+    with pytest.raises(AuditError, match="must be float"):
+        audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 29)), link, 2)
+    seg = Link("segmentation", 20, 30, Budget(bits=100))
+    with pytest.raises(AuditError, match="21"):
+        audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), seg, 2)
+    audit_output(Anyone(), Decoded(torch.rand(2, 21, 20, 30)), seg, 2)

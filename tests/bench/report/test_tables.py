@@ -1,0 +1,175 @@
+"""Tables: full precision in CSV, honest Markdown, counted costs against hand counts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from made_run import figure, make_run
+
+import baselines  # noqa: F401  (registers fcn-ceiling)
+from bench.report.class_tables import class_markdown, class_table
+from bench.report.tables import measure_costs, overhead_table, results_table, write_tables
+from bench.results.reader import Run
+from systems import registry
+from systems.interface import Budget, Decoded, Link, System, Transmission
+
+
+def value(experiment, system, snr, index):
+    if system == "jpeg-ldpc-16qam" and snr < 12:
+        return "outage"
+    if system == "witt" and snr == 4:
+        return None
+    return 20 + snr / 3 + index / 7
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "made"
+    facts = {
+        "witt": {
+            "parameters": 28_200_000,
+            "images_seen": {"reconstruction": 12345},
+            "undertrained": True,
+            "data": {
+                "reconstruction": {"sources": ["photos", "coco"], "pictures": 9},
+                "segmentation": {"sources": ["coco"]},
+            },
+        }
+    }
+    figures = [figure("fig4", ["gensc", "witt", "jpeg-ldpc-16qam"])]
+    return Run.open(make_run(folder, figures, value, systems=facts, uses=lambda s: 9408 if s != "gensc" else 9000))
+
+
+def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
+    """Mean over classes of the table's IoU is the summary's mIoU, and its pixels are all that were labelled."""
+
+    def share(experiment, system, snr, index):
+        return "outage" if (system, snr) == ("deeplab-jscc", 0) and index == 0 else 0.1 * index + snr / 100
+
+    own = Run.open(
+        make_run(
+            tmp_path / "seg", [figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])], share
+        )
+    )
+    table = class_table(own, own.experiments[0])
+    means = own.summary[own.summary["metric"] == "miou"].set_index(["system", "snr_db"])["mean"]
+    for (system, snr), rows in table.groupby(["system", "snr_db"]):
+        assert rows["iou"].mean() == pytest.approx(means[system, snr], abs=1e-12)
+        assert rows["labelled"].sum() == 8 * 2000 and set(rows["n_images"]) == {8}
+        assert set(rows["n_outage"]) == {int((system, snr) == ("deeplab-jscc", 0))}
+    text = class_markdown(table, "title")
+    assert "| person | 8 |" in text and f"**{100 * means['gensc', 20.0]:.1f}**" in text and "lost" not in text
+
+
+def test_csv_gives_back_every_digit(run):
+    written = write_tables(run, count_flops=False)
+    path = next(path for path in written if path.name == "results-fig4.csv")
+    stored = [float(text) for text in pd.read_csv(path, dtype=str)["mean"].dropna()]
+    assert stored == results_table(run, run.experiments[0])["mean"].dropna().tolist()
+    own = np.array([20 + 2.0 / 3 + index / 7 for index in range(8)])
+    assert own.mean() in stored  # the very double, not one near it
+
+
+def test_markdown_has_no_zero_for_what_was_not_simulated(run):
+    write_tables(run, count_flops=False)
+    lines = (run.directory / "tables" / "results-fig4.md").read_text().splitlines()
+    row = {
+        line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
+        for line in lines
+        if line.startswith("| ")
+    }
+    assert row["WITT"][2] == "" and row["WITT"][3].startswith("22.50 (")
+    assert row["JPEG+LDPC+16QAM"][0] == "outage (8 lost)" and row["JPEG+LDPC+16QAM"][6].startswith("24.50 (")
+
+
+def test_overheads_come_from_the_rows(run):
+    table = overhead_table(run, {("fig4", "witt"): {"encode": 7, "decode": 9}}).set_index("system")
+    assert list(table.index) == ["gensc", "witt", "jpeg-ldpc-16qam"]
+    assert table.loc["gensc", "n_uses"] == 9000 and table.loc["witt", "n_uses"] == 9408
+    assert table.loc["witt", "cbr"] == 9408 / 150528
+    assert table.loc["witt", "encode_ms"] == pytest.approx(11) and table.loc["witt", "decode_ms"] == pytest.approx(23)
+    assert table.loc["witt", "images_seen"] == 12345
+    assert table.loc["witt", "parameters"] == 28_200_000 and table.loc["witt", "trained_on"] == "photos, coco"
+    assert (table.loc["witt", "flops_encode"], table.loc["witt", "flops_decode"]) == (7, 9)
+    assert bool(table.loc["witt", "undertrained"]) and not bool(table.loc["gensc", "undertrained"])
+
+
+class Convolution(System):
+    """One 3x3 convolution 3 -> 4 at stride 2 on the way out, one matrix product on the way back."""
+
+    name = "convolution"
+
+    def __init__(self):
+        self.out = torch.nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False)
+
+    def encode(self, images, link):
+        features = self.out(images).flatten(1)
+        symbols = torch.view_as_complex(features.reshape(len(features), -1, 2).contiguous())
+        return Transmission(symbols / symbols.abs().square().mean(dim=1, keepdim=True).sqrt())
+
+    def decode(self, received, link):
+        reals = torch.view_as_real(received.symbols).reshape(len(received.symbols), 16, -1)
+        return Decoded((reals @ torch.ones(reals.shape[2], 48)).reshape(1, 3, 16, 16).sigmoid())
+
+
+def test_flops_against_a_hand_count():
+    counts = measure_costs(Convolution(), Link("reconstruction", 16, 16, Budget(uses=10**6), snr_db=20.0))
+    assert counts["encode"] == 2 * (8 * 8 * 4) * (3 * 3 * 3)  # outputs times taps, a multiply-add as two
+    assert counts["decode"] == 2 * 16 * 16 * 48  # (16, 16) @ (16, 48)
+
+
+def test_what_another_system_left_remembered_is_counted():
+    """The FCN labels a picture once a process; its arithmetic is the receiver's all the same."""
+    ceiling = registry.create("fcn-ceiling", checkpoint="none")
+    link = Link("segmentation", 64, 64, Budget(bits=20_000), snr_db=20.0)
+    first, second = (measure_costs(ceiling, link)["decode"] for _ in range(2))
+    assert first == second > 1e6
+
+
+def test_flops_are_counted_once_and_kept(run, monkeypatch):
+    from bench.report import tables
+
+    calls = []
+    monkeypatch.setattr(
+        tables, "_count_flops", lambda system, *rest: calls.append(system) or {"encode": 1, "decode": 2}
+    )
+    first, second = tables.flops_of(run), tables.flops_of(run)
+    assert calls == ["witt"] and first == second == {("fig4", "witt"): {"encode": 1, "decode": 2}}
+
+
+def test_a_missing_column_is_one_line(tmp_path):
+    from systems.errors import UserError
+
+    folder = make_run(tmp_path / "run", [figure("fig4", ["gensc"])], value)
+    (folder / "samples.csv").write_text("schema,cell_id\n1,x\n")
+    with pytest.raises(UserError, match="lacks the column 'system'"):
+        _ = Run.open(folder).samples
+
+
+def test_a_manifest_that_is_no_object_is_one_line(tmp_path):
+    from systems.errors import UserError
+
+    for text in ("[]", "null", "3"):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(UserError, match="no JSON object"):
+            Run.open(tmp_path)
+
+
+def test_flops_need_no_weights():
+    from bench.report.tables import _count_flops
+
+    def flops(checkpoint):
+        facts = {"options": {"size": "small", "checkpoint": checkpoint}}
+        return _count_flops("deepjscc", facts, figure("fig4", ["deepjscc"]), 32, 32)
+
+    assert flops("mine.safetensors") == flops("none") and flops("none")["encode"] > 0
+
+
+def test_an_unspent_budget_is_said(tmp_path):
+    uses = {"gensc": 8937, "witt": 8938, "linear": 4704}  # 9408 granted; 95 % of it is 8937.6
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", list(uses))], lambda *_: 30.0, uses=uses.get))
+    write_tables(run, count_flops=False)
+    for name in ("overheads.md", "results-fig4.md"):
+        text = (run.directory / "tables" / name).read_text()
+        assert "GenSC spends 95 % of the budget" in text and "spends 50 % of the budget" in text
+        assert text.count("of the budget") == 2

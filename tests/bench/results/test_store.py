@@ -1,0 +1,202 @@
+"""Files are whole or absent, folders are one run's, locks die with their process."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from harness import ROOT
+
+from bench.results.store import (
+    SAMPLE_COLUMNS,
+    RunStore,
+    StorageError,
+    field_text,
+    read_table,
+    slug,
+    table_text,
+    write_atomic,
+)
+from systems.errors import UserError
+
+
+def test_numbers_keep_every_digit(tmp_path):
+    values = [0.1 + 0.2, 1 / 3, 5e-324, -0.0, 1e300, np.float64(2) / 3, math.pi]
+    write_atomic(tmp_path / "t.csv", table_text(["x"], [{"x": value} for value in values]).encode())
+    assert [float(row["x"]) for row in read_table(tmp_path / "t.csv")] == [float(value) for value in values]
+    assert [field_text(value) for value in (None, math.nan, np.float32("nan"), 0, 0.0, True, "a")] == [
+        "", "", "", "0", "0.0", "true", "a"]  # fmt: skip
+
+
+def test_odd_texts_survive(tmp_path):
+    values = ['a,b"c', "line\nbreak", "æ", ";:'"]
+    write_atomic(tmp_path / "t.csv", table_text(["x"], [{"x": value} for value in values]).encode())
+    assert [row["x"] for row in read_table(tmp_path / "t.csv")] == values
+
+
+def test_unknown_columns_are_refused():
+    with pytest.raises(ValueError, match="y"):
+        table_text(["x"], [{"x": 1, "y": 2}])
+
+
+def test_slugs_differ_and_stay_inside():
+    names = ["a", "a/b", "a_b", "../x", ".hidden", "", "a b", "a:b"]
+    assert len({slug(name) for name in names}) == len(names)
+    assert all("/" not in slug(name) and not slug(name).startswith(".") for name in names)
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
+    """RLIMIT_FSIZE makes the kernel refuse, as a full disk does; run apart, since the limit holds for a process."""
+    path = tmp_path / "cells" / "t.csv"
+    write_atomic(path, b"old")
+    script = (
+        "import resource, sys\nfrom pathlib import Path\nfrom bench.results.store import write_atomic, StorageError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try:\n    write_atomic(Path(sys.argv[1]), b'x' * 5000)\n"
+        "except StorageError as error:\n    print(error)\n    sys.exit(2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot write" in done.stdout and "finished cells are kept" in done.stdout
+    assert path.read_bytes() == b"old"
+    assert [child.name for child in path.parent.iterdir()] == ["t.csv"]
+
+
+def test_a_folder_is_one_runs(tmp_path):
+    store = RunStore(tmp_path / "run")
+    store.check("aaa")
+    assert not store.root.exists()
+    store.open("aaa")
+    store.write_manifest({"config_sha256": "aaa"})
+    store.close()
+    store.open("aaa")
+    store.close()
+    with pytest.raises(UserError, match="another configuration"):
+        store.check("bbb")
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="not a run"):
+        RunStore(tmp_path / "papers").open("aaa")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="is a file"):
+        RunStore(tmp_path / "file").check("aaa")
+    with pytest.raises(StorageError, match="cannot write"):
+        RunStore(tmp_path / "file" / "below").open("aaa")
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path):
+    root = tmp_path / "run"
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom bench.results.store import RunStore\n"
+        "store = RunStore(Path(sys.argv[1])); store.open('aaa'); store.write_manifest({'config_sha256': 'aaa'})\n"
+        "print('locked', flush=True); time.sleep(60)\n"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, str(root)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match=f"process {holder.pid}"):
+            RunStore(root).open("aaa")
+        beside = RunStore(root)  # --collect beside a run that waits for its jobs; the run keeps its lock
+        beside.open("aaa", shared=True, beside=True)
+        beside.write_table("samples.csv", ("x",), [{"x": 1}])
+        beside.close()
+        with pytest.raises(UserError, match=f"process {holder.pid}"):
+            RunStore(root).open("aaa")
+    finally:
+        os.kill(holder.pid, signal.SIGKILL)
+        holder.wait()
+    time.sleep(0.05)
+    (root / "cells").mkdir()
+    (root / "cells" / ".x.csv.1.tmp").write_text("half")
+    store = RunStore(root)
+    store.open("aaa")  # the dead process's lock is gone with it, and so is what it left half-written
+    assert list((root / "cells").iterdir()) == []
+    store.close()
+
+
+def test_a_cell_of_other_pictures_is_no_cell(tmp_path):
+    store = RunStore(tmp_path)
+    row = dict.fromkeys(SAMPLE_COLUMNS) | {"cell_id": "c1", "image_id": "a"}
+    store.write_cell("c1", [row, row | {"image_id": "b"}])
+    assert [r["image_id"] for r in store.read_cell("c1", ("a", "b"))] == ["a", "b"]
+    assert store.read_cell("c1", ("a",)) is None
+    assert store.read_cell("c2", ("a", "b")) is None
+    text = store.cell_path("c1").read_text()
+    # Damaged from outside: an atomic write never leaves that.
+    garbage = b"\x89PNG\xff\xfe\x00" * 9
+    for damaged in (text[: text.rindex("c1")].encode(), text.encode()[:-8], garbage, text.encode() + garbage, b""):
+        store.cell_path("c1").write_bytes(damaged)
+        assert store.read_cell("c1", ("a", "b")) is None
+    store.cell_path("c1").write_text(text)
+    assert store.read_cell("c1", ("a", "b")) is not None
+
+
+@pytest.mark.parametrize("content", [b"[]", b"3", b"{", b"\xff\xfe"])
+def test_a_manifest_that_is_none_is_one_error(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(UserError, match="manifest.json"):
+        RunStore(tmp_path).open("aaa")
+
+
+class TestPacks:
+    def filled(self, tmp_path, monkeypatch, count=7):
+        monkeypatch.setattr("bench.results.store.PACK_CELLS", 3)
+        store = RunStore(tmp_path / "run")
+        store.open("hash")
+        for index in range(count):
+            store.write_cell(f"c{index}", [{"cell_id": f"c{index}", "image_id": "a", "psnr_db": 20 + index / 7}])
+        return store
+
+    def test_packed_cells_read_as_they_were_and_few_files_are_left(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        before = [store.read_cell(f"c{index}", ("a",)) for index in range(7)]
+        store.pack()
+        assert len(list((store.root / "cells").iterdir())) == 3  # two archives of three, and one cell
+        again = RunStore(store.root)  # as the next run finds it
+        again.look()
+        assert [again.read_cell(f"c{index}", ("a",)) for index in range(7)] == before
+        assert all(again.has_cell(f"c{index}", ("a",)) for index in range(7)) and not again.has_cell("c7", ("a",))
+
+    def test_a_damaged_archive_is_left_out_whole(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        store.pack()
+        pack = sorted((store.root / "cells").glob("*.zip"))[0]
+        data = pack.read_bytes()
+        pack.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+        again = RunStore(store.root)
+        again.look()
+        assert sum(again.has_cell(f"c{index}", ("a",)) for index in range(7)) == 4
+
+    def test_dropped_cells_are_gone_and_their_neighbours_stay(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        store.pack()
+        store.drop_cells(["c1", "c6"])
+        again = RunStore(store.root)
+        again.look()
+        assert [index for index in range(7) if again.has_cell(f"c{index}", ("a",))] == [0, 2, 3, 4, 5]
+
+    def test_a_cell_computed_anew_counts_and_a_damaged_one_is_not_packed(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch, 3)
+        store.pack()
+        store.write_cell("c0", [{"cell_id": "c0", "image_id": "a", "psnr_db": 99.0}])
+        for index in (3, 4):
+            store.write_cell(f"c{index}", [{"cell_id": f"c{index}", "image_id": "a"}])
+        store.cell_path("c4").write_text("half a ta")
+        store.pack()
+        again = RunStore(store.root)
+        again.look()
+        assert again.read_cell("c0", ("a",))[0]["psnr_db"] == "99.0"
+        assert [index for index in range(6) if again.has_cell(f"c{index}", ("a",))] == [0, 1, 2, 3]
+
+    def test_who_does_not_hold_the_lock_packs_nothing(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        RunStore(store.root).pack()
+        assert not list((store.root / "cells").glob("*.zip"))

@@ -1,0 +1,267 @@
+"""Engines alone, with work that is not the bench's: outcomes of all cells, whatever becomes of a worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import Counter, deque
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from harness import ROOT
+
+from bench.sweep.engines import Outcome, make_engine, one_thread
+from bench.sweep.engines.process import ProcessEngine, _next
+from bench.sweep.engines.serial import SerialEngine
+from bench.sweep.engines.slurm import DEADLY, OutcomeLog, SlurmEngine, _Job, chunked, logged_failures
+from systems.errors import MissingDependency, UserError
+
+
+@dataclass(frozen=True)
+class FakeCell:
+    id: str
+
+
+@dataclass(frozen=True)
+class FakeTask:
+    system: str
+    cells: tuple[FakeCell, ...]
+    block: int | None = None
+
+    @property
+    def inputs(self):
+        return self.system, self.cells if self.block is None else self.block
+
+
+def tasks(count, system="s", cells=3):
+    return [FakeTask(system, tuple(FakeCell(f"{system}{i}.{j}") for j in range(cells))) for i in range(count)]
+
+
+@dataclass
+class Work:
+    """One outcome a cell; `dies_at` kills its process, `fails_at` reports a failure. `place` is remembered."""
+
+    dies_at: str = ""
+    exits_at: str = ""
+    fails_at: str = ""
+    log: str = ""  # a file that each cell is written to as it begins
+    index: int = -1
+
+    def place(self, index):
+        self.index = index
+
+    def __call__(self, task):
+        for cell in task.cells:
+            if self.log:
+                with open(self.log, "a") as file:
+                    file.write(cell.id + "\n")
+            if cell.id == self.dies_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if cell.id == self.exits_at:
+                os._exit(3)
+            note = f"{self.index} {torch.get_num_threads()} {os.getpid()}"
+            yield Outcome(cell.id, "failed" if cell.id == self.fails_at else "done", note)
+
+
+def names(work):
+    return sorted(cell.id for task in work for cell in task.cells)
+
+
+@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(1), ProcessEngine(3)])
+def test_every_cell_has_one_outcome(engine):
+    work = tasks(4)
+    threads = torch.get_num_threads()
+    outcomes = list(engine.run(work, Work(fails_at="s1.1")))
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
+    assert [outcome.cell_id for outcome in outcomes if outcome.status == "failed"] == ["s1.1"]
+    assert {outcome.error.split()[1] for outcome in outcomes} == {"1"} and torch.get_num_threads() == threads
+    assert list(engine.run([], Work())) == []
+
+
+def test_workers_are_apart_and_know_their_place():
+    outcomes = list(ProcessEngine(2).run(tasks(8), Work()))
+    processes = {outcome.error.split()[2]: outcome.error.split()[0] for outcome in outcomes}
+    assert sorted(processes.values()) in (["0", "1"], ["0"], ["1"]) and str(os.getpid()) not in processes
+
+
+@pytest.mark.parametrize(("fault", "words"), [({"dies_at": "s2.1"}, "SIGKILL"), ({"exits_at": "s2.1"}, "code 3")])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words):
+    work = tasks(5)
+    outcomes = {outcome.cell_id: outcome for outcome in ProcessEngine(workers).run(work, Work(**fault))}
+    assert sorted(outcomes) == names(work)
+    failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
+    assert set(failed) == {"s2.1", "s2.2"} and all(words in text for text in failed.values())
+
+
+@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)])
+def test_what_comes_before_ends_before_the_rest_begins_in_the_same_workers(engine, tmp_path):
+    before, rest = tasks(4, "b", 1), tasks(3, "r", 2)
+    log = tmp_path / "begun"
+    stream = engine.run(rest, Work(log=str(log)), before)
+    first = [next(stream) for _ in before]
+    assert {outcome.cell_id for outcome in first} == set(names(before)) == set(log.read_text().split())
+    others = list(stream)
+    assert sorted(outcome.cell_id for outcome in others) == names(rest)
+    assert len({outcome.error.split()[2] for outcome in first + others}) <= getattr(engine, "workers", 1)
+
+
+def test_a_worker_that_dies_before_the_rest_is_replaced():
+    before, rest = tasks(2, "b", 1), tasks(3, "r", 2)
+    outcomes = {outcome.cell_id: outcome for outcome in ProcessEngine(1).run(rest, Work(dies_at="b1.0"), before)}
+    assert [key for key, outcome in outcomes.items() if outcome.status == "failed"] == ["b1.0"]
+    assert sorted(outcomes) == sorted(names(before) + names(rest))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_worker_never_comes_back_to_a_block_that_it_has_left(workers):
+    """Pieces of four blocks, mixed: a worker that kept to the queue's order would encode each block again and again."""
+    pieces = [
+        FakeTask("ab"[block % 2], (FakeCell(f"{piece}.{block}"),), block) for piece in range(6) for block in range(4)
+    ]
+    outcomes = list(ProcessEngine(workers).run(pieces, Work()))
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(pieces)
+    for index in range(workers):
+        blocks = [o.cell_id.split(".")[1] for o in outcomes if o.error.split()[0] == str(index)]
+        assert len(list(groupby(blocks))) == len(set(blocks))
+
+
+def test_a_worker_takes_what_nobody_is_at_of_a_system_that_it_has_built():
+    def worker(at, *systems):
+        return SimpleNamespace(task=at, inputs=at and at.inputs, systems=set(systems))
+
+    piece = {name: FakeTask(name[0], (), name) for name in ("a1", "a2", "b1", "b2", "c1")}
+    for own, other, queue, wanted in (
+        (worker(None), worker(None), ["b1", "a1"], "b1"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "b2", "a2", "a1"], "a1"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "b2", "a2"], "a2"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "c1", "b2"], "c1"),
+        (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1"], "b1"),
+    ):
+        left = deque(piece[name] for name in queue)
+        assert _next(left, own, {0: own, 1: other}) is piece[wanted]
+        assert piece[wanted] not in left and len(left) == len(queue) - 1
+
+
+def test_a_run_that_stops_early_leaves_no_workers():
+    outcomes = ProcessEngine(2).run(tasks(6), Work())
+    pids = {int(next(outcomes).error.split()[2])}
+    outcomes.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_one_thread_is_put_back():
+    before = torch.get_num_threads()
+    with pytest.raises(RuntimeError), one_thread():
+        assert torch.get_num_threads() == 1
+        raise RuntimeError
+    assert torch.get_num_threads() == before
+
+
+def test_chunks_hold_one_system_each_and_all_tasks():
+    work = tasks(7, "a") + tasks(2, "b") + tasks(1, "c")
+    for jobs in (1, 3, 5, 40):
+        chunks = chunked(work, jobs)
+        assert all(
+            own and {task.system for chunk in own for task in chunk} == {system} for system, own in chunks.items()
+        )
+        flat = [chunk for own in chunks.values() for chunk in own]
+        assert all(flat) and sorted(names([task for chunk in flat for task in chunk])) == names(work)
+        assert len(flat) <= max(jobs, 3) + 2
+
+
+@dataclass
+class Fatal:
+    """Writes a line for each cell it begins. Cells in `always` kill their process, those in `once` the first time;
+    before
+    those in `warned` the cluster announces, the first time, that the time is over; those in `fails` fail."""
+
+    log: str
+    always: tuple[str, ...] = ()
+    once: tuple[str, ...] = ()
+    warned: tuple[str, ...] = ()
+    fails: tuple[str, ...] = ()
+
+    def __call__(self, task):
+        for cell in task.cells:
+            first = cell.id not in Path(self.log).read_text().split()
+            with open(self.log, "a") as file:
+                file.write(cell.id + "\n")
+            if cell.id in self.always or (first and cell.id in self.once):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if first and cell.id in self.warned:
+                os.kill(os.getpid(), signal.SIGUSR2)
+            yield Outcome(cell.id, "failed" if cell.id in self.fails else "done")
+
+
+def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
+    """The same jobs, run by submitit as processes here. One is killed once, one always at the same cell, one is told
+    that its
+    time is over; a cell fails by itself. Each cell has one outcome, and only those at work are begun again."""
+    pytest.importorskip("submitit")
+    paths = [str(ROOT), str(ROOT / "tests" / "bench"), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    monkeypatch.setattr("bench.sweep.engines.slurm.POLL_SECONDS", 0.1)
+    work = tasks(2, "a", 2) + tasks(1, "b", 3) + tasks(1, "c", 2)
+    log = tmp_path / "begun"
+    log.touch()
+    engine = SlurmEngine(3, tmp_path / "slurm", {"timeout_min": 2}, cluster="local")
+    outcomes = list(
+        engine.run(work, Fatal(str(log), once=("a1.0",), always=("b0.1",), warned=("c0.1",), fails=("b0.0",)))
+    )
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
+    failed = {outcome.cell_id: outcome.error for outcome in outcomes if outcome.status == "failed"}
+    assert failed.keys() == {"b0.0", "b0.1"} and "took its job down 3 times" in failed["b0.1"]
+    assert Counter(log.read_text().split()) == {**dict.fromkeys(names(work), 1), "a1.0": 2, "b0.1": 3, "c0.1": 2}
+    assert logged_failures(tmp_path / "slurm").keys() == failed.keys()
+
+
+def test_a_job_that_went_down_at_three_cells_is_given_up(tmp_path):
+    """A log that tells of two deadly cells and of three starts at the third one: the next start tries nothing more."""
+    log = OutcomeLog(tmp_path / "log")
+    for cell in ("a0.0", "a0.1"):
+        log.add(Outcome(cell, "failed", DEADLY))
+    log.start()
+    log.start()
+    begun = tmp_path / "begun"
+    begun.touch()
+    _Job(Fatal(str(begun)))(tasks(1, "a", 5), log.path)
+    log.read()
+    assert log.ended.keys() == set(names(tasks(1, "a", 5))) and begun.read_text() == ""
+    assert log.ended["a0.2"].error == DEADLY and "not tried" in log.ended["a0.4"].error
+    _Job(Fatal(str(begun)))(tasks(1, "b", 2), tmp_path / "another")
+    assert begun.read_text().split() == ["b0.0", "b0.1"]
+
+
+def test_a_log_with_a_torn_line_is_read_up_to_it_and_goes_on(tmp_path):
+    log = OutcomeLog(tmp_path / "log")
+    log.start()
+    log.add(Outcome("one", "done"))
+    with log.path.open("ab") as file:
+        file.write(b'{"cell_id": "tw')
+    assert [outcome.cell_id for outcome in log.read()] == ["one"] and log.starts == 1
+    log.start()
+    log.add(Outcome("two", "failed", "why"))
+    assert log.read() == [Outcome("two", "failed", "why")] and log.starts == 2 and log.ended.keys() == {"one", "two"}
+
+
+def test_slurm_without_its_package_or_cluster(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(MissingDependency, match="submitit"):
+        make_engine("slurm", 2, tmp_path)
+    monkeypatch.undo()
+    pytest.importorskip("submitit")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("BENCH_SLURM_CLUSTER", raising=False)
+    with pytest.raises(UserError, match="no slurm here"):
+        make_engine("slurm", 2, tmp_path)
+    with pytest.raises(UserError, match="no_such_parameter"):
+        SlurmEngine(1, tmp_path, {"no_such_parameter": 1}, cluster="local")
+    assert list(tmp_path.iterdir()) == []

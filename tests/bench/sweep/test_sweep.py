@@ -1,0 +1,567 @@
+"""Cells, resume, failures: what the tables may and may not depend on. Systems come in through a real entry point."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harness import bench, environment, rows, without_costs
+from PIL import Image
+
+from bench.sweep.plan import preflight
+from bench.sweep.worker import Worker
+from systems import registry
+
+
+def run(place, *, systems="t-plain", snr="0:8:4", out="run", dataset="folder:pictures", say=None, request=None, **how):
+    """A run in this process, by default with the serial engine."""
+    from bench.sweep import execute as sweep
+
+    asked = sweep.Request(systems=tuple(systems.split(",")), snr=snr, dataset=dataset, cbr="1/6", **(request or {}))
+    return sweep.execute(sweep.resolve(asked), place / out, **{"engine": "serial", **how})
+
+
+def computed(place, what="decode"):
+    """Lines of the systems' own log."""
+    log = place / "log"
+    return [line.split() for line in log.read_text().splitlines() if line.startswith(what)] if log.exists() else []
+
+
+def fault(place, name, on=True):
+    path = place / "faults" / name
+    path.touch() if on else path.unlink()
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_rows_are_the_measurement(place):
+    """One picture, recomputed by hand from the stored seed: nothing between table and channel is left unchecked."""
+    from bench.measure.channel import transmit
+    from bench.measure.seeds import draw_seed
+    from systems.interface import Budget, Link
+
+    result = run(place, snr="5")
+    table = rows(place / "run" / "samples.csv")
+    assert result.exit_code == 0 and len(table) == 10
+    system = registry.create("t-plain")
+    for row in table:
+        picture = np.asarray(Image.open(place / "pictures" / f"{row['image_id']}.png"))
+        height, width = picture.shape[:2]
+        budget = Budget.from_cbr(1 / 6, height, width)
+        link = Link("reconstruction", height, width, budget, "awgn", 5.0)
+        images = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+        seed = draw_seed(0, "folder:pictures", row["image_id"], "awgn", 5.0, 0, "channel")
+        sent = system.encode(images, link)
+        output = system.decode(transmit(sent, link, [seed]), link).output
+        shown = (output[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+        mse = np.mean((shown.astype(float) - picture) ** 2)
+        assert int(row["seed"]) == seed
+        assert float(row["mse"]) == pytest.approx(mse, rel=1e-3)  # a batch may round one pixel the other way
+        assert float(row["psnr_db"]) == pytest.approx(10 * np.log10(255**2 / float(row["mse"])), abs=1e-9)
+        uses = sent.symbols.shape[1] + 16  # 8 bits of side information at half a bit a use
+        assert int(row["n_uses"]) == uses <= int(row["budget_uses"]) == height * width * 3 // 6
+        assert float(row["cbr"]) == uses / (3 * height * width)
+        assert (row["side_bits"], row["side_uses"], float(row["bits"])) == ("8", "16", 4.0 * uses)
+        assert row["coded_bits"] == row["mcs"] == row["miou"] == row["bits_target"] == ""  # does not apply: never 0
+
+
+def test_the_swept_values_reach_the_system(place):
+    run(place, systems="t-snr", snr="0:8:4", request={"channel": "rayleigh-block"})
+    table = rows(place / "run" / "samples.csv")
+    assert {float(row["snr_db"]) for row in table} == {0, 4, 8}
+    for row in table:
+        snr = float(row["snr_db"])
+        assert row["mcs"] == f"enc{snr:g}-rayleigh-block"
+        assert row["stop_reason"] == f"dec{snr:g}-{10 ** (-snr / 10):.6g}"
+
+
+def test_bits_of_a_system_that_varies_its_modulation(place):
+    """Its coded bits, not the 4 a use of an analog system."""
+    run(place, systems="jpeg-ldpc-adaptive", snr="25", request={"limit": 1})
+    (row,) = rows(place / "run" / "samples.csv")
+    assert "256qam" in row["mcs"] and row["side_uses"] == "0"
+    assert float(row["bits"]) == float(row["coded_bits"]) > 4 * int(row["n_uses"])
+    assert float(row["bits_per_use"]) == pytest.approx(float(row["coded_bits"]) / int(row["n_uses"]))
+
+
+def test_options_reach_the_system_or_are_refused(place):
+    from bench.sweep import execute as sweep
+    from systems.errors import UserError
+
+    run(place, systems="t-option", request={"options": {"code_rate": "5/6"}})
+    assert {row["variant"] for row in rows(place / "run" / "samples.csv")} == {"r5/6"}
+    for options, words in (
+        ({"code_rate": "5/6"}, "code-rate has no effect"),
+        ({"size": "paper"}, "size has no effect"),
+    ):
+        with pytest.raises(UserError, match=words):
+            sweep.resolve(sweep.Request(systems=("t-plain",), dataset="folder:pictures", options=options))
+
+
+def test_one_encoding_serves_the_sweep_unless_the_encoder_sees_the_snr(place):
+    run(place, systems="t-plain,t-snr", snr="0:8:4")
+    encoded = computed(place, "encode")
+    # Before anything is written, each system encodes the smallest picture, to see if its budget does.
+    trial, encoded = encoded[:3], encoded[3:]
+    assert [tuple(line[1:4]) for line in trial] == [("t-plain", "8", "1"), ("t-snr", "0", "1"), ("t-snr", "8", "1")]
+    blind = [line for line in encoded if line[1] == "t-plain"]
+    assert sum(int(line[3]) for line in blind) == 10 and {line[2] for line in blind} == {"nan"}
+    seeing = [line for line in encoded if line[1] == "t-snr"]
+    twin = int(seeing.pop(0)[3])  # sent once more, to a receiver in an instance of its own
+    assert (
+        twin in (3, 4, 6, 7)
+        and sum(int(line[3]) for line in seeing) == 30
+        and {line[2] for line in seeing} == {"0", "4", "8"}
+    )
+
+
+def test_a_receiver_that_remembers_the_picture_is_caught(place):
+    result = run(place, systems="t-remembers,t-draws,t-plain", snr="8")
+    assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-remembers"}
+    assert all("an instance that did not encode" in outcome.error for outcome in result.failures.values())
+
+
+def test_a_block_is_encoded_at_most_once_a_worker(place):
+    """Eleven points of two blocks are split into pieces, or one worker would be idle at the end."""
+    run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)
+    encoded = [line for line in computed(place, "encode") if line[2] == "nan"]
+    assert 10 <= sum(int(line[3]) for line in encoded) <= 2 * 10
+    run(place, systems="t-plain", snr="0:20:2", out="serial")
+    assert without_costs(place / "run" / "samples.csv") == without_costs(place / "serial" / "samples.csv")
+
+
+def test_an_encoder_that_peeks_at_the_snr_is_caught(place):
+    result = run(place, systems="t-peeks,t-plain")
+    assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-peeks"}
+    assert all("not finite" in outcome.error for outcome in result.failures.values())
+
+
+def test_budgets_are_tried_at_both_ends(place):
+    """The lowest and the highest SNR where the encoder sees it; under a budget in bits the largest picture too."""
+    from dataclasses import replace
+
+    from bench.sweep import execute as sweep
+
+    Image.new("RGB", (64, 48)).save(place / "pictures" / "z.png")
+    system = type(registry.create("t-snr"))
+    whole, tried = system.encode, set()
+
+    def encode(self, images, link):
+        tried.add((link.height * link.width, link.snr_db))
+        return whole(self, images, link)
+
+    asked = sweep.Request(systems=("t-snr",), snr="2,6,10", dataset="folder:pictures", cbr="1/6")
+    plan = sweep.resolve(asked).plan()
+    work = Worker(place / "run", {"t-snr": {}}, {spec: (None, None) for spec in plan.datasets})
+
+    def check(tasks):
+        assert {outcome.status for one in preflight(plan, tasks) for outcome in work(one)} == {"done"}
+
+    system.encode = encode
+    try:
+        check(list(plan.tasks))
+        assert tried == {(24 * 32, 2), (24 * 32, 10)}
+        tried.clear()
+        check([replace(task, cbr=None, bits=1000) for task in plan.tasks])
+        assert tried == {(24 * 32, 2), (24 * 32, 10), (48 * 64, 2), (48 * 64, 10)}
+    finally:
+        system.encode = whole
+
+
+def test_a_breach_of_the_rules_is_a_failure_with_figures(place):
+    result = run(place, systems="t-loud,t-plain")
+    assert result.exit_code == 1
+    assert {row["system"] for row in rows(place / "run" / "samples.csv")} == {"t-plain"}
+    failed = rows(place / "run" / "failures.csv")
+    assert {row["system"] for row in failed} == {"t-loud"} and "1.21" in failed[0]["error"]
+
+
+def test_all_systems_meet_the_same_noise(place):
+    run(place, systems="t-plain,t-snr")
+    seeds = {}
+    for row in rows(place / "run" / "samples.csv"):
+        seeds.setdefault((row["image_id"], row["snr_db"]), set()).add(row["seed"])
+    assert all(len(values) == 1 for values in seeds.values()) and len(set.union(*seeds.values())) == 30
+
+
+def test_summary_against_numpy(place):
+    run(place, request={"reps": 3}, snr="4")
+    table = rows(place / "run" / "samples.csv")
+    summary = {row["metric"]: row for row in rows(place / "run" / "summary.csv")}
+    psnr = np.array([[float(r["psnr_db"]) for r in table if r["rep"] == str(rep)] for rep in range(3)]).mean(axis=0)
+    mse = np.mean([float(row["mse"]) for row in table])
+    assert float(summary["psnr_db"]["mean"]) == pytest.approx(psnr.mean(), abs=1e-9)
+    assert float(summary["psnr_db"]["std"]) == pytest.approx(psnr.std(ddof=1), abs=1e-9)
+    assert (summary["psnr_db"]["n_images"], summary["psnr_db"]["n_reps"]) == ("10", "3")
+    assert float(summary["psnr_of_mean_mse_db"]["mean"]) == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-9)
+    for row in (summary["psnr_db"], summary["psnr_of_mean_mse_db"]):
+        assert float(row["ci_low"]) < float(row["mean"]) < float(row["ci_high"])
+    assert (
+        summary["ms_ssim"]["mean"] == "" and summary["ms_ssim"]["n_images"] == "0"
+    )  # too small a picture: empty, not 0
+    assert float(summary["outage_rate"]["ci_high"]) == pytest.approx(3 / 10)  # pictures, not rows
+    assert len({row["seed"] for row in table}) == 30
+
+
+def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
+    from bench.sweep import execute as sweep
+    from systems.errors import UserError
+
+    text = 'task = "reconstruction"\ndataset = "folder:pictures"\nsystems = ["t-plain"]\nsnr_db = [8]\ncbr = "1/6"\nid = "%s"\n'
+    (place / "a.toml").write_text(text % "a")
+    (place / "b.toml").write_text(text % "b" + 'requirement = "send me the picture"\n')
+    with pytest.raises(UserError, match="figures a and b differ in nothing but the requirement"):
+        sweep.resolve(sweep.Request(figures=("a.toml", "b.toml")))
+
+
+def test_each_session_of_a_run_is_in_its_manifest(place):
+    run(place, snr="8")
+    run(place, snr="8", force=True, batch=1)
+    manifest = json.loads((place / "run" / "manifest.json").read_text())
+    assert [session["engine"]["batch"] for session in manifest["sessions"]] == [None, 1]
+    assert all(session["versions"]["torch"] == version("torch") for session in manifest["sessions"])
+
+
+def test_segmentation_rows_and_confusion(place):
+    from bench.data import open_dataset
+    from bench.sweep import execute as sweep
+
+    asked = sweep.Request(figures=("fig7",), systems=("t-labels",), snr="6,10", kbits=20, limit=3)
+    sweep.execute(sweep.resolve(asked), place / "run", engine="serial")
+    table, confusion = rows(place / "run" / "samples.csv"), rows(place / "run" / "confusion.csv")
+    assert (
+        len(table) == 6
+        and {row["bits_target"] for row in table} == {"20000"}
+        and {row["psnr_db"] for row in table} == {""}
+    )
+    assert all(int(row["n_uses"]) <= 5000 for row in table)
+    # The pictures that were kept say what the labels were; mIoU by hand from them and the masks.
+    dataset, stored = open_dataset("voc-demo"), rows(place / "run" / "pictures.csv")
+    inter, union, correct, labelled = np.zeros(21), np.zeros(21), 0, 0
+    for picture in (row for row in stored if row["kind"] == "output" and row["snr_db"] == "6.0"):
+        labels = np.asarray(Image.open(place / "run" / picture["file"]))
+        mask = dataset.load(picture["image_id"]).mask.numpy()
+        known = mask != 255
+        correct, labelled = correct + (labels == mask)[known].sum(), labelled + known.sum()
+        for label in range(21):
+            inter[label] += ((labels == label) & (mask == label) & known).sum()
+            union[label] += (((labels == label) | (mask == label)) & known).sum()
+    summary = {row["metric"]: row for row in rows(place / "run" / "summary.csv") if row["snr_db"] == "6.0"}
+    assert float(summary["miou"]["mean"]) == pytest.approx((inter[union > 0] / union[union > 0]).mean(), abs=1e-12)
+    assert float(summary["pixel_accuracy"]["mean"]) == pytest.approx(correct / labelled, abs=1e-12)
+    counts = [row for row in confusion if row["snr_db"] == "6.0"]
+    assert sum(int(row["intersection"]) for row in counts) == inter.sum()
+    assert sum(int(row["labelled"]) for row in counts) == labelled == sum(int(row["predicted"]) for row in counts)
+    assert json.loads((place / "run" / "manifest.json").read_text())["limited"] is True
+    assert {row["limited"] for row in rows(place / "run" / "summary.csv")} == {"true"}
+
+
+def test_stored_pictures_are_what_was_scored(place):
+    figure = place / "mine.toml"
+    figure.write_text(
+        'id="mine"\ntask="reconstruction"\ndataset="folder:pictures"\nsystems=["t-plain"]\ncbr="1/6"\nsnr_db="0:8:4"\n'
+        "[pictures]\nsnr_db=[8]\nlimit=2\n"
+    )
+    from bench.sweep import execute as sweep
+
+    resolved = sweep.resolve(sweep.Request(figures=(str(figure),)))
+    sweep.execute(resolved, place / "run", engine="serial")
+    table = {(row["image_id"], row["snr_db"]): row for row in rows(place / "run" / "samples.csv")}
+    listed = rows(place / "run" / "pictures.csv")
+    outputs = [row for row in listed if row["kind"] == "output"]
+    assert [row["image_id"] for row in outputs] == ["p00", "p01"] and {row["figure"] for row in outputs} == {"mine"}
+    for row in outputs:
+        shown = np.asarray(Image.open(place / "run" / row["file"])).astype(float)
+        original = next(r["file"] for r in listed if r["kind"] == "original" and r["image_id"] == row["image_id"])
+        reference = np.asarray(Image.open(place / "run" / original))
+        assert (reference == np.asarray(Image.open(place / "pictures" / f"{row['image_id']}.png"))).all()
+        assert np.mean((shown - reference) ** 2) == pytest.approx(
+            float(table[row["image_id"], "8.0"]["mse"]), rel=1e-12
+        )
+    before = len(computed(place))
+    (place / "run" / outputs[0]["file"]).unlink()  # a lost picture is made again, and only its cell
+    sweep.execute(resolved, place / "run", engine="serial")
+    assert (place / "run" / outputs[0]["file"]).is_file()
+    assert {line[2] for line in computed(place)[before:]} == {"8"}
+
+
+# ---------------------------------------------------------------- caching
+
+
+def test_finished_cells_are_not_computed_again(place):
+    first = run(place)
+    count = len(computed(place))
+    samples = (place / "run" / "samples.csv").read_bytes()
+    again = run(place)
+    assert (first.done, again.done, again.cached) == (6, 0, 6) and len(computed(place)) == count
+    assert (place / "run" / "samples.csv").read_bytes() == samples
+    forced = run(place, force=True)
+    assert forced.done == 6 and len(computed(place)) == 2 * count
+    next((place / "run" / "cells").glob("*.csv")).unlink()
+    assert run(place).done == 1
+
+
+def test_order_workers_engine_do_not_change_a_digit(place):
+    """Also with a decoder that draws random numbers of its own."""
+    how = {"systems": "t-plain,t-snr,t-draws", "request": {"reps": 2, "channel": "rayleigh-fast"}}
+    run(place, out="one", **how)
+    run(place, out="two", engine="process", workers=2, **how)
+    run(place, out="three", engine="process", workers=3, **how)
+    how["systems"] = "t-draws,t-snr,t-plain"
+    run(place, out="reversed", **how)
+    one = without_costs(place / "one" / "samples.csv")
+    assert len(one) == 10 * 3 * 3 * 2
+    assert one == without_costs(place / "two" / "samples.csv") == without_costs(place / "three" / "samples.csv")
+    by_key = sorted(tuple(row.values()) for row in one)
+    assert by_key == sorted(tuple(row.values()) for row in without_costs(place / "reversed" / "samples.csv"))
+
+
+def test_the_batch_does_not_move_the_psnr(place):
+    run(place, out="one", batch=1)
+    run(place, out="all")
+    one, all_ = rows(place / "one" / "samples.csv"), rows(place / "all" / "samples.csv")
+    assert {row["batch"] for row in one} == {"1"} and {row["batch"] for row in all_} != {"1"}
+    for a, b in zip(one, all_, strict=True):
+        assert (a["image_id"], a["seed"], a["cell_id"]) == (b["image_id"], b["seed"], b["cell_id"])
+        assert float(a["psnr_db"]) == pytest.approx(float(b["psnr_db"]), abs=1e-3)
+
+
+def test_what_decides_a_row_decides_its_cell(place):
+    def ids(**changes):
+        from bench.sweep import execute as sweep
+
+        asked = {"systems": ("t-option",), "snr": "4", "dataset": "folder:pictures", "cbr": "1/6", **changes}
+        return {cell.id for _, cell in sweep.resolve(sweep.Request(**asked)).plan().cells}
+
+    base = ids()
+    for changes in (
+        {"snr": "5"}, {"cbr": "1/7"}, {"channel": "rayleigh-block"}, {"seed": 1}, {"systems": ("t-plain",)},
+        {"options": {"code_rate": "1/3"}}, {"limit": 9},
+    ):  # fmt: skip
+        assert not base & ids(**changes), changes
+    assert base < ids(reps=2) and base < ids(snr="4,5")
+    picture = place / "pictures" / "p00.png"
+    Image.fromarray(255 - np.asarray(Image.open(picture))).save(picture)
+    assert not base & ids()
+
+
+def test_an_edited_system_is_computed_again(place, tmp_path, monkeypatch):
+    from bench.spec.identity import source_digest
+
+    package = tmp_path / "lib" / "somebodys"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "model.py").write_text("x = 1")
+    monkeypatch.syspath_prepend(tmp_path / "lib")
+    import somebodys.model  # noqa: F401
+
+    before = source_digest("somebodys.model")
+    (package / "helper.py").write_text("y = 2")
+    source_digest.cache_clear()
+    assert source_digest("somebodys.model") != before
+
+
+def test_an_edited_part_of_a_system_of_ours_is_computed_again(monkeypatch):
+    """The link's files count for the digital systems, which live in another module."""
+    import baselines.digital.system
+    from bench.spec.identity import source_digest
+
+    link = Path(baselines.__file__).parent / "digital" / "nr.py"
+    whole = Path.read_bytes
+    source_digest.cache_clear()
+    before = source_digest("baselines.digital.system")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: whole(path) + (b"#" if path == link else b""))
+    source_digest.cache_clear()
+    assert source_digest("baselines.digital.system") != before
+    source_digest.cache_clear()
+
+
+def test_a_command_line_is_published_without_paths():
+    from bench.util.environment import without_paths
+
+    given = ["--checkpoint", "a=/home/me/a.st,b=/x/b.st", "--figure=fig4,/home/me/m.toml", "folder:/home/me/p"]
+    assert without_paths(given) == [
+        "--checkpoint", "a=.../a.st,b=.../b.st", "--figure=fig4,.../m.toml", "folder:.../p"]  # fmt: skip
+
+
+def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place):
+    assert run(place).done
+    whole = rows(place / "run" / "samples.csv")
+    cells = sorted((place / "run" / "cells").iterdir())
+    from bench.sweep import worker as runner
+
+    original = runner.Worker._measure
+
+    def fails_once(self, system, task, cell, batch, sent):
+        if cell.id == cells[0].stem:
+            raise RuntimeError("broken")
+        return original(self, system, task, cell, batch, sent)
+
+    runner.Worker._measure = fails_once
+    try:
+        forced = run(place, force=True)
+    finally:
+        runner.Worker._measure = original
+    assert list(forced.failures) == [cells[0].stem] and not cells[0].exists()
+    assert len(rows(place / "run" / "samples.csv")) < len(whole)
+    assert run(place).done == 1 and rows(place / "run" / "failures.csv") == []
+
+
+# ---------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("engine", ["serial", "process"])
+def test_a_failing_system_leaves_the_others_whole(place, engine):
+    fault(place, "error")
+    result = run(place, systems="t-faulty,t-plain", engine=engine, workers=2)
+    assert result.exit_code == 1 and len(result.failures) == 2  # two blocks at 4 dB
+    assert {o.error for o in result.failures.values()} == {"RuntimeError: the decoder broke"}
+    table = rows(place / "run" / "samples.csv")
+    assert (
+        sum(row["system"] == "t-plain" for row in table) == 30
+        and sum(row["system"] == "t-faulty" for row in table) == 20
+    )
+    failed = rows(place / "run" / "failures.csv")
+    assert [(row["system"], row["snr_db"]) for row in failed] == [("t-faulty", "4.0")] * 2
+    lost = [r for r in rows(place / "run" / "summary.csv") if r["system"] == "t-faulty" and r["snr_db"] == "4.0"]
+    assert lost and all(row["mean"] == row["ci_low"] == "" and row["n_images"] == "0" for row in lost)
+    manifest = json.loads((place / "run" / "manifest.json").read_text())
+    assert manifest["cells"] == {"expected": 12, "done": 10, "failed": 2}
+    assert run(place, systems="t-faulty,t-plain", retry_failed=True).exit_code == 1  # still broken: nothing was cached
+    fault(place, "error", on=False)
+    count = len(computed(place))
+    again = run(place, systems="t-faulty,t-plain", retry_failed=True)
+    assert (again.exit_code, again.done) == (0, 2)
+    assert {line[2] for line in computed(place)[count:]} == {"4"}
+    assert rows(place / "run" / "failures.csv") == []
+    clean = run(place, systems="t-faulty,t-plain", out="clean")
+    assert clean.exit_code == 0
+    assert without_costs(place / "clean" / "samples.csv") == without_costs(place / "run" / "samples.csv")
+
+
+def test_retry_failed_leaves_what_was_never_tried(place):
+    fault(place, "error")
+    run(place, systems="t-faulty")
+    fault(place, "error", on=False)
+    never = next(c for c in (place / "run" / "cells").glob("*.csv"))
+    never.unlink()
+    assert run(place, systems="t-faulty", retry_failed=True).done == 2
+    assert not never.exists()
+    assert run(place, systems="t-faulty").done == 1  # the plain command computes everything that is missing
+
+
+def test_a_killed_worker_costs_its_own_cells_only(place):
+    fault(place, "kill")
+    result = run(place, systems="t-killed,t-plain,t-snr", engine="process", workers=2)
+    assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-killed"}
+    assert all("SIGKILL" in outcome.error for outcome in result.failures.values())
+    counts = {}
+    for row in rows(place / "run" / "samples.csv"):
+        counts[row["system"]] = counts.get(row["system"], 0) + 1
+    assert counts["t-plain"] == counts["t-snr"] == 30
+    fault(place, "kill", on=False)
+    assert run(place, systems="t-killed,t-plain,t-snr").exit_code == 0
+    run(place, systems="t-killed,t-plain,t-snr", out="clean")
+    assert without_costs(place / "clean" / "samples.csv") == without_costs(place / "run" / "samples.csv")
+
+
+# ---------------------------------------------------------------- kill -9 of the run
+
+
+def test_kill_9_and_the_same_command_again(place, installed):
+    env = environment(installed)
+    command = ["run", "--systems", "t-slow,t-plain", "--snr", "0:12:4", "--dataset", "folder:pictures", "--cbr", "1/6",
+               "--workers", "2", "--reps", "2"]  # fmt: skip
+    killed = subprocess.Popen([sys.executable, "-m", "bench", *command, "--out", "run"], env=env, cwd=place,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+    cells = place / "run" / "cells"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and (not cells.is_dir() or len(list(cells.glob("*.csv"))) < 5):
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    kept = {path: path.stat().st_mtime_ns for path in cells.glob("[!.]*.csv")}
+    assert 5 <= len(kept) < 32, "the run must be killed in the middle"
+    assert not (place / "run" / "samples.csv").exists()
+    log = place / "log"
+    log.unlink()
+    again = bench(*command, "--out", "run", env=env, cwd=place)
+    assert again.returncode == 0, again.stderr
+    assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in again.stderr
+    own: dict[tuple[str, str], list[int]] = {}  # of each system and process
+    for _, name, _, count, process in computed(place):
+        own.setdefault((name, process), []).append(int(count))
+    # The first two of each are one batch, decoded by the instance that encoded it and by another.
+    decoded = sum(sum(counts[2:]) for counts in own.values())
+    assert decoded == sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
+    assert all(path.stat().st_mtime_ns == time_ for path, time_ in kept.items())
+    assert not list((place / "run").rglob("*.tmp"))
+    undisturbed = bench(*command, "--out", "whole", env=env, cwd=place)
+    assert undisturbed.returncode == 0
+    assert without_costs(place / "run" / "samples.csv") == without_costs(place / "whole" / "samples.csv")
+    summaries = [
+        [{key: value for key, value in row.items() if key != "run"} for row in rows(place / name / "summary.csv")]
+        for name in ("run", "whole")
+    ]
+    assert summaries[0] == summaries[1] and summaries[0]
+
+
+@pytest.mark.parametrize("engine", ["serial", "process"])
+def test_a_disk_that_fills_up(place, installed, engine):
+    """The kernel refuses files above a size, as a full disk does; later there is room, and the run goes on."""
+    env = environment(installed)
+    (place / "noise").mkdir()
+    for index in range(2):
+        pixels = np.random.default_rng(index).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / "noise" / f"n{index}.png")
+    (place / "mine.toml").write_text(
+        'id="mine"\ntask="reconstruction"\ndataset="folder:noise"\nsystems=["t-plain"]\ncbr="1/2"\nsnr_db="0:8:4"\n'
+        "[pictures]\nsnr_db=[8]\nlimit=2\n"
+    )
+    command = ["run", "--figure", "mine.toml", "--out", "run", "--engine", engine, "--workers", "1"]
+    limit = (
+        "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)\n"
+        "sys.path[0] = ''\nsys.argv = ['bench', *sys.argv[2:]]\nrunpy.run_module('bench', run_name='__main__')\n"
+    )
+    # Not even the manifest fits; then all but the pictures of the last cell.
+    for size, cells in ((500, 0), (12_000, 2)):
+        full = subprocess.run([sys.executable, "-c", limit, str(size), *command], env=env, cwd=place,
+                              capture_output=True, text=True, check=False)  # fmt: skip
+        assert full.returncode == 2, full.stderr
+        errors = [line for line in full.stderr.splitlines() if line.startswith("error")]
+        assert len(errors) == 1 and "cannot write" in errors[0] and "Traceback" not in full.stderr
+        assert not list((place / "run").rglob("*.tmp")) and not (place / "run" / "samples.csv").exists()
+        assert len(list((place / "run").glob("cells/*.csv"))) == cells
+    done = bench(*command, env=env, cwd=place)
+    assert done.returncode == 0 and "3 cells, 2 cached" in done.stderr
+    assert len(rows(place / "run" / "samples.csv")) == 6
+
+
+def test_the_manifest_says_what_and_with_what(place):
+    run(place, systems="t-plain", request={"limit": 3, "seed": 5})
+    text = (place / "run" / "manifest.json").read_text()
+    manifest = json.loads(text)
+    assert manifest["limited"] is True and manifest["base_seed"] == 5
+    assert manifest["cells"] == {"expected": 3, "done": 3, "failed": 0} and manifest["end"]
+    figure = manifest["config"]["figures"][0]
+    assert (figure["dataset"], figure["systems"], figure["cbr"]) == ("folder:pictures", ["t-plain"], 1 / 6)
+    assert figure["snr_db"] == [0, 4, 8]
+    files = manifest["datasets"]["folder:pictures"]["files"]
+    import hashlib
+
+    assert files["p00"]["image"] == hashlib.sha256((place / "pictures" / "p00.png").read_bytes()).hexdigest()
+    assert (
+        manifest["systems"]["t-plain"]["variant"] == "v1"
+        and manifest["versions"]["torch"] == torch.__version__.split("+")[0]
+    )
+    assert str(place) not in text and os.uname().nodename not in text

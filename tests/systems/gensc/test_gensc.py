@@ -1,0 +1,310 @@
+"""GenSC: Table I's sizes, the paper's feature selection, the diffusion's closed forms, and its start at the KLT
+code."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import baselines  # noqa: F401  (registers linear)
+from bench.measure.channel import transmit
+from bench.measure.metrics.scores import mse_per_image, psnr_db
+from systems import Budget, Link, create
+from systems.gensc.config import GenSCConfig
+from systems.gensc.open_choices import READINGS, REGISTER
+from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
+from systems.gensc.system import GenSC, noise_ratio
+from systems.layers import analog
+from systems.sizes import load_size, sizes_of
+from systems.zoo import count_parameters
+
+TINY = GenSCConfig(
+    embed_dim=24,
+    depths=(1, 1, 1),
+    feature_dim=16,
+    encoder_hidden=16,
+    receiver_hidden=16,
+    decoder_depth=2,
+    decoder_dim=64,
+    decoder_heads=4,
+    decoder_window=7,
+    decoder_refine=16,
+    time_dim=32,
+    segmentation_hidden=32,
+)
+
+
+PAPER_PARAMETERS = 685_093_752
+
+
+def tiny(**changes) -> GenSC:
+    return GenSC("gensc", checkpoint="none", config=dataclasses.replace(TINY, **changes))
+
+
+def link(side=112, **changes) -> Link:
+    return Link("reconstruction", side, side, Budget.from_cbr(1 / 16, side, side)).at(**changes)
+
+
+def pictures(count=2, side=112, seed=0):
+    """Smooth random pictures: noise at an eighth of the size, brought up."""
+    coarse = torch.rand(count, 3, side // 8, side // 8, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
+
+
+def test_every_field_of_the_configuration_stands_in_the_register_once():
+    assert [choice.field for choice in REGISTER] == [field.name for field in dataclasses.fields(GenSCConfig)]
+    assert all(choice.where and choice.paper and choice.here for choice in REGISTER + READINGS)
+
+
+@pytest.mark.parametrize(
+    "size, differs",
+    [
+        ("small_no_source_kb", {"reconstruction_levels": ()}),
+        ("small_no_f1", {"reconstruction_levels": (2, 3)}),
+        ("small_no_receiver_kb", {"receiver_kb": False}),
+        ("small_no_time_tie", {"time_tied_to_noise": False}),
+        ("small_no_local_gain", {"local_gain": False}),
+        ("small_from_scratch", {"prior": "none"}),
+    ],
+)
+def test_an_ablation_is_small_but_for_one_field_and_trains(size, differs):
+    assert size in sizes_of("gensc")
+    system = GenSC("gensc", size=size, checkpoint="none")
+    assert dataclasses.replace(load_size(GenSCConfig, "gensc", "small"), **differs) == system.config
+    images = pictures()
+    losses = system.training_step(images, images, link(), lambda sent, at: transmit(sent, at, range(len(images))))
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_the_narrow_size_is_no_larger_than_adjscc_and_ships():
+    system = create("gensc", size="small_narrow")
+    apart = {id(parameter) for parameter in system.own_parameters("segmentation")}
+    used = sum(parameter.numel() for parameter in system.parameters() if id(parameter) not in apart)
+    assert used <= sum(parameter.numel() for parameter in create("adjscc").parameters())
+    assert system.facts["images_seen"] == {"reconstruction": 24000, "segmentation": 0}
+
+
+def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
+    config = load_size(GenSCConfig, "gensc", "paper")
+    assert (config.window, config.patch, config.heads[0], config.embed_dim) == (7, 4, 3, 96)
+    assert (config.encoder_hidden, config.dropout) == (128, 0.1)
+    assert (config.decoder_depth, config.decoder_patch, config.decoder_heads, config.decoder_dim) == (28, 2, 16, 1152)
+    with torch.device("meta"):
+        system = GenSC("gensc", size="paper", checkpoint="none")
+    blocks = count_parameters(system.reconstruction_decoder.blocks)
+    # 28 blocks of width d: attention 4 d^2 + 4 d, MLP 8 d^2 + 5 d, modulation 6 d^2 + 6 d. The published DiT-XL/2
+    # counts 675 M, of which these are all but embeddings, the final layer and its modulation (about 4 M).
+    d = 1152
+    assert blocks == 28 * (18 * d * d + 15 * d)
+    assert 0.99 < blocks / (675e6 - 4e6) < 1.01
+    kernels = [m.kernel_size for m in system.source_kb_rx.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert set(kernels) == {(3, 3)}
+    encoder = (system.jscc_encoder.conv1, system.jscc_encoder.conv2, system.jscc_encoder.down)
+    assert [layer.kernel_size for layer in encoder] == [(3, 3)] * 3
+    assert count_parameters(system) == PAPER_PARAMETERS
+
+
+@pytest.mark.slow
+def test_the_paper_size_runs_forward_and_backward():
+    system = GenSC("gensc", size="paper", checkpoint="none").train()
+    images = pictures(1)
+    channel = lambda sent, at: transmit(sent, at, [1])  # noqa: E731
+    sum(system.training_step(images, images, link(), channel).values()).backward()
+    assert all(torch.isfinite(p.grad).all() for p in system.reconstruction_decoder.parameters() if p.grad is not None)
+
+
+def test_it_starts_as_the_linear_code():
+    """Without local gain and without the tenth that the encoder's convolutions start with, it is the code of
+    `linear`."""
+    system, linear = tiny(local_gain=False), create("linear")
+    system.start_from_klt(linear.klt)
+    torch.nn.init.zeros_(system.jscc_encoder.share["reconstruction"].scale)
+    images = pictures()
+    for snr in (0.0, 10.0, 20.0):
+        at = link(snr_db=snr)
+        with torch.inference_mode():
+            ours, theirs = system.encode(images, at), linear.encode(images, at)
+            assert torch.allclose(ours.symbols, theirs.symbols, atol=1e-4)
+            outputs = [s.decode(transmit(t, at, [3, 4]), at).output for s, t in ((system, ours), (linear, theirs))]
+        ours_db, theirs_db = (psnr_db(mse_per_image(images, output)) for output in outputs)
+        assert ours_db == pytest.approx(theirs_db, abs=0.1)
+
+
+def test_the_requirement_and_not_the_harness_chooses_the_features():
+    system, images = tiny(), pictures()
+    torch.nn.init.normal_(
+        system.jscc_encoder.down.weight, std=0.1
+    )  # it starts at zero, where the features do not count
+    with torch.no_grad():
+        symbols = {
+            text: system.encode(images, link(requirement=text)).symbols
+            for text in ("Reconstruct the image at the receiver.", "Segment the image into object classes.")
+        }
+    one, other = symbols.values()
+    assert one.shape == other.shape and not torch.allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(("task", "levels"), [("reconstruction", {1, 2, 3}), ("segmentation", {2, 3})])
+def test_each_task_sums_the_levels_that_the_paper_names(task, levels):
+    knowledge = tiny().source_kb_tx
+    knowledge(pictures(), task).square().sum().backward()
+    reached = {
+        int(level)
+        for aligned in knowledge.align.values()
+        for level, layer in aligned.items()
+        if layer[1].weight.grad is not None
+    }
+    assert reached == levels
+
+
+def test_one_encoder_serves_both_tasks():
+    """Both losses move the same encoder weights."""
+    system = tiny().train()
+    torch.nn.init.normal_(system.jscc_encoder.down.weight, std=0.01)
+    images = pictures()
+    moved = []
+    for task, target in (("reconstruction", images), ("segmentation", torch.zeros(2, 112, 112, dtype=torch.long))):
+        system.zero_grad()
+        at = Link(task, 112, 112, Budget.from_cbr(1 / 16, 112, 112))
+        sum(
+            system.training_step(images, target, at, lambda sent, where: transmit(sent, where, [1, 2])).values()
+        ).backward()
+        moved.append(
+            {
+                name
+                for name, p in system.jscc_encoder.named_parameters()
+                if p.grad is not None and p.grad.abs().sum() > 0
+            }
+        )
+    assert {"conv1.weight", "conv2.weight", "down.weight"} <= moved[0] & moved[1]
+
+
+def test_the_receiver_kb_gives_segmentation_the_first_block_only():
+    knowledge = tiny().source_kb_rx
+    received, time = torch.randn(1, knowledge.stem.in_channels, 7, 7), torch.randn(1, 32)
+    first, both = knowledge(received, time, "segmentation"), knowledge(received, time, "reconstruction")
+    assert both.shape[1] == 2 * first.shape[1] and torch.equal(both[:, : first.shape[1]], first)
+
+
+def test_the_time_is_the_cosine_schedule_written_for_the_noise():
+    """alpha_bar = cos^2(pi t / 2) of the variance-preserving process equals 1 / (1 + sigma^2)."""
+    sigma = torch.logspace(-2, 1, 20)
+    assert torch.allclose(torch.cos(diffusion_time(sigma) * math.pi / 2).square(), 1 / (1 + sigma.square()), atol=1e-6)
+
+
+def test_the_noise_at_the_receiver_reaches_the_decoder_as_its_time():
+    """Another noise variance, another conditioning; without the tie it does not move."""
+    for tied in (True, False):
+        system = tiny(time_tied_to_noise=tied)
+        torch.nn.init.normal_(system.time.mlp[2].weight)
+        ratio = torch.tensor([0.01, 1.0])
+        time = system._conditioning(ratio, torch.ones(2))
+        assert torch.equal(time[0], time[1]) is not tied
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh-block", "rayleigh-fast"])
+def test_the_time_is_that_of_the_noise_met(channel):
+    """sigma^2 is N0 over the mean gain; under fast fading that is N0, whatever the deepest fade was."""
+    system, images, at = tiny(), pictures(), link(snr_db=10.0, channel=channel)
+    with torch.inference_mode():
+        received = transmit(system.encode(images, at), at, [1, 2])
+        ratio = noise_ratio(received)
+    gain = received.csi.abs().square().mean(dim=1)
+    assert torch.allclose(ratio, 0.1 / gain, rtol=1e-4)
+    if channel == "rayleigh-fast":
+        assert torch.allclose(ratio, torch.full((2,), 0.1), rtol=0.1)  # mean of 2336 draws of unit variance: 5 sigma
+
+
+def test_an_oracle_walks_the_ddim_path():
+    """With a denoiser that knows x, step k's state is x + (y - x) sigma_k / sigma_0 and its noise variance follows."""
+    system, images, at = tiny(), pictures(), link(snr_db=3.0)
+    system.start_from_klt(create("linear").klt)
+    with torch.inference_mode():
+        sent = system.encode(images, at)
+        received = transmit(sent, at, [1, 2])
+        y, noise, _ = system.linear_path.receive(received, at)
+        ratio = noise_ratio(received)
+        x = analog.to_features(sent.symbols, *y.shape[1:])
+        states = []
+
+        def oracle(scaled, feature, estimate, path, contrast, time):
+            return torch.zeros(2, 3, 112, 112), math.sqrt(2) * x - scaled
+
+        def record(maps, variance, power, gain, knowledge):
+            states.append((maps, variance))
+            return maps, None
+
+        system.reconstruction_decoder.forward, system._estimate = oracle, record
+        system._reconstruct(received, at, steps=4)
+    start = diffusion_time(ratio.sqrt())
+    for step, (maps, variance) in enumerate(states):
+        shrink = (torch.tan(start * (1 - step / 4) * math.pi / 2) / ratio.sqrt())[:, None, None, None]
+        assert torch.allclose(maps - x, (y - x) * shrink, atol=1e-4)
+        assert torch.allclose(variance, noise * shrink.square(), atol=1e-5)
+    assert len(states) == 4 and states[3][0].sub(x).abs().mean() < 0.5 * y.sub(x).abs().mean()
+
+
+def test_positions_repeat_with_the_window_and_differ_within_it():
+    positions = grid_positions(14, 21, 64, 7, torch.device("cpu"))
+    assert torch.equal(positions[:7, :7], positions[7:, 14:])
+    cells = positions[:7, :7].flatten(0, 1)
+    assert torch.cdist(cells, cells).fill_diagonal_(1).min() > 0.1
+    free = grid_positions(14, 21, 64, 0, torch.device("cpu")).flatten(0, 1)
+    assert torch.cdist(free, free).fill_diagonal_(1).min() > 0.05
+
+
+def test_the_budget_sheds_the_last_channels():
+    """Fewer uses: a prefix of the same symbols before normalisation, so the ratio to the full message is one scale."""
+    system, images = tiny(), pictures(1)
+    with torch.inference_mode():
+        full = system.encode(images, link()).symbols
+        less = system.encode(images, link(budget=Budget(uses=1000))).symbols
+    ratio = less / full[:, : less.shape[1]]
+    assert less.shape[1] == 1000 - 16 and torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)
+
+
+def test_checkpoints_leave_out_what_stays_published_and_get_it_back(tmp_path):
+    """The prior's frozen stages and statistics are not in the file; loading gives the ImageNet weights all the same."""
+    from safetensors.torch import load_file
+
+    from systems.zoo import save_weights
+
+    system = GenSC("gensc", checkpoint="none")
+    path = tmp_path / "gensc.safetensors"
+    save_weights(path, system.state_dict(), {"system": "gensc"})
+    trained = {key for key, value in system.source_kb_tx.prior.named_parameters() if value.requires_grad}
+    stored = {key.partition(".prior.")[2] for key in load_file(path) if ".prior." in key}
+    assert stored == trained and not any(key.startswith(("net.conv_stem", "net.blocks.2")) for key in stored)
+    again = GenSC("gensc", checkpoint=str(path))
+    prior = system.source_kb_tx.prior.state_dict()
+    for key, value in again.source_kb_tx.prior.state_dict().items():
+        assert torch.equal(value, prior[key].half().float() if key in trained else prior[key])
+
+
+def test_each_task_has_to_itself_what_only_it_uses():
+    """The partition that `own_parameters` states is the one that gradients show."""
+    system, images = tiny(prior="efficientnet-lite0"), pictures(1)
+    used = {}
+    for task, target in (
+        ("reconstruction", images),
+        ("segmentation", torch.zeros(1, *images.shape[-2:], dtype=torch.long)),
+    ):
+        system.zero_grad(set_to_none=True)
+        at = Link(task, 112, 112, Budget.from_cbr(1 / 16, 112, 112))
+        losses = system.training_step(images, target, at, lambda sent, where: transmit(sent, where, [0]))
+        sum(losses.values()).backward()
+        used[task] = {name for name, parameter in system.named_parameters() if parameter.grad is not None}
+    names = {id(parameter): name for name, parameter in system.named_parameters() if parameter.requires_grad}
+    for task, other in (("reconstruction", "segmentation"), ("segmentation", "reconstruction")):
+        own = {names[id(parameter)] for parameter in system.own_parameters(task) if id(parameter) in names}
+        assert own == used[task] - used[other]
+
+
+@pytest.mark.parametrize("side", [112, 224, 336])
+def test_the_prior_meets_the_swin_stages_at_every_size(side):
+    """Sides of 112 (an odd multiple) leave odd grids, which patch merging pads."""
+    system = GenSC("gensc", checkpoint="none")
+    with torch.no_grad():
+        assert system.source_kb_tx(torch.rand(1, 3, side, side), "segmentation").shape == (1, 96, side // 8, side // 8)

@@ -1,0 +1,83 @@
+"""The linear path: a network that adds nothing is `linear`, and the statistics are those of the source they name."""
+
+import pytest
+import torch
+
+import baselines  # noqa: F401  (registers the baselines)
+from bench.measure.channel import transmit
+from systems import Budget, Link, create
+from systems.layers.klt import BlockKLT
+from systems.layers.linear_path import BLOCK, LinearPath, contrast, picture_features
+from systems.sizes import sizes_of
+
+WITH_PATH = ("deepjscc", "adjscc", "witt")
+
+
+def pictures(height=112, width=112):
+    coarse = torch.rand(2, 3, height // 8, width // 8, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def test_the_markov_statistics_are_those_of_the_source():
+    """V diag(lambda) V^T is correlation^(distance) along rows and columns, 0.9 between colours."""
+    klt = BlockKLT.markov(4, correlation=0.9, variance=2.0)
+    assert torch.allclose(klt.basis.T @ klt.basis, torch.eye(48), atol=1e-5)
+    assert (klt.eigenvalues[:-1] >= klt.eigenvalues[1:]).all()
+    covariance = klt.basis @ klt.eigenvalues.diag() @ klt.basis.T
+    place = lambda colour, row, column: 16 * colour + 4 * row + column  # noqa: E731
+    assert covariance[place(0, 1, 1), place(0, 1, 1)].item() == pytest.approx(2.0, rel=1e-4)
+    assert covariance[place(0, 0, 3), place(0, 2, 1)].item() == pytest.approx(2.0 * 0.9**4, rel=1e-4)
+    assert covariance[place(0, 0, 3), place(2, 2, 1)].item() == pytest.approx(0.9 * 2.0 * 0.9**4, rel=1e-4)
+
+
+def test_synthesis_undoes_analysis_with_all_coefficients():
+    path, images = LinearPath(3 * BLOCK * BLOCK), pictures()
+    coefficients = path.analyse(images) * path.unit(contrast(images))
+    assert torch.allclose(path.synthesise(coefficients), images, atol=1e-4)
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh-block"])
+@pytest.mark.parametrize("name", WITH_PATH)
+def test_training_starts_at_the_linear_code(name, channel):
+    """Before its first step a network with a linear path sends what `linear` sends and shows what it shows."""
+    linear = create("linear")
+    system = create(name, size="small", checkpoint="none")
+    system.linear_path.load(linear.klt)
+    images = pictures()
+    at = Link("reconstruction", 112, 112, Budget.from_cbr(1 / 16, 112, 112), channel, 7.0)
+    with torch.inference_mode():
+        sent, wanted = system.encode(images, at), linear.encode(images, at)
+        assert torch.allclose(sent.symbols, wanted.symbols, atol=1e-5) and torch.equal(sent.side_info, wanted.side_info)
+        shown, expected = (s.decode(transmit(wanted, at, [1, 2]), at).output for s in (system, linear))
+    assert torch.allclose(shown, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WITH_PATH)
+def test_the_published_size_has_no_linear_path(name):
+    assert "paper" in sizes_of(name)
+    with torch.device("meta"):
+        assert create(name, size="paper", checkpoint="none").linear_path is None
+
+
+def test_picture_features_are_the_picture_in_its_own_units():
+    images = pictures()
+    unit = contrast(images)
+    features = picture_features(images, unit, 4)
+    assert features.shape == (2, 48, 28, 28)
+    back = torch.nn.functional.pixel_shuffle(features, 4) * unit + images.mean(dim=(2, 3), keepdim=True)
+    assert torch.allclose(back, images, atol=1e-5)
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 10.0])
+def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db):
+    path = LinearPath(96)
+    draws = torch.randn(1, 96, 80, 80, generator=torch.Generator().manual_seed(1))
+    images = path.synthesise(draws * path.deviation[:96, None, None])
+    side = 80 * BLOCK
+    at = Link("reconstruction", side, side, Budget.from_cbr(1 / 16 + 1e-4, side, side), "awgn", snr_db)
+    received = transmit(path.send_beside(images, path.analyse(images), torch.zeros_like(draws), at, "test"), at, [3])
+    opened = path.open(received, at)
+    # 614,400 coefficients, those with most error 6,400 each: their mean square is known to about 1 %
+    assert path.expected_error(opened).item() == pytest.approx(
+        (opened.picture - images).square().mean().sqrt().item(), rel=0.01
+    )
