@@ -3,7 +3,7 @@ original."""
 
 import pytest
 import torch
-from test_digital import USES, make_link, mse, through
+from digital_links import USES, make_link, mse, through
 
 from baselines.bounds import CapacityBound
 from baselines.digital import system as digital
