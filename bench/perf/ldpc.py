@@ -105,8 +105,9 @@ class Code:
 
 def report_link(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure both codes, print, and write `options["csv"]`."""
-    from bench.results.store import table_text, write_atomic
+    from bench.results.store import table_text
     from bench.util.environment import host_facts, package_version
+    from bench.util.files import write_atomic
 
     effort = QUICK if options["quick"] else Effort()
     host = host_facts()

@@ -47,8 +47,9 @@ class Job:
 
 def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure, print, write CSV and scatter. Raises UserError."""
-    from bench.results.store import table_text, write_atomic
+    from bench.results.store import table_text
     from bench.util.environment import host_facts
+    from bench.util.files import write_atomic
 
     jobs = list(plan_jobs(options))
     figures = _scatter_source(options["run"]) if options["run"] else None

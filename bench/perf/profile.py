@@ -37,9 +37,10 @@ Table = list[tuple[str, str, float, float]]
 def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run, print, and write `options["csv"]`. Raises UserError."""
     from bench.perf.plain import compare_rows, plain_loop
-    from bench.results.store import table_text, write_atomic
+    from bench.results.store import table_text
     from bench.sweep import execute as sweep
     from bench.sweep.execute import default_workers, pick_device
+    from bench.util.files import write_atomic
     from systems.errors import UserError
 
     other = None

@@ -17,7 +17,7 @@ from bench.report import style
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.curves import AXES
 from bench.results.reader import Run
-from bench.results.store import write_atomic
+from bench.util.files import write_atomic
 from systems.errors import UserError
 
 OVERHEAD_COLUMNS = (

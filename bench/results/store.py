@@ -18,19 +18,17 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import hashlib
 import io
 import json
 import math
 import os
-import re
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, TextIO
 
 from bench.results.archive import PACK_CELLS, Packs
+from bench.util.files import StorageError, open_atomic, slug, write_atomic
 from systems.errors import UserError
 
 SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
@@ -68,10 +66,6 @@ PICTURE_COLUMNS = (
     "figure", "kind", "system", "variant", "task", "dataset", "image_id", "channel", "snr_db", "cbr_target",
     "bits_target", "n_uses", "bits", "psnr_db", "miou", "pixel_accuracy", "status", "file",
 )  # fmt: skip
-
-
-class StorageError(UserError):
-    """The disk does not take what must be written; the run stops, what is there stays whole."""
 
 
 def field_text(value: Any) -> str:
@@ -125,49 +119,6 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error as error:
         raise UserError(f"{path}: not a CSV table ({error})") from None
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Whole or not at all, also across a power cut. StorageError where the disk refuses."""
-    with open_atomic(path) as file:
-        file.write(data)
-
-
-@contextlib.contextmanager
-def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write, which takes its place when the block ends without an error. StorageError as
-    `write_atomic`."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        temporary = None
-        if hasattr(os, "O_DIRECTORY"):
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space and repeat the command: finished cells are kept" if full else "choose another --out"
-        raise StorageError(f"cannot write {path}: {error.strerror}; {advice}") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def slug(text: str) -> str:
-    """A file name for any id; a hash keeps apart two ids that differ in replaced characters only."""
-    clean = re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "_"
-    return clean if clean == text else f"{clean}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 class RunStore:

@@ -71,7 +71,7 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
     except (AttributeError, OSError, ValueError, TypeError):
         facts = _built_facts(name, options)
     if path is not None:
-        from bench.results.store import StorageError, write_atomic
+        from bench.util.files import StorageError, write_atomic
 
         with contextlib.suppress(StorageError, TypeError):  # a cache: without it everything is the same, but slower
             write_atomic(path, json.dumps(asdict(facts)).encode())

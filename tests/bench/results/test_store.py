@@ -16,13 +16,11 @@ from harness import ROOT
 from bench.results.store import (
     SAMPLE_COLUMNS,
     RunStore,
-    StorageError,
     field_text,
     read_table,
-    slug,
     table_text,
-    write_atomic,
 )
+from bench.util.files import StorageError, slug, write_atomic
 from systems.errors import UserError
 
 
@@ -56,7 +54,7 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
     path = tmp_path / "cells" / "t.csv"
     write_atomic(path, b"old")
     script = (
-        "import resource, sys\nfrom pathlib import Path\nfrom bench.results.store import write_atomic, StorageError\n"
+        "import resource, sys\nfrom pathlib import Path\nfrom bench.util.files import write_atomic, StorageError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
         "try:\n    write_atomic(Path(sys.argv[1]), b'x' * 5000)\n"
         "except StorageError as error:\n    print(error)\n    sys.exit(2)\n"

@@ -1,0 +1,76 @@
+"""Files are whole or not there; names are short, plain and different; JSON that cannot be read is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.util.files import NAME_BYTES, StorageError, open_atomic, read_json, replacing, slug, write_atomic
+from systems.errors import UserError
+
+
+@given(st.text(st.characters(), max_size=400))
+def test_any_text_gives_a_short_plain_name(text):
+    name = slug(text)
+    assert 0 < len(os.fsencode(name)) <= NAME_BYTES
+    assert name.isascii() and name.isprintable() and "/" not in name and not name.startswith(".")
+
+
+@given(st.sets(st.text(st.sampled_from("ab-/\r\\ .é0123456789"), max_size=30), max_size=30))
+def test_different_texts_have_different_names(texts):
+    texts |= {slug(text) for text in texts}  # names that were slugs before
+    assert len({slug(text) for text in texts}) == len(texts)
+
+
+def test_long_names_that_differ_at_the_end_differ():
+    names = ["x" * 300, "x" * 299 + "y", "é" * 200, "\udcff" * 250]
+    assert len({slug(name) for name in names}) == 4
+    assert slug("plain_name-1.png") == "plain_name-1.png"
+
+
+@pytest.mark.parametrize("fails", ["writer", "disk"])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, fails):
+    path = tmp_path / "t.csv"
+    write_atomic(path, b"old")
+    if fails == "disk":
+        monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(StorageError if fails == "disk" else ZeroDivisionError):
+        with open_atomic(path) as file:
+            file.write(b"new" if fails == "disk" else b"n" * (1 // 0))
+    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["t.csv"]
+
+
+def test_a_library_may_write_by_name(tmp_path):
+    with replacing(tmp_path / "new" / ("n" * 250)) as temporary:
+        temporary.write_bytes(b"12")
+    assert (tmp_path / "new" / ("n" * 250)).read_bytes() == b"12" and len(os.listdir(tmp_path / "new")) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"{", "not JSON"),
+        (b"\xff\xfe1", "UTF-8"),
+        (b"[" * 100_000, "nested too deep"),
+        (b'{"a": ' * 100_000, "nested too deep"),
+        (b"", "not JSON"),
+    ],
+)
+def test_json_that_cannot_be_read_is_one_line(tmp_path, content, words):
+    path = tmp_path / "m.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        read_json(path, "manifest")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_json_that_can(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": "é"}, ensure_ascii=False).encode())
+    assert read_json(path) == {"a": "é"} and read_json(tmp_path / "none.json") is None
+    with pytest.raises(UserError, match="directory"):
+        read_json(tmp_path)
