@@ -1,5 +1,9 @@
 """Errors that are the user's to mend: the command line prints them as one line and exits with code 2."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """Bad input. The message says what is wrong, where, and how to put it right, in one line."""
@@ -23,3 +27,13 @@ class MissingDependency(UserError):
 
 class AuditError(RuntimeError):
     """A system broke the rules of the comparison (power, budget, finite symbols); never a warning."""
+
+
+def did_you_mean(name: str, known: Iterable[str], what: str, most: int = 1, cutoff: float = 0.6) -> str:
+    """The hint of an UnknownName: "did you mean A, B?" with the `most` nearest of `known`, else "WHAT are A, B, C"."""
+    from difflib import get_close_matches
+
+    known = list(known)
+    # The comparison takes time with the square of the length; nobody mistypes a name of 200 letters.
+    near = get_close_matches(name, known, n=most, cutoff=cutoff) if len(name) <= 200 else []
+    return f"did you mean {', '.join(near)}?" if near else f"{what} are {', '.join(known) or 'none'}"

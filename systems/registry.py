@@ -10,14 +10,13 @@ The class is a `systems.System`; its class attribute `tasks` says what it can do
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
-from systems.errors import UnknownName, UserError
+from systems.errors import UnknownName, UserError, did_you_mean
 from systems.interface import System
 
 ENTRY_POINT_GROUP = "semantic_bench.systems"
@@ -90,9 +89,7 @@ def find(name: str) -> Entry:
     for entry in entries():
         if entry.pattern is not None and entry.pattern.fullmatch(name):
             return entry
-    near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else "see `python -m bench list`"
-    raise UnknownName(f"unknown system {name!r}; {hint}")
+    raise UnknownName(f"unknown system {name!r}; {did_you_mean(name, names(), 'systems', most=3, cutoff=0.5)}")
 
 
 def is_ours(name: str) -> bool:

@@ -114,25 +114,20 @@ def _with_config(ctx: click.Context, options: dict[str, Any]) -> tuple[dict[str,
     """Options, and where they are left at their default, the config file's values; also its table [slurm]."""
     if not options["config"]:
         return options, {}
-    import difflib
-
     from click.core import ParameterSource
 
-    from systems.errors import UserError
-    from systems.sizes import read_toml
+    from bench.util.files import read_toml, user_path
+    from systems.errors import UserError, did_you_mean
 
-    path = Path(options["config"])
-    if not path.is_file():
-        raise UserError(f"--config {path}: no such file")
-    values = read_toml(path)
+    path = user_path(options["config"], "--config")
+    values = read_toml(path, "config file")
     slurm = values.pop("slurm", {})
     parameters = {parameter.name: parameter for parameter in ctx.command.params if parameter.name not in _FLAGS_ONLY}
     options = dict(options)
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in parameters:
-            near = difflib.get_close_matches(name, parameters, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known keys are {', '.join(parameters)}, [slurm]"
+            hint = did_you_mean(name, [*parameters, "[slurm]"], "known keys")
             raise UserError(f"{path}: unknown key {key!r}; {hint}")
         parameter = parameters[name]
         if parameter.is_flag:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.data.dataset import Dataset, Item, Preprocessing
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, licences, mask_path
+from bench.util.environment import cache_folder
 from systems.errors import UnknownName, UserError
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -48,12 +49,6 @@ def default_data_root() -> Path:
     if os.environ.get("BENCH_DATA_ROOT"):
         return Path(os.environ["BENCH_DATA_ROOT"]).expanduser()
     return cache_folder()
-
-
-def cache_folder() -> Path:
-    """The user's, as XDG says."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "semantic-bench"
 
 
 def list_datasets() -> list[DatasetInfo]:

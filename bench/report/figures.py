@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from bench.report.gallery import Tile, draw_gallery
 from bench.report.segmentation import Example, draw_segmentation
 from bench.results.reader import Run
 from bench.spec.figure import budget_text
-from systems.errors import UserError
+from systems.errors import UserError, did_you_mean
 
 CHANNELS = {"awgn": "AWGN", "rayleigh-block": "block Rayleigh fading", "rayleigh-fast": "fast Rayleigh fading"}
 
@@ -27,9 +26,8 @@ def draw_run(run_dir: Path, figures: list[str] | None = None) -> list[Path]:
     makers = figure_makers(run)
     for name in figures or ():
         if name not in makers:
-            near = difflib.get_close_matches(name, makers, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(f"run {run.name} has no figure {name!r}; {hint}it has {', '.join(makers) or 'none'}")
+            hint = did_you_mean(name, makers, "its figures")
+            raise UserError(f"run {run.name} has no figure {name!r}; {hint}")
     written: list[Path] = []
     with style.paper_look():
         for name, make in makers.items():

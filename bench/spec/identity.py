@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import baselines  # noqa: F401  (registers its systems)
-from bench.util.environment import versions
+from bench.util.environment import cache_folder, versions
 from systems import registry
 from systems.interface import System
 
@@ -80,8 +80,6 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
 
 def _kept_facts(name: str, options: dict[str, Any]) -> Path | None:
     """Where the facts of one of our systems lie, or would; None for a third party's, whose files nobody here knows."""
-    from bench.data import cache_folder
-
     if not registry.is_ours(name):
         return None
     module = registry.find(name).target.partition(":")[0]

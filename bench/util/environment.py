@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,9 +14,22 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "semantic-bench", "torch", "torchvision", "numpy", "numba", "timm", "safetensors", "sentence-transformers", "sionna-no-rt",
-    "scikit-commpy", "pyldpc", "scikit-image", "scikit-learn", "pandas", "pillow", "matplotlib", "submitit", "lpips",
+    "semantic-bench", "torch", "torchvision", "numpy", "numba", "timm", "safetensors", "sentence-transformers",
+    "sionna-no-rt", "scikit-commpy", "pyldpc", "scikit-image", "scikit-learn", "pandas", "pillow", "matplotlib",
+    "submitit", "lpips",
 )  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where the bench keeps what it can make or fetch again: `$XDG_CACHE_HOME/semantic-bench`, else under `~/.cache`.
+
+    A user without a home folder gets one under the system's folder for temporary files.
+    """
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:
+        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 0}"
+    return cache / "semantic-bench"
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Files, whole or not at all: the one atomic writer, the one JSON reader, and the rule of file names.
+"""Files: the one atomic writer, the one reader of bytes, text, JSON and TOML, and the rules of names.
 
-Called by every room that writes files (results, training, data, report, perf). Each write goes to a temporary file beside
-its target, is synced and renamed, so that a reader or the next run never meets half a file.
+Called by every room that reads or writes files. Each write goes to a temporary file beside its target, is synced and
+renamed, so that a reader or the next run never meets half a file. Each read opens plain files only (a pipe would block
+for ever), and text is UTF-8 with or without a byte order mark.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
+import tomllib
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -80,32 +84,140 @@ def _sync(path: Path, flags: int = os.O_RDWR) -> None:
         os.close(handle)
 
 
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a plain file. Raises OSError, also for a folder, a pipe, a device, or a NUL in the path."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "the path holds a NUL character")
+    # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        mode = os.fstat(handle).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "it is a pipe or a device, not a plain file")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
+
+
+def read_text(path: Path | str, what: str = "file") -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    `what` names the file's kind in the message. Raises UserError, one line with the path, where it cannot be read or is
+    in another encoding.
+    """
+    try:
+        return decode_text(read_bytes(path))
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValueError as error:
+        reason = str(error)
+    raise UserError(f"{shown(path)}: cannot read this {what}: {reason}")
+
+
+def decode_text(data: bytes) -> str:
+    """Bytes of a text file -> text. Raises ValueError that says how to mend the file where it is not UTF-8."""
+    advice = "save it in UTF-8"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ValueError(f"it is UTF-16 or UTF-32; {advice}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.start} is not UTF-8; {advice}") from None
+    if "\0" in text:
+        raise ValueError(f"it holds NUL characters, as UTF-16 does; {advice}")
+    return text
+
+
 def read_json(path: Path, what: str = "file") -> Any:
-    """The value of a JSON file in UTF-8 (a byte order mark is allowed), or None where there is no file.
+    """The value of a JSON file, or None where there is no file.
 
     `what` names the file's kind in the message. Raises UserError, one line with the path, for everything else: no
     UTF-8, no JSON, values nested too deep.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        return json.loads(decode_text(read_bytes(path)))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except RecursionError:
         reason = "its values are nested too deep"
-    except UnicodeDecodeError:
-        reason = "it is not text in UTF-8"
     except OSError as error:
         reason = error.strerror or str(error)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         reason = f"it is not JSON, {error}"
-    raise UserError(f"{path}: cannot read this {what} ({reason})")
+    except ValueError as error:  # no UTF-8, or a number of more digits than Python reads
+        reason = str(error)
+    raise UserError(f"{shown(path)}: cannot read this {what} ({reason})")
+
+
+def read_toml(path: Path | str, what: str = "TOML file") -> dict[str, Any]:
+    """The table in a TOML file. Raises UserError, one line with the path, where it cannot be read or is no TOML.
+
+    A text with a NUL character, which no path and no name can have, is refused here once for all keys.
+    """
+    text = read_text(path, what)
+    try:
+        values = tomllib.loads(text)
+        if "\\u0000" in text and _has_nul(values):
+            raise ValueError("a text in it holds a NUL character")
+    except RecursionError:
+        raise UserError(f"{shown(path)}: its values are nested too deep") from None
+    except ValueError as error:  # also a number of more digits than Python reads
+        raise UserError(f"{shown(path)}: not valid TOML ({shown(error)})") from None
+    return values
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_nul(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(map(_has_nul, value))
+    return isinstance(value, str) and "\0" in value
+
+
+def user_path(text: str | Path, flag: str) -> Path:
+    """A path that the user gave to `flag`, with ~ filled in. Raises UserError where no file can have such a path."""
+    text = str(text)
+    if "\0" in text:
+        raise UserError(f"{flag} {shown(text)}: a path cannot hold a NUL character; write another")
+    longest = max((len(os.fsencode(part)) for part in text.split("/")), default=0)
+    if longest > 255:
+        raise UserError(f"{flag}: a name in the path has {longest} bytes; the most is 255: {shown(text)}")
+    if len(os.fsencode(text)) > 4000:
+        raise UserError(f"{flag}: the path has {len(os.fsencode(text))} bytes, more than a system takes: {shown(text)}")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{flag} {shown(text)}: there is no such home folder; write the path in full") from None
+
+
+def shown(text: object, most: int = 300) -> str:
+    """A path, name or message on one line that any UTF-8 file and terminal holds, cut to `most` characters.
+
+    Control characters, ends of lines and bytes that are no UTF-8 become backslash escapes (`\\r`, `\\xe9`).
+    """
+    text = str(text)
+    if len(text) > most:
+        text = f"{text[: most // 2]}...{text[-most // 3 :]}"
+    return "".join(map(_visible, text)) if not text.isprintable() else text
+
+
+def _visible(character: str) -> str:
+    if unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp"):
+        return character
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # how Python holds a byte of a file's name that is no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def slug(text: str) -> str:
     """A file name of at most NAME_BYTES bytes for any text; different texts get different names.
 
-    A text that is already a plain short name stays as it is. Every other one gets the first digits of its hash: one with
-    characters that were replaced, one that was cut, and one that looks as if it had such a hash.
+    A text that is already a plain short name stays as it is. Every other one gets the first digits of its hash: one
+    with characters that were replaced, one that was cut, and one that looks as if it had such a hash.
     """
     clean = re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "_"
     if clean == text and len(clean) <= NAME_BYTES and not re.search(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$", clean):

@@ -15,10 +15,11 @@ import torch
 from PIL import Image
 
 from bench.data import default_data_root, list_datasets, open_dataset
+from bench.data.classes import class_statistics
 from bench.data.dataset import Preprocessing
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, mask_path
 from bench.data.polygons import MASK_FOLDER, load_polygons, rasterise
-from bench.data.voc import NUM_CLASSES, VOC_CLASSES, VOID, class_statistics, colourise, voc_palette
+from bench.data.voc import NUM_CLASSES, VOC_CLASSES, VOID, colourise, voc_palette
 from systems import interface
 from systems.errors import UnknownName, UserError
 
