@@ -56,6 +56,11 @@ class Budget:
         """floor(CBR * 3HW) complex uses; the epsilon keeps 1/16 of 9408*16 from falling to 9407."""
         return cls(uses=math.floor(cbr * 3 * height * width + 1e-9), **rule)
 
+    @classmethod
+    def by_rule(cls, cbr: float | None, bits: int | None, height: int, width: int) -> Budget:
+        """The budget of a picture from whichever of the two rules is given."""
+        return cls(bits=bits) if cbr is None else cls.from_cbr(cbr, height, width)
+
     def allowed_uses(self, bits_per_use: float | None = None) -> int:
         """Complex uses granted to a system that carries `bits_per_use` coded bits a use (None: analog)."""
         if self.uses is not None:

@@ -340,15 +340,14 @@ def flops_of(run: Run) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def _count_flops(system: str, facts: dict, experiment: dict, height: int, width: int) -> dict[str, int] | None:
-    from bench.spec.figure import make_budget
     from bench.spec.identity import build
-    from systems.interface import Link
+    from systems.interface import Budget, Link
 
     link = Link(
         experiment["task"],
         height,
         width,
-        make_budget(experiment["cbr"], experiment["bits"], height, width),
+        Budget.by_rule(experiment["cbr"], experiment["bits"], height, width),
         experiment["channel"],
         20.0,
         experiment.get("requirement", ""),

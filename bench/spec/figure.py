@@ -74,7 +74,7 @@ class Experiment:
 
     def budget(self, height: int, width: int) -> Budget:
         """What one picture of that size may spend."""
-        return make_budget(self.cbr, self.bits, height, width)
+        return Budget.by_rule(self.cbr, self.bits, height, width)
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest: plain JSON."""
@@ -82,11 +82,6 @@ class Experiment:
         values["snr_db"], values["systems"] = list(self.snr_db), list(self.systems)
         values["pictures"]["snr_db"] = list(self.pictures.snr_db)
         return values
-
-
-def make_budget(cbr: float | None, bits: int | None, height: int, width: int) -> Budget:
-    """The budget of a picture from whichever of the two rules is set."""
-    return Budget(bits=bits) if cbr is None else Budget.from_cbr(cbr, height, width)
 
 
 # ---------------------------------------------------------------- small grammars

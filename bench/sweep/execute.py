@@ -34,7 +34,6 @@ from bench.spec.figure import (
     figure_names,
     load_figure,
     load_figures,
-    make_budget,
     parse_cbr,
     parse_kbits,
     parse_snr,
@@ -771,7 +770,7 @@ def _points_of(figure: Experiment, system: str) -> Iterator[tuple]:
 
 
 def _spend(figure: Experiment, facts: SystemFacts, height: int, width: int) -> str:
-    budget = make_budget(figure.cbr, figure.bits, height, width)
+    budget = figure.budget(height, width)
     uses = budget.allowed_uses(facts.bits_per_use)
     bits = uses * (facts.bits_per_use or budget.analog_bits_per_use)
     return f"{uses} uses = {bits:g} bits ({height}x{width})"

@@ -3,86 +3,30 @@ before it."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from bench.data import Dataset, open_dataset
-from bench.measure.audit import Spent, audit, audit_output
 from bench.measure.channel import transmit
-from bench.measure.metrics.scores import (
-    confusion,
-    intersections_unions,
-    lpips,
-    miou,
-    ms_ssim,
-    mse_per_image,
-    pixel_accuracy,
-    psnr_db,
-    to_uint8,
-)
-from bench.measure.seeds import draw_seed
+from bench.measure.point import REPORT_COLUMNS, Batch, Conditions, Delivered, Measurement, Point, Sent, columns_of
 from bench.results.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
-from bench.spec.figure import make_budget
 from bench.spec.identity import build
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Reading, Task, Trial
-from systems import cache as memo
 from systems import registry
 from systems import timing as stopwatch
 from systems.errors import AuditError, UserError
-from systems.interface import Link, System, Transmission
+from systems.interface import System
 from systems.zoo import seeded
 
 #: A batch holds at most so many, unless --batch says otherwise: on a CPU what its caches hold, on a GPU what fills it.
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
-SCORES_KEPT = 512  # of outputs after rounding: a digital link delivers few different ones over a sweep
-_REPORT_COLUMNS = {
-    "payload_bits", "header_bits", "coded_bits", "mcs", "source_scale",
-    "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
-}  # fmt: skip
-
-
-@dataclass
-class Batch:
-    """Pictures of one size: images float32 (B, 3, H, W) in [0, 1] on the device, the same as uint8, masks (B, H, W)."""
-
-    ids: tuple[str, ...]
-    images: Tensor
-    reference: Tensor
-    masks: Tensor | None
-
-
-@dataclass
-class Sent:
-    """A batch that has left the transmitter, audited; `seconds` a picture."""
-
-    transmission: Transmission
-    spent: Spent
-    seconds: float
-
-
-@dataclass
-class Delivered:
-    """What the receiver made of a batch at one point: pictures or labels as uint8 on the CPU; times in seconds a
-    picture."""
-
-    sent: Sent
-    seeds: list[int]
-    output: Tensor
-    report: dict[str, list]
-    channel_s: float
-    decode_s: float
-    together: int  # pictures decoded at once
 
 
 @dataclass
@@ -100,8 +44,7 @@ class Worker:
     _apart: set[tuple[str, str]] = field(
         default_factory=set, repr=False
     )  # systems and tasks known to pass nothing aside
-    _ready: tuple[Task, list[Batch], list[Callable[[Cell], Sent]]] | None = field(default=None, repr=False)
-    _scores: memo.Memo = field(default_factory=lambda: memo.Memo(SCORES_KEPT), repr=False)
+    _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
         return {
@@ -110,7 +53,6 @@ class Worker:
             "_opened": {},
             "_apart": set(),
             "_ready": None,
-            "_scores": memo.Memo(SCORES_KEPT),
         }
 
     def place(self, index: int) -> None:
@@ -140,13 +82,14 @@ class Worker:
     def _try(self, trial: Trial) -> None:
         system = self._system(trial.system)
         for task, image_ids, (lowest, highest) in trial.points:
+            conditions = self._conditions(task)
             for image_id, snr_db in product(
                 image_ids, sorted({lowest, highest}) if system.encoder_sees_snr else [highest]
             ):
                 image = self._dataset(task.dataset).load(image_id).image[None].to(self.device).float() / 255
                 with torch.inference_mode(), seeded(0):
                     try:
-                        system.encode(image, _link(task, *image.shape[2:], snr_db=snr_db))
+                        system.encode(image, conditions.link(*image.shape[2:], snr_db))
                     except UserError:
                         raise
                     except Exception:  # that of one point must not hide the user's at another
@@ -185,18 +128,18 @@ class Worker:
                 except Exception as error:
                     yield _failed(cell, error)
 
-    def _prepared(self, system: System, task: Task) -> tuple[list[Batch], list[Callable[[Cell], Sent]]]:
+    def _prepared(self, system: System, task: Task) -> tuple[list[Batch], list[Callable[[Point], Sent]]]:
         """Pictures and what is sent of them: those of the task before, where this is another piece of it."""
         if self._ready is None or self._ready[0] != task.inputs:
             self._ready = None  # never two at once
             with stopwatch.stage("data"):
                 batches = self._batches(task)
             with stopwatch.stage("encode"):
-                senders = [self._sender(system, task, batch) for batch in batches]
+                senders = [self._measurement(system, task).sender(batch) for batch in batches]
             self._ready = (task.inputs, batches, senders)
         return self._ready[1:]
 
-    def _hold_apart(self, system: System, task: Task, batch: Batch, sender: Callable[[Cell], Sent]) -> None:
+    def _hold_apart(self, system: System, task: Task, batch: Batch, sender: Callable[[Point], Sent]) -> None:
         """A third party's receiver must make the same of the symbols in an instance that never saw the pictures;
         AuditError where
         it does not. Those of the bench are held to it by its tests."""
@@ -207,12 +150,12 @@ class Worker:
                 f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
             )
         twin = build(task.system, self.systems[task.system]).to(self.device)
-        cell = task.cells[0]
-        link = _link(task, *batch.images.shape[2:], snr_db=cell.snr_db)
-        seeds = self._seeds(task, batch.ids, cell.snr_db, cell.rep, "channel")
-        received, outputs = transmit(sender(cell).transmission, link, seeds), []
+        measurement, point = self._measurement(system, task), _point(task.cells[0])
+        link = measurement.conditions.link(*batch.size, snr_db=point.snr_db)
+        seeds = measurement.conditions.seeds(batch.ids, point, "channel")
+        received, outputs = transmit(sender(point).transmission, link, seeds), []
         for one in (system, twin):
-            with self._random(seeds[0]):
+            with measurement.random(seeds[0]):
                 try:
                     outputs.append(one.decode(received, link).output)
                 except Exception as error:
@@ -234,7 +177,7 @@ class Worker:
         left."""
         points, per = task.points or task.cells, 1
         if system.joins_snr:
-            per = max(1, min(self._batch_size(*batch.images.shape[2:]) // len(batch.ids) for batch in batches))
+            per = max(1, min(self._batch_size(*batch.size) // len(batch.ids) for batch in batches))
         return (points[start : start + per] for start in range(0, len(points), per))
 
     def _compute(
@@ -243,18 +186,20 @@ class Worker:
         task: Task,
         group: Sequence[Cell],
         batches: list[Batch],
-        senders: list[Callable[[Cell], Sent]],
+        senders: list[Callable[[Point], Sent]],
     ) -> dict[Cell, tuple[list[dict[str, Any]], dict[str, np.ndarray]]]:
         """Rows of the group's cells, and outputs of the pictures that they keep."""
         rows: dict[Cell, list] = {cell: [] for cell in group}
         kept: dict[Cell, dict[str, np.ndarray]] = {cell: {} for cell in group}
+        measurement, points = self._measurement(system, task), [_point(cell) for cell in group]
         with torch.inference_mode():
             for batch, sender in zip(batches, senders, strict=True):
                 with stopwatch.stage("encode"):
-                    sent = [sender(cell) for cell in group]
-                for cell, delivered in zip(group, self._deliver(system, task, group, batch, sent), strict=True):
+                    sent = [sender(point) for point in points]
+                for cell, delivered in zip(group, measurement.deliver(points, batch, sent), strict=True):
                     with stopwatch.stage("metrics"):
-                        rows[cell] += self._measure(system, task, cell, batch, delivered)
+                        scores = measurement.scores(batch, delivered)
+                    rows[cell] += self._rows(system, task, cell, batch, delivered, scores)
                     for image_id, output in zip(batch.ids, delivered.output, strict=True):
                         if image_id in cell.pictures:
                             kept[cell][image_id] = output.numpy()
@@ -298,87 +243,36 @@ class Worker:
         for (height, width), samples in sizes.items():
             step = self._batch_size(height, width)
             for start in range(0, len(samples), step):
-                part = samples[start : start + step]
-                reference = torch.stack([sample.image for sample in part])
-                masks = torch.stack([s.mask for s in part]) if task.task == "segmentation" else None
-                images = reference.to(self.device).float() / 255
-                batches.append(Batch(tuple(sample.image_id for sample in part), images, reference, masks))
+                batches.append(Batch.of(samples[start : start + step], task.task, self.device))
         return batches
 
     def _batch_size(self, height: int, width: int) -> int:
         """Pictures at once."""
         return self.batch or max(1, BATCH_PIXELS[torch.device(self.device).type] // (height * width))
 
-    def _seeds(self, task: Task, ids: tuple[str, ...], snr_db: float, rep: int, stream: str) -> list[int]:
+    def _conditions(self, task: Task) -> Conditions:
+        """What the task's points share, as `bench.measure` takes it."""
         name = self._dataset(task.dataset).name
-        return [draw_seed(self.seed, name, image_id, task.channel, snr_db, rep, stream) for image_id in ids]
+        return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed)
 
-    def _sender(self, system: System, task: Task, batch: Batch) -> Callable[[Cell], Sent]:
-        """Does what serves every point of the sweep, and gives the rest: the whole of it where the encoder sees no
-        SNR."""
-        # NaN, so that an encoder that looks at an SNR it must not see is caught by the audit.
-        blind = _link(task, *batch.images.shape[2:], snr_db=math.nan)
-        send, seconds = self._timed(lambda: system.prepare(batch.images, blind), task, batch, 0.0, 0)
+    def _measurement(self, system: System, task: Task) -> Measurement:
+        return Measurement(system, self._conditions(task), self.device)
 
-        def at(snr_db: float, rep: int) -> Sent:
-            link = blind.at(snr_db=snr_db)
-            # The SNR of an encoder that sees none has no part in its seed either.
-            seed_snr = 0.0 if math.isnan(snr_db) else snr_db
-            transmission, more = self._timed(lambda: send(link), task, batch, seed_snr, rep)
-            return Sent(transmission, audit(system, transmission, link), (seconds + more) / len(batch.ids))
-
-        if system.encoder_sees_snr:
-            return lambda cell: at(cell.snr_db, cell.rep)
-        once = at(math.nan, 0)
-        return lambda cell: once
-
-    def _timed(self, work: Callable[[], Any], task: Task, batch: Batch, snr_db: float, rep: int) -> tuple[Any, float]:
-        """The encoder's work under its own random stream, and its seconds."""
-        with self._random(self._seeds(task, batch.ids, snr_db, rep, "encoder")[0]):
-            start = self._now()
-            done = work()
-            return done, self._now() - start
-
-    def _deliver(
-        self, system: System, task: Task, group: Sequence[Cell], batch: Batch, sent: list[Sent]
-    ) -> Iterator[Delivered]:
-        """One batch through channel and decoder at all points of the group at once."""
-        count, together = len(batch.ids), len(batch.ids) * len(group)
-        link = _link(task, *batch.images.shape[2:], snr_db=group[0].snr_db)
-        if len(group) > 1:
-            link = link.at(snr_db=torch.tensor([cell.snr_db for cell in group]).repeat_interleave(count))
-        seeds = [self._seeds(task, batch.ids, cell.snr_db, cell.rep, "channel") for cell in group]
-        with stopwatch.stage("channel"):
-            start = self._now()
-            received = transmit(
-                _joined([one.transmission for one in sent]), link, [seed for own in seeds for seed in own]
-            )
-            channel_s = (self._now() - start) / together
-        draws = self._seeds(task, batch.ids, group[0].snr_db, group[0].rep, "decoder")
-        with stopwatch.stage("decode"), self._random(draws[0]):
-            memo.take_saved()
-            start = self._now()
-            decoded = system.decode(received, link)
-            decode_s = (self._now() - start + memo.take_saved()) / together
-            audit_output(system, decoded, link, together)
-            told = _columns_of(decoded.report, together)
-            if task.task == "reconstruction":
-                output = to_uint8(decoded.output).cpu()
-            else:
-                output = decoded.output.argmax(dim=1).to(torch.uint8).cpu()
-        for index, own in enumerate(sent):
-            rows = slice(index * count, (index + 1) * count)
-            report = {key: values[rows] for key, values in told.items()}
-            yield Delivered(own, seeds[index], output[rows], report, channel_s, decode_s, together)
-
-    def _measure(
-        self, system: System, task: Task, cell: Cell, batch: Batch, delivered: Delivered
+    def _rows(
+        self,
+        system: System,
+        task: Task,
+        cell: Cell,
+        batch: Batch,
+        delivered: Delivered,
+        scores: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
-        """A row a picture."""
-        dataset, sent, count = self._dataset(task.dataset), delivered.sent, len(batch.ids)
-        height, width = batch.reference.shape[2:]
-        report = {**_columns_of(sent.transmission.report, count), **delivered.report}
-        bits_per_use = system.bits_per_use or make_budget(task.cbr, task.bits, height, width).analog_bits_per_use
+        """A row of samples.csv per picture."""
+        dataset, sent = self._dataset(task.dataset), delivered.sent
+        height, width = batch.size
+        report = {**columns_of(sent.transmission.report, len(batch.ids)), **delivered.report}
+        budget = self._conditions(task).link(height, width, cell.snr_db).budget
+        bits_per_use = system.bits_per_use or budget.analog_bits_per_use
         rows = []
         for index, image_id in enumerate(batch.ids):
             row: dict[str, Any] = {
@@ -399,34 +293,12 @@ class Worker:
             if system.bits_per_use is None and row.get("coded_bits"):  # a digital system that chooses its constellation
                 row["bits"] = float(row["coded_bits"])
                 row["bits_per_use"] = row["bits"] / sent.spent.symbol_uses
-            output, key = (
-                delivered.output[index],
-                (dataset.name, image_id, memo.digest(delivered.output[index].numpy())),
-            )
-            if task.task == "reconstruction":
-                row |= self._scores.get(key, partial(_picture_scores, batch.reference[index], output))
-            else:
-                row |= self._scores.get(key, partial(_label_scores, output, batch.masks[index]))
-            rows.append(row)
-        memo.take_saved()  # of the scores: no cost of a system's
+            rows.append(row | scores[index])
         return rows
 
-    def _random(self, seed: int):
-        """Systems that draw (a diffusion sampler) draw the same on every engine; the caller's stream is left alone."""
-        seed %= 2**63
-        if self.device.startswith("cuda"):
-            torch.cuda.manual_seed_all(seed)
-        return seeded(seed)
 
-    def _now(self) -> float:
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
-def _link(task: Task, height: int, width: int, snr_db: float) -> Link:
-    budget = make_budget(task.cbr, task.bits, height, width)
-    return Link(task.task, height, width, budget, task.channel, snr_db, task.requirement)
+def _point(cell: Cell) -> Point:
+    return Point(cell.snr_db, cell.rep)
 
 
 def _failed(cell: Cell, error: Exception) -> Outcome:
@@ -434,48 +306,6 @@ def _failed(cell: Cell, error: Exception) -> Outcome:
     lines = str(error).strip().splitlines() or ["no message"]
     text = lines[0] if users else f"{type(error).__name__}: {lines[0]}"
     return Outcome(cell.id, "failed", text[:500], users)
-
-
-def _columns_of(report: dict[str, list], count: int) -> dict[str, list]:
-    """What a system reports that is a column of the table, a value a picture. ValueError where it is not."""
-    own = {key: values for key, values in report.items() if key in _REPORT_COLUMNS}
-    for key, values in own.items():
-        if len(values) != count:
-            raise ValueError(f"report {key!r} has {len(values)} values for {count} pictures")
-    return own
-
-
-def _joined(transmissions: list[Transmission]) -> Transmission:
-    """Several batches as one; reports stay behind."""
-    if len(transmissions) == 1:
-        return transmissions[0]
-    symbols, side_info = ([getattr(sent, name) for sent in transmissions] for name in ("symbols", "side_info"))
-    return Transmission(torch.cat(symbols), torch.cat(side_info))
-
-
-def _picture_scores(reference: Tensor, output: Tensor) -> dict[str, Any]:
-    """Of one picture, uint8 (3, H, W): alone, so that no digit depends on the batch."""
-    reference, output = reference[None], output[None]
-    mse = float(mse_per_image(reference, output)[0])
-    similarity, distance = ms_ssim(reference, output), lpips(reference, output)
-    return {
-        "mse": mse,
-        "psnr_db": float(psnr_db(mse)),
-        "ms_ssim": None if similarity is None else float(similarity[0]),
-        "lpips": None if distance is None else float(distance[0]),
-    }
-
-
-def _label_scores(labels: Tensor, mask: Tensor) -> dict[str, Any]:
-    """Of one picture, (H, W). `confusion`: class:intersection:predicted:labelled of each class that occurs."""
-    matrix = confusion(labels, mask)
-    intersections, unions = intersections_unions(matrix)
-    predicted, labelled = matrix.sum(axis=0), matrix.sum(axis=1)
-    text = ";".join(
-        f"{index}:{intersections[index]}:{predicted[index]}:{labelled[index]}"
-        for index in np.flatnonzero(unions).tolist()
-    )
-    return {"miou": miou(matrix), "pixel_accuracy": pixel_accuracy(matrix), "confusion": text}
 
 
 def _write_references(store: RunStore, dataset: str, image_id: str, batch: Batch, index: int) -> None:
@@ -494,4 +324,4 @@ def _palette() -> list[int]:
     return voc_palette().flatten().tolist()
 
 
-assert _REPORT_COLUMNS <= set(SAMPLE_COLUMNS)
+assert REPORT_COLUMNS <= set(SAMPLE_COLUMNS)

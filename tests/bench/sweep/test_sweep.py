@@ -400,18 +400,18 @@ def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place):
     cells = sorted((place / "run" / "cells").iterdir())
     from bench.sweep import worker as runner
 
-    original = runner.Worker._measure
+    original = runner.Worker._rows
 
-    def fails_once(self, system, task, cell, batch, sent):
+    def fails_once(self, system, task, cell, *rest):
         if cell.id == cells[0].stem:
             raise RuntimeError("broken")
-        return original(self, system, task, cell, batch, sent)
+        return original(self, system, task, cell, *rest)
 
-    runner.Worker._measure = fails_once
+    runner.Worker._rows = fails_once
     try:
         forced = run(place, force=True)
     finally:
-        runner.Worker._measure = original
+        runner.Worker._rows = original
     assert list(forced.failures) == [cells[0].stem] and not cells[0].exists()
     assert len(rows(place / "run" / "samples.csv")) < len(whole)
     assert run(place).done == 1 and rows(place / "run" / "failures.csv") == []
