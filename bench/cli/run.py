@@ -62,32 +62,36 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 def run_command(ctx: click.Context, **options: Any) -> None:
     """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
     options, slurm = _with_config(ctx, options)
+    from bench.report.terminal import result_tables
     from bench.spec.figure import snr_text
-    from bench.sweep import execute as sweep
+    from bench.spec.request import Request, resolve
+    from bench.sweep.dry_run import dry_run_text
+    from bench.sweep.execute import execute
+    from bench.util.devices import pick_device
 
     if options["dry_run"] and (options["force"] or options["retry_failed"] or options["collect"]):
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
     if options["collect"] and (options["force"] or options["retry_failed"]):
         raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
     # What there is, only torch knows, and a dry run does without it.
-    device = "cpu" if options["dry_run"] and options["device"] == "auto" else sweep.pick_device(options["device"])
-    request = sweep.Request(
+    device = "cpu" if options["dry_run"] and options["device"] == "auto" else pick_device(options["device"])
+    request = Request(
         figures=names(options["figure"], "--figure"),
         systems=names(options["systems"], "--systems"),
         **{key: options[key] for key in ("snr", "dataset", "data_root", "cbr", "kbits", "channel", "requirement")},
         **{key: options[key] for key in ("limit", "reps", "seed")},
         options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},
     )
-    resolved = sweep.resolve(request)
+    resolved = resolve(request)
     for note in resolved.notes:
         click.echo(note, err=True)
     for points in dict.fromkeys(figure.snr_db for figure in resolved.figures):
         click.echo(f"SNR: {snr_text(points)} dB", err=True)
     out = Path(options["out"]) if options["out"] else None
     if options["dry_run"]:
-        click.echo(sweep.dry_run_text(resolved, out))
+        click.echo(dry_run_text(resolved, out))
         return
-    result = sweep.execute(
+    result = execute(
         resolved,
         out,
         engine=options["engine"],
@@ -101,7 +105,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         argv=ctx.obj or (),
         say=lambda text: click.echo(text, err=True),
     )
-    click.echo(sweep.result_tables(resolved, result.run_dir))
+    click.echo(result_tables(resolved, result.run_dir))
     click.echo(f"\ntables in {result.run_dir}; figures: python -m bench plot {result.run_dir}", err=True)
     if result.interrupted:
         click.echo("interrupted; the same command resumes", err=True)

@@ -39,8 +39,8 @@ def train_command(
     """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
     import baselines  # noqa: F401  (registers its systems)
     from bench.data import default_data_root
-    from bench.sweep.execute import pick_device
     from bench.training.run import run_training
+    from bench.util.devices import pick_device
     from systems import registry
 
     chosen = names(systems, "--systems")

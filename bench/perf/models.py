@@ -80,7 +80,7 @@ def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
     """Every system at every size on every device. Raises UserError."""
     from bench.cli.run import names
     from bench.spec.figure import TEMPLATES, load_figure
-    from bench.sweep.execute import options_of
+    from bench.spec.request import options_of
     from systems import registry
 
     templates = [load_figure(figure) for figure in TEMPLATES.values()]
@@ -111,7 +111,7 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
 
 def parse_devices(text: str) -> list[str]:
     """'auto' -> the CPU, and the GPU where there is one; else a list of devices that are there."""
-    from bench.sweep.execute import pick_device
+    from bench.util.devices import pick_device
 
     if text == "auto":
         return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]

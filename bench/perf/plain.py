@@ -19,7 +19,7 @@ from bench.measure.metrics.scores import confusion, miou, ms_ssim, mse_per_image
 from bench.measure.seeds import draw_seed
 from bench.results.store import read_table
 from bench.spec.identity import build
-from bench.sweep.execute import Resolved
+from bench.spec.request import Resolved
 from systems import cache as memo
 from systems.interface import Link
 

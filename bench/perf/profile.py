@@ -38,8 +38,8 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
     """Run, print, and write `options["csv"]`. Raises UserError."""
     from bench.perf.plain import compare_rows, plain_loop
     from bench.results.store import table_text
-    from bench.sweep import execute as sweep
-    from bench.sweep.execute import default_workers, pick_device
+    from bench.spec.request import resolve
+    from bench.util.devices import default_workers, pick_device
     from bench.util.files import write_atomic
     from systems.errors import UserError
 
@@ -47,7 +47,7 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
     if options["plain_link"]:  # a name that does not exist is said before the run
         request = _request(options)
         try:
-            other = sweep.resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
+            other = resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
         except UserError as error:
             raise UserError(str(error).replace("--link", "--plain-link")) from None
     imports = time.process_time()  # of this process since it began: imports, and what the other link's systems took
@@ -75,20 +75,21 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
 
 def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[str] = ()):
     """(resolved request, its result, seconds, what they went to): a run of `options` into the folder `out`."""
-    from bench.sweep import execute as sweep
+    from bench.spec.request import resolve
+    from bench.sweep.execute import execute
 
     stopwatch.take()
     start = time.perf_counter()
     with stopwatch.stage("plan"):
-        resolved = sweep.resolve(_request(options))
+        resolved = resolve(_request(options))
     how = {key: options[key] for key in ("engine", "workers", "batch") if key in options}
-    result = sweep.execute(resolved, out, device=device, argv=argv, **how)
+    result = execute(resolved, out, device=device, argv=argv, **how)
     return resolved, result, time.perf_counter() - start, dict(result.spent)
 
 
 def _request(options: dict[str, Any]):
     from bench.cli.run import names
-    from bench.sweep.execute import Request
+    from bench.spec.request import Request
 
     return Request(
         figures=names(options.get("figure"), "--figure"),

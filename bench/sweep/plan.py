@@ -10,21 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 from bench.data import Dataset
 from bench.results.store import SCHEMA, RunStore
 from bench.spec.figure import Experiment
 from bench.spec.identity import SystemFacts
+from bench.spec.request import BLOCK, Resolved
 from systems.interface import Budget
-
-BLOCK = 8  # pictures a cell; never a function of the number of workers
-READ_TOGETHER = 64  # pictures of a `Reading`
-PREFLIGHT_PARAMETERS = 100_000_000  # above this, building and encoding once more costs too much
-SHARES = 8  # a task is at most such a part of what each worker has to do
 
 
 @dataclass(frozen=True)
@@ -100,10 +94,10 @@ def cell_id(facts: SystemFacts, dataset: str, fingerprint: str, task: Task, snr_
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def make_plan(
-    figures: tuple[Experiment, ...], datasets: dict[str, Dataset], systems: dict[str, SystemFacts], seed: int
-) -> Plan:
-    """All cells of the figures; what two figures share is planned once."""
+def make_plan(resolved: Resolved) -> Plan:
+    """All cells of a resolved request; what two figures share is planned once."""
+    figures, datasets, systems = resolved.figures, resolved.datasets, resolved.systems
+    seed = resolved.request.seed
     tasks: dict[Any, dict] = {}
     for figure in figures:
         dataset = datasets[figure.dataset]
@@ -153,91 +147,3 @@ def only(tasks: list[Task], ids: set[str]) -> list[Task]:
     """The tasks cut to some cells."""
     cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
     return [task for task in cut if task.cells]
-
-
-class _Check:
-    """What an engine runs before the tasks: to it, a task of one cell, itself."""
-
-    @property
-    def inputs(self) -> _Check:
-        """Its own alone."""
-        return self
-
-    @property
-    def cells(self) -> tuple[_Check]:
-        """What an engine counts: itself."""
-        return (self,)
-
-
-@dataclass(frozen=True)
-class Reading(_Check):
-    """Pictures to be read once before anything is written, so that one that cannot be read stops the run first."""
-
-    id: str
-    dataset: str
-    image_ids: tuple[str, ...]
-    system = ""
-
-
-@dataclass(frozen=True)
-class Trial(_Check):
-    """A system to be built, and to encode `image_ids` of each point (a task without pictures) at the lowest and highest
-    SNR."""
-
-    id: str
-    system: str
-    points: tuple[tuple[Task, tuple[str, ...], tuple[float, float]], ...]
-
-
-def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
-    """What finds the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
-
-    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
-    under a budget in bits also the largest, which has the fewest bits a pixel.
-    """
-    checks: list[Reading | Trial] = []
-    ends: dict[str, tuple[str, ...]] = {}  # the smallest picture and the largest
-    for spec in dict.fromkeys(task.dataset for task in tasks):
-        dataset = plan.datasets[spec]
-        ordered = sorted(dataset.ids, key=lambda image_id: math.prod(dataset.size(image_id)))
-        ends[spec] = (ordered[0], ordered[-1])
-        for start in range(0, len(dataset.ids), READ_TOGETHER):
-            checks.append(Reading(f"{spec} {start}", spec, dataset.ids[start : start + READ_TOGETHER]))
-    points: dict[str, dict[Task, set[float]]] = {}
-    for task in tasks:
-        of_system = points.setdefault(task.system, {})
-        of_system.setdefault(replace(task, image_ids=(), cells=(), points=()), set()).update(
-            cell.snr_db for cell in task.cells
-        )
-    for name, own in points.items():
-        if plan.systems[name].parameters <= PREFLIGHT_PARAMETERS:
-            tried = tuple((point, ends[point.dataset] if point.bits is not None else ends[point.dataset][:1], (min(snrs), max(snrs)))
-                          for point, snrs in own.items())  # fmt: skip
-            checks.append(Trial(name, name, tried))
-    return checks
-
-
-def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
-    """The order of work: heavy tasks first, and those that would keep one worker busy at the end split at operating
-    points.
-
-    A worker that gets the pieces of a task one after another encodes its block once; each worker more encodes it once
-    more. Rows are the same: cells do not know which task they came in.
-    """
-
-    @cache
-    def pixels(spec: str, image_ids: tuple[str, ...]) -> int:
-        return sum(math.prod(plan.datasets[spec].size(image_id)) for image_id in image_ids)
-
-    def weight(task: Task) -> float:
-        # A small network has its few weights at full resolution, so that work grows slower than parameters.
-        work = 1 + math.sqrt(plan.systems[task.system].parameters / 1e5)
-        return pixels(task.dataset, task.image_ids) * len(task.cells) * work
-
-    most = sum(map(weight, tasks)) / (SHARES * workers)
-    pieces: list[Task] = []
-    for task in sorted(tasks, key=weight, reverse=True):
-        count = min(len(task.cells), math.ceil(weight(task) / most)) if workers > 1 and most else 1
-        bounds = [round(index * len(task.cells) / count) for index in range(count + 1)]
-        pieces += [replace(task, cells=task.cells[a:b]) for a, b in zip(bounds, bounds[1:])]
-    return pieces

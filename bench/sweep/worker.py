@@ -18,7 +18,8 @@ from bench.measure.point import REPORT_COLUMNS, Batch, Conditions, Delivered, Me
 from bench.results.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
 from bench.spec.identity import build
 from bench.sweep.engines import Outcome
-from bench.sweep.plan import Cell, Reading, Task, Trial
+from bench.sweep.plan import Cell, Task
+from bench.sweep.preflight import Reading, Trial
 from systems import registry
 from systems import timing as stopwatch
 from systems.errors import AuditError, UserError

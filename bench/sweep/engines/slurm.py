@@ -43,7 +43,8 @@ _REQUEUE_KILLED = [
     "code=$?",
     # The array's own id would mean all of its jobs.
     'job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; job="${job:-$SLURM_JOB_ID}"',
-    'if [ "$code" -ge 125 ] && [ "$code" -ne 127 ] && [ "$code" -lt 200 ] && [ "${SLURM_RESTART_COUNT:-0}" -lt 1000 ]; then',
+    'if [ "$code" -ge 125 ] && [ "$code" -ne 127 ] && [ "$code" -lt 200 ]'
+    ' && [ "${SLURM_RESTART_COUNT:-0}" -lt 1000 ]; then',
     '  echo "the task ended with code $code: back into the queue"',
     '  scontrol requeue "$job"',
     "fi",

@@ -30,10 +30,11 @@ from systems.errors import UserError
 
 
 def execute(out, how=None, **request):
-    from bench.sweep import execute as sweep
+    from bench.spec.request import Request, resolve
+    from bench.sweep.execute import execute as execute_run
 
-    resolved = sweep.resolve(sweep.Request(**request))
-    return resolved, sweep.execute(resolved, out, **{"engine": "serial", **(how or {})})
+    resolved = resolve(Request(**request))
+    return resolved, execute_run(resolved, out, **{"engine": "serial", **(how or {})})
 
 
 # ---------------------------------------------------------------- the plain loop

@@ -14,7 +14,7 @@ from bench.spec.figure import (
     read_figure,
     with_snr,
 )
-from bench.sweep.execute import Request, resolve
+from bench.spec.request import Request, resolve
 from systems import registry
 from systems.errors import UserError
 

@@ -17,17 +17,18 @@ import torch
 from harness import bench, environment, rows, without_costs
 from PIL import Image
 
-from bench.sweep.plan import preflight
+from bench.spec.request import Request, resolve
+from bench.sweep.execute import execute
+from bench.sweep.plan import make_plan
+from bench.sweep.preflight import preflight
 from bench.sweep.worker import Worker
 from systems import registry
 
 
 def run(place, *, systems="t-plain", snr="0:8:4", out="run", dataset="folder:pictures", say=None, request=None, **how):
     """A run in this process, by default with the serial engine."""
-    from bench.sweep import execute as sweep
-
-    asked = sweep.Request(systems=tuple(systems.split(",")), snr=snr, dataset=dataset, cbr="1/6", **(request or {}))
-    return sweep.execute(sweep.resolve(asked), place / out, **{"engine": "serial", **how})
+    asked = Request(systems=tuple(systems.split(",")), snr=snr, dataset=dataset, cbr="1/6", **(request or {}))
+    return execute(resolve(asked), place / out, **{"engine": "serial", **how})
 
 
 def computed(place, what="decode"):
@@ -95,7 +96,6 @@ def test_bits_of_a_system_that_varies_its_modulation(place):
 
 
 def test_options_reach_the_system_or_are_refused(place):
-    from bench.sweep import execute as sweep
     from systems.errors import UserError
 
     run(place, systems="t-option", request={"options": {"code_rate": "5/6"}})
@@ -105,7 +105,7 @@ def test_options_reach_the_system_or_are_refused(place):
         ({"size": "paper"}, "size has no effect"),
     ):
         with pytest.raises(UserError, match=words):
-            sweep.resolve(sweep.Request(systems=("t-plain",), dataset="folder:pictures", options=options))
+            resolve(Request(systems=("t-plain",), dataset="folder:pictures", options=options))
 
 
 def test_one_encoding_serves_the_sweep_unless_the_encoder_sees_the_snr(place):
@@ -150,8 +150,6 @@ def test_budgets_are_tried_at_both_ends(place):
     """The lowest and the highest SNR where the encoder sees it; under a budget in bits the largest picture too."""
     from dataclasses import replace
 
-    from bench.sweep import execute as sweep
-
     Image.new("RGB", (64, 48)).save(place / "pictures" / "z.png")
     system = type(registry.create("t-snr"))
     whole, tried = system.encode, set()
@@ -160,8 +158,8 @@ def test_budgets_are_tried_at_both_ends(place):
         tried.add((link.height * link.width, link.snr_db))
         return whole(self, images, link)
 
-    asked = sweep.Request(systems=("t-snr",), snr="2,6,10", dataset="folder:pictures", cbr="1/6")
-    plan = sweep.resolve(asked).plan()
+    asked = Request(systems=("t-snr",), snr="2,6,10", dataset="folder:pictures", cbr="1/6")
+    plan = make_plan(resolve(asked))
     work = Worker(place / "run", {"t-snr": {}}, {spec: (None, None) for spec in plan.datasets})
 
     def check(tasks):
@@ -214,14 +212,16 @@ def test_summary_against_numpy(place):
 
 
 def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
-    from bench.sweep import execute as sweep
     from systems.errors import UserError
 
-    text = 'task = "reconstruction"\ndataset = "folder:pictures"\nsystems = ["t-plain"]\nsnr_db = [8]\ncbr = "1/6"\nid = "%s"\n'
+    text = (
+        'task = "reconstruction"\ndataset = "folder:pictures"\nsystems = ["t-plain"]\nsnr_db = [8]\ncbr = "1/6"\n'
+        'id = "%s"\n'
+    )
     (place / "a.toml").write_text(text % "a")
     (place / "b.toml").write_text(text % "b" + 'requirement = "send me the picture"\n')
     with pytest.raises(UserError, match="figures a and b differ in nothing but the requirement"):
-        sweep.resolve(sweep.Request(figures=("a.toml", "b.toml")))
+        resolve(Request(figures=("a.toml", "b.toml")))
 
 
 def test_each_session_of_a_run_is_in_its_manifest(place):
@@ -234,10 +234,9 @@ def test_each_session_of_a_run_is_in_its_manifest(place):
 
 def test_segmentation_rows_and_confusion(place):
     from bench.data import open_dataset
-    from bench.sweep import execute as sweep
 
-    asked = sweep.Request(figures=("fig7",), systems=("t-labels",), snr="6,10", kbits=20, limit=3)
-    sweep.execute(sweep.resolve(asked), place / "run", engine="serial")
+    asked = Request(figures=("fig7",), systems=("t-labels",), snr="6,10", kbits=20, limit=3)
+    execute(resolve(asked), place / "run", engine="serial")
     table, confusion = rows(place / "run" / "samples.csv"), rows(place / "run" / "confusion.csv")
     assert (
         len(table) == 6
@@ -272,10 +271,8 @@ def test_stored_pictures_are_what_was_scored(place):
         'id="mine"\ntask="reconstruction"\ndataset="folder:pictures"\nsystems=["t-plain"]\ncbr="1/6"\nsnr_db="0:8:4"\n'
         "[pictures]\nsnr_db=[8]\nlimit=2\n"
     )
-    from bench.sweep import execute as sweep
-
-    resolved = sweep.resolve(sweep.Request(figures=(str(figure),)))
-    sweep.execute(resolved, place / "run", engine="serial")
+    resolved = resolve(Request(figures=(str(figure),)))
+    execute(resolved, place / "run", engine="serial")
     table = {(row["image_id"], row["snr_db"]): row for row in rows(place / "run" / "samples.csv")}
     listed = rows(place / "run" / "pictures.csv")
     outputs = [row for row in listed if row["kind"] == "output"]
@@ -290,7 +287,7 @@ def test_stored_pictures_are_what_was_scored(place):
         )
     before = len(computed(place))
     (place / "run" / outputs[0]["file"]).unlink()  # a lost picture is made again, and only its cell
-    sweep.execute(resolved, place / "run", engine="serial")
+    execute(resolved, place / "run", engine="serial")
     assert (place / "run" / outputs[0]["file"]).is_file()
     assert {line[2] for line in computed(place)[before:]} == {"8"}
 
@@ -338,10 +335,8 @@ def test_the_batch_does_not_move_the_psnr(place):
 
 def test_what_decides_a_row_decides_its_cell(place):
     def ids(**changes):
-        from bench.sweep import execute as sweep
-
         asked = {"systems": ("t-option",), "snr": "4", "dataset": "folder:pictures", "cbr": "1/6", **changes}
-        return {cell.id for _, cell in sweep.resolve(sweep.Request(**asked)).plan().cells}
+        return {cell.id for _, cell in make_plan(resolve(Request(**asked))).cells}
 
     base = ids()
     for changes in (

@@ -1,0 +1,46 @@
+"""The means of a run as text for the terminal: each figure's metric, systems by SNR. Called by `bench run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.results.store import read_table
+from bench.spec.figure import budget_text
+from bench.spec.request import Resolved
+
+
+def result_tables(resolved: Resolved, out: Path) -> str:
+    """The mean of each figure's metric, systems by SNR, for the terminal."""
+    summary = read_table(out / "summary.csv")
+    blocks = []
+    for figure in resolved.figures:
+        dataset = resolved.datasets[figure.dataset]
+        means = {
+            (row["system"], float(row["snr_db"])): row
+            for row in summary
+            if row["metric"] == figure.metric and row["dataset"] == dataset.name and row["channel"] == figure.channel
+            and row["task"] == figure.task and row["cbr_target"] == ("" if figure.cbr is None else repr(figure.cbr))
+            and row["bits_target"] == ("" if figure.bits is None else str(figure.bits))
+        }  # fmt: skip
+        marks = " (LIMITED)" if resolved.request.limit else ""
+        marks += " (demonstration)" if dataset.demonstration and figure.task == "segmentation" else ""
+        head = (
+            f"{figure.id}: {figure.metric}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
+            f"{budget_text(figure.cbr, figure.bits)}{marks}"
+        )
+        width = max(len(name) for name in (*figure.systems, "SNR (dB)"))
+        digits = 2 if figure.metric.startswith("psnr") else 3
+        lines = [head, "  ".join([f"{'SNR (dB)':{width}}", *(f"{point:6g}" for point in figure.snr_db)])]
+        for name in figure.systems:
+            fields = [_mean_text(means.get((name, point)), digits) for point in figure.snr_db]
+            lines.append("  ".join([f"{name:{width}}", *fields]))
+        blocks.append("\n".join(lines))
+    text = "\n\n".join(blocks)
+    return text + ("\n\n* some of the pictures were outages, scored as mid-grey" if "*" in text else "")
+
+
+def _mean_text(row: dict[str, str] | None, digits: int) -> str:
+    if row is None or row["mean"] == "":
+        return f"{'-':>6}"
+    mark = "*" if row["n_outage"] not in ("", "0") else ""
+    return f"{float(row['mean']):.{digits}f}{mark}".rjust(6)

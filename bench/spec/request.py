@@ -1,0 +1,309 @@
+"""What a run is asked for, and the same with every name looked up. Called by `bench run`, `perf sweep` and tests.
+
+`Request` holds the options as the user gave them. `resolve` turns them into a `Resolved`: figures, data sets, and
+systems with their options. Nothing is written, and every error of the user is found here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from bench.data import Dataset, open_dataset
+from bench.results.store import SCHEMA
+from bench.spec.figure import (
+    TEMPLATES,
+    Experiment,
+    check_channel,
+    figure_names,
+    load_figure,
+    load_figures,
+    parse_cbr,
+    parse_kbits,
+    parse_snr,
+    with_snr,
+)
+from bench.spec.identity import SystemFacts, facts_of, option_names
+from systems import registry
+from systems.errors import UserError
+from systems.interface import Budget
+
+BLOCK = 8  # pictures of a cell; never a function of the number of workers
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None: not said."""
+
+    figures: tuple[str, ...] | None = None
+    systems: tuple[str, ...] | None = None
+    snr: Any = None
+    dataset: str | None = None
+    data_root: str | None = None
+    cbr: Any = None
+    kbits: Any = None
+    channel: str | None = None
+    requirement: str | None = None
+    limit: int | None = None
+    reps: int | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)  # size, checkpoint, code_rate, link
+
+    @cached_property
+    def named_set(self) -> Dataset:
+        """The data set of `dataset`: a folder of many pictures is listed once."""
+        return open_dataset(_absolute(self.dataset), self.data_root)
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A request with every name looked up and every system built once: what will be done, and its fingerprint."""
+
+    request: Request
+    figures: tuple[Experiment, ...]
+    datasets: dict[str, Dataset]
+    systems: dict[str, SystemFacts]
+    notes: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved configuration, as the manifest holds it. Reads every picture's file once."""
+        return self._config({d.name: d.fingerprint() for d in self.datasets.values()})
+
+    def _config(self, fingerprints: dict[str, str]) -> dict[str, Any]:
+        figures = [{**figure.as_dict(), "dataset": self.datasets[figure.dataset].name} for figure in self.figures]
+        rules = Budget(uses=1)
+        return {
+            "figures": figures,
+            "systems": {n: {**f.for_manifest()["options"], "variant": f.variant} for n, f in self.systems.items()},
+            "datasets": fingerprints,
+            "seed": self.request.seed,
+            "limit": self.request.limit,
+            "block": BLOCK,
+            "analog_bits_per_use": rules.analog_bits_per_use,
+            "side_info_bits_per_use": rules.side_info_bits_per_use,
+            "schema": SCHEMA,
+        }
+
+    @property
+    def config_hash(self) -> str:
+        """sha256 of the configuration."""
+        return _sha256(self.config)
+
+    @property
+    def quick_hash(self) -> str:
+        """The same, with names and byte sizes of pictures in the place of their content: enough to name a folder."""
+        return _sha256(self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()}))
+
+
+def _sha256(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+# ---------------------------------------------------------------- resolve
+
+
+def resolve(request: Request) -> Resolved:
+    """Look everything up, touching nothing. Raises UserError."""
+    for name in request.systems or ():
+        if name == "all" and len(request.systems) > 1:
+            raise UserError("--systems: 'all' stands alone; name systems, or say all")
+        if name != "all":
+            registry.find(name)
+    figures, notes = _choose_figures(request)
+    figures = [replace(f, dataset=_absolute(f.dataset)) for f in _apply_overrides(figures, request)]
+    datasets = {figure.dataset: _open(figure, request) for figure in figures}
+    names = list(dict.fromkeys(name for figure in figures for name in figure.systems))
+    for figure in figures:
+        for name in figure.systems:
+            if figure.task not in registry.tasks_of(name):
+                raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
+    _check_requirements(figures)
+    options = options_of(names, request.options)
+    systems = {name: facts_of(name, options[name]) for name in names}
+    return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
+
+
+def _check_requirements(figures: list[Experiment]) -> None:
+    """Tables have no column for the sentence that a receiver was asked with: in one run a point has one."""
+    for a, b in combinations(figures, 2):
+        same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
+        if (
+            same
+            and a.requirement != b.requirement
+            and set(a.systems) & set(b.systems)
+            and set(a.snr_db) & set(b.snr_db)
+        ):
+            raise UserError(
+                f"figures {a.id} and {b.id} differ in nothing but the requirement; give each a run of its own"
+            )
+
+
+def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
+    named = request.figures is not None and request.figures != ("all",)
+    notes: list[str] = []
+    if named:
+        figures = [figure for name in dict.fromkeys(request.figures) for figure in _load(name)]
+    elif request.dataset is not None:
+        figures = [_figure_for(request.dataset, request)]
+    else:
+        figures = [figure for name in figure_names() for figure in load_figures(name)]
+    ids = [figure.id for figure in figures]
+    if len(set(ids)) < len(ids):
+        raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")
+    shown = [figure.pictures.id for figure in figures if figure.pictures.id not in ("", figure.id)]
+    for id_ in shown:
+        if id_ in ids or shown.count(id_) > 1:
+            raise UserError(f"--figure: [pictures] id {id_!r} is also the id of another figure; give it one of its own")
+    if request.dataset is not None:
+        tasks = request.named_set.tasks
+        for figure in figures:
+            if figure.task not in tasks and named:
+                raise UserError(
+                    f"--dataset {request.dataset} does not serve figure {figure.id}: {figure.task} needs "
+                    f"{'masks' if figure.task == 'segmentation' else 'pictures'}; it has {', '.join(tasks)}"
+                )
+        figures = [replace(figure, dataset=request.dataset) for figure in figures]
+    if request.requirement is not None:
+        from systems.gensc.task_kb import TaskKB
+
+        task = TaskKB().match(request.requirement)
+        kept = [replace(figure, requirement=request.requirement) for figure in figures if figure.task == task]
+        if not kept:
+            raise UserError(f"--requirement {request.requirement!r} asks for {task}; no figure of this run does that")
+        notes.append(f"requirement {request.requirement!r} asks for {task}")
+        figures = kept
+    if request.systems is not None and request.systems != ("all",):
+        figures, more = _choose_systems(figures, request.systems)
+        notes += more
+    return figures, notes
+
+
+def _load(name: str) -> list[Experiment]:
+    figures = load_figures(name)
+    for system in figures[0].systems:
+        try:
+            registry.find(system)
+        except UserError as error:
+            raise UserError(f"--figure {name}: {error}") from None
+    return figures
+
+
+def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple[list[Experiment], list[str]]:
+    wanted = tuple(dict.fromkeys(wanted))
+    tasks = {name: registry.tasks_of(name) for name in wanted}
+    able = {figure.task for figure in figures}
+    for name in wanted:
+        if not able & set(tasks[name]):
+            hint = f"; did you mean {name}-fcn?" if "ldpc" in name and able == {"segmentation"} else ""
+            raise UserError(
+                f"system {name!r} does {', '.join(tasks[name])}, but the figures of this run are "
+                f"{', '.join(sorted(able))}{hint}"
+            )
+    kept, notes = [], []
+    for figure in figures:
+        own = tuple(name for name in wanted if figure.task in tasks[name])
+        if own:
+            kept.append(replace(figure, systems=own))
+        else:
+            notes.append(f"{figure.id} is left out: none of the named systems does {figure.task}")
+    return kept, notes
+
+
+def _figure_for(dataset: str, request: Request) -> Experiment:
+    """The settings for a data set that is named without a figure: those of the paper's figure of its task."""
+    tasks = request.named_set.tasks
+    if request.systems is not None and request.systems != ("all",):
+        able = {task for name in request.systems for task in registry.tasks_of(name)}
+        tasks = [task for task in tasks if task in able] or tasks
+    task = "segmentation" if "segmentation" in tasks else "reconstruction"
+    figure = load_figure(TEMPLATES[task])
+    return replace(figure, id=task, title=f"{task.capitalize()}, {request.named_set.name}", dataset=dataset)
+
+
+def _open(figure: Experiment, request: Request) -> Dataset:
+    named = request.dataset is not None and figure.dataset == _absolute(request.dataset)
+    dataset = request.named_set if named else open_dataset(figure.dataset, request.data_root)
+    if figure.task not in dataset.tasks:
+        raise UserError(
+            f"figure {figure.id}: data set {dataset.name} serves {', '.join(dataset.tasks)}, not {figure.task}"
+        )
+    if not dataset.ids:
+        raise UserError(f"data set {dataset.name} holds no pictures")
+    return dataset.take(request.limit) if request.limit else dataset
+
+
+def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experiment]:
+    if request.snr is not None:
+        points = parse_snr(request.snr)
+        figures = [with_snr(figure, points) for figure in figures]
+    if request.channel is not None:
+        check_channel(request.channel)
+        figures = [replace(figure, channel=request.channel) for figure in figures]
+    if request.reps is not None:
+        figures = [replace(figure, reps=request.reps) for figure in figures]
+    # An option that no figure takes is an error: a value that is recorded but has no effect makes a false table.
+    if request.cbr is not None:
+        figures = _with_budget(figures, "cbr", parse_cbr(request.cbr), "--cbr", "in bits (--kbits)")
+    if request.kbits is not None:
+        figures = _with_budget(figures, "bits", parse_kbits(request.kbits), "--kbits", "by CBR (--cbr)")
+    return figures
+
+
+def _with_budget(figures: list[Experiment], rule: str, value: float, flag: str, others: str) -> list[Experiment]:
+    """Another budget for the figures that have one by this rule, and not a list of budgets of their own."""
+    takes = [getattr(figure, rule) is not None and not figure.budgets_of for figure in figures]
+    if not any(takes):
+        raise UserError(f"{flag} has no effect: the figures of this run have budgets {others} or a list of their own")
+    return [replace(figure, **{rule: value}) if own else figure for figure, own in zip(figures, takes, strict=True)]
+
+
+def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Which option goes to which system; one that goes to none is an error."""
+    given = {key: value for key, value in given.items() if value is not None}
+    takes = {name: option_names(name) for name in names} if given else {}
+    options: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for key, value in given.items():
+        takers = [name for name in names if key in takes[name]]
+        flag = "--" + key.replace("_", "-")
+        if key == "checkpoint":
+            for name, path in _checkpoints(str(value), takers).items():
+                options[name][key] = path
+        else:
+            for name in takers:
+                options[name][key] = value
+        if not takers:
+            raise UserError(f"{flag} has no effect: none of {', '.join(names)} takes it")
+    return options
+
+
+def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
+    """--checkpoint shipped | none | FILE (one learned system) | name=FILE,name=FILE."""
+    if value in ("shipped", "none"):
+        return dict.fromkeys(learned, value)
+    if "=" not in value:
+        if len(learned) != 1:
+            raise UserError(f"--checkpoint {value}: there are {len(learned)} learned systems ({', '.join(learned)}); "
+                            "write name=FILE,name=FILE")  # fmt: skip
+        return {learned[0]: value}
+    chosen = {}
+    for part in value.split(","):
+        name, _, path = part.partition("=")
+        if name not in learned or not path:
+            raise UserError(
+                f"--checkpoint {part!r}: write name=FILE with a learned system of this run ({', '.join(learned)})"
+            )
+        chosen[name] = path
+    return chosen
+
+
+def _absolute(spec: str) -> str:
+    """A folder's spec that also holds in another working directory (a cluster's job)."""
+    if spec.startswith("folder:"):
+        return "folder:" + str(Path(spec.removeprefix("folder:")).expanduser().resolve())
+    return spec

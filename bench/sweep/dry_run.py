@@ -1,0 +1,58 @@
+"""What a run would do, as text: cells, what is cached, budgets. Called by `bench run --dry-run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.results.store import RunStore
+from bench.spec.figure import Experiment, budget_text, snr_text
+from bench.spec.identity import SystemFacts
+from bench.spec.request import BLOCK, Resolved
+from bench.sweep.execute import default_out
+from bench.sweep.plan import Cell, Task, make_plan, missing
+
+SIZES_LOOKED_AT = 250  # pictures whose headers a dry run reads, spread over the set
+
+
+def dry_run_text(resolved: Resolved, out: Path | None) -> str:
+    """Cells, what is cached, and what each system may spend. Touches nothing."""
+    out = out or default_out(resolved)
+    cached: list[tuple[Task, Cell]] = []
+    if out.exists():
+        plan, store = make_plan(resolved), RunStore(out)
+        store.check(resolved.config_hash)
+        gone = {cell.id for task in missing(plan, store) for cell in task.cells}
+        cached = [(task, cell) for task, cell in plan.cells if cell.id not in gone]
+    # In a new folder nothing is cached, and no picture need be read to count its cells.
+    points = {point for figure in resolved.figures for name in figure.systems for point in _points_of(figure, name)}
+    total = sum(-(-len(resolved.datasets[point[2]]) // BLOCK) for point in points)
+    lines = [f"run folder {out}", f"{total} cells, {len(cached)} cached, {total - len(cached)} to compute"]
+    for figure in resolved.figures:
+        dataset = resolved.datasets[figure.dataset]
+        looked_at = dataset.ids[:: -(-len(dataset.ids) // SIZES_LOOKED_AT)]
+        sizes = sorted({dataset.size(image_id) for image_id in looked_at}, key=lambda size: size[0] * size[1])
+        lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
+                     f"{budget_text(figure.cbr, figure.bits)}, SNR {snr_text(figure.snr_db)} dB, "
+                     f"{figure.reps} repetition(s)")  # fmt: skip
+        for name in figure.systems:
+            facts = resolved.systems[name]
+            count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
+            own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits)
+            done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits) == own for t, _ in cached)
+            spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
+            lines.append(f"  {name}: {count} cells, {done} cached; at most {' to '.join(spends)} a picture")
+    return "\n".join(lines)
+
+
+def _points_of(figure: Experiment, system: str) -> Iterator[tuple]:
+    """What tells the cells of one block of pictures apart."""
+    of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.requirement)
+    return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
+
+
+def _spend(figure: Experiment, facts: SystemFacts, height: int, width: int) -> str:
+    budget = figure.budget(height, width)
+    uses = budget.allowed_uses(facts.bits_per_use)
+    bits = uses * (facts.bits_per_use or budget.analog_bits_per_use)
+    return f"{uses} uses = {bits:g} bits ({height}x{width})"

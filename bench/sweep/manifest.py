@@ -1,0 +1,71 @@
+"""The manifest of a run: what was asked, of which data, with which code. Written by `bench.sweep.execute`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.results.store import SCHEMA, RunStore
+from bench.spec.request import Resolved
+from bench.sweep.plan import Plan
+from bench.util.environment import git_state, host_facts, versions, without_paths
+
+
+def make_manifest(
+    resolved: Resolved, plan: Plan, store: RunStore, argv: Sequence[str], engine: dict[str, Any]
+) -> dict[str, Any]:
+    before = store.manifest() or {}
+    return {
+        "schema": SCHEMA,
+        "run": store.root.resolve().name,
+        "argv": without_paths(argv),
+        "config": resolved.config,
+        "config_sha256": resolved.config_hash,
+        "base_seed": resolved.request.seed,
+        "limited": resolved.request.limit is not None,
+        "definitions": {
+            "snr_def": "esn0: E|x|^2 / N0 in dB per complex use",
+            "csi": "the receiver knows h and the SNR",
+            "n_uses": "complex channel uses, those charged for side information included",
+            "bits": "n_uses x bits_per_use; an analog use counts as 4 bits; coded_bits of a varying modulation",
+            "outage": "scored as mid-grey, flagged and counted",
+        },
+        "versions": versions(),
+        "git": git_state(),
+        "systems": {name: facts.for_manifest() for name, facts in plan.systems.items()},
+        "datasets": {
+            dataset.name: {
+                "fingerprint": dataset.fingerprint(),
+                "pictures": len(dataset.ids),
+                "tasks": list(dataset.tasks),
+                "demonstration": dataset.demonstration,
+                "licence": dataset.licence,
+                "description": ""
+                if dataset.name.startswith("folder:")
+                else dataset.description,  # a folder's holds its path
+                "files": dataset.hashes(),
+            }
+            for dataset in plan.datasets.values()
+        },
+        "host": host_facts(),
+        "engine": engine,
+        "cells": {"expected": len(plan.cells), "done": None, "failed": None},
+        # Cells of another session than the last were made by what is said here of it.
+        "sessions": [
+            *before.get("sessions", []),
+            {
+                "start": now(),
+                "argv": without_paths(argv),
+                "versions": versions(),
+                "git": git_state(),
+                "engine": engine,
+            },
+        ],
+        "start": before.get("start") or now(),
+        "end": None,
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,114 @@
+"""The tables of a run, made from its cell files. Called by `bench.sweep.execute` when the cells are there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from bench.results.store import (
+    CONFUSION_COLUMNS,
+    FAILURE_COLUMNS,
+    PICTURE_COLUMNS,
+    SAMPLE_COLUMNS,
+    SUMMARY_COLUMNS,
+    RunStore,
+)
+from bench.spec.request import Resolved
+from bench.sweep.engines import Outcome
+from bench.sweep.plan import Plan
+
+
+def write_tables(
+    plan: Plan,
+    store: RunStore,
+    failures: dict[str, Outcome],
+    failed_before: dict[str, dict[str, str]],
+    still_missing: set[str],
+    resolved: Resolved,
+) -> None:
+    """samples, confusion, pictures, summary, failures: all from the cell files, one operating point in memory at a
+    time."""
+    from bench.analysis.summary import summarise
+
+    shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # place in the plan, task, cell, row
+    failed: list[dict[str, Any]] = []
+    points: dict[tuple, tuple[dict[str, Any], list]] = {}
+    for place, (task, cell) in enumerate(plan.cells):
+        dataset = plan.datasets[task.dataset].name
+        point = {
+            "system": task.system, "variant": plan.systems[task.system].variant, "task": task.task, "dataset": dataset,
+            "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
+        }  # fmt: skip
+        cells_of_point = points.setdefault((*point.values(), task.requirement), (point, []))[1]
+        if cell.id in failures:
+            failed.append(_failure(task, cell, dataset, failures[cell.id].error))
+        elif cell.id in failed_before and cell.id in still_missing:
+            failed.append(failed_before[cell.id])
+        if cell.id not in still_missing:
+            cells_of_point.append((place, task, cell))
+    order = {name: index for index, name in enumerate(plan.systems)}
+    ranked = sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
+    with (
+        store.table("samples.csv", SAMPLE_COLUMNS) as sample,
+        store.table("confusion.csv", CONFUSION_COLUMNS) as confusion,
+    ):
+
+        def rows_of_points():
+            for point, cells in ranked:
+                rows = []
+                for place, task, cell in sorted(cells, key=lambda entry: entry[2].rep):
+                    own = store.read_cell(cell.id, task.image_ids) or ()
+                    rows += own
+                    shown.extend((place, task, cell, row) for row in own if row["image_id"] in cell.pictures)
+                for row in rows:
+                    sample({column: row[column] for column in SAMPLE_COLUMNS})
+                    for entry in _confusion_rows(row):
+                        confusion(entry)
+                yield point, rows
+
+        summary = summarise(rows_of_points(), store.root.resolve().name, resolved.request.limit is not None)
+    pictures: dict[str, dict[str, Any]] = {}
+    figures = {figure.pictures.id: figure for figure in plan.figures if figure.pictures.snr_db}
+    for _, task, cell, row in sorted(shown, key=lambda entry: entry[0]):
+        _list_picture(pictures, figures, store, task, cell, row)
+    store.write_table("pictures.csv", PICTURE_COLUMNS, pictures.values())
+    store.write_table("summary.csv", SUMMARY_COLUMNS, summary)
+    store.write_table("failures.csv", FAILURE_COLUMNS, failed)
+
+
+def _confusion_rows(row: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The counts of each class in a row's `confusion`."""
+    from bench.analysis.summary import parse_confusion
+
+    key = {column: row[column] for column in CONFUSION_COLUMNS if column in row}
+    for label, both, predicted, labelled in parse_confusion(row["confusion"]):
+        yield {**key, "class": label, "intersection": both, "predicted": predicted, "labelled": labelled,
+               "union": predicted + labelled - both}  # fmt: skip
+
+
+def _failure(task, cell, dataset: str, error: str) -> dict[str, Any]:
+    return {
+        "cell_id": cell.id, "system": task.system, "dataset": dataset, "images": " ".join(task.image_ids),
+        "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
+        "rep": cell.rep, "error": error,
+    }  # fmt: skip
+
+
+def _list_picture(pictures: dict, figures: dict, store: RunStore, task, cell, row: dict[str, str]) -> None:
+    """Rows of pictures.csv for one stored output, and once for its original and truth."""
+    dataset, image_id = row["dataset"], row["image_id"]
+    for kind in ("original", "truth"):
+        file = store.picture_name(dataset, image_id, kind)
+        if (store.root / file).is_file():
+            pictures.setdefault(file, {"kind": kind, "dataset": dataset, "image_id": image_id, "file": file})
+    file = task.picture_file(dataset, image_id, cell)
+    figure = next((id_ for id_, f in figures.items() if f.task == task.task and f.dataset == task.dataset), "")
+    own = {key: row[key] for key in PICTURE_COLUMNS if key in row}
+    pictures[file] = {**own, "figure": figure, "kind": "output", "file": file}
+
+
+def _point_order(point: dict[str, Any], systems: dict[str, int]) -> tuple:
+    return (
+        point["task"], point["dataset"], point["channel"], point["cbr_target"] or 0.0, point["bits_target"] or 0,
+        systems[point["system"]], point["snr_db"],
+    )  # fmt: skip

@@ -1,0 +1,39 @@
+"""Which device computes, and how many workers it feeds. Called by the commands that compute."""
+
+from __future__ import annotations
+
+from bench.util.environment import cores
+from systems.errors import UserError
+
+
+def pick_device(name: str) -> str:
+    """auto | cpu | cuda | cuda:N -> a device that is there. Raises UserError."""
+    if name == "cpu":
+        return name
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: devices are auto, cpu, cuda and cuda:N")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UserError(
+                f"--device {name}: this machine has {count or 'no'} CUDA device{'s' if count > 1 else ''}; "
+                "use --device cpu"
+            )
+    return name
+
+
+def default_workers(device: str) -> int:
+    """One a core, or one a GPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.device_count() if device == "cuda" else 1
+    return cores()
