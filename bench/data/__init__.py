@@ -1,6 +1,23 @@
-"""Data sets: named test sets, any folder of pictures, and their preprocessing. Nothing heavy is imported here."""
+"""Data sets: named test sets, any folder of pictures, and their preprocessing. Nothing heavy is imported here.
 
-from bench.data.catalogue import DatasetInfo, default_data_root, list_datasets, open_dataset
-from bench.data.dataset import Dataset, Sample
+`open_dataset` gives what a sweep runs on, `open_source` what training reads; both read files by `bench.data.pictures`.
+"""
 
-__all__ = ["Dataset", "DatasetInfo", "Sample", "default_data_root", "list_datasets", "open_dataset"]
+from bench.data.catalogue import DatasetInfo, default_data_root, list_datasets, open_dataset, open_source
+from bench.data.dataset import Dataset, Item, Preprocessing, Sample, keep_apart
+from bench.data.pictures import read_mask, read_picture
+
+__all__ = [
+    "Dataset",
+    "DatasetInfo",
+    "Item",
+    "Preprocessing",
+    "Sample",
+    "default_data_root",
+    "keep_apart",
+    "list_datasets",
+    "open_dataset",
+    "open_source",
+    "read_mask",
+    "read_picture",
+]

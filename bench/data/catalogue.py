@@ -1,5 +1,11 @@
 """Names of data sets to data sets: `open_dataset("voc2012", data_root)`, `open_dataset("folder:holiday")`.
 
+A named set is one record, a `DatasetInfo`. A third party adds one without touching this repository, by an entry point
+of the group `semantic_bench.datasets` whose value is such a record:
+
+    [project.entry-points."semantic_bench.datasets"]
+    my-set = "my_package.sets:MY_SET"
+
 Layout under the data root (`--data-root`, else the environment variable BENCH_DATA_ROOT, else
 `$XDG_CACHE_HOME/semantic-bench`, which is `~/.cache/semantic-bench` by default):
 
@@ -9,25 +15,32 @@ Layout under the data root (`--data-root`, else the environment variable BENCH_D
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 
 from bench.data.dataset import Dataset, Item, Preprocessing
+from bench.data.folder import list_pictures
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, licences, mask_path
 from bench.util.environment import cache_folder
-from systems.errors import UnknownName, UserError
+from bench.util.files import read_text, shown, user_path
+from systems.errors import UnknownName, UserError, did_you_mean
 
-PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENTRY_POINTS = "semantic_bench.datasets"
 LOW_RESOLUTION = (224, 224)  # the paper's Fig. 4
 FOLDER = "folder:"
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """A line of `python -m bench list`. `where` is the path under the data root, "" for sets that packages carry."""
+    """A named set, and its line of `python -m bench list`.
+
+    `build(info, data_root, split)` opens it; `split` is what follows the colon of `NAME:SPLIT`, "" without one. `where`
+    is the path under the data root, "" for sets that packages carry.
+    """
 
     name: str
     tasks: tuple[str, ...]
@@ -38,6 +51,7 @@ class DatasetInfo:
     demonstration: bool = False
     preprocessing: Preprocessing = Preprocessing()
     fetch: str = ""  # the argument of `data fetch` that brings it
+    splits: bool = False  # whether NAME:SPLIT is understood
 
     def available(self, data_root: Path | None = None) -> bool:
         """Whether the files are there."""
@@ -47,13 +61,38 @@ class DatasetInfo:
 def default_data_root() -> Path:
     """BENCH_DATA_ROOT, or the user's cache folder."""
     if os.environ.get("BENCH_DATA_ROOT"):
-        return Path(os.environ["BENCH_DATA_ROOT"]).expanduser()
+        return user_path(os.environ["BENCH_DATA_ROOT"], "BENCH_DATA_ROOT")
     return cache_folder()
 
 
 def list_datasets() -> list[DatasetInfo]:
-    """Every named set, in the order of the table; `folder:PATH` comes on top of these."""
-    return list(_CATALOGUE.values())
+    """Every named set, in the order of the table, then third parties'; `folder:PATH` comes on top of these."""
+    return [*_CATALOGUE.values(), *_third_parties()[0].values()]
+
+
+def faulty_plugins() -> dict[str, str]:
+    """Entry points of third parties that add no set: {name: why}. They take none of the other sets with them."""
+    return _third_parties()[1]
+
+
+@cache
+def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str]]:
+    found: dict[str, DatasetInfo] = {}
+    faults: dict[str, str] = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, point.value)):
+        if point.name in _CATALOGUE or point.name in found or point.name == FOLDER.rstrip(":"):
+            faults[point.name] = f"{point.value} takes a name that is in use; it must choose another one"
+            continue
+        try:
+            info = point.load()
+        except Exception as error:  # a third party's fault must not hide the rest
+            faults[point.name] = shown(f"{point.value} does not import ({type(error).__name__}: {error})")
+            continue
+        if isinstance(info, DatasetInfo):
+            found[point.name] = replace(info, name=point.name)
+        else:
+            faults[point.name] = f"{point.value} is a {type(info).__name__}, not a bench.data.DatasetInfo"
+    return found, faults
 
 
 def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int, int] | None = None) -> Dataset:
@@ -62,27 +101,53 @@ def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int
     size: (H, W) instead of the set's own. Sets with masks are stretched to it whole; pictures are cropped at the centre
     to its aspect ratio. Raises UnknownName with the nearest names, UserError where the files are not there.
     """
-    root = Path(data_root).expanduser() if data_root is not None else default_data_root()
+    root = _root(data_root)
     if spec.startswith(FOLDER):
         dataset = _open_folder(spec.removeprefix(FOLDER))
     else:
-        name, _, split = spec.partition(":")
-        info = _CATALOGUE.get(name)
-        if info is None or (split and name != "voc2012"):
+        name, colon, split = spec.partition(":")
+        info = next((info for info in list_datasets() if info.name == name), None)
+        if info is None or (colon and not info.splits):
             raise _unknown(spec)
         dataset = info.build(info, root, split)
+        if not isinstance(dataset, Dataset):
+            raise UserError(f"data set {name!r}: its `build` made a {type(dataset).__name__}, not a bench.data.Dataset")
     if size is not None:
         mode = "stretch" if dataset.has_masks else "cover"
         dataset = replace(dataset, preprocessing=Preprocessing(mode, (int(size[0]), int(size[1]))))
     return replace(dataset, spec=spec, data_root=root)
 
 
+def open_source(source: str, data_root: Path | str | None = None) -> Dataset:
+    """Pictures to train on, at their stored size: `voc2012:SPLIT`, or a folder under the data root such as `photos`.
+
+    The files that count, their ids and how they are read are those of the sweep. Raises UserError.
+    """
+    name, colon, _ = source.partition(":")
+    if colon and name in _CATALOGUE and _CATALOGUE[name].splits:
+        return replace(open_dataset(source, data_root), preprocessing=Preprocessing())
+    folder = _root(data_root) / user_path(source, "sources")
+    if not folder.is_dir():
+        raise UserError(
+            f"{shown(folder)}: no such folder of training pictures; set --data-root, or `sources` in the protocol"
+        )
+    return replace(_open_folder(str(folder)), name=source, spec=source, data_root=_root(data_root))
+
+
+def _root(data_root: Path | str | None) -> Path:
+    """An absolute path, so that a worker process in another folder finds the same files."""
+    root = user_path(data_root, "--data-root") if data_root is not None else default_data_root()
+    return Path(os.path.abspath(root))
+
+
 def _unknown(spec: str) -> UnknownName:
-    if Path(spec).is_dir():
+    if "\0" not in spec and Path(spec).is_dir():
         return UnknownName(f"unknown data set {spec!r}; it is a folder: did you mean {FOLDER}{spec}?")
-    near = difflib.get_close_matches(spec, _CATALOGUE, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}?" if near else f"sets are {', '.join(_CATALOGUE)}, and {FOLDER}PATH"
-    return UnknownName(f"unknown data set {spec!r}; {hint}")
+    if fault := faulty_plugins().get(spec):
+        return UnknownName(f"data set {spec!r} cannot be had: {fault}")
+    names = [info.name for info in list_datasets()]
+    hint = did_you_mean(spec, [*names, f"{FOLDER}PATH"], "sets", most=3, cutoff=0.5)
+    return UnknownName(f"unknown data set {shown(repr(spec))}; {hint}")
 
 
 def _make(info: DatasetInfo, items: dict[str, Item], **changes) -> Dataset:
@@ -103,7 +168,9 @@ def _open_pictures(info: DatasetInfo, root: Path, split: str) -> Dataset:
     folder = root / info.where
     if not folder.is_dir():
         raise _not_there(info, root)
-    return _make(info, _scan(folder))
+    listing = list_pictures(folder)
+    items = {id_: Item(path) for id_, path in listing.pictures.items()}
+    return _make(info, items, skipped=listing.skipped)
 
 
 def _open_voc(info: DatasetInfo, root: Path, split: str) -> Dataset:
@@ -113,56 +180,46 @@ def _open_voc(info: DatasetInfo, root: Path, split: str) -> Dataset:
         raise _not_there(info, root)
     split = split or "val"
     lists = folder / "ImageSets" / "Segmentation"
-    try:
-        ids = (lists / f"{split}.txt").read_text(encoding="utf-8").split()
-    except OSError:
-        known = sorted(path.stem for path in lists.glob("*.txt"))
-        near = difflib.get_close_matches(split, known, n=1)
-        hint = f"did you mean voc2012:{near[0]}?" if near else f"splits in {lists} are: {', '.join(known) or 'none'}"
-        raise UserError(f"VOC 2012 at {folder} has no split {split!r}; {hint}") from None
-    if not ids:
-        raise UserError(f"the split {lists / f'{split}.txt'} names no picture")
+    known = sorted(path.stem for path in lists.glob("*.txt"))
+    if split not in known:
+        hint = did_you_mean(f"voc2012:{split}", [f"voc2012:{name}" for name in known], f"splits in {lists}")
+        raise UserError(f"VOC 2012 at {folder} has no split {split!r}; {hint}")
+    ids = read_names(lists / f"{split}.txt")
     items = {i: Item(folder / "JPEGImages" / f"{i}.jpg", folder / "SegmentationClass" / f"{i}.png") for i in ids}
     return _make(info, items, name="voc2012" if split == "val" else f"voc2012:{split}", upright=False)
 
 
 def _open_folder(text: str) -> Dataset:
     """Any pictures of one folder, not its subfolders."""
-    folder = Path(text).expanduser()
+    folder = Path(os.path.abspath(user_path(text, FOLDER.rstrip(":"))))
     if not text or not folder.is_dir():
-        raise UserError(f"{FOLDER}{text}: there is no such folder")
-    name = FOLDER + (folder.name or folder.resolve().name or "root")
+        raise UserError(f"{FOLDER}{shown(text)}: there is no such folder")
+    listing = list_pictures(folder)
     return Dataset(
-        name=name,
+        name=FOLDER + shown(folder.name or "root"),
         tasks=("reconstruction",),
-        description=f"pictures of the folder {folder}",
+        description=f"pictures of the folder {shown(folder)}",
         licence="the user's own",
-        items=_scan(folder),
+        items={id_: Item(path) for id_, path in listing.pictures.items()},
+        skipped=listing.skipped,
     )
 
 
-def _scan(folder: Path) -> dict[str, Item]:
-    """Pictures of a folder sorted by name. An id is the name less its suffix, unless two would be the same."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(
-                entry.name
-                for entry in entries
-                if entry.name.lower().endswith(PICTURE_SUFFIXES) and entry.name[0] != "." and entry.is_file()
+def read_names(path: Path) -> list[str]:
+    """The picture names of a VOC split, one a line; a name that stands twice counts once. Raises UserError."""
+    names: dict[str, None] = {}
+    for number, line in enumerate(read_text(path, "split").splitlines(), 1):
+        fields = line.split()
+        if len(fields) > 1:
+            raise UserError(
+                f"{shown(path)}: line {number} holds more than a picture's name; a segmentation split is a name a line"
             )
-    except OSError as error:
-        raise UserError(f"cannot list the folder {folder}: {error.strerror}") from None
+        if fields and ("/" in fields[0] or "\\" in fields[0] or fields[0] != shown(fields[0], most=200)):
+            raise UserError(f"{shown(path)}: line {number}, {shown(fields[0])}, is not a picture's name; take it out")
+        names |= dict.fromkeys(fields)
     if not names:
-        raise UserError(f"no pictures in {folder}; files that count end in {', '.join(PICTURE_SUFFIXES)}")
-    stems: dict[str, int] = {}
-    for name in names:
-        stem = os.path.splitext(name)[0]
-        stems[stem] = stems.get(stem, 0) + 1
-    items = {}
-    for name in names:
-        stem = os.path.splitext(name)[0]
-        items[stem if stems[stem] == 1 else name] = Item(folder / name)
-    return items
+        raise UserError(f"the split {shown(path)} names no picture; write a name a line, without suffix")
+    return list(names)
 
 
 def _not_there(info: DatasetInfo, root: Path) -> UserError:
@@ -215,6 +272,7 @@ def _entries() -> list[DatasetInfo]:
             where="VOCdevkit/VOC2012",
             preprocessing=stretch,
             fetch="voc2012",
+            splits=True,
         ),
         DatasetInfo(
             "div2k_valid256",

@@ -5,6 +5,9 @@ A `Dataset` holds paths, never pictures, so a folder of any length works. Two fi
 - `quick_fingerprint()` covers names, byte sizes and the preprocessing. It reads no picture: for planning, `--dry-run`.
 - `fingerprint()` covers the names, the sha256 of every file and the preprocessing. It reads every file once, and keeps
   each hash: for the manifest, and to tell whether two runs saw the same pictures.
+
+A set's identity is its content: `keep_apart` gives two sets of one name two names, and a picture whose hash was taken
+is refused when its file has changed since.
 """
 
 from __future__ import annotations
@@ -12,23 +15,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.polygons import load_polygons, rasterise
-from bench.data.voc import NUM_CLASSES, VOID
+from bench.data.folder import skipped_note
+from bench.data.pictures import decode_mask, decode_picture, picture_bytes, picture_size, unreadable
+from bench.util.files import open_plain, shown
 from systems.errors import UserError
 
 if TYPE_CHECKING:
     import PIL.Image
     import torch
-
-#: EXIF orientations that turn a picture by a quarter, so that height and width change places.
-_QUARTER_TURNS = (5, 6, 7, 8)
-_EXIF_ORIENTATION = 0x0112
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ class Item:
 class Dataset:
     """A named set of pictures; `ids` are in the order in which they are run.
 
-    `spec` is what `open_dataset` was asked for (a worker process opens the same set with it); `name` is what the tables
-    and the noise seeds use, and holds no path of this machine.
+    `spec` is what `open_dataset` was asked for; `name` is what the tables use, and holds no path of this machine.
+    A set is small and can be pickled, hashes included: a worker process gets the very set that was planned.
     """
 
     name: str
@@ -118,6 +117,10 @@ class Dataset:
     data_root: Path | None = None
     #: Turn photographs upright by their EXIF tag. Off where masks are drawn on the stored pixels.
     upright: bool = True
+    #: Files of the folder that are no pictures, each with the reason.
+    skipped: tuple[str, ...] = ()
+    #: The name in the noise seeds; "": `name`. It stays when `keep_apart` gives the set another name.
+    noise_name: str = ""
     _hashes: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -137,6 +140,16 @@ class Dataset:
         """Every sample in turn, one at a time."""
         return (self.load(image_id) for image_id in self.items)
 
+    @property
+    def seed_name(self) -> str:
+        """The name that noise seeds are drawn with."""
+        return self.noise_name or self.name
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the set, a line each."""
+        return (skipped_note(self.name, self.skipped),) if self.skipped else ()
+
     def take(self, count: int) -> Dataset:
         """The same set cut to its first `count` pictures (`--limit`)."""
         return replace(self, items=dict(list(self.items.items())[:count]))
@@ -149,28 +162,35 @@ class Dataset:
         """(H, W) of the sample, after preprocessing; reads at most the file's header."""
         if self.preprocessing.size is not None:
             return self.preprocessing.size
-        path = self.path(image_id)
-        with _open_picture(path) as picture:
-            width, height = picture.size
-            turned = self.upright and _orientation(picture, path) in _QUARTER_TURNS
-        return (width, height) if turned else (height, width)
+        return picture_size(self.path(image_id), self.upright)
 
     def load(self, image_id: str) -> Sample:
-        """Read, convert to 8-bit RGB, preprocess. Raises UserError naming the file that is missing or corrupt."""
+        """Read, convert to 8-bit RGB, preprocess (see `bench.data.pictures`).
+
+        Raises UserError that names a file that is missing or damaged, or that changed after its hash was taken.
+        """
         import numpy as np
         import torch
         from PIL import Image
 
         item = self._item(image_id)
-        picture = _read_rgb(item.path, self.upright)
+        picture = decode_picture(self._content(item.path, "picture"), item.path, self.upright)
         mask = None
         if item.mask is not None:
-            labels = _read_mask(item.mask, picture.size)
+            labels = decode_mask(self._content(item.mask, "mask"), item.mask, (picture.height, picture.width))
             labels = self.preprocessing.apply(labels, Image.Resampling.NEAREST)
             mask = torch.from_numpy(np.array(labels, dtype=np.uint8))
         picture = self.preprocessing.apply(picture, Image.Resampling.LANCZOS)
         image = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
         return Sample(image_id, image, mask)
+
+    def _content(self, path: Path, what: str) -> bytes:
+        """The bytes of a file. What is decoded is what was hashed: a file that changed since is refused."""
+        data = picture_bytes(path, what)
+        known = self._hashes.get(path)
+        if known is not None and hashlib.sha256(data).hexdigest() != known:
+            raise UserError(f"{what} {shown(path)} changed since this command began; let it be and repeat the command")
+        return data
 
     def sha256(self, image_id: str) -> str:
         """Hash of the picture's source file, as stored; read once and kept."""
@@ -200,10 +220,10 @@ class Dataset:
     def _hash(self, path: Path) -> str:
         if path not in self._hashes:
             try:
-                with path.open("rb") as file:
+                with open_plain(path) as file:
                     self._hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
             except OSError as error:
-                raise _unreadable(path, error) from None
+                raise unreadable(path, error) from None
         return self._hashes[path]
 
     def _item(self, image_id: str) -> Item:
@@ -213,86 +233,28 @@ class Dataset:
             raise UserError(f"data set {self.name!r} has no picture {image_id!r}") from None
 
 
-def check_files(name: str, paths: Iterable[Path]) -> None:
-    """Raise UserError naming the first of `paths` that does not exist."""
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"data set {name!r}: {path} is missing; the copy of the data set is not complete")
+def keep_apart(datasets: dict[str, Dataset]) -> dict[str, Dataset]:
+    """The sets of one run, with names that differ where their content does.
 
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    if isinstance(error, FileNotFoundError):
-        return UserError(f"picture {path} is missing")
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    reason = reason.splitlines()[0]
-    return UserError(f"cannot read picture {path}: {reason}; replace the file or take it out of the set")
-
-
-def _open_picture(path: Path) -> PIL.Image.Image:
-    """Open lazily: Pillow reads the header only."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a large picture is the user's wish; Pillow still refuses absurd ones
-            return Image.open(path)
-    except UnidentifiedImageError:
-        raise _unreadable(path, ValueError("not a picture that Pillow knows, or its header is damaged")) from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _orientation(picture: PIL.Image.Image, path: Path) -> int:
-    try:
-        return picture.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # Pillow raises many kinds on a damaged EXIF block, which says nothing about the pixels
-        return 1
-
-
-def _read_rgb(path: Path, upright: bool) -> PIL.Image.Image:
-    """Decode to 8-bit RGB. Alpha is dropped, grey is repeated, 16-bit grey is divided by 257."""
-    import numpy as np
-    from PIL import Image, ImageOps
-
-    with _open_picture(path) as picture:
-        try:
-            picture.load()
-            if upright and _orientation(picture, path) != 1:
-                picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I;16"):
-                picture = Image.fromarray(np.rint(np.asarray(picture) / 257).astype(np.uint8))
-            elif picture.mode in ("I", "F"):
-                raise ValueError(f"pixel format {picture.mode!r} has no agreed range; save it with 8 bits a channel")
-            return picture.convert("RGB")
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-            raise _unreadable(path, error) from None
-
-
-def _read_mask(path: Path, size: tuple[int, int]) -> PIL.Image.Image:
-    """Class ids of a mask file as a Pillow "L" picture; `size` is the picture's (width, height)."""
-    import numpy as np
-    from PIL import Image
-
-    if path.suffix == ".json":
-        labels = rasterise(load_polygons(path))
-    else:
-        with _open_picture(path) as stored:
-            if stored.mode not in ("P", "L"):
-                raise UserError(f"mask {path} is {stored.mode}, not class ids; VOC masks are palette PNGs")
-            try:
-                labels = np.array(stored, dtype=np.uint8)
-            except (OSError, ValueError, SyntaxError, EOFError) as error:
-                raise _unreadable(path, error) from None
-    if labels.shape != size[::-1]:
-        raise UserError(f"mask {path} is {labels.shape[1]}x{labels.shape[0]}, its picture is {size[0]}x{size[1]}")
-    wrong = [int(v) for v in np.unique(labels) if v >= NUM_CLASSES and v != VOID]
-    if wrong:
-        raise UserError(f"mask {path} holds the class ids {wrong}; ids are 0..{NUM_CLASSES - 1}, and {VOID} for void")
-    return Image.fromarray(labels)
+    Two folders `a/val` and `b/val` are both called `folder:val`; with other pictures in them they become
+    `folder:val#3f2a91c0` and `folder:val#77d0e41b`, by the first digits of their fingerprints. These do not depend on
+    which sets stand beside them, and the noise stays that of `folder:val`, so numbers are those of a run alone.
+    Reads files only where two names are the same.
+    """
+    by_name: dict[str, set[str]] = {}
+    for spec, dataset in datasets.items():
+        by_name.setdefault(dataset.name, set()).add(spec)
+    apart = dict(datasets)
+    for name, specs in by_name.items():
+        prints = {spec: datasets[spec].fingerprint() for spec in specs} if len(specs) > 1 else {}
+        if len(set(prints.values())) > 1:
+            for spec, digest in prints.items():
+                apart[spec] = replace(datasets[spec], name=f"{name}#{digest[:8]}", noise_name=datasets[spec].seed_name)
+    return apart
 
 
 def _byte_size(path: Path) -> int:
     try:
         return os.stat(path).st_size
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from None

@@ -84,22 +84,25 @@ def _sync(path: Path, flags: int = os.O_RDWR) -> None:
         os.close(handle)
 
 
-def read_bytes(path: Path | str) -> bytes:
-    """The content of a plain file. Raises OSError, also for a folder, a pipe, a device, or a NUL in the path."""
+def open_plain(path: Path | str) -> BinaryIO:
+    """Open a plain file to read. Raises OSError, also for a folder, a pipe, a device, or a NUL in the path."""
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "the path holds a NUL character")
     # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
-        if not stat.S_ISREG(mode):
-            raise OSError(errno.EINVAL, "it is a pipe or a device, not a plain file")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read()
-    finally:
-        os.close(handle)
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    raise OSError(errno.EINVAL, "it is a pipe or a device, not a plain file")
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """The content of a plain file. Raises OSError as `open_plain`."""
+    with open_plain(path) as file:
+        return file.read()
 
 
 def read_text(path: Path | str, what: str = "file") -> str:

@@ -72,5 +72,5 @@ def test_json_that_can(tmp_path):
     path = tmp_path / "m.json"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": "é"}, ensure_ascii=False).encode())
     assert read_json(path) == {"a": "é"} and read_json(tmp_path / "none.json") is None
-    with pytest.raises(UserError, match="directory"):
+    with pytest.raises(UserError, match="folder"):
         read_json(tmp_path)

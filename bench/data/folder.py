@@ -1,0 +1,105 @@
+"""Which files of a folder are pictures, and what each one is called: one rule for data sets and for training.
+
+A file counts where its name ends as pictures' names do (`bench.data.pictures.PICTURE_SUFFIXES`) and does not start with
+a dot. Folders, pipes and other files are skipped, counted and named. A link that leads nowhere is an error: a set that
+silently lacks a picture gives another mean.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.pictures import PICTURE_SUFFIXES
+from bench.util.files import shown
+from systems.errors import UserError
+
+NAMED = 5  # skipped files that a note names; the others are counted
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The pictures of a folder by their id, in order, and the files that were skipped, each with the reason."""
+
+    pictures: dict[str, Path]
+    skipped: tuple[str, ...]
+
+
+def list_pictures(folder: Path) -> Listing:
+    """The pictures of one folder, not of its subfolders, sorted by name. Raises UserError where there are none."""
+    names, skipped, inner = [], [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                if entry.name.startswith("."):
+                    continue
+                counts = entry.name.lower().endswith(PICTURE_SUFFIXES)
+                kind = _kind(entry)
+                if kind == "broken" and counts:
+                    raise UserError(
+                        f"picture {shown(entry.path)} is a link that leads nowhere; mend or remove the link"
+                    )
+                if kind == "folder" and not counts:
+                    inner.append(entry.name)
+                elif kind != "file":
+                    skipped.append(f"{shown(entry.name)} (a {kind})")
+                elif not counts:
+                    skipped.append(shown(entry.name))
+                else:
+                    names.append(entry.name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"cannot list the folder {shown(folder)}: {reason}; name another folder") from None
+    if not names:
+        found = f" ({_few(skipped)})" if skipped else ""
+        deeper = f"; subfolders are not searched: name one, such as {shown(Path(folder) / inner[0])}" if inner else ""
+        raise UserError(
+            f"no pictures in {shown(folder)}{found}{deeper}; files that count end in {', '.join(PICTURE_SUFFIXES)}"
+        )
+    return Listing({id_: Path(folder) / name for id_, name in picture_ids(names).items()}, tuple(skipped))
+
+
+def skipped_note(name: str, skipped: tuple[str, ...]) -> str:
+    """One line for the eye about the files that were skipped."""
+    return f"{name}: {len(skipped)} of its files {'is' if len(skipped) == 1 else 'are'} not read: {_few(skipped)}"
+
+
+def _few(names: list[str] | tuple[str, ...]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
+    try:
+        if entry.is_file():
+            return "file"
+        if entry.is_dir():
+            return "folder"
+        entry.stat()
+        return "pipe or device"
+    except OSError:
+        return "broken"
+
+
+def picture_ids(names: list[str]) -> dict[str, str]:
+    """File names -> {id: file name}, in the same order. Ids are different, on one line, and text in UTF-8.
+
+    An id is the name less its suffix. Where two files share that, or where it is the whole name of another file, it is
+    the whole name. Control characters and bytes that are no UTF-8 are escaped; two names that then look the same get
+    the first digits of their hash.
+    """
+    clean = {name: shown(name, most=len(name)) for name in names}
+    stems = {name: os.path.splitext(text)[0] for name, text in clean.items()}
+    count, whole = Counter(stems.values()), Counter(clean.values())
+    ids: dict[str, str] = {}
+    for name in names:
+        text = stems[name] if count[stems[name]] == 1 and stems[name] not in whole else clean[name]
+        if whole[clean[name]] > 1:
+            text = f"{clean[name]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+        ids[text] = name
+    if len(ids) != len(names):  # a file that is called as another one's hash; nobody does that by accident
+        raise UserError("two pictures of one folder cannot be told apart by their names; rename one")
+    return ids
