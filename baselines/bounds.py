@@ -29,7 +29,6 @@ from systems.layers.analog import unit_power
 class Genie(System):
     """The random code and the list that the receiver is lent. Subclasses say what is delivered."""
 
-    options = ()
     genie = True
     #: The genie's list, by (height, width, uses) and codeword seed. Shared by all instances of a process.
     _sent: OrderedDict[tuple, _Sent] = OrderedDict()

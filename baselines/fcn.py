@@ -16,12 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import segmentation
 
-from systems import zoo
 from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES
 from systems.layers import analog
 from systems.layers.backbone import make_backbone
-from systems.learned import describe_network, fill_from, pixel_cross_entropy, starting_config
+from systems.learned import Network, pixel_cross_entropy
 
 STRIDE = 16
 
@@ -45,7 +44,7 @@ class FCNConfig:
     mirror: bool = False
 
 
-class FCN(nn.Module):
+class FCN(Network):
     """Pictures to class logits. Not a System: it sits behind one.
 
     checkpoint: "shipped", "none" (head random, fixed by `seed`), a file's path, or, for size `paper`, "torchvision"
@@ -55,32 +54,22 @@ class FCN(nn.Module):
     Config = FCNConfig
     tasks = ("segmentation",)
 
-    def __init__(
-        self,
-        name: str = "fcn",
-        size: str = "small",
-        checkpoint: str = "shipped",
-        config: FCNConfig | None = None,
-        seed: int = 0,
-    ):
-        super().__init__()
-        self.name, self.size = name, size
-        self.config = starting_config(FCNConfig, name, size, checkpoint, config)
-        with zoo.seeded(seed):
-            self._build(self.config)
-        if checkpoint == "torchvision":
-            self._load_torchvision()
-            self.facts, self.variant = {}, f"{size}-torchvision"
-        else:
-            self.facts, self.variant = fill_from(self, name, size, checkpoint)
-        self.eval()
+    def __init__(self, name: str = "fcn", size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
+        super().__init__(name, size, checkpoint, config, seed)
 
     @classmethod
     def load(cls, size: str = "small", checkpoint: str = "shipped") -> FCN:
         """The network in evaluation mode."""
         return cls(size=size, checkpoint=checkpoint)
 
-    def _build(self, config: FCNConfig) -> None:
+    def fill(self, checkpoint: str) -> tuple[dict, str]:
+        """As in `Network`, and torchvision's weights."""
+        if checkpoint != "torchvision":
+            return super().fill(checkpoint)
+        self._load_torchvision()
+        return {}, f"{self.size}-torchvision"
+
+    def build(self, config: FCNConfig) -> None:
         self.backbone = make_backbone(config.backbone, config.pretrained, config.output_stride, config.frozen_stages)
         low, middle, deep = self.backbone.channels
         self.head = nn.Sequential(
@@ -121,10 +110,6 @@ class FCN(nn.Module):
     def training_step(self, images: Tensor, target: Tensor, link=None, channel=None) -> dict[str, Tensor]:
         """Pixel cross entropy; target as in `pixel_cross_entropy`. `link` and `channel` are not used."""
         return {"cross_entropy": pixel_cross_entropy(self(images), target)}
-
-    def describe(self) -> dict:
-        """Facts for the manifest."""
-        return describe_network(self)
 
     def _load_torchvision(self) -> None:
         """Weights of torchvision's fcn_resnet50 (COCO pictures, VOC classes) under this module's names."""

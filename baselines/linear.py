@@ -7,24 +7,27 @@ information: without that scalar the code loses 1 to 6 dB.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from systems import zoo
 from systems.errors import CheckpointError
-from systems.interface import Decoded, Link, Received, System, Transmission
+from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
 from systems.layers.klt import BlockKLT, lmmse
 from systems.layers.linear_path import BLOCK, symbol_uses
+from systems.learned import FittedSystem
 
 
-class Linear(nn.Module, System):
+class Linear(FittedSystem):
     """Block-KLT analog code; `checkpoint` is a file of statistics made by `python -m bench train --systems linear`."""
 
     tasks = ("reconstruction",)
-    options = ("checkpoint",)
+    fitted_size = f"klt{BLOCK}"
+    fitted_knowledge = f"covariance of {BLOCK}x{BLOCK} blocks"
 
     def __init__(self, name: str = "linear", checkpoint: str = "shipped"):
         super().__init__()
@@ -33,16 +36,23 @@ class Linear(nn.Module, System):
         self.register_buffer("basis", torch.zeros(size, size))
         self.register_buffer("eigenvalues", torch.zeros(size))
         self.register_buffer("mean", torch.zeros(size))
-        path = zoo.shipped("baselines", "linear", "klt16") if checkpoint == "shipped" else Path(checkpoint)
+        path = zoo.shipped("baselines", "linear", self.fitted_size) if checkpoint == "shipped" else Path(checkpoint)
         if path is None:
             raise CheckpointError("linear: its statistics, baselines/weights/linear-klt16.safetensors, are missing")
         self.facts = zoo.load_weights(self, path)
         self.eigenvalues.exp_()  # stored as logarithms: float16 does not hold their range
-        self.variant = f"klt16-{self.facts['sha256'][:8]}"
+        self.variant = f"{self.fitted_size}-{self.facts['sha256'][:8]}"
         self.eval()
+
+    @classmethod
+    def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
+        """Covariance of all blocks: basis (768, 768), logarithms of the eigenvalues (768,), mean (768,)."""
+        klt = BlockKLT.fit(pictures, BLOCK)
+        return {"basis": klt.basis, "eigenvalues": klt.eigenvalues.log(), "mean": klt.mean}
 
     @property
     def klt(self) -> BlockKLT:
+        """The statistics, as the block-KLT code takes them."""
         return BlockKLT(self.basis, self.eigenvalues, self.mean, BLOCK)
 
     def _layout(self, link: Link) -> tuple[int, int, int, int]:

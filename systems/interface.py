@@ -168,17 +168,21 @@ class System(ABC):
     """A transmitter and its receiver.
 
     Subclasses set `name`, `tasks`, and `bits_per_use` (log2 M for a digital system, None for an analog one), and
-    implement `encode` and `decode`. Learned systems derive from `systems.learned.LearnedSystem`.
+    implement `encode` and `decode`. Learned systems derive from `systems.learned.LearnedSystem`. All that the harness
+    asks of a system stands here.
     """
 
     name: str = ""
     variant: str = ""  # checkpoint or modulation-and-coding tag; a column of every row
     tasks: tuple[str, ...] = ("reconstruction",)
+    options: tuple[str, ...] = ()  # options of the command line that the class takes, such as code_rate
     bits_per_use: float | None = None
+    learned: bool = False  # True: it has weights, a size, and can be trained
+    genie: bool = False  # True: a bound, which the audit of what passes to the receiver does not hold; ours alone may
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
-    joins_snr: bool = (
-        False  # True: `decode` takes a link with an SNR a picture, so that a batch may hold several points
-    )
+    joins_snr: bool = False  # True: `decode` takes an SNR per picture, so that a batch may hold several points
+    label: str = ""  # how figures call a third party's system; "": its name
+    colour: str = ""  # its colour there, "#RRGGBB"; "": the figures choose one
 
     def __init__(self, name: str = ""):
         """The registry passes the name that the system was asked for by."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,11 @@ from torch import Tensor, nn
 from systems import zoo
 from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
+from systems.layers.efficientnet import EfficientNetLite0
+from systems.layers.klt import BlockKLT
 from systems.sizes import load_size
+
+PRETRAINED_RATE = 0.2  # share of the learning rate of an ImageNet backbone
 
 ChannelFunction = Callable[[Transmission, Link], Received]
 
@@ -44,9 +48,11 @@ RECONSTRUCTION_LOSSES = {"mse": mean_squared_error, "log_mse": log_squared_error
 
 
 def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
-    """The configuration of a network: `config`, or that of its size. Where a checkpoint will fill it, `pretrained` is
-    off:
-    it says where training starts, and the checkpoint is where it ended."""
+    """The configuration of a network: `config`, or that of its size.
+
+    Where a checkpoint will fill the network, `pretrained` is off: it says where training starts, and the checkpoint is
+    where training ended.
+    """
     config = config if config is not None else load_size(kind, name, size)
     if checkpoint != "none" and getattr(config, "pretrained", False):
         config = replace(config, pretrained=False)
@@ -87,17 +93,21 @@ def describe_network(module) -> dict:
     }
 
 
-class LearnedSystem(nn.Module, System):
-    """A `System` that is also a network: `encode` and `decode` are differentiable, so training runs the tested path.
+class Network(nn.Module):
+    """What is trained: a network with a configuration, a size and a checkpoint.
 
-    Subclasses set `Config` (a frozen dataclass, one field a choice), build their layers in `build(config)`, and clamp
-    pictures to [0, 1] only in evaluation mode: a clamp in training stops the gradient of every over-shot pixel.
+    Subclasses set `Config` (a frozen dataclass, one field per choice), build their layers in `build(config)`, and give
+    losses in `training_step`. `LearnedSystem` is a network with a channel inside; a part that sits behind other
+    systems (the FCN) is a network alone.
 
     checkpoint: "shipped" (default; the weights in the package), "none" (random, fixed by `seed`), or a file's path.
     """
 
     Config: type
-    joins_snr = True  # training draws an SNR a picture
+    name: str
+    tasks: tuple[str, ...]
+    options: tuple[str, ...] = ("size", "checkpoint")
+    sends: bool = False  # True: `training_step` sends over its channel; False: it reads pictures, `segment` labels them
     reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets its protocol's
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
@@ -107,18 +117,73 @@ class LearnedSystem(nn.Module, System):
         self.config = starting_config(self.Config, name, size, checkpoint, config)
         with zoo.seeded(seed):
             self.build(self.config)
-        self.facts, self.variant = fill_from(self, name, size, checkpoint)
+        self.facts, self.variant = self.fill(checkpoint)
         self.eval()
 
     def build(self, config) -> None:
         """Create the layers."""
         raise NotImplementedError
 
-    def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Losses of one batch, summed by the trainer: the error of the picture (Eq. 5) or the pixel cross entropy (Eq.
-        6).
+    def fill(self, checkpoint: str) -> tuple[dict, str]:
+        """Load the checkpoint; gives its sidecar and the variant's tag."""
+        return fill_from(self, self.name, self.size, checkpoint)
 
-        images (B, 3, H, W) in [0, 1]; target: the images themselves, or what `pixel_cross_entropy` takes.
+    def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
+        """Losses of one batch, which the trainer sums. images: float32 (B, 3, H, W) in [0, 1]."""
+        raise NotImplementedError
+
+    def own_parameters(self, task: str) -> list[nn.Parameter]:
+        """Parameters that no other task of this network uses: what training `task` alone may change in weights that
+        serve all."""
+        if self.tasks == (task,):
+            return list(self.parameters())
+        raise NotImplementedError(
+            f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself"
+        )
+
+    def start_from_klt(self, klt: BlockKLT) -> None:
+        """Take over measured block-KLT statistics, where training starts. Nothing to do without a linear path."""
+        path = getattr(self, "linear_path", None)
+        if path is not None:
+            path.load(klt)
+
+    def rate_shares(self) -> dict[int, float]:
+        """Share of the protocol's learning rate, by `id` of a parameter; those that are not in it have all of it.
+
+        Weights that start trained (an ImageNet backbone) take small steps, which keep them.
+        """
+        trained = (module for module in self.modules() if isinstance(module, EfficientNetLite0) and module.pretrained)
+        return {id(parameter): PRETRAINED_RATE for module in trained for parameter in module.parameters()}
+
+    def knowledge(self) -> tuple[str, ...]:
+        """What the network knows before it sees a training picture: a column of the tables."""
+        known = []
+        if getattr(self.config, "pretrained", False) or getattr(self.config, "prior", "none") != "none":
+            known.append("ImageNet backbone")
+        if getattr(self, "linear_path", None) is not None:
+            known.append("block-KLT code as linear path")
+        return tuple(known)
+
+    def describe(self) -> dict:
+        """Facts for the manifest and the table of systems."""
+        return describe_network(self)
+
+
+class LearnedSystem(Network, System):
+    """A `System` that is also a network: `encode` and `decode` are differentiable, so training runs the tested path.
+
+    Subclasses clamp pictures to [0, 1] only in evaluation mode: a clamp in training stops the gradient of every
+    over-shot pixel.
+    """
+
+    learned = True
+    sends = True
+    joins_snr = True  # training draws an SNR per picture
+
+    def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
+        """Losses of one batch: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6).
+
+        images: float32 (B, 3, H, W) in [0, 1]. target: the images themselves, or what `pixel_cross_entropy` takes.
         """
         received = channel(self.encode(images, link), link)
         output = self.decode(received, link).output
@@ -126,14 +191,19 @@ class LearnedSystem(nn.Module, System):
             return {"picture": self.reconstruction_loss(output, target)}
         return {"cross_entropy": pixel_cross_entropy(output, target)}
 
-    def own_parameters(self, task: str) -> list[nn.Parameter]:
-        """Parameters that no other task of this system uses: what training `task` alone changes in weights that serve
-        all."""
-        if self.tasks == (task,):
-            return list(self.parameters())
-        raise NotImplementedError(
-            f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself"
-        )
 
-    def describe(self) -> dict:
-        return describe_network(self)
+class FittedSystem(nn.Module, System):
+    """A system without a network, whose statistics a closed form makes of training pictures.
+
+    `python -m bench train --systems NAME` calls `fit` and writes what it gives as `<name>-<fitted_size>.safetensors`.
+    """
+
+    options = ("checkpoint",)
+    fitted_size: str = ""  # in the name of its file
+    fitted_task: str = "reconstruction"  # whose training pictures it is fitted to
+    fitted_knowledge: str = ""  # what the file knows: a column of the tables
+
+    @classmethod
+    def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
+        """The file's tensors, from pictures float32 (3, H, W) in [0, 1]."""
+        raise NotImplementedError

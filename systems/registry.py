@@ -1,20 +1,24 @@
-"""Names to systems, lazily: a system's module is imported when it is first created.
+"""Names to systems, lazily: the module of a system is imported when the system is first created.
 
-Third parties add a system through the entry-point group `semantic_bench.systems`, without touching this repository:
+Our own systems stand in one catalogue (`baselines.catalogue`), one line per system. Third parties add a system through
+the entry-point group `semantic_bench.systems`, without touching this repository:
 
     [project.entry-points."semantic_bench.systems"]
     my-system = "my_package.my_module:MySystem"
 
-The class is a `systems.System`; its class attribute `tasks` says what it can do.
+The class is a `systems.System`. Its class attributes say what it can do (`tasks`, `options`) and how figures show it
+(`label`, `colour`). A plug-in that takes a name of ours, or that does not import, is disabled with one line; the others
+work on.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import Any, NamedTuple
 
 from systems.errors import UnknownName, UserError, did_you_mean
 from systems.interface import System
@@ -22,85 +26,197 @@ from systems.interface import System
 ENTRY_POINT_GROUP = "semantic_bench.systems"
 
 
+class Look(NamedTuple):
+    """How figures and tables show a system."""
+
+    label: str
+    colour: str  # "#RRGGBB", or "" where the figures choose one
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One registered system. `pattern` entries are families whose names compose (`avif-ldpc-256qam`)."""
+    """One registered system.
+
+    name: what `--systems` takes; of a family, its form for the eye.
+    target: "module:attribute", a System class or a factory that is called as attribute(name=..., **options).
+    tasks: what it can do; None: asked of the class when it is loaded.
+    learned: it has weights that `python -m bench train` trains.
+    fitted: its class has `fit`, which makes its statistics from training pictures.
+    part: a network behind other systems (the FCN); it is trained, but it is no system of its own.
+    pattern, examples: of a family, whose names compose (`avif-ldpc-256qam`).
+    label: for the eye; of a family a format string over the pattern's named groups.
+    colour: "#RRGGBB"; colours: that of single names of a family.
+    plugin: a third party's.
+    """
 
     name: str
-    target: str  # "module:attribute", a System class or a factory called as attribute(name=..., **options)
-    tasks: tuple[str, ...] | None = None  # None: asked of the class when it is loaded
+    target: str
+    tasks: tuple[str, ...] | None = None
     learned: bool = False
+    fitted: bool = False
+    part: bool = False
     pattern: re.Pattern | None = None
     examples: tuple[str, ...] = ()
+    label: str = ""
+    colour: str = ""
+    colours: tuple[tuple[str, str], ...] = ()
+    plugin: bool = False
 
     def load(self) -> Callable[..., System]:
+        """The class or factory. UserError where a plug-in does not import."""
         module, _, attribute = self.target.partition(":")
-        return getattr(importlib.import_module(module), attribute)
+        if not self.plugin:
+            return getattr(importlib.import_module(module), attribute)
+        try:
+            kind = getattr(importlib.import_module(module), attribute)
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(
+                f"system {self.name!r} is disabled: its plug-in {self.target} does not import ({why}); mend or "
+                "uninstall that package"
+            ) from error
+        if not callable(kind) or not getattr(kind, "tasks", ()):
+            raise UserError(
+                f"system {self.name!r} is disabled: its plug-in {self.target} is no systems.System class and names no "
+                "tasks"
+            )
+        return kind
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names that `create` takes as they are; of a family, its examples."""
+        return self.examples if self.pattern else (self.name,)
+
+    def makes(self, name: str) -> bool:
+        """Whether `name` is this entry's."""
+        return bool(self.pattern.fullmatch(name)) if self.pattern else name == self.name
 
 
-_ENTRIES: dict[str, Entry] = {
-    "gensc": Entry("gensc", "systems.gensc.system:GenSC", ("reconstruction", "segmentation"), learned=True),
-}
-_plugins_loaded = False
+_OWN: dict[str, Entry] = {}
+_plugins: dict[str, Entry] | None = None  # None: not looked for yet
+_disabled: dict[str, str] = {}
+
+#: How codecs are written in labels.
+_SPELT = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC", "jpeg2000": "JPEG 2000"}
 
 
-def register(
-    name: str,
-    target: str,
-    *,
-    tasks: tuple[str, ...] | None = None,
-    learned: bool = False,
-    pattern: str | None = None,
-    examples: tuple[str, ...] = (),
-) -> None:
-    """Add a system under `name`; a second, different system under the same name is an error."""
-    entry = Entry(name, target, tasks, learned, re.compile(pattern) if pattern else None, examples)
-    known = _ENTRIES.get(name)
+def register(name: str, target: str, *, pattern: str | None = None, **facts: Any) -> None:
+    """Add a system of ours under `name` (facts: fields of `Entry`). UserError if another has the name."""
+    entry = Entry(name, target, pattern=re.compile(pattern) if pattern else None, **facts)
+    known = _OWN.get(name)
     if known is not None and known.target != target:
         raise UserError(f"system name {name!r} is taken by {known.target}; {target} needs another name")
-    _ENTRIES[name] = entry
+    _OWN[name] = entry
 
 
-def _load_plugins() -> None:
-    global _plugins_loaded
-    if _plugins_loaded:
-        return
-    _plugins_loaded = True
+def discover() -> None:
+    """Look for plug-ins anew, as after an installation."""
+    global _plugins
+    _plugins = {}
+    _disabled.clear()
     for point in entry_points(group=ENTRY_POINT_GROUP):
-        register(point.name, point.value)
+        holder = _find(point.name)
+        if holder is None:
+            _plugins[point.name] = Entry(point.name, point.value, plugin=True)
+        elif holder.target != point.value:
+            whose = "another plug-in" if holder.plugin else "the bench"
+            _disabled[point.name] = (
+                f"plug-in {point.value} is disabled: its name {point.name!r} is {whose}'s ({holder.target}); "
+                "give it another name"
+            )
+
+
+def _find(name: str) -> Entry | None:
+    """The entry that makes `name`; exact names go before families."""
+    known = (*_OWN.values(), *(_plugins or {}).values())
+    exact = (entry for entry in known if entry.pattern is None and entry.makes(name))
+    return next(exact, next((entry for entry in known if entry.makes(name)), None))
+
+
+def _all() -> list[Entry]:
+    if _plugins is None:
+        discover()
+    return [*_OWN.values(), *(_plugins or {}).values()]
 
 
 def entries() -> list[Entry]:
-    """Every registered entry, plugins included, in order of registration."""
-    _load_plugins()
-    return list(_ENTRIES.values())
+    """Every registered system, plug-ins included, in the catalogue's order. Networks that are parts are left out."""
+    return [entry for entry in _all() if not entry.part]
+
+
+def trainables() -> list[Entry]:
+    """What `python -m bench train` takes, parts included: what is fitted first, parts next, since others start from
+    these."""
+    found = [entry for entry in _all() if entry.learned or entry.fitted]
+    return sorted(found, key=lambda entry: (not entry.fitted, not entry.part))
+
+
+def disabled(check: bool = False) -> dict[str, str]:
+    """Plug-ins that are not available: name -> one line that says why. check: import each plug-in to find out."""
+    if _plugins is None:
+        discover()
+    for name, entry in list((_plugins or {}).items()) if check else ():
+        try:
+            entry.load()
+        except UserError as error:
+            _disabled[name] = str(error)
+            del _plugins[name]  # type: ignore[union-attr]
+    return dict(_disabled)
 
 
 def names() -> list[str]:
-    """Names that `create` takes as they are; of a family, its examples."""
-    return [name for entry in entries() for name in (entry.examples if entry.pattern else (entry.name,))]
+    """Names of all systems that `create` takes as they are; of a family, its examples."""
+    return [name for entry in entries() for name in entry.names]
 
 
-def find(name: str) -> Entry:
-    """The entry that makes `name`, or UnknownName with the nearest names."""
-    for entry in entries():
-        if entry.pattern is None and entry.name == name:
-            return entry
-    for entry in entries():
-        if entry.pattern is not None and entry.pattern.fullmatch(name):
-            return entry
+def find(name: str, parts: bool = False) -> Entry:
+    """The entry that makes `name`. UnknownName, with the nearest names, if there is none; parts: parts count too."""
+    _all()
+    entry = _find(name)
+    if entry is not None and (parts or not entry.part):
+        return entry
+    if name in _disabled:
+        raise UnknownName(_disabled[name])
+    if entry is not None:
+        raise UnknownName(
+            f"{name!r} is a part of other systems: it can be trained but not run; see `python -m bench list`"
+        )
     raise UnknownName(f"unknown system {name!r}; {did_you_mean(name, names(), 'systems', most=3, cutoff=0.5)}")
 
 
 def is_ours(name: str) -> bool:
     """Whether a system comes with the bench."""
-    return find(name).target.partition(".")[0] in ("systems", "baselines")
+    return not find(name).plugin
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a system can do, without building it."""
-    entry = find(name)
-    return tuple(entry.tasks if entry.tasks is not None else entry.load().tasks)
+    entry = find(name, parts=True)
+    return tuple(entry.tasks if entry.tasks is not None else entry.load().tasks)  # type: ignore[attr-defined]
+
+
+def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
+    """Label and colour of a system, registered or not (a name in an old table); no network is built.
+
+    config: the system's configuration as a manifest holds it. A trained size that starts beside the block-KLT code says
+    so in its label, since the publication's network has no such start.
+    """
+    _all()
+    entry = _find(name)
+    if entry is None:
+        return Look(name, "")
+    label, colour = entry.label, entry.colour
+    if entry.pattern is not None and (match := entry.pattern.fullmatch(name)):
+        label = label.format(**{key: _SPELT.get(value, value) for key, value in match.groupdict("").items()})
+        colour = dict(entry.colours).get(name, colour)
+    if entry.plugin:
+        try:
+            kind = entry.load()
+        except UserError:
+            return Look(name, "")
+        label, colour = getattr(kind, "label", ""), getattr(kind, "colour", "")
+    started = bool(config and config.get("linear_path")) and not entry.fitted
+    return Look((label or name) + (" (KLT start)" if started else ""), colour)
 
 
 def create(name: str, **options) -> System:

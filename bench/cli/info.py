@@ -52,16 +52,14 @@ def _systems() -> list[tuple[str, ...]]:
     from systems import registry
     from systems.sizes import sizes_of
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    off = registry.disabled(check=True)  # a third party's broken plug-in must not hide the rest
     for entry in registry.entries():
-        for name in entry.examples if entry.pattern else (entry.name,):
-            try:
-                tasks = ", ".join(registry.tasks_of(name))
-            except Exception as error:  # a third party's broken plugin must not hide the rest
-                tasks = f"cannot be loaded ({type(error).__name__}: {error})"
+        for name in entry.names:
+            tasks = ", ".join(registry.tasks_of(name))
             kind = "learned: " + ", ".join(sizes_of(name)) if entry.learned else "family" if entry.pattern else ""
             rows.append((name, tasks, kind))
-    return rows
+    return rows + [(name, "disabled", reason) for name, reason in off.items()]
 
 
 def _datasets() -> list[tuple[str, ...]]:

@@ -46,8 +46,7 @@ def train_command(
     chosen = names(systems, "--systems")
     chosen = None if chosen == ("all",) else chosen
     for name in chosen or ():
-        if name != "fcn":  # a receiver's part, not a system of its own
-            registry.find(name)
+        registry.find(name, parts=True)
     written = run_training(
         chosen,
         config,

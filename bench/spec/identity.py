@@ -40,18 +40,14 @@ class SystemFacts:
 
 def option_names(name: str) -> tuple[str, ...]:
     """Options that a system takes: those of its class attribute `options`, and those of every learned system."""
-    entry = registry.find(name)
-    own = tuple(getattr(entry.load(), "options", ()))
+    own = tuple(getattr(registry.find(name).load(), "options", ()))
     return tuple(dict.fromkeys((*(LEARNED_OPTIONS if is_learned(name) else ()), *own)))
 
 
 def is_learned(name: str) -> bool:
-    """Whether a system has weights."""
-    from systems.learned import LearnedSystem
-
-    entry = registry.find(name)
-    target = entry.load()
-    return entry.learned or (isinstance(target, type) and issubclass(target, LearnedSystem))
+    """Whether a system, or a part of systems, has weights that can be trained."""
+    entry = registry.find(name, parts=True)
+    return entry.learned or getattr(entry.load(), "learned", False)
 
 
 def build(name: str, options: dict[str, Any]) -> System:

@@ -146,7 +146,7 @@ class Worker:
         it does not. Those of the bench are held to it by its tests."""
         if registry.is_ours(task.system) or (task.system, task.task) in self._apart:
             return
-        if getattr(system, "genie", False):
+        if system.genie:
             raise AuditError(
                 f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
             )

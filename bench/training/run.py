@@ -19,9 +19,9 @@ from bench.training.trainer import Trainer, World, reconstruction_psnr
 from bench.util.environment import git_commit
 from systems import registry, zoo
 from systems.errors import UserError
-from systems.interface import System
-from systems.layers.klt import BlockKLT
 from systems.learned import fill_from
+
+FLOOR = "linear"  # the system whose statistics others start from, and below which they count as undertrained
 
 
 def run_training(
@@ -50,11 +50,10 @@ def run_training(
     if systems is None:
         systems = _all_of(plan)
     for name in systems:
-        if name not in ("linear", "fcn") and not is_learned(name):
+        if not registry.find(name, parts=True).fitted and not is_learned(name):
             raise UserError(
                 f"{name} has nothing to train; learned systems are "
-                + ", ".join(entry.name for entry in registry.entries() if entry.learned)
-                + ", fcn, and linear"
+                + ", ".join(entry.name for entry in registry.trainables())
             )
     root = data_root or default_data_root()
     out = out or Path("results") / "training"
@@ -64,10 +63,9 @@ def run_training(
         for name in systems:
             folder = out / f"{name}-{size}"
             folder.mkdir(parents=True, exist_ok=True)
-            if name == "linear":
-                if world.rank:
-                    continue
-                written.append(_fit_linear(plan, root, folder))
+            if registry.find(name, parts=True).fitted:
+                if world.rank == 0:
+                    written.append(_fit(name, plan, root, folder))
                 continue
             module = _build(name, size, plan.start)
             for task in module.tasks:
@@ -89,7 +87,7 @@ def run_training(
                 }
                 if "reconstruction" in trainer.tasks and trainer.rows:
                     floor = reconstruction_psnr(
-                        registry.create("linear"), data["reconstruction"], plan.tasks["reconstruction"], plan.channel
+                        registry.create(FLOOR), data["reconstruction"], plan.tasks["reconstruction"], plan.channel
                     )
                     # A learned system below the best linear code has not been trained far enough to be judged.
                     facts |= {
@@ -102,10 +100,8 @@ def run_training(
 
 
 def _all_of(plan: Protocol) -> list[str]:
-    """linear's statistics and FCN's soft labels are where others start from: they come first."""
-    first = [name for name, task in (("linear", "reconstruction"), ("fcn", "segmentation")) if task in plan.tasks]
-    learned = (entry.name for entry in registry.entries() if entry.learned)
-    return first + [name for name in learned if set(registry.tasks_of(name)) & set(plan.tasks)]
+    """Every system with one of the protocol's tasks; those that others start from come first."""
+    return [entry.name for entry in registry.trainables() if set(registry.tasks_of(entry.name)) & set(plan.tasks)]
 
 
 def _build(name: str, size: str, start: str):
@@ -114,42 +110,30 @@ def _build(name: str, size: str, start: str):
     origin, _, other = start.partition(":")
     if origin not in ("none", "shipped") or (other and origin == "none"):
         raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped, or shipped:SIZE")
-    if name == "fcn":
-        from baselines.fcn import FCN
-
-        system = FCN.load(size=size, checkpoint="none")
-    else:
-        system = registry.create(name, size=size, checkpoint="none")
+    system = registry.find(name, parts=True).load()(name=name, size=size, checkpoint="none")
     if origin == "shipped":  # into the network as training builds it, with the backbone's first stages frozen
         system.facts, system.variant = fill_from(system, name, other or size, origin)
-    elif getattr(system, "linear_path", None) is not None:
-        klt = registry.create("linear").klt
-        system.start_from_klt(klt) if hasattr(system, "start_from_klt") else system.linear_path.load(klt)
+    else:
+        system.start_from_klt(registry.create(FLOOR).klt)
     return system
 
 
 def _teacher(plan: Protocol, module, root: Path, device: str):
     """The protocol's teacher, where the system takes part in a task that is distilled; FCN is not its own."""
     wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
-    if plan.teacher == "none" or not wanted or (plan.teacher == "fcn" and module.name == "fcn"):
+    if plan.teacher == "none" or not wanted or plan.teacher == module.name:
         return None
     return load_teacher(plan.teacher, root, device)
 
 
 def _knowledge(plan: Protocol, module, teacher) -> str:
     """What a system knew besides the training pictures: a column of the tables."""
-    config = getattr(module, "config", None)
-    parts = []
-    if getattr(config, "pretrained", False) or getattr(config, "prior", "none") != "none":
-        parts.append("ImageNet backbone")
-    if getattr(module, "linear_path", None) is not None:
-        parts.append("block-KLT code as linear path")
-    if not isinstance(module, System) and any(entry.coded for entry in plan.tasks.values()):
+    parts = [*module.knowledge()]
+    if not module.sends and any(entry.coded for entry in plan.tasks.values()):
         parts.append("crops as JPEG leaves them")
     if teacher is not None:
-        parts.append(
-            f"soft labels of {teacher.variant}" if plan.teacher != "fcn" else f"soft labels of fcn {teacher.variant}"
-        )
+        kind = "" if plan.teacher.endswith(".tflite") else f"{plan.teacher} "
+        parts.append(f"soft labels of {kind}{teacher.variant}")
     return "; ".join(parts) or "none"
 
 
@@ -159,26 +143,26 @@ def _pictures(plan: Protocol, task: str, root: Path) -> Pictures:
     return Pictures(entry.sources, root, task == "segmentation", plan.holdout, max(largest, 224))
 
 
-def _fit_linear(plan: Protocol, root: Path, folder: Path) -> Path:
-    """The statistics of `linear`: the covariance of 16 x 16 blocks over the reconstruction task's training pictures."""
-    if "reconstruction" not in plan.tasks:
+def _fit(name: str, plan: Protocol, root: Path, folder: Path) -> Path:
+    """The statistics of a system without a network, from the training pictures of its task."""
+    kind = registry.find(name).load()
+    if kind.fitted_task not in plan.tasks:
         raise UserError(
-            "linear is fitted to pictures of reconstruction, which the protocol does not train; leave linear out"
+            f"{name} is fitted to pictures of {kind.fitted_task}, which the protocol does not train; leave {name} out"
         )
-    pictures = _pictures(plan, "reconstruction", root)
-    klt = BlockKLT.fit((torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in pictures.training), 16)
-    path = folder / "linear-klt16.safetensors"
-    state = {"basis": klt.basis, "eigenvalues": klt.eigenvalues.log(), "mean": klt.mean}
+    pictures = _pictures(plan, kind.fitted_task, root)
+    state = kind.fit(torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in pictures.training)
+    path = folder / f"{name}-{kind.fitted_size}.safetensors"
     facts = {
-        "system": "linear",
-        "size": "klt16",
-        "images_seen": {"reconstruction": len(pictures.training)},
+        "system": name,
+        "size": kind.fitted_size,
+        "images_seen": {kind.fitted_task: len(pictures.training)},
         "licence": plan.licence,
         "commit": git_commit(),
-        "knowledge": "covariance of 16x16 blocks",
+        "knowledge": kind.fitted_knowledge,
         "data": {
-            "reconstruction": {
-                "sources": plan.tasks["reconstruction"].sources,
+            kind.fitted_task: {
+                "sources": plan.tasks[kind.fitted_task].sources,
                 "pictures": len(pictures.training),
                 "sha256_of_contents": pictures.digest,
             }

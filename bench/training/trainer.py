@@ -145,11 +145,11 @@ class Trainer:
         self.schedule = _schedule(self.tasks)
         self.module.to(world.device, memory_format=torch.channels_last)
         self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        scales = sorted({getattr(parameter, "lr_scale", 1.0) for parameter in self.parameters})
+        shares = self.module.rate_shares()
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": [p for p in self.parameters if getattr(p, "lr_scale", 1.0) == scale], "scale": scale}
-                for scale in scales
+                {"params": [p for p in self.parameters if shares.get(id(p), 1.0) == scale], "scale": scale}
+                for scale in sorted({shares.get(id(parameter), 1.0) for parameter in self.parameters})
             ],
             lr=protocol.learning_rate,
             betas=protocol.betas,
@@ -217,7 +217,7 @@ class Trainer:
         with _autocast(protocol.autocast, self.world.device):
             if task == "segmentation" and self.teacher is not None and plan.distill:
                 target = self._soften(images, target, plan.distill)
-            if plan.coded and not isinstance(self.module, System):
+            if plan.coded and not self.module.sends:
                 images = self._coded(images, plan, step)
             losses = self.step_module(images, target, link, lambda sent, at: transmit(sent, at, seeds))
             if self.world.size > 1:
@@ -301,7 +301,7 @@ class Trainer:
 
     def _segment(self, image: Tensor, plan: TaskProtocol, index: int) -> Tensor:
         images = image[None].to(self.world.device)
-        if not isinstance(self.module, System):  # FCN, which sits behind a link, sees the picture itself
+        if not self.module.sends:  # a part that sits behind a link sees the picture itself
             return self.module.segment(images)
         link = Link("segmentation", *image.shape[1:], _budget(plan, image.shape[1], 1.0), self.protocol.channel, 10.0)
         return self.module.decode(

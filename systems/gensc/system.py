@@ -28,6 +28,7 @@ from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, contrast, 
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
+GAIN_RATE = 0.1  # share of the learning rate of the channels' gains
 NOISY_FLOOR = 0.05  # of unit variance, under the logarithm of a received band's energy
 
 
@@ -54,9 +55,14 @@ class GenSC(LearnedSystem):
         self.reconstruction_decoder = ReconstructionDecoder(config, config.time_dim)
         self.segmentation_decoder = SegmentationDecoder(config, config.time_dim)
         self.jscc_encoder.start_from_klt(self.linear_path.klt)
+
+    def rate_shares(self) -> dict[int, float]:
+        """As in `Network`; gains, the scales of both ends, to which every other weight adapts, take a tenth."""
+        shares = super().rate_shares()
         for share in self.jscc_encoder.share.values():
             for parameter in (share.log_gain, *share.power_allocation.parameters()):
-                parameter.lr_scale = 0.1  # both ends' scales: every other weight adapts to them
+                shares[id(parameter)] = GAIN_RATE
+        return shares
 
     def start_from_klt(self, klt: BlockKLT) -> None:
         """Measured statistics for the linear path, and the power allocation that belongs to them: where training

@@ -38,8 +38,6 @@ class EfficientNetLite0(nn.Module):
         )
         if pretrained:
             load_imagenet(self.net)
-            for parameter in self.parameters():
-                parameter.lr_scale = 0.2  # the trainer's step for weights that start trained: small ones keep them
         if frozen_stages:
             for part in (self.net.conv_stem, self.net.bn1, *self.net.blocks[:frozen_stages]):
                 part.requires_grad_(False)

@@ -51,12 +51,10 @@ def installed(tmp_path_factory):
     before = list(sys.path)
     paths = make_distribution(tmp_path_factory.mktemp("site"))
     sys.path[:0] = paths
-    registry._plugins_loaded = False
+    registry.discover()
     yield paths
     sys.path[:] = before
-    for name in [name for name in registry._ENTRIES if name.startswith(("t-", "pooled"))]:
-        del registry._ENTRIES[name]
-    registry._plugins_loaded = False
+    registry.discover()
 
 
 @pytest.fixture

@@ -1,0 +1,129 @@
+"""The registry: one catalogue, plug-ins that cannot break the bench, and looks that need no network."""
+
+import importlib
+import sys
+
+import pytest
+
+import baselines  # noqa: F401  (registers the systems of the bench)
+from systems import create, registry
+from systems.errors import UnknownName, UserError
+
+PLUGIN = """
+from systems import System
+
+class Good(System):
+    label, colour, tasks, options = "Good one", "#123456", ("segmentation",), ("code_rate",)
+    def encode(self, images, link): ...
+    def decode(self, received, link): ...
+
+def factory(name, **options):
+    return "no system"
+
+factory.tasks = ("reconstruction",)
+
+def idle(name, **options):
+    return "no tasks"
+"""
+POINTS = {
+    "t-good": "t_plugin_module:Good",
+    "t-factory": "t_plugin_module:factory",
+    "t-missing": "t_plugin_no_such_module:Good",
+    "t-idle": "t_plugin_module:idle",
+    "t-attribute": "t_plugin_module:Nothing",
+    "gensc": "t_plugin_module:Good",  # a name of ours
+    "fcn": "t_plugin_module:Good",  # a part of ours
+    "webp-ldpc-64qam": "t_plugin_module:Good",  # a name that a family of ours makes
+}
+
+
+@pytest.fixture
+def plugins(tmp_path, monkeypatch):
+    """A distribution with good and bad entry points."""
+    info = tmp_path / "t_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: t-plugin\nVersion: 1.0\n")
+    lines = [f"{name} = {target}" for name, target in POINTS.items()]
+    (info / "entry_points.txt").write_text("[semantic_bench.systems]\n" + "\n".join(lines) + "\n")
+    (tmp_path / "t_plugin_module.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    registry.discover()
+    yield
+    monkeypatch.undo()
+    sys.modules.pop("t_plugin_module", None)
+    registry.discover()
+
+
+def test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on(plugins):
+    ours = {"gensc": "systems.gensc.system:GenSC", "webp-ldpc-64qam": "baselines.digital.system:DigitalSystem"}
+    for name, target in ours.items():
+        assert registry.find(name).target == target and registry.is_ours(name)
+    assert registry.find("fcn", parts=True).target == "baselines.fcn:FCN"
+    lines = registry.disabled()
+    assert set(lines) == {"gensc", "fcn", "webp-ldpc-64qam"}
+    assert all("\n" not in line and "t_plugin_module:Good" in line and name in line for name, line in lines.items())
+
+
+def test_a_plugin_that_does_not_import_is_disabled_with_one_line(plugins):
+    broken = {"t-missing": "t_plugin_no_such_module", "t-attribute": "Nothing", "t-idle": "tasks"}
+    for name, word in broken.items():
+        with pytest.raises(UserError, match=f"{name}.*disabled.*{word}") as error:
+            create(name)
+        assert "\n" not in str(error.value)
+    lines = registry.disabled(check=True)
+    assert set(broken) <= set(lines) and not {"t-good", "t-factory"} & set(lines)
+    assert "t-good" in registry.names() and not set(broken) & set(registry.names())
+    with pytest.raises(UnknownName, match="t-missing.*disabled"):
+        registry.find("t-missing")
+    assert create("t-good").name == "t-good"
+
+
+def test_list_names_the_disabled_ones_and_ends_well(plugins):
+    from click.testing import CliRunner
+
+    from bench.cli.info import list_command
+
+    result = CliRunner().invoke(list_command, ["systems"])
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.output.splitlines() if "disabled" in line]
+    assert {words[0] for words in lines} == {"gensc", "fcn", "webp-ldpc-64qam", "t-missing", "t-attribute", "t-idle"}
+    assert sum(line.split()[:1] == ["gensc"] for line in result.output.splitlines()) == 2
+
+
+def test_what_is_made_must_be_a_system(plugins):
+    with pytest.raises(UserError, match="t-factory.*made a str"):
+        create("t-factory")
+
+
+def test_looks_come_from_the_catalogue_or_from_the_plugin_s_class(plugins):
+    assert registry.look("gensc") == ("GenSC", "#D55E00")
+    assert registry.look("jpeg-ldpc-16qam-fcn") == ("JPEG+LDPC+16QAM+FCN", "#000000")
+    assert registry.look("avif-ldpc-256qam") == ("AVIF+LDPC+256QAM", "")
+    assert registry.look("webp-capacity").label == "WebP at capacity (bound)"
+    assert registry.look("t-good") == ("Good one", "#123456")
+    assert registry.look("t-missing") == ("t-missing", "") and registry.look("of-an-old-table") == (
+        "of-an-old-table",
+        "",
+    )
+
+
+def test_a_size_that_starts_beside_the_klt_code_says_so_in_its_label():
+    assert registry.look("witt", {"linear_path": True}).label == "WITT (KLT start)"
+    assert registry.look("witt", {"linear_path": False}).label == registry.look("witt").label == "WITT"
+
+
+def test_every_entry_of_the_catalogue_has_a_label_and_its_class_declares_what_it_says():
+    for entry in registry.entries() + [registry.find("fcn", parts=True)]:
+        kind = entry.load()
+        assert entry.label and tuple(kind.tasks) == tuple(entry.tasks)
+        assert hasattr(kind, "fit") is entry.fitted
+        assert entry.part or kind.learned is entry.learned
+
+
+def test_parts_are_trained_but_not_run():
+    assert "fcn" not in registry.names()
+    with pytest.raises(UnknownName, match="part of other systems"):
+        create("fcn")
+    names = [entry.name for entry in registry.trainables()]
+    assert names[:2] == ["linear", "fcn"] and {"gensc", "witt"} <= set(names[2:])
