@@ -46,8 +46,8 @@ def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], Non
             for snr_db in figure.snr_db:
                 for rep in range(figure.reps):
                     for image_id in dataset.ids:
-                        key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr), _text(figure.bits),
-                               _text(snr_db), str(rep))  # fmt: skip
+                        key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr),
+                               _text(figure.bits), _text(snr_db), str(rep))  # fmt: skip
                         rows[key] = _point(
                             system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device
                         )
@@ -68,7 +68,7 @@ def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base
     height, width = images.shape[2:]
     link = Link(figure.task, height, width, figure.budget(height, width), figure.channel, snr_db, figure.requirement)
     sent = system.encode(images, link)
-    seed = draw_seed(base_seed, dataset.name, image_id, figure.channel, snr_db, rep, "channel")
+    seed = draw_seed(base_seed, dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel")
     decoded = system.decode(transmit(sent, link, [seed]), link)
     row = {"status": decoded.report.get("status", ["ok"])[0], "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
     if figure.task == "reconstruction":

@@ -11,10 +11,9 @@ import json
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
-from bench.data import Dataset, open_dataset
+from bench.data import Dataset, keep_apart, open_dataset
 from bench.results.store import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
@@ -29,6 +28,7 @@ from bench.spec.figure import (
     with_snr,
 )
 from bench.spec.identity import SystemFacts, facts_of, option_names
+from bench.util.files import user_path
 from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget
@@ -117,7 +117,8 @@ def resolve(request: Request) -> Resolved:
             registry.find(name)
     figures, notes = _choose_figures(request)
     figures = [replace(f, dataset=_absolute(f.dataset)) for f in _apply_overrides(figures, request)]
-    datasets = {figure.dataset: _open(figure, request) for figure in figures}
+    datasets = keep_apart({figure.dataset: _open(figure, request) for figure in figures})
+    notes += dict.fromkeys(note for dataset in datasets.values() for note in dataset.notes)
     names = list(dict.fromkeys(name for figure in figures for name in figure.systems))
     for figure in figures:
         for name in figure.systems:
@@ -304,6 +305,6 @@ def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
 
 def _absolute(spec: str) -> str:
     """A folder's spec that also holds in another working directory (a cluster's job)."""
-    if spec.startswith("folder:"):
-        return "folder:" + str(Path(spec.removeprefix("folder:")).expanduser().resolve())
+    if spec.startswith("folder:") and spec != "folder:":
+        return "folder:" + str(user_path(spec.removeprefix("folder:"), "folder").absolute())
     return spec

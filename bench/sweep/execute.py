@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.data import default_data_root
 from bench.results.archive import PACK_CELLS
 from bench.results.store import RunStore
 from bench.spec.request import Resolved
@@ -95,11 +94,10 @@ def execute(
         todo = []
     workers = 1 if engine == "serial" else workers or (SLURM_JOBS if engine == "slurm" else default_workers(device))
     machine = make_engine(engine if todo else "serial", workers, out, slurm)
-    root = str(Path(resolved.request.data_root or default_data_root()).expanduser().resolve())
     work = Worker(
         out.resolve(),
         {name: facts.options for name, facts in plan.systems.items()},
-        {spec: (root, resolved.request.limit) for spec in plan.datasets},
+        dict(plan.datasets),
         resolved.request.seed,
         batch,
         device,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.data import Dataset, open_dataset
+from bench.data import Dataset
 from bench.measure.channel import transmit
 from bench.measure.point import REPORT_COLUMNS, Batch, Conditions, Delivered, Measurement, Point, Sent, columns_of
 from bench.results.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
@@ -36,12 +36,11 @@ class Worker:
 
     root: Path
     systems: dict[str, dict[str, Any]]  # options of each
-    datasets: dict[str, tuple[str | None, int | None]]  # spec -> data root, limit
+    datasets: dict[str, Dataset]  # by what opens each; with the hashes that were planned with, so no file is swapped
     seed: int = 0
     batch: int | None = None
     device: str = "cpu"
     _built: dict[str, System] = field(default_factory=dict, repr=False)
-    _opened: dict[str, Dataset] = field(default_factory=dict, repr=False)
     _apart: set[tuple[str, str]] = field(
         default_factory=set, repr=False
     )  # systems and tasks known to pass nothing aside
@@ -51,7 +50,6 @@ class Worker:
         return {
             **self.__dict__,
             "_built": {},
-            "_opened": {},
             "_apart": set(),
             "_ready": None,
         }
@@ -227,11 +225,7 @@ class Worker:
         return self._built[name]
 
     def _dataset(self, spec: str) -> Dataset:
-        if spec not in self._opened:
-            data_root, limit = self.datasets[spec]
-            dataset = open_dataset(spec, data_root)
-            self._opened[spec] = dataset.take(limit) if limit else dataset
-        return self._opened[spec]
+        return self.datasets[spec]
 
     def _batches(self, task: Task) -> list[Batch]:
         """Pictures of one size together, in order: batches depend on the block and the options, never on the engine."""
@@ -253,7 +247,7 @@ class Worker:
 
     def _conditions(self, task: Task) -> Conditions:
         """What the task's points share, as `bench.measure` takes it."""
-        name = self._dataset(task.dataset).name
+        name = self._dataset(task.dataset).seed_name
         return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed)
 
     def _measurement(self, system: System, task: Task) -> Measurement:

@@ -160,7 +160,7 @@ def test_budgets_are_tried_at_both_ends(place):
 
     asked = Request(systems=("t-snr",), snr="2,6,10", dataset="folder:pictures", cbr="1/6")
     plan = make_plan(resolve(asked))
-    work = Worker(place / "run", {"t-snr": {}}, {spec: (None, None) for spec in plan.datasets})
+    work = Worker(place / "run", {"t-snr": {}}, plan.datasets)
 
     def check(tasks):
         assert {outcome.status for one in preflight(plan, tasks) for outcome in work(one)} == {"done"}
