@@ -1,20 +1,20 @@
 """The catalogue: every system of the bench, one entry per system or family. To add a system, add its file and a line.
 
-Read by `systems.registry`, which says what the fields mean. Colours are Okabe and Ito's, which stay apart for readers
-who are colour-blind.
+Read by `systems.registry`, which says what the fields mean. Colours stay apart in grey and for readers who are
+colour-blind; `bench.report.style` measures it, and its tests hold it for the systems that share a figure.
 """
 
 from __future__ import annotations
 
 from systems.registry import register
 
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, VERMILLION, PURPLE, GREY = "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#767676"
+RED, NAVY, GREEN, MAGENTA, BLUE = "#D2271F", "#183D85", "#076348", "#CC53C9", "#268CC8"
+BLACK, AMBER, BROWN, GREY = "#000000", "#FCA218", "#511B00", "#9D9D9D"
 
 RECONSTRUCTION, SEGMENTATION = ("reconstruction",), ("segmentation",)
 CODECS = r"(?P<codec>jpeg|webp|avif)"
 QAM = r"(?P<order>4|16|64|256)qam"
-QAM_COLOURS = {"jpeg-ldpc-16qam": BLACK, "jpeg-ldpc-64qam": ORANGE}
+QAM_COLOURS = {"jpeg-ldpc-16qam": BLACK, "jpeg-ldpc-64qam": AMBER}
 
 register(
     "gensc",
@@ -22,30 +22,30 @@ register(
     tasks=RECONSTRUCTION + SEGMENTATION,
     learned=True,
     label="GenSC",
-    colour=VERMILLION,
+    colour=RED,
 )
 register(
     "linear", "baselines.linear:Linear", tasks=RECONSTRUCTION, fitted=True, label="Linear (block KLT)", colour=GREY
 )
 register(
-    "deepjscc", "baselines.deepjscc:DeepJSCC", tasks=RECONSTRUCTION, learned=True, label="Deep JSCC", colour=PURPLE
+    "deepjscc", "baselines.deepjscc:DeepJSCC", tasks=RECONSTRUCTION, learned=True, label="Deep JSCC", colour=MAGENTA
 )
 register("adjscc", "baselines.adjscc:ADJSCC", tasks=RECONSTRUCTION, learned=True, label="ADJSCC", colour=GREEN)
-register("witt", "baselines.witt:WITT", tasks=RECONSTRUCTION, learned=True, label="WITT", colour=BLUE)
+register("witt", "baselines.witt:WITT", tasks=RECONSTRUCTION, learned=True, label="WITT", colour=NAVY)
 register(
     "deeplab-jscc",
     "baselines.deeplab_jscc:DeepLabJSCC",
     tasks=SEGMENTATION,
     learned=True,
     label="DeepLab-JSCC",
-    colour=SKY,
+    colour=BLUE,
 )
 register("fcn", "baselines.fcn:FCN", tasks=SEGMENTATION, learned=True, part=True, label="FCN")
 register(
     "fcn-ceiling",
     "baselines.bounds:FCNCeiling",
     tasks=SEGMENTATION,
-    label="FCN on the original (ceiling)",
+    label="FCN on the original",
     colour=BLACK,
 )
 
@@ -74,7 +74,7 @@ register(
     pattern=f"{CODECS}-ldpc-adaptive",
     examples=("jpeg-ldpc-adaptive",),
     label="{codec}+LDPC, adaptive",
-    colours=(("jpeg-ldpc-adaptive", YELLOW),),
+    colours=(("jpeg-ldpc-adaptive", BROWN),),
 )
 register(
     "<codec>-capacity",

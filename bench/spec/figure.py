@@ -13,6 +13,8 @@ A figure names a task, a data set, systems, operating points and a budget; anyon
                                     # and `plot` draws the metric against the budget under this id
     metric = "psnr_db"              # what the curve shows
 
+    order = ["linear"]              # optional, as are kind, label, colour and ylim: see `bench.spec.look`
+
     [pictures]                      # optional: outputs kept as PNG
     id = "fig6"                     # the figure that shows them (default: this one)
     snr_db = [18]                   # these must be points of the sweep
@@ -30,6 +32,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from bench.spec.look import KEYS as LOOK_KEYS
+from bench.spec.look import Look, read_look
 from systems.errors import UserError
 from systems.interface import DEFAULT_REQUIREMENT, TASKS, Budget
 from systems.sizes import fill, read_toml
@@ -71,6 +75,7 @@ class Experiment:
     requirement: str = ""
     pictures: Pictures = field(default_factory=Pictures)
     budgets_of: str = ""  # the figure that sets this budget beside others
+    look: Look = field(default_factory=Look)  # how `plot` draws it; no cell depends on it
 
     def budget(self, height: int, width: int) -> Budget:
         """What one picture of that size may spend."""
@@ -81,6 +86,7 @@ class Experiment:
         values = asdict(self)
         values["snr_db"], values["systems"] = list(self.snr_db), list(self.systems)
         values["pictures"]["snr_db"] = list(self.pictures.snr_db)
+        values["look"] = self.look.as_dict()
         return values
 
 
@@ -173,7 +179,7 @@ def check_channel(name: str) -> None:
 
 _KEYS = {
     "id", "title", "task", "dataset", "systems", "channel", "snr_db", "cbr", "kbits", "metric", "reps", "requirement",
-    "pictures",
+    "pictures", *LOOK_KEYS,
 }  # fmt: skip
 
 
@@ -281,6 +287,7 @@ def read_figure(values: dict[str, Any], where: str) -> Experiment:
         reps=values.get("reps", 1),
         requirement=values.get("requirement", "") or DEFAULT_REQUIREMENT[task],
         pictures=pictures,
+        look=read_look({key: values[key] for key in LOOK_KEYS if key in values}, where),
     )
     try:
         check_channel(experiment.channel)
@@ -301,12 +308,11 @@ def _check_count(value: Any, where: str) -> None:
 
 
 def with_snr(experiment: Experiment, snr_db: tuple[float, ...]) -> Experiment:
-    """Another sweep; pictures are kept at the points that remain, or else at the nearest one."""
+    """Another sweep; of each point at which pictures are kept, the nearest one of the sweep takes the place."""
     shown = experiment.pictures
     if shown.snr_db:
-        kept = tuple(point for point in shown.snr_db if point in snr_db)
-        nearest = min(snr_db, key=lambda point: (abs(point - shown.snr_db[-1]), -point))
-        shown = replace(shown, snr_db=kept or (nearest,))
+        nearest = {min(snr_db, key=lambda point: (abs(point - wanted), -point)) for wanted in shown.snr_db}
+        shown = replace(shown, snr_db=tuple(sorted(nearest)))
     return replace(experiment, snr_db=snr_db, pictures=shown)
 
 

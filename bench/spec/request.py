@@ -102,6 +102,8 @@ class Resolved:
 
 
 def _sha256(config: dict[str, Any]) -> str:
+    """Of all that decides a cell: how a figure is drawn does not."""
+    config = {**config, "figures": [{k: v for k, v in f.items() if k != "look"} for f in config["figures"]]}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 

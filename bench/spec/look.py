@@ -1,0 +1,73 @@
+"""How a figure's file wants its systems drawn: what `plot` reads of it, and no simulation.
+
+In a figure file (`bench.spec.figure`):
+
+    kind = "curves"                 # a name in bench.report.kinds (default: by the task)
+    order = ["mine", "gensc"]       # these systems come first in legends, in this order
+    ylim = [20, 40]                 # the value axis, in the axis' unit
+    label = {mine = "My system"}    # names in legends and tables
+    colour = {mine = "#AA3377"}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from systems.errors import UserError
+
+KEYS = ("kind", "order", "label", "colour", "ylim")
+
+
+@dataclass(frozen=True)
+class Look:
+    """The wishes of one figure; empty where the file says nothing. ylim: (low, high) in the axis' unit."""
+
+    kind: str = ""
+    order: tuple[str, ...] = ()
+    label: dict[str, str] = field(default_factory=dict)
+    colour: dict[str, str] = field(default_factory=dict)
+    ylim: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the manifest: plain JSON; only what was said."""
+        values = {"kind": self.kind, "order": list(self.order), "label": self.label, "colour": self.colour,
+                  "ylim": None if self.ylim is None else list(self.ylim)}  # fmt: skip
+        return {key: value for key, value in values.items() if value}
+
+
+def read_look(values: dict[str, Any], where: str) -> Look:
+    """The keys of KEYS in a figure file or in a manifest's `look`. `where` names the file. Raises UserError."""
+    kind = values.get("kind", "")
+    if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", kind):
+        raise UserError(f"{where}: kind must be a name of letters, digits, - and _")
+    order = values.get("order", [])
+    if not isinstance(order, list) or not all(isinstance(name, str) for name in order):
+        raise UserError(f"{where}: order must be a list of systems, as in ['gensc', 'mine']")
+    tables = {}
+    for key, example in (("label", "My system"), ("colour", "#AA3377")):
+        table = values.get(key, {})
+        if not isinstance(table, dict) or not all(isinstance(item, str) for item in table.values()):
+            raise UserError(f"{where}: {key} must be a table of texts, as in {key} = {{mine = '{example}'}}")
+        tables[key] = dict(table)
+    ylim = values.get("ylim")
+    return Look(kind, tuple(order), **tables, ylim=None if ylim is None else read_ylim(ylim, f"{where}: ylim"))
+
+
+def read_ylim(values: Any, where: str) -> tuple[float, float]:
+    """[low, high] -> two finite numbers, the lower first. Raises UserError."""
+    numbers = (
+        [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+        if isinstance(values, (list, tuple))
+        else []
+    )
+    if (
+        len(numbers) != 2
+        or len(values) != 2
+        or not all(map(math.isfinite, map(float, numbers)))
+        or numbers[0] >= numbers[1]
+    ):
+        raise UserError(f"{where} must be two numbers, the lower one first, as in [20, 40]")
+    return float(numbers[0]), float(numbers[1])

@@ -1,0 +1,50 @@
+"""How a figure file asks to be drawn: checked on reading, and no part of what decides a cell."""
+
+import pytest
+
+from bench.spec.figure import read_figure, with_snr
+from bench.spec.look import read_look
+from bench.spec.request import Request, resolve
+from systems.errors import UserError
+
+FIGURE = {"id": "mine", "task": "reconstruction", "dataset": "photos", "systems": ["linear"], "cbr": "1/16"}
+LOOK = {"order": ["linear"], "label": {"linear": "KLT"}, "colour": {"linear": "#AA3377"}, "ylim": [20, 40], "kind": "curves"}
+
+
+def test_a_look_survives_the_manifest():
+    figure = read_figure(FIGURE | LOOK, "mine.toml")
+    kept = figure.as_dict()["look"]
+    assert kept == LOOK | {"ylim": [20.0, 40.0]}
+    assert read_look(kept, "manifest") == figure.look
+    assert read_figure(FIGURE, "mine.toml").as_dict()["look"] == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"order": "linear"}, {"order": [1]}, {"label": "KLT"}, {"label": {"linear": 3}}, {"colour": ["red"]},
+        {"ylim": [40, 20]}, {"ylim": [1]}, {"ylim": "20,40"}, {"ylim": [1, float("nan")]}, {"ylim": [0, 10**400]},
+        {"ylim": [True, 4]}, {"kind": 3}, {"kind": "../x"}, {"ylim": [float("-inf"), 0]},
+    ],
+)  # fmt: skip
+def test_bad_looks_are_one_line(wrong):
+    with pytest.raises(UserError, match="mine.toml: " + next(iter(wrong))):
+        read_figure(FIGURE | wrong, "mine.toml")
+
+
+def test_a_label_makes_no_other_run(tmp_path):
+    """The hash that names a run's folder, and guards its cells, does not know how the figure is drawn."""
+    lines = ['id = "mine"', 'task = "reconstruction"', 'dataset = "photos-224"', 'systems = ["linear"]', "snr_db = [10]", 'cbr = "1/16"']
+    hashes = set()
+    for extra in ([], ['label = {linear = "KLT"}', "ylim = [20, 40]"]):
+        path = tmp_path / "mine.toml"
+        path.write_text("\n".join(lines + extra))
+        hashes.add(resolve(Request(figures=(str(path),), limit=1)).quick_hash)
+    assert len(hashes) == 1
+
+
+def test_pictures_are_kept_at_the_nearest_points_of_another_sweep():
+    figure = read_figure(FIGURE | {"snr_db": "0:20:2", "pictures": {"snr_db": [4, 18]}}, "mine.toml")
+    assert with_snr(figure, (0.0, 10.0, 20.0)).pictures.snr_db == (0.0, 20.0)
+    assert with_snr(figure, (4.0, 18.0)).pictures.snr_db == (4.0, 18.0)
+    assert with_snr(figure, (7.0,)).pictures.snr_db == (7.0,)
