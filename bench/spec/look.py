@@ -11,7 +11,6 @@ In a figure file (`bench.spec.figure`):
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,16 +57,8 @@ def read_look(values: dict[str, Any], where: str) -> Look:
 
 def read_ylim(values: Any, where: str) -> tuple[float, float]:
     """[low, high] -> two finite numbers, the lower first. Raises UserError."""
-    numbers = (
-        [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
-        if isinstance(values, (list, tuple))
-        else []
-    )
-    if (
-        len(numbers) != 2
-        or len(values) != 2
-        or not all(map(math.isfinite, map(float, numbers)))
-        or numbers[0] >= numbers[1]
-    ):
+    numbers = list(values) if isinstance(values, (list, tuple)) else []
+    real = all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e12 for v in numbers)
+    if len(numbers) != 2 or not real or not numbers[0] < numbers[1]:
         raise UserError(f"{where} must be two numbers, the lower one first, as in [20, 40]")
     return float(numbers[0]), float(numbers[1])

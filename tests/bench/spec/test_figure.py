@@ -92,7 +92,7 @@ def test_the_papers_figures_are_complete():
         assert figure.snr_db == tuple(range(0, 21, 2))
     assert load_figure("fig7").bits == 20_000
     assert load_figure("fig4").cbr == load_figure("fig5").cbr == 1 / 16
-    assert load_figure("fig5").pictures.id == "fig6" and load_figure("fig5").pictures.snr_db == (18,)
+    assert load_figure("fig5").pictures.id == "fig6" and load_figure("fig5").pictures.snr_db == (4, 18)
 
 
 @pytest.mark.parametrize(
@@ -179,5 +179,7 @@ def test_a_list_of_budgets_is_a_figure_of_each(tmp_path):
 
 def test_pictures_follow_the_sweep():
     figure = load_figure("fig5")
-    assert with_snr(figure, (0, 18)).pictures.snr_db == (18,)
-    assert with_snr(figure, (0, 10, 15)).pictures.snr_db == (15,)
+    assert with_snr(figure, (0, 18)).pictures.snr_db == (0, 18)
+    assert with_snr(figure, (10, 15)).pictures.snr_db == (10, 15)
+    assert with_snr(figure, (15, 20)).pictures.snr_db == (15, 20)
+    assert with_snr(figure, (10,)).pictures.snr_db == (10,)

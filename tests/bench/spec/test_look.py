@@ -8,7 +8,13 @@ from bench.spec.request import Request, resolve
 from systems.errors import UserError
 
 FIGURE = {"id": "mine", "task": "reconstruction", "dataset": "photos", "systems": ["linear"], "cbr": "1/16"}
-LOOK = {"order": ["linear"], "label": {"linear": "KLT"}, "colour": {"linear": "#AA3377"}, "ylim": [20, 40], "kind": "curves"}
+LOOK = {
+    "order": ["linear"],
+    "label": {"linear": "KLT"},
+    "colour": {"linear": "#AA3377"},
+    "ylim": [20, 40],
+    "kind": "curves",
+}
 
 
 def test_a_look_survives_the_manifest():
@@ -34,7 +40,14 @@ def test_bad_looks_are_one_line(wrong):
 
 def test_a_label_makes_no_other_run(tmp_path):
     """The hash that names a run's folder, and guards its cells, does not know how the figure is drawn."""
-    lines = ['id = "mine"', 'task = "reconstruction"', 'dataset = "photos-224"', 'systems = ["linear"]', "snr_db = [10]", 'cbr = "1/16"']
+    lines = [
+        'id = "mine"',
+        'task = "reconstruction"',
+        'dataset = "photos-224"',
+        'systems = ["linear"]',
+        "snr_db = [10]",
+        'cbr = "1/16"',
+    ]
     hashes = set()
     for extra in ([], ['label = {linear = "KLT"}', "ylim = [20, 40]"]):
         path = tmp_path / "mine.toml"
