@@ -12,6 +12,7 @@ import click
 COMMANDS = {
     "run": ("bench.cli.run", "run_command", "Simulate figures: sweep systems over the channel, resume, write tables."),
     "plot": ("bench.cli.plot", "plot_command", "Draw the figures and tables of a run (default: the last one)."),
+    "report": ("bench.cli.report", "report_command", "Write one HTML file with everything that a run holds."),
     "train": ("bench.cli.train", "train_command", "Train learned systems under one protocol."),
     "ask": ("bench.cli.info", "ask_command", "Show which task a sentence asks for, with the scores."),
     "list": ("bench.cli.info", "list_command", "List systems, data sets, figures and checkpoints."),

@@ -1,0 +1,122 @@
+"""Differences of all pairs of systems in one figure, with intervals paired over pictures.
+
+`bench.report.html` shows any system relative to any other. `compare` answers for one pair from two runs; this module
+answers for all pairs of one figure at once, from the same resamples, so both give the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.intervals import RESAMPLES, percentiles, resample
+from bench.measure.metrics.scores import mean_iou, psnr_db
+from systems.interface import NUM_CLASSES
+
+DECIMALS = 12  # a smaller difference is rounding of the arithmetic
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of a - b over the pictures that both delivered, and its 95 % interval (NaN where there is none).
+
+    `n`: pictures. `lost`: pictures that at least one of the two lost. The unit is that of the metric.
+    """
+
+    a: str
+    b: str
+    snr_db: float
+    mean: float
+    low: float
+    high: float
+    n: int
+    lost: int
+
+
+def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str) -> list[Difference]:
+    """Differences of all pairs of systems at each SNR.
+
+    rows: rows of samples.csv of one figure. confusion: rows of confusion.csv of the same run (read for segmentation).
+    metric: "psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips", "miou" or "pixel_accuracy".
+    """
+    found = []
+    ratio = {"miou": "union", "pixel_accuracy": "labelled"}.get(metric)
+    counts = _counts(rows, confusion, ratio) if ratio else {}
+    for snr, here in rows.groupby("snr_db", sort=True):
+        lost = here[here["status"] == "outage"].groupby("system")["image_id"].agg(set).to_dict()
+        if ratio:
+            values = {
+                system: counts[snr, system] for system in dict.fromkeys(here["system"]) if (snr, system) in counts
+            }
+        else:
+            column = "mse" if metric == "psnr_of_mean_mse_db" else metric
+            means = here.assign(value=here[column].astype(float)).groupby(["system", "image_id"])["value"].mean()
+            values = {
+                system: own.droplevel(0).dropna().to_frame() for system, own in means.groupby(level=0, sort=False)
+            }
+        found += _pairs_at(float(snr), values, lost, metric)
+    return found
+
+
+def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tuple[float, str], pd.DataFrame]:
+    """Pixels of each picture by (SNR, system): intersections of all classes, then the wholes they are divided by."""
+    own = confusion[confusion["cell_id"].isin(rows["cell_id"].unique())]
+    columns = pd.MultiIndex.from_product([["intersection", whole], np.arange(float(NUM_CLASSES))])
+    tables = {}
+    for (snr, system), part in own.groupby(["snr_db", "system"], sort=False):
+        sums = part.groupby(["image_id", "class"])[["intersection", whole]].sum().unstack(fill_value=0)
+        tables[float(snr), system] = sums.reindex(columns=columns, fill_value=0)
+    return tables
+
+
+def _pairs_at(snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set], metric: str) -> list[Difference]:
+    names, found = list(values), []
+    # Pairs with the same pictures share one resample; as a rule that is all pairs of systems without outages.
+    groups: dict[tuple, list[tuple[str, str]]] = {}
+    for place, a in enumerate(names):
+        for b in names[place + 1 :]:
+            gone = lost.get(a, set()) | lost.get(b, set())
+            images = tuple(i for i in values[a].index if i in values[b].index and i not in gone)
+            groups.setdefault(images, []).append((a, b))
+    for images, pairs in groups.items():
+        systems = list(dict.fromkeys(name for pair in pairs for name in pair))
+        points, samples = _resampled([values[s].loc[list(images)].to_numpy(float) for s in systems], metric)
+        for a, b in pairs:
+            ia, ib = systems.index(a), systems.index(b)
+            low = high = np.nan
+            if len(images) > 1:
+                gaps = np.round(samples[:, ia] - samples[:, ib], DECIMALS)
+                gaps = gaps[~np.isnan(gaps)]
+                low, high = percentiles(gaps, len(images), 0.95) if len(gaps) else (np.nan, np.nan)
+            mean = float(np.round(points[ia] - points[ib], DECIMALS)) if images else np.nan
+            gone = len(lost.get(a, set()) | lost.get(b, set()))
+            found.append(Difference(a, b, snr, mean, float(low), float(high), len(images), gone))
+    return found
+
+
+def _resampled(tables: list[np.ndarray], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The metric of each system on the pictures (systems,), and on each resample of them (resamples, systems)."""
+    n = len(tables[0])
+    if n == 0:
+        return np.full(len(tables), np.nan), np.empty((0, len(tables)))
+    weights = np.zeros((RESAMPLES, n))
+    start = 0
+    for picks in resample(n, RESAMPLES, 0):
+        part = weights[start : start + len(picks)]
+        np.add.at(part, (np.arange(len(picks))[:, None], picks), 1)
+        start += len(picks)
+
+    def score(sums: np.ndarray, total: np.ndarray) -> np.ndarray:
+        """Sums over pictures (..., columns) -> the metric."""
+        if metric == "miou":
+            return mean_iou(*np.split(sums, 2, axis=-1))
+        if metric == "pixel_accuracy":
+            inside, whole = np.split(sums, 2, axis=-1)
+            return inside.sum(axis=-1) / whole.sum(axis=-1)
+        return np.asarray(psnr_db(sums[..., 0] / total) if metric == "psnr_of_mean_mse_db" else sums[..., 0] / total)
+
+    points = np.array([score(table.sum(axis=0), np.float64(n)) for table in tables])
+    samples = np.stack([score(weights @ table, np.float64(n)) for table in tables], axis=1)
+    return points, samples

@@ -1,0 +1,24 @@
+"""`python -m bench report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("runs", nargs=-1, metavar="[RUN...]")
+@click.option("--out", metavar="FILE.html", help="Where to write it [default: report.html in the first run's folder].")
+@click.option(
+    "--picture-mib", type=click.FloatRange(0, 500), default=24.0, show_default=True, help="Most MiB of pictures in it."
+)
+def report_command(runs: tuple[str, ...], out: str | None, picture_mib: float) -> None:
+    """Write one HTML file with all curves, tables, pictures and claims of RUNs (default: the last run)."""
+    from bench.report.html import write_report
+    from bench.results.find import find_run
+    from bench.results.reader import Run
+
+    opened = [Run.open(find_run(name)) for name in runs or (None,)]
+    path = Path(out) if out else opened[0].directory / "report.html"
+    click.echo(write_report(opened, path, picture_mib))

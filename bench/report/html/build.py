@@ -1,0 +1,238 @@
+"""From runs to the JSON that the page reads, and to the page itself."""
+
+from __future__ import annotations
+
+import json
+import math
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.claims import judge
+from bench.analysis.pairs import all_pairs
+from bench.data.voc import VOC_CLASSES, voc_palette
+from bench.report import style
+from bench.report.html.embed import embedded_pictures
+from bench.results.reader import Run
+from bench.results.store import write_atomic
+
+METRICS = {
+    # name: (label, unit, factor, digits, higher is better)
+    "psnr_db": ("PSNR, mean over pictures", "dB", 1.0, 2, True),
+    "psnr_of_mean_mse_db": ("PSNR of the mean squared error", "dB", 1.0, 2, True),
+    "ms_ssim": ("MS-SSIM", "", 1.0, 4, True),
+    "lpips": ("LPIPS", "", 1.0, 4, False),
+    "miou": ("mIoU", "%", 100.0, 2, True),
+    "pixel_accuracy": ("Pixel accuracy", "%", 100.0, 2, True),
+    "outage_rate": ("Outage rate (pictures lost)", "%", 100.0, 1, False),
+}
+MOST_ROWS = 200_000  # samples of a figure that the page carries one by one; above it the page says that it does not
+PICTURE_MIB = 24  # of pictures in one page
+
+
+def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -> Path:
+    """Write one self-contained HTML file for `runs` to `out`, and give its path.
+
+    Raises UserError where a run's tables are broken or `out` cannot be written.
+    """
+    page = _part("page.html")
+    title = "semantic-bench: " + ", ".join(run.name for run in runs)
+    data = json.dumps(report_data(runs, picture_mib), separators=(",", ":"), allow_nan=False)
+    filled = {
+        "{{title}}": escape(title),
+        "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
+        "/* {{chart}} */": _part("vendor/uplot.min.js"),
+        "/* {{script}} */": _part("report.js"),
+        # A picture's name may hold "</script>"; inside JSON strings "<" may be written as an escape.
+        '"{{data}}"': data.replace("<", "\\u003c"),
+    }
+    for key, text in filled.items():
+        page = page.replace(key, text, 1)
+    write_atomic(out, page.encode("utf-8", "replace"))
+    return out
+
+
+def _part(name: str) -> str:
+    return files("bench.report.html").joinpath(*name.split("/")).read_text(encoding="utf-8")
+
+
+def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, Any]:
+    """All that the page shows, as plain JSON: see the keys below."""
+    several = len(runs) > 1
+    figures, systems, claims = [], {}, []
+    for run in runs:
+        for figure in run.experiments:
+            rows = run.summary_of(figure)
+            if len(rows):
+                figures.append(_figure(run, figure, rows, several))
+        for name, facts in run.system_facts.items():
+            systems[_key(run, name, several)] = _system(run, name, facts, several)
+        if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.experiments):
+            claims += [_claim(run, verdict) for verdict in judge(run)]
+    return {
+        "runs": [_run(run) for run in runs],
+        "metrics": {
+            name: dict(zip(("label", "unit", "factor", "digits", "higher"), facts, strict=True))
+            for name, facts in METRICS.items()
+        },
+        "figures": figures,
+        "systems": systems,
+        "claims": claims,
+        "classes": list(VOC_CLASSES),
+        "palette": voc_palette().tolist()[:21],
+        "pictures": embedded_pictures(runs, picture_mib, lambda run, name: _key(run, name, several)),
+    }
+
+
+def _key(run: Run, system: str, several: bool) -> str:
+    return f"{run.name}:{system}" if several else system
+
+
+def _run(run: Run) -> dict[str, Any]:
+    manifest = {key: value for key, value in run.manifest.items() if key != "systems"}
+    argv = [str(word) for word in manifest.get("argv") or []]
+    return {"name": run.name, "command": " ".join(["python -m bench", *argv]), "limited": run.limited,
+            "undertrained": sorted(run.undertrained), "manifest": _plain(manifest)}  # fmt: skip
+
+
+def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[str, Any]:
+    look = style.style_of(name)
+    dash = [float(length) for length in look.dash[1]]
+    label = (f"{run.name}: " if several else "") + look.label
+    label += " (undertrained)" if name in run.undertrained else ""
+    samples = run.samples[run.samples["system"] == name]
+    seen = facts.get("images_seen")
+    return {
+        "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
+        "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
+        "seen": _plain(seen) if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
+        "encode_ms": _mean(samples["encode_s"]) and round(1000 * _mean(samples["encode_s"]), 1),
+        "decode_ms": _mean(samples["decode_s"]) and round(1000 * _mean(samples["decode_s"]), 1),
+        "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
+    }  # fmt: skip
+
+
+def _mean(values: pd.Series) -> float | None:
+    mean = values.astype(float).mean()
+    return None if math.isnan(mean) else float(mean)
+
+
+def _claim(run: Run, verdict) -> dict[str, Any]:
+    return {"run": run.name, "statement": verdict.statement, "source": verdict.source, "verdict": verdict.verdict,
+            "numbers": list(verdict.numbers), "undertrained": list(verdict.undertrained)}  # fmt: skip
+
+
+def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool) -> dict[str, Any]:
+    """A figure: its points, the paired differences of all pairs, and each picture's values."""
+    samples = run.samples_of(figure)
+    metrics = [name for name in METRICS if rows.loc[rows["metric"] == name, "mean"].notna().any()]
+    snrs = sorted(float(snr) for snr in rows["snr_db"].unique())
+    key = {name: _key(run, name, several) for name in figure["systems"]}
+    points: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        own = rows[rows["metric"] == metric].drop_duplicates(["system", "snr_db"]).set_index(["system", "snr_db"])
+        points[metric] = {
+            key[name]: [_point(own, name, snr) for snr in snrs] for name in key if name in own.index.get_level_values(0)
+        }
+    pairs = {
+        metric: [
+            [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n, d.lost]
+            for d in all_pairs(samples, run.confusion, metric)
+        ]
+        for metric in metrics
+        if metric != "outage_rate"
+    }
+    return {
+        "id": figure["id"], "run": run.name, "title": figure.get("title") or figure["id"], "task": figure["task"],
+        "dataset": figure["dataset"], "channel": figure["channel"], "cbr": figure["cbr"], "bits": figure["bits"],
+        "metric": figure["metric"] if figure["metric"] in metrics else (metrics[0] if metrics else ""),
+        "group": figure.get("budgets_of") or "", "snrs": snrs, "systems": list(key.values()), "metrics": metrics,
+        "points": points, "pairs": pairs, "uses": _uses(samples, key),
+        "classes": _classes(run, figure, samples, key, snrs),
+        "samples": _samples(samples, key, figure["task"]), "rows": len(samples),
+    }  # fmt: skip
+
+
+def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
+    """[mean, low, high, pictures, lost]; None where nothing was simulated."""
+    if (name, snr) not in own.index:
+        return None
+    row = own.loc[(name, snr)]
+    if pd.isna(row["mean"]):
+        return None
+    lost = 0 if pd.isna(row["n_outage"]) else int(row["n_outage"])
+    return [_number(row["mean"]), _number(row["ci_low"]), _number(row["ci_high"]), int(row["n_images"]), lost]
+
+
+def _uses(samples: pd.DataFrame, key: dict[str, str]) -> dict[str, list]:
+    """Channel uses per picture by system: [all, of these for side information, bits], means over the figure's rows."""
+    return {
+        key[name]: [_number(own[column].mean()) for column in ("n_uses", "side_uses", "bits")]
+        for name, own in samples.groupby("system")
+        if name in key
+    }
+
+
+def _classes(run: Run, figure: dict, samples: pd.DataFrame, key: dict[str, str], snrs: list[float]) -> dict[str, list]:
+    """IoU in percent of each class by system: a list an SNR, with null for a class that does not occur."""
+    if figure["task"] != "segmentation":
+        return {}
+    own = run.confusion[run.confusion["cell_id"].isin(samples["cell_id"].unique())]
+    sums = own.groupby(["system", "snr_db", "class"])[["intersection", "union"]].sum()
+    table: dict[str, list] = {}
+    for name, shown in key.items():
+        table[shown] = []
+        for snr in snrs:
+            values: list[float | None] = [None] * len(VOC_CLASSES)
+            if (name, snr) in sums.index.droplevel(2):
+                for label, row in sums.loc[(name, snr)].iterrows():
+                    if row["union"] > 0:
+                        values[int(label)] = round(100 * row["intersection"] / row["union"], 2)
+            table[shown].append(values)
+    return table
+
+
+def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str, Any] | None:
+    """Each picture's own values, column by column; None where there are too many to carry."""
+    if len(samples) > MOST_ROWS:
+        return None
+    names = ["psnr_db", "ms_ssim", "lpips"] if task == "reconstruction" else ["miou", "pixel_accuracy"]
+    images = list(dict.fromkeys(samples["image_id"]))
+    systems = list(key)
+    place = {image: index for index, image in enumerate(images)}
+    return {
+        "images": images,
+        "systems": [key[name] for name in systems],
+        "system": samples["system"].map({name: index for index, name in enumerate(systems)}).tolist(),
+        "image": samples["image_id"].map(place).tolist(),
+        "snr": samples["snr_db"].tolist(),
+        "rep": [int(rep) for rep in samples["rep"]],
+        "uses": [_number(value) for value in samples["n_uses"]],
+        "lost": [int(status == "outage") for status in samples["status"]],
+        "values": {
+            name: [_number(value) for value in samples[name].astype(float).round(5)]
+            for name in names
+            if samples[name].notna().any()
+        },
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None, which JSON has and NaN not."""
+    value = float(value)
+    return None if not math.isfinite(value) else (int(value) if value == int(value) else value)
+
+
+def _plain(value: Any) -> Any:
+    """JSON without NaN and infinities."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (np.floating, float)):
+        return float(value) if math.isfinite(value) else None
+    return value

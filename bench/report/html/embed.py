@@ -1,0 +1,81 @@
+"""The pictures of a run as data URIs, as many as a page can carry.
+
+Photographs are embedded as WebP of quality 92: the page is for looking. PSNR and uses beneath them come from the run's
+tables, which were measured on the exact output. Class maps are embedded as they are, without loss.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from PIL import Image
+
+from bench.results.reader import Run
+
+WEBP_QUALITY = 92
+
+
+def embedded_pictures(runs: list[Run], most_mib: float, key: Callable[[Run, str], str]) -> dict[str, Any]:
+    """{"items": [...], "left_out": n}. An item is one picture of one figure with its original and all outputs of it.
+
+    key: (run, system) -> the system's name in the page. Pictures that are not on disk are left out and counted.
+    """
+    items: list[dict[str, Any]] = []
+    left, spent = 0, 0.0
+    for run in runs:
+        for figure in run.experiments:
+            rows = run.pictures_of(figure)
+            for image in rows["image_id"].drop_duplicates() if len(rows) else ():
+                item = None if spent > most_mib else _item(run, figure, rows[rows["image_id"] == image], key)
+                if item is None:
+                    left += 1
+                    continue
+                spent += item.pop("bytes") / 2**20
+                items.append(item)
+    return {"items": items, "left_out": left}
+
+
+def _item(run: Run, figure: dict, rows: pd.DataFrame, key: Callable[[Run, str], str]) -> dict[str, Any] | None:
+    original = _uri(run, rows[rows["kind"] == "original"])
+    if original is None:
+        return None
+    truth = _uri(run, rows[rows["kind"] == "truth"])
+    outputs, size = [], len(original) + len(truth or "")
+    for _, row in rows[rows["system"] != ""].iterrows():
+        uri = _uri(run, rows[rows["file"] == row["file"]])
+        if uri is None:
+            continue
+        size += len(uri)
+        outputs.append({
+            "system": key(run, row["system"]), "snr": float(row["snr_db"]), "uri": uri,
+            "psnr": None if pd.isna(row["psnr_db"]) else float(row["psnr_db"]),
+            "miou": None if pd.isna(row["miou"]) else float(row["miou"]),
+            "uses": None if pd.isna(row["n_uses"]) else int(row["n_uses"]), "lost": row["status"] == "outage",
+        })  # fmt: skip
+    if not outputs:
+        return None
+    image = str(rows["image_id"].iloc[0])
+    return {"figure": figure["id"], "run": run.name, "task": figure["task"], "image": image, "original": original,
+            "truth": truth, "outputs": outputs, "bytes": size}  # fmt: skip
+
+
+def _uri(run: Run, rows: pd.DataFrame) -> str | None:
+    """The first file of `rows` as a data URI; None where there is none or it cannot be read."""
+    if rows.empty:
+        return None
+    out = io.BytesIO()
+    try:
+        with Image.open(run.directory / rows["file"].iloc[0]) as picture:
+            if picture.mode == "P":
+                picture.save(out, "PNG", optimize=True)
+                kind = "png"
+            else:
+                picture.convert("RGB").save(out, "WEBP", quality=WEBP_QUALITY, method=4)
+                kind = "webp"
+    except (OSError, ValueError):
+        return None
+    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,0 +1,55 @@
+"""Differences of all pairs: the same numbers as `compare`, which takes two systems at a time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_run import figure, make_run
+
+from bench.analysis.compare import compare_sides, side
+from bench.analysis.pairs import all_pairs
+from bench.results.reader import Run
+
+
+def _run(tmp_path, task):
+    names = ["gensc", "linear", "jpeg-ldpc-16qam"] if task == "reconstruction" else ["gensc", "jpeg-ldpc-16qam-fcn"]
+    generator = np.random.default_rng(3)
+
+    def result(_figure, system, snr, index):
+        if system.startswith("jpeg") and (snr < 10 or index == 2):
+            return "outage"
+        base = (20 + snr / 2) if task == "reconstruction" else 0.5 + snr / 100
+        return base + float(generator.normal(0, base / 50)) + (system == "gensc") * base / 40
+
+    return Run.open(make_run(tmp_path / "run", [figure("f", names, task=task, snrs=[0.0, 10.0, 20.0])], result))
+
+
+@pytest.mark.parametrize(("task", "metric"), [("reconstruction", "psnr_db"), ("segmentation", "miou")])
+def test_all_pairs_agree_with_compare(tmp_path, task, metric):
+    run = _run(tmp_path, task)
+    names = run.experiments[0]["systems"]
+    found = {(d.a, d.b, d.snr_db): d for d in all_pairs(run.samples, run.confusion, metric)}
+    assert len(found) == 3 * len(names) * (len(names) - 1) // 2
+    checked = 0
+    for (a, b, snr), difference in found.items():
+        table = compare_sides(side(run, a), side(run, b), metric)
+        row = table[table["snr_db"] == snr].iloc[0]
+        assert difference.n == row["n_images"]
+        pairs = zip(
+            (difference.mean, difference.low, difference.high),
+            (row["difference"], row["ci_low"], row["ci_high"]),
+            strict=True,
+        )
+        for ours, theirs in pairs:
+            assert (np.isnan(ours) and np.isnan(theirs)) or ours == pytest.approx(theirs, abs=1e-9)
+        checked += difference.n > 1
+    assert checked >= 2  # not only points where nothing is comparable
+
+
+def test_psnr_of_the_mean_error_is_taken_after_the_mean():
+    rows = pd.DataFrame(
+        {"system": ["a", "a", "b", "b"], "image_id": ["p", "q"] * 2, "snr_db": 0.0, "rep": 0.0, "status": "ok",
+         "mse": [1.0, 3.0, 4.0, 4.0], "cell_id": "c"}
+    )  # fmt: skip
+    (difference,) = all_pairs(rows, pd.DataFrame(columns=["cell_id"]), "psnr_of_mean_mse_db")
+    assert difference.mean == pytest.approx(10 * np.log10(4 / 2))
+    assert difference.low <= difference.mean <= difference.high

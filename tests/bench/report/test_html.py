@@ -1,0 +1,198 @@
+"""The HTML report in a real browser: what is clicked changes what is shown, and nothing leaves the file."""
+
+import json
+import re
+import shutil
+
+import pytest
+from made_run import figure, make_run
+
+from bench.report.html import write_report
+from bench.report.html.build import report_data
+from bench.results.reader import Run
+
+BROWSER, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+NAMES = ["gensc", "linear", "jpeg-ldpc-16qam"]
+
+
+def _result(_figure, system, snr, index):
+    if system.startswith("jpeg") and snr < 10:
+        return "outage"
+    if _figure["task"] == "segmentation":
+        return 0.5 + snr / 100 + index / 50 + (system == "gensc") / 10
+    return 20 + snr / 2 + index / 10 + {"gensc": 1.0, "linear": 0.0}.get(system, 1.0)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two figures with pictures: one of photographs, one of class maps. A title tries to end the script."""
+    figures = [
+        figure("fig4", NAMES, title="</script><b>odd", snrs=[0.0, 10.0, 20.0], pictures=[0.0, 10.0]),
+        figure("fig7", ["gensc", "jpeg-ldpc-16qam-fcn"], task="segmentation", snrs=[0.0, 10.0], pictures=[0.0, 10.0]),
+    ]
+    return Run.open(make_run(tmp_path_factory.mktemp("html") / "run", figures, _result))
+
+
+@pytest.fixture(scope="module")
+def page(run, tmp_path_factory):
+    return write_report([run], tmp_path_factory.mktemp("page") / "report.html")
+
+
+def test_the_file_is_whole_and_points_to_nothing_outside(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"{{(title|style|data|chart|script)}}", text)
+    assert not re.search(r"""(?:src|href)\s*=\s*["'](?:https?:)?//""", text)
+    body = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S).group(1)
+    assert json.loads(body)["figures"][0]["title"] == "</script><b>odd"
+
+
+def test_the_data_are_the_run_s_own_numbers(run):
+    data = report_data([run])
+    points = data["figures"][0]["points"]["psnr_db"]
+    summary = run.summary.set_index(["system", "snr_db", "metric"])
+    for system, values in points.items():
+        for snr, value in zip(data["figures"][0]["snrs"], values, strict=True):
+            assert value[0] == pytest.approx(summary.loc[(system, snr, "psnr_db"), "mean"])
+    assert data["figures"][0]["points"]["psnr_db"]["jpeg-ldpc-16qam"][0][4] > 0  # lost pictures are counted
+
+
+def test_a_page_carries_no_more_pictures_than_asked(run):
+    assert len(report_data([run])["pictures"]["items"]) == 4
+    none = report_data([run], picture_mib=0)["pictures"]
+    assert len(none["items"]) <= 1 and none["left_out"] >= 3
+
+
+@pytest.fixture(scope="module")
+def browser(page, tmp_path_factory):
+    if not (BROWSER and DRIVER):
+        pytest.skip("no chromium with chromedriver on this machine (Debian: apt-get install chromium chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                 "--disable-component-update", "--disable-sync", "--window-size=1440,1200",
+                 f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):  # fmt: skip
+        options.add_argument(flag)
+    downloads = tmp_path_factory.mktemp("downloads")
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.downloads = downloads
+    driver.get(page.as_uri())
+    yield driver
+    driver.quit()
+
+
+def _choose(browser, element, value):
+    browser.execute_script(
+        "const s = document.getElementById(arguments[0]); s.value = arguments[1];"
+        "s.dispatchEvent(new Event('change')); s.dispatchEvent(new Event('input'));",
+        element, value,
+    )  # fmt: skip
+
+
+def _cells(browser, table):
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#' + arguments[0] + ' tbody tr')]"
+        ".map(row => [...row.cells].map(cell => cell.innerText))",
+        table,
+    )
+
+
+def test_a_legend_entry_hides_its_curve_and_the_link_keeps_it(browser, page):
+    assert [row[0] for row in _cells(browser, "points")][0] == "GenSC"
+    browser.execute_script("document.querySelector('[data-system=gensc]').click()")
+    assert "GenSC" not in [row[0] for row in _cells(browser, "points")]
+    assert "off=gensc" in browser.execute_script("return location.hash")
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    assert "GenSC" not in [row[0] for row in _cells(browser, "points")]
+    browser.get("about:blank")
+    browser.get(page.as_uri())
+
+
+def test_relative_values_name_ties_and_ahead(browser):
+    _choose(browser, "base", "linear")
+    rows = {row[0]: row[1:] for row in _cells(browser, "points")}
+    assert rows["GenSC"] == ["+1.00\nahead"] * 3
+    assert rows["JPEG+LDPC+16QAM"][0] == ""  # lost there: nothing to pair
+    _choose(browser, "base", "jpeg-ldpc-16qam")
+    assert {row[0]: row[1:] for row in _cells(browser, "points")}["GenSC"][1] == "0.00\ntied"
+    _choose(browser, "base", "")
+
+
+def test_the_metric_and_the_figure_are_chosen_from_lists(browser):
+    _choose(browser, "metric", "outage_rate")
+    rows = {row[0]: row[1:] for row in _cells(browser, "points")}
+    assert rows["JPEG+LDPC+16QAM"][0].startswith("100.0") and rows["GenSC"][0].startswith("0.0")
+    _choose(browser, "figure", "1")
+    assert "mIoU" in browser.execute_script("return document.getElementById('metric').selectedOptions[0].text")
+    _choose(browser, "metric", "iou:15")
+    assert float(_cells(browser, "points")[0][1].split()[0]) > 0
+    _choose(browser, "figure", "0")
+
+
+def test_the_pointer_reads_values(browser):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    over = browser.find_element(By.CSS_SELECTOR, "#chart .u-over")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", over)
+    ActionChains(browser).move_to_element(over).perform()
+    tip = browser.find_element(By.ID, "tip")
+    assert tip.is_displayed() and "pictures" in tip.text and "GenSC" in tip.text
+
+
+def test_the_slider_changes_the_picture_and_its_numbers(browser):
+    before = browser.execute_script("return document.getElementById('left-text').textContent")
+    shot = "return document.getElementById('canvas').toDataURL()"
+    wait = "const done = arguments[arguments.length - 1]; setTimeout(done, 400)"
+    browser.execute_async_script(wait)
+    first = browser.execute_script(shot)
+    browser.execute_script("const s = document.getElementById('snr'); s.value = 0; s.dispatchEvent(new Event('input'))")
+    browser.execute_async_script(wait)
+    after = browser.execute_script("return document.getElementById('left-text').textContent")
+    assert before != after and "dB" in after and "uses" in after and browser.execute_script(shot) != first
+
+
+def test_tables_sort_and_download(browser):
+    browser.execute_script("document.querySelectorAll('#rows-table th button')[2].click()")
+    values = [float(row[2]) for row in _cells(browser, "rows-table")]
+    assert len(values) > 1 and values == sorted(values, reverse=True)
+    browser.execute_script("document.getElementById('points-csv').click()")
+    wait = "const done = arguments[arguments.length - 1]; setTimeout(done, 800)"
+    browser.execute_async_script(wait)
+    (file,) = list(browser.downloads.glob("*.csv"))
+    lines = file.read_text().splitlines()
+    assert lines[0].startswith("system,snr_db,metric") and lines[1].startswith("gensc,0,psnr_db")
+
+
+def test_keyboard_reaches_the_controls(browser):
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('select, input, button, #canvas')]"
+        ".filter(e => e.tabIndex < 0 || !(e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label')))"
+        ".map(e => e.id)"
+    )
+    assert names == []
+
+
+def test_a_narrow_screen_and_the_dark_theme_show_everything(browser):
+    browser.set_window_size(390, 844)
+    inside = browser.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1")
+    browser.set_window_size(1440, 1200)
+    assert inside
+    browser.execute_script("document.getElementById('theme').click()")
+    assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
+
+
+def test_no_console_error_and_no_request(browser, page):
+    """Last: over all that the tests before it did."""
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    asked = set()
+    for entry in browser.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        if message["method"] == "Network.requestWillBeSent":
+            asked.add(message["params"]["request"]["url"].split("#")[0].partition(":")[0])
+    assert asked <= {"file", "data", "about", "blob", "chrome"}  # chrome: the browser's own first tab
