@@ -1,4 +1,5 @@
-# make bench: everything from a fresh clone to the figures.   make test: the fast test suite.   make lint: ruff.
+# make bench: everything from a fresh clone to the figures and the report.   make test: the fast test suite.
+# make lint: ruff, its formatter and mypy.   make test-all: slow tests, data and GPU tests too, where these are at hand.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -23,12 +24,16 @@ install: $(VENV)/.installed
 bench: install
 	$(BIN)/python -m bench run --systems all --snr 0:20:2
 	$(BIN)/python -m bench plot
+	$(BIN)/python -m bench report
 
 lint: install
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
+# loadfile: the tests of one file share what their fixtures make, so they stay in one process.
 test: install
-	$(BIN)/python -m pytest -m "not slow and not gpu and not data"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu and not data"
 
 test-all: install
 	$(BIN)/python -m pytest

@@ -18,7 +18,7 @@ from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
 from bench.results.reader import Run
-from bench.results.store import write_atomic
+from bench.util.files import write_atomic
 
 METRICS = {
     # name: (label, unit, factor, digits, higher is better)
