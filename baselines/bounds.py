@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from baselines.digital import codec as source_codec
+from baselines.digital import names
 from baselines.digital.fcn_stage import Labels
 from baselines.digital.system import from_uint8, grey, to_uint8
 from systems.errors import BudgetTooSmall
@@ -75,7 +76,7 @@ class CapacityBound(Genie):
     variant = "capacity"
 
     def __init__(self, name: str):
-        self.name, self.codec = name, name.split("-")[0]
+        self.name, self.codec = name, names.BOUND.parse(name).codec
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """Pictures in the quality that the capacity buys; grey where it does not buy the smallest file."""

@@ -6,14 +6,13 @@ colour-blind; `bench.report.style` measures it, and its tests hold it for the sy
 
 from __future__ import annotations
 
+from baselines.digital import names
 from systems.registry import register
 
 RED, NAVY, GREEN, MAGENTA, BLUE = "#D2271F", "#183D85", "#076348", "#CC53C9", "#268CC8"
 BLACK, AMBER, BROWN, GREY = "#000000", "#FCA218", "#511B00", "#9D9D9D"
 
 RECONSTRUCTION, SEGMENTATION = ("reconstruction",), ("segmentation",)
-CODECS = r"(?P<codec>jpeg|webp|avif)"
-QAM = r"(?P<order>4|16|64|256)qam"
 QAM_COLOURS = {"jpeg-ldpc-16qam": BLACK, "jpeg-ldpc-64qam": AMBER}
 
 register(
@@ -50,38 +49,38 @@ register(
 )
 
 register(
-    "<codec>-ldpc-<M>qam",
+    names.FIXED.form,
     "baselines.digital.system:DigitalSystem",
     tasks=RECONSTRUCTION,
-    pattern=f"{CODECS}-ldpc-{QAM}",
-    examples=("jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "webp-ldpc-16qam", "avif-ldpc-16qam"),
+    pattern=names.FIXED.pattern,
+    examples=names.FIXED.examples,
     label="{codec}+LDPC+{order}QAM",
     colours=tuple(QAM_COLOURS.items()),
 )
 register(
-    "<codec>-ldpc-<M>qam-fcn",
+    names.LABELLED.form,
     "baselines.digital.system:DigitalSegmentation",
     tasks=SEGMENTATION,
-    pattern=f"{CODECS}-ldpc-{QAM}-fcn",
-    examples=("jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn"),
+    pattern=names.LABELLED.pattern,
+    examples=names.LABELLED.examples,
     label="{codec}+LDPC+{order}QAM+FCN",
     colours=tuple((f"{name}-fcn", colour) for name, colour in QAM_COLOURS.items()),
 )
 register(
-    "<codec>-ldpc-adaptive",
+    names.ADAPTIVE.form,
     "baselines.digital.system:AdaptiveDigital",
     tasks=RECONSTRUCTION,
-    pattern=f"{CODECS}-ldpc-adaptive",
-    examples=("jpeg-ldpc-adaptive",),
+    pattern=names.ADAPTIVE.pattern,
+    examples=names.ADAPTIVE.examples,
     label="{codec}+LDPC, adaptive",
     colours=(("jpeg-ldpc-adaptive", BROWN),),
 )
 register(
-    "<codec>-capacity",
+    names.BOUND.form,
     "baselines.bounds:CapacityBound",
     tasks=RECONSTRUCTION,
-    pattern=f"{CODECS}-capacity",
-    examples=("jpeg-capacity",),
+    pattern=names.BOUND.pattern,
+    examples=names.BOUND.examples,
     label="{codec} at capacity (bound)",
     colours=(("jpeg-capacity", BLACK),),
 )

@@ -1,82 +1,158 @@
-"""Pictures to bytes under a byte budget: JPEG, WebP and AVIF through Pillow, no metadata, headers counted.
+"""Pictures to bytes under a byte budget: JPEG, WebP, AVIF and HEIC, no metadata, headers counted.
 
-The rule: at each size of the picture (whole, half, a quarter, ...) the largest quality whose file fits, and of these
-files the one whose picture, brought back to its size, has the least squared error. At a few bytes that is a smaller
-size: JPEG at quality 8 loses more to its blocks than half the resolution costs. The result says so in `scale`.
+The rule: at each size of the picture (whole, half, a quarter, ...) and each way to store colour (4:2:0 with colour at
+half the resolution, 4:4:4 with all of it, where the format has both) the largest quality whose file fits. Of these
+files, the one whose picture, brought back to its size, has the least squared error. A few bytes ask for a smaller
+size: JPEG at quality 8 loses more to its blocks than half the resolution costs. Many bytes ask for 4:4:4: the colour
+that 4:2:0 leaves out is an error that no quality removes. The result says both, in `scale` and `chroma`.
+
+The digital systems and the capacity bounds call `encode_under` and `decode`. Pillow writes JPEG, WebP and AVIF; HEIC
+(pictures coded by HEVC) needs the extra `heic`, the package pillow-heif, whose wheels hold libheif (LGPL-3) and the
+encoder x265 (GPL-2).
 """
 
 from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
+from baselines.digital.names import CODECS
 from systems import cache as memo
-from systems.errors import BudgetTooSmall
+from systems.errors import BudgetTooSmall, MissingDependency
 
-#: Options that spend encoder time, not bits; one thread, so that files do not depend on the host.
-SAVE_OPTIONS = {
-    "jpeg": {"format": "JPEG", "optimize": True},
-    "webp": {"format": "WEBP", "method": 4},
-    "avif": {"format": "AVIF", "speed": 6, "max_threads": 1},
-}
-CODECS = tuple(SAVE_OPTIONS)
 QUALITIES = range(1, 101)
 SMALLEST_SIDE = 8  # pixels; halving stops here
-
-#: File size is not quite monotonic in quality: over natural pictures the worst drop from one quality to a higher one is
-#: 0.3 % (JPEG), 2.8 % (WebP) and 3.3 % (AVIF). The search therefore goes on upwards until files overshoot by this much.
-OVERSHOOT = 0.10
 
 
 class UnreadablePayload(ValueError):
     """Bytes that are no picture of the expected codec: what a receiver meets after undetected errors."""
 
 
+def _pillow_write(kind: str, options: dict, chroma: dict) -> Callable[[Image.Image, int, str], bytes]:
+    def write(image: Image.Image, quality: int, way: str) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, format=kind, quality=quality, **options, **chroma[way])
+        return buffer.getvalue()
+
+    return write
+
+
+def _pillow_open(kind: str) -> Callable[[bytes], Image.Image]:
+    return lambda payload: Image.open(io.BytesIO(payload), formats=[kind])
+
+
+def _pillow_heif():
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise MissingDependency(
+            f"HEIC needs pillow-heif ({error}): pip install pillow-heif (its encoder x265 is GPL-2)"
+        ) from error
+    return pillow_heif
+
+
+def _write_heic(image: Image.Image, quality: int, way: str) -> bytes:
+    """Through pillow-heif's own calls, so that nothing has to be registered in Pillow, which the process shares."""
+    buffer = io.BytesIO()
+    _pillow_heif().from_pillow(image).save(buffer, quality=quality, chroma=int(way.replace(":", "")))
+    return buffer.getvalue()
+
+
+def _open_heic(payload: bytes):
+    return _pillow_heif().open_heif(io.BytesIO(payload), convert_hdr_to_8bit=True)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one codec is called.
+
+    write: (picture, quality 1..100, way to store colour) -> file. open: file -> an object with `size` in pixels, known
+    before the pixels are made. chroma: the ways to store colour that the format has. overshoot: file size is not quite
+    monotonic in quality, so the search goes on upwards until files are too large by this share.
+    """
+
+    write: Callable[[Image.Image, int, str], bytes]
+    open: Callable[[bytes], Image.Image]
+    chroma: tuple[str, ...]
+    overshoot: float
+
+
+def _pillow_format(kind: str, options: dict, chroma: dict[str, dict], overshoot: float) -> Format:
+    return Format(_pillow_write(kind, options, chroma), _pillow_open(kind), tuple(chroma), overshoot)
+
+
+#: Options that spend encoder time, not bits; one thread, so that files do not depend on the host. The worst drop in
+#: size from one quality to a higher one over natural pictures is 0.3 % (JPEG), 2.8 % (WebP) and 3.3 % (AVIF).
+FORMATS = {
+    "jpeg": _pillow_format(
+        "JPEG", {"optimize": True}, {"4:2:0": {"subsampling": "4:2:0"}, "4:4:4": {"subsampling": "4:4:4"}}, 0.10
+    ),
+    "webp": _pillow_format("WEBP", {"method": 4}, {"4:2:0": {}}, 0.10),  # lossy WebP has no other
+    "avif": _pillow_format(
+        "AVIF",
+        {"speed": 6, "max_threads": 1},
+        {"4:2:0": {"subsampling": "4:2:0"}, "4:4:4": {"subsampling": "4:4:4"}},
+        0.10,
+    ),
+    "heic": Format(_write_heic, _open_heic, ("4:2:0", "4:4:4"), 0.10),
+}
+assert tuple(FORMATS) == CODECS
+
+
 @dataclass(frozen=True)
 class Coded:
-    """A coded picture: the file, the quality (1..100) it was made with, the scale (1, 1/2, 1/4, ...) of its sides."""
+    """A coded picture: the file, the quality (1..100) it was made with, the scale (1, 1/2, 1/4, ...) of its sides, and
+    how it stores colour ("4:2:0" or "4:4:4")."""
 
     payload: bytes
     quality: int
     scale: float
+    chroma: str
 
 
 @dataclass
 class _Ladder:
-    """All files of one picture made so far, by scale and quality: one picture meets many budgets in a sweep."""
+    """All files of one picture made so far: one picture meets many budgets in a sweep.
+
+    A rung is (halvings, way to store colour, quality).
+    """
 
     image: Image.Image
     codec: str
-    files: dict[tuple[int, int], bytes] = field(default_factory=dict)
-    errors: dict[tuple[int, int], float] = field(default_factory=dict)
+    files: dict[tuple[int, str, int], bytes] = field(default_factory=dict)
+    errors: dict[tuple[int, str, int], float] = field(default_factory=dict)
 
-    def error(self, halvings: int, quality: int) -> float:
+    @property
+    def format(self) -> Format:
+        return FORMATS[self.codec]
+
+    def error(self, halvings: int, chroma: str, quality: int) -> float:
         """Mean squared error that a file leaves."""
-        if (halvings, quality) not in self.errors:
+        rung = halvings, chroma, quality
+        if rung not in self.errors:
             whole = np.asarray(self.image)
-            found = decode(self.file(halvings, quality), self.codec, *whole.shape[:2])
-            self.errors[halvings, quality] = float(np.square(found.astype(np.float32) - whole).mean(dtype=np.float64))
-        return self.errors[halvings, quality]
+            found = decode(self.file(*rung), self.codec, *whole.shape[:2])
+            self.errors[rung] = float(np.square(found.astype(np.float32) - whole).mean(dtype=np.float64))
+        return self.errors[rung]
 
-    def file(self, halvings: int, quality: int) -> bytes:
-        known = self.files.get((halvings, quality))
-        if known is None:
-            width, height = scaled_size(self.image.width, self.image.height, halvings)
-            image = self.image if halvings == 0 else self.image.resize((width, height), Image.Resampling.LANCZOS)
-            buffer = io.BytesIO()
-            image.save(buffer, quality=quality, **SAVE_OPTIONS[self.codec])
-            known = self.files[halvings, quality] = buffer.getvalue()
-        return known
+    def file(self, halvings: int, chroma: str, quality: int) -> bytes:
+        rung = halvings, chroma, quality
+        if rung not in self.files:
+            size = scaled_size(self.image.width, self.image.height, halvings)
+            image = self.image if halvings == 0 else self.image.resize(size, Image.Resampling.LANCZOS)
+            self.files[rung] = self.format.write(image, quality, chroma)
+        return self.files[rung]
 
-    def largest_quality(self, halvings: int, max_bytes: int) -> int | None:
+    def largest_quality(self, halvings: int, chroma: str, max_bytes: int) -> int | None:
         """The largest quality whose file fits, or None."""
 
         def size(quality: int) -> int:
-            return len(self.file(halvings, quality))
+            return len(self.file(halvings, chroma, quality))
 
         low, high = QUALITIES[0] - 1, QUALITIES[-1] + 1  # low fits (or is nothing), high does not
         while high - low > 1:
@@ -85,16 +161,22 @@ class _Ladder:
         for quality in range(low + 1, QUALITIES[-1] + 1):
             if size(quality) <= max_bytes:
                 low = quality
-            elif size(quality) > max_bytes * (1 + OVERSHOOT):
+            elif size(quality) > max_bytes * (1 + self.format.overshoot):
                 break
         return low if low >= QUALITIES[0] else None
+
+    def best_at(self, halvings: int, max_bytes: int) -> tuple[int, str, int] | None:
+        """Of the files of one size that fit, the one with the least error, or None where none fits."""
+        found = [(way, self.largest_quality(halvings, way, max_bytes)) for way in self.format.chroma]
+        rungs = [(halvings, way, quality) for way, quality in found if quality is not None]
+        return min(rungs, key=lambda rung: self.error(*rung)) if rungs else None
 
 
 _LADDERS = memo.Memo(64)
 
 
 def _ladder(image: np.ndarray, codec: str) -> _Ladder:
-    if codec not in SAVE_OPTIONS:
+    if codec not in FORMATS:
         raise ValueError(f"unknown codec {codec!r}; codecs are {', '.join(CODECS)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected a uint8 (H, W, 3) picture, got {image.dtype} {image.shape}")
@@ -113,13 +195,13 @@ def encode_under(image: np.ndarray, max_bytes: int, codec: str = "jpeg") -> Code
     ladder = _ladder(image, codec)
     height, width = image.shape[:2]
     halvings, smallest = 0, math.inf
-    best: tuple[int, int] | None = None
+    best: tuple[int, str, int] | None = None
     while halvings == 0 or min(scaled_size(width, height, halvings)) >= SMALLEST_SIDE:
-        quality = ladder.largest_quality(halvings, max_bytes)
-        if quality is None:
-            smallest = min(smallest, len(ladder.file(halvings, QUALITIES[0])))
-        elif best is None or ladder.error(halvings, quality) < ladder.error(*best):
-            best = halvings, quality
+        rung = ladder.best_at(halvings, max_bytes)
+        if rung is None:
+            smallest = min(smallest, *(len(ladder.file(halvings, way, QUALITIES[0])) for way in ladder.format.chroma))
+        elif best is None or ladder.error(*rung) < ladder.error(*best):
+            best = rung
         else:
             break  # once a smaller size is worse, those below it are
         halvings += 1
@@ -128,7 +210,7 @@ def encode_under(image: np.ndarray, max_bytes: int, codec: str = "jpeg") -> Code
             f"{max_bytes} bytes are too few for any {codec.upper()} of this {width}x{height} picture: "
             f"the smallest has {smallest} bytes"
         )
-    return Coded(ladder.file(*best), best[1], 0.5 ** best[0])
+    return Coded(ladder.file(*best), best[2], 0.5 ** best[0], best[1])
 
 
 def decode(payload: bytes, codec: str, height: int, width: int) -> np.ndarray:
@@ -137,14 +219,14 @@ def decode(payload: bytes, codec: str, height: int, width: int) -> np.ndarray:
     Raises UnreadablePayload if the bytes are not a picture of `codec`, or of no scale of (height, width).
     """
     try:
-        with Image.open(io.BytesIO(payload), formats=[SAVE_OPTIONS[codec]["format"]]) as image:
-            allowed = {scaled_size(width, height, halvings) for halvings in range(16)}
-            if image.size not in allowed:  # asked before the pixels are made: a broken header may claim gigabytes
-                raise UnreadablePayload(f"a {image.width}x{image.height} picture where {width}x{height} is expected")
-            picture = image.convert("RGB")
-    except UnreadablePayload:
+        image = FORMATS[codec].open(payload)
+        allowed = {scaled_size(width, height, halvings) for halvings in range(16)}
+        if tuple(image.size) not in allowed:  # asked before the pixels are made: a broken header may claim gigabytes
+            raise UnreadablePayload(f"a {image.size[0]}x{image.size[1]} picture where {width}x{height} is expected")
+        picture = (image if isinstance(image, Image.Image) else image.to_pillow()).convert("RGB")
+    except (UnreadablePayload, MissingDependency):
         raise
-    except Exception as error:  # Pillow's decoders raise whatever their C library met
+    except Exception as error:  # the decoders raise whatever their C library met
         raise UnreadablePayload(f"not a readable {codec.upper()}: {error}") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

@@ -1,7 +1,8 @@
-"""What every digital link shares: the account of channel uses, CRCs, scrambling, padding, and the order of decoding.
+"""What every coded modulation shares: the account of channel uses, CRCs, scrambling, padding, the order of decoding.
 
-A link turns exactly `frame.payload_bits` bits into exactly `frame.uses` complex uses, and back. The channel code, the
-constellation and the decoder belong to the subclass: another decoder is a subclass that overrides `decode_blocks`.
+A coded modulation is a channel code and a constellation together; users choose one by `--link`. It turns exactly
+`frame.payload_bits` bits into exactly `frame.uses` complex uses, and back. Channel code, constellation and decoder
+belong to the subclass: another decoder is a subclass that overrides `decode_blocks`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from systems.errors import BudgetTooSmall, UserError
 
-ORDERS = (4, 16, 64, 256)
+#: Of the noise that a demapper is told: 300 dB below the symbols. Squared distances divided by it stay finite.
+LEAST_VARIANCE = 1e-30
 _SCRAMBLER_SEED = 38211
 _PADDING_SEED = 38212
 
@@ -108,7 +110,7 @@ def plan_frame(
     return Frame(uses, bits_per_use, blocks, k, n, crc_bits)
 
 
-class DigitalLink(ABC):
+class CodedModulation(ABC):
     """Payload bits <-> unit-power symbols for one budget, one constellation and one code rate.
 
     Symbols are complex64 (uses,), noise variances float32 (uses,) = N0 of each use after equalisation (E|x|^2 = 1).
@@ -159,7 +161,7 @@ class DigitalLink(ABC):
         frame = self.frame
         used = frame.blocks * frame.uses_per_block
         symbols = symbols[:used].reshape(frame.blocks, -1)
-        variance = variance[:used].reshape(frame.blocks, -1)
+        variance = variance[:used].clamp_min(LEAST_VARIANCE).reshape(frame.blocks, -1)
         pieces, decoded = [], 0
         for start in range(0, frame.blocks, self.group):
             rows = slice(start, start + self.group)

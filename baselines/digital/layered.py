@@ -140,8 +140,8 @@ def _tables(encoder) -> _Code:
     if encoder.num_bits_per_symbol is not None:
         sent = sent[encoder.out_int.cpu().numpy()]
     return _Code(
-        z, vectors, stride, int(np.diff(row_start).max()), row_start, (cols * stride).astype(np.int32), vectors_from(ahead),
-        vectors_from(shift - final[cols]), blank, place(sent), place(np.arange(k)),
+        z, vectors, stride, int(np.diff(row_start).max()), row_start, (cols * stride).astype(np.int32),
+        vectors_from(ahead), vectors_from(shift - final[cols]), blank, place(sent), place(np.arange(k)),
     )  # fmt: skip
 
 

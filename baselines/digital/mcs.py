@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from baselines.digital.names import ORDERS
+
 #: A row's threshold is the lowest Es/N0 of the grid at which all FRAMES frames of 9408 uses (224x224 at CBR 1/16; 1 to
 #: 8 code blocks, AWGN, 20 iterations) were decoded without a block error, there and at the next point of the grid.
 GRID_DB = 0.25
@@ -18,7 +20,6 @@ USES = 9408
 MARGIN_DB = 0.25
 
 RATES = ("1/3", "1/2", "2/3", "3/4", "5/6")
-ORDERS = (4, 16, 64, 256)
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,11 @@ def measure() -> None:
     import math
 
     from baselines.digital.capacity import qam_limit_db
-    from baselines.digital.nr import NrLink
+    from baselines.digital.nr import NrCodedModulation
 
     for order in ORDERS:
         for rate in RATES:
-            link = NrLink(USES, order, Fraction(rate))
+            link = NrCodedModulation(USES, order, Fraction(rate))
             snr = math.ceil(qam_limit_db(order, float(Fraction(rate))) / GRID_DB) * GRID_DB
             clean = 0
             while clean < 2:

@@ -18,7 +18,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from baselines.digital.frame import DigitalLink, Frame, plan_frame
+from baselines.digital.frame import CodedModulation, Frame, plan_frame
 from systems.errors import MissingDependency, UserError
 
 CRC_BITS = 24
@@ -43,7 +43,7 @@ class NrOptions:
     demapper: str = "app"
 
 
-class NrLink(DigitalLink):
+class NrCodedModulation(CodedModulation):
     """NR LDPC for `uses` uses of `order`-QAM at `rate`. Raises BudgetTooSmall and UserError."""
 
     name = "nr"

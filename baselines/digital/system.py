@@ -4,13 +4,14 @@ Separate source and channel coding as in the paper's baseline "JPEG+LDPC+QAM": t
 payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, iterative decoding, and a CRC
 that decides. A picture with a failed block, or whose file will not open, is an outage: mid-grey, or all background.
 
-    <codec>-ldpc-<M>qam[-fcn]   codec jpeg|webp|avif, M 4|16|64|256; -fcn labels the decoded picture with an FCN
+    <codec>-ldpc-<M>qam[-fcn]   -fcn labels the decoded picture with an FCN
     <codec>-ldpc-adaptive       the scheme is chosen from `baselines.digital.mcs` by the SNR that both ends know
+
+`baselines.digital.names` has the grammar of these names.
 """
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 
 import numpy as np
@@ -19,16 +20,17 @@ from torch import Tensor
 
 from baselines.digital import codec as source_codec
 from baselines.digital import mcs as mcs_table
+from baselines.digital import names
 from baselines.digital.codec import Coded, UnreadablePayload
 from baselines.digital.fcn_stage import Labels
-from baselines.digital.frame import DigitalLink, Frame, parse_rate
+from baselines.digital.frame import CodedModulation, Frame, parse_rate
 from systems import timing as stopwatch
 from systems import zoo
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
 from systems.layers.analog import unit_power
 
-LINKS = ("nr", "nr-sionna", "pyldpc")
+CODED_MODULATIONS = ("nr", "nr-sionna", "pyldpc")
 HEADER_BITS = 24  # byte count of the file, first in the payload
 GREY = 0.5  # outage picture: 128 of 255 after rounding
 PADDING_SEED = 20000
@@ -45,18 +47,18 @@ class _Digital(System):
         """Constellation size and code rate for a picture that meets `snr_db`."""
         raise NotImplementedError
 
-    def _link(self, uses: int, snr_db: float) -> DigitalLink:
+    def _coder(self, uses: int, snr_db: float) -> CodedModulation:
         order, rate = self._scheme(snr_db)
-        return make_link(self.link_name, uses, order, rate, self.bp_iterations)
+        return make_coded_modulation(self.link_name, uses, order, rate, self.bp_iterations)
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
         """Images float32 (B, 3, H, W) -> all uses that the budget allows, padding included."""
         uses = link.budget.allowed_uses(self.bits_per_use)
-        names = ("mcs", "payload_bits", "header_bits", "coded_bits", "source_scale", "quality")
-        rows, report = [], {name: [] for name in names}
+        columns = ("mcs", "payload_bits", "header_bits", "coded_bits", "source_scale", "source_chroma", "quality")
+        rows, report = [], {column: [] for column in columns}
         for image, snr in zip(to_uint8(images), link.snr_tensor(len(images)).tolist(), strict=True):
             order, rate = self._scheme(snr)
-            coder = self._link(uses, snr)
+            coder = self._coder(uses, snr)
             coded = self._fit(image, coder.frame, mcs_table.tag(order, rate))
             rows.append(coder.encode(pack(coded.payload, coder.frame.payload_bits)))
             facts = (
@@ -65,10 +67,11 @@ class _Digital(System):
                 HEADER_BITS,
                 coder.frame.coded_bits,
                 coded.scale,
+                coded.chroma,
                 coded.quality,
             )
-            for name, value in zip(names, facts, strict=True):
-                report[name].append(value)
+            for column, value in zip(columns, facts, strict=True):
+                report[column].append(value)
         symbols, _ = unit_power(torch.stack(rows))
         return Transmission(symbols.to(images.device), report=report)
 
@@ -93,10 +96,10 @@ class _Digital(System):
         """Decoded pictures uint8 (H, W, 3), None for an outage, and the receiver's report."""
         symbols, variance = (tensor.cpu() for tensor in received.equalised())
         uses = link.budget.allowed_uses(self.bits_per_use)
-        names = ("status", "n_blocks", "n_block_errors", "n_bits", "n_bit_errors", "stop_reason")
-        pictures, report = [], {name: [] for name in names}
+        columns = ("status", "n_blocks", "n_block_errors", "n_bits", "n_bit_errors", "stop_reason")
+        pictures, report = [], {column: [] for column in columns}
         for row, snr in enumerate(link.snr_tensor(len(symbols)).tolist()):
-            coder = self._link(uses, snr)
+            coder = self._coder(uses, snr)
             delivery = coder.decode(symbols[row], variance[row])
             picture, reason = None, delivery.stop_reason
             if delivery.bits is not None:
@@ -112,8 +115,8 @@ class _Digital(System):
             blocks = coder.frame.blocks
             errors = delivery.block_errors if delivery.blocks_decoded == blocks else None
             facts = (status, blocks, errors, None, None, reason)
-            for name, value in zip(names, facts, strict=True):
-                report[name].append(value)
+            for column, value in zip(columns, facts, strict=True):
+                report[column].append(value)
         return pictures, report
 
     def describe(self) -> dict:
@@ -137,16 +140,14 @@ class DigitalSystem(_Digital):
 
     tasks = ("reconstruction",)
     options = ("code_rate", "link", "bp_iterations")
-    _grammar = re.compile(r"(jpeg|webp|avif)-ldpc-(4|16|64|256)qam(-fcn)?")
+    family = names.FIXED
 
     def __init__(self, name: str, code_rate: float | str = "5/6", link: str = "nr", bp_iterations: int = 20):
-        match = self._grammar.fullmatch(name)
-        if match is None:
-            raise UserError(f"{name!r} is not of the form <codec>-ldpc-<M>qam[-fcn], such as jpeg-ldpc-16qam")
-        self.name, self.codec, self.order = name, match[1], int(match[2])
+        parts = self.family.parse(name)
+        self.name, self.codec, self.order = name, parts.codec, parts.order
         self.bits_per_use = self.order.bit_length() - 1
         self.rate = parse_rate(code_rate)
-        self.link_name = check_link(link)
+        self.link_name = check_coded_modulation(link)
         self.bp_iterations = check_iterations(bp_iterations)
         self.variant = mcs_table.tag(self.order, self.rate) + ("" if link == "nr" else f"-{link}")
 
@@ -162,6 +163,7 @@ class DigitalSegmentation(Labels, DigitalSystem):
     """
 
     options = (*DigitalSystem.options, "size", "checkpoint")
+    family = names.LABELLED
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
         super().__init__(name, **options)
@@ -197,7 +199,7 @@ class AdaptiveDigital(_Digital):
     variant = "adaptive"
 
     def __init__(self, name: str, bp_iterations: int = 20):
-        self.name, self.codec = name, name.split("-")[0]
+        self.name, self.codec = name, names.ADAPTIVE.parse(name).codec
         self.bp_iterations = check_iterations(bp_iterations)
 
     def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
@@ -205,21 +207,21 @@ class AdaptiveDigital(_Digital):
         return scheme.order, scheme.rate
 
 
-def make_link(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> DigitalLink:
-    """The link called `name`, one of LINKS, for one budget and one scheme."""
+def make_coded_modulation(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> CodedModulation:
+    """What `--link NAME` asks for, one of CODED_MODULATIONS, for one budget and one scheme."""
     if name != "pyldpc":
-        from baselines.digital.nr import NrLink, NrOptions
+        from baselines.digital.nr import NrCodedModulation, NrOptions
 
         decoder = "sionna" if name == "nr-sionna" else "layered"
-        return NrLink(uses, order, rate, NrOptions(decoder, iterations))
-    from baselines.digital.textbook import TextbookLink
+        return NrCodedModulation(uses, order, rate, NrOptions(decoder, iterations))
+    from baselines.digital.textbook import TextbookCodedModulation
 
-    return TextbookLink(uses, order, rate, iterations)
+    return TextbookCodedModulation(uses, order, rate, iterations)
 
 
-def check_link(name: str) -> str:
-    if name not in LINKS:
-        raise UserError(f"unknown link {name!r}; links are {', '.join(LINKS)}")
+def check_coded_modulation(name: str) -> str:
+    if name not in CODED_MODULATIONS:
+        raise UserError(f"unknown link {name!r}; links are {', '.join(CODED_MODULATIONS)}")
     return name
 
 

@@ -1,15 +1,16 @@
 """Size and quality under a byte budget, checked against all of them, on real photographs."""
 
 import io
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
 
-from baselines.digital.codec import SAVE_OPTIONS, UnreadablePayload, decode, encode_under
+from baselines.digital.codec import FORMATS, UnreadablePayload, decode, encode_under
 from systems import cache as memo
-from systems.errors import BudgetTooSmall
+from systems.errors import BudgetTooSmall, MissingDependency
 
 
 @pytest.fixture(scope="module")
@@ -18,24 +19,21 @@ def photo():
 
 
 def all_files(picture, codec):
-    """Every quality at every size: {halvings: {quality: file}}."""
+    """Every quality at every size in every way to store colour: {(halvings, chroma): {quality: file}}."""
     files = {}
     for halvings in range(4):
         size = -(-picture.shape[1] // 2**halvings), -(-picture.shape[0] // 2**halvings)
         image = Image.fromarray(picture)
         image = image.resize(size, Image.Resampling.LANCZOS) if halvings else image
-        files[halvings] = {}
-        for quality in range(1, 101):
-            buffer = io.BytesIO()
-            image.save(buffer, quality=quality, **SAVE_OPTIONS[codec])
-            files[halvings][quality] = buffer.getvalue()
+        for chroma in FORMATS[codec].chroma:
+            files[halvings, chroma] = {
+                quality: FORMATS[codec].write(image, quality, chroma) for quality in range(1, 101)
+            }
     return files
 
 
 def least_size(picture, codec="jpeg"):
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, quality=1, **SAVE_OPTIONS[codec])
-    return len(buffer.getvalue())
+    return min(len(FORMATS[codec].write(Image.fromarray(picture), 1, chroma)) for chroma in FORMATS[codec].chroma)
 
 
 def error(payload, codec, picture):
@@ -45,20 +43,21 @@ def error(payload, codec, picture):
 @pytest.mark.parametrize("codec", ["jpeg", "webp", "avif"])
 def test_size_and_quality_are_the_best_that_fit_by_exhaustive_check(photo, codec):
     files = all_files(photo, codec)
-    exact = [len(files[0][quality]) for quality in range(1, 101, 6)]  # a budget that a file fills to the byte
-    scales = set()
-    for budget in sorted({*exact, *(size - 1 for size in exact), *range(300, 6000, 194)}):
-        fitting = {h: [q for q, file in own.items() if len(file) <= budget] for h, own in files.items()}
-        largest = {h: files[h][max(own)] for h, own in fitting.items() if own}
+    exact = [len(files[0, "4:2:0"][quality]) for quality in range(1, 101, 6)]  # a budget that a file fills to the byte
+    chosen = set()
+    for budget in sorted({*exact, *(size - 1 for size in exact), *range(300, 9000, 294)}):
+        fitting = {way: [q for q, file in own.items() if len(file) <= budget] for way, own in files.items()}
+        largest = {way: files[way][max(own)] for way, own in fitting.items() if own}
         if not largest:
             continue
-        errors = {h: error(file, codec, photo) for h, file in largest.items()}
+        errors = {way: error(file, codec, photo) for way, file in largest.items()}
         best = min(errors, key=errors.get)
         coded = encode_under(photo, budget, codec)
-        assert (coded.scale, coded.quality) == (0.5**best, max(fitting[best]))
+        assert (coded.scale, coded.chroma, coded.quality) == (0.5 ** best[0], best[1], max(fitting[best]))
         assert coded.payload == largest[best] and len(coded.payload) <= budget
-        scales.add(coded.scale)
-    assert {1.0, 0.5} <= scales  # both happen, or half of this was not asked
+        chosen.add(best)
+    assert {1, 0} <= {halvings for halvings, _ in chosen}  # both happen, or half of this was not asked
+    assert {chroma for _, chroma in chosen} == set(FORMATS[codec].chroma)
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "webp", "avif"])
@@ -68,6 +67,42 @@ def test_round_trip_delivers_the_files_own_pixels(photo, codec):
     expected = np.asarray(Image.open(io.BytesIO(coded.payload)).convert("RGB"))
     assert np.array_equal(pixels, expected)
     assert np.mean((pixels.astype(float) - photo) ** 2) < 100  # 28 dB: it is the picture, not merely a picture
+
+
+def test_with_many_bytes_jpeg_keeps_all_colour(photo):
+    """What 4:2:0 leaves out is an error that no quality removes; with few bytes the room is better spent otherwise."""
+    few, many = (encode_under(photo, budget) for budget in (1000, 12000))
+    assert (few.chroma, many.chroma) == ("4:2:0", "4:4:4")
+    ceiling = error(FORMATS["jpeg"].write(Image.fromarray(photo), 100, "4:2:0"), "jpeg", photo)
+    assert error(many.payload, "jpeg", photo) < ceiling / 2
+
+
+class TestHeic:
+    @pytest.fixture(autouse=True)
+    def needs_pillow_heif(self):
+        pytest.importorskip("pillow_heif")
+
+    def test_under_a_budget_and_back(self, photo):
+        coded = encode_under(photo, 2500, "heic")
+        assert len(coded.payload) <= 2500 and coded.payload[4:8] == b"ftyp"
+        better = encode_under(photo, 6000, "heic")
+        assert error(better.payload, "heic", photo) < error(coded.payload, "heic", photo) < 400
+
+    def test_damaged_or_foreign_files_are_refused(self, photo):
+        payload = encode_under(photo, 2500, "heic").payload
+        jpeg = encode_under(photo, 2500).payload
+        for damaged in (b"", payload[:40], payload[: len(payload) // 2], jpeg):
+            with pytest.raises(UnreadablePayload):
+                decode(damaged, "heic", *photo.shape[:2])
+        with pytest.raises(UnreadablePayload, match="96x80 picture where 100x100"):
+            decode(payload, "heic", 100, 100)
+
+
+def test_heic_without_its_package_is_one_line_with_the_cure(photo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    memo.forget()
+    with pytest.raises(MissingDependency, match="pip install pillow-heif"):
+        encode_under(photo, 2500, "heic")
 
 
 def test_where_quality_one_does_not_fit_the_picture_is_made_smaller(photo):

@@ -11,9 +11,10 @@ from scipy.stats import binom
 
 from baselines.digital import textbook
 from baselines.digital.capacity import qam_limit_db, shannon_limit_db
-from baselines.digital.frame import parse_rate, plan_frame
-from baselines.digital.nr import CRC_BITS, MAX_K, NrLink, NrOptions
-from baselines.digital.textbook import BLOCK_BITS, DEGREES, TextbookLink, crc16
+from baselines.digital.frame import LEAST_VARIANCE, parse_rate, plan_frame
+from baselines.digital.names import ORDERS
+from baselines.digital.nr import CRC_BITS, MAX_K, NrCodedModulation, NrOptions
+from baselines.digital.textbook import BLOCK_BITS, DEGREES, TextbookCodedModulation, crc16
 from systems.errors import BudgetTooSmall, MissingDependency, UserError
 
 RATE = Fraction(5, 6)
@@ -61,7 +62,7 @@ def send(link, snr_db, seed=0):
 
 @pytest.mark.parametrize("order", [4, 16, 64, 256])
 def test_uncoded_bit_errors_are_binomial_about_the_closed_form(order):
-    link = NrLink(400, order, RATE)
+    link = NrCodedModulation(400, order, RATE)
     bits_per_use, uses = link.frame.bits_per_use, 16_000
     rng = np.random.default_rng(order)
     for target in (0.1, 0.02, 0.003):
@@ -85,7 +86,7 @@ def test_closed_form_is_the_textbook_q_function_for_qpsk():
 
 @pytest.mark.parametrize("order", [4, 16, 64, 256])
 def test_llrs_equal_brute_force_with_a_variance_of_its_own_for_each_use(order):
-    link = NrLink(400, order, RATE)
+    link = NrCodedModulation(400, order, RATE)
     rng = np.random.default_rng(2)
     variance = rng.uniform(0.01, 1.0, 300)
     symbols = rng.normal(0, 0.8, 300) + 1j * rng.normal(0, 0.8, 300)
@@ -96,7 +97,7 @@ def test_llrs_equal_brute_force_with_a_variance_of_its_own_for_each_use(order):
 
 @pytest.mark.parametrize("order", [4, 16, 64, 256])
 def test_constellation_has_unit_power_and_gray_neighbours(order):
-    link = NrLink(400, order, RATE)
+    link = NrCodedModulation(400, order, RATE)
     bits = link.frame.bits_per_use
     labels = (np.arange(order)[:, None] >> np.arange(bits - 1, -1, -1)) & 1
     points = link.map(torch.from_numpy(labels).float().reshape(-1)).numpy()
@@ -125,13 +126,13 @@ def test_frame_spends_no_more_than_it_has_and_at_the_rate_it_says(uses, order, r
 
 def test_the_papers_budget_in_figures():
     """224x224 at CBR 1/16: 9408 uses of 16QAM at 5/6 are 37632 coded bits in four blocks of 7840, CRCs 4 x 24."""
-    frame = NrLink(9408, 16, RATE).frame
+    frame = NrCodedModulation(9408, 16, RATE).frame
     assert (frame.blocks, frame.k, frame.n, frame.coded_bits, frame.padding_uses) == (4, 7840, 9408, 37632, 0)
     assert frame.payload_bits == 31264
 
 
 def test_symbols_fill_the_budget_padding_included():
-    link = NrLink(1003, 16, RATE)
+    link = NrCodedModulation(1003, 16, RATE)
     assert link.frame.padding_uses > 0
     symbols = link.encode(np.zeros(link.frame.payload_bits, np.uint8))
     assert symbols.shape == (1003,) and symbols.dtype == torch.complex64
@@ -141,7 +142,7 @@ def test_symbols_fill_the_budget_padding_included():
 @pytest.mark.parametrize(("order", "rate"), [(4, "1/3"), (16, "1/2"), (64, "3/4"), (256, "5/6"), (16, "1/4")])
 def test_payload_survives_a_clean_channel(order, rate):
     for uses in (200, 2999):
-        payload, delivery = send(NrLink(uses, order, Fraction(rate)), 45.0)
+        payload, delivery = send(NrCodedModulation(uses, order, Fraction(rate)), 45.0)
         assert np.array_equal(delivery.bits, payload)
         assert delivery.block_errors == 0
 
@@ -149,7 +150,7 @@ def test_payload_survives_a_clean_channel(order, rate):
 def test_cliffs_of_rate_five_sixths_on_the_grid_of_two_db():
     """16QAM first decodes at 12 dB and 64QAM at 18 dB, with 224x224 at CBR 1/16."""
     for order, last_dead, first_alive in ((16, 10, 12), (64, 16, 18)):
-        link = NrLink(9408, order, RATE)
+        link = NrCodedModulation(9408, order, RATE)
         for seed in range(2):
             assert send(link, last_dead, seed)[1].bits is None
             payload, delivery = send(link, first_alive, seed)
@@ -160,7 +161,7 @@ def test_cliffs_of_rate_five_sixths_on_the_grid_of_two_db():
 @pytest.mark.parametrize(("order", "first"), [(16, 12), (64, 18)])
 @pytest.mark.parametrize("uses", [5000, 9408, 51240])
 def test_cliffs_hold_over_the_whole_sweep_and_for_many_draws(order, first, uses):
-    link = NrLink(uses, order, RATE)
+    link = NrCodedModulation(uses, order, RATE)
     for snr in range(0, 21, 2):
         for seed in range(8):
             payload, delivery = send(link, snr, seed)
@@ -176,7 +177,7 @@ def test_cliffs_hold_over_the_whole_sweep_and_for_many_draws(order, first, uses)
 def test_nothing_decodes_below_its_limit(order, rate):
     """Below the constellation's limit, let alone Shannon's, long frames fail. Well above it (3 dB: bit-wise demapping
     alone costs up to 1 dB at low rates) the same link works, so that its failure below means something."""
-    link = NrLink(9408, order, Fraction(rate))
+    link = NrCodedModulation(9408, order, Fraction(rate))
     limit = qam_limit_db(order, float(Fraction(rate)))
     assert limit > shannon_limit_db(float(Fraction(rate)) * np.log2(order))
     assert send(link, limit - 0.1)[1].bits is None
@@ -184,7 +185,7 @@ def test_nothing_decodes_below_its_limit(order, rate):
 
 
 def test_decoding_stops_at_the_first_failed_group():
-    link = NrLink(51240, 16, RATE)
+    link = NrCodedModulation(51240, 16, RATE)
     _, delivery = send(link, 5.0)
     assert link.frame.blocks == 21
     assert (delivery.blocks_decoded, delivery.bits, delivery.stop_reason) == (link.group, None, "first failed block")
@@ -192,7 +193,7 @@ def test_decoding_stops_at_the_first_failed_group():
 
 
 def test_a_flipped_bit_of_a_block_fails_its_crc():
-    link = NrLink(500, 16, RATE)
+    link = NrCodedModulation(500, 16, RATE)
     payload = torch.zeros(1, link.frame.k - CRC_BITS)
     information = link.add_crc(payload)
     for position in (0, 100, link.frame.k - 1):
@@ -207,8 +208,8 @@ def test_stopping_early_delivers_what_all_iterations_would():
     """Sionna's chunks continue the same message passing: a block good after 20 plain iterations is good in chunks of
     4."""
     for seed, snr in enumerate((11.3, 11.5, 11.7)):
-        plain = send(NrLink(9408, 16, RATE, NrOptions("sionna", check_every=20)), snr, seed)
-        chunked = send(NrLink(9408, 16, RATE, NrOptions("sionna", check_every=4)), snr, seed)
+        plain = send(NrCodedModulation(9408, 16, RATE, NrOptions("sionna", check_every=20)), snr, seed)
+        chunked = send(NrCodedModulation(9408, 16, RATE, NrOptions("sionna", check_every=4)), snr, seed)
         if plain[1].bits is not None:
             assert np.array_equal(chunked[1].bits, plain[1].bits)
         assert (plain[1].bits is None) == (chunked[1].bits is None)
@@ -216,8 +217,8 @@ def test_stopping_early_delivers_what_all_iterations_would():
 
 def test_iterations_reach_the_decoder():
     """Near the cliff two iterations fail where twenty succeed: the option is used, not merely recorded."""
-    assert send(NrLink(9408, 16, RATE, NrOptions(iterations=2)), 12.0)[1].bits is None
-    assert send(NrLink(9408, 16, RATE, NrOptions(iterations=20)), 12.0)[1].bits is not None
+    assert send(NrCodedModulation(9408, 16, RATE, NrOptions(iterations=2)), 12.0)[1].bits is None
+    assert send(NrCodedModulation(9408, 16, RATE, NrOptions(iterations=20)), 12.0)[1].bits is not None
 
 
 def test_rates_are_read_exactly():
@@ -230,9 +231,9 @@ def test_rates_are_read_exactly():
 
 def test_bad_requests_are_one_clear_line():
     with pytest.raises(BudgetTooSmall, match="9 channel uses of 16QAM at code rate 5/6 hold no code block"):
-        NrLink(9, 16, RATE)
+        NrCodedModulation(9, 16, RATE)
     with pytest.raises(UserError, match="code rate 19/20 is outside"):
-        NrLink(1000, 16, Fraction(19, 20))
+        NrCodedModulation(1000, 16, Fraction(19, 20))
 
 
 # --- the textbook link ------------------------------------------------------------------------------------------------
@@ -248,8 +249,34 @@ def test_missing_pyldpc_is_a_message_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyldpc", None)
     textbook._gallager.cache_clear()
     with pytest.raises(MissingDependency, match="pip install --no-build-isolation pyldpc"):
-        TextbookLink(1000, 16, RATE)
+        TextbookCodedModulation(1000, 16, RATE)
     textbook._gallager.cache_clear()
+
+
+def survives(link, amplitude, snr_db):
+    """Whether a random payload arrives when every symbol is scaled by `amplitude`, on AWGN; LLRs must be numbers."""
+    rng = np.random.default_rng(7)
+    payload = rng.integers(0, 2, link.frame.payload_bits, dtype=np.uint8)
+    variance = 10 ** (-snr_db / 10)
+    received = amplitude * link.encode(payload).numpy() + complex_noise(rng, link.frame.uses, variance)
+    received = torch.from_numpy(received.astype(np.complex64))
+    noise = torch.full((link.frame.uses,), variance)
+    assert torch.isfinite(link.llr(received, noise.clamp_min(LEAST_VARIANCE))).all()
+    bits = link.decode(received, noise).bits
+    return bits is not None and np.array_equal(bits, payload)
+
+
+#: Unit power is reached by scaling each picture, so symbols lie off the constellation by a share that no SNR removes.
+OFF_SCALE = (0.98, 1.0, 1.02)
+HIGH_SNRS = (40.0, 60.0, 80.0, 100.0, 150.0, 200.0, 300.0, 400.0)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("decoder", ["layered", "sionna"])
+def test_nr_survives_every_high_snr(order, decoder):
+    link = NrCodedModulation(240, order, RATE, NrOptions(decoder))
+    for amplitude in OFF_SCALE:
+        assert [snr for snr in HIGH_SNRS if not survives(link, amplitude, snr)] == []
 
 
 class TestWithPyldpc:
@@ -259,7 +286,7 @@ class TestWithPyldpc:
 
     @pytest.mark.parametrize("rate", DEGREES)
     def test_code_is_regular_and_its_words_satisfy_it(self, rate):
-        link = TextbookLink(BLOCK_BITS // 2, 4, rate)
+        link = TextbookCodedModulation(BLOCK_BITS // 2, 4, rate)
         column, row = DEGREES[rate]
         assert np.all(link._check.sum(axis=0) == column) and np.all(link._check.sum(axis=1) == row)
         information = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (3, link.frame.k))).float()
@@ -270,7 +297,7 @@ class TestWithPyldpc:
 
     @pytest.mark.parametrize("order", [4, 16, 64])
     def test_llrs_equal_brute_force(self, order):
-        link = TextbookLink(600, order, RATE)
+        link = TextbookCodedModulation(600, order, RATE)
         rng = np.random.default_rng(3)
         symbols = (rng.normal(0, 0.7, 40) + 1j * rng.normal(0, 0.7, 40)).astype(np.complex64)
         for variance in (np.full(40, 0.1), rng.uniform(0.05, 1.0, 40)):
@@ -280,7 +307,7 @@ class TestWithPyldpc:
 
     @pytest.mark.parametrize("order", [4, 16])
     def test_uncoded_bit_errors_are_binomial_about_the_closed_form(self, order):
-        link = TextbookLink(600, order, RATE)
+        link = TextbookCodedModulation(600, order, RATE)
         rng = np.random.default_rng(order)
         uses, snr = 2000, {4: 4.0, 16: 10.0}[order]
         bits = rng.integers(0, 2, uses * link.frame.bits_per_use)
@@ -292,19 +319,25 @@ class TestWithPyldpc:
         assert low <= ((llr > 0) != bits).mean() * trials <= high
 
     def test_budget_is_whole_blocks_and_padding(self):
-        frame = TextbookLink(1003, 16, RATE).frame
+        frame = TextbookCodedModulation(1003, 16, RATE).frame
         assert (frame.blocks, frame.n, frame.padding_uses) == (3, BLOCK_BITS, 1003 - 3 * BLOCK_BITS // 4)
         assert frame.payload_bits == 3 * (840 - textbook.CRC_BITS)
         with pytest.raises(BudgetTooSmall, match="251 channel uses"):
-            TextbookLink(251, 16, RATE)
+            TextbookCodedModulation(251, 16, RATE)
 
     def test_decodes_well_above_its_limit_and_fails_below_it(self):
-        link = TextbookLink(2016, 16, RATE)
+        link = TextbookCodedModulation(2016, 16, RATE)
         payload, delivery = send(link, 16.0)
         assert np.array_equal(delivery.bits, payload)
         dead = send(link, 9.5)[1]  # Shannon's limit is 9.58 dB
         assert (dead.bits, dead.blocks_decoded, dead.block_errors) == (None, 1, 1)
 
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_survives_every_high_snr(self, order):
+        link = TextbookCodedModulation(-(-BLOCK_BITS // (order.bit_length() - 1)), order, RATE)
+        for amplitude in OFF_SCALE:
+            assert [snr for snr in HIGH_SNRS if not survives(link, amplitude, snr)] == []
+
     def test_other_rates_are_refused_with_the_list(self):
         with pytest.raises(UserError, match="no code of rate 7/8; its rates are 1/3, 1/2, 2/3, 3/4, 5/6"):
-            TextbookLink(1000, 16, Fraction(7, 8))
+            TextbookCodedModulation(1000, 16, Fraction(7, 8))

@@ -25,7 +25,7 @@ def test_the_delivered_picture_is_the_best_file_under_the_payload(name, pictures
     assert torch.allclose(power, torch.ones(2, dtype=torch.float64), atol=1e-5)
     decoded = system.decode(through(sent, link, [1, 2]), link)
     assert decoded.report["status"] == ["ok", "ok"]
-    frame = system._link(USES, 35.0).frame
+    frame = system._coder(USES, 35.0).frame
     for row, image in enumerate(digital.to_uint8(pictures)):
         coded = encode_under(image, (frame.payload_bits - 24) // 8, name.split("-")[0])
         assert sent.report["payload_bits"][row] == 8 * len(coded.payload)
@@ -66,7 +66,7 @@ def test_an_outage_is_grey_flagged_and_counted(pictures):
 def test_blocks_of_a_picture_given_up_early(pictures):
     """All blocks of the frame count; the errors of those that were never tried are unknown, not none."""
     system, link = registry.create("jpeg-ldpc-4qam", code_rate="1/2"), make_link(torch.tensor([20.0, -5.0]), cbr=1)
-    blocks = system._link(link.budget.uses, 20.0).frame.blocks
+    blocks = system._coder(link.budget.uses, 20.0).frame.blocks
     decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
     assert blocks > 2 and decoded.report["n_blocks"] == [blocks, blocks]
     assert decoded.report["n_block_errors"] == [0, None]
@@ -75,7 +75,7 @@ def test_blocks_of_a_picture_given_up_early(pictures):
 
 def test_a_file_that_will_not_open_is_an_outage(pictures):
     system, link = registry.create("jpeg-ldpc-16qam"), make_link(30.0)
-    coder = system._link(USES, 30.0)
+    coder = system._coder(USES, 30.0)
     payload = pack(b"\xff\xd8 this is no picture", coder.frame.payload_bits)
     received = Received(
         coder.encode(payload)[None], torch.ones(1, 1, dtype=torch.complex64), torch.tensor([1e-3]), torch.zeros(1, 0)

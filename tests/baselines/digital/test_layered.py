@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from baselines.digital import layered
 from baselines.digital.layered import FRAMES_A_THREAD, LayeredDecoder
-from baselines.digital.nr import CRC_BITS, NrLink, NrOptions
+from baselines.digital.nr import CRC_BITS, NrCodedModulation, NrOptions
 from baselines.digital.system import make_link
 from systems.errors import UserError
 
@@ -159,7 +159,7 @@ def test_nothing_received_is_nothing_decided():
             found = LayeredDecoder(encoder, 20)(np.full((2, encoder.n), value, np.float32))
             assert not found.decided.any() and not found.converged.any()
     for name in ("layered", "sionna"):
-        link = NrLink(500, 16, Fraction(1, 2), NrOptions(name))
+        link = NrCodedModulation(500, 16, Fraction(1, 2), NrOptions(name))
         assert name == "sionna" or not link.decode_blocks(torch.zeros(2, link.frame.n))[1].any()
 
 
@@ -211,7 +211,7 @@ def test_both_decoders_of_the_link_deliver_the_same():
             delivery = link.decode(symbols + torch.view_as_complex(noise), torch.full((1500,), variance))
             assert np.array_equal(delivery.bits, payload)
     with pytest.raises(UserError, match="unknown decoder 'turbo'"):
-        NrLink(500, 16, Fraction(1, 2), NrOptions("turbo"))
+        NrCodedModulation(500, 16, Fraction(1, 2), NrOptions("turbo"))
 
 
 ELSEWHERE = """
@@ -279,7 +279,7 @@ def test_the_vectors_become_those_of_another_processor():
 )
 def test_block_errors_are_no_more_than_sionnas(order, rate, uses, snr):
     """On the same frames, through interleaver, mapper, demapper and CRC, at least 100 block errors of each."""
-    links = [NrLink(uses, order, Fraction(rate), NrOptions(name)) for name in ("layered", "sionna")]
+    links = [NrCodedModulation(uses, order, Fraction(rate), NrOptions(name)) for name in ("layered", "sionna")]
     rng = np.random.default_rng(order)
     variance = 10 ** (-snr / 10)
     errors, count, batch = np.zeros(2, int), 0, 32

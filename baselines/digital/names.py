@@ -1,0 +1,67 @@
+"""The names of the digital systems, said once: the registry, the systems and the bounds read them here.
+
+    <codec>-ldpc-<M>qam       one constellation of M points and one code rate, for reconstruction
+    <codec>-ldpc-<M>qam-fcn   the same, and an FCN labels the decoded picture, for segmentation
+    <codec>-ldpc-adaptive     the best scheme of the table at each SNR, for reconstruction
+    <codec>-capacity          the codec without error at the capacity of the channel: a bound, no system
+
+Nothing heavy is imported here: `baselines/__init__` registers the families from this module.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from systems.errors import UserError
+
+CODECS = ("jpeg", "webp", "avif", "heic")
+ORDERS = (4, 16, 64, 256)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of name. form: as people write it; pattern: a regular expression with the group `codec`, and `order`
+    where a constellation is part of the name."""
+
+    form: str
+    pattern: str
+    examples: tuple[str, ...]
+
+    def parse(self, name: str) -> DigitalName:
+        """The parts of `name`. Raises UserError where it is no name of this family."""
+        match = re.fullmatch(self.pattern, name)
+        if match is None:
+            codecs, orders = "|".join(CODECS), "|".join(map(str, ORDERS))
+            raise UserError(
+                f"{name!r} is not of the form {self.form}, such as {self.examples[0]} (codec: {codecs}; M: {orders})"
+            )
+        parts = match.groupdict()
+        return DigitalName(parts["codec"], int(parts["order"]) if "order" in parts else None)
+
+
+@dataclass(frozen=True)
+class DigitalName:
+    """What a name says. codec: one of CODECS; order: points of the constellation, None where the name gives none."""
+
+    codec: str
+    order: int | None
+
+
+_CODEC = f"(?P<codec>{'|'.join(CODECS)})"
+_ORDER = f"(?P<order>{'|'.join(map(str, ORDERS))})"
+
+FIXED = Family(
+    "<codec>-ldpc-<M>qam",
+    f"{_CODEC}-ldpc-{_ORDER}qam",
+    ("jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "webp-ldpc-16qam", "avif-ldpc-16qam"),
+)
+LABELLED = Family(
+    "<codec>-ldpc-<M>qam-fcn", f"{_CODEC}-ldpc-{_ORDER}qam-fcn", ("jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn")
+)
+ADAPTIVE = Family(
+    "<codec>-ldpc-adaptive",
+    f"{_CODEC}-ldpc-adaptive",
+    ("jpeg-ldpc-adaptive", "webp-ldpc-adaptive", "avif-ldpc-adaptive"),
+)
+BOUND = Family("<codec>-capacity", f"{_CODEC}-capacity", ("jpeg-capacity",))
