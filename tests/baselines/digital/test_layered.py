@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from baselines.digital import layered
 from baselines.digital.layered import FRAMES_A_THREAD, LayeredDecoder
 from baselines.digital.nr import CRC_BITS, NrCodedModulation, NrOptions
-from baselines.digital.system import make_link
+from baselines.digital.system import make_coded_modulation
 from systems.errors import UserError
 
 pytest.importorskip("sionna.phy")
@@ -200,7 +200,7 @@ def test_threads_and_company_change_nothing():
 
 def test_both_decoders_of_the_link_deliver_the_same():
     for order, rate, snr in ((16, "5/6", 13.0), (256, "1/2", 16.0), (4, "1/5", -1.0)):
-        links = [make_link(name, 1500, order, Fraction(rate), 20) for name in ("nr", "nr-sionna")]
+        links = [make_coded_modulation(name, 1500, order, Fraction(rate), 20) for name in ("nr", "nr-sionna")]
         assert [link.options.decoder for link in links] == ["layered", "sionna"]
         rng = np.random.default_rng(order)
         payload = rng.integers(0, 2, links[0].frame.payload_bits, dtype=np.uint8)
