@@ -1,0 +1,192 @@
+"""The bench from Python: what notebooks and scripts call as `bench.run`, `bench.evaluate`, `bench.transmit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from bench.measure.point import Batch, Conditions, Measurement, Point
+from bench.results.find import find_run
+from bench.results.reader import Run
+from bench.spec.figure import check_channel, parse_cbr, parse_kbits, parse_snr
+from bench.spec.identity import build
+from bench.spec.request import Request, resolve
+from bench.util.devices import pick_device
+from systems.errors import UserError
+from systems.interface import System
+
+Pictures = Tensor | np.ndarray | str | Path | Sequence[str | Path]
+
+
+def load_run(run: str | Path | None = None) -> Run:
+    """A run with its tables as pandas frames: `.samples`, `.summary`, `.confusion`, `.pictures`, and `.manifest`.
+
+    run: its folder, or its name under results/; None is the last run. Raises UserError where there is none.
+    """
+    return Run.open(find_run(None if run is None else str(run)))
+
+
+def run(
+    figures: Iterable[str] | None = None,
+    systems: Iterable[str] | None = None,
+    snr: Any = None,
+    *,
+    out: str | Path | None = None,
+    engine: str = "serial",
+    workers: int | None = None,
+    device: str = "auto",
+    options: dict[str, Any] | None = None,
+    **request: Any,
+) -> Run:
+    """Simulate figures as `python -m bench run` does, and give the finished run. The same call resumes.
+
+    figures, systems: names; None means all. snr: "0:20:2", "1,4,7" or numbers in dB. request: dataset, data_root, cbr,
+    kbits, channel, requirement, limit, reps, seed. options: size, checkpoint, code_rate, link of systems. engine:
+    "serial" works anywhere; "process" needs the usual `if __name__ == "__main__":` guard in a script. Raises UserError
+    for bad input, and RuntimeError where cells failed.
+    """
+    from bench.sweep.execute import execute
+
+    asked = Request(
+        figures=None if figures is None else tuple(figures),
+        systems=None if systems is None else tuple(systems),
+        snr=snr,
+        options=dict(options or {}),
+        **request,
+    )
+    result = execute(
+        resolve(asked), None if out is None else Path(out), engine=engine, workers=workers, device=pick_device(device)
+    )
+    if result.exit_code:
+        raise RuntimeError("; ".join(result.failure_lines()) or "the run was interrupted; the same call resumes")
+    return Run.open(result.run_dir)
+
+
+@torch.inference_mode()
+def evaluate(
+    system: str | System,
+    images: Pictures,
+    snr_db: float | Iterable[float] | str = 10.0,
+    *,
+    masks: Tensor | np.ndarray | None = None,
+    task: str | None = None,
+    channel: str = "awgn",
+    cbr: Any = "1/16",
+    kbits: Any = 20,
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> pd.DataFrame:
+    """Scores of a system on pictures of yours: a row per picture and SNR, under the audit of every run.
+
+    images: (B, 3, H, W) or (3, H, W), uint8 0..255 or float in [0, 1]; or paths of picture files of one size.
+    masks: class ids (B, H, W), 255 for void, for segmentation. cbr: uses / (3HW), for reconstruction; kbits: thousands
+    of coded bits, for segmentation. options: those of the system, such as size or checkpoint. Raises UserError for bad
+    input and AuditError where the system breaks a rule. A system object runs in this process, without the walls that
+    a run puts round systems of third parties.
+    """
+    measurement, batch = _measurement(system, images, masks, task, channel, cbr, kbits, seed, device, options)
+    if batch.masks is None and measurement.conditions.task == "segmentation":
+        raise UserError("masks: segmentation is scored against class ids; give them, or call bench.transmit")
+    send, rows = measurement.sender(batch), []
+    for snr in parse_snr(snr_db if isinstance(snr_db, str) else _numbers(snr_db)):
+        point = Point(snr, 0)
+        sent = send(point)
+        (delivered,) = measurement.deliver([point], batch, [sent])
+        statuses = delivered.report.get("status", ["ok"] * len(batch.ids))
+        for index, scores in enumerate(measurement.scores(batch, delivered)):
+            rows.append({
+                "system": measurement.system.name, "image": batch.ids[index], "snr_db": snr,
+                "n_uses": sent.spent.n_uses, "tx_power": sent.spent.tx_power[index], "status": statuses[index],
+                **{key: value for key, value in scores.items() if key != "confusion"},
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def transmit(
+    system: str | System,
+    images: Pictures,
+    snr_db: float = 10.0,
+    *,
+    task: str | None = None,
+    channel: str = "awgn",
+    cbr: Any = "1/16",
+    kbits: Any = 20,
+    seed: int = 0,
+    device: str = "auto",
+    **options: Any,
+) -> Tensor:
+    """What the receiver delivers: pictures uint8 (B, 3, H, W), or class ids uint8 (B, H, W) for segmentation.
+
+    Arguments as `evaluate`; the task is the system's first one unless it is named.
+    """
+    measurement, batch = _measurement(system, images, None, task, channel, cbr, kbits, seed, device, options)
+    point = Point(float(snr_db), 0)
+    (delivered,) = measurement.deliver([point], batch, [measurement.sender(batch)(point)])
+    return delivered.output
+
+
+def _measurement(
+    system: str | System,
+    images: Pictures,
+    masks: Tensor | np.ndarray | None,
+    task: str | None,
+    channel: str,
+    cbr: Any,
+    kbits: Any,
+    seed: int,
+    device: str,
+    options: dict[str, Any],
+) -> tuple[Measurement, Batch]:
+    """The system under the asked conditions, and the pictures as a batch on its device."""
+    device = pick_device(device)
+    own = (build(system, options) if isinstance(system, str) else system).to(device)
+    task = task or ("segmentation" if masks is not None and "segmentation" in own.tasks else own.tasks[0])
+    if task not in own.tasks:
+        raise UserError(f"system {own.name!r} does {', '.join(own.tasks)}, not {task}")
+    segmentation = task == "segmentation"
+    ratio, bits = (None, parse_kbits(kbits)) if segmentation else (parse_cbr(cbr), None)
+    check_channel(channel)
+    conditions = Conditions(task, "images", channel, ratio, bits, "", seed)
+    return Measurement(own, conditions, device), _batch(images, masks, device)
+
+
+def _numbers(values: float | Iterable[float]) -> list[float]:
+    return [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
+
+
+def _batch(images: Pictures, masks: Tensor | np.ndarray | None, device: str) -> Batch:
+    """Pictures as a batch whose ids are their places, or the names of their files."""
+    if isinstance(images, (str, Path)):
+        images = [images]
+    if isinstance(images, (Tensor, np.ndarray)):
+        pictures, names = torch.as_tensor(images), None
+        pictures = pictures[None] if pictures.ndim == 3 else pictures
+    else:
+        from bench.data import read_picture
+
+        read = [read_picture(Path(path)) for path in images]
+        if len({picture.shape for picture in read}) != 1:
+            raise UserError("images: the files must be pictures of one size; call once for each size")
+        pictures, names = torch.stack(read), [str(path) for path in images]
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or not math.prod(pictures.shape):
+        raise UserError(f"images: shape {tuple(pictures.shape)}; give (B, 3, H, W) or (3, H, W)")
+    if pictures.is_floating_point():
+        if not bool(((pictures >= 0) & (pictures <= 1)).all()):
+            raise UserError("images: floats must lie in [0, 1]; give uint8 for 0 to 255")
+        pictures = (pictures * 255).round().to(torch.uint8)
+    elif pictures.dtype != torch.uint8:
+        raise UserError(f"images: {pictures.dtype}; give uint8 0..255 or floats in [0, 1]")
+    labels = None if masks is None else torch.as_tensor(masks)
+    if labels is not None and labels.shape != (len(pictures), *pictures.shape[2:]):
+        raise UserError(f"masks: shape {tuple(labels.shape)}; give (B, H, W) as the pictures have")
+    ids = tuple(names or (str(index) for index in range(len(pictures))))
+    return Batch(ids, pictures.to(device).float() / 255, pictures, labels)
