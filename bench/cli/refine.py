@@ -19,7 +19,7 @@ def refine_command(
     """PSNR and MS-SSIM of GenSC against its number of refinement steps, AWGN, CBR 1/16."""
     from bench.data import open_dataset
     from bench.perf.refinement import refinement_table
-    from bench.spec.figure import parse_snr
+    from bench.spec.grammar import parse_snr
     from systems import create
 
     try:

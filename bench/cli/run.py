@@ -63,7 +63,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
     options, slurm = _with_config(ctx, options)
     from bench.report.terminal import result_tables
-    from bench.spec.figure import snr_text
+    from bench.spec.grammar import snr_text
     from bench.spec.request import Request, resolve
     from bench.sweep.dry_run import dry_run_text
     from bench.sweep.execute import execute

@@ -1,4 +1,4 @@
-"""What is simulated: figures as TOML files (`configs/figures`), their overrides, and the small grammars of both.
+"""What is simulated: figures as TOML files (`configs/figures`). `FIGURE_KEYS` holds each key, its bounds and meaning.
 
 A figure names a task, a data set, systems, operating points and a budget; anyone adds one by writing such a file:
 
@@ -23,27 +23,37 @@ A figure names a task, a data set, systems, operating points and a budget; anyon
 
 from __future__ import annotations
 
-import difflib
-import re
 from dataclasses import asdict, dataclass, field, replace
-from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.spec.look import KEYS as LOOK_KEYS
-from bench.spec.look import Look, read_look
-from systems.errors import UserError
+from bench.spec.grammar import (
+    MOST_KBITS,
+    MOST_REPS,
+    parse_cbr,
+    parse_choice,
+    parse_count,
+    parse_id,
+    parse_kbits,
+    parse_names,
+    parse_snr,
+    parse_text,
+    snr_text,
+)
+from bench.spec.keys import Key, read_table
+from bench.spec.look import LOOK_KEYS, Look, read_look
+from bench.util.files import read_toml, user_path
+from systems.errors import UserError, did_you_mean
 from systems.interface import DEFAULT_REQUIREMENT, TASKS, Budget
-from systems.sizes import fill, read_toml
 
 METRICS = {
     "reconstruction": ("psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips"),
     "segmentation": ("miou", "pixel_accuracy"),
 }
 CHANNELS = ("awgn", "rayleigh-block", "rayleigh-fast")  # defined in bench.measure.channel
-MOST_POINTS = 1000
 #: The figure whose settings serve a data set that is named without a figure.
 TEMPLATES = {"reconstruction": "fig4", "segmentation": "fig7"}
 
@@ -58,7 +68,7 @@ class Pictures:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Figure:
     """One figure, resolved. Exactly one of `cbr` and `bits` is set."""
 
     id: str
@@ -90,97 +100,52 @@ class Experiment:
         return values
 
 
-# ---------------------------------------------------------------- small grammars
-
-
-def parse_snr(value: Any, where: str = "--snr") -> tuple[float, ...]:
-    """SNRs in dB: "0:20:2" (stop included), "1,4,7", both mixed, a number or a list of numbers. Raises UserError."""
-    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
-    points: list[Decimal] = []
-    for part in parts:
-        text = str(part).strip()
-        points += _snr_range(text, where) if ":" in text else [_number(text, where)]
-    if not points:
-        raise UserError(f"{where}: no SNR given; write 0:20:2 or 1,4,7")
-    twice = sorted({point for point in points if points.count(point) > 1})
-    if twice:
-        raise UserError(f"{where} {value}: {twice[0]} dB is named twice")
-    return tuple(float(point) + 0.0 for point in sorted(points))
-
-
-def _snr_range(text: str, where: str) -> list[Decimal]:
-    fields = text.split(":")
-    if len(fields) != 3:
-        raise UserError(f"{where} {text!r}: a range is start:stop:step, such as 0:20:2 (stop included)")
-    start, stop, step = (_number(item, where) for item in fields)
-    if step == 0:
-        raise UserError(f"{where} {text!r}: the step is 0")
-    steps = (stop - start) / step
-    if steps < 0:
-        raise UserError(f"{where} {text!r}: a step of {step} leads away from {stop}")
-    if steps != steps.to_integral_value():
-        last = start + int(steps) * step
-        raise UserError(
-            f"{where} {text!r}: steps of {step} from {start} do not reach {stop}; stop at {last} or {last + step}"
-        )
-    if steps >= MOST_POINTS:
-        raise UserError(f"{where} {text!r}: {int(steps) + 1} points; at most {MOST_POINTS}")
-    return [start + index * step for index in range(int(steps) + 1)]
-
-
-def _number(text: str, where: str) -> Decimal:
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
-        number = Decimal("nan")
-    if not number.is_finite():
-        raise UserError(f"{where}: {text.strip()!r} is not a number of dB; write 0:20:2 or 1,4,7")
-    if abs(number) > 200:
-        raise UserError(f"{where}: {text.strip()} dB is beyond +-200 dB")
-    return number
-
-
-def snr_text(points: tuple[float, ...]) -> str:
-    """The expanded list, for the eye."""
-    return ", ".join(f"{point:g}" for point in points)
-
-
-def parse_cbr(value: Any, where: str = "--cbr") -> float:
-    """A channel bandwidth ratio, "1/16" or 0.0625, above 0 and at most 4. Raises UserError."""
-    try:
-        ratio = Fraction(str(value).replace(" ", ""))
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"{where}: {value!r} is not a ratio; write 1/16 or 0.0625") from None
-    if not 0 < ratio <= 4:
-        raise UserError(f"{where} {value}: a CBR lies above 0 and at most at 4 complex uses a source value")
-    return float(ratio)
-
-
-def parse_kbits(value: Any, where: str = "--kbits") -> int:
-    """Thousands of bits -> bits. Raises UserError."""
-    try:
-        bits = Fraction(str(value)) * 1000
-    except (ValueError, ZeroDivisionError):
-        raise UserError(f"{where}: {value!r} is not a number of kilobits; write 20") from None
-    if bits < 1 or bits.denominator != 1:
-        raise UserError(f"{where} {value}: a budget is a whole number of bits, at least 1")
-    return int(bits)
-
-
-def check_channel(name: str) -> None:
-    """UserError unless `name` is a channel."""
-    if name not in CHANNELS:
-        near = difflib.get_close_matches(name, CHANNELS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise UserError(f"unknown channel {name!r}; {hint}channels are {', '.join(CHANNELS)}")
+def check_channel(name: str, where: str = "--channel") -> str:
+    """The name, if it is a channel's. UserError else."""
+    return parse_choice(name, where, CHANNELS, "channels")
 
 
 # ---------------------------------------------------------------- figure files
 
-_KEYS = {
-    "id", "title", "task", "dataset", "systems", "channel", "snr_db", "cbr", "kbits", "metric", "reps", "requirement",
-    "pictures", *LOOK_KEYS,
-}  # fmt: skip
+
+def _one_line(most: int):
+    return partial(parse_text, most=most)
+
+
+#: The keys of [pictures].
+PICTURE_KEYS = (
+    Key("id", "text", "the id of the figure that shows the pictures; it names files", parse_id, "the figure's own id"),
+    Key("snr_db", "SNRs", "the SNRs whose outputs are kept, points of the sweep", parse_snr, required=True),
+    Key("limit", "whole number 1..1000", "how many pictures, from the data set's first on",
+        partial(parse_count, most=1000), "3"),
+)  # fmt: skip
+#: The keys of a figure file. Exactly one of cbr and kbits must be there.
+FIGURE_KEYS = (
+    Key("id", "text", "the figure's name: letters, digits, - and _; it names files and captions", parse_id,
+        required=True),
+    Key("title", "text", "the caption", _one_line(300), "the id"),
+    Key("task", " or ".join(TASKS), "what the systems do", lambda v, w: parse_choice(v, w, TASKS, "tasks"),
+        required=True),
+    Key("dataset", "text", "a data set of `list datasets`, NAME:SPLIT, or folder:PATH", _one_line(5000), required=True),
+    Key("systems", "list of texts", "the systems, by the names of `list systems`, in the order of the legend",
+        parse_names, required=True),
+    Key("channel", ", ".join(CHANNELS), "the channel model; fading is known to the receiver",
+        check_channel, "awgn"),
+    Key("snr_db", "SNRs", "Es/N0 in dB per complex use: start:stop:step with the stop included, or a list",
+        parse_snr, "0:20:2"),
+    Key("cbr", "ratio or list", "budget: complex channel uses per source value (3HW of them); a list makes a figure of "
+        "each", parse_cbr),
+    Key("kbits", "number or list", f"budget: thousands of coded bits per picture, at most {MOST_KBITS}; a list makes a "
+        "figure of each", parse_kbits),
+    Key("metric", "text", "the metric of the curves: " + "; ".join(f"{t}: {', '.join(m)}" for t, m in METRICS.items()),
+        _one_line(100), "the first of the task"),
+    Key("reps", f"whole number 1..{MOST_REPS}", "noise draws per picture and point",
+        partial(parse_count, most=MOST_REPS), "1"),
+    Key("requirement", "text", "the sentence that asks GenSC for the task", _one_line(1000), "the task's own"),
+    Key("pictures", "table", "outputs that are kept as PNG: [pictures]",
+        lambda values, where: read_table(values, PICTURE_KEYS, where.removesuffix("pictures") + "[pictures]")),
+    *LOOK_KEYS,
+)  # fmt: skip
 
 
 def figure_names() -> list[str]:
@@ -189,7 +154,7 @@ def figure_names() -> list[str]:
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
-def load_figure(name: str) -> Experiment:
+def load_figure(name: str) -> Figure:
     """A figure of one budget by name, or by the path of its TOML file. Raises UserError."""
     figures = load_figures(name)
     if len(figures) > 1:
@@ -197,125 +162,84 @@ def load_figure(name: str) -> Experiment:
     return figures[0]
 
 
-def load_figures(name: str) -> list[Experiment]:
-    """A figure by name, or by the path of its TOML file; an experiment for each of its budgets. Raises UserError."""
-    if name.endswith(".toml"):
-        path = Path(name)
-        if not path.is_file():
-            raise UserError(f"--figure {name}: no such file")
+def load_figures(name: str) -> list[Figure]:
+    """A figure by name, or by the path of its TOML file; an figure for each of its budgets. Raises UserError."""
+    if name.lower().endswith(".toml"):
+        path = user_path(name, "--figure")
+        where = str(path)
+    elif name in figure_names():
+        path = Path(str(resources.files("configs") / "figures" / f"{name}.toml"))
+        where = f"configs/figures/{name}.toml"
     else:
-        if name not in figure_names():
-            for figure in (figure for other in figure_names() for figure in load_figures(other)):
-                if figure.pictures.id == name:
-                    raise UserError(f"{name} shows pictures of {figure.id}; use --figure {figure.id}")
-            near = difflib.get_close_matches(name, figure_names(), n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise UserError(
-                f"unknown figure {name!r}; {hint}figures are {', '.join(figure_names())}, or a .toml file's path"
-            )
-        path = resources.files("configs") / "figures" / f"{name}.toml"
-    where = str(path) if name.endswith(".toml") else f"configs/figures/{name}.toml"
-    values = read_toml(path)
+        for figure in (figure for other in figure_names() for figure in load_figures(other)):
+            if figure.pictures.id == name:
+                raise UserError(f"{name} shows pictures of {figure.id}; use --figure {figure.id}")
+        hint = did_you_mean(name, [*figure_names(), "PATH.toml"], "figures")
+        raise UserError(f"unknown figure {name!r}; {hint}")
+    return read_figures(read_toml(path, "figure file"), where)
+
+
+def read_figures(values: dict[str, Any], where: str) -> list[Figure]:
+    """The figures of a file's content: one, or one for each budget of a list. Raises UserError."""
     rule = next((key for key in ("kbits", "cbr") if isinstance(values.get(key), list)), None)
     if rule is None:
         return [read_figure(values, where)]
-    if "pictures" in values or not values[rule]:
-        raise UserError(f"{where}: a list of budgets names at least one, and keeps no pictures")
-    id_, figures = values.get("id"), []
-    _check_id(id_, f"{where}: id")
+    if "pictures" in values or not 1 <= len(values[rule]) <= 100:
+        raise UserError(f"{where}: a list of budgets names at least one, at most 100, and keeps no pictures")
+    parse = parse_kbits if rule == "kbits" else parse_cbr
+    budgets = [parse(budget, f"{where}: {rule}") for budget in values[rule]]
+    if len(set(budgets)) < len(budgets):
+        raise UserError(f"{where}: {rule} names a budget twice")
+    whole, figures = parse_id(values.get("id"), f"{where}: id"), []
     for budget in values[rule]:
-        own = f"{id_}-{str(budget).replace('/', '_').replace('.', '_')}{'k' if rule == 'kbits' else ''}"
-        figures.append(replace(read_figure({**values, rule: budget, "id": own}, where), budgets_of=id_))
+        text = str(budget).strip().replace("/", "_").replace(".", "_").replace("+", "").replace(" ", "")
+        own = f"{whole}-{text}{'k' if rule == 'kbits' else ''}"
+        figures.append(replace(read_figure({**values, rule: budget, "id": own}, where), budgets_of=whole))
     return figures
 
 
-def read_figure(values: dict[str, Any], where: str) -> Experiment:
+def read_figure(values: dict[str, Any], where: str) -> Figure:
     """The content of a figure file, checked. `where` names the file in errors."""
-    unknown = sorted(set(values) - _KEYS)
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], _KEYS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"{where}: unknown key {', '.join(unknown)}{hint}; known keys are {', '.join(sorted(_KEYS))}")
-    missing = [key for key in ("id", "task", "dataset", "systems") if key not in values]
-    if missing:
-        raise UserError(f"{where}: {', '.join(missing)} is missing")
-    if ("cbr" in values) == ("kbits" in values):
+    read = read_table(values, FIGURE_KEYS, where)
+    if ("cbr" in read) == ("kbits" in read):
         raise UserError(f"{where}: give cbr or kbits, one of the two")
-    texts = {
-        key: values[key]
-        for key in ("id", "title", "task", "dataset", "channel", "metric", "requirement")
-        if key in values
-    }
-    wrong = [key for key, value in texts.items() if not isinstance(value, str)]
-    if wrong:
-        raise UserError(f"{where}: {wrong[0]} must be a text")
-    _check_id(values["id"], f"{where}: id")
-    systems = values["systems"]
-    if not isinstance(systems, list) or not systems or not all(isinstance(name, str) for name in systems):
-        raise UserError(f"{where}: systems must be a list of names")
-    task = values["task"]
-    if task not in TASKS:
-        raise UserError(f"{where}: unknown task {task!r}; tasks are {', '.join(TASKS)}")
-    metric = values.get("metric", METRICS[task][0])
+    task = read["task"]
+    metric = read.get("metric", METRICS[task][0])
     if metric not in METRICS[task]:
         raise UserError(f"{where}: metric {metric!r} is none of {task}: {', '.join(METRICS[task])}")
-    snr_db = parse_snr(values.get("snr_db", "0:20:2"), f"{where}: snr_db")
-    pictures = values.get("pictures", {})
-    if not isinstance(pictures, dict):
-        raise UserError(f"{where}: pictures must be a table, [pictures]")
-    if "snr_db" in pictures:
-        pictures = {**pictures, "snr_db": parse_snr(pictures["snr_db"], f"{where}: [pictures] snr_db")}
-    pictures = fill(Pictures, pictures, f"{where}: [pictures]")
-    if pictures.snr_db or "pictures" in values:
-        shown = parse_snr(pictures.snr_db, f"{where}: [pictures] snr_db")
-        if not set(shown) <= set(snr_db):
-            raise UserError(f"{where}: [pictures] snr_db must be points of the sweep, snr_db")
-        _check_count(pictures.limit, f"{where}: [pictures] limit")
-        pictures = replace(pictures, id=values["id"] if pictures.id == "" else pictures.id, snr_db=shown)
-        _check_id(pictures.id, f"{where}: [pictures] id")
-    experiment = Experiment(
-        id=values["id"],
-        title=values.get("title", values["id"]),
+    snr_db = read["snr_db"] if "snr_db" in read else parse_snr("0:20:2")
+    shown = Pictures()
+    if "pictures" in read:
+        shown = Pictures(**{"id": read["id"], **read["pictures"]})
+        if not set(shown.snr_db) <= set(snr_db):
+            raise UserError(f"{where}: [pictures] snr_db must be points of the sweep, snr_db: {snr_text(snr_db[:20])}")
+    return Figure(
+        id=read["id"],
+        title=read.get("title", read["id"]),
         task=task,
-        dataset=values["dataset"],
-        systems=tuple(dict.fromkeys(systems)),
-        channel=values.get("channel", "awgn"),
+        dataset=read["dataset"],
+        systems=read["systems"],
+        channel=read.get("channel", "awgn"),
         snr_db=snr_db,
-        cbr=parse_cbr(values["cbr"], f"{where}: cbr") if "cbr" in values else None,
-        bits=parse_kbits(values["kbits"], f"{where}: kbits") if "kbits" in values else None,
+        cbr=read.get("cbr"),
+        bits=read.get("kbits"),
         metric=metric,
-        reps=values.get("reps", 1),
-        requirement=values.get("requirement", "") or DEFAULT_REQUIREMENT[task],
-        pictures=pictures,
-        look=read_look({key: values[key] for key in LOOK_KEYS if key in values}, where),
+        reps=read.get("reps", 1),
+        requirement=read.get("requirement") or DEFAULT_REQUIREMENT[task],
+        pictures=shown,
+        look=read_look({key.name: values[key.name] for key in LOOK_KEYS if key.name in values}, where),
     )
-    try:
-        check_channel(experiment.channel)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    _check_count(experiment.reps, f"{where}: reps")
-    return experiment
 
 
-def _check_id(value: Any, where: str) -> None:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]+", value):
-        raise UserError(f"{where} {value!r} may hold letters, digits, - and _ only: it names files")
-
-
-def _check_count(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{where} must be a whole number, at least 1")
-
-
-def with_snr(experiment: Experiment, snr_db: tuple[float, ...]) -> Experiment:
+def with_snr(figure: Figure, snr_db: tuple[float, ...]) -> Figure:
     """Another sweep; of each point at which pictures are kept, the nearest one of the sweep takes the place."""
-    shown = experiment.pictures
+    shown = figure.pictures
     if shown.snr_db:
         nearest = {min(snr_db, key=lambda point: (abs(point - wanted), -point)) for wanted in shown.snr_db}
         shown = replace(shown, snr_db=tuple(sorted(nearest)))
-    return replace(experiment, snr_db=snr_db, pictures=shown)
+    return replace(figure, snr_db=snr_db, pictures=shown)
 
 
 def budget_text(cbr: float | None, bits: int | None) -> str:
     """The budget in words."""
-    return f"{bits / 1000:g} kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"
+    return f"{(bits or 0) / 1000:g} kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"

@@ -13,7 +13,9 @@ from typing import Any
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.util.environment import cache_folder, versions
+from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
+from systems.errors import UserError
 from systems.interface import System
 
 LEARNED_OPTIONS = ("size", "checkpoint")
@@ -62,15 +64,14 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
     so that a plan of 10,000 pictures need not wait for networks.
     """
     path = _kept_facts(name, options)
+    if path is None:
+        return _built_facts(name, options)
     try:
-        return SystemFacts(**json.loads(path.read_text(encoding="utf-8")))
-    except (AttributeError, OSError, ValueError, TypeError):
+        return SystemFacts(**read_json(path, "cache"))
+    except (UserError, TypeError):  # not there, or not what this version writes
         facts = _built_facts(name, options)
-    if path is not None:
-        from bench.util.files import StorageError, write_atomic
-
-        with contextlib.suppress(StorageError, TypeError):  # a cache: without it everything is the same, but slower
-            write_atomic(path, json.dumps(asdict(facts)).encode())
+    with contextlib.suppress(StorageError, TypeError):  # a cache: without it everything is the same, but slower
+        write_atomic(path, json.dumps(asdict(facts)).encode())
     return facts
 
 
@@ -81,8 +82,8 @@ def _kept_facts(name: str, options: dict[str, Any]) -> Path | None:
     module = registry.find(name).target.partition(":")[0]
     files = [Path(str(options.get("checkpoint", "")))]
     for package in _OURS:
-        files += sorted((Path(sys.modules[package].__file__).parent / "weights").iterdir())
-        files += sorted((Path(sys.modules[package].__file__).parents[1] / "configs" / "models").glob("*.toml"))
+        files += sorted((Path(str(sys.modules[package].__file__)).parent / "weights").iterdir())
+        files += sorted((Path(str(sys.modules[package].__file__)).parents[1] / "configs" / "models").glob("*.toml"))
     states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     key = json.dumps([name, options, source_digest(module), versions(), states], sort_keys=True, default=str)
     return cache_folder() / "facts" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

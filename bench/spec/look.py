@@ -15,9 +15,17 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from bench.spec.keys import Key, as_it_is
 from systems.errors import UserError
 
-KEYS = ("kind", "order", "label", "colour", "ylim")
+#: How `list keys` describes them. `read_look` checks them together.
+LOOK_KEYS = (
+    Key("kind", "text", "how the figure is drawn: a name in bench.report.kinds", as_it_is, "by the task"),
+    Key("order", "list of texts", "systems that come first in legends, in this order", as_it_is),
+    Key("label", "table of texts", 'names of systems in legends and tables: {mine = "My system"}', as_it_is),
+    Key("colour", "table of texts", 'colours of systems: {mine = "#AA3377"}', as_it_is),
+    Key("ylim", "two numbers", "lower and upper end of the value axis, in the axis' unit", as_it_is),
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Look:
 
 
 def read_look(values: dict[str, Any], where: str) -> Look:
-    """The keys of KEYS in a figure file or in a manifest's `look`. `where` names the file. Raises UserError."""
+    """The keys of LOOK_KEYS in a figure file or in a manifest's `look`. `where` names the file. Raises UserError."""
     kind = values.get("kind", "")
     if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", kind):
         raise UserError(f"{where}: kind must be a name of letters, digits, - and _")

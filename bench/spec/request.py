@@ -17,16 +17,14 @@ from bench.data import Dataset, keep_apart, open_dataset
 from bench.results.store import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
-    Experiment,
+    Figure,
     check_channel,
     figure_names,
     load_figure,
     load_figures,
-    parse_cbr,
-    parse_kbits,
-    parse_snr,
     with_snr,
 )
+from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, parse_snr
 from bench.spec.identity import SystemFacts, facts_of, option_names
 from bench.util.files import user_path
 from systems import registry
@@ -57,7 +55,7 @@ class Request:
     @cached_property
     def named_set(self) -> Dataset:
         """The data set of `dataset`: a folder of many pictures is listed once."""
-        return open_dataset(_absolute(self.dataset), self.data_root)
+        return open_dataset(_absolute(self.dataset or ""), self.data_root)
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Resolved:
     """A request with every name looked up and every system built once: what will be done, and its fingerprint."""
 
     request: Request
-    figures: tuple[Experiment, ...]
+    figures: tuple[Figure, ...]
     datasets: dict[str, Dataset]
     systems: dict[str, SystemFacts]
     notes: tuple[str, ...]
@@ -113,7 +111,7 @@ def _sha256(config: dict[str, Any]) -> str:
 def resolve(request: Request) -> Resolved:
     """Look everything up, touching nothing. Raises UserError."""
     for name in request.systems or ():
-        if name == "all" and len(request.systems) > 1:
+        if name == "all" and request.systems != ("all",):
             raise UserError("--systems: 'all' stands alone; name systems, or say all")
         if name != "all":
             registry.find(name)
@@ -132,7 +130,7 @@ def resolve(request: Request) -> Resolved:
     return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
 
 
-def _check_requirements(figures: list[Experiment]) -> None:
+def _check_requirements(figures: list[Figure]) -> None:
     """Tables have no column for the sentence that a receiver was asked with: in one run a point has one."""
     for a, b in combinations(figures, 2):
         same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
@@ -147,11 +145,11 @@ def _check_requirements(figures: list[Experiment]) -> None:
             )
 
 
-def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
+def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
     named = request.figures is not None and request.figures != ("all",)
     notes: list[str] = []
     if named:
-        figures = [figure for name in dict.fromkeys(request.figures) for figure in _load(name)]
+        figures = [figure for name in dict.fromkeys(request.figures or ()) for figure in _load(name)]
     elif request.dataset is not None:
         figures = [_figure_for(request.dataset, request)]
     else:
@@ -187,7 +185,7 @@ def _choose_figures(request: Request) -> tuple[list[Experiment], list[str]]:
     return figures, notes
 
 
-def _load(name: str) -> list[Experiment]:
+def _load(name: str) -> list[Figure]:
     figures = load_figures(name)
     for system in figures[0].systems:
         try:
@@ -197,7 +195,7 @@ def _load(name: str) -> list[Experiment]:
     return figures
 
 
-def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple[list[Experiment], list[str]]:
+def _choose_systems(figures: list[Figure], wanted: tuple[str, ...]) -> tuple[list[Figure], list[str]]:
     wanted = tuple(dict.fromkeys(wanted))
     tasks = {name: registry.tasks_of(name) for name in wanted}
     able = {figure.task for figure in figures}
@@ -218,18 +216,18 @@ def _choose_systems(figures: list[Experiment], wanted: tuple[str, ...]) -> tuple
     return kept, notes
 
 
-def _figure_for(dataset: str, request: Request) -> Experiment:
+def _figure_for(dataset: str, request: Request) -> Figure:
     """The settings for a data set that is named without a figure: those of the paper's figure of its task."""
     tasks = request.named_set.tasks
     if request.systems is not None and request.systems != ("all",):
         able = {task for name in request.systems for task in registry.tasks_of(name)}
-        tasks = [task for task in tasks if task in able] or tasks
+        tasks = tuple(task for task in tasks if task in able) or tasks
     task = "segmentation" if "segmentation" in tasks else "reconstruction"
     figure = load_figure(TEMPLATES[task])
     return replace(figure, id=task, title=f"{task.capitalize()}, {request.named_set.name}", dataset=dataset)
 
 
-def _open(figure: Experiment, request: Request) -> Dataset:
+def _open(figure: Figure, request: Request) -> Dataset:
     named = request.dataset is not None and figure.dataset == _absolute(request.dataset)
     dataset = request.named_set if named else open_dataset(figure.dataset, request.data_root)
     if figure.task not in dataset.tasks:
@@ -241,7 +239,7 @@ def _open(figure: Experiment, request: Request) -> Dataset:
     return dataset.take(request.limit) if request.limit else dataset
 
 
-def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experiment]:
+def _apply_overrides(figures: list[Figure], request: Request) -> list[Figure]:
     if request.snr is not None:
         points = parse_snr(request.snr)
         figures = [with_snr(figure, points) for figure in figures]
@@ -249,7 +247,8 @@ def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experi
         check_channel(request.channel)
         figures = [replace(figure, channel=request.channel) for figure in figures]
     if request.reps is not None:
-        figures = [replace(figure, reps=request.reps) for figure in figures]
+        reps = parse_count(request.reps, "--reps", MOST_REPS)
+        figures = [replace(figure, reps=reps) for figure in figures]
     # An option that no figure takes is an error: a value that is recorded but has no effect makes a false table.
     if request.cbr is not None:
         figures = _with_budget(figures, "cbr", parse_cbr(request.cbr), "--cbr", "in bits (--kbits)")
@@ -258,12 +257,13 @@ def _apply_overrides(figures: list[Experiment], request: Request) -> list[Experi
     return figures
 
 
-def _with_budget(figures: list[Experiment], rule: str, value: float, flag: str, others: str) -> list[Experiment]:
+def _with_budget(figures: list[Figure], rule: str, value: float, flag: str, others: str) -> list[Figure]:
     """Another budget for the figures that have one by this rule, and not a list of budgets of their own."""
     takes = [getattr(figure, rule) is not None and not figure.budgets_of for figure in figures]
     if not any(takes):
         raise UserError(f"{flag} has no effect: the figures of this run have budgets {others} or a list of their own")
-    return [replace(figure, **{rule: value}) if own else figure for figure, own in zip(figures, takes, strict=True)]
+    changed: dict[str, Any] = {rule: value}
+    return [replace(figure, **changed) if own else figure for figure, own in zip(figures, takes, strict=True)]
 
 
 def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:

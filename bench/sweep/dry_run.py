@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.results.store import RunStore
-from bench.spec.figure import Experiment, budget_text, snr_text
+from bench.spec.figure import Figure, budget_text
+from bench.spec.grammar import snr_text
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
 from bench.sweep.execute import default_out
@@ -45,13 +46,13 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
     return "\n".join(lines)
 
 
-def _points_of(figure: Experiment, system: str) -> Iterator[tuple]:
+def _points_of(figure: Figure, system: str) -> Iterator[tuple]:
     """What tells the cells of one block of pictures apart."""
     of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.requirement)
     return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
 
 
-def _spend(figure: Experiment, facts: SystemFacts, height: int, width: int) -> str:
+def _spend(figure: Figure, facts: SystemFacts, height: int, width: int) -> str:
     budget = figure.budget(height, width)
     uses = budget.allowed_uses(facts.bits_per_use)
     bits = uses * (facts.bits_per_use or budget.analog_bits_per_use)

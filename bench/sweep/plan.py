@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.data import Dataset
 from bench.results.store import SCHEMA, RunStore
-from bench.spec.figure import Experiment
+from bench.spec.figure import Figure
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
 from systems.interface import Budget
@@ -62,7 +62,7 @@ class Task:
 class Plan:
     """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use."""
 
-    figures: tuple[Experiment, ...]
+    figures: tuple[Figure, ...]
     tasks: tuple[Task, ...]
     datasets: dict[str, Dataset]
     systems: dict[str, SystemFacts]

@@ -8,7 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.spec.figure import check_channel, parse_cbr, parse_kbits
+from bench.spec.figure import check_channel
+from bench.spec.grammar import parse_cbr, parse_kbits
 from systems.errors import UserError
 from systems.interface import TASKS
 from systems.sizes import fill, read_toml

@@ -8,12 +8,10 @@ from bench.spec.figure import (
     figure_names,
     load_figure,
     load_figures,
-    parse_cbr,
-    parse_kbits,
-    parse_snr,
     read_figure,
     with_snr,
 )
+from bench.spec.grammar import parse_cbr, parse_kbits, parse_snr
 from bench.spec.request import Request, resolve
 from systems import registry
 from systems.errors import UserError
@@ -145,7 +143,7 @@ def test_a_figure_is_a_file_of_the_user(tmp_path):
         load_figure(str(path))
     with pytest.raises(UserError, match="use --figure fig5"):
         load_figure("fig6")
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="No such file"):
         load_figure(str(tmp_path / "none.toml"))
     with pytest.raises(UserError, match="did you mean fig4"):
         load_figure("fig4a")

@@ -1,0 +1,100 @@
+"""Tables of the keys that a TOML file may hold: one record per key, with its bounds and its meaning.
+
+`read_table` checks a file's values by such a table, and `python -m bench list keys` prints the same table, so that what
+is documented is what is checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import io
+import re
+import tokenize
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.util.files import shown
+from systems.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key. `read(value, where)` checks a value and gives what it means; UserError where it does not fit."""
+
+    name: str
+    kind: str  # for the eye: "text", "whole number 1..1000"
+    doc: str
+    read: Callable[[Any, str], Any]
+    default: str = ""  # for the eye; "": there is none
+    required: bool = False
+
+
+def as_it_is(value: Any, where: str) -> Any:
+    """A value that something else checks."""
+    return value
+
+
+def read_table(values: Any, keys: Iterable[Key], where: str) -> dict[str, Any]:
+    """The values of a TOML table, each checked by its key; keys that are not there are left out. Raises UserError."""
+    table = {key.name: key for key in keys}
+    if not isinstance(values, dict):
+        raise UserError(f"{where} must be a table of keys, such as {', '.join(list(table)[:3])}")
+    for name in values:
+        if name not in table:
+            hint = did_you_mean(name, table, "known keys", cutoff=0.5)
+            raise UserError(f"{where}: unknown key {shown(name, 80)}; {hint}")
+    missing = [key.name for key in table.values() if key.required and key.name not in values]
+    if missing:
+        raise UserError(f"{where}: {', '.join(missing)} is missing; {missing[0]} is {table[missing[0]].doc}")
+    return {name: table[name].read(value, f"{where}: {name}") for name, value in values.items()}
+
+
+def key_lines(keys: Iterable[Key]) -> list[tuple[str, str, str]]:
+    """(name, kind and default, meaning) of each key, for `list keys`."""
+    return [
+        (key.name, key.kind + (", required" if key.required else f" [{key.default}]" if key.default else ""), key.doc)
+        for key in keys
+    ]
+
+
+def field_lines(kind: type) -> list[tuple[str, str, str]]:
+    """(name, type and default, meaning) of each field of a dataclass, for `list keys`.
+
+    The meaning is the comment on the field's line, or those right above it, or what the class says after "name: ".
+    """
+    comments = _comments(inspect.getsource(kind))
+    pattern = r"(?ms)^\s*`?(\w+)`?: (.+?)(?:\n\s*\n|\n(?=\s*\w+: )|\Z)"
+    pattern = r"(?ms)^\s*`?(\w+)`?: (.+?)(?:\n\s*\n|\n(?=\s*\w+: )|\Z)"
+    said = dict(re.findall(pattern, inspect.getdoc(kind) or ""))
+    rows = []
+    for field in dataclasses.fields(kind):
+        hint = str(field.type).removeprefix("<class '").removesuffix("'>").replace("tuple", "list")
+        absent = field.default is dataclasses.MISSING
+        default = ", required" if absent and field.default_factory is dataclasses.MISSING else ""
+        default = default if absent else f" [{field.default}]"
+        doc = comments.get(field.name) or " ".join(said.get(field.name, "").split())
+        rows.append((field.name, hint + default, doc))
+    return rows
+
+
+def _comments(source: str) -> dict[str, str]:
+    """field -> the comment beside it, or the lines of comment right above it."""
+    lines: dict[int, str] = {}
+    for token in tokenize.generate_tokens(io.StringIO(inspect.cleandoc(source)).readline):
+        if token.type == tokenize.COMMENT:
+            lines[token.start[0]] = token.string.lstrip("#: ")
+    found: dict[str, str] = {}
+    text = inspect.cleandoc(source).splitlines()
+    for number, line in enumerate(text, 1):
+        field = re.match(r"\s+(\w+)\s*:\s*[^#]+", line)
+        if not field:
+            continue
+        above: list[str] = []
+        place = number - 1
+        while place in lines and text[place - 1].strip().startswith("#"):
+            above.insert(0, lines[place])
+            place -= 1
+        found.setdefault(field[1], lines.get(number) or " ".join(above))
+    return found
