@@ -25,6 +25,7 @@ import pandas as pd
 
 from bench.analysis.compare import KEY, Side, class_counts, compare_sides, paired_miou, side
 from bench.analysis.intervals import LEVEL, bootstrap_mean, rate_over_images
+from bench.analysis.undertrained import undertrained
 from bench.results.reader import Run
 
 HOLDS, CONTRADICTED, UNDECIDED, WITHHELD = "holds", "contradicted", "undecided", "withheld"
@@ -333,7 +334,7 @@ def judge(run: Run | Path | str) -> list[Verdict]:
             verdict, numbers, used = claim.check(run)
         except _Missing as reason:
             verdict, numbers, used = UNDECIDED, [str(reason)], set()
-        weak = tuple(sorted(used & run.undertrained))
+        weak = tuple(sorted(used & undertrained(run)))
         verdict = WITHHELD if weak else verdict
         verdicts.append(Verdict(claim.name, claim.statement, claim.source, verdict, tuple(numbers), weak))
     return verdicts

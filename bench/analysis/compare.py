@@ -14,16 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.bd import bd_psnr, bd_snr
 from bench.analysis.intervals import (
     LEVEL,
     RESAMPLES,
     Interval,
-    bd_psnr,
-    bd_snr,
     bootstrap_mean,
     paired_difference,
     percentiles,
-    resample,
+    resampled_sums,
 )
 from bench.analysis.summary import LOWER_IS_BETTER
 from bench.measure.metrics.scores import mean_iou
@@ -226,19 +225,15 @@ def paired_miou(
     """
     n = a[0].shape[1]
 
-    def value(side: tuple[np.ndarray, np.ndarray], weights: np.ndarray) -> np.ndarray:
-        return np.mean([mean_iou(weights @ i, weights @ u) for i, u in zip(*side, strict=True)], axis=0)
-
-    whole = np.ones((1, n))
-    mean_a, mean_b = float(value(a, whole)[0]), float(value(b, whole)[0])
+    mean_a, mean_b = (float(np.mean(mean_iou(i.sum(axis=1), u.sum(axis=1)))) for i, u in (a, b))
     if n < 2:
         return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
-    gaps = []
-    for picks in resample(n, resamples, 0):
-        weights = np.zeros((len(picks), n))
-        np.add.at(weights, (np.arange(len(picks))[:, None], picks), 1)
-        gaps.append(value(a, weights) - value(b, weights))
-    gaps = np.concatenate(gaps)
+    parts = [np.moveaxis(part, 0, 1).reshape(n, -1) for part in (*a, *b)]
+    sums = np.split(
+        resampled_sums(np.concatenate(parts, axis=1), resamples, 0), np.cumsum([p.shape[1] for p in parts])[:-1], axis=1
+    )
+    sums = [part.reshape(resamples, len(whole), -1) for part, whole in zip(sums, (*a, *b), strict=True)]
+    gaps = mean_iou(sums[0], sums[1]).mean(axis=1) - mean_iou(sums[2], sums[3]).mean(axis=1)
     gaps = gaps[~np.isnan(gaps)]
     return mean_a, mean_b, Interval(mean_a - mean_b, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
 

@@ -9,6 +9,7 @@ About the Bootstrap" (The American Statistician, 2015): on normal data the plain
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from bench.measure.metrics.scores import mean_iou
 LEVEL = 0.95
 RESAMPLES = 2000
 _CHUNK = 2_000_000  # resampled indices held in memory at a time
+_TOGETHER = 16  # columns of one matrix product
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,54 @@ def per_image(values: np.ndarray) -> np.ndarray:
 
 def bootstrap_mean(values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """Mean over pictures with its interval; `values` (images,) or (images, repetitions), std over pictures (n - 1)."""
-    values = per_image(values)
-    values = values[~np.isnan(values)]
-    n = len(values)
-    if n == 0:
-        return Interval(math.nan, math.nan, math.nan, math.nan, 0)
-    mean = float(values.mean())
-    if n == 1:
-        return Interval(mean, math.nan, math.nan, math.nan, 1)
-    means = np.concatenate([values[picks].mean(axis=1) for picks in resample(n, resamples, seed)])
-    return Interval(mean, float(values.std(ddof=1)), *percentiles(means, n, level), n)
+    return bootstrap_means([values], level, resamples, seed)[0]
+
+
+def bootstrap_means(
+    columns: Sequence[np.ndarray], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> list[Interval]:
+    """`bootstrap_mean` of many points at once; points with equally many pictures share their resamples.
+
+    Each interval is the one that the point has alone, to the last bit.
+    """
+    known = [values[~np.isnan(values)] for values in map(per_image, columns)]
+    found: list[Interval | None] = [None] * len(known)
+    groups: dict[int, list[int]] = {}
+    for index, values in enumerate(known):
+        groups.setdefault(len(values), []).append(index)
+    for n, members in groups.items():
+        if n >= 2:
+            sums = resampled_sums(np.stack([known[index] for index in members], axis=1), resamples, seed)
+        for place, index in enumerate(members):
+            mean = float(known[index].mean()) if n else math.nan
+            if n < 2:
+                found[index] = Interval(mean, math.nan, math.nan, math.nan, n)
+                continue
+            ends = percentiles(sums[:, place] / n, n, level)
+            found[index] = Interval(mean, float(known[index].std(ddof=1)), *ends, n)
+    return [interval for interval in found if interval is not None]
+
+
+def resampled_sums(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Sums over resampled pictures, (resamples, columns), of values (images, columns).
+
+    A resample says how often each picture was drawn, so that all columns are one matrix product. Columns are padded to
+    blocks of one width: a column's sums do not depend on how many others there are.
+    """
+    n, count = values.shape
+    padded = np.zeros((-(-count // _TOGETHER), n, _TOGETHER))
+    for index in range(count):
+        padded[index // _TOGETHER, :, index % _TOGETHER] = values[:, index]
+    sums = np.empty((resamples, len(padded) * _TOGETHER))
+    start = 0
+    for picks in resample(n, resamples, seed):
+        rows = len(picks)
+        picks += np.arange(rows)[:, None] * n
+        weights = np.bincount(picks.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        for index, block in enumerate(padded):
+            sums[start : start + rows, index * _TOGETHER : (index + 1) * _TOGETHER] = weights @ block
+        start += rows
+    return sums[:, :count]
 
 
 def paired_difference(
@@ -105,12 +145,8 @@ def bootstrap_miou(
     mean = float(mean_iou(intersections.sum(axis=0), unions.sum(axis=0)))
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
-    values = []
-    for picks in resample(n, resamples, seed):
-        weights = np.zeros((len(picks), n))
-        np.add.at(weights, (np.arange(len(picks))[:, None], picks), 1)
-        values.append(mean_iou(weights @ intersections, weights @ unions))
-    values = np.concatenate(values)
+    sums = resampled_sums(np.concatenate([intersections, unions], axis=1), resamples, seed)
+    values = mean_iou(*np.split(sums, 2, axis=1))
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(mean, math.nan, math.nan, math.nan, n)
@@ -169,60 +205,3 @@ def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, 
 def zero_error_bound(n: int) -> float:
     """Upper 95 % bound of an error rate when none was seen in `n` trials: 3/n, from (1 - p)^n = 0.05; NaN at n = 0."""
     return min(1.0, 3 / n) if n else math.nan
-
-
-# ---------------------------------------------------------------- whole curves (Bjontegaard, VCEG-M33, over SNR)
-
-
-def bd_psnr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.ndarray) -> float:
-    """Mean gain in PSNR, dB, of a curve over the reference, over the SNRs both span: the area between, by the width.
-
-    Monotone (PCHIP) interpolation instead of Bjontegaard's cubic, which overshoots at a digital system's cliff. The
-    SNR in dB takes the place of the log rate. NaN where fewer than two points are left or the curves share no range.
-    """
-    x_ref, y_ref = _points(snr_ref, psnr_ref)
-    x, y = _points(snr, psnr)
-    return _mean_gap(x_ref, y_ref, x, y)
-
-
-def bd_snr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.ndarray) -> float:
-    """Mean SNR saved at equal PSNR, dB, positive where the curve needs less SNR than the reference (a BD-rate).
-
-    Each curve is read as the least SNR at which a PSNR is first reached, so plateaus and dips do not break the inverse.
-    """
-    y_ref, x_ref = _first_reached(*_points(snr_ref, psnr_ref))
-    y, x = _first_reached(*_points(snr, psnr))
-    return -_mean_gap(y_ref, x_ref, y, x)
-
-
-def _points(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Simulated points in order of x."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"a curve needs as many values as SNRs, got {x.shape} and {y.shape}")
-    known = ~np.isnan(y)
-    x, y = x[known], y[known]
-    order = np.argsort(x)
-    x, y = x[order], y[order]
-    if (np.diff(x) == 0).any():
-        raise ValueError("a curve has two values at one SNR; average them first")
-    return x, y
-
-
-def _first_reached(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Swap the axes of a curve and keep the points that rise above all before them."""
-    best = np.concatenate([[-np.inf], np.maximum.accumulate(y)[:-1]])
-    rising = y > best
-    return y[rising], x[rising]
-
-
-def _mean_gap(x_ref: np.ndarray, y_ref: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    if len(x_ref) < 2 or len(x) < 2:
-        return math.nan
-    low, high = max(x_ref[0], x[0]), min(x_ref[-1], x[-1])
-    if not high > low:
-        return math.nan
-    from scipy.interpolate import PchipInterpolator
-
-    gap = PchipInterpolator(x, y).integrate(low, high) - PchipInterpolator(x_ref, y_ref).integrate(low, high)
-    return float(gap / (high - low))

@@ -1,97 +1,144 @@
-"""summary.csv: each operating point's means and intervals over pictures; what was not simulated has empty fields."""
+"""summary.csv: each operating point's means and intervals over pictures; what was not simulated has empty fields.
+
+The sweep adds the rows of one operating point after another to a `Point`, which keeps the few columns that metrics are
+made of as numbers; `summarise` makes the table from the points, and needs only a few of them in memory at a time.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from bench.analysis.intervals import LEVEL, Interval, bootstrap_mean, bootstrap_miou, rate_over_images, zero_error_bound
+from bench.analysis.intervals import (
+    LEVEL,
+    Interval,
+    bootstrap_means,
+    bootstrap_miou,
+    rate_over_images,
+    zero_error_bound,
+)
 from bench.measure.metrics.scores import psnr_db
+from bench.results.schema import CELL_COLUMNS, parse_confusion
 from bench.spec.figure import METRICS
 from systems.interface import NUM_CLASSES
 
 LOWER_IS_BETTER = ("lpips", "mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")
 _NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
+_OF_COUNTS = ("miou", "pixel_accuracy")
+_SOURCE = {"psnr_of_mean_mse_db": "mse"}  # the column that a metric is made of, where it is not the metric's own
+_TOGETHER = 4_000_000  # values of pictures in memory at a time, whose intervals are made at once
+_PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
 
 
-def summarise(
-    points: Iterable[tuple[dict[str, Any], list[dict[str, str]]]], run: str, limited: bool
-) -> list[dict[str, Any]]:
-    """One row per point and metric. points: (columns that name the point, its rows as text), in the table's order.
+class Point:
+    """The rows of one operating point. `names`: the columns of the summary that name it, system to budget."""
 
-    n_outage counts pictures, as n_images does: those lost in at least one repetition.
-    """
-    table = []
-    for point, rows in points:
-        outages = len({row["image_id"] for row in rows if row["status"] == "outage"})
-        reps = len({row["rep"] for row in rows})
-        for metric in (*METRICS[point["task"]], "outage_rate"):
-            interval, method = _interval(metric, rows)
-            table.append({
-                **point, "snr_def": "esn0", "metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER,
-                "mean": interval.mean, "std": interval.std, "n_reps": reps,
-                "n_images": len({r["image_id"] for r in _known(metric, rows)}),
-                "ci_low": interval.low, "ci_high": interval.high, "ci_level": LEVEL, "ci_method": method,
-                "n_outage": outages, "limited": limited, "run": run,
-            })  # fmt: skip
-    return table
+    def __init__(self, names: dict[str, Any]):
+        self.names = names
+        self.metrics: tuple[str, ...] = METRICS[names["task"]]
+        self._images: dict[str, int] = {}
+        self._reps: dict[str, int] = {}
+        self._columns = [c for c in dict.fromkeys(_SOURCE.get(m, m) for m in self.metrics) if c not in _OF_COUNTS]
+        self._values = {column: array("d") for column in self._columns}
+        self._picture, self._rep, self._lost = array("q"), array("q"), array("d")
+        self._counts: list[tuple[int, int, int, int, int]] = []  # picture, class, intersection, predicted, labelled
 
+    def __len__(self) -> int:
+        return len(self._lost)
 
-def _known(metric: str, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """The rows that hold what a metric is made of."""
-    column = {"psnr_of_mean_mse_db": "mse", "outage_rate": "status", "miou": "confusion", "pixel_accuracy": "confusion"}
-    return [row for row in rows if row[column.get(metric, metric)] != ""]
+    def add(self, rows: Iterable[Sequence[str]]) -> None:
+        """Rows as the store reads them: fields as text, in the order of CELL_COLUMNS."""
+        image, rep, status, counts = (_PLACE[name] for name in ("image_id", "rep", "status", "confusion"))
+        places = [(self._values[column], _PLACE[column]) for column in self._columns]
+        for row in rows:
+            picture = self._images.setdefault(row[image], len(self._images))
+            self._picture.append(picture)
+            self._rep.append(self._reps.setdefault(row[rep], len(self._reps)))
+            self._lost.append(row[status] == "outage" if row[status] else math.nan)
+            for values, place in places:
+                values.append(float(row[place]) if row[place] else math.nan)
+            if row[counts]:
+                self._counts += [(picture, *entry) for entry in parse_confusion(row[counts])]
 
+    def facts(self) -> dict[str, Any]:
+        """The columns that all metrics of the point share. n_outage: pictures lost in at least one repetition."""
+        lost = np.frombuffer(self._lost) if self._lost else np.zeros(0)
+        pictures = np.frombuffer(self._picture, dtype=np.int64) if self._picture else np.zeros(0, np.int64)
+        return {**self.names, "snr_def": "esn0", "n_reps": len(self._reps), "n_outage": len(set(pictures[lost == 1]))}
 
-def _interval(metric: str, rows: list[dict[str, str]]) -> tuple[Interval, str]:
-    known = _known(metric, rows)
-    if not known:
-        return _NOTHING, ""
-    if metric == "outage_rate":
-        lost = [{**row, "lost": row["status"] == "outage"} for row in known]
-        interval, method = rate_over_images(_by_image(lost, "lost"))
-        if interval.mean:
-            return interval, method
-        return Interval(0.0, 0.0, 0.0, zero_error_bound(interval.n), interval.n), "3/n"
-    if metric in ("miou", "pixel_accuracy"):
-        correct, union, labelled = confusion_counts(known)
-        if metric == "pixel_accuracy":  # a ratio of sums over the data set, which is the IoU of one class
-            correct, union = correct.sum(axis=1, keepdims=True), labelled.sum(axis=1, keepdims=True)
-        return bootstrap_miou(correct, union), "bootstrap over images"
-    if metric == "psnr_of_mean_mse_db":
-        mse = bootstrap_mean(_by_image(known, "mse"))
-        values = (psnr_db(mse.mean), math.nan, psnr_db(mse.high), psnr_db(mse.low))  # a larger error is a lower PSNR
-        return Interval(*map(float, values), mse.n), "bootstrap over images"
-    return bootstrap_mean(_by_image(known, metric)), "bootstrap over images"
+    def values(self, metric: str) -> np.ndarray:
+        """Float64 (pictures, repetitions) of a metric, NaN where it was not simulated."""
+        table = np.full((len(self._images), len(self._reps)), np.nan)
+        source = self._lost if metric == "outage_rate" else self._values[_SOURCE.get(metric, metric)]
+        if len(source):
+            places = (np.frombuffer(array_, dtype=np.int64) for array_ in (self._picture, self._rep))
+            table[tuple(places)] = np.frombuffer(source)
+        return table
 
-
-def _by_image(rows: list[dict[str, str]], column: str) -> np.ndarray:
-    """Values (images, repetitions), images in the order of the rows, NaN where a repetition is missing."""
-    images, reps = _places(rows, "image_id"), _places(rows, "rep")
-    values = np.full((len(images), len(reps)), np.nan)
-    for row in rows:
-        values[images[row["image_id"]], reps[row["rep"]]] = float(row[column])
-    return values
+    def class_counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Intersections, unions and labelled pixels, (pictures with a mask, 21) each, repetitions summed."""
+        entries = np.array(self._counts, dtype=np.int64).reshape(-1, 5)
+        pictures, places = np.unique(entries[:, 0], return_inverse=True)
+        counts = np.zeros((3, len(pictures), NUM_CLASSES))
+        both, predicted, labelled = entries[:, 2:].T
+        for table, pixels in zip(counts, (both, predicted + labelled - both, labelled), strict=True):
+            np.add.at(table, (places, entries[:, 1]), pixels)
+        return counts[0], counts[1], counts[2]
 
 
-def _places(rows: list[dict[str, str]], column: str) -> dict[str, int]:
-    """A column's different values, numbered in the order of the rows."""
-    return {value: place for place, value in enumerate(dict.fromkeys(row[column] for row in rows))}
+def summarise(points: Iterable[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
+    """One row per point and metric, in the order of the points; reads as many points ahead as are estimated at once."""
+    waiting: list[Point] = []
+    held = 0
+    for point in points:
+        waiting.append(point)
+        held += len(point) * len(point.metrics)
+        if held >= _TOGETHER:
+            yield from _rows(waiting, run, limited)
+            waiting, held = [], 0
+    yield from _rows(waiting, run, limited)
 
 
-def parse_confusion(text: str) -> list[tuple[int, int, int, int]]:
-    """The `confusion` field of a cell's row -> (class, intersection, predicted, labelled) of the classes that occur."""
-    return [tuple(map(int, entry.split(":"))) for entry in text.split(";")] if text else []
+def _rows(points: list[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
+    """The rows of some points, their means' intervals made at once."""
+    wanted = [(p, m) for p in points for m in p.metrics if m not in _OF_COUNTS]
+    intervals = dict(zip([(id(p), m) for p, m in wanted], bootstrap_means([p.values(m) for p, m in wanted])))
+    for point in points:
+        facts = point.facts()
+        for metric in (*point.metrics, "outage_rate"):
+            if metric == "outage_rate":
+                interval, method = _outage_rate(point.values(metric))
+            elif metric in _OF_COUNTS:
+                interval, method = _of_counts(metric, *point.class_counts()), "bootstrap over images"
+            else:
+                interval, method = _of_mean(metric, intervals[id(point), metric]), "bootstrap over images"
+            yield {
+                **facts, "metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER,
+                "mean": interval.mean, "std": interval.std, "n_images": interval.n,
+                "ci_low": interval.low, "ci_high": interval.high, "ci_level": LEVEL,
+                "ci_method": method if interval.n else "", "limited": limited, "run": run,
+            }  # fmt: skip
 
 
-def confusion_counts(rows: list[dict[str, str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Intersections, unions and labelled pixels, (images, 21) each, repetitions summed."""
-    images = _places(rows, "image_id")
-    counts = np.zeros((3, len(images), NUM_CLASSES))
-    for row in rows:
-        for label, both, predicted, labelled in parse_confusion(row["confusion"]):
-            counts[:, images[row["image_id"]], label] += both, predicted + labelled - both, labelled
-    return counts[0], counts[1], counts[2]
+def _outage_rate(lost: np.ndarray) -> tuple[Interval, str]:
+    interval, method = rate_over_images(lost)
+    if interval.mean or not interval.n:
+        return interval, method
+    return Interval(0.0, 0.0, 0.0, zero_error_bound(interval.n), interval.n), "3/n"
+
+
+def _of_counts(metric: str, correct: np.ndarray, union: np.ndarray, labelled: np.ndarray) -> Interval:
+    if metric == "pixel_accuracy":  # a ratio of sums over the data set, which is the IoU of one class
+        correct, union = correct.sum(axis=1, keepdims=True), labelled.sum(axis=1, keepdims=True)
+    return bootstrap_miou(correct, union)
+
+
+def _of_mean(metric: str, interval: Interval) -> Interval:
+    if metric != "psnr_of_mean_mse_db" or not interval.n:
+        return interval
+    values = (psnr_db(interval.mean), math.nan, psnr_db(interval.high), psnr_db(interval.low))
+    return Interval(*map(float, values), interval.n)  # a larger error is a lower PSNR

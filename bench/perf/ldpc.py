@@ -105,7 +105,7 @@ class Code:
 
 def report_link(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure both codes, print, and write `options["csv"]`."""
-    from bench.results.store import table_text
+    from bench.results.tables import table_text
     from bench.util.environment import host_facts, package_version
     from bench.util.files import write_atomic
 

@@ -47,7 +47,7 @@ class Job:
 
 def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure, print, write CSV and scatter. Raises UserError."""
-    from bench.results.store import table_text
+    from bench.results.tables import table_text
     from bench.util.environment import host_facts
     from bench.util.files import write_atomic
 

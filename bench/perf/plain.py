@@ -17,7 +17,7 @@ import torch
 from bench.measure.channel import transmit
 from bench.measure.metrics.scores import confusion, miou, ms_ssim, mse_per_image, psnr_db
 from bench.measure.seeds import draw_seed
-from bench.results.store import read_table
+from bench.results.tables import read_rows
 from bench.spec.identity import build
 from bench.spec.request import Resolved
 from systems import cache as memo
@@ -83,7 +83,7 @@ def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") ->
     """The two ways beside each other: whether they found the same, and what they took; `link`: the loop's, if
     another."""
     loop = f"plain loop with link {link}" if link else "plain loop"
-    found = {tuple(row[column] for column in KEY): row for row in read_table(run_dir / "samples.csv")}
+    found = {tuple(row[column] for column in KEY): row for row in read_rows(run_dir / "samples.csv")}
     shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
     gaps = [abs(float(a["psnr_db"]) - b["psnr_db"]) for a, b in shared if "psnr_db" in b]
     labels = [abs(float(a["miou"]) - b["miou"]) for a, b in shared if "miou" in b]

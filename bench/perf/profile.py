@@ -37,7 +37,7 @@ Table = list[tuple[str, str, float, float]]
 def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run, print, and write `options["csv"]`. Raises UserError."""
     from bench.perf.plain import compare_rows, plain_loop
-    from bench.results.store import table_text
+    from bench.results.tables import table_text
     from bench.spec.request import resolve
     from bench.util.devices import default_workers, pick_device
     from bench.util.files import write_atomic

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.undertrained import undertrained
 from bench.report import style
 from bench.report.curves import draw_curves, series_of
 from bench.report.gallery import Tile, draw_gallery
@@ -79,7 +80,7 @@ def figure_makers(run: Run) -> dict:
 
 
 def _curves(run: Run, experiment: dict, rows: pd.DataFrame, _pictures: pd.DataFrame) -> list:
-    curves = series_of(rows, experiment["metric"], run.undertrained)
+    curves = series_of(rows, experiment["metric"], undertrained(run))
     return [
         (
             "",
@@ -99,7 +100,7 @@ def _budgets(run: Run, group: list[dict]) -> list:
     figures = []
     for snr in snrs:
         own = rows[rows["snr_db"] == snr]
-        figure = draw_curves(series_of(own, first["metric"], run.undertrained, along), first["metric"], axis)
+        figure = draw_curves(series_of(own, first["metric"], undertrained(run), along), first["metric"], axis)
         figures.append(
             (
                 f"-{snr:g}dB" if len(snrs) > 1 else "",
@@ -123,7 +124,7 @@ def _gallery(run: Run, experiment: dict, pictures: pd.DataFrame) -> list:
                 own = outputs[
                     (outputs["image_id"] == image_id) & (outputs["snr_db"] == snr) & (outputs["system"] == system)
                 ]
-                title = style.label_of(system) + (" *" if system in run.undertrained else "")
+                title = style.label_of(system) + (" *" if system in undertrained(run) else "")
                 if own.empty:
                     tiles.append(Tile(None, title))
                     continue
@@ -136,7 +137,7 @@ def _gallery(run: Run, experiment: dict, pictures: pd.DataFrame) -> list:
             first = not figures
             suffix = "" if first else f"-{image_id}" + (f"-{snr:g}dB" if outputs["snr_db"].nunique() > 1 else "")
             extra = [f"{image_id} at {snr:g} dB", "detail: the original's richest part"]
-            if run.undertrained & set(experiment["systems"]):
+            if undertrained(run) & set(experiment["systems"]):
                 extra.append("* undertrained")
             figures.append(
                 (suffix, small_print(draw_gallery(tiles), run, experiment, None, extra=extra, width=style.PAGE))
@@ -145,7 +146,7 @@ def _gallery(run: Run, experiment: dict, pictures: pd.DataFrame) -> list:
 
 
 def _segmentation(run: Run, experiment: dict, rows: pd.DataFrame, pictures: pd.DataFrame) -> list:
-    curves = series_of(rows, experiment["metric"], run.undertrained)
+    curves = series_of(rows, experiment["metric"], undertrained(run))
     systems = style.legend_order(experiment["systems"])
     outputs = pictures[pictures["system"] != ""]
     examples = []

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.undertrained import undertrained
 from bench.report import style
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.curves import AXES
@@ -184,7 +185,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "figure": experiment["id"],
                         "system": system,
                         "variant": variant,
-                        "undertrained": system in run.undertrained,
+                        "undertrained": system in undertrained(run),
                         "height": own["height"].iloc[0],
                         "width": own["width"].iloc[0],
                         **mean,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.results.store import read_table
+from bench.results.tables import read_rows
 from bench.spec.figure import budget_text
 from bench.spec.request import Resolved
 
 
 def result_tables(resolved: Resolved, out: Path) -> str:
     """The mean of each figure's metric, systems by SNR, for the terminal."""
-    summary = read_table(out / "summary.csv")
+    summary = read_rows(out / "summary.csv")
     blocks = []
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]

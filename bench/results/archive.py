@@ -1,86 +1,167 @@
-"""Finished cells put together, so that a run of a hundred thousand cells is some dozen files and not a hundred
-thousand.
+"""Finished cells put together, so that a run of a hundred thousand cells is some dozen files.
 
-A worker writes each cell as a file of its own, whole or not at all; that is the unit of resume. Whoever holds the run's
-lock moves them into ZIP archives from time to time, one entry `<id>.csv` a cell. An archive is never changed: its name
-holds the hash of its bytes, so that a damaged one is known and left out (its cells are then computed again).
+A worker writes each cell as a file of its own, whole or not at all; that is the unit of resume. The holder of the
+run's lock moves them into ZIP archives from time to time, one entry `<id>.csv` per cell. An archive is never changed:
+its name holds the hash of its bytes. A damaged archive is left out, and so is each cell in it that cannot be read or
+holds nonsense; those cells are computed again. Which archives were checked is noted in `cells/.checked`, so that a
+resumed run of millions of rows need not read every row first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
+import os
 import zipfile
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+
+from bench.results.schema import CELLS, SCHEMA, read_cell_rows
+from bench.util.files import write_atomic
 
 PACK_CELLS = 4096  # of one archive; fewer than that are left as files
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # an archive depends on its cells alone
+_MOST_BYTES = 1 << 26  # of one cell: beyond that an entry is no cell, whatever it says
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_ENCRYPTED = 1
 
 
-class Packs:
-    """The archives of a folder of cells."""
+class Archives:
+    """The archives of a folder of cells. `refused`: why an archive or a cell in one is left out, by its name."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
+        self.refused: dict[str, str] = {}
         self._names: set[str] = set()
-        self._archives: dict[str, zipfile.ZipFile] = {}
-        self._where: dict[str, str] = {}  # id -> archive
+        self._open: dict[str, zipfile.ZipFile] = {}
+        self._where: dict[str, str] = {}  # cell's id -> archive
+        self._whole: set[str] = set()  # archives in which every cell is known to be good
+        self._damaged: set[str] = set()  # archives that are left out, or of which some cells are
 
     def __contains__(self, cell_id: str) -> bool:
         return cell_id in self._where
 
     def look(self) -> None:
-        """Take note of the archives that are there now."""
+        """Take note of the archives that are there now, and check those that nobody has checked before."""
         names = {path.name for path in self.folder.glob("pack-*.zip")}
         for name in self._names - names:
             self._forget(name)
+        self._names &= names
+        checked = self._checked()
         for name in sorted(names - self._names):
-            data = (self.folder / name).read_bytes()
-            if name == _name(data):
-                self._take(name, zipfile.ZipFile(self.folder / name))
-        self._names = names
+            self._names.add(name)
+            try:
+                data = (self.folder / name).read_bytes()
+                archive = zipfile.ZipFile(self.folder / name) if data and name == _name(data) else None
+            except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+                self._refuse(name, f"it cannot be read ({error})")
+                continue
+            if archive is None:
+                self._refuse(name, "its bytes are not those that its name tells")
+                continue
+            self._take(name, archive, name in checked)
 
     def read(self, cell_id: str) -> bytes | None:
-        """The file of a cell, or None."""
-        if cell_id not in self._where:
-            return None
-        try:
-            return self._archives[self._where[cell_id]].read(f"{cell_id}.csv")
-        except (OSError, zipfile.BadZipFile):
-            return None
+        """The bytes of a cell's file, or None where there is no such cell or it cannot be read."""
+        name = self._where.get(cell_id)
+        return None if name is None else _entry(self._open[name], f"{cell_id}.csv")
 
-    def add(self, cells: dict[str, bytes], write: Callable[[Path, bytes], None]) -> None:
-        """One archive of these cells; `write` puts bytes under a path, whole or not at all."""
+    def add(self, cells: dict[str, bytes]) -> None:
+        """Write one archive of these cells, which the caller has checked."""
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             for cell_id, data in cells.items():
                 archive.writestr(zipfile.ZipInfo(f"{cell_id}.csv", _EPOCH), data, zipfile.ZIP_DEFLATED)
         name = _name(out.getvalue())
-        write(self.folder / name, out.getvalue())
+        write_atomic(self.folder / name, out.getvalue())
         self._names.add(name)
-        self._take(name, zipfile.ZipFile(self.folder / name))
+        self._take(name, zipfile.ZipFile(self.folder / name), True)
 
-    def drop(self, cell_ids: Iterable[str], write: Callable[[Path, bytes], None]) -> None:
+    def drop(self, cell_ids: Iterable[str]) -> None:
         """Forget cells; the archives that hold some are written anew without them."""
         gone = {cell_id for cell_id in cell_ids if cell_id in self._where}
         for name in {self._where[cell_id] for cell_id in gone}:
             kept = {i: self.read(i) for i, where in self._where.items() if where == name and i not in gone}
             self._forget(name)
-            if kept:
-                self.add(kept, write)
+            readable = {cell_id: data for cell_id, data in kept.items() if data is not None}
+            if readable:
+                self.add(readable)
             (self.folder / name).unlink(missing_ok=True)
 
-    def _take(self, name: str, archive: zipfile.ZipFile) -> None:
-        self._archives[name] = archive
-        self._where |= {entry.removesuffix(".csv"): name for entry in archive.namelist()}
+    def mend(self) -> None:
+        """Set damaged archives aside as `damaged-<name>`, their good cells in a new one.
+
+        Only for the holder of the run's lock.
+        """
+        for name in sorted(self._damaged):
+            kept = {i: self.read(i) for i, where in self._where.items() if where == name}
+            self._forget(name)
+            if kept:
+                self.add({cell_id: data for cell_id, data in kept.items() if data is not None})
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(self.folder / name, self.folder / f"damaged-{name}")
+        self._damaged.clear()
+
+    def note_checked(self) -> None:
+        """Write down which archives need no second check. Only for the holder of the run's lock."""
+        names = sorted(self._whole & self._names)
+        if names and set(names) != self._checked():
+            write_atomic(self.folder / ".checked", "\n".join([_RULES, *names, ""]).encode())
+
+    def _checked(self) -> set[str]:
+        try:
+            rules, *names = (self.folder / ".checked").read_text(encoding="ascii").split("\n")
+        except (OSError, ValueError):
+            return set()
+        return {name for name in names if name} if rules == _RULES else set()
+
+    def _take(self, name: str, archive: zipfile.ZipFile, checked: bool) -> None:
+        self._open[name] = archive
+        ids = [entry.removesuffix(".csv") for entry in archive.namelist()]
+        if not checked:
+            problems = {cell_id: _problem(archive, cell_id) for cell_id in ids}
+            bad = {cell_id: why for cell_id, why in problems.items() if why is not None}
+            for cell_id, why in bad.items():
+                self._refuse(name, why, f"cell {cell_id[:60]!a} in {name}")
+            ids = [cell_id for cell_id in ids if cell_id not in bad]
+            checked = not bad
+        if checked:
+            self._whole.add(name)
+        self._where |= dict.fromkeys(ids, name)
+
+    def _refuse(self, name: str, why: str, what: str = "") -> None:
+        self.refused[what or name] = why
+        self._damaged.add(name)
 
     def _forget(self, name: str) -> None:
         self._names.discard(name)
-        if name in self._archives:
-            self._archives.pop(name).close()
+        self._whole.discard(name)
+        if name in self._open:
+            self._open.pop(name).close()
             self._where = {cell_id: where for cell_id, where in self._where.items() if where != name}
+
+
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes | None:
+    """The bytes of one entry; None where it is encrypted, packed by an unknown method, damaged or far too large."""
+    with contextlib.suppress(OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        entry = archive.getinfo(name)
+        if entry.compress_type in _METHODS and not entry.flag_bits & _ENCRYPTED and entry.file_size <= _MOST_BYTES:
+            return archive.read(entry)
+    return None
+
+
+def _problem(archive: zipfile.ZipFile, cell_id: str) -> str | None:
+    data = _entry(archive, f"{cell_id}.csv")
+    if data is None:
+        return "it cannot be unpacked"
+    rows = read_cell_rows(cell_id, data)
+    return rows if isinstance(rows, str) else None
 
 
 def _name(data: bytes) -> str:
     return f"pack-{hashlib.sha256(data).hexdigest()[:16]}.zip"
+
+
+_RULES = hashlib.sha256(repr((SCHEMA, CELLS)).encode()).hexdigest()[:16]

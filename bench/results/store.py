@@ -1,124 +1,44 @@
 """The files of a run. Every one is written under a temporary name, synced and renamed: it is whole or not there.
 
-    <run>/manifest.json   what was asked, of what, with what (see `bench.sweep.execute`) <run>/cells/<id>.csv  one file
-    a cell, the unit of caching: SAMPLE_COLUMNS and `confusion`; in a large run most of them
-                          lie in archives, <run>/cells/pack-<hash>.zip (see `bench.results.archive`)
-    <run>/samples.csv     SAMPLE_COLUMNS, a row per image x operating point x repetition, full precision
-    <run>/confusion.csv   CONFUSION_COLUMNS, pixel counts of each image and class (segmentation)
-    <run>/summary.csv     SUMMARY_COLUMNS, tidy: a row per point x metric (see `bench.analysis.summary`)
-    <run>/failures.csv    FAILURE_COLUMNS, cells that failed the last time they were tried
-    <run>/pictures.csv    PICTURE_COLUMNS, what each PNG under pictures/ shows; `file` is relative to the run
+    <run>/manifest.json   what was asked, of what, with what (see `bench.results.manifest`)
+    <run>/cells/<id>.csv  one file per cell, the unit of caching; in a large run most of them lie in archives,
+                          <run>/cells/pack-<hash>.zip (see `bench.results.archive`)
+    <run>/samples.csv     a row per image, operating point and repetition, full precision
+    <run>/confusion.csv   pixel counts of each image and class (segmentation)
+    <run>/summary.csv     tidy: a row per point and metric (see `bench.analysis.summary`)
+    <run>/failures.csv    cells that failed the last time they were tried
+    <run>/pictures.csv    what each PNG under pictures/ shows; `file` is relative to the run
     <run>/pictures/<data set>/<image>/{original,truth,<system>-<snr>dB-<cell>}.png
 
-What was not simulated, or does not apply, is an empty field, never 0.
+Columns are in `bench.results.schema`. Called by the sweep and its workers; `bench.results.reader` reads what it wrote.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
 import io
 import json
-import math
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from bench.results.archive import PACK_CELLS, Packs
+from bench.results.archive import PACK_CELLS, Archives
+from bench.results.manifest import read_manifest
+from bench.results.schema import (
+    CELL_COLUMNS,
+    FAILURE_COLUMNS,
+    problem_of,
+    read_cell_rows,
+)
+from bench.results.tables import field_text, line_of, read_rows, table_text, table_writer
 from bench.util.files import StorageError, open_atomic, slug, write_atomic
 from systems.errors import UserError
 
-SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
-
-#: One row per image, repetition and operating point. The last group is not reproducible: it says what the row cost.
-SAMPLE_COLUMNS = (
-    # key
-    "schema", "cell_id", "system", "variant", "task", "dataset", "image_id", "height", "width", "rep", "seed",
-    # operating point; snr_def "esn0": Es/N0 in dB per complex use; csi "perfect": the receiver knows h and the SNR
-    "channel", "csi", "snr_def", "snr_db", "tx_power",
-    # budget: a CBR or bits were granted; uses are complex, n_uses includes side_uses; bits = n_uses * bits_per_use
-    "cbr_target", "bits_target", "budget_uses", "n_source", "n_uses", "cbr", "bits_per_use", "bits",
-    "payload_bits", "header_bits", "side_bits", "side_uses", "coded_bits", "mcs", "source_scale",
-    # outcome
-    "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
-    "mse", "psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy",
-    # cost, seconds a picture
-    "encode_s", "channel_s", "decode_s", "batch", "device",
-)  # fmt: skip
-COST_COLUMNS = ("encode_s", "channel_s", "decode_s", "batch", "device")
-_CELL_COLUMNS = (*SAMPLE_COLUMNS, "confusion")
-CONFUSION_COLUMNS = (
-    "cell_id", "system", "variant", "dataset", "image_id", "channel", "snr_db", "rep",
-    "class", "intersection", "predicted", "labelled", "union",
-)  # fmt: skip
-SUMMARY_COLUMNS = (
-    "system", "variant", "task", "dataset", "channel", "snr_def", "snr_db", "cbr_target", "bits_target", "metric",
-    "higher_is_better", "mean", "std", "n_images", "n_reps", "ci_low", "ci_high", "ci_level", "ci_method", "n_outage",
-    "limited", "run",
-)  # fmt: skip
-FAILURE_COLUMNS = (
-    "cell_id", "system", "dataset", "images", "channel", "snr_db", "cbr_target", "bits_target", "rep", "error",
-)  # fmt: skip
-PICTURE_COLUMNS = (
-    "figure", "kind", "system", "variant", "task", "dataset", "image_id", "channel", "snr_db", "cbr_target",
-    "bits_target", "n_uses", "bits", "psnr_db", "miou", "pixel_accuracy", "status", "file",
-)  # fmt: skip
-
-
-def field_text(value: Any) -> str:
-    """One CSV field: the shortest digits that give the same float back; None and NaN are empty."""
-    if value is None:
-        return ""
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return "" if math.isnan(value) else repr(value)
-    return str(value).replace("\r", " ")  # the csv module would write it bare, and read it as the end of a row
-
-
-def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A CSV table; keys that are not columns are an error, missing ones are empty."""
-    out = io.StringIO(newline="")
-    add = _table_in(out, tuple(columns))
-    for row in rows:
-        add(row)
-    return out.getvalue()
-
-
-def _table_in(file: TextIO, columns: tuple[str, ...]) -> Callable[[Mapping[str, Any]], None]:
-    """Write a table's head; gives the function that adds a row."""
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    known = frozenset(columns)
-
-    def add(row: Mapping[str, Any]) -> None:
-        if not known.issuperset(row):
-            raise ValueError(f"not columns of this table: {', '.join(sorted(set(row) - known))}")
-        values = map(row.get, columns)
-        writer.writerow([value if type(value) is str and "\r" not in value else field_text(value) for value in values])
-
-    return add
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    """Rows of a CSV table as text; [] where there is no file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a CSV table in UTF-8") from None
-    try:
-        return list(csv.DictReader(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise UserError(f"{path}: not a CSV table ({error})") from None
+_IMAGE = CELL_COLUMNS.index("image_id")
 
 
 class RunStore:
@@ -126,7 +46,8 @@ class RunStore:
 
     def __init__(self, root: Path):
         self.root = Path(root)
-        self.packs = Packs(self.root / "cells")
+        self.archives = Archives(self.root / "cells")
+        self.refused: dict[str, str] = {}  # why a cell that is there is not used, by its name
         self._loose: set[str] = set()  # names of the cells' own files, at the last look
         self._lock = None
 
@@ -173,16 +94,7 @@ class RunStore:
 
     def manifest(self) -> dict[str, Any] | None:
         """manifest.json, or None."""
-        path = self.root / "manifest.json"
-        try:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot read it ({error})") from None
-        if not isinstance(manifest, dict):
-            raise UserError(f"{path}: not the manifest of a run; choose another folder")
-        return manifest
+        return read_manifest(self.root)
 
     # -- cells ----------------------------------------------------------------------------------------------------
 
@@ -191,67 +103,93 @@ class RunStore:
         return self.root / "cells" / f"{cell_id}.csv"
 
     def write_cell(self, cell_id: str, rows: list[dict[str, Any]]) -> None:
-        """The rows of one finished cell."""
-        write_atomic(self.cell_path(cell_id), table_text(_CELL_COLUMNS, rows).encode())
+        """The rows of one finished cell. UserError where a field is not what its column holds; nothing is written."""
+        for row in rows:
+            problem = problem_of({key: field_text(value) for key, value in row.items()})
+            if problem:
+                raise UserError(f"{row.get('system') or 'the system'} gave a row that no table holds: {problem}")
+        write_atomic(self.cell_path(cell_id), table_text(CELL_COLUMNS, rows).encode())
 
-    def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[dict[str, str]] | None:
-        """The rows of a cell; None where it is absent, damaged or not these images' (then it is computed again)."""
+    def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[list[str]] | None:
+        """The rows of a cell as text, fields in the order of CELL_COLUMNS, a row per picture of `image_ids`.
+
+        None where the cell is absent, damaged, or of other pictures; it must then be computed again. What is wrong with
+        a cell that is there is kept in `refused`.
+        """
         path = self.cell_path(cell_id)
         try:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            data = self.packs.read(cell_id)
-        except OSError:
+            data = self.archives.read(cell_id)
+            if data is None:
+                if cell_id in self.archives:
+                    self.refused[f"cell {cell_id}"] = "it cannot be unpacked"
+                return None
+        except OSError as error:
+            self.refused[f"cell {cell_id}"] = error.strerror or str(error)
             return None
-        rows = _cell_rows(cell_id, data) if data is not None else None
-        return rows if rows is not None and [row["image_id"] for row in rows] == list(image_ids) else None
+        rows = read_cell_rows(cell_id, data)
+        if not isinstance(rows, str) and [row[_IMAGE] for row in rows] != [field_text(i) for i in image_ids]:
+            rows = "it holds rows of other pictures"
+        if isinstance(rows, str):
+            self.refused[f"cell {cell_id}"] = rows
+            return None
+        return rows
 
     def look(self) -> None:
         """Take note of what is there now, before `has_cell` is asked of many cells."""
-        self.packs.look()
+        self.archives.look()
         try:
             self._loose = {entry.name for entry in os.scandir(self.root / "cells")}
         except (FileNotFoundError, NotADirectoryError):
             self._loose = set()
 
     def has_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> bool:
-        """Whether `read_cell` gives rows, as of the last `look`. An archive was checked as a whole: it is not read
-        again."""
+        """Whether `read_cell` gives rows, as of the last `look`. Cells in archives were checked there."""
         if f"{cell_id}.csv" in self._loose:
             return self.read_cell(cell_id, image_ids) is not None
-        return cell_id in self.packs
+        return cell_id in self.archives
+
+    def refusals(self) -> list[str]:
+        """A line for each cell or archive that is there but cannot be used, since the last call."""
+        found = {**self.archives.refused, **self.refused}
+        self.archives.refused.clear()
+        self.refused.clear()
+        return [f"{self.root / 'cells'}: {what} is left out: {why}" for what, why in found.items()]
 
     def drop_cells(self, cell_ids: Iterable[str]) -> None:
         """Remove cells, so that they cannot be taken for new ones."""
         cell_ids = list(cell_ids)
         for cell_id in cell_ids:
             self.cell_path(cell_id).unlink(missing_ok=True)
-        self.packs.look()
-        self.packs.drop(cell_ids, write_atomic)
+        self.archives.look()
+        self.archives.drop(cell_ids)
 
     def pack(self) -> None:
-        """Move whole cells into archives, PACK_CELLS each. Only for who holds the lock; others may be writing cells."""
+        """Move whole cells into archives, PACK_CELLS each. Only for the holder of the lock; others may write cells."""
         if self._lock is None:
             return
+        self.archives.mend()
         paths = sorted((self.root / "cells").glob("[!.]*.csv"))
         for start in range(0, len(paths) - PACK_CELLS + 1, PACK_CELLS):
             files = {path.stem: path for path in paths[start : start + PACK_CELLS]}
             cells = {
                 cell_id: data
                 for cell_id, path in files.items()
-                if _cell_rows(cell_id, data := path.read_bytes()) is not None
+                if not isinstance(read_cell_rows(cell_id, data := path.read_bytes()), str)
             }
-            self.packs.drop(cells, write_atomic)  # what was computed anew counts
-            self.packs.add(cells, write_atomic)
+            self.archives.drop(cells)  # what was computed anew counts
+            self.archives.add(cells)
             for cell_id in cells:
                 files[cell_id].unlink(missing_ok=True)
+        self.archives.note_checked()
 
     # -- pictures -------------------------------------------------------------------------------------------------
 
     @staticmethod
     def picture_name(dataset: str, image_id: str, name: str) -> str:
         """Relative path of a picture of the run."""
-        return f"pictures/{slug(dataset)}/{slug(image_id)}/{name}.png"
+        return f"pictures/{slug(dataset)}/{slug(image_id)}/{slug(name)}.png"
 
     def write_picture(self, name: str, pixels, palette: list[int] | None = None) -> None:
         """uint8 numpy (H, W, 3), or class ids (H, W) with a palette, as PNG under the relative path `name`."""
@@ -268,7 +206,9 @@ class RunStore:
 
     def write_table(self, name: str, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
         """A table of the run."""
-        write_atomic(self.root / name, table_text(columns, rows).encode())
+        with self.table(name, columns) as add:
+            for row in rows:
+                add(row)
 
     @contextlib.contextmanager
     def table(self, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
@@ -276,8 +216,24 @@ class RunStore:
         memory."""
         with open_atomic(self.root / name) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            yield _table_in(text, columns)
+            yield table_writer(text, columns)
             text.detach()  # flushes; the file is closed by whose it is
+        (self.root / f"{name}.gz").unlink(missing_ok=True)  # a compressed table of before
+
+    @contextlib.contextmanager
+    def lines(self, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[list[str]], None]]:
+        """As `table`, for rows that are lines of CSV already: a function that adds some at once."""
+        with open_atomic(self.root / name) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            text.write(line_of(list(columns)) + "\n")
+
+            def add(lines: list[str]) -> None:
+                if lines:
+                    text.write("\n".join(lines) + "\n")
+
+            yield add
+            text.detach()
+        (self.root / f"{name}.gz").unlink(missing_ok=True)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """manifest.json."""
@@ -285,17 +241,11 @@ class RunStore:
 
     def failures(self) -> list[dict[str, str]]:
         """The cells that failed the last time they were tried."""
-        return read_table(self.root / "failures.csv")
-
-
-def _cell_rows(cell_id: str, data: bytes) -> list[dict[str, str]] | None:
-    """The rows in a cell's file, or None where it is not whole or another cell's."""
-    try:
-        rows = list(csv.DictReader(io.StringIO(data.decode(), newline="")))
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    whole = all(tuple(row) == _CELL_COLUMNS and None not in row.values() and row["cell_id"] == cell_id for row in rows)
-    return rows if rows and whole else None
+        path = self.root / "failures.csv"
+        try:
+            return [{key: row[key] for key in FAILURE_COLUMNS} for row in read_rows(path, FAILURE_COLUMNS)]
+        except UserError as error:
+            raise UserError(f"{error}; or delete it, it holds nothing that a run does not find again") from None
 
 
 def _lock(root: Path, beside: bool = False):
@@ -304,7 +254,20 @@ def _lock(root: Path, beside: bool = False):
     Where another process has it: UserError, or with `beside` None.
     """
     path = root / ".lock"
-    file = open(path, "a+", encoding="ascii")  # not "w": the holder's id must survive a look by another process
+    # Not emptied on opening: the holder's id must survive a look by another process. A link is not followed, for what
+    # it points at would be emptied.
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags, 0o644)
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode) or state.st_nlink != 1 or path.is_symlink():
+            os.close(handle)
+            raise OSError(errno.ELOOP, "not a plain file")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise UserError(f"{path} is not a plain file of its own; remove it and repeat the command") from None
+        raise
+    file = os.fdopen(handle, "r+", encoding="ascii", errors="replace")
     try:
         if sys.platform == "win32":
             import msvcrt

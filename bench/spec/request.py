@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from bench.data import Dataset, keep_apart, open_dataset
-from bench.results.store import SCHEMA
+from bench.results.schema import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
     Figure,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.results.store import SCHEMA, RunStore
+from bench.results.schema import SCHEMA
+from bench.results.store import RunStore
 from bench.spec.request import Resolved
 from bench.sweep.plan import Plan
 from bench.util.environment import git_state, host_facts, versions, without_paths

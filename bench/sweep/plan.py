@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.data import Dataset
-from bench.results.store import SCHEMA, RunStore
+from bench.results.schema import SCHEMA
+from bench.results.store import RunStore
 from bench.spec.figure import Figure
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from bench.results.store import (
+from bench.results.schema import (
+    CELL_COLUMNS,
     CONFUSION_COLUMNS,
     FAILURE_COLUMNS,
     PICTURE_COLUMNS,
     SAMPLE_COLUMNS,
     SUMMARY_COLUMNS,
-    RunStore,
+    parse_confusion,
 )
+from bench.results.store import RunStore
+from bench.results.tables import line_of
 from bench.spec.request import Resolved
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Plan
@@ -28,7 +31,7 @@ def write_tables(
 ) -> None:
     """samples, confusion, pictures, summary, failures: all from the cell files, one operating point in memory at a
     time."""
-    from bench.analysis.summary import summarise
+    from bench.analysis.summary import Point, summarise  # loads SciPy
 
     shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # place in the plan, task, cell, row
     failed: list[dict[str, Any]] = []
@@ -49,41 +52,42 @@ def write_tables(
     order = {name: index for index, name in enumerate(plan.systems)}
     ranked = sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
     with (
-        store.table("samples.csv", SAMPLE_COLUMNS) as sample,
-        store.table("confusion.csv", CONFUSION_COLUMNS) as confusion,
+        store.lines("samples.csv", SAMPLE_COLUMNS) as sample,
+        store.lines("confusion.csv", CONFUSION_COLUMNS) as confusion,
+        store.table("summary.csv", SUMMARY_COLUMNS) as summary,
     ):
 
-        def rows_of_points():
-            for point, cells in ranked:
-                rows = []
+        def filled_points() -> Iterator[Point]:
+            for names, cells in ranked:
+                point = Point(names)
                 for place, task, cell in sorted(cells, key=lambda entry: entry[2].rep):
-                    own = store.read_cell(cell.id, task.image_ids) or ()
-                    rows += own
-                    shown.extend((place, task, cell, row) for row in own if row["image_id"] in cell.pictures)
-                for row in rows:
-                    sample({column: row[column] for column in SAMPLE_COLUMNS})
-                    for entry in _confusion_rows(row):
-                        confusion(entry)
-                yield point, rows
+                    rows = store.read_cell(cell.id, task.image_ids) or []
+                    point.add(rows)
+                    sample([line_of(row[:-1]) for row in rows])
+                    confusion([line for row in rows if row[-1] for line in _confusion_lines(row)])
+                    if cell.pictures:
+                        named = [dict(zip(CELL_COLUMNS, row, strict=True)) for row in rows]
+                        shown.extend((place, task, cell, row) for row in named if row["image_id"] in cell.pictures)
+                yield point
 
-        summary = summarise(rows_of_points(), store.root.resolve().name, resolved.request.limit is not None)
+        for line in summarise(filled_points(), store.root.resolve().name, resolved.request.limit is not None):
+            summary(line)
     pictures: dict[str, dict[str, Any]] = {}
     figures = {figure.pictures.id: figure for figure in plan.figures if figure.pictures.snr_db}
     for _, task, cell, row in sorted(shown, key=lambda entry: entry[0]):
         _list_picture(pictures, figures, store, task, cell, row)
     store.write_table("pictures.csv", PICTURE_COLUMNS, pictures.values())
-    store.write_table("summary.csv", SUMMARY_COLUMNS, summary)
     store.write_table("failures.csv", FAILURE_COLUMNS, failed)
 
 
-def _confusion_rows(row: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The counts of each class in a row's `confusion`."""
-    from bench.analysis.summary import parse_confusion
+_OF_ROW = [CELL_COLUMNS.index(name) for name in CONFUSION_COLUMNS if name in CELL_COLUMNS]
 
-    key = {column: row[column] for column in CONFUSION_COLUMNS if column in row}
-    for label, both, predicted, labelled in parse_confusion(row["confusion"]):
-        yield {**key, "class": label, "intersection": both, "predicted": predicted, "labelled": labelled,
-               "union": predicted + labelled - both}  # fmt: skip
+
+def _confusion_lines(row: list[str]) -> Iterator[str]:
+    """The counts of each class in a row's `confusion`, its last field."""
+    key = line_of([row[place] for place in _OF_ROW])
+    for label, both, predicted, labelled in parse_confusion(row[-1]):
+        yield f"{key},{label},{both},{predicted},{labelled},{predicted + labelled - both}"
 
 
 def _failure(task, cell, dataset: str, error: str) -> dict[str, Any]:

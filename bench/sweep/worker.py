@@ -15,11 +15,13 @@ import torch
 from bench.data import Dataset
 from bench.measure.channel import transmit
 from bench.measure.point import REPORT_COLUMNS, Batch, Conditions, Delivered, Measurement, Point, Sent, columns_of
-from bench.results.store import SAMPLE_COLUMNS, SCHEMA, RunStore, StorageError
+from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
+from bench.results.store import RunStore
 from bench.spec.identity import build
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Task
 from bench.sweep.preflight import Reading, Trial
+from bench.util.files import StorageError
 from systems import registry
 from systems import timing as stopwatch
 from systems.errors import AuditError, UserError

@@ -88,6 +88,6 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 def without_costs(path: Path) -> list[dict[str, str]]:
     """samples.csv less its timing columns."""
-    from bench.results.store import COST_COLUMNS
+    from bench.results.schema import COST_COLUMNS
 
     return [{key: value for key, value in row.items() if key not in COST_COLUMNS} for row in rows(path)]

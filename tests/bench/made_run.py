@@ -7,9 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.analysis.summary import parse_confusion, summarise
+from bench.analysis.summary import Point, summarise
 from bench.measure.seeds import draw_seed
-from bench.results.store import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, SUMMARY_COLUMNS, RunStore
+from bench.results.schema import (
+    CELL_COLUMNS,
+    CONFUSION_COLUMNS,
+    PICTURE_COLUMNS,
+    SAMPLE_COLUMNS,
+    SUMMARY_COLUMNS,
+    parse_confusion,
+)
+from bench.results.store import RunStore
+from bench.results.tables import field_text
 
 SNRS = [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0]
 IMAGES = [f"image-{index}" for index in range(8)]
@@ -126,11 +135,8 @@ def make_run(
                         row["psnr_db"] = 13.0 if lost else result
                         row["mse"] = 255**2 * 10 ** (-row["psnr_db"] / 10)
                     samples.append(row)
-                    rows.append(
-                        {key: "" if item is None else str(item) for key, item in row.items()}
-                        | {key: "" for key in ("ms_ssim", "lpips") if not segmentation}
-                        | {"confusion": text}
-                    )
+                    fields = row | {"confusion": text}
+                    rows.append([field_text(fields.get(column)) for column in CELL_COLUMNS])
                     if snr in experiment["pictures"]["snr_db"] and index < experiment["pictures"]["limit"]:
                         pictures += _pictures(store, experiment, system, snr, image, index, row)
                 point = {
@@ -143,7 +149,8 @@ def make_run(
                     "cbr_target": experiment["cbr"],
                     "bits_target": experiment["bits"],
                 }
-                points.append((point, rows))
+                points.append(Point(point))
+                points[-1].add(rows)
     names = {name for experiment in figures for name in experiment["systems"]}
     facts = {name: {"system": name, "variant": "small-1", "parameters": 0, "options": {}} for name in names}
     for name, extra in (systems or {}).items():

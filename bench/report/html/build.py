@@ -14,6 +14,7 @@ import pandas as pd
 
 from bench.analysis.claims import judge
 from bench.analysis.pairs import all_pairs
+from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
@@ -96,14 +97,14 @@ def _run(run: Run) -> dict[str, Any]:
     manifest = {key: value for key, value in run.manifest.items() if key != "systems"}
     argv = [str(word) for word in manifest.get("argv") or []]
     return {"name": run.name, "command": " ".join(["python -m bench", *argv]), "limited": run.limited,
-            "undertrained": sorted(run.undertrained), "manifest": _plain(manifest)}  # fmt: skip
+            "undertrained": sorted(undertrained(run)), "manifest": _plain(manifest)}  # fmt: skip
 
 
 def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[str, Any]:
     look = style.style_of(name)
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
-    label += " (undertrained)" if name in run.undertrained else ""
+    label += " (undertrained)" if name in undertrained(run) else ""
     samples = run.samples[run.samples["system"] == name]
     seen = facts.get("images_seen")
     return {

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
 from bench.analysis.claims import CLAIMS, CONTRADICTED, HOLDS, UNDECIDED, WITHHELD, judge, report, table
+from bench.analysis.undertrained import undertrained
 from bench.results.reader import Run
 
 RECONSTRUCTION = ["gensc", "witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"]
@@ -108,7 +109,7 @@ def test_a_task_that_the_weights_never_saw_is_undertrained(tmp_path):
             tmp_path / "run", figures, lambda *_: 0.5, systems={name: {"images_seen": n} for name, n in seen.items()}
         )
     )
-    assert run.undertrained == {"deeplab-jscc"}
+    assert undertrained(run) == {"deeplab-jscc"}
 
 
 def test_no_verdict_rests_on_undertrained_systems(tmp_path):
@@ -137,7 +138,7 @@ def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
         figure("fig5", [*RECONSTRUCTION, "linear"], channel="rayleigh-block"),
     ]
     run = Run.open(make_run(tmp_path / "run", shown, value, systems=systems))
-    assert run.undertrained == {"witt"}  # jpeg-ldpc learns nothing, and no weights are trained for the other channel
+    assert undertrained(run) == {"witt"}  # jpeg-ldpc learns nothing, and no weights are trained for the other channel
     assert {v.name: v.verdict for v in judge(run)}["low-resolution-best"] == WITHHELD
 
 

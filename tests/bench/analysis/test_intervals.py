@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
+from bench.analysis.bd import bd_psnr, bd_snr
 from bench.analysis.intervals import (
-    bd_psnr,
-    bd_snr,
     bootstrap_mean,
     bootstrap_miou,
     paired_difference,
@@ -221,14 +220,15 @@ def test_a_rate_is_over_pictures_whatever_the_repetitions():
 
 
 def test_summary_counts_lost_pictures_not_rows():
-    from bench.analysis.summary import summarise
+    from bench.analysis.summary import Point, summarise
+    from bench.results.schema import CELL_COLUMNS
 
-    empty = dict.fromkeys(("psnr_db", "mse", "ms_ssim", "lpips"), "")
-    rows = [
-        {**empty, "image_id": f"i{i}", "rep": str(rep), "status": "outage" if i < 2 and rep < 3 - i else "ok"}
-        for i in range(7)
-        for rep in range(3)
-    ]
-    row = {r["metric"]: r for r in summarise([({"task": "reconstruction"}, rows)], "run", False)}["outage_rate"]
+    point = Point({"task": "reconstruction"})
+    for i in range(7):
+        for rep in range(3):
+            status = "outage" if i < 2 and rep < 3 - i else "ok"
+            row = dict.fromkeys(CELL_COLUMNS, "") | {"image_id": f"i{i}", "rep": str(rep), "status": status}
+            point.add([list(row.values())])
+    row = {r["metric"]: r for r in summarise([point], "run", False)}["outage_rate"]
     assert row["mean"] == pytest.approx(5 / 21) and (row["n_outage"], row["n_images"], row["n_reps"]) == (2, 7, 3)
     assert row["ci_method"] == "bootstrap over images"

@@ -8,6 +8,7 @@ import pytest
 from made_run import SNRS, figure, make_run
 from PIL import Image
 
+from bench.analysis.undertrained import undertrained
 from bench.report import draw_all, style
 from bench.report.curves import draw_curves, series_of
 from bench.report.figures import figure_makers
@@ -96,7 +97,7 @@ def test_labels_compose():
 def curves_of(run_dir, name="fig4", metric="psnr_db"):
     run = Run.open(run_dir)
     experiment = next(e for e in run.experiments if e["id"] == name)
-    return {curve.system: curve for curve in series_of(run.summary_of(experiment), metric, run.undertrained)}
+    return {curve.system: curve for curve in series_of(run.summary_of(experiment), metric, undertrained(run))}
 
 
 def test_series_hold_the_tables_means(run_dir):

@@ -151,7 +151,7 @@ def test_a_manifest_that_is_no_object_is_one_line(tmp_path):
 
     for text in ("[]", "null", "3"):
         (tmp_path / "manifest.json").write_text(text)
-        with pytest.raises(UserError, match="no JSON object"):
+        with pytest.raises(UserError, match="not the manifest of a run"):
             Run.open(tmp_path)
 
 

@@ -1,0 +1,71 @@
+"""Which systems of a run were trained too little. Called by the claims, the figures and the tables.
+
+A verdict that rests on such a system is withheld, and figures draw it thin. Three things decide: what the system says
+of itself, a task that its weights never saw, and this run's own rows below a floor.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.intervals import bootstrap_mean
+from bench.results.reader import Run
+
+FLOOR = "linear"  # a code that learns nothing but a covariance
+
+
+def undertrained(run: Run) -> frozenset[str]:
+    """Names of the systems whose weights were trained too little. Decided once per run object."""
+    if "_undertrained" not in run.__dict__:
+        run.__dict__["_undertrained"] = frozenset(_marked(run) | _unseen(run) | below_floor(run))
+    return run.__dict__["_undertrained"]
+
+
+def _marked(run: Run) -> set[str]:
+    """Those that say so, or whose variant does."""
+    return {
+        name
+        for name, fact in run.system_facts.items()
+        if fact.get("undertrained") is True or str(fact.get("variant", "")).endswith("-untrained")
+    }
+
+
+def _unseen(run: Run) -> set[str]:
+    """Those whose weights saw no picture of a task of this run."""
+    seen = {name: fact.get("images_seen") for name, fact in run.system_facts.items()}
+    return {
+        name
+        for figure in run.experiments
+        for name in figure["systems"]
+        if isinstance(counts := seen.get(name), dict) and counts.get(figure["task"]) == 0
+    }
+
+
+def below_floor(run: Run) -> set[str]:
+    """Learned systems that some figure shows below `linear` at some SNR on AWGN.
+
+    AWGN is the channel that weights are trained for. The interval of the difference paired over pictures decides: it
+    must lie below 0 as a whole. A run with --limit decides nothing.
+    """
+    found: set[str] = set()
+    learned = {name for name, fact in run.system_facts.items() if fact.get("images_seen")} - {FLOOR}
+    if run.limited or not learned:
+        return found
+    for figure in run.experiments:
+        if figure["task"] != "reconstruction" or figure["channel"] != "awgn" or FLOOR not in figure["systems"]:
+            continue
+        rows = run.samples_of(figure)
+        floor = _means(rows, FLOOR)
+        for name in sorted(learned & set(figure["systems"])):
+            gaps = _means(rows, name).sub(floor).dropna(how="all")
+            found |= {name for _, gap in gaps.groupby(level="snr_db") if bootstrap_mean(gap.to_numpy()).high < 0}
+    return found
+
+
+def _means(rows: pd.DataFrame, system: str) -> Any:
+    """PSNR of each picture at each SNR, dB, repetitions averaged."""
+    own = rows[(rows["system"] == system) & np.isfinite(rows["psnr_db"])]
+    return own.groupby(["snr_db", "image_id"])["psnr_db"].mean()

@@ -1,0 +1,110 @@
+"""manifest.json: the one reader, and the check against its JSON schema (`manifest.schema.json`, beside this file).
+
+Called by the store before a run, by the reader for figures, comparison and claims, and by `python -m bench runs`. A
+manifest that was edited or damaged is one line that names the file, the key and what must stand there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bench.util.files import read_json
+from systems.errors import UserError
+
+NAME = "manifest.json"
+_TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a run's folder, or None where there is none. UserError where it does not fit the schema."""
+    path = Path(folder) / NAME
+    manifest = read_json(path, "manifest")
+    if manifest is None and not path.is_file():
+        return None
+    problem = problem_of(manifest, schema()) or _twice(manifest)
+    if problem:
+        raise UserError(f"{path}: not the manifest of a run: {problem}; restore the file or repeat the run")
+    return manifest
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """The JSON schema of a manifest."""
+    return json.loads((resources.files("bench.results") / "manifest.schema.json").read_text(encoding="utf-8"))
+
+
+def problem_of(value: Any, rules: dict[str, Any], where: str = "") -> str | None:
+    """The first thing in which a JSON value breaks a JSON schema, in words; None where there is none.
+
+    Knows the keywords that our schema uses: type, enum, required, properties, additionalProperties, items, minItems,
+    pattern, maxLength, minimum, maximum. `where` is the place of the value, as in config.figures[0].id.
+    """
+    here = where or "the file"
+    kinds = rules.get("type", ())
+    kinds = (kinds,) if isinstance(kinds, str) else kinds
+    if kinds and not any(_is(value, kind) for kind in kinds):
+        return f"{here} is {_shown(value)}, it must be {' or '.join(kinds)}"
+    if "enum" in rules and value not in rules["enum"]:
+        return f"{here} is {_shown(value)}, it must be one of {', '.join(rules['enum'])}"
+    if isinstance(value, str):
+        if "pattern" in rules and re.search(rules["pattern"].replace("$", r"\Z"), value) is None:
+            return f"{here} is {_shown(value)}, it must match {rules['pattern']}"
+        if len(value) > rules.get("maxLength", math.inf):
+            return f"{here} has {len(value)} characters, at most {rules['maxLength']} are allowed"
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not rules.get("minimum", -math.inf) <= value <= rules.get("maximum", math.inf):
+            return f"{here} is {_shown(value)}, out of range"
+    if isinstance(value, list):
+        if len(value) < rules.get("minItems", 0):
+            return f"{here} is empty"
+        for index, item in enumerate(value):
+            if problem := problem_of(item, rules.get("items", {}), f"{where}[{index}]"):
+                return problem
+    if isinstance(value, dict):
+        for key in rules.get("required", ()):
+            if key not in value:
+                return f"{here} lacks {key!r}"
+        known = rules.get("properties", {})
+        for key, item in value.items():
+            own = known.get(key, rules.get("additionalProperties", {}))
+            if own and (problem := problem_of(item, own, f"{where}.{key[:60]}" if where else key[:60])):
+                return problem
+    return None
+
+
+def _is(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if isinstance(value, float):
+        return kind == "number" and math.isfinite(value)
+    return isinstance(value, _TYPES[kind])
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return "an object" if isinstance(value, dict) else "an array"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:
+        return "a huge number"
+    text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _twice(manifest: dict[str, Any]) -> str | None:
+    """Two figures of one id would write the same files."""
+    ids = [figure["id"] for figure in manifest["config"]["figures"]]
+    double = next((id_ for id_ in ids if ids.count(id_) > 1), None)
+    return None if double is None else f"two of config.figures have the id {double!r}"

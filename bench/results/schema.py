@@ -1,0 +1,251 @@
+"""What the tables of a run hold: every column with its kind, unit and meaning, and the check of a cell's rows.
+
+Read by the store (which writes the tables), by the reader (which reads them) and by `python -m bench list columns`.
+A column is added here and nowhere else. What was not simulated, or does not apply, is an empty field, never 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from systems.interface import NUM_CLASSES, TASKS
+
+SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
+
+TEXT, NUMBER, WHOLE, FLAG, COUNTS = "text", "number", "whole number", "true or false", "class counts"
+STATUSES = ("ok", "outage")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a CSV table. `unit` is empty where there is none; `choices` lists the only values allowed."""
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+    choices: tuple[str, ...] = ()
+
+
+_POINT = (
+    Column("channel", TEXT, "", "channel model: awgn, rayleigh-block, rayleigh-fast, or one that a plugin brings"),
+    Column("csi", TEXT, "", "what the receiver knows of the channel; perfect: h and the SNR"),
+    Column("snr_def", TEXT, "", "definition of the SNR; esn0: E|x|^2 / N0 per complex use"),
+    Column("snr_db", NUMBER, "dB", "SNR of the operating point"),
+)
+_BUDGET = (
+    Column(
+        "cbr_target", NUMBER, "uses per source value", "granted channel bandwidth ratio; empty for a budget in bits"
+    ),
+    Column("bits_target", WHOLE, "bit", "granted bits per picture; empty for a budget by CBR"),
+)
+_SYSTEM = (
+    Column("system", TEXT, "", "plain name of the system"),
+    Column("variant", TEXT, "", "checkpoint, or modulation and code, that made the row"),
+)
+_TASK = Column("task", TEXT, "", "reconstruction or segmentation", TASKS)
+_SET = Column("dataset", TEXT, "", "name of the data set")
+_IMAGE = Column("image_id", TEXT, "", "name of the picture in its data set")
+_CELL = Column("cell_id", TEXT, "", "first 16 hex digits of the sha256 of all that decides the rows of the cell")
+_REP = Column("rep", WHOLE, "", "repetition, from 0: another draw of the channel for the same picture")
+_STATUS = Column("status", TEXT, "", "ok, or outage: nothing was delivered, and mid-grey is scored", STATUSES)
+_SCORES = (
+    Column("psnr_db", NUMBER, "dB", "PSNR of the picture after rounding to 8 bits, peak 255"),
+    Column("miou", NUMBER, "", "mean IoU of this picture's own classes (the set's mIoU is in summary.csv)"),
+    Column("pixel_accuracy", NUMBER, "", "share of this picture's labelled pixels with the right class"),
+)
+
+SAMPLES = (
+    Column("schema", WHOLE, "", "number of the rules that made the row"),
+    _CELL,
+    *_SYSTEM,
+    _TASK,
+    _SET,
+    _IMAGE,
+    Column("height", WHOLE, "pixel", "height of the picture"),
+    Column("width", WHOLE, "pixel", "width of the picture"),
+    _REP,
+    Column("seed", WHOLE, "", "seed of the channel's draw; equal for all systems"),
+    *_POINT,
+    Column("tx_power", NUMBER, "", "measured mean of |x|^2 over the picture's symbols"),
+    *_BUDGET,
+    Column("budget_uses", WHOLE, "use", "complex channel uses that the budget grants this system"),
+    Column("n_source", WHOLE, "value", "source values, 3 x height x width"),
+    Column("n_uses", WHOLE, "use", "complex channel uses spent, those for side information included"),
+    Column("cbr", NUMBER, "uses per source value", "n_uses over n_source"),
+    Column("bits_per_use", NUMBER, "bit per use", "bits that one complex use counts as; 4 for an analog system"),
+    Column("bits", NUMBER, "bit", "bits spent: n_uses x bits_per_use, or coded_bits where the modulation varies"),
+    Column("payload_bits", WHOLE, "bit", "bits of the compressed picture, before channel coding"),
+    Column("header_bits", WHOLE, "bit", "bits of headers and checksums in the payload's frame"),
+    Column("side_bits", WHOLE, "bit", "bits of side information"),
+    Column("side_uses", WHOLE, "use", "complex channel uses that the side information costs"),
+    Column("coded_bits", WHOLE, "bit", "bits after channel coding"),
+    Column("mcs", TEXT, "", "modulation and code rate, such as 16qam-5/6"),
+    Column("source_scale", NUMBER, "", "size at which the picture was compressed; 1 is full size"),
+    _STATUS,
+    Column("stop_reason", TEXT, "", "why nothing was delivered"),
+    Column("n_bits", WHOLE, "bit", "information bits that were compared"),
+    Column("n_bit_errors", WHOLE, "bit", "those that arrived wrong"),
+    Column("n_blocks", WHOLE, "block", "code blocks sent"),
+    Column("n_block_errors", WHOLE, "block", "code blocks that failed their checksum"),
+    Column("mse", NUMBER, "squared grey level", "mean squared error after rounding to 8 bits"),
+    _SCORES[0],
+    Column("ms_ssim", NUMBER, "", "multi-scale structural similarity, higher is better"),
+    Column("lpips", NUMBER, "", "learned perceptual distance, lower is better"),
+    *_SCORES[1:],
+    Column("encode_s", NUMBER, "s per picture", "time to encode (not reproducible)"),
+    Column("channel_s", NUMBER, "s per picture", "time of the channel (not reproducible)"),
+    Column("decode_s", NUMBER, "s per picture", "time to decode (not reproducible)"),
+    Column("batch", WHOLE, "picture", "pictures that were computed together (not reproducible)"),
+    Column("device", TEXT, "", "device that computed the row (not reproducible)"),
+)
+CELLS = (
+    *SAMPLES,
+    Column(
+        "confusion", COUNTS, "pixel", "class:intersection:predicted:labelled of each class that occurs, joined by ;"
+    ),
+)
+CONFUSION = (
+    _CELL, *_SYSTEM, _SET, _IMAGE, _POINT[0], _POINT[3], _REP,
+    Column("class", WHOLE, "", "class id of PASCAL VOC, 0 is background"),
+    Column("intersection", WHOLE, "pixel", "pixels that show the class and were given it"),
+    Column("predicted", WHOLE, "pixel", "pixels that were given the class"),
+    Column("labelled", WHOLE, "pixel", "pixels that show the class"),
+    Column("union", WHOLE, "pixel", "predicted + labelled - intersection"),
+)  # fmt: skip
+SUMMARY = (
+    *_SYSTEM,
+    _TASK,
+    _SET,
+    _POINT[0],
+    *_POINT[2:],
+    *_BUDGET,
+    Column("metric", TEXT, "", "what the row measures"),
+    Column("higher_is_better", FLAG, "", "direction of the metric"),
+    Column("mean", NUMBER, "the metric's", "mean over pictures; for mIoU the value of the whole set"),
+    Column("std", NUMBER, "the metric's", "standard deviation over pictures; for mIoU the standard error"),
+    Column("n_images", WHOLE, "picture", "pictures that have a value"),
+    Column("n_reps", WHOLE, "", "repetitions per picture"),
+    Column("ci_low", NUMBER, "the metric's", "lower end of the interval"),
+    Column("ci_high", NUMBER, "the metric's", "upper end of the interval"),
+    Column("ci_level", NUMBER, "", "level of the interval, 0.95"),
+    Column("ci_method", TEXT, "", "how the interval was made"),
+    Column("n_outage", WHOLE, "picture", "pictures lost in at least one repetition"),
+    Column("limited", FLAG, "", "true for a run with --limit: a trial, not a result"),
+    Column("run", TEXT, "", "name of the run"),
+)
+FAILURES = (
+    _CELL, _SYSTEM[0], _SET,
+    Column("images", TEXT, "", "names of the cell's pictures, joined by blanks"),
+    _POINT[0], _POINT[3], *_BUDGET, _REP,
+    Column("error", TEXT, "", "what went wrong, one line"),
+)  # fmt: skip
+PICTURES = (
+    Column("figure", TEXT, "", "figure that shows the picture"),
+    Column("kind", TEXT, "", "original, truth (the mask) or output"),
+    *_SYSTEM, _TASK, _SET, _IMAGE, _POINT[0], _POINT[3], *_BUDGET,
+    Column("n_uses", WHOLE, "use", "complex channel uses spent"),
+    Column("bits", NUMBER, "bit", "bits spent"),
+    *_SCORES, _STATUS,
+    Column("file", TEXT, "", "path of the PNG, relative to the run"),
+)  # fmt: skip
+
+#: Every table of a run, by the name of its file without the ending.
+TABLES = {
+    "samples": SAMPLES,
+    "confusion": CONFUSION,
+    "summary": SUMMARY,
+    "failures": FAILURES,
+    "pictures": PICTURES,
+    "cells": CELLS,
+}
+
+
+def names(table: Iterable[Column]) -> tuple[str, ...]:
+    """Names of a table's columns, in order."""
+    return tuple(column.name for column in table)
+
+
+SAMPLE_COLUMNS = names(SAMPLES)
+CELL_COLUMNS = names(CELLS)
+CONFUSION_COLUMNS = names(CONFUSION)
+SUMMARY_COLUMNS = names(SUMMARY)
+FAILURE_COLUMNS = names(FAILURES)
+PICTURE_COLUMNS = names(PICTURES)
+COST_COLUMNS = ("encode_s", "channel_s", "decode_s", "batch", "device")
+
+
+# ---------------------------------------------------------------- rows of a cell
+
+_WHOLE = r"\d{1,24}"
+_CLASS = "|".join(map(str, range(NUM_CLASSES)))
+_COUNTS = rf"(?:{_CLASS})(?::{_WHOLE}){{3}}"
+_PATTERNS = {
+    TEXT: r"[^\0]*+",
+    NUMBER: r"(?:-?\d{1,400}+(?:\.\d{1,400}+)?+(?:[eE][+-]?\d{1,3}+)?+)?+",
+    WHOLE: r"(?:\d{1,24}+(?:\.0)?+)?+",
+    FLAG: r"(?:true|false)?",
+    COUNTS: rf"(?:{_COUNTS}(?:;{_COUNTS})*)?",
+}
+
+
+def _pattern(column: Column) -> str:
+    return "(?:" + "|".join(map(re.escape, (*column.choices, ""))) + ")" if column.choices else _PATTERNS[column.kind]
+
+
+# Fields of one row joined by NUL, which no field holds: one match checks all of them.
+_ROW = re.compile("\0".join(map(_pattern, CELLS)), re.DOTALL)
+_FIELDS = {column.name: re.compile(_pattern(column), re.DOTALL) for column in CELLS}
+_HEAD = list(CELL_COLUMNS)
+_ID, _CONFUSION = CELL_COLUMNS.index("cell_id"), CELL_COLUMNS.index("confusion")
+
+
+def read_cell_rows(cell_id: str, data: bytes) -> list[list[str]] | str:
+    """The rows in a cell's file, fields in the order of CELLS; or, as a text, what is wrong with the file."""
+    try:
+        rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
+    except (UnicodeDecodeError, csv.Error):
+        return "it is not a CSV table in UTF-8"
+    if not rows or rows[0] != _HEAD:
+        return "its columns are not those of a cell"
+    if len(rows) == 1:
+        return "it has no rows"
+    width = len(_HEAD)
+    for row in rows[1:]:
+        if len(row) != width:
+            return f"a row has {len(row)} fields, not {width}"
+        if row[_ID] != cell_id:
+            return f"it holds rows of cell {row[_ID][:40]!r}"
+        if _ROW.fullmatch("\0".join(row)) is None or (row[_CONFUSION] and not _adds_up(row[_CONFUSION])):
+            return problem_of(dict(zip(CELL_COLUMNS, row, strict=True))) or "a row is damaged"
+    return rows[1:]
+
+
+def problem_of(row: Mapping[str, Any]) -> str | None:
+    """What is wrong with a row of a cell, its fields as text; None where nothing is."""
+    for column in CELLS:
+        text = row.get(column.name) or ""
+        if _FIELDS[column.name].fullmatch(text) is None or "\0" in text:
+            wanted = f"one of {', '.join(column.choices)}" if column.choices else f"a {column.kind}, or empty"
+            return f"{column.name} is {text[:40]!r}, it must be {wanted}"
+    if not _adds_up(row.get("confusion") or ""):
+        return "its confusion counts do not add up"
+    return None
+
+
+def parse_confusion(text: str) -> list[tuple[int, int, int, int]]:
+    """The `confusion` field of a cell's row -> (class, intersection, predicted, labelled) of the classes that occur."""
+    return [tuple(map(int, entry.split(":"))) for entry in text.split(";")] if text else []
+
+
+def _adds_up(confusion: str) -> bool:
+    """Each class once, and no more pixels right than given or shown."""
+    counts = parse_confusion(confusion)
+    return len({entry[0] for entry in counts}) == len(counts) and all(
+        both <= min(predicted, labelled) for _, both, predicted, labelled in counts
+    )
