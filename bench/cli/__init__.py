@@ -14,6 +14,7 @@ COMMANDS = {
     "plot": ("bench.cli.plot", "plot_command", "Draw the figures and tables of a run (default: the last one)."),
     "report": ("bench.cli.report", "report_command", "Write one HTML file with everything that a run holds."),
     "train": ("bench.cli.train", "train_command", "Train learned systems under one protocol."),
+    "new": ("bench.cli.new", "new_command", "Make a package with a system of your own."),
     "ask": ("bench.cli.info", "ask_command", "Show which task a sentence asks for, with the scores."),
     "list": ("bench.cli.info", "list_command", "List systems, data sets, figures and checkpoints."),
     "data": ("bench.cli.data", "data_group", "Get public data sets, or look at one."),

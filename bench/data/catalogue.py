@@ -32,6 +32,7 @@ from systems.errors import UnknownName, UserError, did_you_mean
 ENTRY_POINTS = "semantic_bench.datasets"
 LOW_RESOLUTION = (224, 224)  # the paper's Fig. 4
 FOLDER = "folder:"
+BUNDLED = "bundled"  # a source of training pictures: the photographs that installed packages carry
 
 
 @dataclass(frozen=True)
@@ -121,9 +122,13 @@ def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int
 def open_source(source: str, data_root: Path | str | None = None) -> Dataset:
     """Pictures to train on, at their stored size: `voc2012:SPLIT`, or a folder under the data root such as `photos`.
 
+    "bundled" are the seven photographs that installed packages carry, for a trial of training and nothing more.
+
     The files that count, their ids and how they are read are those of the sweep. Raises UserError.
     """
     name, colon, _ = source.partition(":")
+    if source == BUNDLED:
+        return replace(open_dataset("photos", data_root), preprocessing=Preprocessing())
     if colon and name in _CATALOGUE and _CATALOGUE[name].splits:
         return replace(open_dataset(source, data_root), preprocessing=Preprocessing())
     folder = _root(data_root) / user_path(source, "sources")
