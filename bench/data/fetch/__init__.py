@@ -1,0 +1,197 @@
+"""`python -m bench data fetch NAME`: public data sets, resumable, verified, and all or nothing.
+
+Downloads go to `ROOT/.fetch/NAME` (`download`). A finished file is checked against its known checksum before it counts
+(`sources`); archives are unpacked beside it (`archive`), and only a complete set is renamed into its place under the
+data root, so no half-written set is ever seen. One command at a time fetches a set: the second one is told so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from bench.data.catalogue import default_data_root
+from bench.data.fetch.archive import extract, mend, swap_in
+from bench.data.fetch.download import ProgressCallback, check_address, download_file, forget
+from bench.data.fetch.sources import Source, checked_checksum, sources_of
+from bench.util.files import open_plain, shown, user_path
+from bench.util.progress import Progress
+from systems.errors import UserError
+
+__all__ = ["fetch"]
+
+
+def fetch(
+    name: str,
+    data_root: Path | str | None = None,
+    url: str | None = None,
+    progress: ProgressCallback | None = None,
+    checksum: str | None = None,
+    force: bool = False,
+) -> list[Path]:
+    """Bring public sets to `data_root`; returns the folders they lie in. A set that is there already is left alone.
+
+    name: kodak | div2k | div2k-valid | div2k-train | voc2012. url: a mirror, of the archive itself or of the folder
+    with the files; the known checksums still hold. checksum: "md5:..." or "sha256:..." in place of an archive's known
+    one. progress: called with (file, bytes so far, bytes in all or None); default: a line on stderr. force: fetch
+    again and replace. Raises UserError for an unknown name, no network, a wrong checksum, an unsafe archive, an unwritable disk.
+    """
+    sources = sources_of(name)
+    if checksum is not None:
+        if len(sources) > 1 or len(sources[0].files) > 1:
+            raise UserError(f"--checksum is that of one archive, and {name} is several files; leave it out")
+        sources = [replace(sources[0], files=dict.fromkeys(sources[0].files, checked_checksum(checksum)))]
+    root = user_path(data_root, "--data-root") if data_root is not None else default_data_root()
+    addresses = [_addresses(source, url, alone=len(sources) == 1) for source in sources]
+    return [_fetch_one(source, root, own, progress, force) for source, own in zip(sources, addresses, strict=True)]
+
+
+def _fetch_one(
+    source: Source, root: Path, addresses: dict[str, str], progress: ProgressCallback | None, force: bool
+) -> Path:
+    target = root / source.target
+    staging = root / ".fetch" / source.name
+    with _disk_errors(root):
+        mend(target)
+        if target.is_dir() and not force:
+            return target
+        staging.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=staging):
+            pass  # better now than after two gigabytes
+        try:
+            with _alone(staging, source.name):
+                with _shown(progress) as show:
+                    files = [_obtain(source, addresses[file], staging / file, show) for file in source.files]
+                if source.inside:
+                    _unpack(source, files[0], staging, target)
+                else:
+                    _gather(files, staging, target)
+                shutil.rmtree(staging, ignore_errors=True)
+        finally:
+            for folder in (staging, staging.parent):
+                with contextlib.suppress(OSError):  # something waits in it, or it is gone already
+                    folder.rmdir()
+    return target
+
+
+def _addresses(source: Source, url: str | None, alone: bool) -> dict[str, str]:
+    """Where each file is asked for: at the known place, or at the mirror."""
+    if url is None:
+        return {file: check_address(source.base_url + file) for file in source.files}
+    if alone and source.inside and not url.endswith("/"):
+        return {file: check_address(url) for file in source.files}
+    return {file: check_address(url.rstrip("/") + "/" + file) for file in source.files}
+
+
+@contextlib.contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "the disk is full" if full else (error.strerror or str(error))
+        raise UserError(f"cannot write under {shown(root)}: {what}; choose another --data-root or make room") from None
+
+
+@contextlib.contextmanager
+def _alone(staging: Path, name: str) -> Iterator[None]:
+    """Hold the set's lock, which dies with the process. UserError where another command holds it."""
+    import filelock
+
+    lock = filelock.FileLock(staging / "lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise UserError(
+            f"another command fetches {name} into this data root; wait for it, and repeat this one"
+        ) from None
+    except NotImplementedError:  # a file system without locks: better to fetch than to refuse
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+        (staging / "lock").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _shown(progress: ProgressCallback | None) -> Iterator[ProgressCallback]:
+    """The caller's progress, or a line on stderr for each file."""
+    if progress is not None:
+        yield progress
+        return
+    bars: dict[str, Progress] = {}
+
+    def show(file: str, done: int, total: int | None) -> None:
+        if file not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[file] = Progress(file, total, "bytes")
+        bars[file].update(done)
+
+    try:
+        yield show
+    finally:
+        for bar in list(bars.values())[-1:]:
+            bar.close()
+
+
+def _obtain(source: Source, url: str, file: Path, progress: ProgressCallback) -> Path:
+    """One file, whole and with the checksum that is asked for now: what an earlier call left is checked anew."""
+    kind, _, wanted = source.files[file.name].partition(":")
+    if file.is_symlink():
+        file.unlink()
+    if file.is_file():
+        if _digest(file, kind) == wanted:
+            return file
+        file.unlink()
+    part = file.with_name(file.name + ".part")
+    download_file(url, part, file.name, progress)
+    found = _digest(part, kind)
+    if found != wanted:
+        forget(part)
+        raise UserError(f"{url} has {kind} {found}, not {wanted}; it was deleted: try again, or another --url")
+    os.replace(part, file)
+    forget(part)
+    return file
+
+
+def _digest(path: Path, kind: str) -> str:
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, kind).hexdigest()
+
+
+def _gather(files: list[Path], staging: Path, target: Path) -> None:
+    """Put single files in a folder and rename the folder into place."""
+    bundle = staging / "bundle"
+    shutil.rmtree(bundle, ignore_errors=True)
+    bundle.mkdir()
+    for file in files:
+        shutil.copyfile(file, bundle / file.name)  # copies: a crash before the rename must not lose what was fetched
+    swap_in(bundle, target)
+
+
+def _unpack(source: Source, archive: Path, staging: Path, target: Path) -> None:
+    """Unpack into the staging folder, then rename the set's folder into place."""
+    folder = staging / "unpacked"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        extract(archive, folder)
+        inside = folder / source.inside
+        if not inside.is_dir():
+            raise UserError(f"{archive.name} holds no folder {source.inside}; it is not the {source.name} archive")
+        swap_in(inside, target)
+    except UserError:
+        archive.unlink(missing_ok=True)
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
