@@ -24,12 +24,15 @@ def ask_command(sentence: tuple[str, ...]) -> None:
 
 @click.command("list", context_settings=_SETTINGS)
 @click.argument(
-    "what", required=False, type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register"])
+    "what", required=False, type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register", "columns"])
 )
 def list_command(what: str | None) -> None:
-    """List systems, data sets, figures and checkpoints; or the register of what the GenSC paper leaves open."""
+    """List systems, data sets, figures and checkpoints; or every CSV column; or what the GenSC paper leaves open."""
     if what == "register":
         _register()
+        return
+    if what == "columns":
+        _columns()
         return
     tables = {"systems": _systems, "datasets": _datasets, "figures": _figures, "checkpoints": _checkpoints}
     for index, name in enumerate([what] if what else tables):
@@ -45,6 +48,18 @@ def _register() -> None:
 
     for choice in (*REGISTER, *READINGS):
         click.echo(f"{choice.field} [{choice.where}]\n  paper: {choice.paper}\n  here:  {choice.here}")
+
+
+def _columns() -> None:
+    from bench.results.schema import TABLES
+
+    for index, (name, columns) in enumerate(TABLES.items()):
+        click.echo(
+            ("\n" if index else "") + (f"{name}.csv:" if name != "cells" else "cells/<id>.csv, as samples.csv and:")
+        )
+        columns = columns if name != "cells" else columns[-1:]
+        for line in _aligned([(c.name, c.kind, c.unit or "-", c.meaning) for c in columns]):
+            click.echo(f"  {line}")
 
 
 def _systems() -> list[tuple[str, ...]]:

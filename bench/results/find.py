@@ -1,31 +1,111 @@
-"""Which run is meant: a folder, a name under results/, or the last one."""
+"""Which run is meant: a folder, a name under results/, or the last one; and the list of all runs.
+
+Called by every command that reads a run. `RUN:SYSTEM`, one system of a run, is taken apart here and nowhere else.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
-from systems.errors import UserError
+from bench.results.manifest import NAME, read_manifest
+from bench.util.files import shown
+from systems.errors import UserError, did_you_mean
 
 RESULTS = Path("results")
 
 
 def find_run(name: str | None = None) -> Path:
-    """The folder of a run; without a name, that of the run whose manifest was written last. Raises UserError."""
+    """The folder of a run; without a name, that of the run whose manifest was written last, which is said on stderr.
+
+    Raises UserError where there is no such run.
+    """
     if name is not None:
-        for folder in (Path(name), RESULTS / name):
-            if (folder / "manifest.json").is_file():
-                return folder
-        raise UserError(f"{name}: no run there (a folder with a manifest.json); runs are {_listed()}")
+        folder = _folder(name)
+        if folder is not None:
+            return folder
+        known = [shown(run.name) for run in runs()]
+        hint = did_you_mean(name, known, "runs") if known else f"none is under {RESULTS}/ yet"
+        raise UserError(f"{shown(name)}: no run there (a folder with a {NAME}); {hint}")
     known = runs()
     if not known:
         raise UserError(f"no run under {RESULTS}/; make one with `python -m bench run`, or name its folder")
-    return max(known, key=lambda folder: ((folder / "manifest.json").stat().st_mtime_ns, folder.name))
+    last = max(known, key=lambda folder: ((folder / NAME).stat().st_mtime_ns, folder.name))
+    print(f"the last run: {shown(last)}", file=sys.stderr)
+    return last
+
+
+def find_system(name: str) -> tuple[Path | None, str]:
+    """`RUN` -> (its folder, ""); `RUN:SYSTEM` -> (the folder, the system); any other text -> (None, the text).
+
+    A folder whose own name holds a colon is found as a run. Raises UserError where RUN of `RUN:SYSTEM` is no run.
+    """
+    folder = _folder(name)
+    if folder is not None:
+        return folder, ""
+    run, colon, system = name.rpartition(":")
+    if not colon:
+        return None, name
+    if not run or not system:
+        raise UserError(f"{shown(name)}: a system of another run is RUN:SYSTEM, as in my_run:gensc")
+    return find_run(run), system
 
 
 def runs() -> list[Path]:
-    """Runs under results/."""
-    return sorted(path.parent for path in RESULTS.glob("*/manifest.json"))
+    """Folders of the runs under results/."""
+    return sorted(path.parent for path in RESULTS.glob(f"*/{NAME}"))
 
 
-def _listed() -> str:
-    return ", ".join(folder.name for folder in runs()) or f"none yet under {RESULTS}/"
+def _folder(name: str) -> Path | None:
+    """The run of that name; None where there is none (or where no file can have such a name)."""
+    for folder in (Path(name), RESULTS / name):
+        try:
+            if (folder / NAME).is_file():
+                return folder
+        except (OSError, ValueError):
+            return None
+    return None
+
+
+# ---------------------------------------------------------------- the list
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What `python -m bench runs` shows of a run. `problem`: why its manifest cannot be read, else empty."""
+
+    name: str
+    date: str
+    command: str
+    figures: tuple[str, ...]
+    systems: tuple[str, ...]
+    cells: str
+    size: int  # bytes of all its files
+    limited: bool = False
+    problem: str = ""
+
+
+def facts_of_run(folder: Path) -> RunFacts:
+    """The facts of one run, from its manifest. Never raises for a manifest that is damaged."""
+    size = sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names)
+    name = folder.name or folder.resolve().name
+    try:
+        manifest = read_manifest(folder) or {"config": {"figures": []}}
+    except UserError as error:
+        return RunFacts(name, "", "", (), (), "", size, problem=str(error))
+    figures = manifest["config"]["figures"]
+    cells = manifest.get("cells", {})
+    done, expected = cells.get("done"), cells.get("expected")
+    date = (manifest.get("end") or manifest.get("start") or "").replace("T", " ")[:16]
+    return RunFacts(
+        name,
+        date,
+        " ".join(["python -m bench", *manifest.get("argv", ["run"])]),
+        tuple(figure["id"] for figure in figures),
+        tuple(dict.fromkeys(name for figure in figures for name in figure["systems"])),
+        "unfinished" if done is None else f"{done}/{expected}" if done != expected else f"{done}",
+        size,
+        bool(manifest.get("limited")),
+    )

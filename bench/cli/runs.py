@@ -1,0 +1,48 @@
+"""`python -m bench runs`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("runs", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("names", nargs=-1, metavar="[RUN...]")
+@click.option("--long", "long", is_flag=True, help="Show the command, all figures and all systems of each run.")
+@click.option("--compress", is_flag=True, help="Replace samples.csv and confusion.csv of RUN by .csv.gz, for a commit.")
+def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
+    """List runs: name, date, cells, size, figures, systems, command (default: all under results/, the newest first)."""
+    from bench.results.find import RESULTS, facts_of_run, find_run, runs
+    from bench.results.tables import compress as compressed
+    from bench.util.files import shown
+
+    folders = [find_run(name) for name in names] or runs()
+    if compress:
+        if not names:
+            raise click.UsageError("--compress needs the name of a run")
+        for path in (folder / f"{table}.csv" for folder in folders for table in ("samples", "confusion")):
+            if path.is_file():
+                click.echo(compressed(path))
+        return
+    if not folders:
+        click.echo(f"no run under {RESULTS}/ yet; make one: python -m bench run", err=True)
+        return
+    facts = sorted(map(facts_of_run, folders), key=lambda run: run.date, reverse=True)
+    width = max(len(shown(run.name)) for run in facts)
+    for run in facts:
+        if run.problem:
+            click.echo(f"{shown(run.name):{width}}  {run.problem}")
+            continue
+        mark = " (LIMITED)" if run.limited else ""
+        line = f"{shown(run.name):{width}}  {run.date:16}  {run.cells:>11} cells  {run.size / 2**20:8.1f} MiB  "
+        if long:
+            click.echo(line.rstrip() + mark)
+            click.echo(f"  command  {shown(run.command)}")
+            click.echo(f"  figures  {', '.join(run.figures)}")
+            click.echo(f"  systems  {shown(', '.join(run.systems), 2000)}")
+        else:
+            click.echo(line + f"{_some(run.figures)}: {_some(run.systems)}{mark}  [{shown(run.command, 100)}]")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
