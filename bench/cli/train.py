@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +24,10 @@ from bench.cli.run import names
 @click.option(
     "--max-steps", type=click.IntRange(1), metavar="N", help="Stop after so many steps; the same command goes on."
 )
+@click.option(
+    "--minutes", type=float, metavar="M", help="Train by the clock: all systems end, finished, after so many minutes."
+)
+@click.option("--pack", metavar="FILE", help="Take the protocol's pictures from a file of `data pack`.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
 def train_command(
     systems: str,
@@ -34,6 +37,7 @@ def train_command(
     size: str,
     device: str,
     tasks: str | None,
+    pack: str | None,
     **rest: Any,
 ) -> None:
     """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
@@ -41,6 +45,7 @@ def train_command(
     from bench.data import default_data_root
     from bench.training.run import run_training
     from bench.util.devices import pick_device
+    from bench.util.files import user_path
     from systems import registry
 
     chosen = names(systems, "--systems")
@@ -50,11 +55,12 @@ def train_command(
     written = run_training(
         chosen,
         config,
-        data_root=Path(data_root or default_data_root()).expanduser(),
-        out=Path(out) if out else None,
+        data_root=user_path(data_root, "--data-root") if data_root else default_data_root(),
+        out=user_path(out, "--out") if out else None,
         size=size,
         device=pick_device(device),
         tasks=names(tasks, "--tasks"),
+        pack=user_path(pack, "--pack") if pack else None,
         **rest,
     )
     for path in written:

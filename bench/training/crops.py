@@ -1,150 +1,263 @@
-"""Training pictures: decoded once into memory, cropped by a random stream that depends on (seed, step, position)
-alone."""
+"""The pictures of one task on the training device, and crops of them, a whole batch at once.
+
+Called by the trainer. All pictures lie in one uint8 tensor; a batch is gathered from it there, by windows that are a
+pure function of the samples' keys (`draws`). Nothing is copied from the host and nothing is read back from the device.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import zlib
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from bench.training import draws
+from bench.training.sources import Picture
 from systems.errors import UserError
-from systems.interface import NUM_CLASSES
+from systems.interface import NUM_CLASSES, VOID
 
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".tif", ".webp")
+#: Places of one sample's uniform numbers.
+_PICTURE, _CLASS, _SIDE, _ASPECT, _WHOLE, _TOP, _LEFT, _FLIP, _SNR = range(9)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One training picture: uint8 (H, W, 3) and, for segmentation, class ids uint8 (H, W)."""
+class Window:
+    """How crops are cut. crop: side of the result in pixels.
 
-    name: str
-    pixels: np.ndarray
-    mask: np.ndarray | None = None
+    lowest_scale below 1: windows of `lowest_scale` to 1 of the shorter side, of aspect ratios from sqrt(3/4) to
+    sqrt(4/3), resized to the crop; a share `whole` of them is the whole picture, as the test sees it. 1: windows of
+    crop x crop pixels. balance: a class first, then a picture that shows it.
+    """
+
+    crop: int
+    lowest_scale: float = 1.0
+    whole: float = 0.35
+    balance: bool = False
 
 
-def _files(source: str, root: Path) -> list[tuple[str, Path, Path | None]]:
-    """(name, picture, mask) of one source: `photos` (a folder under the data root) or `voc2012:SPLIT`."""
-    kind, _, split = source.partition(":")
-    if kind == "voc2012":
-        base = root / "VOCdevkit" / "VOC2012"
-        listing = base / "ImageSets" / "Segmentation" / f"{split}.txt"
-        if not listing.is_file():
-            raise UserError(f"{listing}: no such split; point --data-root at a folder that holds VOCdevkit")
-        names = listing.read_text().split()
-        return [
-            (f"{source}/{name}", base / "JPEGImages" / f"{name}.jpg", base / "SegmentationClass" / f"{name}.png")
-            for name in names
-        ]
-    folder = root / source
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of training pictures; set --data-root, or `sources` in the protocol")
-    return [
-        (f"{source}/{path.name}", path, None) for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES
-    ]
+@dataclass(frozen=True)
+class Crops:
+    """One batch. images: float32 (B, 3, crop, crop) in [0, 1], channels last. mask, labels: int64 (B, crop, crop), of
+    the ground truth and of the teacher, or None. snr: float32 (B,), uniform from 0 to below 1, to be scaled by the
+    protocol.
+    """
+
+    images: Tensor
+    mask: Tensor | None
+    labels: Tensor | None
+    snr: Tensor
+
+
+def split(pictures: Sequence[Picture], first: str, holdout: int) -> tuple[list[Picture], list[Picture]]:
+    """(training, held out): of the source `first`, the `holdout` pictures whose names hash lowest are held out, so that
+    what is watched is one kind of picture. UserError where nothing is left to train on."""
+    own = sorted((p for p in pictures if p.source == first), key=lambda p: _order(p.name))
+    held_out = own[:holdout]
+    kept = {picture.name for picture in held_out}
+    training = [picture for picture in pictures if picture.name not in kept]
+    if not training:
+        raise UserError(
+            f"only {len(pictures)} training pictures, and {holdout} are held out; add pictures or lower holdout in the "
+            "protocol"
+        )
+    return training, held_out
 
 
 def _order(name: str) -> str:
-    """A fixed order that does not depend on file names' meaning: the first of it are held out."""
-    return hashlib.sha256(name.encode()).hexdigest()
+    """A fixed order that does not depend on the meaning of file names."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class Pictures:
-    """The pictures of one task, split into training and held-out ones."""
+class Album:
+    """The training pictures of one task, and its held-out ones.
 
-    def __init__(self, sources: tuple[str, ...], root: Path, with_masks: bool, holdout: int, least_side: int):
-        listed = [item for source in sources for item in _files(source, root)]
-        if not listed:
-            raise UserError(f"no training pictures under {root} for {', '.join(sources)}")
-        with ThreadPoolExecutor(2) as pool:
-            pictures = list(pool.map(lambda item: _read(*item, with_masks=with_masks, least_side=least_side), listed))
-        # Only pictures of the first source are held out, so that what is watched is one kind of picture.
-        first = sorted(
-            (picture for picture in pictures if picture.name.startswith(sources[0] + "/")), key=lambda p: _order(p.name)
-        )
-        self.held_out = first[:holdout]
-        kept = {picture.name for picture in self.held_out}
-        self.training = [picture for picture in pictures if picture.name not in kept]
-        if not self.training:
-            raise UserError(
-                f"only {len(pictures)} pictures under {root} for {', '.join(sources)}, and {holdout} are held out; "
-                "add pictures or lower holdout in the protocol"
-            )
-        contents = sorted(f"{picture.name} {zlib.crc32(picture.pixels)}" for picture in self.training)
-        self.digest = hashlib.sha256("\n".join(contents).encode()).hexdigest()
-        self._by_class = None
+    pictures: of all sources, in order. with_masks: the task needs class ids; a picture without a mask counts as void
+    everywhere and must have a teacher's labels. least_side: smaller pictures are enlarged to it.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        first: str,
+        holdout: int,
+        least_side: int,
+        with_masks: bool = False,
+        device: str = "cpu",
+    ):
+        training, held_out = split(pictures, first, holdout)
+        self.training = [picture.enlarged(least_side) for picture in training]
+        self.held_out = [picture.enlarged(least_side) for picture in held_out]
         if with_masks:
-            present = [np.unique(picture.mask) for picture in self.training]
-            by_class = [np.array([i for i, ids in enumerate(present) if c in ids]) for c in range(1, NUM_CLASSES)]
-            self._by_class = [members for members in by_class if len(members)]
+            for picture in self.training:
+                if picture.mask is None and picture.labels is None:
+                    raise UserError(
+                        f"{picture.name}: segmentation is trained on pictures with masks, or with a teacher's labels; "
+                        "take this source out of the protocol, or set `teacher` and `distill`"
+                    )
+            self.held_out = [picture for picture in self.held_out if picture.mask is not None]
+        self.digest = contents(self.training)
+        self.device = torch.device(device)
+        self._pixels = _Stack([picture.pixels for picture in self.training], self.device)
+        self._masks = self._labels = None
+        if with_masks:
+            masks = [p.mask if p.mask is not None else np.full((1, 1), VOID, np.uint8) for p in self.training]
+            self._masks = _Stack(masks, self.device)
+            if any(picture.labels is not None for picture in self.training):
+                void = np.full((1, 1), VOID, np.uint8)
+                self._labels = _Stack([void if p.labels is None else p.labels for p in self.training], self.device)
+            self._members, self._counts = self._by_class()
 
-    def draw(
-        self, rng: np.random.Generator, crop: int, lowest_scale: float, balance: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """One augmented crop: float32 (3, crop, crop) in [0, 1], and class ids int64 (crop, crop) or None."""
-        if balance and self._by_class is not None:
-            members = self._by_class[rng.integers(len(self._by_class))]
-            picture = self.training[members[rng.integers(len(members))]]
+    def __len__(self) -> int:
+        return len(self.training)
+
+    def _by_class(self) -> tuple[Tensor, Tensor]:
+        """Pictures of each class that occurs: indices (classes, most), and how many of each row count, (classes,)."""
+        shown = [np.unique(p.mask if p.mask is not None else p.labels) for p in self.training]
+        rows = [[i for i, ids in enumerate(shown) if c in ids] for c in range(1, NUM_CLASSES)]
+        rows = [row for row in rows if row] or [list(range(len(self.training)))]
+        most = max(map(len, rows))
+        members = torch.tensor([row + [0] * (most - len(row)) for row in rows], device=self.device)
+        return members, torch.tensor([len(row) for row in rows], device=self.device)
+
+    def cut(self, keys: Tensor, window: Window) -> Crops:
+        """One crop a key, int64 (B,) of `draws.sample_keys`; each depends on its own key alone."""
+        u = draws.uniforms(draws.stream(keys, draws.WINDOW), 9)
+        picture = self._choose(u, window.balance)
+        height, width = self._pixels.height[picture], self._pixels.width[picture]
+        if window.lowest_scale < 1.0:
+            rows, columns = _scaled(u, height, width, window)
         else:
-            picture = self.training[rng.integers(len(self.training))]
-        height, width = picture.pixels.shape[:2]
-        if lowest_scale < 1.0:  # random resized crop, as segmentation needs objects at several scales
-            side = min(height, width) * rng.uniform(lowest_scale, 1.0)
-            aspect = np.exp(rng.uniform(np.log(3 / 4), np.log(4 / 3)) / 2)
-            rows, columns = min(height, round(side * aspect)), min(width, round(side / aspect))
-            if rng.random() < 0.35:  # the whole picture, as the test sees it
-                rows, columns = height, width
+            rows = columns = torch.full_like(height, window.crop)
+        top, left = _below(u[:, _TOP], height - rows + 1), _below(u[:, _LEFT], width - columns + 1)
+        flip = u[:, _FLIP] < 0.5
+        box = (top, left, rows, columns)
+        if window.lowest_scale < 1.0:
+            images = self._resized(picture, box, flip, window.crop)
         else:
-            rows = columns = crop
-        top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
-        flip = rng.random() < 0.5
-        pixels = picture.pixels[top : top + rows, left : left + columns]
-        mask = None if picture.mask is None else picture.mask[top : top + rows, left : left + columns]
-        if (rows, columns) != (crop, crop):
-            pixels = np.asarray(Image.fromarray(pixels).resize((crop, crop), Image.Resampling.BILINEAR))
-            mask = (
-                None
-                if mask is None
-                else np.asarray(Image.fromarray(mask).resize((crop, crop), Image.Resampling.NEAREST))
-            )
-        if flip:
-            pixels, mask = pixels[:, ::-1], None if mask is None else mask[:, ::-1]
-        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
-        return image, None if mask is None else torch.from_numpy(np.array(mask)).long()
+            y, x = _grid(box, flip, window.crop, 0.5)
+            images = self._pixels.at(picture, y.long(), x.long()).permute(0, 3, 1, 2).float() / 255
+        masks = self._classes(self._masks, picture, box, flip, window.crop)
+        labels = self._classes(self._labels, picture, box, flip, window.crop)
+        return Crops(images, masks, labels, u[:, _SNR].float())
+
+    def _choose(self, u: Tensor, balance: bool) -> Tensor:
+        if not (balance and self._masks is not None):
+            return _below(u[:, _PICTURE], len(self.training))
+        row = _below(u[:, _CLASS], len(self._counts))
+        return self._members[row, _below(u[:, _PICTURE], self._counts[row])]
+
+    def _resized(self, picture: Tensor, box, flip: Tensor, crop: int) -> Tensor:
+        """Bilinear samples on a grid finer than the result, averaged: a window that shrinks leaves no aliases.
+
+        The fineness follows from the largest picture, not from the batch, so that no size is read from the device.
+        """
+        fine = max(1, round(self._pixels.largest_short_side / crop))
+        total = 0
+        for dy in range(fine):
+            for dx in range(fine):
+                y, x = _grid(box, flip, crop, (dy + 0.5) / fine, (dx + 0.5) / fine)
+                total = total + self._bilinear(picture, y - 0.5, x - 0.5)
+        return (total / (255 * fine * fine)).permute(0, 3, 1, 2)
+
+    def _bilinear(self, picture: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """float32 (B, crop, crop, 3) at positions y (B, crop), x (B, crop) in pixels; borders are repeated."""
+        y0, x0 = y.floor(), x.floor()
+        wy, wx = (y - y0).float()[:, :, None, None], (x - x0).float()[:, None, :, None]
+        y0, x0 = y0.long(), x0.long()
+        above = torch.lerp(self._float(picture, y0, x0), self._float(picture, y0, x0 + 1), wx)
+        below = torch.lerp(self._float(picture, y0 + 1, x0), self._float(picture, y0 + 1, x0 + 1), wx)
+        return torch.lerp(above, below, wy)
+
+    def _float(self, picture: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        return self._pixels.at(picture, y, x).float()
+
+    def _classes(self, stack: _Stack | None, picture: Tensor, box, flip: Tensor, crop: int) -> Tensor | None:
+        """The class ids nearest to the crop's pixels; a stack of another size than the pictures covers them whole."""
+        if stack is None:
+            return None
+        y, x = _grid(box, flip, crop, 0.5)
+        y = y * (stack.height[picture] / self._pixels.height[picture])[:, None]
+        x = x * (stack.width[picture] / self._pixels.width[picture])[:, None]
+        return stack.at(picture, y.long(), x.long())[..., 0].long()
 
 
-def _read(name: str, path: Path, mask_path: Path | None, with_masks: bool, least_side: int) -> Picture:
-    try:
-        image = Image.open(path).convert("RGB")
-        mask = Image.open(mask_path) if with_masks and mask_path is not None else None
-        if with_masks and mask is None:
-            raise UserError(
-                f"{path}: segmentation is trained on pictures with masks; take this source out of the protocol"
-            )
-        if min(image.size) < least_side:
-            scale = least_side / min(image.size)
-            size = tuple(max(least_side, round(side * scale)) for side in image.size)
-            image = image.resize(size, Image.Resampling.BICUBIC)
-            mask = None if mask is None else mask.resize(size, Image.Resampling.NEAREST)
-        return Picture(name, np.array(image), None if mask is None else np.array(mask))
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot read the picture ({error.strerror or error})") from None
+class _Stack:
+    """Arrays of several sizes in one tensor, (N, channels) uint8, pixel after pixel."""
+
+    def __init__(self, arrays: Sequence[np.ndarray], device: torch.device):
+        sizes = torch.tensor([array.shape[:2] for array in arrays])
+        ends = sizes.prod(dim=1).cumsum(0)
+        channels = 1 if arrays[0].ndim == 2 else arrays[0].shape[2]
+        flat = torch.empty((int(ends[-1]), channels), dtype=torch.uint8)
+        for array, end in zip(arrays, ends.tolist(), strict=True):
+            pixels = array.reshape(-1, channels)
+            flat[end - len(pixels) : end] = torch.from_numpy(np.array(pixels))
+        self.flat = flat.to(device)
+        self.start = (ends - sizes.prod(dim=1)).to(device)
+        self.height, self.width = sizes[:, 0].to(device), sizes[:, 1].to(device)
+        self.largest_short_side = int(sizes.min(dim=1).values.max())
+
+    def at(self, picture: Tensor, y: Tensor, x: Tensor) -> Tensor:
+        """Values (B, rows, columns, channels) of pictures (B,) at rows y (B, rows) and columns x (B, columns), int64;
+        places outside count as the border."""
+        height, width = self.height[picture][:, None], self.width[picture][:, None]
+        y = torch.minimum(y.clamp_min(0), height - 1)
+        x = torch.minimum(x.clamp_min(0), width - 1)
+        return self.flat[(self.start[picture][:, None] + y * width)[:, :, None] + x[:, None, :]]
+
+
+def contents(pictures: Sequence[Picture]) -> str:
+    """sha256 over names, pixels, masks and labels."""
+    total = hashlib.sha256()
+    for line in sorted(
+        f"{picture.name} {picture.digest} {_hash(picture.mask)} {_hash(picture.labels)}" for picture in pictures
+    ):
+        total.update(line.encode("utf-8", "surrogateescape") + b"\n")
+    return total.hexdigest()
 
 
 def centre(picture: Picture, size: int, whole: bool) -> tuple[Tensor, Tensor | None]:
-    """A held-out picture for validation: its centre `size` x `size`, or the `whole` picture resized to that."""
+    """A held-out picture for validation: float32 (3, size, size) and class ids int64 (size, size) or None; its centre,
+    or
+    the `whole` picture resized."""
     image, mask = Image.fromarray(picture.pixels), None if picture.mask is None else Image.fromarray(picture.mask)
     if whole:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
         mask = None if mask is None else mask.resize((size, size), Image.Resampling.NEAREST)
     else:
         left, top = (image.width - size) // 2, (image.height - size) // 2
-        image = image.crop((left, top, left + size, top + size))
+        box = (left, top, left + size, top + size)
+        image, mask = image.crop(box), None if mask is None else mask.crop(box)
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     return tensor, None if mask is None else torch.from_numpy(np.array(mask)).long()
+
+
+def _hash(values: np.ndarray | None) -> str:
+    return "-" if values is None else hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
+
+
+def _below(u: Tensor, limit: Tensor | int) -> Tensor:
+    """Whole numbers from 0 to below `limit`, int64, from uniform numbers."""
+    return (u * limit).long()
+
+
+def _scaled(u: Tensor, height: Tensor, width: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    side = torch.minimum(height, width) * (window.lowest_scale + (1 - window.lowest_scale) * u[:, _SIDE])
+    aspect = (3 / 4) ** (0.5 - u[:, _ASPECT])
+    rows = torch.minimum(height, (side * aspect).round().long().clamp_min(1))
+    columns = torch.minimum(width, (side / aspect).round().long().clamp_min(1))
+    whole = u[:, _WHOLE] < window.whole
+    return torch.where(whole, height, rows), torch.where(whole, width, columns)
+
+
+def _grid(box, flip: Tensor, crop: int, down: float, right: float | None = None) -> tuple[Tensor, Tensor]:
+    """Positions in the picture of the point (`down`, `right`) of each of the crop's pixels, float64 (B, crop) each."""
+    top, left, rows, columns = box
+    steps = torch.arange(crop, device=top.device, dtype=torch.float64)
+    y = top[:, None] + (steps + down) * (rows[:, None] / crop)
+    x = left[:, None] + (steps + (down if right is None else right)) * (columns[:, None] / crop)
+    return y, torch.where(flip[:, None], x.flip(1), x)

@@ -1,14 +1,18 @@
-"""What makes several processes with a part of the batch each compute what one process computes with the whole batch.
+"""Several processes, each with a part of the batch, compute what one process computes with the whole batch.
 
-Gradients are averaged by DistributedDataParallel. That is the whole batch's gradient only if nothing else depends on
-who holds which picture, and three things do: batch norm takes its mean and variance over the pictures at hand, dropout
-draws for them, and a mean over labelled pixels has another divisor on each process. Here the first is taken over all
-processes, the second drawn for the whole batch, and the third weighted. (torch's SyncBatchNorm does the first on GPUs
-only.) Sums are still added in another order, so results agree to rounding, not to the bit.
+Called by the trainer, under torchrun. Gradients are averaged by DistributedDataParallel. That is the whole batch's
+gradient only if nothing else depends on who holds which picture, and three things do: batch norm takes its mean and
+variance over the pictures at hand, dropout draws for them, and a mean over labelled pixels has another divisor on each
+process. Here the first is taken over all processes, the second drawn for the whole batch, and the third weighted.
+(torch's SyncBatchNorm does the first on GPUs only.) Sums are still added in another order, so results agree to
+rounding, not to the bit.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,6 +20,54 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce  # differentiable: the gradients of all processes are summed
+
+from systems.errors import UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among those of torchrun; one process alone is rank 0 of 1."""
+
+    rank: int = 0
+    size: int = 1
+    device: str = "cpu"
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    def same(self, value: float) -> float:
+        """The first process's `value`, on all: clocks differ, and a run must end on the same step everywhere."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
+    @classmethod
+    @contextlib.contextmanager
+    def join(cls, device: str):
+        """The world that torchrun's environment describes; leaves the process group at the end."""
+        try:
+            size = int(os.environ.get("WORLD_SIZE", "1"))
+            local = int(os.environ.get("LOCAL_RANK", "0"))
+        except ValueError:
+            raise UserError(
+                "WORLD_SIZE and LOCAL_RANK are not numbers; start several processes with torchrun"
+            ) from None
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError("--device cuda: no CUDA device is visible; use --device cpu")
+        if size == 1:
+            yield cls(device=device)
+            return
+        if device.startswith("cuda"):
+            torch.cuda.set_device(local)
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+        try:
+            yield cls(dist.get_rank(), size, f"cuda:{local}" if device.startswith("cuda") else "cpu")
+        finally:
+            dist.destroy_process_group()
 
 
 def share_layers(module: nn.Module, rank: int, size: int) -> None:
@@ -28,17 +80,18 @@ def share_layers(module: nn.Module, rank: int, size: int) -> None:
             layer.forward = partial(_dropout, layer, rank, size)
 
 
-def weight_of(target: Tensor, void: int, size: int) -> float:
+def weight_of(target: Tensor, void: int, size: int) -> Tensor | float:
     """What this process's mean over labelled pixels counts in the mean over processes: its share of them, times `size`.
 
-    target: class indices with `void` = not labelled; of anything else (pictures, probabilities) every pixel counts.
+    target: class indices with `void` = not labelled; of anything else (pictures, probabilities) every pixel counts. A
+    scalar on the target's device.
     """
     if target.is_floating_point():
         return 1.0
     own = (target != void).sum().double()
     total = own.clone()
     dist.all_reduce(total)
-    return float(own * size / total.clamp(min=1))
+    return (own * size / total.clamp(min=1)).float()
 
 
 def mean_over_processes(values: list[float], device: str) -> list[float]:

@@ -1,7 +1,11 @@
-"""The training protocol: one TOML file under `configs/train`, shared by every system of a comparison."""
+"""The training protocol: one TOML file under `configs/train`, shared by every system of a comparison.
+
+Read by `run`. The fields stand in `Protocol` and `TaskProtocol`; configs/README.md explains them with examples.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -10,16 +14,18 @@ from typing import Any
 
 from bench.spec.figure import check_channel
 from bench.spec.grammar import parse_cbr, parse_kbits
+from bench.util.files import read_toml
 from systems.errors import UserError
-from systems.interface import TASKS
-from systems.sizes import fill, read_toml
+from systems.interface import TASKS, Budget
+from systems.learned import RECONSTRUCTION_LOSSES
+from systems.sizes import fill
 
 AUTOCAST = ("auto", "bfloat16", "off")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of the crop schedule: it ends when `until` (0..1) of a task's images have been seen."""
+    """One stretch of the crop schedule: it ends when `until` (0..1) of a task's crops, or of the time, is used."""
 
     until: float
     crop: int
@@ -28,25 +34,42 @@ class Stage:
 
 @dataclass(frozen=True)
 class TaskProtocol:
-    """How one task is trained. images_seen counts crops, repeats included."""
+    """How one task is trained. Exactly one of `cbr` and `kbits` is given."""
 
-    images_seen: int
+    images_seen: int  # crops, repeats included; under --minutes only the proportion between tasks
     stages: tuple[Stage, ...]
     sources: tuple[str, ...]
     cbr: str | None = None
-    kbits: float | None = None
+    kbits: float | tuple[float, float] | None = None  # one budget, or least and most: drawn log-uniformly, one a batch
+    kbits_side: int = 224  # the side of the picture that `kbits` are granted to; a crop has its share by area
+    validate_kbits: float = 20.0  # the budget of the validation where `kbits` is a range
     budget_jitter: float = 0.0  # half of the batches may spend only a random share down to 1 - jitter of the budget
     lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
+    whole: float = 0.35  # of the resized crops, the share that are the whole picture, as the test sees it
     balance_classes: bool = False
-    distill: float = 0.0  # weight of the teacher's soft labels beside the ground truth
-    coded: float = (
-        0.0  # of the crops of a network that sits behind a digital link, the share that it sees as JPEG leaves them
-    )
+    distill: float = 0.0  # weight of the teacher's class beside the ground truth
+    coded: float = 0.0  # of the crops of a network behind a digital link, the share that it sees as JPEG leaves them
     coded_bytes: tuple[int, int] = (600, 8000)  # what such a crop may have, drawn on a logarithmic scale
 
-    @property
-    def cbr_value(self) -> float:
-        return parse_cbr(self.cbr, "cbr")
+    def budget(self, side: int, u: tuple[float, float]) -> Budget:
+        """What a crop of side x side may spend; `u`, two uniform numbers, decides where the protocol leaves a
+        choice."""
+        share = 1.0 if u[0] < 0.5 else 1.0 - self.budget_jitter * u[1]
+        if self.cbr is not None:
+            return Budget.from_cbr(parse_cbr(self.cbr, "cbr") * share, side, side)
+        kbits = self.kbits
+        if isinstance(kbits, tuple):
+            kbits, share = kbits[0] * (kbits[1] / kbits[0]) ** u[1], 1.0
+        return self._bits(kbits * share, side)
+
+    def validation_budget(self, side: int) -> Budget:
+        """What a whole picture of side x side may spend where the task is watched."""
+        if self.cbr is not None:
+            return Budget.from_cbr(parse_cbr(self.cbr, "cbr"), side, side)
+        return self._bits(self.validate_kbits if isinstance(self.kbits, tuple) else self.kbits, side)
+
+    def _bits(self, kbits: float, side: int) -> Budget:
+        return Budget(bits=max(1, round(kbits * 1000 * (side / self.kbits_side) ** 2)))
 
 
 @dataclass(frozen=True)
@@ -55,25 +78,40 @@ class Protocol:
 
     seed: int = 0
     learning_rate: float = 1e-4
+    learning_rates: dict[str, float] = field(default_factory=dict)  # of single systems, in place of `learning_rate`
     betas: tuple[float, float] = (0.5, 0.999)
     weight_decay: float = 0.01
-    warmup: int = 100
+    warmup: int = 100  # steps of linear warm-up
+    final_rate: float = 0.02  # of the learning rate, reached by a cosine at the end; 1: no decay
     clip_norm: float = 1.0
     reconstruction_loss: str = "mse"  # Eq. 5; "log_mse": its logarithm picture by picture
     ema: float = 0.999
-    snr_db: tuple[float, float] = (0.0, 20.0)
+    snr_db: float | tuple[float, float] = (0.0, 20.0)  # one SNR, or least and most: uniform in dB, one a picture
     channel: str = "awgn"
     autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 where the hardware multiplies it
-    validate_every: int = 500
-    checkpoint_every: int = 100
-    holdout: int = 24  # pictures of each task kept from training, to watch it; never test pictures
+    compile: bool = False  # torch.compile of the step: pays after minutes
+    validate_every: int = 500  # steps
+    validations: int = 8  # under --minutes: how often a system is watched
+    checkpoint_every: int = 100  # steps
+    holdout: int = 24  # pictures of each task's first source kept from training, to watch it; never test pictures
     teacher: str = "none"  # or "fcn", or a .tflite file under the data root; used where a task's `distill` asks for it
     # "shipped": go on from the weights that ship (":SIZE": in that size); what untrained tasks use of them stays
     start: str = "none"
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
+    shares: dict[str, float] = field(default_factory=dict)  # of --minutes, per system; 1 where none is stated
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)
 
+    def rate_of(self, system: str) -> float:
+        """The peak learning rate of a system."""
+        return self.learning_rates.get(system, self.learning_rate)
+
+    @property
+    def snr_range(self) -> tuple[float, float]:
+        """Least and most SNR in dB; equal where it is fixed."""
+        return self.snr_db if isinstance(self.snr_db, tuple) else (self.snr_db, self.snr_db)
+
     def as_dict(self) -> dict:
+        """Plain values, for the sidecar."""
         return asdict(self)
 
 
@@ -81,79 +119,134 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     """A protocol from a path, or by the name of a file in `configs/train`; of its tasks only those in `tasks`, where
     given.
 
-    overrides: fields in place of the file's; None leaves the file's. UserError on unknown keys or values.
+    overrides: fields in place of the file's; None leaves the file's. `sources` replaces every task's. UserError, one
+    line that names file and key, on unknown keys, wrong values, and numbers that no machine holds.
     """
     file = Path(path)
-    if not file.is_file():
-        file = resources.files("configs") / "train" / f"{path}.toml"
-    if not file.is_file():
-        folder = resources.files("configs") / "train"
-        known = ", ".join(
-            sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
-        )
-        raise UserError(f"no training protocol {str(path)!r}; give a TOML file, or one of {known}")
-    values = read_toml(file)
-    plans = {}
-    for task, entries in values.pop("tasks", {}).items():
-        where = f"{file} [tasks.{task}]"
-        if task not in TASKS:
-            raise UserError(f"{where}: no such task; tasks are {', '.join(TASKS)}")
-        if not entries.get("stages"):
-            raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
-        stages = tuple(fill(Stage, stage, f"{where} stages") for stage in entries.pop("stages"))
-        plans[task] = fill(TaskProtocol, {**entries, "stages": stages}, where)
-        if (plans[task].cbr is None) == (plans[task].kbits is None):
-            raise UserError(f"{where}: needs either cbr or kbits")
-        _check_plan(plans[task], where)
+    if not file.exists():
+        folder = Path(str(resources.files("configs"))) / "train"
+        file = folder / f"{path}.toml"
+        if Path(path).name != str(path) or not file.is_file():
+            known = ", ".join(sorted(item.stem for item in folder.glob("*.toml")))
+            raise UserError(f"no training protocol {str(path)!r}; give a TOML file, or one of {known}")
+    values = read_toml(file, "training protocol")
+    sources = overrides.pop("sources", None)
+    tables = values.pop("tasks", {})
+    if not isinstance(tables, dict):
+        raise UserError(f"{file}: tasks must be tables, [tasks.reconstruction] or [tasks.segmentation]")
+    plans = {task: _plan(task, entries, f"{file} [tasks.{task}]", sources) for task, entries in tables.items()}
     if absent := set(tasks or ()) - set(plans):
-        raise UserError(f"{file}: does not train {', '.join(sorted(absent))}; its tasks are {', '.join(plans)}")
+        raise UserError(
+            f"{file}: does not train {', '.join(sorted(absent))}; its tasks are {', '.join(plans) or 'none'}"
+        )
     plans = {task: plan for task, plan in plans.items() if not tasks or task in tasks}
+    if not plans:
+        raise UserError(f"{file}: has no task; add [tasks.reconstruction] or [tasks.segmentation]")
     values.update({key: value for key, value in overrides.items() if value is not None})
     protocol = fill(Protocol, {**values, "tasks": plans}, str(file))
+    _check_protocol(str(file), protocol)
+    return protocol
+
+
+def _plan(task: str, entries: Any, where: str, sources: Sequence[str] | None) -> TaskProtocol:
+    if task not in TASKS:
+        raise UserError(f"{where}: no such task; tasks are {', '.join(TASKS)}")
+    if not isinstance(entries, dict):
+        raise UserError(f"{where}: must be a table")
+    stages = entries.get("stages")
+    if not stages or not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
+        raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
+    filled = tuple(fill(Stage, stage, f"{where} stages") for stage in stages)
+    entries = {**entries, "stages": filled, **({"sources": list(sources)} if sources else {})}
+    plan = fill(TaskProtocol, entries, where)
+    if (plan.cbr is None) == (plan.kbits is None):
+        raise UserError(f"{where}: needs either cbr or kbits")
+    _check_plan(plan, where)
+    return plan
+
+
+def _between(low: float, high: float) -> tuple[Callable[[Any], Any], str]:
+    return (lambda x: low <= x <= high), f"from {low:,} to {high:,}".replace(",", " ")
+
+
+def _above(high: float) -> tuple[Callable[[Any], Any], str]:
+    return (lambda x: 0 < x <= high), f"above 0, at most {high:g}"
+
+
+_SHARE = _between(0, 1)
+_PAIR = (lambda x: not isinstance(x, tuple) or x[0] <= x[1]), "lowest and highest"
+
+
+def _check_protocol(file: str, protocol: Protocol) -> None:
     _check(
-        str(file),
+        file,
         protocol,
         {
-            **dict.fromkeys(("learning_rate", "clip_norm"), (lambda x: x > 0, "above 0")),
-            **dict.fromkeys(("validate_every", "checkpoint_every", "holdout"), (lambda x: x >= 1, "at least 1")),
-            **dict.fromkeys(("weight_decay", "warmup"), (lambda x: x >= 0, "0 or above")),
-            "ema": (lambda x: 0 <= x < 1, "from 0 to below 1"),
-            "betas": (lambda x: all(0 <= one < 1 for one in x), "from 0 to below 1"),
-            "snr_db": (lambda x: x[0] <= x[1], "lowest and highest"),
-            "autocast": (lambda x: x in AUTOCAST, " | ".join(AUTOCAST)),
+            **dict.fromkeys(("learning_rate", "clip_norm"), _above(1e6)),
+            **dict.fromkeys(("validate_every", "checkpoint_every"), _between(1, 10**9)),
+            **dict.fromkeys(("holdout", "validations"), _between(1, 10**6)),
+            "weight_decay": _between(0, 1000),
+            "warmup": _between(0, 10**9),
+            "final_rate": _SHARE,
+            "seed": _between(0, 2**62),
+            "ema": ((lambda x: 0 <= x < 1), "from 0 to below 1"),
+            "betas": ((lambda x: all(0 <= one < 1 for one in x)), "from 0 to below 1"),
+            "snr_db": _PAIR,
+            "autocast": ((lambda x: x in AUTOCAST), " | ".join(AUTOCAST)),
+            "reconstruction_loss": ((lambda x: x in RECONSTRUCTION_LOSSES), " | ".join(RECONSTRUCTION_LOSSES)),
         },
     )
+    if not -50 <= protocol.snr_range[0] <= protocol.snr_range[1] <= 100:
+        raise UserError(f"{file}: snr_db = {protocol.snr_db!r}; it must be lowest and highest, from -50 to 100 dB")
+    for key in ("learning_rates", "shares"):
+        for name, value in getattr(protocol, key).items():
+            good = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= 1e6
+            if not good:
+                raise UserError(f"{file}: {key}.{name} = {value!r}; it must be a number above 0, at most 1e+06")
     try:
         check_channel(protocol.channel)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    return protocol
 
 
 def _check_plan(plan: TaskProtocol, where: str) -> None:
-    share = (lambda x: 0 <= x <= 1, "from 0 to 1")
     _check(
         where,
         plan,
         {
-            "images_seen": (lambda x: x >= 1, "at least 1"),
-            **dict.fromkeys(("budget_jitter", "distill", "coded"), share),
-            "coded_bytes": (lambda x: 1 <= x[0] <= x[1], "least and most, at least 1"),
-            "lowest_scale": (lambda x: 0 < x <= 1, "above 0, at most 1"),
+            "images_seen": ((lambda x: 1 <= x <= 10**12), "at least 1, at most 1e+12"),
+            **dict.fromkeys(("budget_jitter", "distill", "coded", "whole"), _SHARE),
+            "coded_bytes": ((lambda x: 1 <= x[0] <= x[1] <= 10**9), "least and most, at least 1"),
+            "lowest_scale": ((lambda x: 0 < x <= 1), "above 0, at most 1"),
             "sources": (len, "at least one"),
+            "kbits": (_PAIR[0], _PAIR[1]),
+            "kbits_side": _between(16, 10**5),
+            "validate_kbits": _above(1e9),
         },
     )
     for stage in plan.stages:
-        _check(f"{where} stages", stage, {
-            "until": (lambda x: x > 0, "above 0"), "crop": (lambda x: x >= 16, "at least 16"), "batch": (lambda x: x >= 1, "at least 1"),
-        })  # fmt: skip
+        _check(
+            f"{where} stages",
+            stage,
+            {
+                "until": ((lambda x: 0 < x <= 1e6), "above 0"),
+                "crop": ((lambda x: 16 <= x <= 4096), "at least 16, at most 4096"),
+                "batch": ((lambda x: 1 <= x <= 65536), "at least 1, at most 65536"),
+            },
+        )
+        if 3 * stage.batch * stage.crop**2 > 2**31:
+            raise UserError(f"{where} stages: a batch of {stage.batch} crops of {stage.crop} fits no memory; lower one")
     if plan.cbr is None:
-        parse_kbits(plan.kbits, f"{where}: kbits")
+        for kbits in plan.kbits if isinstance(plan.kbits, tuple) else (plan.kbits,):
+            parse_kbits(kbits, f"{where}: kbits")
     else:
         parse_cbr(plan.cbr, f"{where}: cbr")
 
 
 def _check(where: str, values, rules: dict[str, tuple[Callable[[Any], Any], str]]) -> None:
     for key, (holds, words) in rules.items():
-        if not holds(getattr(values, key)):
-            raise UserError(f"{where}: {key} = {getattr(values, key)!r}; it must be {words}")
+        value = getattr(values, key)
+        numbers = value if isinstance(value, tuple) else (value,)
+        finite = all(not isinstance(one, float) or math.isfinite(one) for one in numbers)
+        if not finite or not holds(value):
+            raise UserError(f"{where}: {key} = {value!r}; it must be {words}")

@@ -1,27 +1,64 @@
-"""What `python -m bench train` does: builds systems, reads pictures once, trains, and writes weights with their
-sidecars."""
+"""What `python -m bench train` does: checks the whole request, reads pictures once, trains system after system, and
+writes weights with their sidecars.
+
+Nothing is written before everything that was asked for has been checked.
+"""
 
 from __future__ import annotations
 
+import math
+import re
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 import baselines  # noqa: F401  (registers the baselines)
 from bench.data import default_data_root
-from bench.spec.identity import is_learned
-from bench.training.crops import Pictures
+from bench.training import checkpoint
+from bench.training.crops import Album
+from bench.training.distributed import World
 from bench.training.protocol import Protocol, read_protocol
-from bench.training.teacher import load_teacher
-from bench.training.trainer import Trainer, World, reconstruction_psnr
+from bench.training.sources import Library
+from bench.training.teacher import check_teacher, teacher_name, with_labels
+from bench.training.trainer import Trainer
+from bench.training.validate import SIZE, SNRS, reconstruction_psnr
 from bench.util.environment import git_commit
 from systems import registry, zoo
 from systems.errors import UserError
 from systems.learned import fill_from
+from systems.sizes import sizes_of
 
 FLOOR = "linear"  # the system whose statistics others start from, and below which they count as undertrained
+MOST_MINUTES = 60 * 24 * 366
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass
+class Request:
+    """One `train` command, checked."""
+
+    systems: list[str]
+    plan: Protocol
+    root: Path
+    out: Path
+    size: str
+    minutes: float | None
+    pack: Path | None
+
+    def folder(self, name: str) -> Path:
+        """Where the run of one system lies."""
+        return self.out / f"{name}-{self.size}"
+
+    def fitted(self, name: str) -> bool:
+        """Whether a system is fitted in closed form instead of trained step by step."""
+        return registry.find(name, parts=True).fitted
 
 
 def run_training(
@@ -34,69 +71,117 @@ def run_training(
     max_steps: int | None = None,
     threads: int | None = None,
     tasks: Sequence[str] | None = None,
+    minutes: float | None = None,
+    pack: Path | None = None,
+    say: Callable[[str], None] = _say,
     **overrides,
 ) -> list[Path]:
     """Train each named system by one protocol, or by `tasks` of it alone; gives the weight files.
 
-    systems: None for all that have one of the tasks. A run in `out` that was stopped is resumed.
+    systems: None for all that have one of the tasks. pack: a file of `data pack` in which the protocol's sources are
+    found. minutes: for all of them together, reading and writing included. A run in `out` that was stopped is resumed.
+    UserError where anything asked for cannot be done; then nothing was written.
     """
+    began = time.monotonic()
     if threads:
         torch.set_num_threads(threads)
+    request = check_request(systems, protocol, data_root, out, size, tasks, minutes, pack, **overrides)
+    written = []
+    with World.join(device) as world:
+        library = Library(request.root, request.pack)
+        for entry in request.plan.tasks.values():
+            for source in entry.sources:
+                library.check(source)
+        albums = {
+            task: _album(request, task, library, world, say if world.first else lambda text: None)
+            for task in request.plan.tasks
+            if any(task in registry.tasks_of(name) for name in request.systems)
+        }
+        clock = _Clock(request, began)
+        for name in request.systems:
+            if request.fitted(name):
+                written += [_fit(name, request, albums)] if world.first else []
+            else:
+                path = _train(name, request, albums, world, clock.minutes(name), max_steps, say)
+                written += [path] if path is not None else []
+    return written
+
+
+def check_request(
+    systems: Sequence[str] | None,
+    protocol: str | Path,
+    data_root: Path | None,
+    out: Path | None,
+    size: str,
+    tasks: Sequence[str] | None,
+    minutes: float | None,
+    pack: Path | None = None,
+    **overrides,
+) -> Request:
+    """Everything that can be checked before a picture is read. Writes nothing. Raises UserError."""
     plan = read_protocol(protocol, tasks, **overrides)
     if overrides.get("teacher") and not any(entry.distill for entry in plan.tasks.values()):
         raise UserError(
             f"--teacher has no effect: no task of the protocol trained here has `distill` ({', '.join(plan.tasks)})"
         )
-    if systems is None:
-        systems = _all_of(plan)
-    for name in systems:
-        if not registry.find(name, parts=True).fitted and not is_learned(name):
+    if minutes is not None and not (math.isfinite(minutes) and 0 < minutes <= MOST_MINUTES):
+        raise UserError(f"--minutes {minutes}: it must be above 0, at most {MOST_MINUTES} (a year)")
+    _check_start(plan.start)
+    chosen = _all_of(plan) if systems is None else list(systems)
+    for name in chosen:
+        _check_system(name, plan, size, systems is None)
+    if systems is None and not re.fullmatch(r"[A-Za-z0-9_.-]+", size):
+        raise UserError(f"--size {size}: it is the name of a file in configs/models, such as small")
+    if systems is None:  # a size that only some systems have trains these
+        chosen = [n for n in chosen if registry.find(n, parts=True).fitted or _has_size(n, size)]
+        if all(registry.find(n, parts=True).fitted for n in chosen):
+            raise UserError(f"--size {size}: no system has it; see configs/models")
+    root = Path(data_root) if data_root is not None else default_data_root()
+    used = {task for name in chosen for task in registry.tasks_of(name)} & set(plan.tasks)
+    if plan.teacher != "none" and any(plan.tasks[task].distill for task in used):
+        carried = pack is not None or all(s.startswith("pack:") for task in used for s in plan.tasks[task].sources)
+        if not carried:  # a pack brings its labels
+            check_teacher(plan.teacher, root)
+    folder = Path(out) if out is not None else Path("results") / "training"
+    for parent in (folder, *folder.parents):
+        if parent.exists() and not parent.is_dir():
+            raise UserError(f"--out {folder}: {parent} is a file; choose a folder")
+    request = Request(chosen, plan, root, folder, size, minutes, pack)
+    for name in chosen:
+        checkpoint.read_facts(request.folder(name))  # a damaged state is refused before hours are spent beside it
+    return request
+
+
+def _check_start(start: str) -> str:
+    origin, _, other = start.partition(":")
+    if origin not in ("none", "shipped") or (other and origin == "none"):
+        raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped, or shipped:SIZE")
+    return start
+
+
+def _check_system(name: str, plan: Protocol, size: str, any_size: bool) -> None:
+    entry = registry.find(name, parts=True)
+    if entry.fitted:
+        task = entry.load().fitted_task
+        if task not in plan.tasks:
             raise UserError(
-                f"{name} has nothing to train; learned systems are "
-                + ", ".join(entry.name for entry in registry.trainables())
+                f"{name} is fitted to pictures of {task}, which the protocol does not train; leave {name} out"
             )
-    root = data_root or default_data_root()
-    out = out or Path("results") / "training"
-    written = []
-    with World.join(device) as world:
-        data: dict[str, Pictures] = {}
-        for name in systems:
-            folder = out / f"{name}-{size}"
-            folder.mkdir(parents=True, exist_ok=True)
-            if registry.find(name, parts=True).fitted:
-                if world.rank == 0:
-                    written.append(_fit(name, plan, root, folder))
-                continue
-            module = _build(name, size, plan.start)
-            for task in module.tasks:
-                if task in plan.tasks and task not in data:
-                    data[task] = _pictures(plan, task, root)
-            trainer = Trainer(module, name, size, plan, data, folder, world, _teacher(plan, module, root, world.device))
-            if trainer.load_state() and world.rank == 0:
-                print(f"{name}: resuming at step {trainer.step} of {len(trainer.schedule)}", file=sys.stderr)
-            trainer.run(max_steps)
-            if trainer.step == len(trainer.schedule) and world.rank == 0:
-                path = folder / f"{name}-{size}.safetensors"
-                facts = {
-                    **trainer.facts(),
-                    "knowledge": _knowledge(plan, module, trainer.teacher),
-                    "commit": git_commit(),
-                }
-                facts |= {
-                    key: module.facts[key] for key in ("linear_validation", "undertrained") if key in module.facts
-                }
-                if "reconstruction" in trainer.tasks and trainer.rows:
-                    floor = reconstruction_psnr(
-                        registry.create(FLOOR), data["reconstruction"], plan.tasks["reconstruction"], plan.channel
-                    )
-                    # A learned system below the best linear code has not been trained far enough to be judged.
-                    facts |= {
-                        "linear_validation": floor,
-                        "undertrained": any(trainer.rows[-1][key] < floor[key] for key in floor),
-                    }
-                zoo.save_weights(path, trainer.weights(), facts)
-                written.append(path)
-    return written
+        return
+    if not (entry.learned or getattr(entry.load(), "learned", False)):
+        known = ", ".join(entry.name for entry in registry.trainables())
+        raise UserError(f"{name} has nothing to train; learned systems are {known}")
+    if not set(registry.tasks_of(name)) & set(plan.tasks):
+        raise UserError(f"{name}: the protocol trains {', '.join(plan.tasks)}, which {name} does not do")
+    if not any_size and not _has_size(name, size):
+        raise UserError(
+            f"{name} has no size {size!r}; sizes are {', '.join(sizes_of(name)) or 'small'} (configs/models)"
+        )
+
+
+def _has_size(name: str, size: str) -> bool:
+    known = sizes_of(name)
+    return size in known if known else size == "small"  # a third party's system without files of its own
 
 
 def _all_of(plan: Protocol) -> list[str]:
@@ -104,12 +189,41 @@ def _all_of(plan: Protocol) -> list[str]:
     return [entry.name for entry in registry.trainables() if set(registry.tasks_of(entry.name)) & set(plan.tasks)]
 
 
-def _build(name: str, size: str, start: str):
+class _Clock:
+    """Shares of the time that a command may take; what an earlier visit used counts."""
+
+    def __init__(self, request: Request, began: float):
+        self.request, self.end = request, None
+        if request.minutes is not None:
+            states = (checkpoint.read_facts(request.folder(name)) for name in request.systems)
+            used = sum(float(facts.get("seconds", 0)) for facts in states if facts is not None)
+            self.end = began + 60 * request.minutes - used
+        self.left = [name for name in request.systems if not request.fitted(name)]
+
+    def minutes(self, name: str) -> float | None:
+        """What `name`, the next one, may take of the rest."""
+        if self.end is None:
+            return None
+        shares = self.request.plan.shares
+        part = shares.get(name, 1.0) / sum(shares.get(one, 1.0) for one in self.left)
+        self.left.remove(name)
+        return max(1e-3, part * (self.end - time.monotonic()) / 60)
+
+
+def _album(request: Request, task: str, library: Library, world: World, say: Callable[[str], None]) -> Album:
+    entry = request.plan.tasks[task]
+    pictures = [picture for source in entry.sources for picture in library.read(source)]
+    masks = task == "segmentation"
+    if masks and entry.distill and request.plan.teacher != "none":
+        pictures = with_labels(pictures, request.plan.teacher, request.root, world.device, say=say)
+    least = max(SIZE, *(stage.crop for stage in entry.stages))
+    return Album(pictures, pictures[0].source, request.plan.holdout, least, masks, world.device)
+
+
+def build(name: str, size: str, start: str):
     """The network as training finds it: from scratch, beside the statistics of `linear`, or with the weights that
     ship."""
-    origin, _, other = start.partition(":")
-    if origin not in ("none", "shipped") or (other and origin == "none"):
-        raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped, or shipped:SIZE")
+    origin, _, other = _check_start(start).partition(":")
     system = registry.find(name, parts=True).load()(name=name, size=size, checkpoint="none")
     if origin == "shipped":  # into the network as training builds it, with the backbone's first stages frozen
         system.facts, system.variant = fill_from(system, name, other or size, origin)
@@ -118,53 +232,79 @@ def _build(name: str, size: str, start: str):
     return system
 
 
-def _teacher(plan: Protocol, module, root: Path, device: str):
-    """The protocol's teacher, where the system takes part in a task that is distilled; FCN is not its own."""
-    wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
-    if plan.teacher == "none" or not wanted or plan.teacher == module.name:
+def _train(
+    name: str, request: Request, albums: dict[str, Album], world: World, minutes: float | None, max_steps, say
+) -> Path | None:
+    began = time.monotonic()
+    plan = request.plan
+    module = build(name, request.size, plan.start)
+    taught = teacher_name(plan.teacher) if _is_taught(plan, module) else ""
+    trainer = Trainer(module, plan, albums, request.folder(name), world, minutes, taught, say)
+    if trainer.load_state():
+        if world.first:
+            total = "" if trainer.schedule.total is None else f" of {trainer.schedule.total}"
+            say(f"{name}: resuming at step {trainer.step}{total}")
+    elif world.first:
+        say(f"{name}: training begins; state, curves and weights go to {trainer.folder}")
+    if not trainer.run(max_steps, began) or not world.first:
         return None
-    return load_teacher(plan.teacher, root, device)
+    facts = {**trainer.facts(), "knowledge": knowledge(plan, module, taught), "commit": git_commit()}
+    facts |= {key: module.facts[key] for key in ("linear_validation", "undertrained") if key in module.facts}
+    if "reconstruction" in trainer.tasks:
+        facts |= _floor(trainer)
+    try:
+        zoo.save_weights(trainer.weights_file, trainer.weights(), facts)
+    except ValueError as error:
+        raise UserError(f"{error}; lower learning_rates.{name} in the protocol and train again") from None
+    return trainer.weights_file
 
 
-def _knowledge(plan: Protocol, module, teacher) -> str:
+def _floor(trainer: Trainer) -> dict:
+    """What `linear` scores on the same pictures. A learned system below the best linear code has not been trained far
+    enough to be judged."""
+    plan, (low, high) = trainer.protocol, trainer.protocol.snr_range
+    snrs = (low,) if low == high else SNRS
+    floor = reconstruction_psnr(
+        registry.create(FLOOR), trainer.albums["reconstruction"], plan.tasks["reconstruction"], plan.channel, snrs
+    )
+    last = trainer.rows[-1]
+    return {"linear_validation": floor, "undertrained": any(last[key] < floor[key] for key in floor)}
+
+
+def _is_taught(plan: Protocol, module) -> bool:
+    """Whether a system learns from the protocol's teacher; the FCN is not its own."""
+    wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
+    return plan.teacher != "none" and wanted and plan.teacher != module.name
+
+
+def knowledge(plan: Protocol, module, taught: str) -> str:
     """What a system knew besides the training pictures: a column of the tables."""
     parts = [*module.knowledge()]
     if not module.sends and any(entry.coded for entry in plan.tasks.values()):
         parts.append("crops as JPEG leaves them")
-    if teacher is not None:
-        kind = "" if plan.teacher.endswith(".tflite") else f"{plan.teacher} "
-        parts.append(f"soft labels of {kind}{teacher.variant}")
+    if taught:
+        parts.append(f"labels of {taught}")
     return "; ".join(parts) or "none"
 
 
-def _pictures(plan: Protocol, task: str, root: Path) -> Pictures:
-    entry = plan.tasks[task]
-    largest = max(stage.crop for stage in entry.stages)
-    return Pictures(entry.sources, root, task == "segmentation", plan.holdout, max(largest, 224))
-
-
-def _fit(name: str, plan: Protocol, root: Path, folder: Path) -> Path:
+def _fit(name: str, request: Request, albums: dict[str, Album]) -> Path:
     """The statistics of a system without a network, from the training pictures of its task."""
-    kind = registry.find(name).load()
-    if kind.fitted_task not in plan.tasks:
-        raise UserError(
-            f"{name} is fitted to pictures of {kind.fitted_task}, which the protocol does not train; leave {name} out"
-        )
-    pictures = _pictures(plan, kind.fitted_task, root)
-    state = kind.fit(torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in pictures.training)
-    path = folder / f"{name}-{kind.fitted_size}.safetensors"
+    kind, plan = registry.find(name).load(), request.plan
+    album = albums[kind.fitted_task]
+    state = kind.fit(torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in album.training)
+    path = request.folder(name) / f"{name}-{kind.fitted_size}.safetensors"
     facts = {
         "system": name,
         "size": kind.fitted_size,
-        "images_seen": {kind.fitted_task: len(pictures.training)},
+        "images_seen": {kind.fitted_task: len(album)},
         "licence": plan.licence,
         "commit": git_commit(),
         "knowledge": kind.fitted_knowledge,
         "data": {
             kind.fitted_task: {
                 "sources": plan.tasks[kind.fitted_task].sources,
-                "pictures": len(pictures.training),
-                "sha256_of_contents": pictures.digest,
+                "pictures": len(album),
+                "sha256_of_contents": album.digest,
             }
         },
     }

@@ -1,25 +1,48 @@
-"""The frozen teacher of segmentation: soft labels beside the ground truth, the same for every system of a comparison.
+"""The frozen teacher of segmentation: its class map of every training picture, made once and kept.
 
-A protocol names it: "fcn" is the FCN that ships with the bench, a path ending in .tflite (under the data root) a
-DeepLab v3 in TensorFlow Lite's format, run by the package `ai-edge-litert` (extra `teacher`).
+Called by `run` and by `data pack`. A protocol names the teacher: "fcn" is the FCN that ships with the bench, a path
+ending in .tflite (under the data root) a DeepLab v3 in TensorFlow Lite's format, run by the package `ai-edge-litert`
+(extra `teacher`). Every system of a comparison learns from the same maps. Pictures without a mask can be trained on by
+them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Protocol as Interface
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from PIL import Image
 
+from bench.training.pack import decode_class_map
+from bench.training.picture import Picture
+from bench.util.environment import cache_folder
+from bench.util.files import read_bytes, write_atomic
 from systems.errors import MissingDependency, UserError
 from systems.interface import NUM_CLASSES
 
 
+class Teacher(Interface):
+    """Anything that labels pictures. `name` goes into sidecars; `sha256` is of all that decides its answers."""
+
+    name: str
+    sha256: str
+
+    def classes(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels uint8 (H, W, 3) -> class ids uint8 (h, w) of the whole picture, at the teacher's own size."""
+        ...
+
+
 class TFLiteTeacher:
-    """DeepLab v3 from a TensorFlow Lite file: float input (1, s, s, 3) in [-1, 1], float logits (1, s, s, 21)."""
+    """DeepLab v3 from a TensorFlow Lite file: input (1, s, s, 3), float32 in [-1, 1] or uint8; output logits
+    (1, s, s, 21), or whole numbers (1, s, s), the classes themselves."""
 
     def __init__(self, path: Path):
         try:
@@ -31,40 +54,126 @@ class TFLiteTeacher:
         if not path.is_file():
             raise UserError(f"{path}: no such teacher; set --data-root, or `teacher` in the protocol")
         content = path.read_bytes()
-        self.variant = path.stem
-        self.facts = {"sha256": hashlib.sha256(content).hexdigest()}
+        self.name = path.stem
+        self.sha256 = hashlib.sha256(content).hexdigest()
         try:
-            self._interpreter = Interpreter(model_content=content, num_threads=1)
+            self._interpreter = Interpreter(model_content=content, num_threads=torch.get_num_threads())
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise UserError(f"{path}: not a TensorFlow Lite model ({error})") from None
         self._input, self._output = self._interpreter.get_input_details()[0], self._interpreter.get_output_details()[0]
-        if self._output["shape"][-1] != NUM_CLASSES or self._input["dtype"] != np.float32:
+        shape, kind = tuple(map(int, self._output["shape"])), self._output["dtype"]
+        labels = len(shape) == 3 and np.issubdtype(kind, np.integer)
+        logits = len(shape) == 4 and shape[-1] == NUM_CLASSES
+        if self._input["dtype"] not in (np.float32, np.uint8) or not (labels or logits):
             raise UserError(
-                f"{path}: the teacher needs float input and {NUM_CLASSES} logits a pixel, "
-                f"this one gives {tuple(self._output['shape'])}"
+                f"{path}: a teacher takes float32 or uint8 pictures and gives {NUM_CLASSES} logits per pixel, or "
+                f"classes; this one gives {np.dtype(kind).name} {shape}"
             )
 
-    def segment(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits float32 (B, 21, H, W)."""
-        size = tuple(int(side) for side in self._input["shape"][1:3])
-        inputs = F.interpolate(images.float().cpu(), size, mode="bilinear", align_corners=False) * 2 - 1
-        logits = []
-        for image in inputs.permute(0, 2, 3, 1).contiguous().numpy():
-            self._interpreter.set_tensor(self._input["index"], image[None])
-            self._interpreter.invoke()
-            logits.append(torch.from_numpy(self._interpreter.get_tensor(self._output["index"])))
-        logits = torch.cat(logits).permute(0, 3, 1, 2)
-        return F.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False).to(images.device)
+    def classes(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = (int(side) for side in self._input["shape"][1:3])
+        # Antialiased, as DeepLab's own demonstration resizes (Pillow).
+        small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
+        values = np.asarray(small)[None]
+        if self._input["dtype"] == np.float32:
+            values = values.astype(np.float32) / 127.5 - 1
+        self._interpreter.set_tensor(self._input["index"], np.ascontiguousarray(values))
+        self._interpreter.invoke()
+        out = self._interpreter.get_tensor(self._output["index"])[0]
+        return (out if out.ndim == 2 else out.argmax(axis=-1)).astype(np.uint8)
 
 
-def load_teacher(name: str, root: Path, device: str):
-    """The teacher that a protocol names; it has `segment`, `variant` and `facts`. UserError where there is none
-    such."""
-    if name == "fcn":
+class FCNTeacher:
+    """The FCN that ships with the bench, at the picture's own size."""
+
+    def __init__(self, device: str):
         from baselines.fcn import FCN
 
-        return FCN.load().to(device)
+        self._network, self._device = FCN.load().to(device), device
+        self.name = f"fcn {self._network.variant}"
+        self.sha256 = self._network.facts["sha256"]
+
+    @torch.inference_mode()
+    def classes(self, pixels: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(self._device).float() / 255
+        return self._network.segment(images).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
+
+
+def check_teacher(name: str, root: Path) -> None:
+    """Raise UserError where a protocol's teacher is unknown or its file is not there. Loads nothing."""
     if name.endswith(".tflite"):
-        return TFLiteTeacher(root / name)
-    raise UserError(f"unknown teacher {name!r} in the protocol; it is none, fcn, or a .tflite file under the data root")
+        if not (root / name).is_file():
+            raise UserError(f"{root / name}: no such teacher; set --data-root, or `teacher` in the protocol")
+    elif name not in ("none", "fcn"):
+        raise UserError(
+            f"unknown teacher {name!r} in the protocol; it is none, fcn, or a .tflite file under the data root"
+        )
+
+
+def load_teacher(name: str, root: Path, device: str = "cpu") -> Teacher:
+    """The teacher that a protocol names. UserError where there is none such."""
+    check_teacher(name, root)
+    return FCNTeacher(device) if name == "fcn" else TFLiteTeacher(root / name)
+
+
+def teacher_name(name: str) -> str:
+    """What a pack calls the teacher of a protocol: the file's stem."""
+    return Path(name).stem if name.endswith(".tflite") else name
+
+
+def with_labels(
+    pictures: Sequence[Picture],
+    name: str,
+    root: Path,
+    device: str = "cpu",
+    store: Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> list[Picture]:
+    """The pictures, each with the labels of the teacher `name`.
+
+    Labels that came with the pictures (from a pack) stay where that teacher made them. Others are read from `store`
+    (default: the cache folder) or made there: one PNG a picture, under the teacher's and the picture's sha256.
+    """
+    wanted = teacher_name(name)
+    if all(picture.labels is not None and picture.teacher.split(" ")[0] == wanted for picture in pictures):
+        return list(pictures)
+    teacher = load_teacher(name, root, device)
+    store = (store or cache_folder() / "teacher") / teacher.sha256[:16]
+    done, start, shown, made = [], time.monotonic(), time.monotonic(), 0
+    for number, picture in enumerate(pictures):
+        if picture.labels is not None and picture.teacher == teacher.name:
+            done.append(picture)
+            continue
+        path = store / f"{picture.digest}.png"
+        try:
+            labels = decode_class_map(read_bytes(path), path)
+        except (OSError, UserError):  # not made yet, or damaged
+            labels = teacher.classes(picture.pixels)
+            file = io.BytesIO()
+            Image.fromarray(labels).save(file, "PNG", optimize=True)
+            write_atomic(path, file.getvalue())
+            made += 1
+        done.append(replace(picture, labels=labels, teacher=teacher.name))
+        now = time.monotonic()
+        if say and made and now - shown > 10:
+            shown, left = now, (now - start) / (number + 1) * (len(pictures) - number - 1)
+            say(f"labels of {teacher.name}: {number + 1} of {len(pictures)}, ETA {left / 60:.1f} min; kept in {store}")
+    return done
+
+
+def soften(mask: torch.Tensor, labels: torch.Tensor | None, weight: float, void: int) -> torch.Tensor:
+    """The target of `pixel_cross_entropy`: the ground truth with `weight` of the teacher's class beside it.
+
+    mask, labels: class ids int64 (B, H, W), `void` where nothing is known. Gives class probabilities float32
+    (B, 21, H, W), the teacher's class alone where the ground truth is void and nothing where both are: such pixels have
+    probability 0 in every class. Without labels, or with weight 0, the mask itself.
+    """
+    if labels is None or weight == 0:
+        return mask
+    known, taught = mask != void, labels != void
+    share = torch.where(taught, torch.where(known, weight, 1.0), 0.0)
+    own = torch.where(known, 1.0 - share, 0.0)
+    hard = F.one_hot(mask.masked_fill(~known, 0), NUM_CLASSES) * own[..., None]
+    soft = F.one_hot(labels.masked_fill(~taught, 0), NUM_CLASSES) * share[..., None]
+    return (hard + soft).permute(0, 3, 1, 2).float()

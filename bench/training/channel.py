@@ -1,0 +1,36 @@
+"""The training channel: y = h x + n as `bench.measure.channel` defines it, its draws made on the device.
+
+Called by the training step. Measurement draws on the CPU from a seed a picture; a GPU would wait for that at every
+step. Units are the same: unit symbol power, n ~ CN(0, N0), N0 = 10^(-SNR/10), and the receiver knows h. A test holds
+both channels to one definition.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.training import draws
+from systems.interface import Link, Received, Transmission
+
+
+def transmit(transmission: Transmission, link: Link, keys: Tensor) -> Received:
+    """Send each picture through its own draw.
+
+    Symbols complex64 (B, n), keys int64 (B,) of `draws.sample_keys` on the same device -> symbols complex64 (B, n), csi
+    complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var float32 (B,). Differentiable in the symbols. Nothing is
+    read back from the device. The channel's name is checked when the protocol is read.
+    """
+    symbols = transmission.symbols
+    batch, uses = symbols.shape
+    with torch.autocast(symbols.device.type, enabled=False):
+        noise_var = (10.0 ** (-link.snr_tensor(batch, symbols.device).double() / 10)).float()
+        noise = noise_var.sqrt()[:, None] * draws.complex_normals(draws.stream(keys, draws.NOISE), uses)
+        if link.channel == "awgn":
+            csi = torch.ones(batch, 1, dtype=symbols.dtype, device=symbols.device)
+            received = symbols + noise
+        else:
+            count = 1 if link.channel == "rayleigh-block" else uses
+            csi = draws.complex_normals(draws.stream(keys, draws.FADING), count)
+            received = csi * symbols + noise
+    return Received(received, csi, noise_var, transmission.side_info)

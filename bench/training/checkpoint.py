@@ -1,0 +1,75 @@
+"""The state of a training run on disk: all that going on to the bit needs, in safetensors, written whole or not at all.
+
+Called by the trainer. Loading unpickles nothing; a damaged file is one line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.util.files import replacing
+from systems.errors import UserError
+
+FILE = "state.safetensors"
+_LONGEST = 10**9  # bytes of a header that is believed
+
+
+def state_file(folder: Path) -> Path:
+    """Where a run in `folder` keeps its state."""
+    return folder / FILE
+
+
+def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors and plain facts; the folder is made where it is missing."""
+    stored = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
+    with replacing(state_file(folder)) as temporary:
+        save_file(stored, temporary, {"facts": json.dumps(facts)})
+
+
+def read_facts(folder: Path) -> dict[str, Any] | None:
+    """The facts of a run in `folder`, without its tensors, or None where there is none. UserError where damaged."""
+    path = state_file(folder)
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length < _LONGEST:
+                raise ValueError("no header")
+            facts = json.loads(json.loads(file.read(length))["__metadata__"]["facts"])
+        if not isinstance(facts, dict):
+            raise ValueError("facts are no table")
+        return facts
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the state of this training run ({error.strerror or error})") from None
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError):
+        raise damaged(path) from None
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """(tensors, facts) of a run in `folder`, or None where there is none. UserError where the file is damaged."""
+    facts = read_facts(folder)
+    if facts is None:
+        return None
+    try:
+        return load_file(state_file(folder)), facts
+    except OSError as error:
+        raise UserError(
+            f"{state_file(folder)}: cannot read the state of this training run ({error.strerror or error})"
+        ) from None
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
+        raise damaged(state_file(folder)) from None
+
+
+def damaged(path: Path) -> UserError:
+    """The one line for a state that cannot be gone on from."""
+    return UserError(
+        f"{path}: damaged, training cannot go on from it; remove the file to start anew, or choose another --out"
+    )

@@ -1,0 +1,184 @@
+"""A training set in one file, to carry it to another machine: `python -m bench data pack FILE`, source `pack:FILE`.
+
+The file is a ZIP archive without compression of its own:
+
+    index.json          format, codec, quality, sources, teacher, and a row a picture: name and the files it has
+    p/00000.webp        the picture, WebP at one quality for all, as high as the size allows
+    m/00000.png         its mask, 8-bit grey, class ids (where the source has masks)
+    t/00000.png         its teacher's labels at the teacher's own size (where a teacher was asked)
+
+The same pictures and the same version of Pillow give the same bytes. Files are decoded by the reader of `bench.data`,
+so a pack is held to the rules of any other set.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bench.data.pictures import decode_mask, decode_picture, unreadable
+from bench.training.picture import Picture
+from bench.util.files import write_atomic
+from systems.errors import UserError
+
+FORMAT = "semantic-bench training pack 1"
+_HIGHEST, _LOWEST = 95, 20  # qualities of WebP that are tried
+_LARGEST = 4 * 2**30  # bytes of all files of a pack that is read
+_ENTRY = re.compile(r"[pmt]/\d{5,}\.(webp|png)")
+_KINDS = ("picture", "mask", "labels")
+_DATE = (1980, 1, 1, 0, 0, 0)  # one date for all entries: bytes must not depend on the clock
+
+
+def write_pack(
+    path: Path, pictures: Sequence[Picture], sources: Sequence[str], max_bytes: int, say: Callable[[str], None] = print
+) -> int:
+    """Write `pictures` into one file of at most `max_bytes` bytes; gives the quality that fitted.
+
+    UserError, and nothing written, where even the lowest quality is too large.
+    """
+    names = [picture.name for picture in pictures]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{twice}: two pictures of this name; name each source once")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        masks = list(pool.map(lambda p: _png(p.mask), pictures))
+        labels = list(pool.map(lambda p: _png(p.labels), pictures))
+        fixed = sum(len(data) for data in (*masks, *labels) if data)
+        fixed += 600 * len(pictures)  # index and directory: measured 350 to 500 bytes a picture with three files
+        room = max_bytes - fixed
+        quality = _estimate(pictures, room, pool)
+        while True:
+            files = list(pool.map(partial(_webp, quality), pictures))
+            size = sum(map(len, files))
+            say(f"{len(pictures)} pictures at quality {quality}: {(size + fixed) / 2**20:.1f} MiB")
+            if size <= room:
+                break
+            if quality == _LOWEST:
+                raise UserError(
+                    f"{path.name}: {len(pictures)} pictures take {(size + fixed) / 2**20:.1f} MiB at the lowest "
+                    "quality; raise --max-mib or name fewer sources"
+                )
+            quality = max(_LOWEST, quality - 3)
+    rows, entries = [], []
+    for number, picture in enumerate(pictures):
+        row = {"name": picture.name}
+        parts = (("picture", "p", "webp", files), ("mask", "m", "png", masks), ("labels", "t", "png", labels))
+        for kind, folder, ending, data in parts:
+            if data[number]:
+                row[kind] = f"{folder}/{number:05d}.{ending}"
+                entries.append((row[kind], data[number]))
+        rows.append(row)
+    teachers = sorted({picture.teacher for picture in pictures if picture.labels is not None})
+    index = {
+        "format": FORMAT,
+        "codec": "webp",
+        "quality": quality,
+        "sources": list(sources),
+        "teacher": ", ".join(teachers),
+        "pictures": rows,
+    }
+    text = json.dumps(index, separators=(",", ":"), ensure_ascii=True).encode()
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in (("index.json", text), *entries):
+            archive.writestr(zipfile.ZipInfo(name, _DATE), data)
+    if whole.tell() > max_bytes:
+        raise UserError(f"{path.name}: the names of its pictures are too long for {max_bytes / 2**20:.1f} MiB")
+    write_atomic(path, whole.getvalue())
+    return quality
+
+
+def read_pack(path: Path) -> list[Picture]:
+    """The pictures of a pack, in its order. UserError, one line, for what is no pack or is damaged."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such pack; make one with `python -m bench data pack`")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            index, files = _entries(archive)
+            teacher = str(index["teacher"])
+            rows = [(str(row["name"]), *(_content(row, kind, files) for kind in _KINDS)) for row in index["pictures"]]
+    except (zipfile.BadZipFile, OSError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a whole training pack ({reason}); make it again with `data pack`") from None
+    except (RuntimeError, EOFError, zlib.error):  # an encrypted entry, or one that is cut
+        raise UserError(f"{path}: not a whole training pack; make it again with `data pack`") from None
+
+    def one(row) -> Picture:
+        name, picture, mask, labels = row
+        where = Path(f"{path}:{name}")
+        pixels = np.array(decode_picture(picture, where, upright=False))
+        known = None if mask is None else np.array(decode_mask(mask, where, pixels.shape[:2]))
+        taught = None if labels is None else decode_class_map(labels, where)
+        return Picture(name, pixels, known, taught, teacher if labels is not None else "")
+
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        return list(pool.map(one, rows))
+
+
+def decode_class_map(data: bytes, path: Path) -> np.ndarray:
+    """Class ids uint8 (h, w) of a mask file of any size, by the reader of masks; `path` is for messages. UserError."""
+    try:
+        with Image.open(io.BytesIO(data)) as header:  # the size alone; the reader decodes
+            size = header.size[::-1]
+    except Exception as error:
+        raise unreadable(path, error, "mask") from None
+    return np.array(decode_mask(data, path, size))
+
+
+def _entries(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The index, and the content of every file that a pack may hold."""
+    infos = archive.infolist()
+    if sum(info.file_size for info in infos) > _LARGEST:
+        raise ValueError("it says that it holds more than 4 GiB")
+    index = json.loads(archive.read("index.json"))
+    if not isinstance(index, dict) or index.get("format") != FORMAT:
+        raise ValueError("its index is of another format")
+    if not isinstance(index["pictures"], list) or not index["pictures"]:
+        raise ValueError("it holds no picture")
+    return index, {info.filename: archive.read(info) for info in infos if _ENTRY.fullmatch(info.filename)}
+
+
+def _content(row: dict[str, str], kind: str, files: dict[str, bytes]) -> bytes | None:
+    if kind not in row and kind != "picture":
+        return None
+    if row[kind] not in files:
+        raise ValueError(f"its index names the file {row[kind]!r}, which it does not hold")
+    return files[row[kind]]
+
+
+def _estimate(pictures: Sequence[Picture], room: int, pool: ThreadPoolExecutor) -> int:
+    """The highest quality at which a sample of the pictures promises to fit."""
+    sample = pictures[:: max(1, len(pictures) // 64)]
+    pixels = sum(p.pixels.size for p in pictures) / max(1, sum(p.pixels.size for p in sample))
+    low, high = _LOWEST, _HIGHEST
+    while low < high:
+        middle = (low + high + 1) // 2
+        size = sum(map(len, pool.map(partial(_webp, middle), sample))) * pixels
+        low, high = (middle, high) if size <= room else (low, middle - 1)
+    return low
+
+
+def _webp(quality: int, picture: Picture) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(picture.pixels).save(file, "WEBP", quality=quality, method=4)
+    return file.getvalue()
+
+
+def _png(classes: np.ndarray | None) -> bytes | None:
+    if classes is None:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(classes).save(file, "PNG", optimize=True)
+    return file.getvalue()

@@ -1,0 +1,92 @@
+"""When what is trained: the task, the crops and the learning rate of each step, by number of crops or by the clock.
+
+Called by the trainer. By crops every answer is a function of the step alone, so a resumed run repeats it to the bit. By
+the clock (`--minutes`) the same curves run over the share of time that is used, and the run ends with finished weights
+on any machine; how many steps that makes is the machine's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from bench.training.protocol import Protocol, Stage, TaskProtocol
+
+
+@dataclass
+class Schedule:
+    """The course of one system's run.
+
+    minutes: None, or the time that the run may take. `used`, in seconds, is then set by the trainer before each step.
+    """
+
+    tasks: dict[str, TaskProtocol]
+    warmup: int
+    final_rate: float
+    minutes: float | None = None
+    used: float = 0.0
+    _planned: dict[str, int] = field(init=False)
+
+    def __post_init__(self):
+        self._planned = {task: steps_of(plan) for task, plan in self.tasks.items()}
+
+    @classmethod
+    def of(cls, protocol: Protocol, tasks: dict[str, TaskProtocol], minutes: float | None = None) -> Schedule:
+        """The schedule of a system that takes part in `tasks` of a protocol."""
+        return cls(tasks, protocol.warmup, protocol.final_rate, minutes)
+
+    @property
+    def total(self) -> int | None:
+        """Steps of the whole run; None where the clock decides."""
+        return None if self.minutes is not None else sum(self._planned.values())
+
+    def share(self, step: int) -> float:
+        """How much of the run is used before `step`, 0..1."""
+        used = step / self.total if self.minutes is None else self.used / (60 * self.minutes)
+        return min(1.0, used)
+
+    def ended(self, step: int) -> bool:
+        """Whether nothing is left to do."""
+        return step >= self.total if self.minutes is None else self.used >= 60 * self.minutes
+
+    def task(self, done: dict[str, int]) -> str:
+        """The task of the next step, from the steps that each has done: the tasks' steps are spread evenly."""
+        left = [t for t in self.tasks if self.minutes is not None or done[t] < self._planned[t]]
+        return min(left, key=lambda task: (done[task] + 0.5) / self._planned[task])
+
+    def stage(self, task: str, seen: int, step: int) -> Stage:
+        """The stretch of the crop schedule in which a task stands."""
+        plan = self.tasks[task]
+        share = seen / plan.images_seen if self.minutes is None else self.share(step)
+        return _stage(plan, share)
+
+    def rate(self, step: int) -> float:
+        """Learning rate as a share of its peak: linear warm-up, then a cosine to `final_rate`."""
+        if step < self.warmup:
+            rise = (step + 1) / self.warmup
+            if self.minutes is None:
+                return rise
+        else:
+            rise = 1.0
+        if self.minutes is None:
+            turn = (step - self.warmup) / max(1, self.total - self.warmup)
+        else:
+            turn = self.share(step)
+        low = self.final_rate
+        return rise * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * turn)))
+
+
+def steps_of(plan: TaskProtocol) -> int:
+    """Steps that a task's crops take, stage by stage."""
+    steps, seen = 0, 0
+    while seen < plan.images_seen:
+        stage = _stage(plan, seen / plan.images_seen)
+        last = stage is plan.stages[-1] or stage.until >= 1
+        end = plan.images_seen if last else min(plan.images_seen, stage.until * plan.images_seen)
+        count = max(1, math.ceil((end - seen) / stage.batch))
+        steps, seen = steps + count, seen + count * stage.batch
+    return steps
+
+
+def _stage(plan: TaskProtocol, share: float) -> Stage:
+    return next((stage for stage in plan.stages if share < stage.until), plan.stages[-1])

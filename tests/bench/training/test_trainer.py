@@ -1,0 +1,297 @@
+"""The loop: exact resume, the same curve from two processes, what is trained and what is left alone."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from skimage.data import astronaut, coffee
+from training_ground import HEAD, album, command, pictures, run, trainer, voc
+
+import baselines  # noqa: F401  (registers its systems)
+from baselines.digital.codec import decode, encode_under
+from bench.measure.channel import transmit
+from bench.training.crops import Album
+from bench.training.picture import Picture
+from bench.training.protocol import read_protocol
+from bench.training.run import build
+from systems import registry
+from systems.errors import UserError
+from systems.interface import Budget, Link
+from systems.learned import log_squared_error, mean_squared_error
+from systems.zoo import read_facts
+
+
+def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground):
+    root, protocol = ground
+    plan = protocol(160)
+    assert run(*command(root, plan, "whole")).returncode == 0
+    state = root / "killed" / "deepjscc-small" / "state.safetensors"
+    process = subprocess.Popen(
+        [sys.executable, *command(root, plan, "killed")], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 200
+    while not state.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert state.is_file() and not (root / "killed" / "deepjscc-small" / "deepjscc-small.safetensors").exists()
+    resumed = run(*command(root, plan, "killed"))
+    assert resumed.returncode == 0 and "resuming at step" in resumed.stderr
+    for name in ("deepjscc-small.safetensors", "metrics.csv"):
+        assert (root / "killed" / "deepjscc-small" / name).read_bytes() == (
+            root / "whole" / "deepjscc-small" / name
+        ).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["gensc", "deepjscc"])
+def test_every_tensor_of_a_resumed_run_is_that_of_an_uninterrupted_one(ground, name):
+    """3 steps, save, load into a fresh trainer, 2 more: weights, averages and both moments equal 5 steps."""
+    root, protocol = ground
+    plan = read_protocol(protocol(160))
+    data = {"reconstruction": album(root, "photos", least_side=32)}
+
+    def fresh(folder: str):
+        return trainer(registry.create(name, checkpoint="none"), plan, data, root / folder)
+
+    whole, first = fresh("a"), fresh("b")
+    for _ in range(5):
+        whole.advance()
+    for _ in range(3):
+        first.advance()
+    first.save_state()
+    second = fresh("b")
+    assert second.load_state() and second.step == 3
+    for _ in range(2):
+        second.advance()
+    moments = [
+        {f"{i}/{key}": value for i, p in enumerate(t.parameters) for key, value in t.optimizer.state[p].items()}
+        for t in (whole, second)
+    ]
+    states = [
+        {**t.module.state_dict(), **{f"average/{key}": value for key, value in t.average.items()}, **m}
+        for t, m in zip((whole, second), moments)
+    ]
+    assert states[0].keys() == states[1].keys()
+    different = [key for key in states[0] if not torch.equal(states[0][key], states[1][key])]
+    assert not different
+
+
+def test_the_average_is_the_exponential_average_of_the_weights(ground):
+    root, protocol = ground
+    data = {"reconstruction": album(root, "photos", least_side=32)}
+    one = trainer(registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(160)), data, root / "a")
+    expected = {key: value.clone() for key, value in one.module.state_dict().items()}
+    for step in range(4):
+        one.advance()
+        decay = min(0.9, (1 + step) / (10 + step))
+        for key, value in one.module.state_dict().items():
+            expected[key] = decay * expected[key] + (1 - decay) * value
+    for key, value in one.average.items():
+        torch.testing.assert_close(value, expected[key])
+
+
+def test_steps_of_a_short_visit_are_kept_and_said(ground):
+    root, protocol = ground
+    plan = protocol(160)
+    folder = root / "visits" / "deepjscc-small"
+    for reached in (1, 2):
+        done = run(*command(root, plan, "visits", "--max-steps", "1"))
+        assert done.returncode == 0
+        assert f"stopped at step {reached} of 40; the same command goes on from there" in done.stderr
+        assert str(folder / "deepjscc-small.safetensors") in done.stderr
+        assert f"deepjscc step {reached}/40" in done.stderr and "ETA" in done.stderr
+        with safe_open(folder / "state.safetensors", "pt") as file:
+            assert json.loads(file.metadata()["facts"])["step"] == reached
+
+
+def test_ctrl_c_keeps_the_steps(ground):
+    root, protocol = ground
+    plan = read_protocol(protocol(160), checkpoint_every=1000, validate_every=1000)
+    data = {"reconstruction": album(root, "photos", least_side=32)}
+    said = []
+    one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
+    one.say = said.append
+
+    def interrupt(*_):
+        if one.step == 3:
+            raise KeyboardInterrupt
+
+    one.step_module.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        one.run()
+    assert "stopped at step 3 of 40" in said[-1]
+    again = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
+    assert again.load_state() and again.step == 3
+
+
+def loss_curve(folder: Path) -> np.ndarray:
+    with open(folder / "metrics.csv", newline="") as file:
+        return np.array(
+            [
+                sum(float(value) for key, value in row.items() if key in ("picture", "cross_entropy") and value)
+                for row in csv.DictReader(file)
+            ]
+        )
+
+
+@pytest.mark.parametrize("system", ["deepjscc", "deeplab-jscc"])
+def test_two_processes_train_the_curve_of_one(labelled, system):
+    """Half a batch on each of two processes gives the loss curve of the whole batch on one, at each of 6 steps.
+
+    deeplab-jscc has batch norm, dropout, and masks of which 0 to 70 % is void; deepjscc has none of that. Both runs add
+    the same float32 numbers in another order (2^-24 of each sum), and every step of AdamW enlarges the difference:
+    measured, from 0 at the first step to 1e-6 of the loss at the eighth. What must not pass is far above: with batch
+    norm and dropout of each process's own the losses part by 5e-3 at the first step, with a plain mean over unevenly
+    labelled halves by 3e-3.
+    """
+    root, protocol = labelled
+    one = run(*command(root, protocol(24), "one", system=system))
+    assert one.returncode == 0, one.stderr[-2000:]
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    arguments = command(root, protocol(24), "two", system=system)
+    two = run("--standalone", "--nproc-per-node", "2", *arguments, launcher=(torchrun,))
+    assert two.returncode == 0, two.stderr[-2000:]
+    curves = [loss_curve(root / name / f"{system}-small") for name in ("one", "two")]
+    assert len(curves[0]) == 6 and len(set(curves[0])) == 6
+    np.testing.assert_allclose(curves[1], curves[0], rtol=2e-5)
+
+
+def test_the_sidecar_says_what_the_weights_saw(ground):
+    root, protocol = ground
+    assert run(*command(root, protocol(8), "run")).returncode == 0
+    facts = read_facts(root / "run" / "deepjscc-small" / "deepjscc-small.safetensors")
+    assert facts["images_seen"] == {"reconstruction": 8} and facts["snr_db"] == [0.0, 20.0]
+    assert facts["data"]["reconstruction"]["pictures"] == 6  # 8 less the 2 held out
+    assert facts["validation"][-1]["step"] == 2 and facts["licence"] and facts["seed"] == 3
+
+
+def test_a_run_at_one_snr_meets_that_snr_alone_and_says_so(ground):
+    root, protocol = ground
+    plan = read_protocol(protocol(8), snr_db=7.0)
+    data = {"reconstruction": album(root, "photos")}
+    one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
+    assert set(one.draw().link.snr_db.tolist()) == {7.0}
+    assert one.facts()["snr_db"] == 7.0 and set(one.validate()) == {"val_psnr_7db"}
+    wide = trainer(registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data, root / "b")
+    snrs = torch.cat([wide.draw().link.snr_db for wide.step in range(100)])
+    assert 0 <= snrs.min() < 1 and 19 < snrs.max() <= 20 and abs(snrs.mean() - 10) < 5 * np.sqrt(400 / 12 / 400)
+
+
+def test_each_system_has_its_learning_rate(ground):
+    root, protocol = ground
+    plan = read_protocol(protocol(160), learning_rates={"deepjscc": 5e-5}, warmup=0)
+    data = {"reconstruction": album(root, "photos", least_side=32)}
+    for name, rate in (("deepjscc", 5e-5), ("adjscc", 1e-3)):
+        report = trainer(registry.create(name, checkpoint="none"), plan, data, root / name).advance()
+        assert report["lr"] == rate
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(ground):
+    root, protocol = ground
+    plan = read_protocol(protocol(160), learning_rate=1e6, warmup=0, clip_norm=1e6)
+    data = {"reconstruction": album(root, "photos", least_side=32)}
+    one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
+    with torch.no_grad():
+        next(one.module.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="loss is nan by step 1; lower its learning rate"):
+        one.run()
+    assert not (root / "a").exists()
+
+
+def test_going_on_with_one_task_leaves_the_other_to_the_bit(tmp_path):
+    """The shipped GenSC, two steps of segmentation: its pictures are those of before, its segmentation is not; counts
+    add up."""
+    voc(tmp_path, count=8, side=112)
+    path = tmp_path / "p.toml"
+    path.write_text(
+        HEAD
+        + """start = "shipped"
+[tasks.segmentation]
+images_seen = 4
+stages = [{ until = 1.0, crop = 112, batch = 2 }]
+sources = ["voc2012:train"]
+kbits = 20
+"""
+    )
+    plan = read_protocol(path)
+    data = {"segmentation": album(tmp_path, "voc2012:train", with_masks=True, least_side=112)}
+    system = build("gensc", "small", plan.start)
+    one = trainer(system, plan, data, tmp_path / "a")
+    one.advance()
+    one.advance()
+    after = registry.create("gensc")
+    after.load_state_dict(system.state_dict())
+    outputs = {}
+    image = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    for task, budget in (("reconstruction", Budget.from_cbr(1 / 16, 112, 112)), ("segmentation", Budget(bits=20_000))):
+        for name, other in (("before", registry.create("gensc")), ("after", after)):
+            link = Link(task, 112, 112, budget, "awgn", 10.0)
+            with torch.inference_mode():
+                outputs[task, name] = other.decode(transmit(other.encode(image, link), link, [0]), link).output
+    assert torch.equal(outputs["reconstruction", "before"], outputs["reconstruction", "after"])
+    assert not torch.equal(outputs["segmentation", "before"], outputs["segmentation", "after"])
+    seen = registry.create("gensc").facts["images_seen"]
+    assert one.facts()["images_seen"] == {**seen, "segmentation": seen["segmentation"] + 4}
+    assert one.facts()["started_from"]["sha256"] == registry.create("gensc").facts["sha256"]
+    before, facts = registry.create("gensc").facts, one.facts()
+    assert facts["notes"] == before["notes"] and facts["licence"] == f"{before['licence']}; not stated"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "share"), [("fcn", "small_jpeg", 1.0), ("fcn", "small_jpeg", 0.0), ("deeplab-jscc", "small", 1.0)]
+)
+def test_a_network_behind_a_digital_link_sees_what_jpeg_leaves(tmp_path, name, size, share):
+    """In files that take the bytes asked for; one with a link of its own sees the crops themselves."""
+    path = tmp_path / "p.toml"
+    path.write_text(
+        HEAD
+        + f"""[tasks.segmentation]
+images_seen = 4
+stages = [{{ until = 1.0, crop = 64, batch = 4 }}]
+sources = ["voc2012:train"]
+kbits = 20
+coded = {share}
+coded_bytes = [700, 900]
+"""
+    )
+    photos = [photo[100:164, 200:264] for photo in (astronaut(), coffee())]
+    mask = np.ones((64, 64), np.uint8)
+    data = {"segmentation": Album([Picture(f"p/{i}", p, mask) for i, p in enumerate(photos)], "p", 0, 64, True)}
+    one = trainer(build(name, size, "none"), read_protocol(path), data, tmp_path / "a")
+    given = one.draw().images
+    plain = [np.ascontiguousarray(side) for photo in photos for side in (photo, photo[:, ::-1])]
+    if name == "fcn" and share:
+        files = {encode_under(picture, most) for picture in plain for most in range(700, 901)}
+        plain = [decode(file.payload, "jpeg", 64, 64) for file in files]
+    possible = [torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255 for picture in plain]
+    assert all(min((crop - other).abs().max() for other in possible) < 1e-6 for crop in given)
+
+
+def test_the_logarithmic_loss_weighs_each_picture_by_its_own_error():
+    """d/dx of 0.1 log(MSE + 0.0003) is 0.1 / (MSE + 0.0003) times that of the MSE, picture by picture."""
+    target = torch.zeros(2, 3, 4, 4)
+    output = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.01)]).requires_grad_()
+    (gradient,) = torch.autograd.grad(log_squared_error(output, target), output)
+    (plain,) = torch.autograd.grad(mean_squared_error(output, target), output)
+    for picture, error in enumerate((0.3**2, 0.01**2)):
+        assert torch.allclose(gradient[picture], 0.1 / (error + 3e-4) * plain[picture], rtol=1e-4)
+
+
+def test_a_batch_that_does_not_divide_is_refused(ground):
+    from bench.training.distributed import World
+
+    root, protocol = ground
+    data = {"reconstruction": Album(pictures(), "made", 1, 32)}
+    with pytest.raises(UserError, match="a batch of 4 does not divide over 3 processes"):
+        trainer(
+            registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data, root, world=World(0, 3)
+        )
