@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 
 import click
+
+NAME = "semantic-bench"  # the installed command; `python -m bench` is the same
+COMPLETE_VARIABLE = "_SEMANTIC_BENCH_COMPLETE"
 
 #: command -> (module, attribute), in the order of the help page
 COMMANDS = {
@@ -28,6 +34,7 @@ COMMANDS = {
     ),
     "perf": ("bench.cli.perf", "perf_group", "Measure what the sweep and the models cost."),
     "refine": ("bench.cli.refine", "refine_command", "PSNR and MS-SSIM of GenSC against its refinement steps."),
+    "completion": ("bench.cli.completion", "completion_command", "Print the line that lets a shell complete commands."),
 }
 
 
@@ -55,7 +62,18 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
+def _version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    from bench.util.environment import git_commit, package_version
+
+    commit = git_commit()
+    click.echo(f"{NAME} {package_version(NAME) or '(not installed)'}" + (f", commit {commit}" if commit else ""))
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def cli() -> None:
     """Semantic image transmission, compared with the same channel uses, the same power and the same noise.
 
@@ -66,29 +84,96 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line; a user's error is one line and exit code 2."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # sentence-transformers draws a bar for a model of 22 MB
-    try:
-        argv = sys.argv[1:] if argv is None else argv
-        code = cli.main(args=argv, prog_name="python -m bench", standalone_mode=False, obj=tuple(argv))
-    except click.exceptions.Exit as stop:
-        code = stop.exit_code
-    except click.Abort:
-        click.echo("interrupted; the same command resumes", err=True)
-        code = 130
-    except click.ClickException as error:
-        command = f" (see {error.ctx.command_path} --help)" if isinstance(error, click.UsageError) and error.ctx else ""
-        click.echo(f"error: {error.format_message().rstrip()}{command}", err=True)
-        code = 2
-    except KeyboardInterrupt:
-        code = 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        code = 1
-    except Exception as error:
-        if not _is_user_error(error):
-            raise
-        click.echo(f"error: {error}", err=True)
-        code = 2
+    argv = sys.argv[1:] if argv is None else argv
+    own = os.path.basename(sys.argv[0] or "").removesuffix(".exe") == NAME
+    with _usable_streams():
+        try:
+            for argument in argv:
+                if "\0" in argument:
+                    raise click.UsageError("an argument holds a NUL character, which no name and no path can")
+            code = cli.main(
+                args=argv,
+                prog_name=NAME if own else "python -m bench",
+                complete_var=COMPLETE_VARIABLE,
+                standalone_mode=False,
+                obj=tuple(argv),
+            )
+            sys.stdout.flush()
+        except click.exceptions.Exit as stop:
+            code = stop.exit_code
+        except click.exceptions.NoArgsIsHelpError as bare:
+            click.echo(bare.ctx.get_help() if bare.ctx else "")
+            code = 0
+        except (click.Abort, KeyboardInterrupt):
+            _complain("interrupted; the same command resumes")
+            code = 130
+        except click.ClickException as error:
+            usage = isinstance(error, click.UsageError) and error.ctx
+            command = f" (see {error.ctx.command_path} --help)" if usage else ""
+            _complain(f"error: {error.format_message().rstrip()}{command}")
+            code = 2
+        except BrokenPipeError:  # `bench list | head`
+            code = 1
+        except MemoryError:
+            _complain("error: the memory is full; take smaller pictures, or a smaller --batch or --workers")
+            code = 1
+        except OSError as error:
+            code = _of_the_system(error)
+        except Exception as error:
+            if not _is_user_error(error):
+                raise
+            _complain(f"error: {error}")
+            code = 2
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _of_the_system(error: OSError) -> int:
+    """What the file system refuses is one line; 2 where a path is at fault, 1 where the output cannot be written."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        _complain(f"error: {os.fsdecode(error.filename)}: {reason}; name another file or folder")
+        return 2
+    if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE, errno.EDQUOT):
+        _complain(f"error: cannot write the output: {reason}; what was written to files is whole")
+        return 1
+    raise error
+
+
+def _complain(text: str) -> None:
+    """One line on stderr, if it can be written."""
+    from bench.util.files import shown
+
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(shown(text, most=4000), err=True)
+        sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def _usable_streams() -> Iterator[None]:
+    """Output that cannot fail on a letter: what a terminal's encoding lacks is escaped.
+
+    Streams that were closed before the start lead nowhere, so that no file of the run gets their number; those that
+    cannot be written at the end are not tried again when Python exits.
+    """
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(handle, True)
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        with contextlib.suppress(AttributeError, ValueError):  # a test's stream has no encoding
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        for name in ("stdout", "stderr"):
+            try:
+                getattr(sys, name).flush()
+            except (OSError, ValueError):
+                with contextlib.suppress(OSError, ValueError):
+                    nowhere = os.open(os.devnull, os.O_WRONLY)
+                    os.dup2(nowhere, getattr(sys, name).fileno())
+                    os.close(nowhere)
 
 
 def _is_user_error(error: Exception) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from bench.cli.completion import complete_channels, complete_datasets, complete_figures, complete_systems
+
 _FLAGS_ONLY = ("config",)  # may not stand in a config file
 
 
@@ -22,14 +24,31 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--figure", metavar="F,F|all", help="Figures by name, or paths of figure TOML files [default: all].")
-@click.option("--systems", metavar="S,S|all", help="Systems by name; all: those of each figure [default: all].")
+@click.option(
+    "--figure",
+    metavar="F,F|all",
+    shell_complete=complete_figures,
+    help="Figures by name, or paths of figure TOML files [default: all].",
+)
+@click.option(
+    "--systems",
+    metavar="S,S|all",
+    shell_complete=complete_systems,
+    help="Systems by name; all: those of each figure [default: all].",
+)
 @click.option("--snr", metavar="A:B:STEP|LIST", help="SNRs in dB, stop included: 0:20:2, or 1,4,7.")
-@click.option("--dataset", metavar="NAME|folder:PATH", help="Pictures instead of the figure's own.")
+@click.option(
+    "--dataset",
+    metavar="NAME|folder:PATH",
+    shell_complete=complete_datasets,
+    help="Pictures instead of the figure's own.",
+)
 @click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option("--cbr", metavar="RATIO", help="Complex channel uses over 3HW, such as 1/16 (reconstruction).")
 @click.option("--kbits", metavar="N", help="Budget in thousands of coded bits (segmentation).")
-@click.option("--channel", metavar="NAME", help="awgn, rayleigh-block or rayleigh-fast.")
+@click.option(
+    "--channel", metavar="NAME", shell_complete=complete_channels, help="awgn, rayleigh-block or rayleigh-fast."
+)
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures; the run is marked as limited."
 )

@@ -41,7 +41,8 @@ def fetch(
     name: kodak | div2k | div2k-valid | div2k-train | voc2012. url: a mirror, of the archive itself or of the folder
     with the files; the known checksums still hold. checksum: "md5:..." or "sha256:..." in place of an archive's known
     one. progress: called with (file, bytes so far, bytes in all or None); default: a line on stderr. force: fetch
-    again and replace. Raises UserError for an unknown name, no network, a wrong checksum, an unsafe archive, an unwritable disk.
+    again and replace. Raises UserError for an unknown name, no network, a wrong checksum, an unsafe archive, an
+    unwritable disk.
     """
     sources = sources_of(name)
     if checksum is not None:
