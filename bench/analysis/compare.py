@@ -1,40 +1,53 @@
-"""Two systems, or two runs, against each other: paired over pictures, an interval a point, a verdict a point.
+"""Two systems, or two runs, against each other: paired over pictures, an interval per point, a verdict per point.
 
-Rows are joined on (task, data set, image, channel, SNR, budget, repetition), so each difference is one of the same
-picture under the same noise. A picture that either side did not decode has no difference; how many there were is a
-column, and a point where only one side decodes says so instead of a number.
+Rows are joined on (task, data set, picture, channel, SNR, budget, repetition), so each difference is one of the same
+picture. Between two runs a picture is the same where the manifests hold the same sha256 of its file; others are left
+out and named. There are two reductions, both reported:
+
+- "all pictures": a lost picture counts with what the harness painted for it (mid-grey, or the majority class). The
+  verdict rests on this one, so that nobody gains by losing the pictures that are hard.
+- "both delivered": pictures that neither side lost.
+
+Called by `python -m bench compare` and by the claims. `bench.analysis.compare_text` puts the table into words.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis.bd import bd_psnr, bd_snr
-from bench.analysis.intervals import (
-    LEVEL,
-    RESAMPLES,
-    Interval,
-    bootstrap_mean,
-    paired_difference,
-    percentiles,
-    resampled_sums,
-)
+from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap_means, percentiles, resampled_sums
 from bench.analysis.summary import LOWER_IS_BETTER
-from bench.measure.metrics.scores import mean_iou
-from bench.results.find import find_run
+from bench.measure.metrics.scores import mean_iou, psnr_db
+from bench.results.find import find_run, find_system
 from bench.results.reader import POINT, Run
-from systems.errors import UserError
+from bench.util.files import shown
+from systems.errors import UserError, did_you_mean
 
 KEY = [*POINT, "snr_db", "image_id", "rep"]
 DEFAULT_METRIC = {"reconstruction": "psnr_db", "segmentation": "miou"}
 RATIOS = {"miou": "union", "pixel_accuracy": "labelled"}  # of sums over the data set: what the pixels are divided by
+OF_MEAN_MSE = "psnr_of_mean_mse_db"
+ALL, DELIVERED = "all pictures", "both delivered"
 DECIMALS = 12  # a smaller difference is rounding of the arithmetic, and nobody is ahead by it
 NO_BUDGET = -1.0  # stands for an empty budget column while tables are joined: NaN does not equal NaN
+_NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which part of the runs is compared; None takes all. figure: an id; channel: a name; snr_db: SNRs in dB."""
+
+    figure: str | None = None
+    channel: str | None = None
+    snr_db: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Side:
     system: str
     variant: str = ""
     foreign: bool = False  # of another run than the one compared in
+    selection: Selection = Selection()
 
     @property
     def label(self) -> str:
@@ -59,8 +73,11 @@ class Side:
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """Rows of samples.csv."""
-        return _filled(self._own(self.run.samples))
+        """Rows of samples.csv. UserError where the selection leaves none."""
+        rows = self._own(_chosen(self.run, self.selection))
+        if rows.empty:
+            raise UserError(f"{self.label} has no rows {_words(self.selection)} in run {shown(self.run.name)}")
+        return _filled(rows)
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
@@ -75,7 +92,7 @@ class Side:
         return rows[rows["variant"] == self.variant] if self.variant else rows
 
 
-def side(run: Run, system: str) -> Side:
+def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # noqa: B008  (frozen)
     """`system`, or `system@variant` where the run has several variants of it. UserError where the run lacks it."""
     name, _, variant = system.partition("@")
     rows = run.samples[run.samples["system"] == name]
@@ -92,65 +109,186 @@ def side(run: Run, system: str) -> Side:
         raise UserError(
             f"{name} was run in {len(variants)} variants; name one: {', '.join(f'{name}@{v}' for v in variants)}"
         )
-    return Side(run, name, variant)
+    return Side(run, name, variant, selection=selection)
 
 
 def _filled(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(**{c: rows[c].astype(float).fillna(NO_BUDGET) for c in ("cbr_target", "bits_target")})
+    """Budgets as numbers that can be joined on: equal but for the last digits is equal."""
+    filled = {c: rows[c].astype(float).round(9).fillna(NO_BUDGET) for c in ("cbr_target", "bits_target")}
+    return rows.assign(**filled)
 
 
-def compare_sides(a: Side, b: Side, metric: str | None = None, level: float = LEVEL) -> pd.DataFrame:
-    """One row a point that both sides have: means, a - b with its interval, and the verdict.
+def _chosen(run: Run, selection: Selection) -> pd.DataFrame:
+    rows = run.samples
+    if selection.figure is not None:
+        figures = {figure["id"]: figure for figure in run.experiments}
+        if selection.figure not in figures:
+            hint = did_you_mean(selection.figure, figures, "figures")
+            raise UserError(f"--figure {shown(selection.figure)}: run {shown(run.name)} has no such figure; {hint}")
+        rows = run.samples_of(figures[selection.figure])
+    if selection.channel is not None:
+        rows = rows[rows["channel"] == selection.channel]
+    if selection.snr_db is not None:
+        rows = rows[rows["snr_db"].isin([round(snr, 6) + 0.0 for snr in selection.snr_db])]
+    return rows
 
-    verdict: "A", "B" (ahead), "tied" (the interval spans 0), "undecided" (one picture has no interval), "only A
-    decodes", "only B decodes", "neither decodes". `snr_db` is empty in the row that takes all points together.
-    outages_a, outages_b count pictures lost at least once. Columns same_noise and uses_a, uses_b say whether the
-    comparison was a fair one.
-    """
-    if metric not in (None, "miou") and (metric not in a.run.samples or a.run.samples[metric].dtype == object):
-        raise UserError(
-            f"--metric {metric}: not a number in samples.csv; psnr_db, ms_ssim, mse, miou, pixel_accuracy, n_uses are"
+
+def _words(selection: Selection) -> str:
+    parts = [f"of figure {selection.figure}" if selection.figure else "",
+             f"on channel {selection.channel}" if selection.channel else "",
+             "at " + ", ".join(f"{snr:g}" for snr in selection.snr_db) + " dB" if selection.snr_db else ""]  # fmt: skip
+    return " ".join(part for part in parts if part)
+
+
+# ---------------------------------------------------------------- which pictures are the same
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The rows of two sides, one per picture that is the same on both. notes: what was left out, a line each."""
+
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def match(a: Side, b: Side) -> Matched:
+    """Join two sides. Pictures of two runs are the same where the manifests hold the same hashes; see the module."""
+    left, right, notes = a.samples, b.samples, []
+    if a.run.directory.resolve() != b.run.directory.resolve():
+        left, right, notes = _by_content(a, b)
+    joined = left.merge(right, on=KEY, suffixes=("_a", "_b"))
+    sizes = (joined["height_a"] == joined["height_b"]) & (joined["width_a"] == joined["width_b"])
+    unknown = joined[["height_a", "height_b"]].isna().any(axis=1)
+    if not (sizes | unknown).all():
+        notes.append(_left_out(joined.loc[~(sizes | unknown), "image_id"], "were measured in other sizes"))
+        joined = joined[sizes | unknown]
+    notes += _lonely_snrs(left, right, joined)
+    return Matched(joined, tuple(notes))
+
+
+def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Both sides' rows with pictures named by content, where the manifests know it. A folder's own name does not count:
+    the same pictures in another folder are the same."""
+    notes: list[str] = []
+    sides = []
+    shared = set(a.samples["dataset"]) & set(b.samples["dataset"])
+    unknown = set()
+    for this, other in ((a, b), (b, a)):
+        rows = this.samples.copy()
+        folders = rows["dataset"].str.startswith("folder:")
+        for dataset in rows["dataset"].unique():
+            own, theirs = this.run.picture_hashes(dataset), other.run.picture_hashes(dataset)
+            here = rows["dataset"] == dataset
+            if dataset.startswith("folder:") and own:
+                names = _content_names(own)
+                rows.loc[here, "image_id"] = [names.get(name, name) for name in rows.loc[here, "image_id"]]
+            elif dataset in shared and own and theirs:
+                same = {name for name, sha in own.items() if theirs.get(name) == sha}
+                differ = here & rows["image_id"].isin(set(theirs) - same)
+                if this is a and differ.any():
+                    notes.append(
+                        _left_out(rows.loc[differ, "image_id"], f"of {dataset} are other files in the two runs")
+                    )
+                rows = rows[~differ]
+            elif dataset in shared:
+                unknown.add(dataset)
+        rows.loc[folders.reindex(rows.index), "dataset"] = "folder"
+        sides.append(rows)
+    if unknown:
+        notes.append(
+            f"Pictures of {', '.join(sorted(unknown))} are paired by name: a manifest without hashes cannot tell more."
         )
-    joined = a.samples.merge(b.samples, on=KEY, suffixes=("_a", "_b"))
-    rows = []
+    left, right = sides
+    for rows, label, foreign in ((left, a.label, right), (right, b.label, left)):
+        own = rows[rows["dataset"] == "folder"]
+        alone = own[~own["image_id"].isin(foreign["image_id"])]
+        if len(alone):
+            names = (a if rows is left else b).samples.loc[alone.index, "image_id"]
+            notes.append(_left_out(names, f"of {label} are in no folder of the other run"))
+    return left, right, notes
+
+
+def _content_names(hashes: dict[str, str]) -> dict[str, str]:
+    """A name of each picture by its content; equal files of one folder are numbered in the order of their names."""
+    seen: dict[str, int] = {}
+    names = {}
+    for name in sorted(hashes):
+        seen[hashes[name]] = seen.get(hashes[name], 0) + 1
+        names[name] = f"{hashes[name]} {seen[hashes[name]]}"
+    return names
+
+
+def _left_out(images: pd.Series, why: str) -> str:
+    names = list(dict.fromkeys(images))
+    some = ", ".join(shown(name, 60) for name in names[:5]) + (" ..." if len(names) > 5 else "")
+    return f"Left out: {len(names)} pictures {why} ({some})."
+
+
+def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame, joined: pd.DataFrame) -> list[str]:
+    """A line for the SNRs of each side that the other does not have, per task, data set, channel and budget."""
+    notes = []
+    for name, rows, other in (("A", left, right), ("B", right, left)):
+        for point, own in rows.groupby(POINT, sort=True):
+            theirs = other.loc[(other[POINT] == list(point)).all(axis=1), "snr_db"]
+            alone = sorted(set(own["snr_db"]) - set(theirs))
+            if alone and len(theirs):
+                shown_snrs = ", ".join(f"{snr:g}" for snr in alone)
+                notes.append(f"Left out: {shown_snrs} dB on {point[2]}, where only {name} has rows.")
+    return notes
+
+
+# ---------------------------------------------------------------- differences
+
+
+def compare_sides(
+    a: Side, b: Side, metric: str | None = None, level: float = LEVEL, matched: Matched | None = None
+) -> pd.DataFrame:
+    """One row per point that both sides have: means, a - b with its interval, and the verdict.
+
+    mean_a to n_images are over all pictures, lost ones as the harness painted them; the columns that begin with
+    delivered_ are over those that neither side lost; `rests_on` names the one that decides the verdict. verdict: "A",
+    "B" (ahead), "tied" (the interval spans 0), "undecided" (one picture has no interval), "only A decodes", "only B
+    decodes", "neither decodes" (the other side lost every picture). `snr_db` is empty in the row that takes all points
+    together. outages_a, outages_b count pictures lost at least once. same_noise, uses_a, uses_b, bits_a and bits_b say
+    whether the comparison was a fair one.
+    """
+    known = (None, OF_MEAN_MSE, *RATIOS)
+    if metric not in known and (metric not in a.run.samples or a.run.samples[metric].dtype == object):
+        raise UserError(
+            f"--metric {metric}: not a number in samples.csv; psnr_db, {OF_MEAN_MSE}, ms_ssim, lpips, mse, miou, "
+            "pixel_accuracy, n_uses are"
+        )
+    joined = (matched or match(a, b)).rows
+    rows: list[dict[str, Any]] = []
     for point, group in joined.groupby(POINT, sort=True):
-        chosen = metric or DEFAULT_METRIC[point[0]]
-        pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, chosen, level)
-        levels = [pairs.row([snr]) for snr in sorted(group["snr_db"].unique())]
-        if (
-            all(np.isnan(row["mean_a"]) and np.isnan(row["mean_b"]) for row in levels)
-            and chosen != DEFAULT_METRIC[point[0]]
-        ):
+        default = DEFAULT_METRIC[point[0]]
+        snrs = sorted(group["snr_db"].unique())
+        pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, metric or default, level)
+        found = pairs.rows([[snr] for snr in snrs] + ([snrs] if len(snrs) > 1 else []))
+        if metric not in (None, default) and all(np.isnan(row["mean_a"]) and np.isnan(row["mean_b"]) for row in found):
             continue  # a metric of the other task
-        rows += levels
-        shared = [row["snr_db"] for row in levels if row["n_images"] > 0]
-        if len(shared) > 1:
-            rows.append(pairs.row(shared))
+        rows += found
     return pd.DataFrame(rows)
 
 
 class _Pairs:
     """The joined rows of one operating point, over its SNRs."""
 
-    def __init__(self, a: Side, b: Side, point: dict, group: pd.DataFrame, metric: str, level: float):
+    def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
 
-    def row(self, snrs: list[float]) -> dict:
-        """One line of the table: one SNR, or several together."""
-        group = self.group[self.group["snr_db"].isin(snrs)]
+    def rows(self, levels: Sequence[list[float]]) -> list[dict[str, Any]]:
+        """A row of the table for each list of SNRs."""
+        groups = [self.group[self.group["snr_db"].isin(snrs)] for snrs in levels]
+        delivered = [g[(g["status_a"] == "ok") & (g["status_b"] == "ok")] for g in groups]
+        parts = self._estimates([*groups, *delivered])
+        found = zip(levels, groups, parts[: len(groups)], parts[len(groups) :], strict=True)
+        return [self._row(snrs, group, over_all, of_both) for snrs, group, over_all, of_both in found]
+
+    def _row(self, snrs: list[float], group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
         lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
-        both = group[(group["status_a"] == "ok") & (group["status_b"] == "ok")]
-        mean_a, mean_b, gap = self._ratios(both) if self.metric in RATIOS else self._means(both)
-        if gap.n == 0:
-            verdict = {
-                (True, True): "neither decodes",
-                (True, False): "only B decodes",
-                (False, True): "only A decodes",
-            }.get((bool(lost_a.any()), bool(lost_b.any())), "undecided")
-        else:
-            sign = -1 if self.metric in LOWER_IS_BETTER else 1
-            verdict = {"higher": "AB"[sign < 0], "lower": "BA"[sign < 0]}.get(gap.decision, gap.decision)
         budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
+        mean_a, mean_b, gap = over_all
         return {
             "a": self.a.label,
             "b": self.b.label,
@@ -165,35 +303,73 @@ class _Pairs:
             "ci_high": gap.high,
             "ci_level": self.level,
             "n_images": gap.n,
-            "verdict": verdict,
+            "verdict": self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
+            "rests_on": ALL,
+            "delivered_mean_a": of_both[0],
+            "delivered_mean_b": of_both[1],
+            "delivered_difference": of_both[2].mean,
+            "delivered_ci_low": of_both[2].low,
+            "delivered_ci_high": of_both[2].high,
+            "delivered_n_images": of_both[2].n,
+            "delivered_verdict": self._verdict(of_both[2], False, False) if of_both[2].n else "",
             "outages_a": group.loc[lost_a, "image_id"].nunique(),
             "outages_b": group.loc[lost_b, "image_id"].nunique(),
             "uses_a": group["n_uses_a"].mean(),
             "uses_b": group["n_uses_b"].mean(),
+            "bits_a": group["bits_a"].mean(),
+            "bits_b": group["bits_b"].mean(),
             "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
         }
 
-    def _means(self, both: pd.DataFrame) -> tuple[float, float, Interval]:
-        # Mean over SNRs and repetitions first: pictures, not draws of noise, are what is sampled.
-        values = both.groupby("image_id")[[f"{self.metric}_a", f"{self.metric}_b"]].mean().dropna().to_numpy(float)
-        if not len(values):
-            return np.nan, np.nan, bootstrap_mean(np.array([]))
-        gap = paired_difference(
-            np.round(values[:, 0] - values[:, 1], DECIMALS), np.zeros(len(values)), level=self.level
-        )
-        return float(values[:, 0].mean()), float(values[:, 1].mean()), gap
+    def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:
+        if none_a or none_b:
+            return "neither decodes" if none_a and none_b else "only B decodes" if none_a else "only A decodes"
+        sign = -1 if self.metric in LOWER_IS_BETTER else 1
+        return {"higher": "AB"[sign < 0], "lower": "BA"[sign < 0]}.get(gap.decision, gap.decision)
 
-    def _ratios(self, both: pd.DataFrame) -> tuple[float, float, Interval]:
-        if both.empty or self.point["task"] != "segmentation":
-            return np.nan, np.nan, bootstrap_mean(np.array([]))
-        key = ["image_id", "snr_db", "rep"]
-        counts = [
-            class_counts(s.confusion, both[[*key, cell]].rename(columns={cell: "cell_id"}), RATIOS[self.metric])
-            for s, cell in ((self.a, "cell_id_a"), (self.b, "cell_id_b"))
+    def _estimates(self, groups: list[pd.DataFrame]) -> list[tuple[float, float, Interval]]:
+        """(mean of a, mean of b, interval of a - b) of each group of rows."""
+        if self.metric in RATIOS:
+            return [self._ratios(group) for group in groups]
+        column = "mse" if self.metric == OF_MEAN_MSE else self.metric
+        if f"{column}_a" not in self.group or self.group[f"{column}_a"].dtype == object:
+            return [(np.nan, np.nan, _NOTHING)] * len(groups)
+        # Mean over SNRs and repetitions first: pictures, not draws of noise, are what is sampled.
+        values = [
+            group.groupby("image_id")[[f"{column}_a", f"{column}_b"]].mean().dropna().to_numpy(float)
+            for group in groups
         ]
+        if self.metric == OF_MEAN_MSE:
+            return [_psnr_of_means(part, self.level) for part in values]
+        gaps = bootstrap_means([np.round(part[:, 0] - part[:, 1], DECIMALS) for part in values], self.level)
+        means = [part.mean(axis=0) if len(part) else (np.nan, np.nan) for part in values]
+        return [(float(a), float(b), gap) for (a, b), gap in zip(means, gaps, strict=True)]
+
+    def _ratios(self, rows: pd.DataFrame) -> tuple[float, float, Interval]:
+        if rows.empty or self.point["task"] != "segmentation":
+            return np.nan, np.nan, _NOTHING
+        key = ["image_id", "snr_db", "rep"]
+        counts = []
+        for s, cell in ((self.a, "cell_id_a"), (self.b, "cell_id_b")):
+            wanted = rows[[*key, cell]].rename(columns={cell: "cell_id"})
+            counts.append(class_counts(s.confusion, wanted, RATIOS[self.metric]))
         if self.metric == "pixel_accuracy":  # a ratio of sums is the IoU of one class
             counts = [tuple(pixels.sum(axis=2, keepdims=True) for pixels in count) for count in counts]
         return paired_miou(*counts, level=self.level)
+
+
+def _psnr_of_means(values: np.ndarray, level: float) -> tuple[float, float, Interval]:
+    """PSNR of the mean MSE of both sides and the interval of a - b, dB; values (pictures, 2) are their MSE."""
+    n = len(values)
+    if n == 0:
+        return np.nan, np.nan, _NOTHING
+    mean_a, mean_b = (float(psnr_db(mse)) for mse in values.mean(axis=0))
+    gap = float(np.round(mean_a - mean_b, DECIMALS))
+    if n == 1:
+        return mean_a, mean_b, Interval(gap, np.nan, np.nan, np.nan, 1)
+    psnr = np.asarray(psnr_db(resampled_sums(values, RESAMPLES, 0) / n))
+    gaps = np.round(psnr[:, 0] - psnr[:, 1], DECIMALS)
+    return mean_a, mean_b, Interval(gap, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
 
 
 def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "union") -> tuple[np.ndarray, np.ndarray]:
@@ -224,137 +400,111 @@ def paired_miou(
     Classes may differ in number between the sides: a class that one side never met has no union there.
     """
     n = a[0].shape[1]
-
     mean_a, mean_b = (float(np.mean(mean_iou(i.sum(axis=1), u.sum(axis=1)))) for i, u in (a, b))
     if n < 2:
         return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
     parts = [np.moveaxis(part, 0, 1).reshape(n, -1) for part in (*a, *b)]
-    sums = np.split(
-        resampled_sums(np.concatenate(parts, axis=1), resamples, 0), np.cumsum([p.shape[1] for p in parts])[:-1], axis=1
-    )
-    sums = [part.reshape(resamples, len(whole), -1) for part, whole in zip(sums, (*a, *b), strict=True)]
-    gaps = mean_iou(sums[0], sums[1]).mean(axis=1) - mean_iou(sums[2], sums[3]).mean(axis=1)
+    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+    sums = np.split(resampled_sums(np.concatenate(parts, axis=1), resamples, 0), ends, axis=1)
+    i_a, u_a, i_b, u_b = (s.reshape(resamples, len(whole), -1) for s, whole in zip(sums, (*a, *b), strict=True))
+    gaps = mean_iou(i_a, u_a).mean(axis=1) - mean_iou(i_b, u_b).mean(axis=1)
     gaps = gaps[~np.isnan(gaps)]
+    if len(gaps) < 2:
+        return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
     return mean_a, mean_b, Interval(mean_a - mean_b, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
 
 
 def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
-    """BD gain (dB of PSNR, or points of another metric) and SNR shift (dB) of a over b, from `compare_sides`' rows."""
+    """BD gain (dB of PSNR, or points of another metric) and SNR shift (dB) of a over b, from `compare_sides`' rows.
+
+    Both curves are over the pictures that both delivered, so that neither has a cliff in it. snr_shift_db is positive
+    where a needs less SNR than b for the same quality.
+    """
     rows = []
     for key, group in points.dropna(subset=["snr_db"]).groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
-        curves = (
-            (group["snr_db"].to_numpy(float), group["mean_b"].to_numpy(float)),
-            (group["snr_db"].to_numpy(float), group["mean_a"].to_numpy(float)),
-        )
+        snr = group["snr_db"].to_numpy(float)
+        ours, theirs = (group[f"delivered_mean_{s}"].to_numpy(float) for s in "ab")
+        if group["metric"].iloc[0] in LOWER_IS_BETTER:
+            ours, theirs = -ours, -theirs
         rows.append(
             {
                 **dict(zip(["a", "b", *POINT, "metric"], key, strict=True)),
-                "bd_gain": bd_psnr(*curves[0], *curves[1]),
-                "snr_shift_db": bd_snr(*curves[0], *curves[1]),
+                "bd_gain": bd_psnr(snr, theirs, snr, ours),
+                "snr_shift_db": bd_snr(snr, theirs, snr, ours),
             }
         )
     return pd.DataFrame(rows)
 
 
+# ---------------------------------------------------------------- which sides
+
+
 def compare(
-    a: str, b: str | None = None, baseline: str | None = None, run: Path | str | None = None, metric: str | None = None
+    a: str,
+    b: str | None = None,
+    baseline: str | None = None,
+    run: Path | str | None = None,
+    metric: str | None = None,
+    selection: Selection = Selection(),  # noqa: B008  (frozen)
 ) -> pd.DataFrame:
-    """The table behind `python -m bench compare A B [--run RUN] [--baseline X]`.
+    """The table behind `python -m bench compare A B [--run RUN] [--baseline X]`; its `attrs["notes"]` are lines to say.
 
     A, B and X are systems of `run` (`system` or `system@variant`; default: the last run) or of another, `RUN:system`.
     Or A and B are two runs, each a folder or a name under results/: then every system that both have is compared with
     itself, A's rows minus B's, and X is a system of both. A run alone needs `baseline`: every other system of it minus
     that one. With `baseline`, A and B are compared with it as well. UserError where nothing can be joined.
     """
-    pairs: list[tuple[Side, Side]] = []
-    folders = [_run_folder(name) for name in (a, b)]
-    runs = [folder is not None for folder in folders]
-    if all(runs):
-        first, second = map(Run.open, folders)
-        shared = sorted(set(first.samples["system"]) & set(second.samples["system"]))
-        pairs = [(side(first, name), side(second, name)) for name in shared]
-        if baseline:
-            pairs += [
-                (side(r, name), side(r, baseline)) for r in (first, second) for name in shared if name != baseline
-            ]
-    elif runs[0] and b is None:
-        if baseline is None:
-            raise UserError(f"compare {a}: name a second run or system, or --baseline SYSTEM")
-        opened = Run.open(folders[0])
-        pairs = [
-            (side(opened, n), side(opened, baseline)) for n in sorted(set(opened.samples["system"])) if n != baseline
-        ]
-    elif any(runs):
-        raise UserError("compare takes two systems or two runs, not one of each; a system of another run is RUN:SYSTEM")
-    else:
-        if b is None and baseline is None:
-            raise UserError(f"compare {a}: name a second system, or --baseline SYSTEM")
-        asked = [name for name in (a, b, baseline) if name is not None]
-        at_hand = None if all(":" in name for name in asked) else Run.open(find_run(None if run is None else str(run)))
-        sides = [_side_of(name, at_hand) for name in asked]
-        other = sides.pop() if baseline else None
-        pairs = [tuple(sides)] if b is not None else []
-        pairs += [(s, other) for s in sides if other is not None and s.source != other.source]
-    tables = [compare_sides(first, second, metric) for first, second in pairs]
-    table = (
-        pd.concat([t for t in tables if len(t)], ignore_index=True) if any(len(t) for t in tables) else pd.DataFrame()
-    )
-    if table.empty:
-        raise UserError("nothing to compare: the two sides share no picture at any operating point")
+    tables, notes = [], []
+    for first, second in _pairs_of(a, b, baseline, run, selection):
+        matched = match(first, second)
+        tables.append(compare_sides(first, second, metric, matched=matched))
+        notes += matched.notes
+    found = [table for table in tables if len(table)]
+    if not found:
+        raise UserError(" ".join(["nothing to compare: the two sides share no picture at any operating point.",
+                                  *dict.fromkeys(notes)]))  # fmt: skip
+    table = pd.concat(found, ignore_index=True)
+    table.attrs["notes"] = list(dict.fromkeys(notes))
     return table
 
 
-def _side_of(name: str, at_hand: Run | None) -> Side:
+def _pairs_of(
+    a: str, b: str | None, baseline: str | None, run: Path | str | None, selection: Selection
+) -> list[tuple[Side, Side]]:
+    named = [None if name is None else find_system(name) for name in (a, b)]
+    runs = [place[0] if place is not None and place[0] is not None and not place[1] else None for place in named]
+    if runs[0] and runs[1]:
+        first, second = map(Run.open, runs)
+        shared = sorted(set(first.samples["system"]) & set(second.samples["system"]))
+        pairs = [(side(first, name, selection), side(second, name, selection)) for name in shared]
+        if baseline:
+            pairs += [(side(r, name, selection), side(r, baseline, selection))
+                      for r in (first, second) for name in shared if name != baseline]  # fmt: skip
+        return pairs
+    if runs[0] and b is None:
+        if baseline is None:
+            raise UserError(f"compare {shown(a)}: name a second run or system, or --baseline SYSTEM")
+        opened = Run.open(runs[0])
+        return [(side(opened, n, selection), side(opened, baseline, selection))
+                for n in sorted(set(opened.samples["system"])) if n != baseline]  # fmt: skip
+    if runs[0] or runs[1]:
+        raise UserError("compare takes two systems or two runs, not one of each; a system of another run is RUN:SYSTEM")
+    if b is None and baseline is None:
+        raise UserError(f"compare {shown(a)}: name a second system, or --baseline SYSTEM")
+    asked = [name for name in (a, b, baseline) if name is not None]
+    here = [name for name in asked if find_system(name)[0] is None]
+    at_hand = Run.open(find_run(None if run is None else str(run))) if here else None
+    sides = [_side_of(name, at_hand, selection) for name in asked]
+    other = sides.pop() if baseline else None
+    pairs = [(sides[0], sides[1])] if b is not None else []
+    return pairs + [(s, other) for s in sides if other is not None and s.source != other.source]
+
+
+def _side_of(name: str, at_hand: Run | None, selection: Selection) -> Side:
     """`system` of the run at hand, or `RUN:system` of another."""
-    run, colon, system = name.rpartition(":")
-    if not colon:
-        return side(at_hand, name)
-    if not run or not system:
-        raise UserError(f"compare {name}: a system of another run is RUN:SYSTEM, as in my_run:gensc")
-    return replace(side(Run.open(find_run(run)), system), foreign=True)
-
-
-def _run_folder(name: str | None) -> Path | None:
-    """The folder of the run so named; None where there is none, so that the name is a system's."""
-    try:
-        return None if name is None else find_run(name)
-    except UserError:
-        return None
-
-
-def report(points: pd.DataFrame) -> str:
-    """The comparison as text for a terminal."""
-    lines = []
-    for key, group in points.groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
-        a, b, task, dataset, channel, cbr, bits, metric = key
-        scale, unit = (
-            (100.0, "points") if metric in ("miou", "pixel_accuracy") else (1.0, "dB" if metric.endswith("_db") else "")
-        )
-        budget = f"CBR {cbr:.4g}" if not np.isnan(cbr) else f"{bits / 1000:g} Kbits"
-        lines.append(f"A = {a}, B = {b}   {metric}, {task}, {dataset}, {channel}, {budget}")
-        lines.append(f"{'SNR (dB)':>9} {'A':>9} {'B':>9} {'A - B':>9}   {'95 % interval':<20} {'n':>4}  verdict")
-        for row in group.itertuples():
-            snr = "all" if np.isnan(row.snr_db) else f"{row.snr_db:g}"
-            number = ["" if np.isnan(x) else f"{scale * x:.3f}" for x in (row.mean_a, row.mean_b)]
-            gap = "" if np.isnan(row.difference) else f"{scale * row.difference:+.3f}"
-            interval = "" if np.isnan(row.ci_low) else f"[{scale * row.ci_low:+.3f}, {scale * row.ci_high:+.3f}]"
-            lost = [f"{side} lost {count}" for side, count in (("A", row.outages_a), ("B", row.outages_b)) if count]
-            verdict = {"A": f"{a} ahead", "B": f"{b} ahead"}.get(row.verdict, row.verdict)
-            verdict = verdict if a != b else {"A": "A ahead", "B": "B ahead"}.get(row.verdict, row.verdict)
-            lines.append(
-                f"{snr:>9} {number[0]:>9} {number[1]:>9} {gap:>9}   {interval:<20} {row.n_images:>4}  "
-                + verdict
-                + (f" ({', '.join(lost)})" if lost else "")
-            )
-        for row in whole_curves(group).itertuples():
-            shift = "" if np.isnan(row.snr_shift_db) else f", the same quality at {row.snr_shift_db:+.2f} dB less SNR"
-            if not np.isnan(row.bd_gain):
-                lines.append(f"Over the whole curve: {scale * row.bd_gain:+.3f} {unit}{shift}")
-        if not group["same_noise"].all():
-            lines.append("Note: the two sides met different noise (other seeds).")
-        if (group["uses_a"] - group["uses_b"]).abs().max() > 0.02 * group["uses_a"].max():
-            lines.append(
-                f"Note: channel uses differ, A {group['uses_a'].mean():.0f}, B {group['uses_b'].mean():.0f} a picture."
-            )
-        lines.append("")
-    return "\n".join(lines)
+    folder, system = find_system(name)
+    if folder is not None:
+        return replace(side(Run.open(folder), system, selection), foreign=True)
+    if at_hand is None:
+        raise UserError(f"compare {shown(name)}: no run is at hand; name one with --run")
+    return side(at_hand, system, selection)

@@ -10,16 +10,37 @@ import click
 @click.argument("b", required=False)
 @click.option("--run", "run", metavar="RUN", help="The run of systems named without one [default: the last one].")
 @click.option("--baseline", metavar="SYSTEM", help="Compare with this system, or RUN:SYSTEM, as well.")
-@click.option("--metric", metavar="NAME", help="A column of samples.csv [default: psnr_db or miou].")
+@click.option(
+    "--metric", metavar="NAME", help="A number of samples.csv, or psnr_of_mean_mse_db [default: psnr_db or miou]."
+)
+@click.option("--figure", metavar="ID", help="Only the points of this figure [default: all].")
+@click.option("--channel", metavar="NAME", help="Only this channel [default: all].")
+@click.option("--snr", metavar="LIST", help="Only these SNRs in dB, as 0:20:2 or 1,4,7 [default: all].")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 def compare_command(
-    a: str, b: str | None, run: str | None, baseline: str | None, metric: str | None, as_csv: bool
+    a: str,
+    b: str | None,
+    run: str | None,
+    baseline: str | None,
+    metric: str | None,
+    figure: str | None,
+    channel: str | None,
+    snr: str | None,
+    as_csv: bool,
 ) -> None:
     """Difference of A and B, two systems or two runs, paired over pictures, with 95 % intervals.
 
     A system is a name, of --run, or RUN:NAME, of another run.
     """
-    from bench.analysis.compare import compare, report
+    from bench.analysis.compare import Selection, compare
+    from bench.analysis.compare_text import report
+    from bench.spec.grammar import parse_snr
 
-    points = compare(a, b, baseline, run, metric)
-    click.echo(points.to_csv(index=False) if as_csv else report(points), nl=not as_csv)
+    selection = Selection(figure, channel, None if snr is None else parse_snr(snr))
+    points = compare(a, b, baseline, run, metric, selection)
+    if as_csv:
+        click.echo(points.to_csv(index=False), nl=False)
+        for note in points.attrs["notes"]:
+            click.echo(note, err=True)
+    else:
+        click.echo(report(points), nl=False)

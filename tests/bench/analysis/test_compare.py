@@ -6,7 +6,8 @@ import pytest
 from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
-from bench.analysis.compare import compare, compare_sides, paired_miou, report, side, whole_curves
+from bench.analysis.compare import OF_MEAN_MSE, Selection, compare, compare_sides, paired_miou, side, whole_curves
+from bench.analysis.compare_text import report
 from bench.measure.metrics.scores import mean_iou
 from bench.results.reader import Run
 from systems.errors import UserError
@@ -51,11 +52,120 @@ def test_exchange_of_sides_changes_sign_and_verdict(run_dir):
     assert list(other["verdict"]) == [{"A": "B", "B": "A"}.get(verdict, verdict) for verdict in one["verdict"]]
 
 
-def test_outages_are_not_averaged_in(run_dir):
+def test_both_reductions_are_given_and_the_verdict_says_which_decides(run_dir):
     points = compare("a", "d", run=run_dir).dropna(subset=["snr_db"]).set_index("snr_db")
-    assert (points.loc[:10.0, "verdict"] == "only A decodes").all()
-    assert points.loc[:10.0, "difference"].isna().all() and (points.loc[:10.0, "outages_b"] == 8).all()
-    assert (points.loc[12.0:, "n_images"] == 8).all()
+    assert (points.loc[:10.0, "verdict"] == "only A decodes").all() and (points["rests_on"] == "all pictures").all()
+    assert points.loc[:10.0, "delivered_difference"].isna().all() and (points.loc[:10.0, "outages_b"] == 8).all()
+    painted = np.mean([value(None, "a", 4.0, i) - 13.0 for i in range(8)])  # what made_run scores a lost picture with
+    assert points.loc[4.0, "difference"] == pytest.approx(painted) and (points["n_images"] == 8).all()
+    assert (points.loc[12.0:, "delivered_difference"] == points.loc[12.0:, "difference"]).all()
+    assert (points.loc[12.0:, "delivered_n_images"] == 8).all()
+
+
+def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
+    """`b` is 1 dB worse everywhere. It calls the pictures on which it is far worse lost, and is ahead on the others."""
+
+    def chosen(experiment, system, snr, index):
+        if system == "a":
+            return 30.0 + index
+        return "outage" if index < 4 else 30.4 + index
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0])], chosen)
+    row = compare("a", "b", run=run).iloc[0]
+    assert row["verdict"] == "A" and row["delivered_verdict"] == "B" and row["outages_b"] == 4
+    assert "a ahead (B lost 4, b ahead over those that both delivered)" in report(compare("a", "b", run=run))
+
+
+def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):
+    """`a` is 3 dB better on the easy half and 2 dB worse on the hard one: the means of PSNR and of MSE disagree."""
+
+    def mixed(experiment, system, snr, index):
+        return (40.0 if index < 4 else 20.0) + (0 if system == "b" else 3.0 if index < 4 else -2.0)
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0])], mixed)
+    plain, pooled = (compare("a", "b", run=run, metric=metric).iloc[0] for metric in ("psnr_db", OF_MEAN_MSE))
+    mse = {s: np.mean([255**2 / 10 ** (mixed(None, s, 0, i) / 10) for i in range(8)]) for s in "ab"}
+    assert plain["difference"] == pytest.approx(0.5)
+    assert pooled["difference"] == pytest.approx(10 * np.log10(mse["b"] / mse["a"])) and pooled["verdict"] == "B"
+
+
+def with_files(images: dict[str, str], dataset: str) -> dict:
+    return {dataset: {"files": {name: {"image": sha} for name, sha in images.items()}}}
+
+
+class TestWhichPicturesAreTheSame:
+    def run(self, folder, dataset, images, lead=0.0, **changes):
+        experiment = figure("fig4", ["a"], dataset=dataset, snrs=[0.0, 6.0], **changes)
+        content = {sha: index for index, sha in enumerate(sorted({*"0123456789", *images.values()}))}
+        names = list(images)
+        return make_run(
+            folder, [experiment], lambda e, s, snr, i: 20.0 + content[images[names[i]]] + lead,
+            images=names, datasets=with_files(images, dataset),
+        )  # fmt: skip
+
+    def test_other_files_under_one_name_are_left_out_and_named(self, tmp_path):
+        one = self.run(tmp_path / "one", "kodak", {"x": "0", "y": "1", "z": "2"}, 1.0)
+        two = self.run(tmp_path / "two", "kodak", {"x": "0", "y": "9", "z": "2"})
+        table = compare(str(one), str(two))
+        assert (table["n_images"] == 2).all() and table["difference"].to_numpy() == pytest.approx(1.0)
+        assert "1 pictures of kodak are other files in the two runs (y)" in report(table)
+
+    def test_nothing_shared_is_refused(self, tmp_path):
+        one = self.run(tmp_path / "one", "folder:val", {"x": "0"})
+        two = self.run(tmp_path / "two", "folder:val", {"x": "1"})
+        with pytest.raises(UserError, match="share no picture.*in no folder of the other run.*x"):
+            compare(str(one), str(two))
+
+    def test_a_folder_is_known_by_its_files_not_by_its_name(self, tmp_path):
+        one = self.run(tmp_path / "one", "folder:val", {"p": "0", "q": "1", "r": "1"}, 1.0)
+        two = self.run(tmp_path / "two", "folder:test", {"b": "1", "c": "1", "a": "0", "d": "5"})
+        table = compare(str(one), str(two))
+        assert (table["n_images"] == 3).all() and table["difference"].to_numpy() == pytest.approx(1.0)
+        assert "folder of the other run (d)" in report(table) and not table["same_noise"].any()
+
+    def test_runs_without_hashes_say_so(self, tmp_path):
+        one, two = (make_run(tmp_path / n, [figure("fig4", ["a"])], value) for n in ("one", "two"))
+        assert "paired by name" in report(compare(str(one), str(two)))
+
+    def test_numbers_are_numbers(self, tmp_path):
+        """0.1 * 3 dB is 0.3 dB, and a CBR of 0.0625000000000001 is 1/16."""
+        one = make_run(tmp_path / "one", [figure("fig4", ["a"], snrs=[0.1 * 3])], value)
+        two = make_run(tmp_path / "two", [figure("fig4", ["a"], snrs=[0.3], cbr=0.0625 + 1e-16)], value)
+        assert list(compare(str(one), str(two))["snr_db"]) == [0.3]
+
+
+def test_a_part_can_be_chosen(run_dir):
+    table = compare("a", "b", run=run_dir, selection=Selection("fig4", "awgn", (0.0, 20.0)))
+    assert list(table["snr_db"].dropna()) == [0.0, 20.0]
+    for chosen, words in (
+        (Selection("fig5"), "--figure fig5: run one has no such figure"),
+        (Selection(channel="rayleigh-block"), "a has no rows on channel rayleigh-block"),
+        (Selection(snr_db=(3.0,)), "a has no rows at 3 dB"),
+    ):
+        with pytest.raises(UserError, match=words):
+            compare("a", "b", run=run_dir, selection=chosen)
+
+
+def test_snrs_of_one_side_are_named(run_dir, tmp_path):
+    other = make_run(tmp_path / "two", [figure("fig4", ["a", "b"], snrs=[0.0, 3.0, 20.0])], value)
+    text = report(compare("a", f"{other}:b", run=run_dir))
+    assert "Left out: 2, 4, 6, 8, 10, 12, 14, 16, 18 dB on awgn, where only A has rows." in text
+    assert "Left out: 3 dB on awgn, where only B has rows." in text
+
+
+def test_words_of_the_snr_gain_read_the_right_way_round(tmp_path):
+    run = make_run(
+        tmp_path / "run", [figure("fig4", ["a", "b"])],
+        lambda e, s, snr, i: 20 + 0.5 * snr + (1.5 if s == "a" else 0) + i,
+    )  # fmt: skip
+    assert "A needs 3.00 dB less SNR than B for the same quality" in report(compare("a", "b", run=run))
+    assert "A needs 3.00 dB more SNR than B for the same quality" in report(compare("b", "a", run=run))
+
+
+def test_equal_uses_and_equal_bits_are_named(tmp_path):
+    for uses, words in (({"a": 9408, "b": 9408}, "Matched: equal uses and"), ({"a": 9408, "b": 3000}, "Not matched")):
+        run = make_run(tmp_path / words, [figure("fig4", ["a", "b"])], value, uses=uses.get)
+        assert words in report(compare("a", "b", run=run))
 
 
 def test_whole_curve_of_a_shifted_line(tmp_path):
@@ -79,7 +189,7 @@ def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
     ]
     parts = report(compare("a", "b", run=make_run(tmp_path / "run", budgets, lead))).split("A = a, B = b")[1:]
     shown = {part.split("Kbits")[0].split(",")[-1].strip(): part for part in parts}
-    assert "Over the whole curve: +2.000" in shown["20"] and "whole curve" not in shown["5"]
+    assert "A - B is +2.000 dB" in shown["20"] and "whole curve" not in shown["5"]
 
 
 def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
@@ -218,7 +328,8 @@ def test_other_budgets_are_not_paired(tmp_path):
 def test_report_says_everything(run_dir):
     text = report(compare("a", "d", run=run_dir))
     assert "only A decodes (B lost 8)" in text and "a ahead" in text and "CBR 0.0625" in text
-    assert len([line for line in text.splitlines() if " all " in line]) == 1
+    assert text.startswith("Summary") and text.splitlines()[2].split()[:2] == ["a", "d"]
+    assert len([line for line in text.splitlines() if line.strip().startswith("all ")]) == 2  # heading and last row
     assert compare_sides(side(Run.open(run_dir), "a"), side(Run.open(run_dir), "b")).shape[0] == len(SNRS) + 1
 
 
