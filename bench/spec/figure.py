@@ -154,6 +154,11 @@ def figure_names() -> list[str]:
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
+def paper_figures() -> list[str]:
+    """Figures of the paper: what `--figure all` means. Those "beyond the paper" are asked for by name."""
+    return [name for name in figure_names() if name.startswith("fig")]
+
+
 def load_figure(name: str) -> Figure:
     """A figure of one budget by name, or by the path of its TOML file. Raises UserError."""
     figures = load_figures(name)

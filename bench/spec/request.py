@@ -19,9 +19,9 @@ from bench.spec.figure import (
     TEMPLATES,
     Figure,
     check_channel,
-    figure_names,
     load_figure,
     load_figures,
+    paper_figures,
     with_snr,
 )
 from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, parse_snr
@@ -153,7 +153,7 @@ def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
     elif request.dataset is not None:
         figures = [_figure_for(request.dataset, request)]
     else:
-        figures = [figure for name in figure_names() for figure in load_figures(name)]
+        figures = [figure for name in paper_figures() for figure in load_figures(name)]
     ids = [figure.id for figure in figures]
     if len(set(ids)) < len(ids):
         raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")

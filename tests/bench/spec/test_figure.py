@@ -8,6 +8,7 @@ from bench.spec.figure import (
     figure_names,
     load_figure,
     load_figures,
+    paper_figures,
     read_figure,
     with_snr,
 )
@@ -81,8 +82,8 @@ def test_budgets():
 def test_the_papers_figures_are_complete():
     import baselines  # noqa: F401
 
-    assert {"fig4", "fig5", "fig7"} <= set(figure_names())
-    for name in figure_names():
+    assert paper_figures() == ["fig4", "fig5", "fig7"]
+    for name in paper_figures():
         figure = load_figure(name)
         assert figure.id == name
         assert all(figure.task in registry.tasks_of(system) for system in figure.systems)
@@ -91,6 +92,15 @@ def test_the_papers_figures_are_complete():
     assert load_figure("fig7").bits == 20_000
     assert load_figure("fig4").cbr == load_figure("fig5").cbr == 1 / 16
     assert load_figure("fig5").pictures.id == "fig6" and load_figure("fig5").pictures.snr_db == (4, 18)
+
+
+def test_figures_beyond_the_paper_are_asked_for_by_name():
+    import baselines  # noqa: F401
+
+    for name in set(figure_names()) - set(paper_figures()):
+        figures = load_figures(name)
+        assert {figure.budgets_of or figure.id for figure in figures} == {name}
+        assert all(figure.task in registry.tasks_of(system) for figure in figures for system in figure.systems)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,298 @@
+"""`linear-select`: the linear code that spends channel uses where the picture needs them.
+
+Each 16 x 16 block of a lapped transform belongs to a class, whose transform and variances both ends hold in a codebook.
+The class map is side information. It tells both ends the variance of every coefficient, so the strongest coefficients
+of the *picture* get the channel uses, with water-filled power, and the receiver estimates each by LMMSE. Nothing is
+trained but the codebook, in closed form. Any CBR and any budget is served: fewer uses cut the weakest coefficients.
+
+The encoder sees the SNR: it decides how much power a coefficient is worth, and how much of the budget the map is. The
+parts lie in `baselines.select`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from baselines.select import class_map, lapped
+from baselines.select.allocation import STEPS, Allocation, Prices, allocate
+from baselines.select.codebook import DETAILS, FREQUENCIES, SNRS_DB, USES_A_BLOCK, Codebook, padded_blocks
+from baselines.select.lapped import BLOCK, Coefficients
+from systems import zoo
+from systems.errors import BudgetTooSmall, CheckpointError
+from systems.interface import Decoded, Link, Received, Transmission
+from systems.layers.analog import pad_to_multiple
+from systems.learned import FittedSystem
+
+CLASSES, ROTATED = 48, 96
+POWER_BITS = 8
+POWER_STEP_DB, POWER_FLOOR_DB = 0.125, -12.0  # of the picture's power before normalisation; what is expected is 0 dB
+_SILENCE_SEED = 17  # of what is sent for a picture without any detail
+ROUNDS = 2  # of classes and prices at the encoder
+
+
+def control_uses(link: Link, bits: int) -> int:
+    """Complex uses that `bits` of side information are charged."""
+    return link.budget.side_info_uses(bits)
+
+
+def control_rate(link: Link) -> float:
+    """Bits of side information per use."""
+    return link.budget.side_info_bits_per_use
+
+
+class Plan(NamedTuple):
+    """What both ends know before anything is sent. rows, columns: of blocks; uses: complex symbols; map_bits: of the
+    class map, its first bit included, which says whether there is one; noise: variance of each real symbol that the
+    transmitter reckons with."""
+
+    rows: int
+    columns: int
+    uses: int
+    map_bits: int
+    noise: float
+
+
+@dataclass
+class Estimate:
+    """What the receiver knows of one picture. coefficients: estimates, float64, in the order of `all_levels`; errors:
+    the variance of each one's error; levels: of all coefficients; classes: int64 (rows, columns)."""
+
+    coefficients: np.ndarray
+    errors: np.ndarray
+    levels: np.ndarray
+    classes: np.ndarray
+
+
+class LinearSelect(FittedSystem):
+    """checkpoint: a codebook made by `python -m bench train --systems linear-select --config select`."""
+
+    tasks = ("reconstruction",)
+    encoder_sees_snr = True
+    fitted_size = f"lapped16-{CLASSES}"
+    fitted_knowledge = f"{CLASSES} classes of lapped 16x16 blocks: a KLT and variances each"
+
+    def __init__(self, name: str = "linear-select", checkpoint: str = "shipped"):
+        super().__init__()
+        self.name = name
+        for key, tensor in _blank().items():
+            self.register_buffer(key, tensor)
+        path = zoo.shipped("baselines", "linear-select", self.fitted_size)
+        path = path if checkpoint == "shipped" else Path(checkpoint)
+        if path is None:
+            raise CheckpointError(
+                f"{name}: its codebook, baselines/weights/linear-select-{self.fitted_size}.safetensors, is missing"
+            )
+        self.facts = zoo.load_weights(self, path)
+        self.codebook = Codebook.read({key: tensor.numpy() for key, tensor in self.state_dict().items()})
+        self.variant = f"{self.fitted_size}-{self.facts['sha256'][:8]}"
+        self.eval()
+
+    @classmethod
+    def of(cls, codebook: Codebook, name: str = "linear-select") -> LinearSelect:
+        """The system with a codebook that lies in no file."""
+        system = cls.__new__(cls)
+        super(LinearSelect, system).__init__()
+        system.name, system.variant, system.facts = name, f"codebook-of-{codebook.classes}", {}
+        system.codebook = codebook
+        return system
+
+    @classmethod
+    def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
+        """The codebook's tensors from pictures float32 (3, H, W) in [0, 1]."""
+        from baselines.select.fit import FitOptions, fit
+
+        codebook = fit(pictures, FitOptions(classes=CLASSES, rotated=ROTATED))
+        return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in codebook.tensors().items()}
+
+    # --- both ends ----------------------------------------------------------------------------------------------------
+
+    def plan(self, link: Link) -> Plan:
+        """Raises BudgetTooSmall."""
+        rows, columns = padded_blocks(link.height, link.width)
+        snr_db = float(link.snr_db)
+        allowed = link.budget.allowed_uses()
+        map_bits = 1 + self.codebook.map_bits(snr_db, allowed, rows * columns)
+        uses = allowed - control_uses(link, POWER_BITS + map_bits)
+        if uses < 1:  # room for symbols comes first: without a map all blocks are of one class
+            map_bits = 1
+            uses = allowed - control_uses(link, POWER_BITS + map_bits)
+        if uses < 1:
+            raise BudgetTooSmall(
+                f"{self.name}: the budget of {allowed} uses does not hold {POWER_BITS + 1} bits of side information "
+                "and one symbol; raise --cbr or --kbits"
+            )
+        uses = min(uses, -(-rows * columns * (DETAILS + 3) // 2))
+        return Plan(rows, columns, uses, map_bits, 10 ** (-snr_db / 10) / 2)
+
+    def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
+        """Which coefficients are sent and how strongly; levels: int16, as `Codebook.all_levels` gives them."""
+        return allocate(levels, plan.uses, plan.noise)
+
+    # --- transmitter --------------------------------------------------------------------------------------------------
+
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """Analyses the pictures in every class; what is left depends on the SNR."""
+        found = lapped.analyse(pad_to_multiple(images.detach().cpu(), BLOCK))
+        means = found.means.double().numpy()
+        parts = [self.codebook.analyse(one.flatten(0, 1).numpy()) for one in found.details]
+        device = images.device
+
+        def send(at: Link) -> Transmission:
+            plan = self.plan(at)
+            rows = [self._send(plan, at, mean, part) for mean, part in zip(means, parts, strict=True)]
+            symbols, side_info = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*rows, strict=True))
+            return Transmission(symbols, side_info)
+
+        return send
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        """Images float32 (B, 3, H, W) in [0, 1] -> symbols, and the power and class map of each as side information."""
+        return self.prepare(images, link)(link)
+
+    def _send(self, plan: Plan, link: Link, means: np.ndarray, parts) -> tuple[np.ndarray, np.ndarray]:
+        """Symbols complex64 (uses,) and side information uint8 (POWER_BITS + map_bits,) of one picture."""
+        classes, bits = self.choose(plan, control_rate(link), parts)
+        levels = self.codebook.all_levels(classes)
+        values = np.concatenate([means.ravel(), self.codebook.coefficients(parts, classes.ravel()).ravel()])
+        given = self.allocate(levels, plan)
+        reals = np.zeros(2 * plan.uses)
+        reals[: len(given.places)] = values[given.places] * given.amplitudes
+        power = np.square(reals).sum() / plan.uses
+        index = _power_index(power)
+        if index == 0:
+            reals, power = _silence(plan.uses), 1.0
+        symbols = (reals / np.sqrt(power)).view(np.complex128).astype(np.complex64)
+        side_info = np.zeros(POWER_BITS + plan.map_bits, np.uint8)
+        side_info[:POWER_BITS] = index >> np.arange(POWER_BITS - 1, -1, -1) & 1
+        side_info[POWER_BITS : POWER_BITS + len(bits)] = bits
+        return symbols, side_info
+
+    def choose(self, plan: Plan, rate: float, parts) -> tuple[np.ndarray, np.ndarray]:
+        """Classes int64 (rows, columns), and the bits that say so, at most `plan.map_bits`: 0, or 1 and the map.
+
+        rate: bits per use of the control channel.
+        """
+        shape = plan.rows, plan.columns
+        plain = np.full(shape, self.plain_class, np.int64)
+        room = plan.map_bits - 1
+        if room < 1:
+            return plain, np.zeros(1, np.uint8)
+        prices = self.allocate(self.codebook.all_levels(plain), plan).prices
+        for _ in range(ROUNDS):
+            costs = self.codebook.costs(parts, prices)
+            classes, bits = self._within(costs, prices, rate, shape, room)
+            if classes is None:
+                return plain, np.zeros(1, np.uint8)
+            prices = self.allocate(self.codebook.all_levels(classes), plan).prices
+        return classes, np.concatenate([np.ones(1, np.uint8), bits])
+
+    def _within(self, costs: np.ndarray, prices: Prices, rate: float, shape: tuple[int, int], room: int):
+        """The map of least cost that takes at most `room` bits, by bisection over the price of a bit."""
+        tables = self.codebook.tables
+        start = prices.use / rate
+        low, high = start / 2**8, start * 2**16
+        best, best_bits = None, None
+        for _ in range(14):
+            price = np.sqrt(low * high)
+            classes, spent = class_map.choose(costs, price, shape, tables)
+            bits = class_map.encode(classes, tables, room) if spent < room + 64 else None
+            if bits is None:
+                low = price
+            else:
+                best, best_bits, high = classes, bits, price
+        return best, best_bits
+
+    @property
+    def plain_class(self) -> int:
+        """The class of all blocks where no map is sent: the commonest."""
+        return int(self.codebook.tables.share.argmin())
+
+    # --- receiver -----------------------------------------------------------------------------------------------------
+
+    def estimate(self, received: Received, link: Link) -> list[Estimate]:
+        """LMMSE estimates of the coefficients of each picture, and what is known of their errors."""
+        plan = self.plan(link)
+        symbols, variance = received.equalised()
+        reals = torch.view_as_real(symbols.cpu().to(torch.complex128)).flatten(1).numpy()
+        noise = (variance.cpu().double() / 2).repeat_interleave(2, dim=1).numpy()
+        side_info = received.side_info.cpu().numpy()
+        return [self._estimate(plan, *row) for row in zip(reals, noise, side_info, strict=True)]
+
+    def _estimate(self, plan: Plan, reals: np.ndarray, noise: np.ndarray, side_info: np.ndarray) -> Estimate:
+        classes = np.full((plan.rows, plan.columns), self.plain_class, np.int64)
+        if side_info[POWER_BITS]:
+            classes = class_map.decode(side_info[POWER_BITS + 1 :], classes.shape, self.codebook.tables)
+        levels = self.codebook.all_levels(classes)
+        given = self.allocate(levels, plan)
+        variances = np.exp2(levels / STEPS)
+        coefficients, errors = np.zeros(len(levels)), variances.copy()
+        index = int(side_info[:POWER_BITS].astype(np.int64) @ (1 << np.arange(POWER_BITS - 1, -1, -1)))
+        if index > 0:
+            amplitude = given.amplitudes / np.sqrt(_power(index))
+            count, prior = len(given.places), np.square(given.deviations)
+            gain = amplitude * prior / (np.square(amplitude) * prior + noise[:count])
+            coefficients[given.places] = gain * reals[:count]
+            errors[given.places] = prior - gain * amplitude * prior
+        return Estimate(coefficients, errors, levels, classes)
+
+    def pictures(self, estimates: list[Estimate]) -> Tensor:
+        """Estimates of pictures of one size -> float32 (B, 3, 16 rows, 16 columns), not clamped."""
+        means, details = [], []
+        for one in estimates:
+            rows, columns = one.classes.shape
+            split = 3 * rows * columns
+            means.append(one.coefficients[:split].reshape(3, rows, columns).astype(np.float32))
+            blocks = one.coefficients[split:].reshape(rows * columns, DETAILS)
+            details.append(self.codebook.details(blocks, one.classes.ravel()).reshape(rows, columns, DETAILS))
+        return lapped.synthesise(Coefficients(torch.from_numpy(np.stack(means)), torch.from_numpy(np.stack(details))))
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Received symbols -> images float32 (B, 3, H, W) in [0, 1]."""
+        pictures = self.pictures(self.estimate(received, link))[..., : link.height, : link.width]
+        return Decoded(pictures.clamp(0, 1).to(received.symbols.device))
+
+    def describe(self) -> dict:
+        """Facts for the manifest and the table of systems."""
+        keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit")
+        known = {key: self.facts[key] for key in keys if key in self.facts}
+        return {"system": self.name, "variant": self.variant, "parameters": 0, **known}
+
+
+def _power_index(power: float) -> int:
+    """Nearest step, 1..255; 0 where the picture has next to nothing to send."""
+    if power < 10 ** ((POWER_FLOOR_DB - 12) / 10):
+        return 0
+    step = round((10 * np.log10(power) - POWER_FLOOR_DB) / POWER_STEP_DB)
+    return int(np.clip(step, 1, 2**POWER_BITS - 1))
+
+
+def _power(index: int) -> float:
+    return 10 ** ((index * POWER_STEP_DB + POWER_FLOOR_DB) / 10)
+
+
+def _silence(uses: int) -> np.ndarray:
+    """Known reals of unit power per use, float64 (2 uses,)."""
+    rng = np.random.Generator(np.random.PCG64(_SILENCE_SEED))
+    return (rng.integers(0, 2, 2 * uses) * 2.0 - 1.0) * np.sqrt(0.5)
+
+
+def _blank() -> dict[str, Tensor]:
+    """Tensors of the shapes and kinds that a file holds."""
+    short = torch.int16
+    return {
+        "order": torch.zeros(DETAILS, dtype=short),
+        "rotations": torch.zeros(CLASSES, ROTATED, ROTATED, dtype=torch.int8),
+        "levels": torch.zeros(CLASSES, DETAILS, dtype=short),
+        "mean_levels": torch.zeros(3, FREQUENCIES, dtype=short),
+        "share": torch.zeros(CLASSES, dtype=short),
+        "left": torch.zeros(CLASSES + 1, CLASSES, dtype=short),
+        "above": torch.zeros(CLASSES + 1, CLASSES, dtype=short),
+        "bits": torch.zeros(len(SNRS_DB), len(USES_A_BLOCK), dtype=short),
+    }

@@ -1,0 +1,197 @@
+"""The codebook of `linear-select` from training pictures: deterministic, minutes on one core.
+
+Blocks begin in classes by how busy they are and in which direction. Then, in turn, each class takes the covariance of
+its blocks, and each block goes to the class that codes it best at a middling operating point (10 dB, CBR 1/16). Classes
+that lose their blocks take half of the largest one's. Pictures are seen whole and at half their size, since test
+pictures are often scaled down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.select import allocation, class_map, lapped
+from baselines.select.allocation import Prices, prices_of
+from baselines.select.class_map import ContextTables
+from baselines.select.codebook import (
+    BITS_UNIT,
+    DETAILS,
+    FREQUENCIES,
+    SNRS_DB,
+    USES_A_BLOCK,
+    Codebook,
+    frequency_bands,
+)
+from systems.layers.analog import pad_to_multiple
+
+LEAST_BLOCKS = 60  # of a class
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """classes: how many. rotated: details that a class transforms, at most. blocks: sampled per picture and size.
+    rounds: of covariances and classes. snr_db, uses: operating point, uses per block. maps: pictures, at most, from
+    which the statistics of class maps come; of these, `rates`: from which the maps' sizes come."""
+
+    classes: int = 48
+    rotated: int = 96
+    blocks: int = 100
+    rounds: int = 12
+    snr_db: float = 10.0
+    uses: float = 48.0
+    maps: int = 120
+    rates: int = 24
+    seed: int = 1
+
+
+@dataclass
+class _Sample:
+    """details: float32 (blocks, 765); power and count of transformed means by colour and band; pictures: analysed, for
+    the maps."""
+
+    details: np.ndarray
+    mean_levels: np.ndarray
+    mean_counts: np.ndarray
+    pictures: list[tuple[np.ndarray, int, int]]
+
+
+def fit(pictures: Iterable[Tensor], options: FitOptions = FitOptions(), control_rate=lambda snr_db: 0.5) -> Codebook:
+    """The codebook from pictures, float (3, H, W) in [0, 1]. control_rate: SNR in dB -> bits per use that side
+    information is charged."""
+    sample = _sample(pictures, options)
+    order = np.argsort(-np.square(sample.details, dtype=np.float64).mean(axis=0), kind="stable")
+    blocks = sample.details[:, order]
+    classes = _start(blocks, options)
+    codebook = _estimate(blocks, classes, order, sample, options)
+    for _ in range(options.rounds):
+        prices = _prices(codebook, classes, sample, options.snr_db, options.uses)
+        share = np.bincount(classes, minlength=options.classes) / len(classes)
+        bits = -np.log2(np.maximum(share, 1e-4))
+        price = prices.use / control_rate(options.snr_db)
+        best = [
+            (codebook.costs(codebook.analyse(part), prices) + price * bits).argmin(axis=1)
+            for part in np.array_split(sample.details, -(-len(sample.details) // 4096))
+        ]
+        classes = _refill(np.concatenate(best), options)
+        codebook = _estimate(blocks, classes, order, sample, options)
+    return _with_maps(codebook, classes, sample, options, control_rate)
+
+
+def _sample(pictures: Iterable[Tensor], options: FitOptions) -> _Sample:
+    rng = np.random.default_rng(options.seed)
+    rows, whole = [], []
+    power, count = np.zeros((3, FREQUENCIES)), np.zeros(FREQUENCIES)
+    for number, picture in enumerate(pictures):
+        half = F.interpolate(picture[None].float(), scale_factor=0.5, mode="bicubic", antialias=True).clamp(0, 1)
+        for one in (picture[None].float(), half):
+            means, details = lapped.analyse(pad_to_multiple(one, lapped.BLOCK))
+            height, width = means.shape[2:]
+            flat = details.flatten(0, 2).numpy()
+            rows.append(flat[rng.permutation(len(flat))[: options.blocks]])
+            bands = frequency_bands(height, width)
+            squares = means[0].double().square().numpy()
+            squares[:, 0, 0] /= height * width
+            for colour in range(3):
+                power[colour] += np.bincount(bands.ravel(), squares[colour].ravel(), FREQUENCIES)
+            count += np.bincount(bands.ravel(), minlength=FREQUENCIES)
+        if number % 4 == 0:
+            whole.append((flat, height, width))  # of the half size
+    known = np.flatnonzero(count > 0)
+    levels = allocation.level(power / np.maximum(count, 1))
+    nearest = known[np.abs(np.arange(FREQUENCIES)[:, None] - known).argmin(axis=1)]  # bands that no picture had
+    return _Sample(np.concatenate(rows), levels[:, nearest], count, whole[:: -(-len(whole) // options.maps)])
+
+
+def _start(blocks: np.ndarray, options: FitOptions) -> np.ndarray:
+    """Classes int64 (blocks,): by total energy, and within that by where it lies (k-means on logarithms)."""
+    rng = np.random.default_rng(options.seed)
+    groups = np.array_split(np.arange(blocks.shape[1]), [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 160, 320])
+    features = np.stack([np.log(np.square(blocks[:, group]).mean(axis=1) + 1e-5) for group in groups], axis=1)
+    centres = features[rng.choice(len(features), options.classes, replace=False)]
+    for _ in range(8):
+        distance = np.square(centres).sum(axis=1) - 2 * features @ centres.T
+        nearest = distance.argmin(axis=1)
+        for k in range(options.classes):
+            if (nearest == k).any():
+                centres[k] = features[nearest == k].mean(axis=0)
+    return _refill(nearest, options)
+
+
+def _refill(classes: np.ndarray, options: FitOptions) -> np.ndarray:
+    """Classes of fewer than LEAST_BLOCKS take every other block of the largest."""
+    least = min(LEAST_BLOCKS, len(classes) // (2 * options.classes))
+    for k in range(options.classes):
+        if (classes == k).sum() < least:
+            largest = np.bincount(classes, minlength=options.classes).argmax()
+            classes[np.flatnonzero(classes == largest)[::2]] = k
+    return classes
+
+
+def _estimate(
+    blocks: np.ndarray, classes: np.ndarray, order: np.ndarray, sample: _Sample, options: FitOptions
+) -> Codebook:
+    """KLT and variances of each class, drawn a little towards those of all blocks where a class has few."""
+    r = min(options.rotated, DETAILS)
+    pooled = np.square(blocks, dtype=np.float64).mean(axis=0)
+    rotations = np.empty((options.classes, r, r), np.float32)
+    levels = np.empty((options.classes, DETAILS), np.int16)
+    for k in range(options.classes):
+        own = blocks[classes == k].astype(np.float64)
+        variance = np.square(own).mean(axis=0)
+        scale = variance.sum() / pooled.sum()
+        trust = len(own) / (len(own) + 20.0)
+        variance = trust * variance + (1 - trust) * scale * pooled
+        head = own[:, :r]
+        covariance = head.T @ head / len(own)
+        shrink = r / (len(own) + r)
+        covariance = (1 - shrink) * covariance + shrink * np.diag(variance[:r])
+        values, vectors = np.linalg.eigh(covariance)
+        rotations[k] = vectors[:, ::-1]
+        levels[k] = allocation.level(np.concatenate([values[::-1], variance[r:]]))
+    # quiet classes first, so that neighbours in number are alike
+    rank = np.argsort([np.sqrt(np.exp2(row / allocation.STEPS)).sum() for row in levels.astype(np.float64)])
+    classes[:] = np.argsort(rank)[classes]
+    flat = ContextTables.flat(options.classes)
+    bits = np.zeros((len(SNRS_DB), len(USES_A_BLOCK)), np.int16)
+    return Codebook(order, rotations[rank], levels[rank], sample.mean_levels, flat, bits)
+
+
+def _prices(codebook: Codebook, classes: np.ndarray, sample: _Sample, snr_db: float, uses: float) -> Prices:
+    """Prices if the blocks of the sample were one picture."""
+    levels = codebook.levels.astype(np.int64)
+    lowest = int(min(levels.min(), codebook.mean_levels.min()))
+    number = np.bincount(classes, minlength=codebook.classes)
+    counts = np.zeros(int(max(levels.max(), codebook.mean_levels.max())) - lowest + 1)
+    for k, row in enumerate(levels):
+        counts += number[k] * np.bincount(row - lowest, minlength=len(counts))
+    means = np.repeat(sample.mean_counts[None] * len(classes) / sample.mean_counts.sum(), 3, axis=0)
+    np.add.at(counts, (codebook.mean_levels.astype(np.int64) - lowest).ravel(), means.ravel())
+    return prices_of(counts, lowest, int(uses * len(classes)), 10 ** (-snr_db / 10) / 2)
+
+
+def _with_maps(codebook: Codebook, classes: np.ndarray, sample: _Sample, options: FitOptions, control_rate) -> Codebook:
+    """Context tables from the maps of whole pictures, and how many bits a map is worth."""
+
+    def maps(pictures: list, tables: ContextTables, snr_db: float, uses: float) -> tuple[list[np.ndarray], float]:
+        """Maps of pictures (parts, rows, columns), and the bits that a block takes."""
+        prices = _prices(codebook, classes, sample, snr_db, uses)
+        price = prices.use / control_rate(snr_db)
+        found = [
+            class_map.choose(codebook.costs(parts(), prices), price, (rows, columns), tables)
+            for parts, rows, columns in pictures
+        ]
+        return [one for one, _ in found], sum(bits for _, bits in found) / sum(one.size for one, _ in found)
+
+    pictures = [(partial(codebook.analyse, flat), rows, columns) for flat, rows, columns in sample.pictures]
+    tables = codebook.tables
+    for _ in range(2):
+        tables = ContextTables.fit(maps(pictures, tables, options.snr_db, options.uses)[0], options.classes)
+    few = [(cache(parts), rows, columns) for parts, rows, columns in pictures[:: -(-len(pictures) // options.rates)]]
+    bits = [[maps(few, tables, snr, uses)[1] for uses in USES_A_BLOCK] for snr in SNRS_DB]
+    return replace(codebook, tables=tables, bits=np.round(np.array(bits) * BITS_UNIT).astype(np.int16))

@@ -1,0 +1,114 @@
+"""Pictures to coefficients and back: an orthogonal lapped transform of 16 x 16 blocks.
+
+A rotation across each border between two blocks, over 8 pixels on either side, comes before the cosine transform of
+the blocks: the lapped orthogonal transform of Malvar and Staelin (1989) in the form of Tran, Liang and Tu (2003). Basis
+functions reach over 32 pixels, fall off smoothly at their ends, and no block borders show. At the picture's own border
+nothing is rotated. Colours are turned by an orthonormal matrix into grey and two differences.
+
+The mean value of each block (three numbers, one per colour axis) forms small pictures of its own, which are transformed
+once more, by one cosine transform over the whole picture: neighbouring blocks are alike in little else.
+
+The transform is orthonormal: squared errors of coefficients are squared errors of the picture.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+BLOCK = 16
+COLOURS = 3
+SIZE = COLOURS * BLOCK * BLOCK
+#: Grey, red against blue, green against magenta.
+_AXES = (
+    (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
+    (1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)),
+    (1 / math.sqrt(6), -2 / math.sqrt(6), 1 / math.sqrt(6)),
+)
+MIDDLE = 0.5  # the value that is taken as zero
+
+
+class Coefficients(NamedTuple):
+    """Of b pictures of rows x columns blocks. means: (b, 3, rows, columns), transformed over the whole picture, lowest
+    frequency first. details: (b, rows, columns, 765), within each block by colour, then by row of frequencies."""
+
+    means: Tensor
+    details: Tensor
+
+
+def analyse(images: Tensor) -> Coefficients:
+    """Images (b, 3, 16 rows, 16 columns) in [0, 1] -> coefficients, float32."""
+    colours = torch.einsum("ij,bjhw->bihw", _colour_axes(), images.float() - MIDDLE)
+    blocks = _forward(_forward(colours).transpose(2, 3)).transpose(2, 3)
+    count, _, height, width = images.shape
+    split = blocks.reshape(count, COLOURS, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    flat = split.permute(0, 2, 4, 1, 3, 5).reshape(count, height // BLOCK, width // BLOCK, COLOURS, BLOCK * BLOCK)
+    means = flat[..., 0].permute(0, 3, 1, 2)
+    rows, columns = means.shape[2:]
+    means = cosines(rows) @ means @ cosines(columns).T
+    return Coefficients(means, flat[..., 1:].flatten(3))
+
+
+def synthesise(coefficients: Coefficients) -> Tensor:
+    """Inverse of `analyse`: images (b, 3, 16 rows, 16 columns), not clamped."""
+    means, details = coefficients
+    count, rows, columns, _ = details.shape
+    values = cosines(rows).T @ means @ cosines(columns)
+    flat = torch.cat(
+        [values.permute(0, 2, 3, 1)[..., None], details.reshape(count, rows, columns, COLOURS, -1)], dim=-1
+    )
+    split = flat.reshape(count, rows, columns, COLOURS, BLOCK, BLOCK).permute(0, 3, 1, 4, 2, 5)
+    blocks = split.reshape(count, COLOURS, rows * BLOCK, columns * BLOCK)
+    colours = _backward(_backward(blocks.transpose(2, 3)).transpose(2, 3))
+    return torch.einsum("ij,bihw->bjhw", _colour_axes(), colours) + MIDDLE
+
+
+@functools.cache
+def cosines(size: int) -> Tensor:
+    """The orthonormal cosine transform (DCT-II), (size, size), lowest frequency first."""
+    step = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(math.pi / size * step[:, None] * (step + 0.5)) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix.float()
+
+
+@functools.cache
+def _colour_axes() -> Tensor:
+    return torch.tensor(_AXES)
+
+
+@functools.cache
+def _border() -> Tensor:
+    """The rotation across a border, (16, 16): sums of mirrored pixels stay, differences are turned among themselves."""
+    half = BLOCK // 2
+    step = torch.arange(half, dtype=torch.float64)
+    fourth = torch.cos(math.pi / half * (step[:, None] + 0.5) * (step + 0.5)) * math.sqrt(2 / half)  # DCT-IV
+    second = cosines(half).double()
+    one, mirror = torch.eye(half, dtype=torch.float64), torch.eye(half, dtype=torch.float64).flip(0)
+    butterfly = torch.cat([torch.cat([one, mirror], 1), torch.cat([mirror, -one], 1)]) / math.sqrt(2)
+    turn = torch.eye(BLOCK, dtype=torch.float64)
+    turn[half:, half:] = mirror @ second.T @ fourth @ mirror
+    return (butterfly @ turn @ butterfly).float()
+
+
+def _forward(values: Tensor) -> Tensor:
+    """Borders, then blocks, along the last axis."""
+    values = _turn_borders(values, _border())
+    return (values.unflatten(-1, (-1, BLOCK)) @ cosines(BLOCK).T).flatten(-2)
+
+
+def _backward(values: Tensor) -> Tensor:
+    values = (values.unflatten(-1, (-1, BLOCK)) @ cosines(BLOCK)).flatten(-2)
+    return _turn_borders(values, _border().T)
+
+
+def _turn_borders(values: Tensor, turn: Tensor) -> Tensor:
+    if values.shape[-1] == BLOCK:
+        return values
+    half = BLOCK // 2
+    inner = (values[..., half:-half].unflatten(-1, (-1, BLOCK)) @ turn.T).flatten(-2)
+    return torch.cat([values[..., :half], inner, values[..., -half:]], dim=-1)
