@@ -1,68 +1,113 @@
 """What the README shows works as it stands there."""
 
+import os
 import re
-import tomllib
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from bench.measure.audit import audit, audit_output
-from bench.measure.channel import transmit
-from systems import Budget, Link, System
-
-README = Path(__file__).resolve().parents[1] / "README.md"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def test_the_example_system_passes_the_audit():
-    """The class of "Your own system", with the two functions that the reader has to bring."""
-    (code,) = blocks("python")
-
-    def pictures(symbols, height, width):
-        reals = torch.view_as_real(symbols).flatten(1)
-        return reals.mean(dim=1)[:, None, None, None].expand(-1, 3, height, width).clamp(0, 1)
-
-    space = {"my_features": lambda images: torch.nn.functional.avg_pool2d(images, 4) - 0.5, "my_pictures": pictures}
-    exec(code, space)  # noqa: S102  (the README's own text)
-    system = space["MySystem"](name="my-system")
-    assert isinstance(system, System) and system.name == "my-system"
-    link = Link("reconstruction", 32, 48, Budget.from_cbr(1 / 16, 32, 48))
-    with torch.no_grad():
-        sent = system.encode(torch.rand(2, 3, 32, 48), link)
-        audit(system, sent, link)
-        audit_output(system, system.decode(transmit(sent, link, [1, 2]), link), link, 2)
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("bench", "baselines", "configs", "results")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *(page for room in ROOMS for page in sorted((ROOT / room).rglob("*.md"))))
+    if not {"templates", "reference"} & set(path.parts)
+}
+COMMANDS = re.findall(r"^    python -m bench (.+)$", PAGES["README.md"], re.MULTILINE)
+#: Commands of the README that no test can run as they stand, and why. Their options are checked all the same.
+NOT_RUN = {
+    "train": "hours of training",
+    "weights": "needs a public checkpoint",
+    "data": "needs a network beyond the package index",
+    "run --engine slurm": "needs a cluster; tests/slurm/real_cluster.py",
+    "run --figure fig5 --dataset kodak": "needs Kodak",
+}
 
 
-def test_the_entry_point_group_is_the_registrys():
-    from systems.registry import ENTRY_POINT_GROUP
+def _links():
+    for page, text in PAGES.items():
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            yield pytest.param(page, link, id=f"{page}: {link}")
 
-    (text,) = blocks("toml")
-    assert list(tomllib.loads(text)["project"]["entry-points"]) == [ENTRY_POINT_GROUP]
 
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")))
-def test_links_lead_somewhere(link):
-    assert (README.parent / link).exists()
+@pytest.mark.parametrize(("page", "link"), _links())
+def test_links_lead_somewhere(page, link):
+    assert ((ROOT / page).parent / link).exists()
 
 
 @pytest.mark.parametrize(
-    "line", re.findall(r"^    python -m bench (.+)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    "line",
+    sorted({line for text in PAGES.values() for line in re.findall(r"^    python -m bench (.+)$", text, re.MULTILINE)}),
 )
 def test_commands_and_options_exist(line):
-    """Every option that the README types is one that the command has."""
+    """Every command and option that a page types is one that the bench has."""
     import click
 
     from bench.cli import cli
 
-    words = line.partition("#")[0].split()
+    words = shlex.split(line.partition("  #")[0])
     command: click.Command = cli
     context = click.Context(cli)
     while words and isinstance(command, click.Group):
         command = command.get_command(context, words.pop(0))
         assert command is not None
     known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert {word for word in words if word.startswith("--")} <= known
+    assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
+
+
+def test_the_readme_is_short():
+    words = re.sub(r"^(?: {4}|\|).*$|```.*?```", "", PAGES["README.md"], flags=re.MULTILINE | re.DOTALL).split()
+    assert len(words) < 900
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder as a newcomer's: two pictures of hers, and a copy of the committed run."""
+    from PIL import Image
+    from skimage import data
+
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "my_pictures").mkdir()
+    for name, photo in (("cat", data.chelsea()), ("cup", data.coffee())):
+        Image.fromarray(photo[:128, :160]).save(folder / "my_pictures" / f"{name}.png")
+    shutil.copy(folder / "my_pictures" / "cat.png", folder / "photo.png")
+    shutil.copytree(ROOT / "results" / "reference", folder / "results" / "reference")
+    return folder
+
+
+def _environment(desk):
+    paths = [str(ROOT), str(desk / "my-system"), str(desk / "site"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_every_command_runs(desk):
+    """In the README's order, for each builds on those before it."""
+    for line in COMMANDS:
+        line = line.partition("  #")[0].strip()
+        if any(line.startswith(start) for start in NOT_RUN):
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", *shlex.split(line)],
+            cwd=desk, env=_environment(desk), capture_output=True, text=True, timeout=1500, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"python -m bench {line}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
+        if line == "new my-system":  # what `pip install -e my-system` adds: the metadata that names the entry point
+            info = desk / "site" / "my_system-0.1.0.dist-info"
+            info.mkdir(parents=True)
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-system\nVersion: 0.1.0\n")
+            (info / "entry_points.txt").write_text("[semantic_bench.systems]\nmy-system = my_system:MySystem\n")
+
+
+@pytest.mark.slow
+def test_the_python_lines_run(desk):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=desk, env=_environment(desk), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "gensc" in done.stdout, done.stderr[-2000:]
