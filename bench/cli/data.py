@@ -35,18 +35,28 @@ def fetch_command(name: str, data_root: str | None, url: str | None, checksum: s
 @data_group.command("info", context_settings=_SETTINGS)
 @click.argument("name")
 @click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
-def info_command(name: str, data_root: str | None) -> None:
+@click.option("--classes", is_flag=True, help="Count the pixels of each class (reads every mask).")
+def info_command(name: str, data_root: str | None, classes: bool) -> None:
     """Show what NAME, a data set or folder:PATH, holds."""
     from bench.data import open_dataset
+    from bench.data.classes import class_statistics
 
     dataset = open_dataset(name, data_root)
+    counts = class_statistics(dataset) if classes else []
     sizes = [dataset.size(image_id) for image_id in dataset.ids]
     click.echo(f"{dataset.name}: {dataset.description}")
     click.echo(f"tasks        {', '.join(dataset.tasks)}{' (demonstration)' if dataset.demonstration else ''}")
     click.echo(f"licence      {dataset.licence}")
     click.echo(f"fingerprint  {dataset.fingerprint()[:16]}")
+    for note in (*dataset.notes, dataset.reference_note()):
+        if note:
+            click.echo(f"note         {note}")
     click.echo(f"pictures     {len(sizes)}")
     for image_id, (height, width) in zip(dataset.ids[:20], sizes, strict=False):
         click.echo(f"  {image_id}  {height}x{width}")
     if len(sizes) > 20:
         click.echo(f"  ... and {len(sizes) - 20} more")
+    if counts:
+        click.echo("classes      pictures      pixels  share of the labelled ones")
+    for row in counts:
+        click.echo(f"  {row.name:12}{row.pictures:7}{row.pixels:12}  {100 * row.share:6.2f} %")

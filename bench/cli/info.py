@@ -24,15 +24,24 @@ def ask_command(sentence: tuple[str, ...]) -> None:
 
 @click.command("list", context_settings=_SETTINGS)
 @click.argument(
-    "what", required=False, type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register", "columns"])
+    "what",
+    required=False,
+    type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register", "columns", "keys"]),
 )
 def list_command(what: str | None) -> None:
-    """List systems, data sets, figures and checkpoints; or every CSV column; or what the GenSC paper leaves open."""
+    """List systems, data sets, figures and checkpoints.
+
+    Or, where it is named: every CSV column (columns), every key of figure, size and protocol files (keys), or what the
+    GenSC paper leaves open (register).
+    """
     if what == "register":
         _register()
         return
     if what == "columns":
         _columns()
+        return
+    if what == "keys":
+        _keys()
         return
     tables = {"systems": _systems, "datasets": _datasets, "figures": _figures, "checkpoints": _checkpoints}
     for index, name in enumerate([what] if what else tables):
@@ -62,6 +71,38 @@ def _columns() -> None:
             click.echo(f"  {line}")
 
 
+def _keys() -> None:
+    """The keys of TOML files, from the records and dataclasses that check them."""
+    from bench.spec.figure import FIGURE_KEYS, PICTURE_KEYS
+    from bench.spec.keys import field_lines, key_lines
+    from bench.training.protocol import Protocol, Stage, TaskProtocol
+
+    tables = [
+        ("figure file (configs/figures, --figure FILE.toml)", key_lines(FIGURE_KEYS)),
+        ("figure file, [pictures]", key_lines(PICTURE_KEYS)),
+        ("training protocol (configs/train, --config)", field_lines(Protocol)),
+        ("training protocol, [tasks.NAME]", field_lines(TaskProtocol)),
+        ("training protocol, one entry of stages", field_lines(Stage)),
+    ]
+    for name, config in _configs().items():
+        tables.append((f"size of {name} (configs/models/{name}-SIZE.toml); base: the size it differs from",
+                       field_lines(config)))  # fmt: skip
+    for index, (title, rows) in enumerate(tables):
+        click.echo(("\n" if index else "") + f"{title}:")
+        for line in _aligned(rows):
+            click.echo(f"  {line}")
+
+
+def _configs() -> dict[str, type]:
+    """The dataclass behind the sizes of each learned system."""
+    import baselines  # noqa: F401  (registers its systems)
+    from systems import registry
+    from systems.sizes import sizes_of
+
+    found = {entry.name: getattr(entry.load(), "Config", None) for entry in registry.entries() if sizes_of(entry.name)}
+    return {name: config for name, config in found.items() if config is not None}
+
+
 def _systems() -> list[tuple[str, ...]]:
     import baselines  # noqa: F401  (registers its systems)
     from systems import registry
@@ -79,9 +120,11 @@ def _systems() -> list[tuple[str, ...]]:
 
 def _datasets() -> list[tuple[str, ...]]:
     from bench.data import list_datasets
+    from bench.data.catalogue import faulty_plugins
 
     rows = [(info.name, ", ".join(info.tasks), info.description) for info in list_datasets()]
-    return [*rows, ("folder:PATH", "reconstruction", "any pictures of a folder")]
+    rows.append(("folder:PATH", "reconstruction", "any pictures of a folder"))
+    return rows + [(name, "disabled", why) for name, why in faulty_plugins().items()]
 
 
 def _figures() -> list[tuple[str, ...]]:

@@ -53,6 +53,7 @@ class DatasetInfo:
     preprocessing: Preprocessing = Preprocessing()
     fetch: str = ""  # the argument of `data fetch` that brings it
     splits: bool = False  # whether NAME:SPLIT is understood
+    reference: str = ""  # `Dataset.content()` of the committed reference run
 
     def available(self, data_root: Path | None = None) -> bool:
         """Whether the files are there."""
@@ -156,7 +157,9 @@ def _unknown(spec: str) -> UnknownName:
 
 
 def _make(info: DatasetInfo, items: dict[str, Item], **changes) -> Dataset:
-    fields = {name: getattr(info, name) for name in ("name", "tasks", "description", "licence", "demonstration")}
+    fields = {
+        name: getattr(info, name) for name in ("name", "tasks", "description", "licence", "demonstration", "reference")
+    }
     return Dataset(items=items, preprocessing=info.preprocessing, **(fields | changes))
 
 
@@ -191,7 +194,13 @@ def _open_voc(info: DatasetInfo, root: Path, split: str) -> Dataset:
         raise UserError(f"VOC 2012 at {folder} has no split {split!r}; {hint}")
     ids = read_names(lists / f"{split}.txt")
     items = {i: Item(folder / "JPEGImages" / f"{i}.jpg", folder / "SegmentationClass" / f"{i}.png") for i in ids}
-    return _make(info, items, name="voc2012" if split == "val" else f"voc2012:{split}", upright=False)
+    return _make(
+        info,
+        items,
+        name="voc2012" if split == "val" else f"voc2012:{split}",
+        upright=False,
+        reference=info.reference if split == "val" else "",
+    )
 
 
 def _open_folder(text: str) -> Dataset:
@@ -278,6 +287,7 @@ def _entries() -> list[DatasetInfo]:
             preprocessing=stretch,
             fetch="voc2012",
             splits=True,
+            reference="3a3cc2e3a9bb0dc14b8f465d687516d30f82cae593b139999436d37d3b6f94df",
         ),
         DatasetInfo(
             "div2k_valid256",
@@ -287,6 +297,18 @@ def _entries() -> list[DatasetInfo]:
             _open_pictures,
             where="div2k_valid256",
             preprocessing=cover,
+            reference="f3aa3c8a8f15b02dae81ab7022ef7d4d50cf6dd70a12624d6e68c77b683dd18f",
+        ),
+        DatasetInfo(
+            "div2k-valid-256",
+            reconstruction,
+            "DIV2K validation pictures 0801-0900, their middle 256x256 pixels: a low-resolution set that anyone can "
+            "make from the official archive",
+            "DIV2K: academic research only",
+            _open_pictures,
+            where="DIV2K_valid_HR",
+            preprocessing=Preprocessing("centre", (256, 256)),
+            fetch="div2k-valid",
         ),
         DatasetInfo(
             "div2k_valid_hr",
@@ -295,7 +317,7 @@ def _entries() -> list[DatasetInfo]:
             "DIV2K: academic research only",
             _open_pictures,
             where="DIV2K_valid_HR",
-            fetch="div2k",
+            fetch="div2k-valid",
         ),
         DatasetInfo(
             "hires_val",
@@ -304,6 +326,7 @@ def _entries() -> list[DatasetInfo]:
             "Sun-Hays 80: research",
             _open_pictures,
             where="hires_val",
+            reference="48504b10d9bf6c44074d0e81c73788c98cee2aa32c6e7ce605af7e1051b7938d",
         ),
         DatasetInfo(
             "kodak",
@@ -313,6 +336,7 @@ def _entries() -> list[DatasetInfo]:
             _open_pictures,
             where="kodak",
             fetch="kodak",
+            reference="c6c8e5aaf02cf314aaa490dcf178a54c263f93b70a9d8914cb56b55488cd3013",
         ),
     ]
 

@@ -46,7 +46,8 @@ class Sample:
 class Preprocessing:
     """How a source picture becomes a test picture. It belongs to the data set, never to a system.
 
-    mode "native": as stored. "cover": the centre crop of the target's aspect ratio, then Lanczos to the size (a square
+    mode "native": as stored. "centre": the middle height x width pixels, none of them scaled; a smaller picture is an
+    error. "cover": the centre crop of the target's aspect ratio, then Lanczos to the size (a square
     target: the centre square). "stretch": the whole picture to the size by Lanczos, whatever its aspect ratio; masks
     by nearest neighbour, which makes no new class ids at borders.
     """
@@ -55,7 +56,7 @@ class Preprocessing:
     size: tuple[int, int] | None = None  # (H, W)
 
     def __post_init__(self):
-        if self.mode not in ("native", "cover", "stretch") or (self.mode == "native") != (self.size is None):
+        if self.mode not in ("native", "centre", "cover", "stretch") or (self.mode == "native") != (self.size is None):
             raise ValueError(f"preprocessing mode {self.mode!r} does not go with size {self.size}")
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
@@ -64,9 +65,12 @@ class Preprocessing:
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """The part of the source (left, top, right, bottom) that is kept, in whole pixels."""
-        if self.mode != "cover":
+        if self.mode not in ("cover", "centre") or self.size is None:
             return 0, 0, width, height
         target_h, target_w = self.size
+        if self.mode == "centre":
+            left, top = (width - target_w) // 2, (height - target_h) // 2
+            return left, top, left + target_w, top + target_h
         scale = min(height / target_h, width / target_w)
         crop_h, crop_w = max(1, round(target_h * scale)), max(1, round(target_w * scale))
         left, top = (width - crop_w) // 2, (height - crop_h) // 2
@@ -82,7 +86,11 @@ class Preprocessing:
         """A few words for the list of data sets and for captions."""
         if self.mode == "native":
             return "native size"
-        how = "centre crop, Lanczos" if self.mode == "cover" else "whole picture, Lanczos, masks nearest"
+        how = {
+            "centre": "middle pixels, not scaled",
+            "cover": "centre crop, Lanczos",
+            "stretch": "whole picture, Lanczos, masks nearest",
+        }[self.mode]
         return f"{self.size[0]}x{self.size[1]} ({how})"
 
     def key(self) -> dict:
@@ -119,6 +127,8 @@ class Dataset:
     upright: bool = True
     #: Files of the folder that are no pictures, each with the reason.
     skipped: tuple[str, ...] = ()
+    #: sha256 over the sorted hashes of all files, as the committed reference run had them; "": it had no such set.
+    reference: str = ""
     #: The name in the noise seeds; "": `name`. It stays when `keep_apart` gives the set another name.
     noise_name: str = ""
     _hashes: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
@@ -152,7 +162,7 @@ class Dataset:
 
     def take(self, count: int) -> Dataset:
         """The same set cut to its first `count` pictures (`--limit`)."""
-        return replace(self, items=dict(list(self.items.items())[:count]))
+        return replace(self, items=dict(list(self.items.items())[:count]), reference="")
 
     def path(self, image_id: str) -> Path:
         """The source file of a picture."""
@@ -180,6 +190,12 @@ class Dataset:
             labels = decode_mask(self._content(item.mask, "mask"), item.mask, (picture.height, picture.width))
             labels = self.preprocessing.apply(labels, Image.Resampling.NEAREST)
             mask = torch.from_numpy(np.array(labels, dtype=np.uint8))
+        if self.preprocessing.mode == "centre" and not _at_least(picture.size[::-1], self.preprocessing.size):
+            height, width = self.preprocessing.size
+            raise UserError(
+                f"picture {shown(item.path)} is {picture.width}x{picture.height}, smaller than the {width}x{height} "
+                "that are cut from its middle; take it out of the set"
+            )
         picture = self.preprocessing.apply(picture, Image.Resampling.LANCZOS)
         image = torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
         return Sample(image_id, image, mask)
@@ -208,6 +224,17 @@ class Dataset:
     def fingerprint(self) -> str:
         """sha256 over ids, the content of every file (masks too) and the preprocessing. Reads every file once."""
         return self._digest({image_id: list(entry.items()) for image_id, entry in self.hashes().items()})
+
+    def content(self) -> str:
+        """sha256 over the sorted hashes of all files, whatever they are called. Reads every file once."""
+        hashes = sorted(digest for entry in self.hashes().values() for digest in entry.values())
+        return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+    def reference_note(self) -> str:
+        """One line where the files are not those of the committed reference run, "" else. Reads every file once."""
+        if not self.reference or self.content() == self.reference:
+            return ""
+        return f"{self.name}: these are not the very files of the committed reference run; its numbers may differ"
 
     def quick_fingerprint(self) -> str:
         """sha256 over ids, byte sizes and the preprocessing: cheap enough to plan with, blind to an edit in place."""
@@ -251,6 +278,10 @@ def keep_apart(datasets: dict[str, Dataset]) -> dict[str, Dataset]:
             for spec, digest in prints.items():
                 apart[spec] = replace(datasets[spec], name=f"{name}#{digest[:8]}", noise_name=datasets[spec].seed_name)
     return apart
+
+
+def _at_least(size: tuple[int, int], least: tuple[int, int]) -> bool:
+    return size[0] >= least[0] and size[1] >= least[1]
 
 
 def _byte_size(path: Path) -> int:

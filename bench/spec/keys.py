@@ -65,18 +65,24 @@ def field_lines(kind: type) -> list[tuple[str, str, str]]:
     The meaning is the comment on the field's line, or those right above it, or what the class says after "name: ".
     """
     comments = _comments(inspect.getsource(kind))
-    pattern = r"(?ms)^\s*`?(\w+)`?: (.+?)(?:\n\s*\n|\n(?=\s*\w+: )|\Z)"
-    pattern = r"(?ms)^\s*`?(\w+)`?: (.+?)(?:\n\s*\n|\n(?=\s*\w+: )|\Z)"
-    said = dict(re.findall(pattern, inspect.getdoc(kind) or ""))
+    said = _said(inspect.getdoc(kind) or "")
     rows = []
     for field in dataclasses.fields(kind):
         hint = str(field.type).removeprefix("<class '").removesuffix("'>").replace("tuple", "list")
         absent = field.default is dataclasses.MISSING
         default = ", required" if absent and field.default_factory is dataclasses.MISSING else ""
         default = default if absent else f" [{field.default}]"
-        doc = comments.get(field.name) or " ".join(said.get(field.name, "").split())
+        doc = comments.get(field.name) or said.get(field.name, "")
         rows.append((field.name, hint + default, doc))
     return rows
+
+
+def _said(text: str) -> dict[str, str]:
+    """What a docstring says of fields: "depth: layers of the network. heads, width: as in the paper." """
+    flat = " ".join(text.split())
+    names = r"(?:`?\w+`?, )*`?\w+`?"
+    found = re.findall(rf"(?:^|[.;] )({names}): (.*?)(?=[.;] {names}: |\.?$)", flat)
+    return {name.strip("` "): doc for several, doc in found for name in several.split(",")}
 
 
 def _comments(source: str) -> dict[str, str]:
@@ -91,10 +97,8 @@ def _comments(source: str) -> dict[str, str]:
         field = re.match(r"\s+(\w+)\s*:\s*[^#]+", line)
         if not field:
             continue
-        above: list[str] = []
-        place = number - 1
-        while place in lines and text[place - 1].strip().startswith("#"):
-            above.insert(0, lines[place])
-            place -= 1
-        found.setdefault(field[1], lines.get(number) or " ".join(above))
+        above = text[number - 2].strip() if lines.get(number - 1) and not text[number - 2][:1].strip() else ""
+        # "# name: ..." above a group of fields is a heading; a comment that goes on in lower case is the field's own.
+        own = above.lstrip("#: ") if above.startswith("#") and not above.lstrip("#: ")[:1].isupper() else ""
+        found.setdefault(field[1], lines.get(number) or own)
     return found

@@ -86,6 +86,9 @@ def execute(
         plan, store = make_plan(resolved), RunStore(out)
         store.check(resolved.config_hash)
         left = missing(plan, store)
+    for dataset in plan.datasets.values():
+        if note := dataset.reference_note():
+            say(note)
     todo = list(plan.tasks) if force else left
     failed_before = {row["cell_id"]: row for row in store.failures()}
     if retry_failed:
