@@ -7,9 +7,15 @@ module after each PReLU. The decoder mirrors it with inverse GDN and ends in a s
 GDN: J. Balle, V. Laparra, E. Simoncelli, "Density modeling of images using a generalized normalization
 transformation", ICLR 2016.
 
-The encoder's SNR is the link's; the decoder's is the one that the picture met, the same on AWGN.
+Size `paper` is the published network. What still differs around it:
+- any picture size: sides are grown to multiples of 4 by repeating the edge, and cut;
+- the encoder's SNR is the link's; the decoder's is the one that the picture met, the same on AWGN;
+- up-sampling is a transposed convolution with the published kernels; the authors' library crops it otherwise at the
+  border;
+- initialisation: scaled so that ten gated stages keep the signal's size (`GATED`); theirs is their library's.
 
-With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its
+Fields that are off in `paper`: `lmmse` (the decoder reads the linear MMSE estimate of the symbols instead of the
+equalised ones) and `linear_path`: the network adds to the block-KLT code instead of carrying the picture alone, its
 decoder reads the linear estimate beside the symbols, and the sigmoid is left out: see `systems.layers.linear_path`.
 """
 
@@ -46,6 +52,7 @@ class ADJSCCConfig:
     filters: int = 256
     attention_reduction: int = 16
     linear_path: bool = False
+    lmmse: bool = False
 
 
 class _LowerBound(torch.autograd.Function):
@@ -53,12 +60,14 @@ class _LowerBound(torch.autograd.Function):
 
     @staticmethod
     def forward(context, x: Tensor, bound: float) -> Tensor:
+        """max(x, bound), of x's shape."""
         context.save_for_backward(x)
         context.bound = bound
         return x.clamp_min(bound)
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
+        """Zero where x is below the bound and would sink further."""
         (x,) = context.saved_tensors
         return gradient * ((x >= context.bound) | (gradient < 0)), None
 
@@ -85,6 +94,7 @@ class GDN(nn.Module):
         return F.conv2d(x.square(), gamma[:, :, None, None]).float() + beta[:, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> float32 (B, C, h, w)."""
         norm = self.norm_squared(x)
         return x * norm.sqrt() if self.inverse else x * norm.rsqrt()
 
@@ -98,6 +108,7 @@ class AttentionFeature(nn.Module):
         self.excite = nn.Linear(channels // reduction, channels)
 
     def forward(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        """(B, C, h, w), SNR in dB (B,) -> (B, C, h, w)."""
         context = torch.cat([features.mean(dim=(2, 3)), snr_db[:, None]], dim=1)
         gate = torch.sigmoid(self.excite(F.relu(self.squeeze(context))))
         return features * gate[:, :, None, None]
@@ -128,6 +139,7 @@ class _Stage(nn.Module):
         return x if self.prelu is None else self.prelu(x)
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        """(B, before, h, w), SNR in dB (B,) -> (B, after, h', w')."""
         x = self.features(x)
         return x if self.attention is None else self.attention(x, snr_db)
 
@@ -177,7 +189,7 @@ class ADJSCC(LearnedSystem):
         fine = first.features(padded)
 
         def send(at: Link) -> Transmission:
-            snr_db = at.snr_tensor(len(images), images.device)
+            snr_db = self.told(at.snr_tensor(len(images), images.device))
             features = first.attention(fine, snr_db)
             for stage in others:
                 features = stage(features, snr_db)
@@ -193,12 +205,13 @@ class ADJSCC(LearnedSystem):
         return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        snr_db = analog.receiver_snr_db(received)
+        snr_db = self.told(analog.receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
             added = CORRECTION * opened.unit * self._decode(opened.features(STRIDE), snr_db)
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
-        features = analog.to_features(analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
+        symbols = analog.estimate(received, self.config.lmmse)
+        features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
         return Decoded(torch.sigmoid(self._decode(features, snr_db))[..., : link.height, : link.width])

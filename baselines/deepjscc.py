@@ -4,10 +4,16 @@ Source: E. Bourtsoulatze, D. B. Kurka, D. Gunduz, "Deep joint source-channel cod
 IEEE Trans. Cogn. Commun. Netw., 2019, Fig. 2: five 5x5 convolutions 16/32/32/32/2c, the first two of stride 2, each
 followed by a PReLU with one slope; the decoder mirrors them and ends in a sigmoid.
 
-The network has no SNR input. As every analog system of the bench it reads the linear MMSE estimate of the symbols; on
-AWGN that is the received signal times the one number 1/(1 + N0).
+The network has no SNR input: the publication trains one model per SNR. A protocol may fix the SNR, and a run may take
+one checkpoint per SNR (`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`).
 
-With `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone, its
+Size `paper` is the published network. What still differs around it:
+- any picture size: sides are grown to multiples of 4 by repeating the edge, and cut;
+- under fading the receiver equalises, as for every system of the bench; the publication's receiver does not;
+- initialisation: He, scaled to PReLU's slope; the publication does not say.
+
+Fields that are off in `paper`: `lmmse` (the decoder reads the linear MMSE estimate of the symbols instead of the
+equalised ones) and `linear_path`: the network adds to the block-KLT code instead of carrying the picture alone, its
 decoder reads the linear estimate beside the symbols, and the sigmoid is left out: in a few CPU hours the published
 network, from random weights, stays far below that linear code. What it adds at the receiver is in units of the error
 that this channel's noise leaves in the linear estimate: a network blind to the SNR that added as much at 20 dB as at 0
@@ -37,6 +43,7 @@ class DeepJSCCConfig:
     filters: tuple[int, ...] = (16, 32, 32, 32)
     kernel: int = 5
     linear_path: bool = False
+    lmmse: bool = False
 
 
 class DeepJSCC(LearnedSystem):
@@ -83,7 +90,8 @@ class DeepJSCC(LearnedSystem):
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
-        features = analog.to_features(analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
+        symbols = analog.estimate(received, self.config.lmmse)
+        features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
         return Decoded(self.decoder(features)[..., : link.height, : link.width].float())
 
 

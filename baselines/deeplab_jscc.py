@@ -4,8 +4,13 @@ The paper names this baseline and gives no more than "DeepLab JSCC"; what is bui
 G. Papandreou, F. Schroff, H. Adam, "Rethinking atrous convolution for semantic image segmentation", 2017):
 transmitter = backbone at output stride 16 -> atrous spatial pyramid pooling (ASPP) -> 1x1 projection to `channels`
 reals, normalised to unit power; receiver = 3x3 convolution -> ASPP -> upsampling -> logits. The pyramid's 3x3
-convolutions are depthwise separable where the size says so (DeepLab v3+). Neither end is told the SNR; the receiver
-meets it only as the linear MMSE scaling of the symbols.
+convolutions are depthwise separable where the size says so (DeepLab v3+).
+
+The paper gives no layer, so only its name can be held against size `paper`: DeepLab v3's own backbone (ResNet-101,
+output stride 16, rates 6, 12, 18), from ImageNet weights where torch's cache holds them (`python -m bench weights fetch
+resnet101`), and the equalised symbols as they arrive. Neither end is told the SNR. Off in `paper`: `lmmse`, with which
+the receiver reads the linear MMSE estimate of the symbols. Left to differ from DeepLab v3: the multi-grid rates of its
+last block, and its training crop and schedule.
 """
 
 from __future__ import annotations
@@ -40,6 +45,7 @@ class DeepLabJSCCConfig:
     rates: tuple[int, ...] = (3, 6, 9)
     separable: bool = True
     dropout: float = 0.1
+    lmmse: bool = False
 
 
 def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable: bool = False) -> list[nn.Module]:
@@ -71,6 +77,7 @@ class ASPP(nn.Module):
         self.merge = nn.Sequential(*_convolution((len(rates) + 2) * after, after, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in, h, w) -> (B, out, h, w)."""
         maps = [branch(x) for branch in self.branches]
         return self.merge(torch.cat([*maps, self.pooled(x).expand_as(maps[0])], dim=1))
 
@@ -100,7 +107,8 @@ class DeepLabJSCC(LearnedSystem):
 
     def decode(self, received: Received, link: Link) -> Decoded:
         height, width = analog.padded_size(link.height, link.width, STRIDE)
-        features = analog.to_features(analog.lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
+        symbols = analog.estimate(received, self.config.lmmse)
+        features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
         x = self.receiver(features)
         x = self.scores(self.refine(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)))
         logits = F.interpolate(x.float(), size=(height, width), mode="bilinear", align_corners=False)

@@ -5,15 +5,18 @@ semantic communications", ICASSP 2023. Encoder: 2x2 patches, four stages of pre-
 merging before each later one, LayerNorm, channel ModNet, linear head to `channels` reals at 1/16 of the size. The
 decoder mirrors it with patch-reverse merging (LayerNorm, linear, pixel shuffle); no sigmoid.
 
-What differs from the authors' program, and why:
+Size `paper` computes what the authors' program computes: their weights give their features and their pictures
+(`tests/baselines/test_witt_vectors.py`, `python -m bench weights import witt FILE`). What still differs around it:
 - power is normalised per picture, and real and imaginary parts come from the same picture, as the contract demands;
+  the authors normalise the whole batch and pair its first half with its second;
 - the power before normalisation, which the authors hand to their receiver for nothing, goes as 8 charged bits of side
-  information (the last symbols make room for it);
-- the SNR is one per picture, not one per batch;
-- token grids that the window does not divide are grown by repeating their edge, so that any picture size is served;
-- blocks alternate between plain and shifted windows along the whole network, which is the same where depths are even;
-- with `linear_path` (size `small`) the network adds to the block-KLT code instead of carrying the picture alone: see
-  `systems.layers.linear_path`.
+  information (the last symbols make room for it), so it is known in steps of 0.25 dB;
+- the SNR is one per picture, not one per batch; at the receiver it is the one that the picture met, the same on AWGN;
+- sides that the windows do not divide are grown by repeating their edge, so that any picture size is served;
+- under fading the receiver equalises; the authors' receiver has no knowledge of the channel.
+
+The fields `linear_path`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path` the network
+adds to the block-KLT code instead of carrying the picture alone: see `systems.layers.linear_path`.
 """
 
 from __future__ import annotations
@@ -24,11 +27,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.swin_transformer import SwinTransformerBlock
 
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
 from systems.layers.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
+from systems.layers.swin import SwinBlock
 from systems.learned import LearnedSystem
 
 
@@ -36,7 +39,10 @@ from systems.learned import LearnedSystem
 class WITTConfig:
     """channels: real feature channels at 1/16 of the picture's size (the paper's C); 96 carry CBR 1/16.
 
-    modnet_layers: gated layers of the channel ModNet, each `modnet_hidden` wide.
+    window: side of the windows in tokens; windows: one for each stage of the encoder, where they differ.
+    modnet_layers: gated layers of the channel ModNet, each `modnet_hidden` wide; 0: none, the published "WITT_W/O".
+    linear_path: the network stands beside the block-KLT code. embed_norm: LayerNorm after the patch embedding.
+    shift_across_stages: plain and shifted windows alternate along the whole network; false: from plain in each stage.
     """
 
     channels: int = 96
@@ -44,10 +50,19 @@ class WITTConfig:
     depths: tuple[int, ...] = (2, 2, 6, 2)
     heads: tuple[int, ...] = (4, 6, 8, 10)
     window: int = 8
+    windows: tuple[int, ...] = ()
     mlp_ratio: float = 4.0
     modnet_layers: int = 7
     modnet_hidden: int = 480
     linear_path: bool = False
+    embed_norm: bool = False
+    shift_across_stages: bool = False
+
+    def stage(self, level: int, first: int) -> tuple[int, int, int, int, float, int]:
+        """Arguments of `Stage` for the encoder's stage `level`, with `first` blocks before it on its side."""
+        window = self.windows[level] if self.windows else self.window
+        start = first if self.shift_across_stages else 0
+        return self.embed[level], self.depths[level], self.heads[level], window, self.mlp_ratio, start
 
 
 class PatchMerging(nn.Module):
@@ -60,6 +75,7 @@ class PatchMerging(nn.Module):
         nn.init.xavier_uniform_(self.reduction.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C), even h and w -> (B, h/2, w/2, out)."""
         batch, height, width, dim = x.shape
         x = x.reshape(batch, height // 2, 2, width // 2, 2, dim).transpose(2, 3).flatten(3)
         return self.reduction(self.norm(x))
@@ -75,27 +91,28 @@ class PatchReverseMerging(nn.Module):
         nn.init.xavier_uniform_(self.increment.weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, 2h, 2w, out)."""
         x = self.increment(self.norm(x))
         return F.pixel_shuffle(x.movedim(-1, 1), 2).movedim(1, -1)
 
 
 class Stage(nn.Module):
-    """Swin blocks on tokens (B, h, w, C); `first` is the number of blocks before it on its side of the channel."""
+    """Swin blocks on tokens (B, h, w, C), of plain and shifted windows in turn; `first` even: the first is plain."""
 
     def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float, first: int):
         super().__init__()
         self.window = window
         self.blocks = nn.Sequential(
-            *(
-                SwinTransformerBlock(dim, heads, [window] * 2, [window // 2 * ((first + index) % 2)] * 2, mlp_ratio)
-                for index in range(depth)
-            )
+            *(SwinBlock(dim, heads, window, window // 2 * ((first + index) % 2), mlp_ratio) for index in range(depth))
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) -> the same shape."""
         height, width = x.shape[1:3]
-        padded = analog.pad_to_multiple(x.movedim(-1, 1), self.window).movedim(1, -1)
-        return self.blocks(padded)[:, :height, :width]
+        if height % self.window or width % self.window:
+            padded = analog.pad_to_multiple(x.movedim(-1, 1), self.window).movedim(1, -1)
+            return self.blocks(padded)[:, :height, :width]
+        return self.blocks(x)
 
 
 class ChannelModNet(nn.Module):
@@ -121,10 +138,26 @@ class ChannelModNet(nn.Module):
         self.out = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        """(B, h, w, C), (B,) -> (B, h, w, C)."""
         gated = x.detach()
         for linear, gate in zip(self.linears, self.gates):
             gated = linear(gated) * gate(snr_db[:, None])[:, None, None, :]
         return x * torch.sigmoid(self.out(gated))
+
+
+class NoModNet(nn.Module):
+    """In place of the ModNet: tokens pass, the SNR does not count (the published "WITT_W/O")."""
+
+    def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
+        """(B, h, w, C), (B,) -> the tokens."""
+        return x
+
+
+def make_modnet(config: WITTConfig) -> ChannelModNet | NoModNet:
+    """The ModNet of one side."""
+    if not config.modnet_layers:
+        return NoModNet()
+    return ChannelModNet(config.embed[-1], config.modnet_hidden, config.modnet_layers)
 
 
 class Encoder(nn.Module):
@@ -134,14 +167,13 @@ class Encoder(nn.Module):
     def __init__(self, config: WITTConfig):
         super().__init__()
         self.embed = nn.Conv2d(3, config.embed[0], 2, 2)
-        self.embed_norm = nn.LayerNorm(config.embed[0])
+        self.embed_norm = nn.LayerNorm(config.embed[0]) if config.embed_norm else nn.Identity()
         self.merges, self.stages = nn.ModuleList(), nn.ModuleList()
-        for level, (dim, depth, heads) in enumerate(zip(config.embed, config.depths, config.heads)):
+        for level, dim in enumerate(config.embed):
             self.merges.append(PatchMerging(config.embed[level - 1], dim) if level else nn.Identity())
-            first = sum(config.depths[:level])
-            self.stages.append(Stage(dim, depth, heads, config.window, config.mlp_ratio, first))
+            self.stages.append(Stage(*config.stage(level, sum(config.depths[:level]))))
         self.norm = nn.LayerNorm(config.embed[-1])
-        self.modnet = ChannelModNet(config.embed[-1], config.modnet_hidden, config.modnet_layers)
+        self.modnet = make_modnet(config)
         self.head = nn.Linear(config.embed[-1], config.channels)
 
     def tokens(self, images: Tensor) -> Tensor:
@@ -152,6 +184,7 @@ class Encoder(nn.Module):
         return self.norm(x)
 
     def forward(self, tokens: Tensor, snr_db: Tensor) -> Tensor:
+        """Tokens (B, h, w, C), SNR in dB (B,) -> features (B, channels, h, w)."""
         return self.head(self.modnet(tokens, snr_db)).movedim(-1, 1)
 
 
@@ -160,18 +193,18 @@ class Decoder(nn.Module):
 
     def __init__(self, config: WITTConfig):
         super().__init__()
-        embed, depths, heads = config.embed[::-1], config.depths[::-1], config.heads[::-1]
-        self.head = nn.Linear(config.channels, embed[0])
-        self.modnet = ChannelModNet(embed[0], config.modnet_hidden, config.modnet_layers)
+        levels = range(len(config.embed))[::-1]
+        self.head = nn.Linear(config.channels, config.embed[-1])
+        self.modnet = make_modnet(config)
         self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
-        for level, (dim, out) in enumerate(zip(embed, (*embed[1:], 3))):
-            first = sum(depths[:level])
-            self.stages.append(Stage(dim, depths[level], heads[level], config.window, config.mlp_ratio, first))
-            self.merges.append(PatchReverseMerging(dim, out))
+        for level in levels:
+            self.stages.append(Stage(*config.stage(level, sum(config.depths[level + 1 :]))))
+            self.merges.append(PatchReverseMerging(config.embed[level], config.embed[level - 1] if level else 3))
         # Without a sigmoid behind it, a picture of unit variance is a bad start; the authors start all from 0.02.
         nn.init.trunc_normal_(self.merges[-1].increment.weight, std=0.02)
 
     def forward(self, features: Tensor, snr_db: Tensor) -> Tensor:
+        """Features (B, channels, h, w), SNR in dB (B,) -> images (B, 3, 16h, 16w), not clamped."""
         x = self.modnet(self.head(features.movedim(1, -1)), snr_db)
         for stage, merge in zip(self.stages, self.merges):
             x = merge(stage(x))
@@ -199,7 +232,7 @@ class WITT(LearnedSystem):
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
 
         def send(at: Link) -> Transmission:
-            features = self.encoder(tokens, at.snr_tensor(len(images), images.device))
+            features = self.encoder(tokens, self.told(at.snr_tensor(len(images), images.device)))
             if linear is not None:
                 return self.linear_path.send_beside(padded, linear, features, at, self.name)
             symbols, power = analog.unit_power(analog.to_symbols(features, symbol_uses(at, self.name)))
@@ -211,7 +244,7 @@ class WITT(LearnedSystem):
         return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        snr_db = analog.receiver_snr_db(received)
+        snr_db = self.told(analog.receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
             images = opened.picture + CORRECTION * opened.unit * self.decoder(opened.symbols * 2**0.5, snr_db).float()
@@ -219,7 +252,7 @@ class WITT(LearnedSystem):
             height, width = analog.padded_size(link.height, link.width, self.stride)
             scale = analog.bits_to_power(received.side_info).sqrt()
             features = analog.to_features(
-                analog.lmmse(received) * scale[:, None],
+                received.equalised()[0] * scale[:, None],
                 self.config.channels,
                 height // self.stride,
                 width // self.stride,

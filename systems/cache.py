@@ -48,7 +48,7 @@ def forget() -> None:
 def digest(array: np.ndarray) -> bytes:
     """A key for an array's content and shape."""
     sha = hashlib.sha256(repr((array.shape, array.dtype.str)).encode())
-    sha.update(np.ascontiguousarray(array))
+    sha.update(np.ascontiguousarray(array).tobytes())
     return sha.digest()
 
 

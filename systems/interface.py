@@ -65,7 +65,7 @@ class Budget:
         """Complex uses granted to a system that carries `bits_per_use` coded bits a use (None: analog)."""
         if self.uses is not None:
             return self.uses
-        return math.floor(self.bits / (bits_per_use or self.analog_bits_per_use) + 1e-9)
+        return math.floor((self.bits or 0) / (bits_per_use or self.analog_bits_per_use) + 1e-9)
 
     def side_info_uses(self, side_info_bits: int) -> int:
         """Complex uses charged for side information that bypasses the symbols."""
@@ -129,7 +129,7 @@ class Transmission:
     @property
     def side_info_bits(self) -> int:
         """Bits of side information a picture."""
-        return self.side_info.shape[1]
+        return 0 if self.side_info is None else self.side_info.shape[1]
 
 
 @dataclass

@@ -88,7 +88,9 @@ def describe_network(module) -> dict:
         "variant": module.variant,
         "size": module.size,
         "parameters": zoo.count_parameters(module),
-        "config": asdict(module.config) if is_dataclass(module.config) else None,
+        "config": asdict(module.config)
+        if is_dataclass(module.config) and not isinstance(module.config, type)
+        else None,
         **{key: module.facts[key] for key in keys if key in module.facts},
     }
 
@@ -158,7 +160,7 @@ class Network(nn.Module):
     def knowledge(self) -> tuple[str, ...]:
         """What the network knows before it sees a training picture: a column of the tables."""
         known = []
-        if getattr(self.config, "pretrained", False) or getattr(self.config, "prior", "none") != "none":
+        if any(getattr(module, "pretrained", False) for module in self.modules()):
             known.append("ImageNet backbone")
         if getattr(self, "linear_path", None) is not None:
             known.append("block-KLT code as linear path")
@@ -179,6 +181,20 @@ class LearnedSystem(Network, System):
     learned = True
     sends = True
     joins_snr = True  # training draws an SNR per picture
+
+    @property
+    def snr_range_db(self) -> tuple[float, float] | None:
+        """Least and largest SNR that the weights were trained at, from their sidecar; None where it does not say."""
+        found = self.facts.get("snr_db", self.facts.get("protocol", {}).get("snr_db"))
+        return (float(found[0]), float(found[-1])) if found else None
+
+    def told(self, snr_db: Tensor) -> Tensor:
+        """What the network is told of an SNR in dB, at both ends alike: the nearest one that it was trained at.
+
+        Beyond its range a network extrapolates, which has cost 15 dB of PSNR. Closed forms get the true noise.
+        """
+        limits = self.snr_range_db
+        return snr_db if self.training or limits is None else snr_db.clamp(*limits)
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
         """Losses of one batch: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6).

@@ -28,13 +28,14 @@ def read_toml(path) -> dict[str, Any]:
 
 def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     """`values` as a `kind`; keys that it does not have and values of another type are errors, lists become tuples."""
-    known = {field.name for field in dataclasses.fields(kind)}
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # a type variable cannot say "a dataclass"
+    known = {field.name for field in fields}
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{where}: unknown key {', '.join(unknown)}; known keys are {', '.join(sorted(known))}")
     needed = {
         field.name
-        for field in dataclasses.fields(kind)
+        for field in fields
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     if needed - set(values):
@@ -83,7 +84,8 @@ def sizes_of(system: str) -> list[str]:
 
 def load_size(kind: type[Config], system: str, size: str) -> Config:
     """The configuration of one system in one size; a third party's system without such files has its defaults."""
-    path = resources.files("configs") / "models" / f"{system}-{size}.toml"
+    folder = resources.files("configs") / "models"
+    path = folder / f"{system}-{size}.toml"
     if not path.is_file():
         if not sizes_of(system):
             return kind()
@@ -91,5 +93,5 @@ def load_size(kind: type[Config], system: str, size: str) -> Config:
         raise UserError(f"{system} has no size {size!r}; sizes are {known} (configs/models)")
     values = read_toml(path)
     if "base" in values:
-        values = read_toml(path.parent / f"{system}-{values['base']}.toml") | values
+        values = read_toml(folder / f"{system}-{values['base']}.toml") | values
     return fill(kind, {key: value for key, value in values.items() if key != "base"}, str(path))

@@ -1,8 +1,14 @@
 """Weights: safetensors with a JSON sidecar that says what they are. Loading never unpickles.
 
-A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`, stored in float16; the
-sidecar of the same stem holds config, data, images seen, seed, commit, validation curve, licence of the data, and the
-sha256 of the weight file, which is verified on every load.
+A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`; the sidecar of the same stem
+holds config, data, images seen, seed, commit, validation curve, licence of the data, and the sha256 of the weight file,
+which is verified on every load.
+
+Storage forms, chosen by `save_weights(bits=...)` and marked in the sidecar under `storage`:
+- 16: floats as float16, the usual form;
+- 32: as they are, for weights of others, which keep every bit;
+- 8: large tensors as int8, symmetric, with one float16 scale per output channel; small ones as float16. The scales of
+  tensor NAME are the tensor "NAME::scale"; `load_weights` multiplies them back.
 """
 
 from __future__ import annotations
@@ -10,8 +16,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,11 +30,21 @@ from torch import Tensor, nn
 
 from systems.errors import CheckpointError
 
+DERIVED = "relative_position_index"  # a table that older files hold; it follows from the window
+SCALE = "::scale"
+LEAST_INT8 = 2048  # values below which a tensor stays in float16
+BITS = (8, 16, 32)
+
 
 def shipped(package: str, system: str, size: str) -> Path | None:
     """Path of the weights that ship with `package`, or None."""
-    path = Path(str(resources.files(package))) / "weights" / f"{system}-{size}.safetensors"
+    path = home(package, system, size)
     return path if path.is_file() else None
+
+
+def home(package: str, system: str, size: str) -> Path:
+    """Where the weights of a system and size lie once they ship with `package`."""
+    return Path(str(resources.files(package))) / "weights" / f"{system}-{size}.safetensors"
 
 
 def sidecar(path: Path) -> Path:
@@ -35,19 +52,70 @@ def sidecar(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def save_weights(path: Path, state: dict[str, Tensor], facts: dict[str, Any]) -> str:
-    """Write weights (floats as float16) and their sidecar, each under a temporary name first; gives the sha256."""
-    tensors = {
-        key: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
-        for key, value in state.items()
-    }
+def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -> dict[str, Tensor]:
+    """The tensors of a file in a storage form. keep: patterns of names that stay in float16 where `bits` is 8.
+
+    Raises ValueError where a value is not finite in the form.
+    """
+    if bits not in BITS:
+        raise ValueError(f"weights are stored in {', '.join(map(str, BITS))} bits, not {bits}")
+    patterns = tuple(keep)
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        value = value.detach().cpu().contiguous()
+        if not value.is_floating_point():
+            tensors[key] = value
+            continue
+        if bits == 8 and _is_large(value) and not any(fnmatch(key, pattern) for pattern in patterns):
+            tensors[key], tensors[key + SCALE] = _quantise(value)
+        else:
+            tensors[key] = value.float() if bits == 32 else value.half()
     lost = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if lost:
-        raise ValueError(f"{path}: {lost[0]!r} is not finite in float16, in which weights are stored")
+        raise ValueError(f"{lost[0]!r} is not finite in float{max(bits, 16)}, in which weights are stored")
+    return tensors
+
+
+def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Inverse of `packed`: int8 tensors with scales become float32, all others are given as they are stored."""
+    state = {}
+    for key, value in tensors.items():
+        if key.endswith(SCALE) or key.endswith(DERIVED):
+            continue
+        scale = tensors.get(key + SCALE)
+        state[key] = value if scale is None else value.float() * scale.float().view(-1, *[1] * (value.ndim - 1))
+    return state
+
+
+def _is_large(value: Tensor) -> bool:
+    return value.ndim >= 2 and value.numel() >= LEAST_INT8
+
+
+def _quantise(value: Tensor) -> tuple[Tensor, Tensor]:
+    """int8 values in [-127, 127] and the float16 scale of each slice of the first axis."""
+    rows = value.float().flatten(1)
+    scale = (rows.abs().amax(dim=1) / 127).half()
+    # Rounded down, a scale would clip the largest value: the next float16 up holds it.
+    scale = torch.where(
+        scale.float() * 127 < rows.abs().amax(dim=1), torch.nextafter(scale, scale.new_tensor(1e4)), scale
+    )
+    levels = rows / scale.float().clamp_min(1e-12)[:, None]
+    return levels.round().clamp(-127, 127).to(torch.int8).view(value.shape), scale
+
+
+def save_weights(
+    path: Path, state: dict[str, Tensor], facts: dict[str, Any], bits: int = 16, keep: Iterable[str] = ()
+) -> str:
+    """Write weights in a storage form and their sidecar, each under a temporary name first; gives the sha256."""
+    try:
+        tensors = packed(state, bits, keep)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     data = save(tensors)
     digest = hashlib.sha256(data).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**facts, "sha256": digest}, indent=1, sort_keys=True) + "\n"
+    facts = {**facts, "sha256": digest, "storage": {"bits": bits, "float16_kept": sorted(keep)}}
+    text = json.dumps(facts, indent=1, sort_keys=True) + "\n"
     for target, content in ((path, data), (sidecar(path), text.encode())):
         temporary = target.with_name(target.name + ".tmp")
         temporary.write_bytes(content)
@@ -56,17 +124,20 @@ def save_weights(path: Path, state: dict[str, Tensor], facts: dict[str, Any]) ->
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The sidecar of a weight file."""
+    """The sidecar of a weight file. CheckpointError if it is missing or no JSON object."""
     try:
-        return json.loads(sidecar(path).read_text(encoding="utf-8"))
+        facts = json.loads(sidecar(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no {sidecar(path).name} beside it; both files belong together") from None
-    except json.JSONDecodeError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{sidecar(path)}: not valid JSON ({error})") from None
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{sidecar(path)}: not a JSON object; it is no sidecar of weights")
+    return facts
 
 
-def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
-    """Fill `module` from `path` and give the sidecar. CheckpointError if missing, altered, truncated or misshapen."""
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors, unpacked, and sidecar of a weight file. CheckpointError if missing, altered or truncated."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -79,19 +150,29 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
             "the file is truncated or altered, fetch it again"
         )
     try:
-        tensors = load(data)
+        return unpacked(load(data)), facts
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Fill `module`. CheckpointError, with the first name, if tensors are missing, unknown or of another shape."""
     wanted = module.state_dict()
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    shapes = [key for key in set(wanted) & set(tensors) if wanted[key].shape != tensors[key].shape]
+    shapes = sorted(key for key in set(wanted) & set(tensors) if wanted[key].shape != tensors[key].shape)
     if missing or extra or shapes:
         first = (missing + extra + shapes)[0]
         raise CheckpointError(
-            f"{path}: does not fit this model ({len(missing)} tensors missing, {len(extra)} unknown, "
+            f"{where}: does not fit this model ({len(missing)} tensors missing, {len(extra)} unknown, "
             f"{len(shapes)} of another shape, first {first!r}); use the size it was trained with"
         )
     module.load_state_dict({key: value.to(wanted[key].dtype) for key, value in tensors.items()})
+
+
+def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
+    """Fill `module` from `path` and give the sidecar. CheckpointError if missing, altered, truncated or misshapen."""
+    tensors, facts = read_weights(path)
+    fit_state(module, tensors, str(path))
     return facts
 
 

@@ -1,13 +1,19 @@
-"""GenSC's named choices. `register.py` sets each beside the paper's words."""
+"""GenSC's named choices. `open_choices.py` sets each beside the paper's words.
+
+The defaults are Table I and Sections III and IV, with the shape of DiT-XL/2 where the paper gives no width; whatever
+the paper does not have is off. Sizes of our own switch parts on in their TOML files.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from systems.errors import UserError
+
 
 @dataclass(frozen=True)
 class GenSCConfig:
-    """Sizes in channels and layers; the defaults are Table I's, with the shape of DiT-XL/2."""
+    """Sizes in channels and layers."""
 
     channels: int = 96  # real symbol channels per 16 x 16 block: CBR 1/16
     # Source KB at the transmitter (Table I: window 7, patch 4, heads 3, embedding 96)
@@ -16,21 +22,28 @@ class GenSCConfig:
     embed_dim: int = 96
     depths: tuple[int, ...] = (2, 2, 2)
     heads: tuple[int, ...] = (3, 6, 12)
+    stage_padding: bool = True
     feature_dim: int = 128
     reconstruction_levels: tuple[int, ...] = (1, 2, 3)
     segmentation_levels: tuple[int, ...] = (2, 3)
     prior: str = "none"
     prior_tasks: tuple[str, ...] = ("segmentation",)
     prior_frozen_stages: int = 3
-    selection_dilation: int = 4
+    selection_dilation: int = 0
     # JSCC encoder (Table I: 3 convolutions, kernel 3, hidden 128)
     encoder_hidden: int = 128
     encoder_grid: int = 8
-    encoder_sees_snr: bool = True
-    local_gain: bool = True
+    linear_path: bool = False
+    contrast_units: bool = False
+    task_share: bool = False
+    encoder_sees_snr: bool = False
+    local_gain: bool = False
     # Source KB at the receiver (Table I: 3 convolutions, kernel 3)
+    lmmse: bool = False
     receiver_hidden: int = 128
     receiver_kb: bool = True
+    receiver_bands: bool = False
+    noise_in_residuals: bool = False
     # Reconstruction decoder (Table I: depth 28, patch 2, heads 16; hidden 1152 as in DiT-XL/2)
     decoder_depth: int = 28
     decoder_dim: int = 1152
@@ -39,12 +52,34 @@ class GenSCConfig:
     decoder_patch: int = 2
     decoder_window: int = 0  # tokens; 0: every patch attends to every other, as in DiT
     decoder_refine: int = 64
+    decoder_residuals: int = 1
     refinement_steps: int = 1
     time_tied_to_noise: bool = True
-    decoder_coefficients: int = 384
-    latent_loss: float = 0.01
-    activity_loss: float = 0.005
+    decoder_coefficients: int = 0
+    latent_loss: float = 0.0
+    activity_loss: float = 0.0
     # Segmentation decoder (Table I: 1 convolution, kernel 3, dropout 0.1, 21 classes)
     segmentation_hidden: int = 256
-    segmentation_dilations: tuple[int, int] = (3, 6)
+    segmentation_dilations: tuple[int, int] = (1, 1)
+    segmentation_context: bool = False
     dropout: float = 0.1
+
+    def __post_init__(self):
+        needs = {
+            "contrast_units": "linear_path",
+            "local_gain": "linear_path",
+            "decoder_coefficients": "linear_path",
+            "encoder_sees_snr": "task_share",
+            "linear_path": "task_share",
+            "activity_loss": "local_gain",
+        }
+        for field, other in needs.items():
+            if getattr(self, field) and not getattr(self, other):
+                raise UserError(f"gensc: {field} needs {other} = true in the same configuration (configs/models)")
+        if self.local_gain and not (self.lmmse and self.receiver_bands):
+            raise UserError("gensc: local_gain needs lmmse = true and receiver_bands = true (configs/models)")
+
+    @property
+    def predicts_symbols(self) -> bool:
+        """Whether the reconstruction decoder also predicts the clean symbols, which more than one step needs."""
+        return self.latent_loss > 0 or self.refinement_steps > 1

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from systems.layers.linear_path import LinearPath
+from systems.layers.linear_path import LinearPath, start_from_zero
 
 GAIN_LIMIT = 1.5  # +-13 dB: what a network may add to a block's gain
 BAND_LIMIT = 10.0  # of a block's log activity; what is measured lies between log(FLOOR) and about 6
@@ -58,12 +58,13 @@ class LocalStatistics(nn.Module):
         self.channels = channels
         self.bands = len(band_edges(channels)) - 1
         self.head = nn.Conv2d(channels + self.bands + features, self.bands + 3 * channels, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        start_from_zero(self.head)
 
     def forward(
         self, scaled: Tensor, noisy_bands: Tensor, feature: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """scaled (B, C, h, w), noisy_bands (B, bands, h, w), feature (B, F, h, w) or None -> activity (B, bands, h, w),
+        log gain, log prior and context (B, C, h, w)."""
         x = [scaled, noisy_bands] if feature is None else [scaled, noisy_bands, feature]
         bands, gain, prior, context = (
             self.head(torch.cat(x, dim=1)).float().split([self.bands, *[self.channels] * 3], dim=1)

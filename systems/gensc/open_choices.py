@@ -23,30 +23,59 @@ REGISTER = (
         "channels",
         "not given",
         "no CBR or number of symbols for reconstruction is stated",
-        "96 reals (48 complex uses) per 16 x 16 block, CBR 1/16, WITT's and the field's usual point; the budget cuts the last channels first",
+        "96 reals (48 complex uses) per 16 x 16 block, CBR 1/16, WITT's and the field's usual point; the "
+        "budget cuts the last channels first",
     ),
-    Choice("patch", "Table I", "patch size 4", "4"),
+    Choice(
+        "patch",
+        "Table I",
+        "patch size 4",
+        "4",
+    ),
     Choice(
         "window",
         "Table I",
         "window size 7",
         "7; pictures are grown to multiples of 112 inside the source KB so that windows tile every stage",
     ),
-    Choice("embed_dim", "Table I", "embedding dim 96", "96 (paper), 48 (small); doubled by each merging, as in Swin"),
+    Choice(
+        "embed_dim",
+        "Table I",
+        "embedding dim 96",
+        "96 (paper), 48 (small), 30 (light); doubled by each merging, as in Swin",
+    ),
     Choice(
         "depths",
         "Sec. III-B",
         "'three Swin-Transformers', no depth",
-        "(2, 2, 2), the least depth that alternates plain and shifted windows",
+        "(2, 2, 2), the least depth that alternates plain and shifted windows; (1, 1, 1) in small, which never shifts",
     ),
-    Choice("heads", "Table I", "attention head 3", "3 in the first stage, doubled with the dimension, as in Swin-T"),
+    Choice(
+        "heads",
+        "Table I",
+        "attention head 3",
+        "3 in the first stage, doubled with the dimension, as in Swin-T",
+    ),
+    Choice(
+        "stage_padding",
+        "Table I",
+        "window 7 does not divide 768/4 or 512/4",
+        "each stage is grown to whole windows by repeating the edge, and cut; false (small): the picture is "
+        "grown once, to a multiple of 112",
+    ),
     Choice(
         "feature_dim",
         "Sec. III-B",
         "f_R = f1 + f2 + f3: shapes differ after merging, alignment is not given",
-        "each level is normalised, projected to feature_dim channels by each task on its own, and resized bilinearly to the JSCC encoder's grid",
+        "each level is normalised, projected to feature_dim channels by each task on its own, and resized "
+        "bilinearly to the JSCC encoder's grid",
     ),
-    Choice("reconstruction_levels", "Sec. III-B", "f_R = f1 + f2 + f3", "levels 1, 2, 3"),
+    Choice(
+        "reconstruction_levels",
+        "Sec. III-B",
+        "f_R = f1 + f2 + f3",
+        "levels 1, 2, 3",
+    ),
     Choice(
         "segmentation_levels",
         "Sec. III-B; introduction",
@@ -57,8 +86,9 @@ REGISTER = (
         "prior",
         "Sec. III-B",
         "the KB's Swin transformer is 'powerful'; whether it was pre-trained is not said",
-        "none (paper); efficientnet-lite0 (small): no pre-trained Swin can be had offline, so an ImageNet network, the one that the "
-        "segmentation baselines start from, stands beside the Swin stages and its maps enter the features that are selected",
+        "none (paper); efficientnet-lite0 (small, light): no pre-trained Swin can be had offline, so an "
+        "ImageNet network, the one that the segmentation baselines start from, stands beside the Swin stages "
+        "and its maps enter the features that are selected",
     ),
     Choice(
         "prior_tasks",
@@ -70,41 +100,76 @@ REGISTER = (
         "prior_frozen_stages",
         "Sec. III-B",
         "whether the KB is trained with the rest is not said",
-        "the stem and 3 of the prior's 7 stages stay as published, the others are trained, as in the segmentation baselines",
+        "the stem and 3 of the prior's 7 stages (6 in light) stay as published, the others are trained",
     ),
     Choice(
         "selection_dilation",
         "Sec. III-B",
         "f_S = f2 + f3 and nothing behind the sum",
-        "segmentation's sum passes one residual block whose second convolution has dilation 4 (cells of 8 pixels): what is sent of a "
-        "position then knows what surrounds it",
+        "0 (paper): nothing. 4 (small, light): segmentation's sum passes one residual block whose second "
+        "convolution has dilation 4 (cells of 8 pixels): what is sent of a position then knows what surrounds"
+        " it",
     ),
-    Choice("encoder_hidden", "Table I", "hidden dimension 128", "128"),
+    Choice(
+        "encoder_hidden",
+        "Table I",
+        "hidden dimension 128",
+        "128",
+    ),
     Choice(
         "encoder_grid",
         "Sec. IV-A",
         "image and f are concatenated, then downsampled 'using a specified stride'",
-        "both are brought to 1/8 of the picture's size (pixel unshuffle), the third convolution has stride 2. The convolutions serve both tasks; "
-        "a scale and a shift of their channels, and the picture's own scale, belong to each task",
+        "both are brought to 1/8 of the picture's size (pixel unshuffle); the first convolution joins them, "
+        "the second is the residual block's, the third has stride 2. The convolutions serve both tasks",
+    ),
+    Choice(
+        "linear_path",
+        "Sec. IV-A",
+        "a residual block with downsampling; nothing stands beside it",
+        "false (paper). true (small, light): its shortcut is the block-KLT code, fixed, and the code's "
+        "inverse stands at the receiver, which 8 charged bits tell the power before normalisation: training "
+        "starts at the best linear code. For segmentation the shortcut is a projection of f",
+    ),
+    Choice(
+        "contrast_units",
+        "not given",
+        "whether the networks see a picture's contrast",
+        "false (paper). true (small, light): beside the linear path they read and correct pictures in units "
+        "of their contrast, which the transmitter measures and the receiver has from the side information",
+    ),
+    Choice(
+        "task_share",
+        "Sec. IV-A",
+        "one unified encoder",
+        "false (paper): nothing of it belongs to a task. true (small, light): each task weighs the shared "
+        "convolutions by a scale and a shift, and gives each channel a gain",
     ),
     Choice(
         "encoder_sees_snr",
         "not given",
         "whether the transmitter knows the SNR is not stated",
-        "it does, as in ADJSCC and WITT: a gain per channel and task; the receiver computes the same gain from the same SNR",
+        "false (paper). true (small, light): it does, as in ADJSCC and WITT, through the channels' gains; the"
+        " receiver computes the same gain from the same SNR",
     ),
     Choice(
         "local_gain",
         "Sec. IV-A",
         "nothing is said of how power is shared over the picture",
-        "each block's channels have a gain of their own, from its activity and the encoder's features; the receiver infers it "
-        "(systems/gensc/local_gain.py). false: one gain a channel for the whole picture (ablation)",
+        "false (paper, light). true (small): each block's channels have a gain of their own, from its "
+        "activity and the encoder's features; the receiver infers it (systems/gensc/local_gain.py)",
+    ),
+    Choice(
+        "lmmse",
+        "Eq. 1",
+        "the received signal y goes into KB and decoder",
+        "false (paper): the equalised symbols as they are. true (small, light): their linear MMSE estimate",
     ),
     Choice(
         "receiver_hidden",
         "Table I",
         "3 Conv2D layers, kernel 3, no width",
-        "128, as the encoder (96 in small); the stem and two residual blocks",
+        "128, as the encoder (96 in small, 80 in light); the stem and two residual blocks",
     ),
     Choice(
         "receiver_kb",
@@ -112,40 +177,68 @@ REGISTER = (
         "two residual blocks; reconstruction combines all features, segmentation takes the first block's",
         "combined by concatenation; false removes the KB (ablation)",
     ),
-    Choice("decoder_depth", "Table I", "depth 28", "28 (paper), 4 (small)"),
+    Choice(
+        "receiver_bands",
+        "Sec. III-C",
+        "the KB processes the noisy signal y",
+        "false (paper). true (small, light): it also reads the energy of the received symbols in bands of channels",
+    ),
+    Choice(
+        "noise_in_residuals",
+        "Sec. III-C; Sec. IV-B",
+        "time steps are embedded in the diffusion transformer alone",
+        "false (paper). true (small, light): the same embedding shifts the residual blocks of the receiver",
+    ),
+    Choice(
+        "decoder_depth",
+        "Table I",
+        "depth 28",
+        "28 (paper), 4 (small, light)",
+    ),
     Choice(
         "decoder_dim",
         "Table I gives depth, patch and heads only",
         "the shape is DiT-XL/2's",
-        "1152 as in DiT-XL/2 (paper): 685 M parameters in all, absurd for 800 training pictures; 192 (small)",
+        "1152 as in DiT-XL/2 (paper): 682 M parameters in all, absurd for 800 training pictures; 192 (small),"
+        " 160 (light)",
     ),
-    Choice("decoder_heads", "Table I", "attention head 16", "16 (paper), 8 (small)"),
+    Choice(
+        "decoder_heads",
+        "Table I",
+        "attention head 16",
+        "16 (paper), 8 (small, light)",
+    ),
     Choice(
         "time_dim",
         "Sec. IV-B",
         "'time step embeddings', no width",
-        "1152 as in DiT-XL/2 (paper), 64 (small); it also carries the picture's power and "
-        "shifts the residual blocks of the receiver",
+        "1152 as in DiT-XL/2 (paper), 64 (small, light); beside a linear path it also carries the picture's power",
     ),
     Choice(
         "decoder_patch",
         "Table I",
         "patch size 2",
-        "2, on a latent at 1/8 of the picture's size: one token per 16 x 16 block. The latent is the received "
-        "channels spread over 2 x 2 positions, so that another patch size would give the same tokens",
+        "2, on a latent at 1/8 of the picture's size: one token per 16 x 16 block. The latent is the received"
+        " channels spread over 2 x 2 positions, so that another patch size would give the same tokens",
     ),
     Choice(
         "decoder_window",
         "Sec. IV-B",
         "multi-head attention over the patches, no window",
-        "0, global (paper); 7 tokens, shifted (small): "
-        "positions repeat with the window, so pictures larger than the training crops hold no unseen position",
+        "0, global (paper); 7 tokens (small) or 8 (light), shifted: positions repeat with the window, so "
+        "pictures larger than the training crops hold no unseen position",
     ),
     Choice(
         "decoder_refine",
         "Sec. IV-B",
         "'an upsampling layer ... followed by a residual block', no width",
-        "64 channels (32 in small) at 1/4 of the size, two blocks",
+        "64 channels (32 in small and light) at 1/4 of the size",
+    ),
+    Choice(
+        "decoder_residuals",
+        "Sec. IV-B",
+        "'followed by a residual block'",
+        "1 (paper), 2 (small, light)",
     ),
     Choice(
         "refinement_steps",
@@ -163,33 +256,47 @@ REGISTER = (
         "decoder_coefficients",
         "Sec. IV-B",
         "'the results are concatenated to reconstruct the image'",
-        "each token corrects the first 384 block-KLT coefficients of its block, the 96 that were sent and the next, in units of their deviation",
+        "0 (paper): the tokens' upsampled features make the picture. 384 (small), 256 (light): each token "
+        "corrects so many block-KLT coefficients of its block, the 96 that were sent and the next, in units "
+        "of their deviation",
     ),
     Choice(
         "latent_loss",
         "Eq. 5",
         "MSE of the picture alone",
-        "a small weight (0.01) on the error of the predicted clean symbols, which the DDIM path needs",
+        "0 (paper). 0.01 (small, light): the weight of the error of the predicted clean symbols, which the "
+        "DDIM path needs",
     ),
     Choice(
         "activity_loss",
         "Eq. 5",
         "MSE of the picture alone",
-        "a small weight (0.005) on the error of the activity that the receiver infers",
+        "0 (paper, light). 0.005 (small): the weight of the error of the activity that the receiver infers",
     ),
     Choice(
         "segmentation_hidden",
         "Table I",
         "1 Conv2D layer, kernel 3; Sec. IV-B: two residual blocks",
-        "256 (paper), 192 (small)",
+        "256 (paper), 192 (small), 128 (light)",
     ),
     Choice(
         "segmentation_dilations",
         "Sec. IV-B",
         "two residual blocks",
-        "their second convolutions have dilations 3 and 6 (cells of 16 pixels), and the mean of the whole map enters the second as the time does",
+        "(1, 1), plain (paper); (3, 6), of their second convolutions, in cells of 16 pixels (small, light)",
     ),
-    Choice("dropout", "Table I", "drop out 0.1", "0.1"),
+    Choice(
+        "segmentation_context",
+        "Sec. IV-B",
+        "two residual blocks",
+        "false (paper). true (small, light): the mean of the whole map enters the second block as the time does",
+    ),
+    Choice(
+        "dropout",
+        "Table I",
+        "drop out 0.1",
+        "0.1",
+    ),
 )
 
 #: Readings that are not fields: where the paper contradicts itself and code had to take a side.
@@ -200,18 +307,23 @@ READINGS = (
         "cos() of a cosine, which would pick the least similar instruction",
         "the cosine similarity",
     ),
-    Choice("cross_entropy", "Eq. 6", "m is both a logit and a probability", "logits, softmax inside the loss"),
+    Choice(
+        "cross_entropy",
+        "Eq. 6",
+        "m is both a logit and a probability",
+        "logits, softmax inside the loss",
+    ),
     Choice(
         "side_information",
         "not given",
         "whether the receiver knows the power before normalisation",
-        "it does, through 8 bits charged to the budget",
+        "in paper it does not; beside a linear path it does, through 8 bits charged to the budget",
     ),
     Choice(
         "attention_window",
         "Table I",
         "window 7 does not divide 768/4 or 512/4",
-        "grown by repeating the edge, cut afterwards",
+        "token grids are grown by repeating the edge, and cut afterwards",
     ),
     Choice(
         "receiver_layers",
@@ -223,7 +335,8 @@ READINGS = (
         "training",
         "Sec. V-A",
         "AdamW, learning rate 1e-4, DIV2K and VOC; epochs, batch, crop and SNR range are not given",
-        "configs/train: SNR uniform in 0..20 dB, other pictures, larger learning rate, Eq. 5 as its logarithm picture by picture, a teacher's soft labels beside Eq. 6; each sidecar holds its protocol",
+        "configs/train: SNR uniform in 0..20 dB, other pictures, larger learning rate, Eq. 5 as its logarithm"
+        " picture by picture, a teacher's soft labels beside Eq. 6; each sidecar holds its protocol",
     ),
     Choice(
         "threshold",
@@ -232,18 +345,10 @@ READINGS = (
         "below a cosine of 0.30 to every stored wording a requirement is refused; each task is stored in four wordings",
     ),
     Choice(
-        "linear_path",
-        "Sec. IV-A",
-        "a residual block with downsampling; initialisation is not stated",
-        "its shortcut is the block-KLT code, fixed, and its inverse stands at the receiver: training starts at the best linear code. For "
-        "segmentation it is a projection of f. Gains, to which all other weights adapt, take a tenth of the learning rate",
-    ),
-    Choice(
-        "scale",
-        "not given",
-        "whether the networks see a picture's contrast",
-        "they read and correct pictures in units of their contrast: the transmitter "
-        "measures it, the receiver has it from the side information",
+        "learning_rates",
+        "Sec. V-A",
+        "one learning rate",
+        "gains, to which all other weights adapt, take a tenth of it, an ImageNet network a fifth",
     ),
     Choice(
         "channel_code",

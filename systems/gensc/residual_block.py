@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut, with the noise level entering as a shift per channel; shape kept.
+    """Two 3 x 3 convolutions and a shortcut; shape kept.
 
+    time_dim: width of an embedding of the noise level, which enters as a shift per channel; 0: none, as in the paper.
     dilation: of the second convolution (atrous); 1 is the paper's plain one.
     """
 
@@ -20,6 +21,7 @@ class ResidualBlock(nn.Module):
         self.time = nn.Linear(time_dim, channels) if time_dim else None
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        """(B, channels, h, w), time (B, time_dim) -> (B, channels, h, w)."""
         hidden = self.conv1(F.silu(self.norm(x)))
         if self.time is not None:
             hidden = hidden + self.time(time)[:, :, None, None]

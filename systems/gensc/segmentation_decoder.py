@@ -1,7 +1,8 @@
 """JSCC decoder for segmentation (Sec. IV-B): two residual blocks, upsampling, 1 x 1 convolution to 21 class logits.
 
-What a pixel belongs to is decided by more than its surroundings: the blocks' second convolutions are atrous, and the
-mean of the whole map enters the second block as the time does. The 1 x 1 convolution comes before the last, bilinear
+What a pixel belongs to is decided by more than its surroundings, so our sizes make the blocks' second convolutions
+atrous (`segmentation_dilations`), and with `segmentation_context` the mean of the whole map enters the second block as
+the time does; `paper` has neither. The 1 x 1 convolution comes before the last, bilinear
 upsampling: the two commute and logits are fewer than features.
 """
 
@@ -19,14 +20,15 @@ from systems.interface import NUM_CLASSES
 class SegmentationDecoder(nn.Module):
     """(f~, y) at 1/16 of the picture -> logits (B, 21, H, W)."""
 
-    def __init__(self, config: GenSCConfig, time_dim: int):
+    def __init__(self, config: GenSCConfig):
         super().__init__()
+        time_dim = config.time_dim if config.noise_in_residuals else 0
         inputs = config.channels + (config.receiver_hidden if config.receiver_kb else 0)
         hidden = config.segmentation_hidden
         self.project = nn.Conv2d(inputs, hidden, 1)
         near, far = config.segmentation_dilations
         self.block1 = ResidualBlock(hidden, time_dim, near)
-        self.context = nn.Linear(hidden, time_dim)
+        self.context = nn.Linear(hidden, config.time_dim) if config.segmentation_context else None
         self.block2 = ResidualBlock(hidden, time_dim, far)
         self.up = nn.Conv2d(hidden, 2 * hidden, 1)
         self.refine = nn.Conv2d(hidden // 2, hidden // 2, 3, padding=1)
@@ -34,10 +36,11 @@ class SegmentationDecoder(nn.Module):
         self.classify = nn.Conv2d(hidden // 2, NUM_CLASSES, 1)
 
     def forward(self, received: Tensor, feature: Tensor | None, time: Tensor, size: tuple[int, int]) -> Tensor:
-        """`size` is the padded picture's (16 h, 16 w)."""
+        """received (B, C, h, w), feature (B, F, h, w), time (B, time_dim) -> logits (B, 21, 16h, 16w); `size` is (16h,
+        16w)."""
         x = self.project(received if feature is None else torch.cat([received, feature], dim=1))
         x = self.block1(x, time)
-        x = self.block2(x, time + self.context(x.mean(dim=(2, 3))))
+        x = self.block2(x, time if self.context is None else time + self.context(x.mean(dim=(2, 3))))
         x = F.silu(self.refine(F.silu(F.pixel_shuffle(self.up(x), 2))))
         logits = self.classify(self.dropout(x)).float()
         return F.interpolate(logits, size, mode="bilinear", align_corners=False)

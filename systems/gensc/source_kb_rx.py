@@ -10,8 +10,10 @@ from systems.gensc.residual_block import ResidualBlock
 
 
 class SourceKBRx(nn.Module):
-    """Received features (B, channels, h, w) -> f~: both blocks' features for reconstruction, the first's for
-    segmentation."""
+    """Received features -> f~: both blocks' features for reconstruction, the first's for segmentation.
+
+    time_dim: width of the noise level's embedding, which then shifts the blocks; 0: they do not see it.
+    """
 
     def __init__(self, channels: int, hidden: int, time_dim: int):
         super().__init__()
@@ -20,7 +22,8 @@ class SourceKBRx(nn.Module):
         self.block2 = ResidualBlock(hidden, time_dim)
 
     def forward(self, received: Tensor, time: Tensor, task: str) -> Tensor:
-        """(B, 2 hidden, h, w) for reconstruction, (B, hidden, h, w) for segmentation."""
+        """received (B, channels, h, w), time (B, time_dim) -> (B, 2 hidden, h, w) for reconstruction, (B, hidden, h, w)
+        for segmentation."""
         first = self.block1(self.stem(received), time)
         if task == "segmentation":
             return first

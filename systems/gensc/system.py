@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 from systems.gensc.jscc_encoder import JSCCEncoder
 from systems.gensc.local_gain import LocalStatistics, activity, band_edges, band_energies, per_channel
@@ -24,7 +25,7 @@ from systems.gensc.task_kb import TaskKB
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
 from systems.layers.klt import BlockKLT, lmmse
-from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, contrast, received_contrast
+from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
@@ -39,112 +40,155 @@ class GenSC(LearnedSystem):
     tasks = ("reconstruction", "segmentation")
 
     def build(self, config: GenSCConfig) -> None:
+        """Create the layers."""
         self.task_kb_tx, self.task_kb_rx = TaskKB(), TaskKB()
         self.encoder_sees_snr = config.encoder_sees_snr
-        self.linear_path = LinearPath(config.channels, config.decoder_coefficients)
+        self.linear_path: LinearPath | None = None
+        if config.linear_path:
+            kept = config.decoder_coefficients or config.channels
+            self.linear_path = LinearPath(config.channels, kept, config.contrast_units)
         self.source_kb_tx = SourceKBTx(config)
         self.jscc_encoder = JSCCEncoder(config)
         self.time = TimeEmbedding(config.time_dim)
-        self.power = nn.Linear(1, config.time_dim)
-        bands = len(band_edges(config.channels)) - 1
-        self.source_kb_rx = None
+        self.power = nn.Linear(1, config.time_dim) if config.linear_path else None
+        bands = len(band_edges(config.channels)) - 1 if config.receiver_bands else 0
+        self.source_kb_rx: SourceKBRx | None = None
         if config.receiver_kb:
-            self.source_kb_rx = SourceKBRx(config.channels + bands, config.receiver_hidden, config.time_dim)
+            time_dim = config.time_dim if config.noise_in_residuals else 0
+            self.source_kb_rx = SourceKBRx(config.channels + bands, config.receiver_hidden, time_dim)
         features = 2 * config.receiver_hidden if config.receiver_kb else 0
         self.local_statistics = LocalStatistics(config.channels, features) if config.local_gain else None
-        self.reconstruction_decoder = ReconstructionDecoder(config, config.time_dim)
-        self.segmentation_decoder = SegmentationDecoder(config, config.time_dim)
-        self.jscc_encoder.start_from_klt(self.linear_path.klt)
+        self.reconstruction_decoder = ReconstructionDecoder(config)
+        self.segmentation_decoder = SegmentationDecoder(config)
+        if self.linear_path is not None:
+            self.jscc_encoder.start_from_klt(self.linear_path.klt)
 
     def rate_shares(self) -> dict[int, float]:
         """As in `Network`; gains, the scales of both ends, to which every other weight adapts, take a tenth."""
         shares = super().rate_shares()
-        for share in self.jscc_encoder.share.values():
-            for parameter in (share.log_gain, *share.power_allocation.parameters()):
+        for task in self.tasks:
+            share = self.jscc_encoder.of(task)
+            for parameter in () if share is None else (share.log_gain, *share.power_allocation.parameters()):
                 shares[id(parameter)] = GAIN_RATE
         return shares
 
     def start_from_klt(self, klt: BlockKLT) -> None:
         """Measured statistics for the linear path, and the power allocation that belongs to them: where training
         starts."""
-        self.linear_path.load(klt)
-        self.jscc_encoder.start_from_klt(klt)
+        if self.linear_path is not None:
+            self.linear_path.load(klt)
+            self.jscc_encoder.start_from_klt(klt)
 
     def own_parameters(self, task: str) -> list[nn.Parameter]:
-        kb, encoder = self.source_kb_tx, self.jscc_encoder
-        parts = [kb.align[task], encoder.share[task]]
-        if kb.prior is not None and kb.prior_tasks == (task,):
+        """As in `Network`."""
+        kb, encoder, decoder = self.source_kb_tx, self.jscc_encoder, self.reconstruction_decoder
+        parts: list[nn.Module | None] = [kb.align[task], encoder.of(task)]
+        if kb.prior_tasks == (task,):
             parts += [kb.prior, kb.prior_project]
         if task == "segmentation":
-            parts += [kb.context[task], self.segmentation_decoder]
+            parts += [kb.context, self.segmentation_decoder]
         else:
-            parts += [encoder.local_gain, self.local_statistics, self.reconstruction_decoder]
+            parts += [encoder.local_gain, self.local_statistics, decoder]
             parts += [] if self.source_kb_rx is None else [self.source_kb_rx.block2]
+            if not self.config.noise_in_residuals:
+                parts += [self.time, self.power]
         own = [parameter for part in parts if part is not None for parameter in part.parameters()]
-        return own + ([encoder.exponent] if task == "reconstruction" and encoder.local else [])
+        return own + ([encoder.exponent] if task == "reconstruction" and encoder.exponent is not None else [])
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """Everything but the channels' gains, which the SNR decides; as in `System`."""
         instruction = self.task_kb_tx.match(link.requirement)
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
         maps, local = self.jscc_encoder(padded, feature, self.linear_path, instruction)
 
         def send(at: Link) -> Transmission:
-            gain = self.jscc_encoder.gain(instruction, at.snr_tensor(len(images), images.device))
-            return self.linear_path.send(padded, maps, (gain[:, :, None, None] + local).exp(), at, self.name)
+            gain = self.jscc_encoder.gain(instruction, self.told(at.snr_tensor(len(images), images.device)))
+            scale = (gain[:, :, None, None] + local).exp()
+            if self.linear_path is not None:
+                return self.linear_path.send(padded, maps, scale, at, self.name)
+            symbols, _ = analog.unit_power(analog.to_symbols(maps * scale, at.budget.allowed_uses()))
+            return Transmission(symbols)
 
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """As in `System`."""
         return self.prepare(images, link)(link)
 
-    def _conditioning(self, ratio: Tensor, power: Tensor) -> Tensor:
+    def _conditioning(self, ratio: Tensor, power: Tensor | None) -> Tensor:
+        """Embedding of the noise-to-signal ratio (B,), within what the weights were trained for, and of the power."""
         if not self.config.time_tied_to_noise:
             ratio = torch.full_like(ratio, REFERENCE_SIGMA**2)
-        return self.time(diffusion_time(ratio.sqrt())) + self.power(torch.tanh(power.log() / 3)[:, None])
+        ratio = 10 ** (-self.told(-10 * torch.log10(ratio.clamp_min(1e-12))) / 10)
+        time = self.time(diffusion_time(ratio.sqrt()))
+        return time if self.power is None or power is None else time + self.power(torch.tanh(power.log() / 3)[:, None])
+
+    def _receive(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Symbol maps (B, C, h, w), the noise variance of each, and the power before normalisation (B,) if it is
+        sent."""
+        if self.linear_path is not None:
+            return self.linear_path.receive(received, link)
+        height, width = analog.padded_size(link.height, link.width, BLOCK)
+        shape = (self.config.channels, height // BLOCK, width // BLOCK)
+        symbols, variance = received.equalised()
+        return analog.to_features(symbols, *shape), analog.spread_variance(variance, *shape), None
 
     def _knowledge(self, maps: Tensor, noise: Tensor, time: Tensor, task: str) -> tuple[Tensor, Tensor, Tensor | None]:
         """What both decoders read: symbols of unit variance, their noisy bands, and the source KB's features."""
-        scaled = maps * math.sqrt(2) / (1 + 2 * noise)
+        scaled = maps * math.sqrt(2)
+        if self.config.lmmse:
+            scaled = scaled / (1 + 2 * noise)
         bands = band_energies(scaled, NOISY_FLOOR)
         if self.source_kb_rx is None:
             return scaled, bands, None
-        return scaled, bands, self.source_kb_rx(torch.cat([scaled, bands], dim=1), time, task)
+        read = torch.cat([scaled, bands], dim=1) if self.config.receiver_bands else scaled
+        return scaled, bands, self.source_kb_rx(read, time, task)
 
     def _estimate(
-        self, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge
+        self, path: LinearPath, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge
     ) -> tuple[Tensor, Tensor | None]:
-        """LMMSE estimate of the coefficients (B, C, h, w), absolute, and the activity it rests on (B, bands, h, w)."""
-        path, channels = self.linear_path, maps.shape[1]
+        """Estimate of the coefficients (B, C, h, w), absolute, and the activity it rests on (B, bands, h, w)."""
+        channels = maps.shape[1]
         log_amplitude = gain[:, :, None, None] - power.log()[:, None, None, None] / 2
-        if self.local_statistics is None:
-            return lmmse(maps, log_amplitude.exp(), path.prior, noise), None
+        exponent = self.jscc_encoder.exponent
+        if self.local_statistics is None or exponent is None:
+            amplitude = log_amplitude.exp()
+            return (lmmse(maps, amplitude, path.prior, noise) if self.config.lmmse else maps / amplitude), None
         bands, log_gain, log_prior, context = self.local_statistics(*knowledge)
         spread = per_channel(bands, channels)
-        log_amplitude = log_amplitude + log_gain - self.jscc_encoder.exponent[:, None, None] * spread
+        log_amplitude = log_amplitude + log_gain - exponent[:, None, None] * spread
         prior = path.prior * (spread + log_prior).exp()
         estimate = lmmse(maps, log_amplitude.exp(), prior, noise)
-        return estimate + CORRECTION * path.unit(received_contrast(power)) * context, bands
+        return estimate + CORRECTION * path.unit(path.received_contrast(power)) * context, bands
 
-    def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Picture (B, 3, 16h, 16w), not clamped; the clean symbols, per real of variance 1/2; and the first step's
-        activity."""
+    def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Picture (B, 3, 16h, 16w), not clamped; the clean symbols, per real of variance 1/2, where they are predicted;
+        and the first step's activity."""
         instruction = self.task_kb_rx.match(link.requirement)
-        maps, noise, power = self.linear_path.receive(received, link)
+        maps, noise, power = self._receive(received, link)
         ratio = noise_ratio(received)
-        gain = self.jscc_encoder.gain(instruction, link.snr_tensor(len(maps), maps.device))
-        time_start, first = diffusion_time(ratio.sqrt()), None
+        gain = self.jscc_encoder.gain(instruction, self.told(link.snr_tensor(len(maps), maps.device)))
+        time_start, first, path = diffusion_time(ratio.sqrt()), None, self.linear_path
         for step in range(steps):
             time = self._conditioning(ratio, power)
             knowledge = self._knowledge(maps, noise, time, instruction)
-            estimate, bands = self._estimate(maps, noise, power, gain, knowledge)
             scaled, _, feature = knowledge
-            picture, correction = self.reconstruction_decoder(
-                scaled, feature, estimate, self.linear_path, received_contrast(power), time
-            )
-            first = bands if step == 0 else first
-            clean = (scaled + correction) / math.sqrt(2)
+            if path is not None and power is not None:
+                estimate, bands = self._estimate(path, maps, noise, power, gain, knowledge)
+                picture, correction = self.reconstruction_decoder(
+                    scaled, feature, estimate, path, path.received_contrast(power), time
+                )
+                first = bands if step == 0 else first
+            else:
+                picture, correction = self.reconstruction_decoder.alone(scaled, feature, time)
+            clean = None if correction is None else (scaled + correction) / math.sqrt(2)
             if step + 1 < steps:  # DDIM: keep the predicted noise, at the next, smaller sigma
+                if clean is None:
+                    raise UserError(
+                        f"{self.name}: size {self.size} does not predict the clean symbols (latent_loss = 0), which "
+                        "more than one refinement step needs"
+                    )
                 following = torch.tan(time_start * (1 - (step + 1) / steps) * (math.pi / 2)).square()
                 shrink = (following / ratio)[:, None, None, None]
                 maps = clean + (maps - clean) * shrink.sqrt()
@@ -152,12 +196,13 @@ class GenSC(LearnedSystem):
         return picture, clean, first
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """As in `System`."""
         instruction = self.task_kb_rx.match(link.requirement)
         if instruction == "reconstruction":
             picture = self._reconstruct(received, link, self.config.refinement_steps)[0]
             picture = picture[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
-        maps, noise, power = self.linear_path.receive(received, link)
+        maps, noise, power = self._receive(received, link)
         time = self._conditioning(noise_ratio(received), power)
         scaled, _, feature = self._knowledge(maps, noise, time, instruction)
         size = (maps.shape[-2] * BLOCK, maps.shape[-1] * BLOCK)
@@ -165,23 +210,21 @@ class GenSC(LearnedSystem):
         return Decoded(logits[..., : link.height, : link.width])
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Eq. 5 and beside it the errors of the clean symbols (the diffusion's own target) and of the activity; or Eq.
-        6."""
+        """Eq. 5, and beside it, where their weights are not 0, the errors of the clean symbols (the diffusion's own
+        target) and of the activity; or Eq. 6."""
         sent = self.encode(images, link)
         received = channel(sent, link)
         if link.task == "segmentation":
             return {"cross_entropy": pixel_cross_entropy(self.decode(received, link).output, target)}
         picture, clean, bands = self._reconstruct(received, link, steps=1)
-        wanted = analog.to_features(sent.symbols.detach(), *clean.shape[1:])
-        losses = {
-            "picture": self.reconstruction_loss(picture[..., : link.height, : link.width], target),
-            "latent": self.config.latent_loss * F.mse_loss(clean, wanted),
-        }
-        if bands is not None:
+        losses = {"picture": self.reconstruction_loss(picture[..., : link.height, : link.width], target)}
+        if clean is not None and self.config.latent_loss:
+            wanted = analog.to_features(sent.symbols.detach(), *clean.shape[1:])
+            losses["latent"] = self.config.latent_loss * F.mse_loss(clean, wanted)
+        path = self.linear_path
+        if bands is not None and path is not None and self.config.activity_loss:
             padded = analog.pad_to_multiple(images, BLOCK)
-            true = activity(
-                self.linear_path.analyse(padded) * self.linear_path.unit(contrast(padded)), self.linear_path
-            )
+            true = activity(path.analyse(padded) * path.unit(path.contrast(padded)), path)
             losses["activity"] = self.config.activity_loss * F.mse_loss(bands, true)
         return losses
 

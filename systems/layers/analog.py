@@ -89,6 +89,11 @@ def lmmse(received: Received) -> Tensor:
     return symbols / (1 + variance)
 
 
+def estimate(received: Received, with_lmmse: bool) -> Tensor:
+    """Symbols as a network reads them, complex (B, n): the linear MMSE estimate, or the equalised ones as they are."""
+    return lmmse(received) if with_lmmse else received.equalised()[0]
+
+
 def receiver_snr_db(received: Received) -> Tensor:
     """SNR in dB that each picture met, float32 (B,): mean |h|^2 / N0, known to the receiver alone under fading."""
     gain = received.csi.abs().square().mean(dim=1).clamp_min(1e-6)

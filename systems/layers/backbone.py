@@ -6,22 +6,32 @@ sizes.
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
 import torch
 import torchvision
 from torch import Tensor, nn
 
-from systems.errors import UserError
+from systems.errors import UserError, did_you_mean
 from systems.layers.efficientnet import EfficientNetLite0
 
 BACKBONES = ("efficientnet-lite0", "resnet50", "resnet101")
 
 
 class ResNet(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] -> three maps, 256, 512 and 2048 channels at strides 4, 8 and `output_stride`."""
+    """Images (B, 3, H, W) in [0, 1] -> three maps, 256, 512 and 2048 channels at strides 4, 8 and `output_stride`.
+
+    pretrained: start from torchvision's ImageNet weights where torch's cache holds them; the attribute of that name
+    says whether it did.
+    """
 
     channels = (256, 512, 2048)
+    mean: Tensor
+    deviation: Tensor
 
-    def __init__(self, name: str, output_stride: int):
+    def __init__(self, name: str, output_stride: int, pretrained: bool = False):
         super().__init__()
         self.net = torchvision.models.get_model(
             name, weights=None, replace_stride_with_dilation=[False, output_stride == 8, True]
@@ -29,8 +39,23 @@ class ResNet(nn.Module):
         self.net.avgpool = self.net.fc = nn.Identity()
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
+        self.pretrained = pretrained and self._load_imagenet(name)
+
+    def _load_imagenet(self, name: str) -> bool:
+        path = cached_weights(name)
+        if not path.is_file():
+            print(
+                f"{name}: starts from random weights, since torch's cache holds no ImageNet weights; "
+                f"`python -m bench weights fetch {name}` gets them",
+                file=sys.stderr,
+            )
+            return False
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        self.net.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
+        return True
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) in [0, 1] -> maps at strides 4, 8 and `output_stride`."""
         net = self.net
         x = net.maxpool(net.relu(net.bn1(net.conv1((images - self.mean) / self.deviation))))
         low = net.layer1(x)
@@ -38,20 +63,39 @@ class ResNet(nn.Module):
         return [low, middle, net.layer4(net.layer3(middle))]
 
 
+def cached_weights(name: str) -> Path:
+    """Where torch keeps torchvision's ImageNet weights of a ResNet, whether or not they are there."""
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
+def fetch_weights(name: str) -> Path:
+    """Bring torchvision's ImageNet weights of a ResNet into torch's cache; their hash is verified. UserError if they
+    cannot be had."""
+    if name not in BACKBONES[1:]:
+        raise UserError(f"no weights to fetch for {name!r}; {did_you_mean(name, BACKBONES[1:], 'known names')}")
+    weights = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"cannot fetch {weights.url} ({error}); put the file into {cached_weights(name).parent}"
+        ) from None
+    return cached_weights(name)
+
+
 def make_backbone(
     name: str, pretrained: bool, output_stride: int = 16, frozen_stages: int = 0
 ) -> EfficientNetLite0 | ResNet:
-    """One of `BACKBONES`. `pretrained`: start from ImageNet weights, which only EfficientNet-Lite0 has offline, and
-    train
-    all but the stem and the first `frozen_stages` of its seven stages, at a fifth of the learning rate."""
+    """One of `BACKBONES`. pretrained: start from ImageNet weights. EfficientNet-Lite0 has them with its package, keeps
+    its stem and the first `frozen_stages` of its seven stages, and trains the others at a fifth of the learning rate; a
+    ResNet takes them from torch's cache, or starts from random ones."""
     if output_stride not in (8, 16):  # of the ResNets, whose last stages are dilated
         raise UserError(f"backbone {name}: output stride {output_stride} is not 8 or 16")
     if name not in BACKBONES:
-        raise UserError(f"unknown backbone {name!r}; backbones are {', '.join(BACKBONES)}")
+        raise UserError(f"unknown backbone {name!r}; {did_you_mean(name, BACKBONES, 'backbones')}")
     if name == "efficientnet-lite0":
         if output_stride != 16:
             raise UserError(f"backbone {name} has output stride 16, not {output_stride}")
         return EfficientNetLite0(pretrained, frozen_stages if pretrained else 0)
-    if pretrained:
-        raise UserError(f"no ImageNet weights ship for {name}; set pretrained = false, or take efficientnet-lite0")
-    return ResNet(name, output_stride)
+    return ResNet(name, output_stride, pretrained)

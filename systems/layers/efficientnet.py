@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -39,7 +40,8 @@ class EfficientNetLite0(nn.Module):
         if pretrained:
             load_imagenet(self.net)
         if frozen_stages:
-            for part in (self.net.conv_stem, self.net.bn1, *self.net.blocks[:frozen_stages]):
+            stages: Any = self.net.blocks
+            for part in (self.net.conv_stem, self.net.bn1, *stages[:frozen_stages]):
                 part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
@@ -52,9 +54,9 @@ class EfficientNetLite0(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        low, middle, deep, deepest = self.net(
-            images * 2 - 1
-        )  # mean 0.5, deviation 0.5: what the weights were trained with
+        """(B, 3, H, W) in [0, 1] -> maps of 24, 40 and 432 channels at strides 4, 8 and 16."""
+        # Mean 0.5 and deviation 0.5 are what the weights were trained with.
+        low, middle, deep, deepest = self.net(images * 2 - 1)
         deepest = F.interpolate(deepest, deep.shape[-2:], mode="bilinear", align_corners=False)
         return [low, middle, torch.cat([deep, deepest], dim=1)]
 

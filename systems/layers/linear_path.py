@@ -21,6 +21,7 @@ from systems.layers.klt import BlockKLT, lmmse
 
 BLOCK = 16
 LEAST_CONTRAST = 0.02  # standard deviation of a picture below which it counts as flat
+TYPICAL_CONTRAST = 0.25  # of a photograph: the unit where pictures are not measured in their own
 CORRECTION = 0.1  # of the picture's contrast: the size of what a network has to add to the linear estimate
 
 
@@ -42,14 +43,20 @@ class Opened(NamedTuple):
 class LinearPath(nn.Module):
     """Fixed analysis and synthesis of 16 x 16 blocks, the LMMSE receiver, and the picture's power as side information.
 
-    coefficients: reals sent a block; kept: coefficients that `synthesise` takes at most. The statistics are a Markov
+    coefficients: reals sent per block; kept: coefficients that `synthesise` takes at most. own_contrast: what a network
+    adds is measured in each picture's own contrast; False: in that of a typical picture. The statistics are a Markov
     source's until `load` (at the start of training) or a checkpoint brings measured ones; eigenvalues are kept as
     logarithms, since float16 does not hold their range.
     """
 
-    def __init__(self, coefficients: int, kept: int | None = None):
+    basis: Tensor
+    log_eigenvalues: Tensor
+    mean: Tensor
+
+    def __init__(self, coefficients: int, kept: int | None = None, own_contrast: bool = True):
         super().__init__()
         size, kept = 3 * BLOCK * BLOCK, kept or coefficients
+        self.own_contrast = own_contrast
         self.coefficients, self.kept = coefficients, kept
         self.register_buffer("basis", torch.zeros(size, kept))
         self.register_buffer("log_eigenvalues", torch.zeros(kept))
@@ -62,8 +69,21 @@ class LinearPath(nn.Module):
         self.log_eigenvalues.copy_(klt.eigenvalues[: self.kept].log())
         self.mean.copy_(klt.mean)
 
+    def contrast(self, images: Tensor) -> Tensor:
+        """The transmitter's unit of each picture, (B, 1, 1, 1)."""
+        return contrast(images) if self.own_contrast else images.new_full((len(images), 1, 1, 1), TYPICAL_CONTRAST)
+
+    def received_contrast(self, power: Tensor) -> Tensor:
+        """The receiver's unit, (B, 1, 1, 1), from the power before normalisation (B,)."""
+        return (
+            received_contrast(power)
+            if self.own_contrast
+            else torch.full_like(power, TYPICAL_CONTRAST)[:, None, None, None]
+        )
+
     @property
     def klt(self) -> BlockKLT:
+        """The statistics, as the block-KLT code takes them."""
         return BlockKLT(self.basis, self.log_eigenvalues.exp(), self.mean, BLOCK)
 
     @property
@@ -86,11 +106,11 @@ class LinearPath(nn.Module):
         w)."""
         with torch.autocast(images.device.type, enabled=False):  # bfloat16 keeps 8 bits; weak coefficients need more
             maps = self.klt.analyse(images.float(), self.coefficients)
-        return maps / self.unit(contrast(images))
+        return maps / self.unit(self.contrast(images))
 
     def send(self, images: Tensor, maps: Tensor, gain: Tensor, link: Link, name: str) -> Transmission:
         """Transmit maps, in the units of `analyse`, with a gain that broadcasts against them. Raises BudgetTooSmall."""
-        reals = maps.float() * self.unit(contrast(images)) * gain
+        reals = maps.float() * self.unit(self.contrast(images)) * gain
         symbols, power = analog.unit_power(analog.to_symbols(reals, symbol_uses(link, name)))
         return Transmission(symbols, analog.power_to_bits(power))
 
@@ -115,7 +135,7 @@ class LinearPath(nn.Module):
         maps, noise, power = self.receive(received, link)
         amplitude = self.amplitudes[:, None, None] / power.sqrt()[:, None, None, None]
         linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
-        return Opened(maps / (1 + 2 * noise), linear, received_contrast(power), noise, power)
+        return Opened(maps / (1 + 2 * noise), linear, self.received_contrast(power), noise, power)
 
     def expected_error(self, opened: Opened) -> Tensor:
         """Root mean square error per pixel that the channel's noise leaves in the linear picture, (B, 1, 1, 1), of
@@ -149,10 +169,8 @@ def symbol_uses(link: Link, name: str) -> int:
 
 def start_from_zero(*layers: nn.Module) -> None:
     """A network's last layers: with them at zero only the linear path speaks."""
-    for layer in layers:
-        nn.init.zeros_(layer.weight)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
+    for parameter in (parameter for layer in layers for parameter in layer.parameters()):
+        nn.init.zeros_(parameter)
 
 
 def contrast(images: Tensor) -> Tensor:

@@ -3,12 +3,12 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from torchvision.models import segmentation
+from torchvision.models import resnet50, segmentation
 
 from baselines.fcn import FCN, FCNConfig, from_torchvision
 from systems import zoo
 from systems.errors import CheckpointError, UserError
-from systems.layers.backbone import make_backbone
+from systems.layers.backbone import cached_weights, make_backbone
 from systems.sizes import load_size
 
 
@@ -22,10 +22,21 @@ def test_backbone_strides(name, stride):
     ]
 
 
-def test_resnets_have_no_weights_offline():
-    with pytest.raises(UserError, match="resnet50"):
-        make_backbone("resnet50", True)
-    with pytest.raises(UserError, match="efficientnet-lite0"):
+def test_a_resnet_takes_its_imagenet_weights_from_torch_s_cache(tmp_path, monkeypatch, capsys):
+    """Where the cache holds none it says so, starts from random weights, and does not claim to know ImageNet."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    net = make_backbone("resnet50", True)
+    assert not net.pretrained and "weights fetch resnet50" in capsys.readouterr().err
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(resnet50().state_dict(), cached_weights("resnet50"))
+    filled = make_backbone("resnet50", True)
+    assert filled.pretrained
+    wanted = torch.load(cached_weights("resnet50"), weights_only=True)
+    assert torch.equal(filled.net.layer4[2].conv3.weight, wanted["layer4.2.conv3.weight"])
+
+
+def test_backbones_that_are_not_there_are_named():
+    with pytest.raises(UserError, match="did you mean resnet50"):
         make_backbone("resnet5", False)
     with pytest.raises(UserError, match="stride 16"):
         make_backbone("efficientnet-lite0", True, 8)

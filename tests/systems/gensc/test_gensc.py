@@ -11,6 +11,7 @@ import baselines  # noqa: F401  (registers linear)
 from bench.measure.channel import transmit
 from bench.measure.metrics.scores import mse_per_image, psnr_db
 from systems import Budget, Link, create
+from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 from systems.gensc.open_choices import READINGS, REGISTER
 from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
@@ -19,7 +20,9 @@ from systems.layers import analog
 from systems.sizes import load_size, sizes_of
 from systems.zoo import count_parameters
 
-TINY = GenSCConfig(
+TINY = dataclasses.replace(
+    load_size(GenSCConfig, "gensc", "small"),
+    prior="none",
     embed_dim=24,
     depths=(1, 1, 1),
     feature_dim=16,
@@ -35,7 +38,7 @@ TINY = GenSCConfig(
 )
 
 
-PAPER_PARAMETERS = 685_093_752
+PAPER_PARAMETERS = 682_449_407
 
 
 def tiny(**changes) -> GenSC:
@@ -64,11 +67,11 @@ def test_every_field_of_the_configuration_stands_in_the_register_once():
         ("small_no_f1", {"reconstruction_levels": (2, 3)}),
         ("small_no_receiver_kb", {"receiver_kb": False}),
         ("small_no_time_tie", {"time_tied_to_noise": False}),
-        ("small_no_local_gain", {"local_gain": False}),
+        ("small_no_local_gain", {"local_gain": False, "activity_loss": 0.0}),
         ("small_from_scratch", {"prior": "none"}),
     ],
 )
-def test_an_ablation_is_small_but_for_one_field_and_trains(size, differs):
+def test_an_ablation_is_small_but_for_what_it_names_and_trains(size, differs):
     assert size in sizes_of("gensc")
     system = GenSC("gensc", size=size, checkpoint="none")
     assert dataclasses.replace(load_size(GenSCConfig, "gensc", "small"), **differs) == system.config
@@ -106,6 +109,107 @@ def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
     assert count_parameters(system) == PAPER_PARAMETERS
 
 
+def test_the_paper_size_has_none_of_what_the_paper_has_not():
+    """No closed form, no prior, no part that Table I and Sections III and IV do not name."""
+    config = load_size(GenSCConfig, "gensc", "paper")
+    off = "linear_path contrast_units task_share encoder_sees_snr local_gain lmmse receiver_bands noise_in_residuals"
+    for field in (*off.split(), "segmentation_context"):
+        assert getattr(config, field) is False, field
+    assert config.prior == "none" and config.latent_loss == config.activity_loss == 0
+    assert config.selection_dilation == config.decoder_coefficients == 0 and config.segmentation_dilations == (1, 1)
+    assert config.decoder_residuals == 1 and config == dataclasses.replace(GenSCConfig(), **dataclasses.asdict(config))
+    with torch.device("meta"):
+        system = GenSC("gensc", size="paper", checkpoint="none")
+    assert system.linear_path is None and system.local_statistics is None and system.source_kb_tx.prior is None
+    assert not system.jscc_encoder.share and not system.source_kb_tx.context and system.knowledge() == ()
+
+
+def test_a_network_of_the_paper_s_parts_sends_and_trains():
+    """Size `paper` with fewer and narrower layers: the same parts, both tasks, every parameter moved, no side
+    information."""
+    config = dataclasses.replace(
+        load_size(GenSCConfig, "gensc", "paper"),
+        embed_dim=12, depths=(2, 2, 2), heads=(1, 2, 4), feature_dim=16, encoder_hidden=16, receiver_hidden=16,
+        decoder_depth=2, decoder_dim=32, decoder_heads=4, time_dim=32, decoder_refine=16, segmentation_hidden=16,
+    )  # fmt: skip
+    system, images = GenSC("gensc", checkpoint="none", config=config).train(), pictures()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in system.parameters():
+            parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
+    for task, target in (("reconstruction", images), ("segmentation", torch.zeros(2, 112, 112, dtype=torch.long))):
+        at = Link(task, 112, 112, Budget.from_cbr(1 / 16, 112, 112))
+        assert system.encode(images, at).side_info_bits == 0
+        losses = system.training_step(images, target, at, lambda sent, where: transmit(sent, where, [1, 2]))
+        assert set(losses) == {"picture" if task == "reconstruction" else "cross_entropy"}  # Eq. 5, Eq. 6, no more
+        sum(losses.values()).backward()
+    still = [name for name, p in system.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not still
+    with pytest.raises(UserError, match="does not predict the clean symbols"):
+        system.eval()
+        with torch.no_grad():
+            system._reconstruct(transmit(system.encode(images, link()), link(), [1, 2]), link(), steps=2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"linear_path": True}, "linear_path needs task_share"),
+        ({"local_gain": True}, "local_gain needs linear_path"),
+        ({"contrast_units": True}, "contrast_units needs linear_path"),
+        ({"encoder_sees_snr": True}, "encoder_sees_snr needs task_share"),
+    ],
+)
+def test_fields_that_need_others_say_so(changes, words):
+    with pytest.raises(UserError, match=words):
+        dataclasses.replace(load_size(GenSCConfig, "gensc", "paper"), **changes)
+
+
+@pytest.mark.parametrize("size", ["small", "light"])
+def test_what_the_network_is_told_of_the_snr_stays_within_its_training(size):
+    """Trained at 0 to 20 dB: the gains at both ends and the time are those of 20 dB at 80 dB, and of 0 dB at -20 dB."""
+    system = GenSC("gensc", size=size, checkpoint="none")
+    system.facts = {"protocol": {"snr_db": [0.0, 20.0]}}
+    for layer in (system.jscc_encoder.of("reconstruction").power_allocation[2], system.time.mlp[2]):
+        torch.nn.init.normal_(layer.weight)
+    images = pictures()
+    with torch.no_grad():
+        sent = {snr: system.encode(images, link(snr_db=snr)).symbols for snr in (-20.0, 0.0, 20.0, 80.0)}
+        times = {snr: system._conditioning(torch.full((1,), 10 ** (-snr / 10)), torch.ones(1)) for snr in sent}
+        for told, beyond in ((20.0, 80.0), (0.0, -20.0)):
+            assert torch.equal(sent[told], sent[beyond])
+            assert torch.allclose(times[told], times[beyond], atol=1e-5)
+        assert not torch.allclose(sent[0.0], sent[20.0], atol=1e-3)
+        assert not torch.allclose(times[0.0], times[20.0], atol=1e-3)
+
+
+def test_the_shipped_weights_do_not_fall_apart_far_above_their_training():
+    """F09: PSNR at 80 dB was 15 dB below that at 20 dB."""
+    system, images = create("gensc"), pictures()
+    found = {}
+    for snr in (20.0, 30.0, 80.0):
+        at = link(snr_db=snr)
+        with torch.inference_mode():
+            output = system.decode(transmit(system.encode(images, at), at, [1, 2]), at).output
+        found[snr] = psnr_db(mse_per_image(images, output)).mean()
+    assert found[30.0] > found[20.0] - 0.1 and found[80.0] > found[20.0] - 0.1
+
+
+def test_the_light_size_has_windows_that_shift_no_local_gain_and_ten_mib():
+    from safetensors.torch import save
+
+    from systems.layers.swin import SwinBlock
+    from systems.zoo import packed
+
+    system = GenSC("gensc", size="light", checkpoint="none")
+    assert len(save(packed(system.state_dict()))) <= 10 * 2**20
+    shifts = [[block.attn.shift for block in stage] for stage in system.source_kb_tx.stages]
+    assert shifts == [[0, 3]] * 3 and all(
+        isinstance(b, SwinBlock) for stage in system.source_kb_tx.stages for b in stage
+    )
+    assert not system.config.local_gain and system.jscc_encoder.local_gain is None
+
+
 @pytest.mark.slow
 def test_the_paper_size_runs_forward_and_backward():
     system = GenSC("gensc", size="paper", checkpoint="none").train()
@@ -118,7 +222,7 @@ def test_the_paper_size_runs_forward_and_backward():
 def test_it_starts_as_the_linear_code():
     """Without local gain and without the tenth that the encoder's convolutions start with, it is the code of
     `linear`."""
-    system, linear = tiny(local_gain=False), create("linear")
+    system, linear = tiny(local_gain=False, activity_loss=0.0), create("linear")
     system.start_from_klt(linear.klt)
     torch.nn.init.zeros_(system.jscc_encoder.share["reconstruction"].scale)
     images = pictures()
@@ -232,7 +336,7 @@ def test_an_oracle_walks_the_ddim_path():
         def oracle(scaled, feature, estimate, path, contrast, time):
             return torch.zeros(2, 3, 112, 112), math.sqrt(2) * x - scaled
 
-        def record(maps, variance, power, gain, knowledge):
+        def record(path, maps, variance, power, gain, knowledge):
             states.append((maps, variance))
             return maps, None
 

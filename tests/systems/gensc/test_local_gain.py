@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import baselines  # noqa: F401  (registers the systems)
 from systems import Budget, Link, create
 from systems.gensc.local_gain import (
     BAND_LIMIT,
@@ -59,7 +60,9 @@ def test_without_local_gain_every_block_has_the_same():
     import dataclasses
 
     full = GenSC("gensc", checkpoint="none")
-    system = GenSC("gensc", checkpoint="none", config=dataclasses.replace(full.config, local_gain=False))
+    system = GenSC(
+        "gensc", checkpoint="none", config=dataclasses.replace(full.config, local_gain=False, activity_loss=0.0)
+    )
     images = torch.rand(1, 3, BLOCK * 7, BLOCK * 7)
     with torch.no_grad():
         feature = torch.zeros(1, system.config.feature_dim, 14, 14)

@@ -1,0 +1,144 @@
+"""Weights that others published: their tensors' names and layouts -> ours. Called by `python -m bench weights import`.
+
+Each reader takes a public state dict and gives the configuration, inferred from the tensors alone, and the state under
+our names. What it cannot place is an error of one line. Layouts that are known:
+
+    witt       KeYang8/WITT, the authors' program (HR and CIFAR models, with and without ModNet)
+    deepjscc   chunbaobao/Deep-JSCC-PyTorch (Bourtsoulatze 2019)
+    fcn        torchvision's fcn_resnet50
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from systems.errors import CheckpointError
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a reader made of a public file: configuration, state under our names, and facts for the sidecar."""
+
+    config: Any
+    state: State
+    facts: dict[str, Any]
+
+    def sidecar(self) -> dict[str, Any]:
+        """Facts with the configuration, from which the network is built when the weights are used."""
+        return {**self.facts, "config": asdict(self.config)}
+
+
+def witt(state: State) -> Published:
+    """The authors' WITT. Their patch merging lists a 2 x 2 patch by columns, ours by rows: weights are permuted."""
+    from baselines.witt import WITTConfig
+
+    def count(prefix: str) -> int:
+        found = {int(m[1]) for key in state if (m := re.match(re.escape(prefix) + r"(\d+)\.", key))}
+        return len(found)
+
+    stages = count("encoder.layers.")
+    _need(stages > 0, "witt", "no tensor 'encoder.layers.0...'")
+    first = [f"encoder.layers.{level}.blocks.0." for level in range(stages)]
+    tables = [_of(state, f"{prefix}attn.relative_position_bias_table", "witt") for prefix in first]
+    windows = tuple((math.isqrt(len(table)) + 1) // 2 for table in tables)
+    embed = tuple(len(_of(state, f"{prefix}norm1.weight", "witt")) for prefix in first)
+    gates = count("encoder.bm_list.")
+    config = WITTConfig(
+        channels=len(_of(state, "encoder.head_list.weight", "witt")),
+        embed=embed,
+        depths=tuple(count(f"encoder.layers.{level}.blocks.") for level in range(stages)),
+        heads=tuple(table.shape[1] for table in tables),
+        window=max(windows),
+        windows=windows if len(set(windows)) > 1 else (),
+        mlp_ratio=len(_of(state, f"{first[0]}mlp.fc1.weight", "witt")) / embed[0],
+        modnet_layers=gates,
+        modnet_hidden=len(_of(state, "encoder.sm_list.0.weight", "witt")) if gates else 0,
+        embed_norm="encoder.patch_embed.norm.weight" in state,
+    )
+    names = (
+        (r"encoder\.patch_embed\.proj\.", "encoder.embed."),
+        (r"encoder\.patch_embed\.norm\.", "encoder.embed_norm."),
+        (r"(encoder|decoder)\.head_list\.", r"\1.head."),
+        (r"(encoder|decoder)\.bm_list\.(\d+)\.fc\.", r"\1.modnet.gates.\2."),
+        (rf"(encoder|decoder)\.sm_list\.{gates}\.", r"\1.modnet.out."),
+        (r"(encoder|decoder)\.sm_list\.", r"\1.modnet.linears."),
+        (r"(encoder|decoder)\.layers\.(\d+)\.(?:downsample|upsample)\.", r"\1.merges.\2."),
+        (r"(encoder|decoder)\.layers\.", r"\1.stages."),
+    )
+    ours: State = {}
+    for key, value in state.items():
+        if not key.startswith(("encoder.", "decoder.")) or key.endswith(("relative_position_index", "attn_mask")):
+            continue  # buffers that follow from the sizes, and losses kept in the model
+        new = next((re.sub("^" + old, name, key) for old, name in names if re.match(old, key)), key)
+        new = new.replace(".mlp.fc1.", ".mlp.0.").replace(".mlp.fc2.", ".mlp.3.")
+        if ".downsample." in key:
+            value = _by_rows(value)
+        ours[new] = value
+    return Published(config, ours, {"snr_db": [1.0, 13.0]} if gates else {})
+
+
+def _by_rows(value: Tensor) -> Tensor:
+    """A LayerNorm's (4C,) or a reduction's (out, 4C) over a 2 x 2 patch: (0,0), (1,0), (0,1), (1,1) -> by rows."""
+    first, second, third, fourth = value.chunk(4, dim=-1)
+    return torch.cat([first, third, second, fourth], dim=-1)
+
+
+def deepjscc(state: State) -> Published:
+    """Deep-JSCC-PyTorch. Its symbols have power 1 per real value, ours 1/2: the decoder's first layer takes it up.
+
+    Its noise has half the nominal power (its own notes say so): true SNR = nominal + 3.01 dB, in training too.
+    """
+    from baselines.deepjscc import DeepJSCCConfig
+
+    layers = sorted(int(m[1]) for key in state if (m := re.fullmatch(r"encoder\.conv(\d+)\.conv\.weight", key)))
+    _need(
+        len(layers) >= 3 and layers == list(range(1, len(layers) + 1)), "deepjscc", "no 'encoder.conv1.conv.weight'..."
+    )
+    weights = [_of(state, f"encoder.conv{index}.conv.weight", "deepjscc") for index in layers]
+    kernels = {tuple(weight.shape[2:]) for weight in weights}
+    _need(len(kernels) == 1, "deepjscc", f"kernels of several sizes ({kernels})")
+    config = DeepJSCCConfig(
+        channels=len(weights[-1]), filters=tuple(len(w) for w in weights[:-1]), kernel=weights[0].shape[-1]
+    )
+    ours: State = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"(encoder|decoder)\.t?conv(\d+)\.(conv|transconv|prelu|activate)\.(weight|bias)", key)
+        _need(match is not None, "deepjscc", f"unknown tensor {key!r}")
+        side, index, kind, what = match.groups()  # type: ignore[union-attr]
+        place = 2 * (int(index) - 1) + (kind in ("prelu", "activate"))
+        if side == "decoder" and index == "1" and what == "weight" and kind == "transconv":
+            value = value * math.sqrt(2)
+        ours[f"{side}.{place}.{what}"] = value
+    return Published(config, ours, {"notes": "true SNR of training and of published curves = nominal + 3.01 dB"})
+
+
+def fcn(state: State) -> Published:
+    """torchvision's fcn_resnet50: names and sizes of our FCN in size `paper`."""
+    from baselines.fcn import FCNConfig, from_torchvision
+    from systems.sizes import load_size
+
+    ours = from_torchvision(state)
+    _need("backbone.net.layer1.0.conv1.weight" in ours, "fcn", "no 'backbone.layer1.0.conv1.weight'")
+    return Published(load_size(FCNConfig, "fcn", "paper"), ours, {"knowledge": "ImageNet backbone"})
+
+
+READERS: dict[str, Callable[[State], Published]] = {"witt": witt, "deepjscc": deepjscc, "fcn": fcn}
+
+
+def _of(state: State, key: str, name: str) -> Tensor:
+    _need(key in state, name, f"no tensor {key!r}")
+    return state[key]
+
+
+def _need(holds: bool, name: str, problem: str) -> None:
+    if not holds:
+        raise CheckpointError(f"not the published layout of {name} (baselines/published.py): {problem}")

@@ -1,0 +1,166 @@
+"""Swin transformer blocks, fast: fused attention, one gather per block, no roll, no copy between layouts.
+
+Called by WITT, by GenSC's source KB and by its diffusion transformer. Z. Liu et al., "Swin Transformer: Hierarchical
+vision transformer using shifted windows", ICCV 2021. Names and shapes of all weights are torchvision's
+(`torchvision.models.swin_transformer`), and so are the results, which the tests compare.
+
+A map of tokens (B, h, w, C) becomes windows (windows, N, C) by one gather. Only windows on the border of a shifted map
+hold tokens that must not see each other, so only these are masked. Without gradients on a CPU a block runs through a
+few windows at a time: everything between two gathers then stays in the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MASKED = -100.0  # added to the logit of a pair that must not see each other, as in the published program
+CHUNK_TOKENS = 1024  # tokens of one pass on a CPU without gradients
+
+
+@dataclass(frozen=True)
+class Part:
+    """Windows that are treated alike. index: int64 (windows, N), positions in the flattened map (B h w).
+
+    mask: None, or float32 (windows of one picture, 1, N, N), repeated for each picture.
+    """
+
+    index: Tensor
+    mask: Tensor | None
+
+    def chunks(self, windows: int) -> Iterator[Part]:
+        """The same windows in pieces of at most `windows`."""
+        for start in range(0, len(self.index), windows):
+            end = min(start + windows, len(self.index))
+            mask = self.mask
+            if mask is not None:
+                mask = mask[torch.arange(start, end, device=mask.device) % len(mask)]
+            yield Part(self.index[start:end], mask)
+
+    def bias(self, bias: Tensor) -> Tensor:
+        """What is added to the logits, broadcast to (windows, heads, N, N), of the positions' bias (heads, N, N)."""
+        if self.mask is None:
+            return bias[None]
+        repeats = len(self.index) // len(self.mask)
+        return (bias + self.mask).repeat(repeats, 1, 1, 1) if repeats > 1 else bias + self.mask
+
+
+@lru_cache(maxsize=128)
+def window_parts(
+    batch: int, height: int, width: int, window: int, shift: int, device: torch.device
+) -> tuple[Part, ...]:
+    """The windows of a map whose sides divide by `window`, cut after a cyclic shift by `shift` up and to the left."""
+    with torch.inference_mode(False):
+        positions = torch.arange(height * width).view(height, width)
+        if shift:
+            positions = positions.roll((-shift, -shift), (0, 1))
+        tiles = positions.view(height // window, window, width // window, window).transpose(1, 2).flatten(2)
+        pictures = torch.arange(batch)[:, None, None] * height * width
+        if not shift:
+            return (Part((pictures + tiles.flatten(0, 1)).flatten(0, 1).to(device), None),)
+        inner, outer = tiles[:-1, :-1].flatten(0, 1), torch.cat([tiles[-1], tiles[:-1, -1]])
+        # In the last row and column of windows, tokens from both ends of the map meet.
+        rows = (torch.arange(window) >= window - shift).long()[:, None].expand(window, window)
+        below, right = rows.flatten(), rows.T.flatten()
+        regions = torch.stack([2 * below] * (len(tiles[-1]) - 1) + [2 * below + right] + [right] * (len(tiles) - 1))
+        mask = torch.where(regions[:, :, None] == regions[:, None, :], 0.0, MASKED)[:, None]
+        parts = [Part((pictures + outer).flatten(0, 1).to(device), mask.to(device))]
+        if len(inner):
+            parts.insert(0, Part((pictures + inner).flatten(0, 1).to(device), None))
+        return tuple(parts)
+
+
+@lru_cache(maxsize=16)
+def relative_positions(window: int, device: torch.device) -> Tensor:
+    """Row of the bias table for each pair of tokens of a window, int64 (N, N)."""
+    with torch.inference_mode(False):
+        rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
+        rows, columns = rows.flatten(), columns.flatten()
+        return ((rows[:, None] - rows + window - 1) * (2 * window - 1) + columns[:, None] - columns + window - 1).to(
+            device
+        )
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention within windows, with a learned bias per relative position.
+
+    Tokens (B, h, w, C), h and w divisible by `window` -> (B, h, w, C). A map with a side of one window is not shifted.
+    """
+
+    def __init__(self, dim: int, window: int, shift: int, heads: int):
+        super().__init__()
+        self.window, self.shift, self.heads = window, shift, heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+
+    def parts(self, x: Tensor) -> tuple[Part, ...]:
+        """The windows of a map (B, h, w, C)."""
+        batch, height, width, _ = x.shape
+        shift = 0 if min(height, width) <= self.window else self.shift
+        return window_parts(batch, height, width, self.window, shift, x.device)
+
+    def bias(self) -> Tensor:
+        """Bias of each pair of tokens, (heads, N, N)."""
+        index = relative_positions(self.window, self.relative_position_bias_table.device)
+        return self.relative_position_bias_table[index].permute(2, 0, 1)
+
+    def within(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """Windows (windows, N, C) -> the same shape; bias broadcasts to (windows, heads, N, N)."""
+        q, k, v = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, h, w, C) -> (B, h, w, C)."""
+        tokens, bias = x.reshape(-1, x.shape[-1]), self.bias()
+        parts = self.parts(x)
+        outs = [self.within(tokens[part.index], part.bias(bias)) for part in parts]
+        return scatter(outs, parts).view(x.shape)
+
+
+def scatter(outs: list[Tensor], parts: tuple[Part, ...]) -> Tensor:
+    """Windows (windows, N, C) of each part -> tokens (B h w, C), each at its place; differentiable."""
+    index = torch.cat([part.index.flatten() for part in parts])
+    places = torch.empty_like(index)
+    places[index] = torch.arange(len(index), device=index.device)
+    return torch.cat([out.flatten(0, 1) for out in outs])[places]
+
+
+class SwinBlock(nn.Module):
+    """Pre-norm block: x + attention(norm(x)), then x + MLP(norm(x)). Tokens (B, h, w, C) -> (B, h, w, C)."""
+
+    def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float = 4.0):
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, window, shift, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        first, last = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        self.mlp = nn.Sequential(first, nn.GELU(), nn.Identity(), last)
+        for layer in (first, last):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.normal_(layer.bias, std=1e-6)
+
+    def within(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """The whole block on windows (windows, N, C): no token needs what lies outside its window."""
+        windows = windows + self.attn.within(self.norm1(windows), bias)
+        return windows + self.mlp(self.norm2(windows))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, h, w, C), h and w divisible by the window -> (B, h, w, C)."""
+        tokens, bias = x.reshape(-1, x.shape[-1]), self.attn.bias()
+        parts = self.attn.parts(x)
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            return scatter([self.within(tokens[part.index], part.bias(bias)) for part in parts], parts).view(x.shape)
+        out = torch.empty_like(tokens)
+        for part in parts:
+            for chunk in part.chunks(max(1, CHUNK_TOKENS * torch.get_num_threads() // self.attn.window**2)):
+                out[chunk.index] = self.within(tokens[chunk.index], chunk.bias(bias))
+        return out.view(x.shape)

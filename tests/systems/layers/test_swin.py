@@ -1,0 +1,81 @@
+"""Swin blocks give what torchvision's give, at every size, and a window is all that a token sees."""
+
+import pytest
+import torch
+from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
+
+from systems import zoo
+from systems.layers.swin import SwinBlock, WindowAttention, relative_positions
+
+SIZES = [(8, 8), (16, 16), (8, 24), (24, 16), (40, 32), (64, 8)]
+
+
+def pair(window=8, shift=4, dim=24, heads=3):
+    with zoo.seeded(1):
+        theirs = SwinTransformerBlock(dim, heads, [window] * 2, [shift] * 2).eval()
+        ours = SwinBlock(dim, heads, window, shift).eval()
+    for parameter in theirs.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+    state = {key: value for key, value in theirs.state_dict().items() if "position_index" not in key}
+    ours.load_state_dict(state)
+    return ours, theirs
+
+
+@pytest.mark.parametrize("shift", [0, 4])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_torchvision_s_block(size, shift):
+    if min(size) == 8 < max(size) and shift:
+        pytest.skip("a map of one row of windows: Swin's own program does not shift it, torchvision shifts one side")
+    ours, theirs = pair(shift=shift)
+    x = torch.randn(3, *size, 24, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        wanted, fast = theirs(x), ours(x)
+    assert torch.allclose(fast, wanted, atol=2e-5) and torch.allclose(ours(x), wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_attention_alone_is_torchvision_s_with_an_odd_window(shift):
+    theirs = ShiftedWindowAttention(12, [7, 7], [shift, shift], 2).eval()
+    ours = WindowAttention(12, 7, shift, 2)
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if "position_index" not in key})
+    x = torch.randn(2, 14, 21, 12)
+    with torch.no_grad():
+        assert torch.allclose(ours(x), theirs(x), atol=1e-5)
+
+
+def test_gradients_are_torchvision_s():
+    ours, theirs = pair()
+    x = torch.randn(2, 16, 24, 24)
+    grads = []
+    for block in (ours, theirs):
+        y = x.clone().requires_grad_()
+        block(y).square().sum().backward()
+        grads.append({"input": y.grad, **{name: p.grad for name, p in block.named_parameters()}})
+    for name, wanted in grads[1].items():
+        assert torch.allclose(grads[0][name], wanted, rtol=1e-3, atol=1e-4 * wanted.abs().max()), name
+
+
+def test_a_map_with_a_side_of_one_window_is_not_shifted():
+    """As in Swin's own program: where the smaller side holds one window, windows are those of the plain block."""
+    shifted, _ = pair(shift=4)
+    plain, _ = pair(shift=0)
+    plain.load_state_dict(shifted.state_dict())
+    x = torch.randn(1, 8, 24, 24)
+    with torch.no_grad():
+        assert torch.equal(shifted(x), plain(x))
+
+
+def test_a_token_sees_its_window_and_no_more():
+    ours, _ = pair()
+    x = torch.randn(1, 24, 24, 24)
+    changed = x.clone()
+    changed[0, 5, 21] += 1
+    with torch.no_grad():
+        moved = ((ours(x) - ours(changed)).abs().sum(-1)[0] > 1e-6).nonzero()
+    # shifted by 4: rows 4..11, columns 20..23 (columns 0..3 share the window but not the region)
+    assert moved.min(0).values.tolist() == [4, 20] and moved.max(0).values.tolist() == [11, 23]
+
+
+def test_relative_positions_are_torchvision_s():
+    theirs = ShiftedWindowAttention(4, [7, 7], [0, 0], 1).relative_position_index
+    assert torch.equal(relative_positions(7, torch.device("cpu")).flatten(), theirs)

@@ -1,0 +1,77 @@
+"""Size `paper`, untrained, has no help from a closed form: it is at chance level, as any untrained network.
+
+A picture delivered by chance is no better than one colour everywhere, the mean of many photographs: its error is at
+least that of the constant. Logits by chance do not know one class from another.
+"""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from skimage import data
+
+import baselines  # noqa: F401  (registers the systems)
+from bench.measure.channel import transmit
+from systems import Budget, Link, registry
+from systems.sizes import sizes_of
+
+SIDE = 128
+MEAN_GREY = 0.45  # of photographs; one of these three would be better with its own mean, which nobody sends
+LEARNED = [entry.name for entry in registry.entries() if entry.learned]
+RECONSTRUCTION = [name for name in LEARNED if "reconstruction" in registry.tasks_of(name)]
+HEAVY = {"gensc"}
+
+
+def photographs() -> torch.Tensor:
+    """Three photographs, (3, 3, 128, 128)."""
+    pictures = [
+        torch.from_numpy(p).permute(2, 0, 1)[None] / 255 for p in (data.astronaut(), data.chelsea(), data.coffee())
+    ]
+    return torch.cat([F.interpolate(p, (SIDE, SIDE), mode="bilinear", antialias=True) for p in pictures]).clamp(0, 1)
+
+
+def untrained(name: str):
+    """The paper's network; of GenSC with a shallower, narrower transformer, since 682 M parameters take minutes."""
+    import dataclasses
+
+    kind = registry.find(name).load()
+    if name not in HEAVY:
+        return kind(name=name, size="paper", checkpoint="none")
+    from systems.sizes import load_size
+
+    config = dataclasses.replace(load_size(kind.Config, name, "paper"), decoder_depth=2, decoder_dim=128, time_dim=64)
+    return kind(name=name, size="paper", checkpoint="none", config=config)
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTION)
+def test_an_untrained_paper_size_is_no_better_than_one_colour(name):
+    assert "paper" in sizes_of(name)
+    system, images = untrained(name), photographs()
+    constant = (images - MEAN_GREY).square().mean(dim=(1, 2, 3))
+    for snr in (0.0, 10.0, 20.0):
+        link = Link("reconstruction", SIDE, SIDE, Budget.from_cbr(1 / 16, SIDE, SIDE), snr_db=snr)
+        with torch.inference_mode():
+            output = system.decode(transmit(system.encode(images, link), link, [1, 2, 3]), link).output
+        error = (output - images).square().mean(dim=(1, 2, 3))
+        assert (10 * torch.log10(constant / error)).mean() < 0.5, f"{name} at {snr} dB"  # dB above one colour
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_paper_size_stands_beside_no_linear_path_and_reads_no_estimate(name):
+    with torch.device("meta"):
+        system = registry.find(name).load()(name=name, size="paper", checkpoint="none")
+    assert getattr(system, "linear_path", None) is None
+    for field in ("linear_path", "lmmse", "local_gain", "contrast_units"):
+        assert not getattr(system.config, field, False), field
+    assert "block-KLT code as linear path" not in system.knowledge()
+
+
+@pytest.mark.parametrize("name", RECONSTRUCTION)
+def test_the_small_size_untrained_does_have_that_help(name):
+    """The test above can fail: the same measure finds the block-KLT code in `small`."""
+    system, images = registry.create(name, size="small", checkpoint="none"), photographs()
+    link = Link("reconstruction", SIDE, SIDE, Budget.from_cbr(1 / 16, SIDE, SIDE), snr_db=20.0)
+    with torch.inference_mode():
+        output = system.decode(transmit(system.encode(images, link), link, [1, 2, 3]), link).output
+    constant = (images - MEAN_GREY).square().mean(dim=(1, 2, 3))
+    error = (output - images).square().mean(dim=(1, 2, 3))
+    assert (10 * torch.log10(constant / error)).mean() > 5
