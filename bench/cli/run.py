@@ -81,6 +81,7 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 def run_command(ctx: click.Context, **options: Any) -> None:
     """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
     options, slurm = _with_config(ctx, options)
+    from bench.perf.flops import fill as fill_flops
     from bench.report.terminal import result_tables
     from bench.spec.grammar import snr_text
     from bench.spec.request import Request, resolve
@@ -128,6 +129,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     click.echo(f"\ntables in {result.run_dir}; figures: python -m bench plot {result.run_dir}", err=True)
     if result.interrupted:
         click.echo("interrupted; the same command resumes", err=True)
+    else:
+        fill_flops(result.run_dir, lambda text: click.echo(text, err=True))
     for line in result.failure_lines():
         click.echo(f"error: {line}", err=True)
     sys.exit(result.exit_code)

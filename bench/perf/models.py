@@ -134,7 +134,7 @@ def in_own_process(job: Job) -> dict[str, Any]:
 def measure(job: Job) -> dict[str, Any]:
     """One row of COLUMNS, in this process."""
     from bench.measure.channel import transmit
-    from bench.report.tables import measure_costs
+    from bench.perf.flops import measure_costs
     from bench.spec.figure import TEMPLATES, load_figure
     from bench.spec.identity import build
     from systems import cache as memo
@@ -233,7 +233,7 @@ def resident_mib() -> float:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """For the terminal."""
-    from bench.report.tables import engineering
+    from bench.report.overheads import engineering
 
     heads = ("system", "picture", "device", "threads", "parameters", "FLOPs enc", "FLOPs dec", "encode ms (IQR)",
              "decode ms (IQR)", "pictures/s", "peak MiB")  # fmt: skip

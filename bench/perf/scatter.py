@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from bench.report import style
-from bench.report.figures import save
+from bench.report.charts import legend_under
+from bench.report.page import COLUMN, Sheet, drawing, save
+from bench.report.text import printable
 from bench.results.reader import Run
 from systems.errors import UserError
 
@@ -20,9 +22,10 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
         if experiment["task"] == "reconstruction":
             points = points_of(run, experiment, rows, snr_db)
             if points:
-                with style.paper_look():
-                    figure = draw(points, experiment["title"], snr_db)
-                    written += save(figure, out or run.directory / "figures", f"latency-{experiment['id']}")
+                with drawing():
+                    looks = style.figure_looks(experiment, run.system_facts)
+                    sheet = draw(points, experiment["title"], snr_db, looks)
+                    written += save(sheet.finish(), out or run.directory / "figures", f"latency-{experiment['id']}")
     if not written:
         raise UserError(
             f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run"
@@ -33,9 +36,10 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
 def points_of(
     run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float
 ) -> list[tuple[str, str, float, float]]:
-    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures, none
-    where that
-    has less than half or more than twice their pixels."""
+    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures.
+
+    A system has no point where that size has less than half or more than twice their pixels.
+    """
     summary = run.summary_of(experiment)
     at = summary[
         (summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)
@@ -54,27 +58,23 @@ def points_of(
     return points
 
 
-def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float):
-    """A matplotlib figure of one column's width: filled markers on the CPU, open ones on a GPU."""
-    from matplotlib.figure import Figure
+def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float, looks: style.Looks) -> Sheet:
+    """A sheet of one column's width: filled markers on the CPU, open ones on a GPU."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    names = style.legend_order({name for name, *_ in points})
+    names = looks.sorted(name for name, *_ in points)
     devices = list(dict.fromkeys(device for _, device, *_ in points))
-    lines = -(-len(names) // 2)
-    height = 2.75 + 0.155 * lines
-    figure = Figure(figsize=(style.COLUMN, height))
-    bottom = 0.35 + 0.155 * lines
-    axes = figure.add_axes((0.135, (bottom + 0.06) / height, 0.85, (height - bottom - 0.3) / height))
+    sheet = Sheet(COLUMN)
+    axes = sheet.axes(0.47, 0.26, COLUMN - 0.55, 2.3)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("Latency, encoder and decoder (ms a picture)", labelpad=2)
+    axes.set_xlabel("Latency, encoder and decoder (ms per picture)", labelpad=2)
     axes.set_ylabel(f"PSNR at {snr_db:g} dB (dB)", labelpad=3)
-    axes.set_title(title, pad=4)
+    axes.set_title(printable(title), pad=4)
     for name in names:
-        look = style.style_of(name)
+        look = looks[name]
         for own, device, latency, psnr in points:
             if own == name:
                 hollow = device != "cpu"
@@ -86,6 +86,5 @@ def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float)
         gpu = next(device for device in devices if device != "cpu")
         axes.annotate(f"filled: CPU; open: {gpu}", (0.02, 0.02), xycoords="axes fraction", fontsize=6.3)
     axes.margins(0.08)
-    figure.legend(*axes.get_legend_handles_labels(), ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.0),
-                  columnspacing=1.0, handletextpad=0.5, labelspacing=0.35, borderaxespad=0.1, fontsize=6.6)  # fmt: skip
-    return figure
+    legend_under(sheet, *axes.get_legend_handles_labels(), 2.56 + 0.35)
+    return sheet

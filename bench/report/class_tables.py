@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.data.voc import VOC_CLASSES
 from bench.report import style
+from bench.report.text import cell
 from bench.results.reader import Run
 
 CLASS_COLUMNS = (
@@ -36,18 +37,20 @@ def class_table(run: Run, experiment: dict) -> pd.DataFrame:
     table["figure"] = experiment["id"]
     table["name"] = [VOC_CLASSES[int(label)] for label in table["class"]]
     table["n_outage"] = [lost.get((row.system, row.variant, row.snr_db), 0) for row in table.itertuples()]
-    table = table.assign(_place=table["system"].map(style.legend_places(table["system"]))).sort_values(
+    places = style.figure_looks(experiment, run.system_facts).places(table["system"])
+    table = table.assign(_place=table["system"].map(places)).sort_values(
         ["_place", "variant", "snr_db", "class"], kind="stable"
     )
     return table[list(CLASS_COLUMNS)].reset_index(drop=True)
 
 
-def class_markdown(table: pd.DataFrame, title: str) -> str:
+def class_markdown(table: pd.DataFrame, title: str, looks: style.Looks | None = None) -> str:
     """IoU in per cent, classes by systems, each at its highest SNR; under them the mean over classes."""
     systems = [own for _, own in table.groupby(["system", "variant"], sort=False)]
     systems = [own[own["snr_db"] == own["snr_db"].max()].set_index("class") for own in systems]
-    head = [f"{style.label_of(own['system'].iloc[0])}, {own['snr_db'].iloc[0]:g} dB" for own in systems]
-    lines = [f"**{title}**: IoU of each class in per cent, over the whole data set.", ""]
+    looks = looks or style.Looks()
+    head = [f"{cell(looks.label(own['system'].iloc[0]))}, {own['snr_db'].iloc[0]:g} dB" for own in systems]
+    lines = [f"**{cell(title)}**: IoU of each class in per cent, over the whole data set.", ""]
     lines += ["| Class | Pictures | " + " | ".join(head) + " |", "|---|---:|" + "---:|" * len(head)]
     for label in sorted(set(table["class"])):
         count = int(table.loc[table["class"] == label, "n_images"].max())

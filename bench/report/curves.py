@@ -1,30 +1,46 @@
-"""Fig. 4 and Fig. 5: quality against SNR, a curve a system, with 95 % bands; or against the budget, at one SNR.
+"""Curves as numbers: what Fig. 4, 5 and 7 draw of a run's tables, before any ink.
 
-What is drawn is first a list of `Series`, plain numbers that tests and other tools can read, and then ink.
+A `Series` is one system's curve over SNR or over the budget. A `Difference` is one system minus another, paired over
+pictures. `bench.report.charts` draws both; tests and other tools read them.
 
-An operating point at which any picture was an outage is not part of a curve: a grey picture's PSNR says nothing of a
-link. The curve is broken there and a thin vertical line marks the cliff, the first SNR at which every picture decodes.
+On AWGN an operating point at which any picture was an outage is no part of a curve: the curve is broken there, and a
+thin line marks the cliff, which lies between the last SNR with outages and the first without. In a fading channel every
+SNR has outages: there the curve is drawn with the lost pictures scored as mid-grey, beside a panel of outage rates.
 A point that was not simulated is a gap, never 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from bench.report import style
+from bench.report.style import Looks
+from bench.results.reader import Run
+from systems.errors import UserError
 
 #: Metric -> axis label and factor from the table's unit to the axis' unit.
 AXES = {
     "psnr_db": ("PSNR (dB)", 1.0),
     "psnr_of_mean_mse_db": ("PSNR of mean MSE (dB)", 1.0),
     "ms_ssim": ("MS-SSIM", 1.0),
-    "lpips": ("LPIPS", 1.0),
+    "lpips": ("LPIPS (lower is better)", 1.0),
     "miou": ("mIoU (%)", 100.0),
     "pixel_accuracy": ("Pixel accuracy (%)", 100.0),
 }
+RATE = ("Outages (%)", 100.0)
+
+
+def axis_label(metric: str) -> str:
+    """What an axis of the metric is called."""
+    return AXES[metric][0] if metric in AXES else RATE[0] if metric == "outage_rate" else metric
+
+
+def axis_scale(metric: str) -> float:
+    """Factor from the table's unit to the axis' unit."""
+    return AXES[metric][1] if metric in AXES else RATE[1] if metric == "outage_rate" else 1.0
 
 
 @dataclass(frozen=True)
@@ -32,7 +48,8 @@ class Series:
     """One curve: arrays over the figure's grid, NaN where nothing is drawn.
 
     x: SNR in dB, or the budget; mean, low, high in the unit of the metric's axis. state: "ok", "outage" (at least one
-    picture did not decode) or "missing" (not simulated).
+    picture did not decode) or "missing" (not simulated). rate, rate_low, rate_high: outage rate in [0, 1] with its
+    interval, NaN where the table has none. faded: outages do not break the curve.
     """
 
     system: str
@@ -44,37 +61,65 @@ class Series:
     outages: np.ndarray
     state: tuple[str, ...]
     undertrained: bool = False
+    faded: bool = False
+    rate: np.ndarray | None = None
+    rate_low: np.ndarray | None = None
+    rate_high: np.ndarray | None = None
 
     @property
-    def cliff(self) -> float | None:
-        """The first x that decodes every picture, where a lower one did not; None without a cliff."""
+    def cliff(self) -> tuple[float, float] | None:
+        """(last x with outages, first x after it that decodes every picture); None without a cliff."""
         for index in range(1, len(self.state)):
-            if self.state[index] == "ok" and "outage" in self.state[:index]:
-                return float(self.x[index])
+            if not self.faded and self.state[index] == "ok" and "outage" in self.state[:index]:
+                lost = max(i for i in range(index) if self.state[i] == "outage")
+                return float(self.x[lost]), float(self.x[index])
         return None
 
     @property
     def loses_everywhere(self) -> bool:
-        """True where points were simulated and none of them decodes every picture."""
-        return "outage" in self.state and "ok" not in self.state
+        """True where points were simulated, none of them decodes every picture, and nothing is drawn."""
+        return not self.faded and "outage" in self.state and "ok" not in self.state
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A system minus the reference, paired over pictures, in the unit of the metric's axis; NaN where there is none."""
+
+    system: str
+    variant: str
+    x: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def series_of(
-    summary: pd.DataFrame, metric: str, undertrained: frozenset[str] = frozenset(), along: str = "snr_db"
+    summary: pd.DataFrame,
+    metric: str,
+    undertrained: frozenset[str] = frozenset(),
+    along: str = "snr_db",
+    looks: Looks | None = None,
+    faded: bool = False,
 ) -> list[Series]:
     """The curves of one metric in `summary` (rows of one figure), in the order of legends.
 
-    `undertrained` names the systems that are drawn thin; `along` the column that is the figure's horizontal axis.
+    `undertrained` names the systems that are marked so; `along` the column that is the figure's horizontal axis.
     """
-    scale = AXES[metric][1]
+    scale = axis_scale(metric)
     rows = summary[summary["metric"] == metric]
+    rates = summary[summary["metric"] == "outage_rate"]
     grid = np.array(sorted(rows[along].dropna().unique()), dtype=float)
-    curves = []
+    places = (looks or Looks()).places(rows["system"])
     keys = rows[["system", "variant"]].drop_duplicates().itertuples(index=False)
-    place = style.legend_places(rows["system"])
-    for system, variant in sorted(keys, key=lambda key: (place[key[0]], key[1])):
-        own = rows[(rows["system"] == system) & (rows["variant"] == variant)].set_index(along)
-        own = own[~own.index.duplicated(keep="last")].reindex(grid)
+    curves = []
+    for system, variant in sorted(keys, key=lambda key: (places[key[0]], key[1])):
+        own, rate = (
+            of[(of["system"] == system) & (of["variant"] == variant)]
+            .drop_duplicates(along, keep="last")
+            .set_index(along)
+            .reindex(grid)
+            for of in (rows, rates)
+        )
         outages = own["n_outage"].fillna(0).to_numpy(dtype=float)
         value = own["mean"].to_numpy(dtype=float) * scale
         # A point where every picture failed may carry no mean at all: it was simulated, and it is an outage.
@@ -82,90 +127,81 @@ def series_of(
             "outage" if lost > 0 else "missing" if np.isnan(mean) else "ok"
             for mean, lost in zip(value, outages, strict=True)
         )
-        drawn = np.array([s == "ok" for s in state])
+        drawn = np.array([s == "ok" or (faded and s == "outage") for s in state], dtype=bool)
         low, high = (
             np.where(drawn, own[column].to_numpy(dtype=float) * scale, np.nan) for column in ("ci_low", "ci_high")
         )
         curves.append(
             Series(
-                system, variant, grid, np.where(drawn, value, np.nan), low, high, outages, state, system in undertrained
-            )
+                system,
+                variant,
+                grid,
+                np.where(drawn, value, np.nan),
+                low,
+                high,
+                outages,
+                state,
+                system in undertrained,
+                faded,
+                *(rate[column].to_numpy(dtype=float) for column in ("mean", "ci_low", "ci_high")),
+            )  # fmt: skip
         )
     return curves
 
 
-def draw_series(axes, curves: list[Series], floor: float | None = None, unit: str = "dB") -> None:
-    """Ink the curves on a matplotlib axes: bands below, lines above, a drop line at each digital cliff.
+def bands_overlap(curves: list[Series]) -> bool:
+    """Whether the intervals of two systems meet at any point, so that bands would hide more than they say."""
+    for a, b in combinations(curves, 2):
+        for x in set(a.x) & set(b.x):
+            i, j = int(np.flatnonzero(a.x == x)[0]), int(np.flatnonzero(b.x == x)[0])
+            if a.low[i] <= b.high[j] and b.low[j] <= a.high[i]:
+                return True
+    return False
 
-    `floor` is where the value axis begins; None leaves it to the data. `unit` is the horizontal axis'.
+
+def differences_of(
+    runs: dict[str, Run],
+    figures: list[dict],
+    curves: list[Series],
+    metric: str,
+    reference: str,
+    along: str = "snr_db",
+    snr_db: float | None = None,
+) -> list[Difference]:
+    """Every curve's system minus `reference`, paired over pictures, with the interval of the difference.
+
+    runs: "" is the run at hand, another key the run of the systems "KEY:system". figures: the run's figures that share
+    the axes (one, or one a budget). `snr_db` keeps one SNR. Systems that cannot be paired (no rows of pictures, several
+    variants, a metric without a value per picture) are left out.
     """
-    from matplotlib.patheffects import withStroke
-    from matplotlib.ticker import MaxNLocator
+    from bench.analysis.compare import compare_sides, side
 
-    systems = [curve.system for curve in curves]
-    for index, curve in enumerate(curves):
-        look = style.style_of(curve.system)
-        options = look.line(curve.undertrained)
-        if systems.count(curve.system) > 1:  # several variants of a system share its look, and the legend tells them
-            options["label"] += f" [{curve.variant}]"
-            if curve.system in systems[:index]:
-                options["markerfacecolor"] = "white"
-                options["markeredgecolor"] = look.colour
-        if curve.loses_everywhere:
-            options["label"] += " (outages everywhere)"
-        zorder = 30 - look.order if look.order < 25 else 4
-        axes.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=0.10, linewidth=0, zorder=2)
-        axes.plot(curve.x, curve.mean, zorder=zorder, clip_on=False, **options)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=11, integer=unit != "", steps=[1, 2, 5, 10]))
-    bottom, top = axes.get_ylim()
-    bottom = bottom if floor is None else floor
-    axes.set_ylim(bottom, max(top, bottom + 1))  # fixed here: the drop lines stretch no axis
+    of = {curve.system: curve for curve in curves}
+    if reference not in of:
+        return []
+    scale, found = axis_scale(metric), []
     for curve in curves:
-        if curve.cliff is None:
+        if curve.system == reference:
             continue
-        colour = style.style_of(curve.system).colour
-        top = float(curve.mean[list(curve.x).index(curve.cliff)])
-        axes.vlines(curve.cliff, bottom, top, color=colour, linewidth=0.9, linestyle=style.DOTTED, zorder=3)
-        axes.annotate(
-            f"{curve.cliff:g} {unit}".rstrip(),
-            (curve.cliff, bottom),
-            xytext=(2, 2.5),
-            textcoords="offset points",
-            fontsize=6.3,
-            color=colour,
-            rotation=90,
-            va="bottom",
-            zorder=40,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-        )
-
-
-def draw_curves(curves: list[Series], metric: str = "psnr_db", axis: str = "SNR (dB)"):
-    """A matplotlib figure of one column's width: the curves, and the legend under them. `axis`: "name (unit)", or a
-    name."""
-    from matplotlib.figure import Figure
-
-    broken = sum(curve.loses_everywhere for curve in curves)  # their names take two lines
-    legend = 0.155 * -(-len(curves) // 2) + 0.11 * broken
-    height = 2.62 + legend
-    figure = Figure(figsize=(style.COLUMN, height))
-    bottom = 0.33 + legend
-    axes = figure.add_axes((0.135, (bottom + 0.06) / height, 0.85, (height - bottom - 0.12) / height))
-    axes.set_xlabel(axis, labelpad=2)
-    axes.set_ylabel(AXES[metric][0], labelpad=3)
-    draw_series(axes, curves, unit=axis.partition("(")[2].rstrip(")"))
-    if curves:
-        handles, labels = axes.get_legend_handles_labels()
-        figure.legend(
-            handles,
-            [label.replace(" (outages", "\n(outages") for label in labels],
-            ncols=2,
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.0),
-            columnspacing=1.0,
-            handletextpad=0.5,
-            labelspacing=0.35,
-            borderaxespad=0.1,
-            fontsize=6.6,
-        )
-    return figure
+        tables = []
+        for figure in figures:
+            try:
+                sides = []
+                for wanted in (curve, of[reference]):
+                    key, _, name = wanted.system.rpartition(":")
+                    part = runs[key].cut_to({**figure, "systems": [name]})
+                    sides.append(side(part, f"{name}@{wanted.variant}" if wanted.variant else name))
+                table = compare_sides(*sides, metric)
+            except UserError:
+                continue
+            if len(table):
+                tables.append(table.assign(kbits=table["bits_target"] / 1000))
+        if not tables:
+            continue
+        rows = pd.concat(tables).dropna(subset=["snr_db"])
+        rows = rows if snr_db is None else rows[rows["snr_db"] == snr_db]
+        rows = rows.drop_duplicates(along, keep="last").set_index(along).reindex(curve.x)
+        mean, low, high = (scale * rows[name].to_numpy(dtype=float) for name in ("difference", "ci_low", "ci_high"))
+        if not np.isnan(mean).all():
+            found.append(Difference(curve.system, curve.variant, curve.x, mean, low, high))
+    return found

@@ -1,25 +1,42 @@
-"""Fig. 6: each system's picture beside the original, with an enlarged detail, the PSNR and the channel uses."""
+"""Fig. 6: pictures as each system delivers them, at each asked SNR: the picture, an enlarged detail, the error.
+
+A column per system, the original first. The detail's place is chosen from the original alone. Error maps show the mean
+absolute error over the three colours, on one scale for the whole figure.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.report import style
+from bench.report.page import PAGE, Sheet
+from bench.report.text import broken
+
+COLUMNS = 8
+FRAME = "#D2271F"
+ERRORS = "magma"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of the grid: uint8 (H, W, 3) or None where it was not simulated, a title and a line of figures."""
+    """One system's picture: uint8 (H, W, 3) or None where it was not simulated, a title and lines of figures."""
 
     picture: np.ndarray | None
     title: str
     caption: str = ""
 
 
-def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 2.0) -> tuple[int, int, int, int]:
+@dataclass
+class Block:
+    """The tiles of one SNR."""
+
+    title: str
+    tiles: list[Tile] = field(default_factory=list)
+
+
+def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 1.33) -> tuple[int, int, int, int]:
     """(top, left, height, width) of the enlarged part: where `original` (H, W, 3) has the most gradient energy.
 
     Chosen from the original alone, so that no system has a say in which part is shown. `share` is the window's width
@@ -29,6 +46,8 @@ def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 2.0)
     rows, columns = grey.shape
     width = min(columns, max(16, round(share * columns)))
     height = min(rows, max(8, round(width / aspect)))
+    if min(grey.shape) < 2:
+        return 0, 0, rows, columns
     # The square root tempers single hard edges, which would win over a whole region of structure.
     energy = np.sqrt(np.hypot(*np.gradient(grey)))
     total = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
@@ -39,49 +58,94 @@ def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 2.0)
     return int(y) + top, int(x) + left, height, width
 
 
-def draw_gallery(tiles: list[Tile], columns: int = 4):
-    """A matplotlib figure of the tiles, the original first; a detail of each below it."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
+def error_map(picture: np.ndarray, original: np.ndarray) -> np.ndarray:
+    """Mean absolute error over the colours, (H, W), in grey levels of 255."""
+    return np.abs(picture.astype(np.float64) - original.astype(np.float64)).mean(axis=2)
 
-    original = tiles[0].picture
+
+def error_scale(blocks: list[Block], original: np.ndarray) -> float:
+    """The error that the maps show as brightest: the 99th percentile over all tiles, at least 8 levels of 255.
+
+    Lost pictures, which are grey all over, have no say in it.
+    """
+    errors = [
+        error_map(tile.picture, original)
+        for block in blocks
+        for tile in block.tiles
+        if tile.picture is not None and "outage" not in tile.caption and tile.picture.shape == original.shape
+    ]
+    return max(8.0, float(np.percentile(np.concatenate([e.ravel() for e in errors]), 99))) if errors else 8.0
+
+
+def draw_gallery(original: np.ndarray, blocks: list[Block], size: str = "") -> Sheet:
+    """A page-wide sheet of one picture: a block of tiles per SNR, the original in the first column of each."""
     rows, cols = original.shape[:2]
     window = detail_window(original)
-    top, left, high, wide = window
-    columns = min(columns, len(tiles))
-    lines = math.ceil(len(tiles) / columns)
-    gap, head, foot = 0.06, 0.34, 0.09  # inches: between columns, for the two lines of text, below a tile
-    cell = (style.PAGE - gap * (columns - 1)) / columns
-    picture_height, detail_height = cell * rows / cols, cell * high / wide
-    pitch = head + picture_height + 0.03 + detail_height + foot
-    size = (style.PAGE, lines * pitch - foot)
-    figure = Figure(figsize=size)
+    gap, aside = 0.05, 0.16  # inches; the margin at the left holds the SNR
+    columns = min(COLUMNS, 1 + max(len(block.tiles) for block in blocks))
+    cell = min((PAGE - aside - gap * (columns - 1)) / columns, 1.5)
+    high = min(cell * rows / cols, 1.5 * cell)
+    detail = cell * window[2] / window[3]
+    largest = error_scale(blocks, original)
+    sheet, y = Sheet(PAGE), 0.02
+    for block in blocks:
+        per_line = columns - 1
+        for start in range(0, len(block.tiles), per_line):
+            tiles = [Tile(original, "Original", size), *block.tiles[start : start + per_line]]
+            titles = [broken(tile.title, max(9, int(cell / 0.062))) for tile in tiles]
+            head = 0.04 + 0.105 * max(title.count("\n") + 1 for title in titles)
+            foot = 0.1 * max(tile.caption.count("\n") + 1 for tile in tiles)
+            body = high + detail + high + 0.06
+            sheet.text(0.02, y + head + body / 2, block.title, rotation=90, fontsize=8, fontweight="bold", va="center")
+            for index, (tile, title) in enumerate(zip(tiles, titles)):
+                x = aside + index * (cell + gap)
+                sheet.text(x + cell / 2, y + head - 0.03, title, fontsize=6.4, fontweight="bold", ha="center",
+                           va="bottom", linespacing=1.05)  # fmt: skip
+                _tile(sheet, tile, original, window, (x, y + head, cell, high, detail), largest, index == 0)
+                sheet.text(x + cell / 2, y + head + body + 0.02, tile.caption, fontsize=5.8, ha="center", va="top",
+                           color="#222222", linespacing=1.15)  # fmt: skip
+            y += head + body + foot + 0.1
+            sheet.bottom = max(sheet.bottom, y - 0.04)
+    return sheet
 
-    def place(x: float, y: float, w: float, h: float):
-        """Axes at inches from the top left."""
-        axes = figure.add_axes((x / size[0], 1 - (y + h) / size[1], w / size[0], h / size[1]))
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.grid(False)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        return axes
 
-    for index, tile in enumerate(tiles):
-        x, y = (index % columns) * (cell + gap), (index // columns) * pitch
-        figure.text(x / size[0], 1 - (y + 0.145) / size[1], tile.title, fontsize=8.5, fontweight="bold", va="baseline")
-        figure.text(x / size[0], 1 - (y + 0.295) / size[1], tile.caption, fontsize=7.5, color="#333333", va="baseline")
-        full = place(x, y + head, cell, picture_height)
-        zoom = place(x, y + head + picture_height + 0.03, cell, detail_height)
-        if tile.picture is None:
-            for axes in (full, zoom):
-                axes.set_facecolor("#F2F2F2")
-            full.text(0.5, 0.5, "not simulated", transform=full.transAxes, ha="center", va="center", color="#777777")
-            continue
-        full.imshow(tile.picture, interpolation="lanczos", aspect="auto")
-        full.add_patch(Rectangle((left - 0.5, top - 0.5), wide, high, fill=False, edgecolor="white", linewidth=1.6))
-        full.add_patch(Rectangle((left - 0.5, top - 0.5), wide, high, fill=False, edgecolor="#D55E00", linewidth=0.9))
-        zoom.imshow(tile.picture[top : top + high, left : left + wide], interpolation="nearest", aspect="auto")
-        for spine in zoom.spines.values():
-            spine.set(visible=True, color="#D55E00", linewidth=0.9)
-    return figure
+def _tile(sheet: Sheet, tile: Tile, original: np.ndarray, window, box, largest: float, is_original: bool) -> None:
+    """The picture with the detail's frame, the detail and the error, one below the other."""
+    from matplotlib.patches import Rectangle
+
+    x, y, cell, high, detail = box
+    top, left, tall, wide = window
+    places = [(y, high), (y + high + 0.03, detail), (y + high + detail + 0.06, high)]
+    full, zoom, error = (sheet.axes(x, at, cell, size, bare=True) for at, size in places)
+    if tile.picture is None:
+        for axes in (full, zoom, error):
+            axes.set_facecolor("#F2F2F2")
+        full.text(0.5, 0.5, "not simulated", transform=full.transAxes, ha="center", va="center", fontsize=5.5,
+                  color="#777777")  # fmt: skip
+        return
+    full.imshow(tile.picture, interpolation="lanczos", aspect="auto")
+    for colour, width in (("white", 1.4), (FRAME, 0.7)):
+        full.add_patch(Rectangle((left - 0.5, top - 0.5), wide, tall, fill=False, edgecolor=colour, linewidth=width))
+    zoom.imshow(tile.picture[top : top + tall, left : left + wide], interpolation="nearest", aspect="auto")
+    for spine in zoom.spines.values():
+        spine.set(color=FRAME, linewidth=0.7)
+    if is_original:
+        _scale(error, largest)
+    elif tile.picture.shape == original.shape:
+        error.imshow(error_map(tile.picture, original), cmap=ERRORS, vmin=0, vmax=largest, aspect="auto")
+
+
+def _scale(axes, largest: float) -> None:
+    """The key of the error maps, in the original's place."""
+    axes.set_facecolor("none")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    bar = axes.inset_axes((0.06, 0.42, 0.88, 0.16))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=ERRORS, aspect="auto", extent=(0, 1, 0, 1))
+    bar.set_yticks([])
+    bar.grid(False)
+    bar.tick_params(labelsize=5.5, length=1.5, pad=1)
+    bar.set_xticks([0, 1], ["0", f"{math.floor(largest)}"])
+    axes.text(0.5, 0.66, "Absolute error", transform=axes.transAxes, fontsize=5.8, ha="center", va="bottom")
+    axes.text(0.5, 0.14, "levels of 255", transform=axes.transAxes, fontsize=5.2, ha="center", va="top",
+              color="#444444")  # fmt: skip

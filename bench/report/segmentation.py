@@ -1,25 +1,22 @@
-"""Fig. 7: segmentation accuracy against SNR over rows of segmentations, in the colours of PASCAL VOC."""
+"""Fig. 7: segmentation accuracy against SNR over rows of segmentations, in the colours of PASCAL VOC.
+
+The labels lie over the picture, so that one sees what they name. Where one SNR is shown a picture takes one row, its
+truth beside it; with several, a row per SNR, the truth below the original.
+"""
 
 from __future__ import annotations
 
-import re
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.data.voc import VOC_CLASSES, VOID, colourise, voc_palette
-from bench.report import style
-from bench.report.curves import AXES, Series, draw_series
+from bench.data.voc import VOC_CLASSES, VOID, voc_palette
+from bench.report.charts import Chart, draw_panels, legend_under
+from bench.report.page import COLUMN, PAGE, Sheet
+from bench.report.text import broken
 
-
-def _broken(title: str, length: int) -> str:
-    """A name over lines of at most `length` characters where it can be: broken before a + or at a space."""
-    lines = [""]
-    for part in re.findall(r"[+ ]?[^+ ]+", title):
-        if lines[-1] and len(lines[-1] + part) > length:
-            lines.append("")
-        lines[-1] += part if lines[-1] else part.lstrip()
-    return "\n".join(lines)
+PAINT = 0.6  # share of the class' colour over the picture
 
 
 @dataclass
@@ -35,119 +32,101 @@ class Example:
     predictions: dict[float, dict[str, np.ndarray | None]]
     notes: dict[float, dict[str, str]] = field(default_factory=dict)
 
+    def labels(self) -> list[np.ndarray]:
+        """Every map of the block that is shown."""
+        return [self.truth] + [p for row in self.predictions.values() for p in row.values() if p is not None]
 
-def draw_segmentation(
-    curves: list[Series], examples: list[Example], systems: list[str], metric: str = "miou", label: str = ""
-):
-    """A matplotlib figure: curves on top, blocks of pictures below. `label` is set over the curves."""
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
-    gap, aside, head, margin = 0.05, 0.2, 0.32, 1.25  # inches; the margin at the right holds the names of the classes
-    columns = 1 + len(systems)
-    cell = min((style.PAGE - aside - margin - gap * (columns - 1)) / columns, 1.2)
-    heights = [min(cell * e.truth.shape[0] / e.truth.shape[1], 1.25 * cell) for e in examples]
-    plot_height = 2.55
-    # The original and, below it, the truth stand in the first column, so a block has two rows at least.
-    spans = [max(2, len(e.predictions)) * (h + gap) - gap for e, h in zip(examples, heights, strict=True)]
-    height = plot_height + (head + sum(spans) + 0.1 * (len(spans) - 1) if examples else 0) + 0.05
-    present = sorted(
-        {int(c) for e in examples for c in np.unique(e.truth) if c != VOID and c < len(VOC_CLASSES)}
-        | {
-            int(c)
-            for e in examples
-            for row in e.predictions.values()
-            for p in row.values()
-            if p is not None
-            for c in np.unique(p)
-            if c < len(VOC_CLASSES) and (p == c).mean() > 0.005
-        }
-    )
-    figure = Figure(figsize=(style.PAGE, height))
+def overlay(original: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The picture in grey under the classes' colours, uint8 (H, W, 3); background stays the picture, void turns white.
 
-    def place(x: float, y: float, w: float, h: float, bare: bool = True):
-        axes = figure.add_axes((x / style.PAGE, 1 - (y + h) / height, w / style.PAGE, h / height))
-        if bare:
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.grid(False)
-            for spine in axes.spines.values():
-                spine.set(visible=True, color="#BBBBBB", linewidth=0.5)
-        return axes
+    A dark line runs along the borders of classes.
+    """
+    grey = np.repeat(original.astype(np.float64).mean(axis=2, keepdims=True), 3, axis=2)
+    if labels.shape != original.shape[:2]:  # the picture was replaced: the labels alone
+        grey = np.full((*labels.shape, 3), 160.0)
+    paint = voc_palette().astype(np.float64)[labels]
+    share = np.where((labels == 0) | (labels == VOID), 0.0, PAINT)[..., None]
+    shown = grey * (1 - share) + paint * share
+    shown = np.where((labels == VOID)[..., None], 235.0, shown)
+    edge = np.zeros(labels.shape, dtype=bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    return np.where(edge[..., None], 25, shown.round()).astype(np.uint8)
 
-    axes = place(0.5, 0.22, 4.35, plot_height - 0.72, bare=False)
-    axes.set_xlabel("SNR (dB)")
-    axes.set_ylabel(AXES[metric][0])
-    draw_series(axes, curves, floor=0.0)
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles,
-        [text.replace(" (", "\n(") for text in labels],
-        loc="center left",
-        bbox_to_anchor=(1.03, 0.5),
-        labelspacing=0.75,
-    )
-    if label:
-        axes.set_title(label, loc="left", fontsize=7.5, color="#B03A00", fontweight="bold")
 
-    if not examples:
-        return figure
-    y = plot_height
-    for index, title in enumerate(["Original / truth", *map(style.label_of, systems)]):
-        x = index * (cell + gap) + (aside if index else 0)
-        title = _broken(title, int(cell / 0.066))
-        figure.text(
-            (x + cell / 2) / style.PAGE,
-            1 - (y + head - 0.08) / height,
-            title,
-            fontsize=6.6,
-            fontweight="bold",
-            ha="center",
-            va="baseline",
-            linespacing=1.0,
-        )
+def classes_shown(examples: list[Example]) -> list[int]:
+    """Every class that occurs in a map of the figure, in order, void last."""
+    found = {int(c) for example in examples for labels in example.labels() for c in np.unique(labels)}
+    return sorted(c for c in found if c < len(VOC_CLASSES)) + ([VOID] if VOID in found else [])
+
+
+def draw_segmentation(chart: Chart, examples: list[Example], systems: list[str]) -> Sheet:
+    """Curves on top, blocks of pictures below; without pictures a figure of one column's width."""
+    wide = bool(examples)
+    sheet = Sheet(PAGE if wide else COLUMN)
+    top = 0.06 + (0.2 if chart.title else 0)
+    if not wide:
+        bottom, handles, labels = draw_panels(sheet, chart, 0.47, top, COLUMN - 0.55)
+        legend_under(sheet, handles, labels, bottom + 0.05)
+        return sheet
+    bottom, handles, labels = draw_panels(sheet, chart, 0.5, top, 4.4, height=1.9)
+    sheet.legend(handles, [broken(label, 24) for label in labels], 5.05, top + 0.1, 0.2 * len(labels),
+                 labelspacing=0.75, fontsize=7)  # fmt: skip
+    sheet.bottom = max(sheet.bottom, bottom)
+    _legend_of_classes(sheet, examples, _pictures(sheet, chart, examples, systems, sheet.bottom + 0.06))
+    return sheet
+
+
+def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list[str], y: float) -> float:
+    """The blocks of pictures from `y` on; gives where they end."""
+    one = max(len(example.predictions) for example in examples) == 1
+    first = ["Original", "Truth"] if one else ["Original,\ntruth below"]
+    columns = len(first) + len(systems)
+    gap, aside = 0.05, 0.2  # inches; the SNR stands in the margin before the systems
+    cell = min((PAGE - aside - gap * (columns - 1)) / columns, 1.3)
+    left = [i * (cell + gap) + (aside if i >= len(first) else 0) for i in range(columns)]
+    titles = first + [broken(chart.looks.label(name), max(9, int(cell / 0.066))) for name in systems]
+    head = 0.05 + 0.11 * max(title.count("\n") + 1 for title in titles)
+    for x, title in zip(left, titles):
+        sheet.text(x + cell / 2, y + head - 0.04, title, fontsize=6.6, fontweight="bold", ha="center", va="bottom",
+                   linespacing=1.05)  # fmt: skip
     y += head
-    top = y
-    for example, high, span in zip(examples, heights, spans, strict=True):
-        for row, picture in enumerate((example.original, colourise(example.truth))):
-            place(0, y + row * (high + gap), cell, high).imshow(picture, aspect="auto")
+    for example in examples:
+        high = min(cell * example.truth.shape[0] / example.truth.shape[1], 1.25 * cell)
+        for place, picture in enumerate((example.original, overlay(example.original, example.truth))):
+            x, at = (left[place], y) if one else (0.0, y + place * (high + gap))
+            sheet.axes(x, at, cell, high, bare=True).imshow(picture, aspect="auto", interpolation="lanczos")
         for row, (snr, predictions) in enumerate(sorted(example.predictions.items())):
             level = y + row * (high + gap)
-            figure.text(
-                (cell + gap + aside - 0.075) / style.PAGE,
-                1 - (level + high / 2) / height,
-                f"{snr:g} dB",
-                rotation=90,
-                fontsize=7.5,
-                ha="center",
-                va="center",
-            )
-            for index, system in enumerate(systems):
-                tile = place((index + 1) * (cell + gap) + aside, level, cell, high)
+            sheet.text(left[len(first)] - 0.075 - gap / 2, level + high / 2, f"{snr:g} dB", rotation=90, fontsize=7.5,
+                       ha="center", va="center")  # fmt: skip
+            for x, system in zip(left[len(first) :], systems):
+                tile = sheet.axes(x, level, cell, high, bare=True)
                 labels = predictions.get(system)
                 if labels is None:
                     tile.set_facecolor("#F2F2F2")
                     note = example.notes.get(snr, {}).get(system, "not simulated")
-                    tile.text(
-                        0.5, 0.5, note, transform=tile.transAxes, ha="center", va="center", fontsize=7, color="#777777"
-                    )
+                    tile.text(0.5, 0.5, note, transform=tile.transAxes, ha="center", va="center", fontsize=6,
+                              color="#666666")  # fmt: skip
                 else:
-                    tile.imshow(colourise(labels), aspect="auto", interpolation="nearest")
-        y += span + 0.1
+                    tile.imshow(overlay(example.original, labels), aspect="auto", interpolation="nearest")
+        y += max(len(example.predictions), 1 if one else 2) * (high + gap) - gap + 0.1
+    return y
+
+
+def _legend_of_classes(sheet: Sheet, examples: list[Example], y: float) -> None:
+    """Every class that occurs, in columns under the pictures."""
+    from matplotlib.patches import Patch
+
     palette = voc_palette() / 255
-    shown = [*present, *([VOID] if any((e.truth == VOID).any() for e in examples) else [])]
-    figure.legend(
-        [Patch(facecolor=palette[c], edgecolor="#555555", linewidth=0.4) for c in shown],
-        [VOC_CLASSES[c] if c != VOID else "void (not scored)" for c in shown],
-        loc="upper left",
-        bbox_to_anchor=((columns * (cell + gap) + aside + 0.03) / style.PAGE, 1 - top / height),
-        handlelength=1.1,
-        handleheight=1.0,
-        labelspacing=0.4,
-        borderaxespad=0.0,
-        fontsize=6.6,
-        title="VOC classes",
-        alignment="left",
-        title_fontproperties={"weight": "bold", "size": 6.6},
-    )
-    return figure
+    shown = classes_shown(examples)
+    columns = min(7, len(shown))
+    colours = [palette[c] * PAINT + 0.63 * (1 - PAINT) if c not in (0, VOID) else (0.63,) * 3 for c in shown]
+    colours = [(235 / 255,) * 3 if c == VOID else colour for c, colour in zip(shown, colours)]
+    names = [
+        "background (the picture)" if c == 0 else "void (not scored)" if c == VOID else VOC_CLASSES[c] for c in shown
+    ]
+    patches = [Patch(facecolor=colour, edgecolor="#333333", linewidth=0.4) for colour in colours]
+    sheet.legend(patches, names, 0.0, y - 0.02, 0.06 + 0.14 * math.ceil(len(shown) / columns), ncols=columns,
+                 handlelength=1.1, handleheight=1.0, labelspacing=0.4, columnspacing=1.0, fontsize=6.4)  # fmt: skip

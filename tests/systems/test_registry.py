@@ -97,7 +97,7 @@ def test_what_is_made_must_be_a_system(plugins):
 
 
 def test_looks_come_from_the_catalogue_or_from_the_plugin_s_class(plugins):
-    assert registry.look("gensc") == ("GenSC", "#D55E00")
+    assert registry.look("gensc") == ("GenSC", "#D2271F")
     assert registry.look("jpeg-ldpc-16qam-fcn") == ("JPEG+LDPC+16QAM+FCN", "#000000")
     assert registry.look("avif-ldpc-256qam") == ("AVIF+LDPC+256QAM", "")
     assert registry.look("webp-capacity").label == "WebP at capacity (bound)"

@@ -1,6 +1,10 @@
 """Figures: what is drawn is checked as numbers and as matplotlib objects, the files as files."""
 
-import itertools
+import json
+import os
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,10 +13,14 @@ from made_run import SNRS, figure, make_run
 from PIL import Image
 
 from bench.analysis.undertrained import undertrained
-from bench.report import draw_all, style
-from bench.report.curves import draw_curves, series_of
-from bench.report.figures import figure_makers
-from bench.report.gallery import detail_window
+from bench.report import draw_all, page, style
+from bench.report.charts import Chart, draw_chart, tick_values
+from bench.report.curves import bands_overlap, differences_of, series_of
+from bench.report.figures import draw_run, jobs_of
+from bench.report.gallery import detail_window, error_map
+from bench.report.kinds import KINDS
+from bench.report.options import Options, parse_formats, parse_labels, parse_limits
+from bench.report.segmentation import Example, classes_shown, overlay
 from bench.results.reader import Run
 from systems.errors import UserError
 
@@ -35,7 +43,7 @@ def value(experiment, system, snr, index):
 def run_dir(tmp_path_factory):
     figures = [
         figure("fig4", FIG4),
-        figure("fig5", FIG4, pictures=[18.0]) | {"pictures": {"id": "fig6", "snr_db": [18.0], "limit": 2}},
+        figure("fig5", FIG4) | {"pictures": {"id": "fig6", "snr_db": [4.0, 18.0], "limit": 2}},
         figure("fig7", FIG7, task="segmentation", pictures=[6.0, 18.0]),
     ]
     return make_run(
@@ -47,50 +55,6 @@ def run_dir(tmp_path_factory):
     )
 
 
-# ---------------------------------------------------------------- style
-
-
-def test_the_papers_systems_differ_in_colour_marker_and_grey():
-    for systems in (FIG4, FIG7):
-        looks = [style.style_of(name) for name in systems]
-        assert len({look.colour for look in looks}) == len(systems)
-        assert len({look.marker for look in looks}) == len(systems)
-        assert len({look.label for look in looks}) == len(systems)
-        for first, second in itertools.combinations(looks, 2):
-            # In grey, colour says nothing where luminances meet: the marker differs always, and then the dash must too.
-            if abs(style.luminance(first.colour) - style.luminance(second.colour)) < 0.05:
-                assert first.marker != second.marker and first.dash != second.dash
-
-
-def test_a_style_depends_on_the_name_alone():
-    alone = style.style_of("adjscc")
-    for name in ("zzz", "gensc", "my-system", "jpeg-ldpc-16qam"):
-        style.style_of(name)
-    assert style.style_of("adjscc") == alone
-    assert style.style_of("someones-system") == style.style_of("someones-system")
-
-
-def test_third_parties_never_look_like_a_system_of_the_paper():
-    fixed = {
-        (style.style_of(name).colour, style.style_of(name).marker)
-        for name in (*FIG4, *FIG7, "jpeg-capacity", "jpeg-ldpc-adaptive")
-    }
-    others = [style.style_of(f"system-{number}") for number in range(300)]
-    assert not fixed & {(look.colour, look.marker) for look in others}
-    assert len({(look.colour, look.marker, look.dash) for look in others}) > 50
-
-
-def test_luminance_of_known_colours():
-    assert style.luminance("#000000") == 0 and style.luminance("#FFFFFF") == pytest.approx(1)
-    assert style.luminance("#00FF00") == pytest.approx(0.7152)
-
-
-def test_labels_compose():
-    assert style.label_of("avif-ldpc-256qam-fcn") == "AVIF+LDPC+256QAM+FCN"
-    assert style.label_of("jpeg-ldpc-16qam") == "JPEG+LDPC+16QAM"
-    assert style.label_of("my-system") == "my-system"
-
-
 # ---------------------------------------------------------------- series
 
 
@@ -98,6 +62,13 @@ def curves_of(run_dir, name="fig4", metric="psnr_db"):
     run = Run.open(run_dir)
     experiment = next(e for e in run.experiments if e["id"] == name)
     return {curve.system: curve for curve in series_of(run.summary_of(experiment), metric, undertrained(run))}
+
+
+def drawings(run_dir, name, options=None, overlays=None):
+    """What a figure's kind makes, as matplotlib figures by file name."""
+    job, kind = jobs_of(Run.open(run_dir), options, overlays)[name]
+    with page.drawing():
+        return {drawing.name: (drawing.sheet.finish(), drawing.words) for drawing in kind(job)}, job
 
 
 def test_series_hold_the_tables_means(run_dir):
@@ -115,8 +86,19 @@ def test_digital_curves_start_where_they_decode(run_dir, name, metric, suffix):
         curve = curves[f"jpeg-ldpc-{modulation}{suffix}"]
         assert np.isnan(curve.mean[curve.x < cliff]).all()
         assert not np.isnan(curve.mean[curve.x >= cliff]).any()
-        assert curve.cliff == cliff
+        assert curve.cliff == (cliff - 2, cliff)
     assert curves["gensc"].cliff is None
+
+
+def test_a_cliff_lies_between_two_points_of_the_grid(tmp_path):
+    def some(experiment, system, snr, index):
+        return "outage" if snr < 12 else 30.0
+
+    run_dir = make_run(
+        tmp_path / "run", [figure("fig4", ["jpeg-ldpc-16qam", "gensc"], snrs=[0.0, 5.0, 10.0, 15.0, 20.0])], some
+    )
+    (canvas, _), *_ = drawings(run_dir, "fig4")[0].values()
+    assert "between 10 and 15 dB" in [t.get_text() for t in canvas.axes[0].texts]
 
 
 def test_one_lost_picture_breaks_the_curve_and_a_missing_point_is_a_gap(tmp_path):
@@ -130,25 +112,46 @@ def test_one_lost_picture_breaks_the_curve_and_a_missing_point_is_a_gap(tmp_path
     run_dir = make_run(tmp_path / "run", [figure("fig4", ["deepjscc", "jpeg-ldpc-16qam"])], some)
     curves = curves_of(run_dir)
     assert curves["deepjscc"].state[SNRS.index(8)] == "missing" and np.isnan(curves["deepjscc"].mean[SNRS.index(8)])
-    assert curves["jpeg-ldpc-16qam"].state[SNRS.index(16)] == "outage" and np.isnan(
-        curves["jpeg-ldpc-16qam"].mean[SNRS.index(16)]
-    )
+    assert curves["jpeg-ldpc-16qam"].state[SNRS.index(16)] == "outage"
+    assert np.isnan(curves["jpeg-ldpc-16qam"].mean[SNRS.index(16)])
     assert not (np.concatenate([curve.mean for curve in curves.values()]) == 0).any()
-    with style.paper_look():
-        axes = draw_curves(list(curves.values())).axes[0]
-    drawn = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
+    (canvas, _), *_ = drawings(run_dir, "fig4")[0].values()
+    drawn = {line.get_label(): line.get_ydata() for line in canvas.axes[0].get_lines()}
     assert np.isnan(drawn["Deep JSCC"][SNRS.index(8)])
     np.testing.assert_array_equal(drawn["JPEG+LDPC+16QAM"], curves["jpeg-ldpc-16qam"].mean)
 
 
+def test_in_a_fade_lost_pictures_are_scored_and_their_share_has_a_panel(tmp_path):
+    """Half of the pictures are lost at 0 dB, none at 20: the curve goes through the mean that counts them as grey."""
+
+    def some(experiment, system, snr, index):
+        return "outage" if system != "gensc" and snr == 0 and index % 2 else 30.0 + index
+
+    snrs = [0.0, 10.0, 20.0]
+    run_dir = make_run(
+        tmp_path / "run", [figure("fig4", ["gensc", "jpeg-ldpc-16qam"], snrs=snrs, channel="rayleigh-block")], some
+    )
+    (canvas, words), *_ = drawings(run_dir, "fig4")[0].values()
+    summary = Run.open(run_dir).summary
+    rows = summary[(summary["system"] == "jpeg-ldpc-16qam") & (summary["snr_db"] == 0)].set_index("metric")["mean"]
+    lines = {line.get_label(): line for line in canvas.axes[0].get_lines()}
+    assert lines["JPEG+LDPC+16QAM"].get_ydata()[0] == rows["psnr_db"] < 30
+    assert "lost pictures are scored as mid-grey" in words
+    panel = next(axes for axes in canvas.axes if axes.get_ylabel() == "Outages (%)")
+    rates = {line.get_label(): list(line.get_ydata()) for line in panel.get_lines()}
+    assert rates["JPEG+LDPC+16QAM"] == [50, 0, 0] and rates["GenSC"] == [0, 0, 0]
+
+
+# ---------------------------------------------------------------- ink
+
+
 def test_ink_matches_style_and_marks_undertrained(run_dir):
-    curves = curves_of(run_dir)
-    with style.paper_look():
-        canvas = draw_curves(list(curves.values()))
+    (canvas, _), *_ = drawings(run_dir, "fig4")[0].values()
     lines = {line.get_label(): line for line in canvas.axes[0].get_lines()}
     legend = [text.get_text() for text in canvas.legends[0].get_texts()]
     assert legend[0] == "GenSC" and "WITT (undertrained)" in legend and len(legend) == len(FIG4)
-    assert lines["WITT (undertrained)"].get_linewidth() < lines["ADJSCC"].get_linewidth()
+    assert lines["WITT (undertrained)"].get_linewidth() == lines["ADJSCC"].get_linewidth()  # no hairline
+    assert lines["WITT (undertrained)"].get_markerfacecolor() == "white"
     for system in FIG4:
         look = style.style_of(system)
         line = lines[look.label + (" (undertrained)" if system == "witt" else "")]
@@ -159,9 +162,129 @@ def test_two_variants_of_a_system_are_told_apart(run_dir):
     summary = Run.open(run_dir).summary
     rows = summary[(summary["dataset"] == "set-fig4") & (summary["system"] == "gensc")]
     both = series_of(pd.concat([rows, rows.assign(variant="paper-2")]), "psnr_db")
-    with style.paper_look():
-        legend = [text.get_text() for text in draw_curves(both).legends[0].get_texts()]
+    with page.drawing():
+        legend = [text.get_text() for text in draw_chart(Chart("psnr_db", both)).finish().legends[0].get_texts()]
     assert sorted(legend) == ["GenSC [paper-2]", "GenSC [small-1]"]
+
+
+def pixels_of(canvas, colour):
+    """How many pixels of a drawn figure have a colour, within the edges' blending."""
+    canvas.set_dpi(200)
+    canvas.draw_without_rendering()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    agg = FigureCanvasAgg(canvas)
+    agg.draw()
+    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    return int((np.abs(np.asarray(agg.buffer_rgba())[..., :3].astype(int) - wanted).max(axis=2) < 12).sum())
+
+
+def test_a_curve_under_another_stays_visible(tmp_path):
+    """Two systems with the very same numbers: the lower one shows on both sides of the upper one."""
+    run_dir = make_run(
+        tmp_path / "run", [figure("fig4", ["gensc", "jpeg-ldpc-64qam"])], lambda e, s, snr, i: 26 + 0.4 * snr + i
+    )
+    (canvas, _), *_ = drawings(run_dir, "fig4", Options(relative_to=""))[0].values()
+    canvas.legends[0].remove()
+    for system in ("gensc", "jpeg-ldpc-64qam"):
+        assert pixels_of(canvas, style.style_of(system).colour) > 600, system
+
+
+def test_bands_that_overlap_give_way_to_paired_differences(tmp_path):
+    """Pictures differ by 7 dB, the systems by 0.5 dB on each picture: bands say nothing, the difference is certain."""
+
+    def some(experiment, system, snr, index):
+        return 26 + index + 0.5 * (system == "gensc") + 0.01 * (index % 2)
+
+    run_dir = make_run(tmp_path / "run", [figure("fig4", ["gensc", "witt"])], some)
+    (canvas, words), *_ = drawings(run_dir, "fig4")[0].values()
+    assert not canvas.axes[0].collections and "GenSC" in canvas.axes[1].get_ylabel()
+    assert any("paired over images" in word for word in words) and not any("bands" in word for word in words)
+    run = Run.open(run_dir)
+    curves = series_of(run.summary, "psnr_db")
+    assert bands_overlap(curves)
+    (gap,) = differences_of({"": run}, run.experiments, curves, "psnr_db", "gensc")
+    np.testing.assert_allclose(gap.mean, -0.5, atol=1e-9)
+    np.testing.assert_allclose((gap.low, gap.high), -0.5, atol=1e-6)
+    far = make_run(
+        tmp_path / "far", [figure("fig4", ["gensc", "witt"])], lambda e, s, snr, i: 20 + 0.1 * i + 15 * (s == "gensc")
+    )
+    (canvas, words), *_ = drawings(far, "fig4")[0].values()
+    assert len(canvas.axes) == 1 and canvas.axes[0].collections and any("bands" in word for word in words)
+    for bands, drawn in ((True, True), (False, False)):
+        (canvas, _), *_ = drawings(run_dir, "fig4", Options(bands=bands))[0].values()
+        assert bool(canvas.axes[0].collections) is drawn and len(canvas.axes) == 1
+    (canvas, _), *_ = drawings(run_dir, "fig4", Options(relative_to="witt"))[0].values()
+    gap, *_ = [line.get_ydata() for line in canvas.axes[1].get_lines() if line.get_marker() == "o"]
+    np.testing.assert_allclose(gap, 0.5)
+
+
+def test_ticks_stand_at_the_runs_points():
+    assert tick_values(SNRS) == SNRS
+    assert tick_values([float(x) for x in range(31)]) == [float(x) for x in range(0, 31, 3)]
+    assert tick_values([0.0, 0.5, 1.0, 1.5, 2.0]) == [0.0, 1.0, 2.0]
+    assert tick_values([1 / 48, 1 / 24, 1 / 16]) == [1 / 48, 1 / 24, 1 / 16]
+
+
+def test_axes_end_where_the_metric_does(run_dir):
+    axes = drawings(run_dir, "fig4")[0]["fig4"][0].axes
+    assert [t.get_text() for t in axes[-1].get_xticklabels()] == [f"{snr:g}" for snr in SNRS]
+    assert all(float(tick) == round(float(tick)) for tick in axes[0].get_yticks())
+    curves = series_of(Run.open(run_dir).summary.query("dataset == 'set-fig4'"), "psnr_db")
+    near = [
+        type(c)(**{**vars(c), "mean": 0.9 + c.mean / 1000, "low": 0.9 + c.low / 1000, "high": 0.97 + c.high / 1000})
+        for c in curves
+    ]
+    with page.drawing():
+        assert draw_chart(Chart("ms_ssim", near)).figure.axes[0].get_ylim()[1] == 1.0
+        low = draw_chart(Chart("psnr_db", curves, ylim=(10.0, 50.0))).figure.axes[0].get_ylim()
+    assert low == (10, 50)
+    fig7 = drawings(run_dir, "fig7")[0]["fig7"][0].axes[0].get_ylim()
+    means = Run.open(run_dir).summary.query("metric == 'miou'")["mean"].dropna() * 100
+    assert means.min() - 4 < fig7[0] <= means[means > 30].min() and fig7[1] <= 100
+
+
+def test_budgets_side_by_side_are_a_curve_over_the_budget(tmp_path):
+    """Each budget's value stands over its kilobits; SNRs make a figure each."""
+    group = [figure(f"b-{k}k", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 10.0], dataset="set-b",
+                    bits=1000 * k, budgets_of="b") for k in (5, 20)]  # fmt: skip
+    run_dir = make_run(tmp_path / "run", group, lambda e, s, snr, i: e["bits"] / 40000 + snr / 100)
+    assert list(drawings(run_dir, "b")[0]) == ["b-0dB", "b-10dB"]
+    run = Run.open(run_dir)
+    rows = run.summary.assign(kbits=run.summary["bits_target"] / 1000)
+    curves = series_of(rows[rows["snr_db"] == 10], "miou", along="kbits")
+    assert [curve.system for curve in curves] == ["gensc", "deeplab-jscc"]
+    for curve in curves:
+        assert curve.x.tolist() == [5, 20]
+        # class 15 is found to the share e["bits"] / 40000 + 0.1, what is missed is called background
+        share = np.array([0.225, 0.6])
+        np.testing.assert_allclose(curve.mean, 50 * (share + 1 / (2 - share)), rtol=1e-9)
+
+
+def test_a_cbr_axis_is_labelled_in_ratios(tmp_path):
+    group = [figure(f"b-1_{k}", ["gensc", "linear"], snrs=[10.0], dataset="kodak", cbr=1 / k, budgets_of="b")
+             for k in (48, 24, 16)]  # fmt: skip
+    run_dir = make_run(tmp_path / "run", group, lambda e, s, snr, i: 30 + 100 * e["cbr"] + i)
+    canvas, words = drawings(run_dir, "b")[0]["b"]
+    assert [t.get_text() for t in canvas.axes[-1].get_xticklabels()] == ["1/48", "1/24", "1/16"]
+    # On Kodak over the budget at 10 dB two published curves exist, and their origin is said.
+    assert {"WITT, published", "Deep JSCC, in WITT's paper"} <= {t.get_text() for t in canvas.axes[0].texts}
+    assert any("KeYang8/WITT" in word for word in words)
+
+
+def test_published_curves_stand_beside_the_same_set_channel_and_budget_alone(tmp_path):
+    def texts(**changes):
+        spec = figure("fig5", ["gensc", "linear"], **{"dataset": "kodak", **changes})
+        run_dir = make_run(tmp_path / "-".join(map(str, changes.values())), [spec], lambda e, s, snr, i: 30.0 + i)
+        canvas, words = drawings(run_dir, "fig5")[0]["fig5"]
+        lines = [line for line in canvas.axes[0].get_lines() if line.get_linewidth() < 0.7]
+        return [t.get_text() for t in canvas.axes[0].texts], words, lines
+
+    labels, words, lines = texts(cbr=1 / 16)
+    assert len(lines) == 4 and "SwinJSCC, official weights" in labels
+    assert any("trained and measured elsewhere" in word and "2460db5" in word for word in words)
+    for changes in ({"cbr": 1 / 12}, {"channel": "rayleigh-fast"}, {"dataset": "photos"}):
+        assert texts(**changes)[2] == []
 
 
 # ---------------------------------------------------------------- files
@@ -177,6 +300,7 @@ def test_draw_all_writes_every_figure_and_table(run_dir):
         assert path.stat().st_size > 0
     with Image.open(run_dir / "figures" / "fig4.png") as picture:
         assert picture.info["dpi"][0] == pytest.approx(200, abs=0.1)
+        assert abs(picture.width - 700) <= 1  # a column of 3.5 inches
         pixels = np.asarray(picture.convert("RGB"))
     # The curves are there in their colours.
     for system in ("gensc", "adjscc"):
@@ -185,38 +309,151 @@ def test_draw_all_writes_every_figure_and_table(run_dir):
     assert (run_dir / "figures" / "fig4.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_equal_tables_give_equal_files(run_dir):
-    first = [path.read_bytes() for path in draw_all(run_dir, ["fig4"])]
-    assert first == [path.read_bytes() for path in draw_all(run_dir, ["fig4"])]
+def test_equal_tables_give_equal_files(run_dir, tmp_path):
+    options = {"formats": ("png", "pdf", "svg")}
+    first, second = (
+        [p.read_bytes() for p in draw_all(run_dir, ["fig4"], out=tmp_path / name, **options)] for name in ("a", "b")
+    )
+    assert first == second and len(first) == 3
+
+
+def test_provenance_is_in_the_files_and_the_caption_can_go(run_dir, tmp_path):
+    png, pdf, svg = draw_all(run_dir, ["fig4"], out=tmp_path, formats=("png", "pdf", "svg"), caption=False)
+    with Image.open(png) as picture:
+        assert "run made" in picture.text["Description"] and "CBR 1/16" in picture.text["Description"]
+        high = picture.height
+    assert b"run made" in pdf.read_bytes() or b"/Subject" in pdf.read_bytes()
+    assert "run made" in svg.read_text() and "dc:date" not in svg.read_text()
+    (again,) = draw_all(run_dir, ["fig4"], out=tmp_path / "with", formats=("png",))
+    with Image.open(again) as picture:
+        assert picture.height > high
+
+
+def test_ieee_is_one_column_of_closed_axes_with_ticks_inward(run_dir, tmp_path):
+    (png,) = draw_all(run_dir, ["fig4"], out=tmp_path, formats=("png",), style="ieee")
+    with Image.open(png) as picture:
+        assert abs(picture.width - 2100) <= 1 and picture.info["dpi"][0] == pytest.approx(600, abs=0.1)
+    job, kind = jobs_of(Run.open(run_dir))["fig4"]
+    with page.drawing("ieee"):
+        canvas = kind(job)[0].sheet.finish()
+        axes = canvas.axes[0]
+        assert all(axes.spines[side].get_visible() for side in ("top", "right", "bottom", "left"))
+        tick = axes.xaxis.get_major_ticks()[0]
+        assert tick.get_tickdir() == "in" and tick.tick2line.get_visible()
+        family = axes.xaxis.label.get_fontfamily()
+    assert family[0] in page._TIMES[:-1]
+
+
+def test_out_gets_the_figures_alone(run_dir, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
+    written = draw_all(run_dir, out=tmp_path / "new" / "folder", formats=("svg",))
+    assert {p.suffix for p in written} == {".svg"} and {p.parent for p in written} == {tmp_path / "new" / "folder"}
+    assert before == {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
+
+
+def test_systems_labels_and_limits_are_the_users(run_dir):
+    options = Options(systems=("linear", "gensc"), labels={"gensc": "Ours"}, ylim=(20.0, 40.0), highlight=("linear",))
+    canvas, _ = drawings(run_dir, "fig4", options)[0]["fig4"]
+    assert [t.get_text() for t in canvas.legends[0].get_texts()] == ["Linear (block KLT)", "Ours"]
+    assert canvas.axes[0].get_ylim() == (20, 40)
+    lines = {line.get_label(): line for line in canvas.axes[0].get_lines()}
+    assert lines["Linear (block KLT)"].get_linewidth() > lines["Ours"].get_linewidth()
+
+
+def test_the_figures_file_says_how_it_is_drawn(tmp_path):
+    look = {"order": ["linear"], "label": {"linear": "KLT"}, "colour": {"linear": "#AA3377"}, "ylim": [0, 60]}
+    run_dir = make_run(tmp_path / "run", [figure("mine", ["gensc", "linear"], look=look)], value)
+    canvas, _ = drawings(run_dir, "mine")[0]["mine"]
+    assert [t.get_text() for t in canvas.legends[0].get_texts()] == ["KLT", "GenSC"]
+    assert canvas.axes[0].get_lines()[0].get_color() == "#AA3377" and canvas.axes[0].get_ylim() == (0, 60)
+    canvas, _ = drawings(run_dir, "mine", Options(ylim=(10.0, 50.0), labels={"linear": "L"}))[0]["mine"]
+    assert canvas.axes[0].get_ylim() == (10, 50) and canvas.legends[0].get_texts()[0].get_text() == "L"
+
+
+def test_another_run_lies_over_the_first(run_dir, tmp_path):
+    other = make_run(tmp_path / "second", [figure("other-id", ["gensc", "witt"], dataset="set-fig4")],
+                     lambda e, s, snr, i: value(e, s, snr, i) + 1.0)  # fmt: skip
+    drawn = draw_run(run_dir, ["fig4"], Options(out=tmp_path / "out", formats=("svg",)), [(other, "gensc")])
+    assert [p.name for p in drawn.files] == ["fig4.svg"]
+    overlays = {"second": (Run.open(other), ("gensc",))}
+    canvas, words = drawings(run_dir, "fig4", Options(relative_to="gensc"), overlays)[0]["fig4"]
+    legend = [t.get_text() for t in canvas.legends[0].get_texts()]
+    assert "GenSC (second)" in legend and "WITT (second)" not in legend and any("second" in word for word in words)
+    lines = [line for line in canvas.axes[1].get_lines() if line.get_marker() == "o" and len(line.get_ydata()) == 11]
+    gaps = [line for line in lines if np.allclose(line.get_ydata(), 1)]
+    assert len(gaps) == 1  # the same pictures under the same noise, 1 dB better
+    with pytest.raises(UserError, match="did you mean gensc"):
+        draw_run(run_dir, ["fig4"], None, [(other, "gens")])
+    with pytest.raises(UserError, match="over itself"):
+        draw_run(run_dir, ["fig4"], None, [(run_dir, "")])
+
+
+def test_runs_on_other_pictures_share_no_axes(run_dir, tmp_path):
+    a, b = (
+        make_run(tmp_path / name, [figure("fig4", ["gensc"])], value, datasets={"set-fig4": {"fingerprint": name}})
+        for name in ("a", "b")
+    )
+    with pytest.raises(UserError, match="other pictures"):
+        draw_run(a, None, Options(out=tmp_path / "out"), [(b, "")])
+    assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------- pictures
 
 
 def test_footnotes_and_the_demonstration_label(run_dir):
-    makers = figure_makers(Run.open(run_dir))
-    with style.paper_look():
-        (_, canvas), *_ = makers["fig7"]()
-    text = " ".join(t.get_text() for t in canvas.texts)
+    canvas, words = drawings(run_dir, "fig7")[0]["fig7"]
+    text = " ".join(words)
     assert "20 kbits" in text and "AWGN" in text and "8 images" in text and "run made" in text
     assert "Demonstration set" in canvas.axes[0].get_title(loc="left")
-    with style.paper_look():
-        (_, canvas), *_ = makers["fig4"]()
-    assert "CBR 1/16" in canvas.texts[-1].get_text()
 
 
-def test_gallery_tiles_carry_their_numbers(run_dir):
-    with style.paper_look():
-        galleries = figure_makers(Run.open(run_dir))["fig6"]()
-    assert len(galleries) == 2
-    text = [t.get_text() for t in galleries[0][1].texts]
-    assert text[0] == "Original" and "GenSC" in text
-    expected = value({"task": "reconstruction"}, "gensc", 18.0, 0)
-    assert f"{expected:.2f} dB · 9\u202f408 uses" in text
+def test_gallery_tiles_carry_their_numbers_at_every_snr(run_dir):
+    galleries, _ = drawings(run_dir, "fig6")
+    assert list(galleries) == ["fig6", "fig6-image-1"]
+    canvas, words = galleries["fig6"]
+    text = [t.get_text() for t in canvas.texts]
+    assert "4 dB" in text and "18 dB" in text and text.count("Original") == 2 and "image-0" in words
+    for snr in (4.0, 18.0):
+        assert f"{value({'task': 'reconstruction'}, 'gensc', snr, 0):.2f} dB\n9\u202f408 uses" in text
+    assert any(t.startswith("outage") for t in text)
+    # A system's tile is the picture, the detail and the error; the original's third place is the errors' scale.
+    assert sum(len(axes.images) for axes in canvas.axes) == 2 * (3 * len(FIG4) + 2)
+
+
+def test_error_maps_are_absolute_errors():
+    original = np.zeros((4, 4, 3), dtype=np.uint8)
+    picture = original.copy()
+    picture[1, 2] = (30, 0, 60)
+    assert error_map(picture, original)[1, 2] == 30 and error_map(picture, original).sum() == 30
 
 
 def test_segmentation_outage_has_no_picture(run_dir):
-    with style.paper_look():
-        (_, canvas), *_ = figure_makers(Run.open(run_dir))["fig7"]()
+    canvas, _ = drawings(run_dir, "fig7")[0]["fig7"]
     notes = [t.get_text() for axes in canvas.axes for t in axes.texts]
     assert notes.count("does not decode") == 2 * 2  # two pictures, both digital systems at 6 dB
+
+
+def test_one_snr_makes_one_row(tmp_path):
+    run_dir = make_run(tmp_path / "run", [figure("fig7", FIG7, task="segmentation", pictures=[18.0])], value)
+    canvas, _ = drawings(run_dir, "fig7")[0]["fig7"]
+    assert {"Original", "Truth"} <= {t.get_text() for t in canvas.texts}
+    pictures = [axes.get_position().y0 for axes in canvas.axes if axes.images]
+    assert len(pictures) == 2 * (2 + len(FIG7)) and len({round(y, 4) for y in pictures}) == 2
+
+
+def test_labels_lie_over_the_picture_and_every_class_is_in_the_legend():
+    original = np.full((6, 6, 3), 100, dtype=np.uint8)
+    truth = np.zeros((6, 6), dtype=np.uint8)
+    truth[0, 0], truth[5, 5], rare = 255, 15, truth.copy()
+    rare[3, 3] = 12  # one pixel of a dog
+    shown = overlay(original, truth)
+    assert (shown[2, 2] == 100).all()  # background is the picture
+    assert classes_shown([Example(original, truth, {6.0: {"gensc": rare}})]) == [0, 12, 15, 255]
+    big = np.zeros((9, 9), dtype=np.uint8)
+    big[2:7, 2:7] = 15
+    person = overlay(np.full((9, 9, 3), 100, dtype=np.uint8), big)[4, 4]
+    np.testing.assert_array_equal(person, [round(0.6 * c + 40) for c in (192, 128, 128)])
 
 
 def test_the_detail_is_where_the_structure_is():
@@ -226,13 +463,123 @@ def test_the_detail_is_where_the_structure_is():
     assert top < 80 and top + height > 60 and left < 100 and left + width > 70
     covered = max(0, min(top + height, 80) - max(top, 60)) * max(0, min(left + width, 100) - max(left, 70))
     assert covered > 0.8 * min(height * width, 20 * 30)
+    for shape in ((1, 1), (1, 40), (40, 1), (2, 2)):
+        top, left, height, width = detail_window(np.zeros((*shape, 3), dtype=np.uint8))
+        assert top + height <= shape[0] and left + width <= shape[1] and min(height, width) >= 1
+
+
+def test_a_clone_without_the_pictures_draws_the_rest_and_says_what_it_skips(tmp_path):
+    figures = [
+        figure("fig5", ["gensc", "linear"], pictures=[18.0])
+        | {"pictures": {"id": "fig6", "snr_db": [18.0], "limit": 2}},
+        figure("fig7", FIG7, task="segmentation", pictures=[18.0]),
+    ]
+    run_dir = make_run(tmp_path / "run", figures, value)
+    for path in (run_dir / "pictures").rglob("*.png"):
+        path.unlink()
+    drawn = draw_run(run_dir, None, Options(formats=("svg",)))
+    names = {path.name for path in drawn.files}
+    assert {"fig5.svg", "fig7.svg", "overheads.csv"} <= names and "fig6.svg" not in names
+    assert len(drawn.notes) == 2 and "fig6 is left out" in drawn.notes[0] and "fig7" in drawn.notes[1]
+    with pytest.raises(UserError, match="fig6 is left out"):
+        draw_all(run_dir, ["fig6"])
+
+
+# ---------------------------------------------------------------- hostile surroundings and names
 
 
 def test_limited_runs_say_so(tmp_path):
     run_dir = make_run(tmp_path / "run", [figure("fig4", ["gensc"])], value, limited=True)
-    with style.paper_look():
-        (_, canvas), *_ = figure_makers(Run.open(run_dir))["fig4"]()
-    assert "LIMITED" in canvas.texts[-1].get_text()
+    assert any("LIMITED" in word for word in drawings(run_dir, "fig4")[0]["fig4"][1])
+
+
+ODD = [
+    "cost_$5_and_$6^_{",
+    "a$b",
+    "$\\frac{$",
+    "new\nline",
+    "\x00\x07",
+    "\udce9.png",
+    "日本語 🎈",
+    "x" * 300,
+    '<&">',
+    "%s{}|",
+]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_names_are_drawn_without_a_word(tmp_path, odd, recwarn):
+    """Of data sets, systems' labels, titles and pictures; in every format."""
+    spec = figure("fig5", ["gensc", "linear"], snrs=[0.0, 18.0], pictures=[18.0])
+    run_dir = make_run(tmp_path / "run", [spec | {"pictures": {"id": "fig6", "snr_db": [18.0], "limit": 1}}], value)
+    manifest = json.loads((run_dir / "manifest.json").read_text())
+    manifest["run"] = odd
+    manifest["config"]["figures"][0] |= {"dataset": odd, "title": odd, "look": {"label": {"linear": odd}}}
+    run = Run(run_dir, manifest)
+    for name in ("samples", "summary", "pictures"):
+        table = getattr(run, name)
+        if "dataset" in table:
+            table["dataset"] = odd
+        if "image_id" in table:
+            table["image_id"] = odd
+    with page.drawing():
+        for name in ("fig5", "fig6"):
+            job, kind = jobs_of(run)[name]
+            for drawing in kind(job):
+                from bench.report.figures import _write
+
+                job.options = Options(out=tmp_path / "out", formats=("png", "pdf", "svg"))
+                assert all(path.stat().st_size > 1000 for path in _write(job, drawing))
+    assert not [w for w in recwarn if "lyph" in str(w.message)]
+
+
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "", ".hidden", "x\0y", "a b"])
+def test_a_figures_name_stays_in_its_folder(tmp_path, name):
+    with page.drawing():
+        sheet = page.Sheet(3.5)
+        sheet.axes(0.5, 0.1, 2, 1)
+        with pytest.raises(UserError, match="cannot be called"):
+            page.save(sheet.finish(), tmp_path / "in", name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_users_matplotlib_settings_change_nothing(run_dir, tmp_path):
+    """Another backend, LaTeX, a file that is no text: in the working directory and where MATPLOTLIBRC points."""
+    code = (
+        "import sys; from bench.report import draw_all; from pathlib import Path\n"
+        f"draw_all(Path({str(run_dir)!r}), ['fig4'], out=Path(sys.argv[1]), formats=('png', 'svg'))"
+    )
+
+    def draw(name, cwd, **env):
+        out = tmp_path / name
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(out)], cwd=cwd, capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": os.getcwd(), **env},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return [(out / f"fig4.{kind}").read_bytes() for kind in ("png", "svg")]
+
+    plain, hostile = tmp_path / "plain", tmp_path / "hostile"
+    plain.mkdir()
+    hostile.mkdir()
+    (hostile / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nlines.linewidth: 9\nnonsense: 3\n")
+    broken = tmp_path / "broken"
+    broken.write_bytes(b"\xff\xfe\x00font.size: 30\n")
+    first = draw("a", plain)
+    assert draw("b", hostile, MPLBACKEND="module://matplotlib_inline.backend_inline") == first
+    assert draw("c", plain, MATPLOTLIBRC=str(broken), MPLBACKEND="no-such-backend") == first
+
+
+def test_drawing_leaves_the_users_session_as_it_was(run_dir):
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 23.0, "text.usetex": True}):
+        before = dict(matplotlib.rcParams)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            drawings(run_dir, "fig4")
+        assert dict(matplotlib.rcParams) == before
 
 
 def test_bad_input_is_one_line(run_dir, tmp_path):
@@ -240,24 +587,38 @@ def test_bad_input_is_one_line(run_dir, tmp_path):
         draw_all(tmp_path)
     with pytest.raises(UserError, match="did you mean fig4"):
         draw_all(run_dir, ["fig44"])
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(UserError, match="cannot read"):
-        draw_all(tmp_path)
+    for options, words in (
+        ({"systems": ("gensk",)}, "--systems.*did you mean gensc"),
+        ({"labels": {"gensk": "x"}}, "--label"),
+        ({"highlight": ("nobody",)}, "--highlight"),
+        ({"relative_to": "nobody"}, "--relative-to"),
+    ):
+        with pytest.raises(UserError, match=words):
+            draw_all(run_dir, None, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    for parse, text, words in (
+        (parse_formats, "gif", "--format"), (parse_formats, "", "--format"), (parse_limits, "4", "--ylim"),
+        (parse_limits, "40,20", "--ylim"), (parse_limits, "a,b", "--ylim"), (parse_limits, "nan,3", "--ylim"),
+        (parse_labels, ("gensc",), "--label"), (parse_labels, ("=x",), "--label"),
+        (parse_labels, ("gensc=",), "--label"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=words):
+            parse(text)
+    assert parse_limits("20:40") == parse_limits("20,40") == (20, 40) and parse_formats("PNG, svg,png") == (
+        "png",
+        "svg",
+    )
+    assert parse_labels(("gensc=Ours = best",)) == {"gensc": "Ours = best"}
 
 
-def test_budgets_side_by_side_are_a_curve_over_the_budget(tmp_path):
-    """Each budget's value stands over its kilobits; SNRs make a figure each."""
-    group = [figure(f"b-{k}k", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 10.0], dataset="set-b",
-                    bits=1000 * k, budgets_of="b") for k in (5, 20)]  # fmt: skip
-    run = Run.open(make_run(tmp_path / "run", group, lambda e, s, snr, i: e["bits"] / 40000 + snr / 100))
-    makers = figure_makers(run)
-    assert list(makers) == ["b"]
-    assert [suffix for suffix, _ in makers["b"]()] == ["-0dB", "-10dB"]
-    rows = run.summary.assign(kbits=run.summary["bits_target"] / 1000)
-    curves = series_of(rows[rows["snr_db"] == 10], "miou", along="kbits")
-    assert [curve.system for curve in curves] == ["gensc", "deeplab-jscc"]
-    for curve in curves:
-        assert curve.x.tolist() == [5, 20]
-        # class 15 is found to the share e["bits"] / 40000 + 0.1, what is missed is called background
-        share = np.array([0.225, 0.6])
-        np.testing.assert_allclose(curve.mean, 50 * (share + 1 / (2 - share)), rtol=1e-9)
+# ---------------------------------------------------------------- the table of kinds
+
+
+def test_a_figure_names_its_kind(run_dir, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setitem(KINDS, "mine", lambda job: seen.append(job.id) or KINDS["curves"](job))
+    run = make_run(tmp_path / "run", [figure("fig9", ["gensc"], look={"kind": "mine"})], value)
+    assert [p.name for p in draw_all(run, ["fig9"], formats=("svg",))] == ["fig9.svg"] and seen == ["fig9"]
+    wrong = make_run(tmp_path / "wrong", [figure("fig9", ["gensc"], look={"kind": "curvs"})], value)
+    with pytest.raises(UserError, match="fig9: unknown kind 'curvs'; did you mean curves"):
+        draw_all(wrong)

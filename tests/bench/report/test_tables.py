@@ -7,8 +7,11 @@ import torch
 from made_run import figure, make_run
 
 import baselines  # noqa: F401  (registers fcn-ceiling)
+from bench.perf import flops
+from bench.perf.flops import measure_costs
 from bench.report.class_tables import class_markdown, class_table
-from bench.report.tables import measure_costs, overhead_table, results_table, write_tables
+from bench.report.overheads import kept_flops, overhead_table
+from bench.report.tables import results_table, write_tables
 from bench.results.reader import Run
 from systems import registry
 from systems.interface import Budget, Decoded, Link, System, Transmission
@@ -62,7 +65,7 @@ def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
 
 
 def test_csv_gives_back_every_digit(run):
-    written = write_tables(run, count_flops=False)
+    written = write_tables(run)
     path = next(path for path in written if path.name == "results-fig4.csv")
     stored = [float(text) for text in pd.read_csv(path, dtype=str)["mean"].dropna()]
     assert stored == results_table(run, run.experiments[0])["mean"].dropna().tolist()
@@ -71,8 +74,8 @@ def test_csv_gives_back_every_digit(run):
 
 
 def test_markdown_has_no_zero_for_what_was_not_simulated(run):
-    write_tables(run, count_flops=False)
-    lines = (run.directory / "tables" / "results-fig4.md").read_text().splitlines()
+    write_tables(run)
+    lines = (run.directory / "tables" / "results-fig4.md").read_text().split("\n\n")[1].splitlines()
     row = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
         for line in lines
@@ -80,6 +83,17 @@ def test_markdown_has_no_zero_for_what_was_not_simulated(run):
     }
     assert row["WITT"][2] == "" and row["WITT"][3].startswith("22.50 (")
     assert row["JPEG+LDPC+16QAM"][0] == "outage (8 lost)" and row["JPEG+LDPC+16QAM"][6].startswith("24.50 (")
+
+
+def test_a_fade_shows_the_value_beside_what_was_lost(tmp_path):
+    """Lost pictures count 13 dB here: (4 x 13 + 30 + 32 + 34 + 36) / 8 = 23."""
+    own = Run.open(make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[0.0, 9.0], channel="rayleigh-block")],
+                            lambda e, s, snr, i: "outage" if snr == 0 and i % 2 else 30.0 + i))  # fmt: skip
+    write_tables(own)
+    text = (own.directory / "tables" / "results-fig4.md").read_text()
+    assert "| GenSC | 23.00 (" in text and "; 4 lost)" in text and "Outages (%)" in text and "| 50.0 (" in text
+    table = results_table(own, own.experiments[0])
+    assert list(dict.fromkeys(table["metric"])) == ["psnr_db", "psnr_of_mean_mse_db", "outage_rate"]
 
 
 def test_overheads_come_from_the_rows(run):
@@ -126,15 +140,29 @@ def test_what_another_system_left_remembered_is_counted():
     assert first == second > 1e6
 
 
-def test_flops_are_counted_once_and_kept(run, monkeypatch):
-    from bench.report import tables
-
+def test_flops_are_counted_once_when_the_run_ends_and_plot_builds_nothing(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     calls = []
-    monkeypatch.setattr(
-        tables, "_count_flops", lambda system, *rest: calls.append(system) or {"encode": 1, "decode": 2}
-    )
-    first, second = tables.flops_of(run), tables.flops_of(run)
-    assert calls == ["witt"] and first == second == {("fig4", "witt"): {"encode": 1, "decode": 2}}
+    monkeypatch.setattr(flops, "count", lambda run, fig, system: calls.append(system) or {"encode": 1, "decode": 2})
+    first = flops.fill(run.directory)
+    assert calls == ["witt"] and first == kept_flops(run) == {("fig4", "witt"): {"encode": 1, "decode": 2}}
+    assert flops.fill(run.directory) == first and calls == ["witt"]
+    (run.directory / "tables" / "flops.json").unlink()
+    flops.fill(run.directory)
+    assert calls == ["witt"]  # another run of the same system takes the count from the cache
+    monkeypatch.setattr("systems.registry.create", lambda *_, **__: pytest.fail("plot built a system"))
+    write_tables(run)
+    table = pd.read_csv(run.directory / "tables" / "overheads.csv").set_index("system")
+    assert table.loc["witt", "flops_encode"] == 1 and np.isnan(table.loc["gensc", "flops_encode"])
+
+
+@pytest.mark.parametrize("text", ["[]", "null", '{"a": 3}', "nonsense", "[" * 20000])
+def test_a_damaged_count_is_no_count(run, text):
+    path = run.directory / "tables" / "flops.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert kept_flops(run) == {}
+    path.unlink()
 
 
 def test_a_missing_column_is_one_line(tmp_path):
@@ -155,20 +183,21 @@ def test_a_manifest_that_is_no_object_is_one_line(tmp_path):
             Run.open(tmp_path)
 
 
-def test_flops_need_no_weights():
-    from bench.report.tables import _count_flops
+def test_flops_need_no_weights(tmp_path):
+    def count(checkpoint):
+        facts = {"deepjscc": {"options": {"size": "small", "checkpoint": checkpoint}, "parameters": 1}}
+        folder = make_run(tmp_path / checkpoint, [figure("fig4", ["deepjscc"], snrs=[10.0])], value, systems=facts)
+        samples = folder / "samples.csv"
+        samples.write_text(samples.read_text().replace(",224,224,", ",32,32,"))
+        return flops.count(Run.open(folder), "fig4", "deepjscc")
 
-    def flops(checkpoint):
-        facts = {"options": {"size": "small", "checkpoint": checkpoint}}
-        return _count_flops("deepjscc", facts, figure("fig4", ["deepjscc"]), 32, 32)
-
-    assert flops("mine.safetensors") == flops("none") and flops("none")["encode"] > 0
+    assert count("mine.safetensors") == count("none") and count("none")["encode"] > 0
 
 
 def test_an_unspent_budget_is_said(tmp_path):
     uses = {"gensc": 8937, "witt": 8938, "linear": 4704}  # 9408 granted; 95 % of it is 8937.6
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", list(uses))], lambda *_: 30.0, uses=uses.get))
-    write_tables(run, count_flops=False)
+    write_tables(run)
     for name in ("overheads.md", "results-fig4.md"):
         text = (run.directory / "tables" / name).read_text()
         assert "GenSC spends 95 % of the budget" in text and "spends 50 % of the budget" in text

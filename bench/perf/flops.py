@@ -1,0 +1,134 @@
+"""Floating-point operations of a run's systems, counted when the run ends, so that `plot` builds no network.
+
+`fill` is called by `bench run`; it writes tables/flops.json, which `bench.report.overheads` reads. Our own systems are
+counted in this process, once for all runs (the count is kept in the user's cache folder). A third party's is counted in
+a process of its own, with a limit of time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.report.overheads import flops_keys, flops_path, kept_flops
+from bench.results.reader import Run
+from bench.util.environment import cache_folder
+from bench.util.files import StorageError, shown, write_atomic
+from systems import registry
+from systems.errors import UserError
+
+PATIENCE = 300  # seconds for a third party's system
+
+
+def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
+    """Floating-point operations {"encode", "decode"} of one picture of the link's size, a multiply-add as two.
+
+    torch counts matrix products, convolutions and attention; what is done outside torch (JPEG, LDPC decoding) and
+    elementwise work is not in it.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from bench.measure.channel import transmit
+    from systems import cache as memo
+
+    memo.forget()  # a result that is remembered costs nothing
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand((1, 3, link.height, link.width), generator=generator).to(device)
+    counts = {}
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            transmission = system.encode(image, link)
+        counts["encode"] = counter.get_total_flops()
+        received = transmit(transmission, link, [0])
+        with FlopCounterMode(display=False) as counter:
+            system.decode(received, link)
+        counts["decode"] = counter.get_total_flops()
+    return counts
+
+
+def fill(run_dir: Path, say: Callable[[str], None] = lambda text: None) -> dict[tuple[str, str], dict[str, float]]:
+    """Count what tables/flops.json of a run lacks, and write it. Gives {(figure, system): {"encode": n, "decode": n}}.
+
+    A system that cannot be built or counted here is named by `say` and has no entry.
+    """
+    run = Run.open(run_dir)
+    counted = kept_flops(run)
+    keys = flops_keys(run)
+    fresh: dict[str, dict[str, float]] = {}
+    for (figure_id, system), key in keys.items():
+        if (figure_id, system) not in counted and key not in fresh:
+            found = _counted(run, figure_id, system, key, say)
+            if found is not None:
+                fresh[key] = found
+    if fresh:
+        counted |= {pair: fresh[key] for pair, key in keys.items() if key in fresh}
+        table = {keys[pair]: count for pair, count in counted.items()}
+        write_atomic(flops_path(run), (json.dumps(table, indent=1, sort_keys=True) + "\n").encode())
+    return counted
+
+
+def _counted(run: Run, figure_id: str, system: str, key: str, say: Callable[[str], None]) -> dict[str, float] | None:
+    """One count: from the user's cache, or made now."""
+    try:
+        if not registry.is_ours(system):
+            return _counted_apart(run, figure_id, system)
+        kept = _cache_file(key)
+        try:
+            return json.loads(kept.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = count(run, figure_id, system)
+        try:
+            write_atomic(kept, json.dumps(found).encode())
+        except StorageError:
+            pass  # a cache: without it everything is the same, but slower
+        return found
+    except Exception as error:  # whatever a system does when it is built: its FLOPs are then unknown
+        say(f"{system}: its operations were not counted ({shown(error)})")
+        return None
+
+
+def _cache_file(key: str) -> Path:
+    return cache_folder() / "flops" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _counted_apart(run: Run, figure_id: str, system: str) -> dict[str, float]:
+    """The count by another process. Raises UserError where that fails, RuntimeError where it takes too long."""
+    command = [sys.executable, "-m", "bench.perf.flops", str(run.directory), figure_id, system]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False)
+    except subprocess.TimeoutExpired:
+        raise RuntimeError(f"no answer within {PATIENCE} s") from None
+    lines = done.stdout.decode("utf-8", "replace").splitlines()
+    try:
+        count = json.loads(lines[-1])
+        return {key: float(count[key]) for key in ("encode", "decode")}
+    except (IndexError, ValueError, KeyError, TypeError):
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise UserError(last[0] if last else f"its process ended with code {done.returncode}") from None
+
+
+def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
+    """{"encode", "decode"}: operations of one picture of the figure's first size. Builds the system."""
+    from bench.spec.identity import build
+    from systems.interface import Budget, Link
+
+    figure = next(figure for figure in run.experiments if figure["id"] == figure_id)
+    samples = run.samples_of(figure)
+    first = samples[samples["system"] == system].iloc[0]
+    height, width = int(first["height"]), int(first["width"])
+    budget = Budget.by_rule(figure["cbr"], figure["bits"], height, width)
+    link = Link(figure["task"], height, width, budget, figure["channel"], 20.0, figure.get("requirement", ""))
+    options = dict(run.system_facts.get(system, {}).get("options", {}))
+    # FLOPs do not depend on the weights, and of a file the manifest keeps the name alone.
+    if options.get("checkpoint", "shipped") != "shipped":
+        options["checkpoint"] = "none"
+    return measure_costs(build(system, options), link)
+
+
+if __name__ == "__main__":
+    print(json.dumps(count(Run.open(sys.argv[1]), *sys.argv[2:4])))

@@ -1,0 +1,295 @@
+"""Curves as ink: the main panel, and under it the outage rates and the paired differences where they say something.
+
+`Chart` holds what one figure shows, as numbers; `draw_chart` puts it on a sheet of one column's width, and
+`draw_panels` into any place of a sheet (Fig. 7 stands over its pictures). Curves that lie on each other stay visible:
+where one covers another, the covered one is drawn wider, so that it shows on both sides.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bench.report import style
+from bench.report.curves import Difference, Series, axis_label
+from bench.report.page import COLUMN, Sheet
+from bench.report.published import Published
+from bench.report.style import Looks
+from bench.report.text import broken, ratio
+
+UNSET = (None, None)
+COVERS = 1.3  # points: curves nearer than this lie on each other
+MOST_COVERS = 2  # deeper stacks are no longer told apart
+LEGEND_SIZE = 6.6
+MOST_TICKS = 11
+#: Metrics that cannot pass this value, in the axis' unit.
+CEILINGS = {"ms_ssim": 1.0, "miou": 100.0, "pixel_accuracy": 100.0}
+
+
+@dataclass(frozen=True)
+class XAxis:
+    """The horizontal axis: its name, the unit that follows its numbers (" dB"), and whether it shows ratios."""
+
+    label: str = "SNR (dB)"
+    unit: str = " dB"
+    ratios: bool = False
+
+    def show(self, value: float) -> str:
+        """A value as its tick says it."""
+        return ratio(value) if self.ratios else f"{value:g}"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What one figure of curves shows. `ylim`: (low, high), None where the data decides."""
+
+    metric: str
+    curves: list[Series]
+    looks: Looks = field(default_factory=Looks)
+    axis: XAxis = XAxis()
+    bands: bool = True
+    differences: list[Difference] = field(default_factory=list)
+    reference: str = ""
+    published: list[Published] = field(default_factory=list)
+    ylim: tuple[float | None, float | None] = UNSET
+    title: str = ""
+
+    @property
+    def has_outages(self) -> bool:
+        """Whether the panel of outage rates is drawn: in a fading channel, where any picture was lost."""
+        return any(curve.faded and "outage" in curve.state for curve in self.curves)
+
+
+def draw_chart(chart: Chart) -> Sheet:
+    """One column: the panels and, under them, the legend."""
+    sheet = Sheet(COLUMN)
+    left, right = 0.47, 0.08
+    bottom, handles, labels = draw_panels(sheet, chart, left, 0.06 + (0.2 if chart.title else 0), COLUMN - left - right)
+    legend_under(sheet, handles, labels, bottom + 0.05)
+    return sheet
+
+
+def legend_under(sheet: Sheet, handles: list, labels: list[str], top: float, columns: int = 2) -> None:
+    """A legend over the sheet's width, as high as its longest column."""
+    if not handles:
+        return
+    labels = [broken(label, 27) for label in labels]
+    rows = math.ceil(len(labels) / columns)
+    lines = max(sum(label.count("\n") + 1 for label in labels[i : i + rows]) for i in range(0, len(labels), rows))
+    line = LEGEND_SIZE * 1.2 / 72
+    sheet.legend(
+        handles, labels, sheet.width / 2, top, lines * line + (rows - 1) * 0.35 * LEGEND_SIZE / 72 - 0.04,
+        loc="upper center", ncols=columns, columnspacing=1.0, handletextpad=0.5, labelspacing=0.35,
+        fontsize=LEGEND_SIZE,
+    )  # fmt: skip
+
+
+def draw_panels(
+    sheet: Sheet, chart: Chart, x: float, y: float, width: float, height: float = 2.05
+) -> tuple[float, list, list[str]]:
+    """The panels from (x, y) on, inches. Gives the bottom of the last axis' label, and the legend's entries."""
+    panels = [(_main, height)]
+    if chart.has_outages:
+        panels.append((_outages, 0.75))
+    if chart.differences:
+        panels.append((_differences, 0.85))
+    handles: list = []
+    labels: list[str] = []
+    for index, (draw, high) in enumerate(panels):
+        axes = sheet.axes(x, y, width, high)
+        draw(axes, chart, high)
+        axes.yaxis.set_label_coords(-0.36 / width, 0.5)
+        _ticks(axes, chart)
+        if index == len(panels) - 1:
+            axes.set_xlabel(chart.axis.label, labelpad=2)
+        else:
+            axes.tick_params(labelbottom=False)
+        if index == 0:
+            handles, labels = axes.get_legend_handles_labels()
+        y += high + 0.07
+    return y + 0.28, handles, labels
+
+
+def _ticks(axes, chart: Chart) -> None:
+    """Ticks at the run's own points, at whole numbers where there are enough of them."""
+    grid = sorted({float(x) for curve in chart.curves for x in curve.x})
+    if not grid:
+        return
+    if grid[0] > 0 and grid[-1] / grid[0] > 16:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    shown = tick_values(grid)
+    axes.set_xticks(shown, [chart.axis.show(value) for value in shown])
+    span = (grid[-1] - grid[0]) or 1.0
+    if axes.get_xscale() == "linear":
+        axes.set_xlim(grid[0] - 0.03 * span, grid[-1] + 0.03 * span)
+
+
+def tick_values(grid: list[float]) -> list[float]:
+    """At most 11 of the run's points, evenly taken; whole numbers alone where at least three are whole."""
+    whole = [value for value in grid if value == round(value)]
+    grid = whole if len(whole) >= 3 else grid
+    return grid[:: math.ceil(len(grid) / MOST_TICKS)]
+
+
+def _label(curve: Series, chart: Chart) -> str:
+    text = chart.looks.label(curve.system)
+    if [c.system for c in chart.curves].count(curve.system) > 1:  # several variants share a look
+        text += f" [{curve.variant}]"
+    if curve.undertrained:
+        text += " (undertrained)"
+    if curve.loses_everywhere:
+        text += " (outages at every point)"
+    return text
+
+
+def _options(curve: Series, chart: Chart) -> dict:
+    """Keyword arguments of `Axes.plot` for a curve."""
+    look = chart.looks[curve.system]
+    options = look.line() | {"label": _label(curve, chart)}
+    again = [c.variant for c in chart.curves if c.system == curve.system].index(curve.variant) > 0
+    if (again or curve.undertrained) and look.marker not in ("x", "+", ""):
+        options |= {"markerfacecolor": "white", "markeredgecolor": look.colour, "markeredgewidth": 1.1}
+    return options
+
+
+def _main(axes, chart: Chart, height: float) -> None:
+    looks = chart.looks
+    axes.set_ylabel(axis_label(chart.metric), labelpad=3)
+    if chart.title:
+        axes.set_title(chart.title, loc="left", fontsize=7.5, color="#B03A00", fontweight="bold")
+    _value_limits(axes, chart)
+    low, high = axes.get_ylim()
+    covered = _covered(chart.curves, 72 * height / (high - low))
+    for place, curve in enumerate(chart.curves):
+        options, zorder = _options(curve, chart), 30 - place
+        if chart.bands:
+            axes.fill_between(curve.x, curve.low, curve.high, color=looks[curve.system].colour, alpha=0.12, linewidth=0,
+                              zorder=2)  # fmt: skip
+        axes.plot(curve.x, curve.mean, zorder=zorder, clip_on=chart.ylim != UNSET, **options)
+        _outline(axes, curve, covered[place], options, zorder)
+    for line in chart.published:
+        axes.plot(line.x, line.values, color="#555555", linewidth=0.6, zorder=1.8, label="_")
+        axes.annotate(line.label, (line.x[-1], line.values[-1]), xytext=(3, 0), textcoords="offset points",
+                      fontsize=5.4, color="#444444", va="center", zorder=1.9)  # fmt: skip
+    _cliffs(axes, chart)
+    axes.set_ylim(low, high)
+
+
+def _value_limits(axes, chart: Chart) -> None:
+    """Fix the value axis: from the data, whole numbers at its ends, no further than the metric goes; then `ylim`."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = [curve.mean for curve in chart.curves] + [line.values for line in chart.published]
+    if chart.bands:
+        values += [end for curve in chart.curves for end in (curve.low, curve.high)]
+    known = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.array([])
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
+    if chart.metric in ("ms_ssim", "lpips"):
+        step = 0.05 if high - low > 0.12 else 0.01
+    else:
+        step = 1.0
+    low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
+    low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, CEILINGS.get(chart.metric, high))
+    low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
+    if not high > low:
+        high = low + step
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=step == 1.0 and high - low >= 3, steps=[1, 2, 5, 10]))
+
+
+def _covered(curves: list[Series], points_per_unit: float) -> list[np.ndarray]:
+    """For each curve and point, how many curves lie on it: those drawn above it and nearer than COVERS points."""
+    counts = []
+    for place, curve in enumerate(curves):
+        count = np.zeros(len(curve.x), dtype=int)
+        for above in curves[:place]:
+            for index, x in enumerate(curve.x):
+                at = np.flatnonzero(above.x == x)
+                if len(at) and abs(above.mean[at[0]] - curve.mean[index]) * points_per_unit < COVERS:
+                    count[index] = min(count[index] + 1, MOST_COVERS)
+        counts.append(count)
+    return counts
+
+
+def _outline(axes, curve: Series, covered: np.ndarray, options: dict, zorder: float) -> None:
+    """Draw the covered part of a curve wider than what covers it."""
+    extra = {key: options[key] for key in ("color", "alpha")} | {"label": "_", "zorder": zorder - 0.5}
+    for index in np.flatnonzero(covered):
+        if options["marker"]:
+            axes.plot(
+                curve.x[index], curve.mean[index], marker="o", linestyle="none", markeredgewidth=0, clip_on=False,
+                markersize=max(options["markersize"], 5.0) + 2.8 * covered[index], markerfacecolor=options["color"],
+                **extra,
+            )  # fmt: skip
+        if index + 1 < len(covered) and covered[index + 1]:
+            axes.plot(
+                curve.x[index : index + 2], curve.mean[index : index + 2], linestyle="-", solid_capstyle="butt",
+                linewidth=2.0 + 2.0 * min(covered[index], covered[index + 1]), **extra,
+            )  # fmt: skip
+
+
+def _cliffs(axes, chart: Chart) -> None:
+    """A dotted drop line at each digital cliff, with the two points between which it lies."""
+    from matplotlib.patheffects import withStroke
+
+    bottom = axes.get_ylim()[0]
+    seen: list[float] = []
+    for curve in chart.curves:
+        if curve.cliff is None:
+            continue
+        lost, first = curve.cliff
+        colour = chart.looks[curve.system].colour
+        top = float(curve.mean[list(curve.x).index(first)])
+        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=style.DOTTED, zorder=3)
+        if first in seen:  # a second curve with the same cliff needs no second text
+            continue
+        seen.append(first)
+        axes.annotate(
+            f"between {chart.axis.show(lost)} and {chart.axis.show(first)}{chart.axis.unit}",
+            (first, bottom), xytext=(-1.5, 3), textcoords="offset points", fontsize=5.6, color="#333333",
+            rotation=90, va="bottom", ha="right", zorder=40,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def _outages(axes, chart: Chart, height: float) -> None:
+    """Outage rates in per cent, with their intervals."""
+    axes.set_ylabel("Outages (%)", labelpad=3)
+    for place, curve in enumerate(chart.curves):
+        if curve.rate is None:
+            continue
+        look, zorder = chart.looks[curve.system], 30 - place
+        axes.fill_between(curve.x, 100 * curve.rate_low, 100 * curve.rate_high, color=look.colour, alpha=0.12,
+                          linewidth=0, zorder=2)  # fmt: skip
+        axes.plot(curve.x, 100 * curve.rate, zorder=zorder, clip_on=False, **_options(curve, chart))
+    top = max((np.nanmax(100 * c.rate) for c in chart.curves if c.rate is not None and np.isfinite(c.rate).any()),
+              default=1.0)  # fmt: skip
+    axes.set_ylim(0, min(100.0, max(1.0, 1.08 * top)))
+
+
+def _differences(axes, chart: Chart, height: float) -> None:
+    """Each system minus the reference with the interval of the difference; the line at 0 is the reference."""
+    unit = axis_label(chart.metric).partition("(")[2].partition(")")[0]
+    unit = {"%": " (points)", "dB": " (dB)"}.get(unit, "")
+    name = chart.looks.label(chart.reference).partition(" (")[0]
+    words = f"Δ to {name}{unit}" if len(name) < 14 else f"Δ{unit}"
+    axes.set_ylabel(words, fontsize=7.0)
+    axes.axhline(0, color=chart.looks[chart.reference].colour, linewidth=1.2, zorder=2.5)
+    place = {(curve.system, curve.variant): curve for curve in chart.curves}
+    ends = []
+    for index, gap in enumerate(chart.differences):
+        curve = place[gap.system, gap.variant]
+        look = chart.looks[gap.system]
+        options = _options(curve, chart) | {"label": "_"}
+        options |= {"linewidth": 0.8 * look.width, "markersize": 0.7 * look.marker_size}
+        axes.fill_between(gap.x, gap.low, gap.high, color=look.colour, alpha=0.2, linewidth=0, zorder=2)
+        axes.errorbar(gap.x, gap.mean, yerr=(gap.mean - gap.low, gap.high - gap.mean), fmt="none",
+                      ecolor=look.colour, elinewidth=0.7, capsize=1.2, capthick=0.6, zorder=20 - index)  # fmt: skip
+        axes.plot(gap.x, gap.mean, zorder=20 - index, clip_on=False, **options)
+        ends += [gap.low[np.isfinite(gap.low)], gap.high[np.isfinite(gap.high)], gap.mean[np.isfinite(gap.mean)]]
+    known = np.concatenate([*ends, [0.0]])
+    pad = 0.06 * (known.max() - known.min() or 1.0)
+    axes.set_ylim(known.min() - pad, known.max() + pad)

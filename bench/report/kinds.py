@@ -1,0 +1,322 @@
+"""The kinds of figure, as a table: a kind is a function from a `Job` to drawings.
+
+A figure's file may name its kind; else its task decides. Third parties add a kind by the entry-point group
+`semantic_bench.figures`: a function with the signature of `curves` below, under the name that figure files give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.undertrained import undertrained
+from bench.report import style
+from bench.report.charts import UNSET, Chart, XAxis, draw_chart
+from bench.report.curves import AXES, Series, bands_overlap, differences_of, series_of
+from bench.report.gallery import Block, Tile, draw_gallery
+from bench.report.options import Options
+from bench.report.page import Sheet
+from bench.report.published import published_for
+from bench.report.segmentation import Example, draw_segmentation
+from bench.report.text import printable, thousands
+from bench.results.reader import Run
+from bench.spec.figure import METRICS, budget_text
+from bench.spec.look import read_look
+from bench.util.files import slug
+from systems.errors import UserError, did_you_mean
+
+ENTRY_POINT_GROUP = "semantic_bench.figures"
+CHANNELS = {"awgn": "AWGN", "rayleigh-block": "block Rayleigh fading", "rayleigh-fast": "fast Rayleigh fading"}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure, ready to be finished and saved: its file's name, the sheet, and the words of its footnote."""
+
+    name: str
+    sheet: Sheet
+    words: list[str]
+
+
+@dataclass
+class Job:
+    """One figure to draw: its id, the run, its entries in the manifest (one, or one a budget), and what was asked.
+
+    overlays: {run's name: (run, its systems, None for all)}. What cannot be drawn is said in `notes`, one line each.
+    """
+
+    id: str
+    run: Run
+    figures: list[dict]
+    options: Options
+    overlays: Mapping[str, tuple[Run, tuple[str, ...] | None]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def figure(self) -> dict:
+        """The figure's entry in the manifest, the first where there are several budgets."""
+        return self.figures[0]
+
+    def rows(self, figure: dict) -> pd.DataFrame:
+        """Rows of summary.csv that a figure shows: its own, those of overlays under "RUN:system"."""
+        tables = [self.run.summary_of(figure)]
+        for name, (run, wanted) in self.overlays.items():
+            systems = sorted(set(run.summary["system"])) if wanted is None else list(wanted)
+            own = run.summary_of({**figure, "systems": systems})
+            tables.append(own.assign(system=f"{name}:" + own["system"].astype(str)))
+        rows = pd.concat([table for table in tables if len(table)]) if any(map(len, tables)) else tables[0]
+        return rows if self.options.systems is None else rows[rows["system"].isin(self.options.systems)]
+
+    def systems(self) -> list[str]:
+        """The figure's systems, in the order of its file; with `--systems` those alone."""
+        named = list(dict.fromkeys(name for figure in self.figures for name in figure["systems"]))
+        return named if self.options.systems is None else [n for n in self.options.systems if n in named]
+
+    def looks(self, systems) -> style.Looks:
+        """The looks of these systems: the catalogue's, the file's, the options'."""
+        wish = read_look(self.figure.get("look", {}), f"figure {self.id}")
+        return style.looks_of(
+            [*(name for name in self.systems() if name in set(systems)), *systems],
+            self.run.system_facts,
+            self.options.systems or wish.order,
+            {**wish.label, **self.options.labels},
+            wish.colour,
+            set(self.options.highlight) & set(systems),
+        )
+
+    def ylim(self) -> tuple[float | None, float | None]:
+        """Limits of the value axis from the options or the figure's file."""
+        return self.options.ylim or read_look(self.figure.get("look", {}), f"figure {self.id}").ylim or UNSET
+
+
+Kind = Callable[[Job], list[Drawing]]
+
+
+def curves(job: Job) -> list[Drawing]:
+    """Quality against SNR, a drawing of each metric that was measured; the figure's own metric has its id alone."""
+    rows, own = job.rows(job.figure), job.figure["metric"]
+    drawings = []
+    for metric in (own, *(m for m in METRICS.get(job.figure["task"], ()) if m != own)):
+        if metric != own and (metric == "psnr_of_mean_mse_db" or not _measured(rows, metric)):
+            continue
+        chart = _chart(job, rows, metric, own=metric == own)
+        if chart.curves:
+            name = job.id if metric == own else f"{job.id}-{metric}"
+            drawings.append(Drawing(name, draw_chart(chart), _words(job, job.figure, rows, chart)))
+    return drawings
+
+
+def budgets(job: Job) -> list[Drawing]:
+    """Quality against the budget, a drawing an SNR."""
+    first = job.figure
+    rows = pd.concat([job.rows(figure) for figure in job.figures])
+    rows = rows.assign(kbits=rows["bits_target"] / 1000)
+    along, axis = (
+        ("cbr_target", XAxis("CBR (complex uses over source values)", "", ratios=True))
+        if first["bits"] is None
+        else ("kbits", XAxis("Budget (kbits)", " kbits"))
+    )
+    snrs, drawings = sorted(rows["snr_db"].unique()), []
+    for snr in snrs:
+        own = rows[rows["snr_db"] == snr]
+        chart = _chart(job, own, first["metric"], along=along, axis=axis, snr_db=snr)
+        words = _words(job, {**first, "cbr": None, "bits": None}, own, chart)
+        words.insert(-1, f"SNR {snr:g} dB")
+        drawings.append(Drawing(job.id + (f"-{snr:g}dB" if len(snrs) > 1 else ""), draw_chart(chart), words))
+    return drawings
+
+
+def pictures(job: Job) -> list[Drawing]:
+    """Fig. 6: a drawing of each stored picture, with every SNR at which outputs were kept."""
+    table = job.run.pictures_of(job.figure)
+    outputs, looks = table[table["system"] != ""], job.looks(job.systems())
+    drawings: list[Drawing] = []
+    for image_id in outputs["image_id"].drop_duplicates():
+        own = table[table["image_id"] == image_id]
+        original = _stored(job, own.loc[own["kind"] == "original", "file"])
+        if original is None or original.ndim != 3:
+            continue
+        blocks = []
+        for snr in sorted(outputs["snr_db"].unique()):
+            block = Block(f"{snr:g} dB")
+            at = own[own["snr_db"] == snr].drop_duplicates("system", keep="last").set_index("system")
+            for system in looks.sorted(job.systems()):
+                block.tiles.append(_tile(job, looks, system, at.loc[system] if system in at.index else None))
+            blocks.append(block)
+        if not any(tile.picture is not None for block in blocks for tile in block.tiles):
+            continue
+        size = f"{original.shape[1]} × {original.shape[0]}"
+        name = job.id if not drawings else f"{job.id}-{slug(str(image_id))}"
+        words = [printable(image_id), *_words(job, job.figure, None, None)]
+        words.insert(-1, "detail: where the original has most structure")
+        if undertrained(job.run) & set(job.systems()):
+            words.insert(-1, "* undertrained")
+        drawings.append(Drawing(name, draw_gallery(original, blocks, size), words))
+    if not drawings:
+        job.notes.append(f"{job.id} is left out: its pictures are not in {job.run.directory / 'pictures'}")
+    return drawings
+
+
+def segmentation(job: Job) -> list[Drawing]:
+    """Fig. 7: accuracy against SNR over the pictures' segmentations; without the pictures the curves alone."""
+    rows = job.rows(job.figure)
+    chart = _chart(job, rows, job.figure["metric"])
+    if job.run.is_demonstration(job.figure["dataset"]):
+        count = int(rows["n_images"].max()) if len(rows) else 0
+        chart = Chart(**{**vars(chart), "title": f"Demonstration set of {count} photographs, not a benchmark"})
+    examples = _examples(job)
+    if not examples and len(job.run.pictures_of(job.figure)):
+        job.notes.append(f"{job.id} is drawn without pictures: they are not in {job.run.directory / 'pictures'}")
+    systems = chart.looks.sorted(job.systems())
+    sheet = draw_segmentation(chart, examples, systems)
+    drawings = [Drawing(job.id, sheet, _words(job, job.figure, rows, chart))]
+    for metric in METRICS["segmentation"]:
+        if metric != job.figure["metric"] and _measured(rows, metric):
+            other = _chart(job, rows, metric, own=False)
+            drawings.append(Drawing(f"{job.id}-{metric}", draw_chart(other), _words(job, job.figure, rows, other)))
+    return drawings
+
+
+#: name -> kind; the names are what a figure's file may give as `kind`.
+KINDS: dict[str, Kind] = {
+    "curves": curves,
+    "budgets": budgets,
+    "pictures": pictures,
+    "segmentation": segmentation,
+}
+
+
+def kind_named(name: str, where: str) -> Kind:
+    """A kind of ours or of a plug-in. Raises UserError where there is none, or the plug-in does not import."""
+    if name in KINDS:
+        return KINDS[name]
+    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    if name not in points:
+        raise UserError(f"{where}: unknown kind {name!r}; {did_you_mean(name, [*KINDS, *points], 'kinds')}")
+    try:
+        return points[name].load()
+    except Exception as error:
+        raise UserError(f"{where}: the plug-in of kind {name!r} does not import ({printable(error)})") from None
+
+
+# ---------------------------------------------------------------- parts
+
+
+def _measured(rows: pd.DataFrame, metric: str) -> bool:
+    return metric in AXES and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
+
+
+def _chart(
+    job: Job, rows: pd.DataFrame, metric: str, along: str = "snr_db", axis: XAxis | None = None,
+    snr_db: float | None = None, own: bool = True,
+) -> Chart:  # fmt: skip
+    looks = job.looks(rows["system"].drop_duplicates())
+    faded = job.figure["channel"] != "awgn"
+    drawn = series_of(rows, metric, undertrained(job.run), along, looks, faded)
+    overlap = bands_overlap(drawn)
+    bands = not overlap if job.options.bands is None else job.options.bands
+    reference = _reference(job, drawn)
+    differences = []
+    # A user who speaks of bands has had the word; the panel of differences is what stands in for them.
+    if reference and (job.options.relative_to or (job.options.bands is None and overlap)):
+        runs = {"": job.run} | {name: run for name, (run, _) in job.overlays.items()}
+        differences = differences_of(runs, job.figures, drawn, metric, reference, along, snr_db)
+    published = published_for(job.figure, metric, along, snr_db)
+    limits = job.ylim() if own else UNSET
+    return Chart(metric, drawn, looks, axis or XAxis(), bands, differences, reference, published, limits)
+
+
+def _reference(job: Job, drawn: list[Series]) -> str:
+    """The system that the lower panel compares with: as asked, else the highlighted one, else the legend's first."""
+    there = [curve.system for curve in drawn]
+    if job.options.relative_to is not None:
+        return job.options.relative_to if job.options.relative_to in there else ""
+    first = [name for name in job.options.highlight if name in there]
+    own = [name for name in there if ":" not in name]
+    return (first or own or [""])[0] if len(there) > 1 else ""
+
+
+def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | None) -> list[str]:
+    """The footnote: data set, pictures, channel, budget, what is drawn how, origins, run."""
+    words = [printable(figure["dataset"])]
+    if rows is not None:
+        counts = rows.loc[rows["metric"].eq(figure["metric"]) & (rows["n_images"] > 0), "n_images"].astype(int)
+        if len(counts):
+            words.append(
+                f"{counts.max()} images" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()} images"
+            )
+    words.append(CHANNELS.get(figure["channel"], printable(figure["channel"])))
+    if (figure["cbr"], figure["bits"]) != (None, None):  # else the budget is the axis
+        words.append(budget_text(figure["cbr"], figure["bits"]))
+    if chart is not None:
+        if chart.bands:
+            words.append("bands: 95 % bootstrap over images")
+        if chart.differences:
+            words.append(
+                f"below: difference to {chart.looks.label(chart.reference)}, paired over images, 95 % intervals"
+            )
+        if chart.has_outages:
+            words.append("lost pictures are scored as mid-grey")
+        for origin in dict.fromkeys(line.origin for line in chart.published):
+            labels = ", ".join(line.label for line in chart.published if line.origin == origin)
+            words.append(f"thin lines, trained and measured elsewhere: {labels}: {origin}")
+    words.append(f"run {printable(job.run.name)}")
+    words[-1] += "".join(f", {printable(name)}" for name in job.overlays)
+    if job.run.limited:
+        words.append("LIMITED RUN (--limit)")
+    return words
+
+
+def _stored(job: Job, files: pd.Series) -> np.ndarray | None:
+    """The first of these stored pictures; None where it is not there or cannot be read."""
+    for file in files:
+        try:
+            return job.run.picture(file)
+        except UserError as error:
+            if (job.run.directory / str(file)).exists():
+                job.notes.append(str(error))
+    return None
+
+
+def _tile(job: Job, looks: style.Looks, system: str, row: pd.Series | None) -> Tile:
+    title = looks.label(system) + (" *" if system in undertrained(job.run) else "")
+    picture = None if row is None else _stored(job, pd.Series([row["file"]]))
+    if picture is None or picture.ndim != 3:
+        return Tile(None, title)
+    uses = "" if np.isnan(row["n_uses"]) else f"\n{thousands(row['n_uses'])} uses"
+    return Tile(picture, title, ("outage" if row["status"] == "outage" else f"{row['psnr_db']:.2f} dB") + uses)
+
+
+def _examples(job: Job) -> list[Example]:
+    table = job.run.pictures_of(job.figure)
+    outputs, found = table[table["system"] != ""], []
+    for image_id in outputs["image_id"].drop_duplicates():
+        own = table[table["image_id"] == image_id]
+        original, truth = (_stored(job, own.loc[own["kind"] == kind, "file"]) for kind in ("original", "truth"))
+        if original is None or truth is None or original.ndim != 3 or truth.ndim != 2:
+            continue
+        predictions: dict[float, dict[str, np.ndarray | None]] = {}
+        notes: dict[float, dict[str, str]] = {}
+        for snr in sorted(outputs["snr_db"].unique()):
+            at = own[(own["snr_db"] == snr) & (own["system"] != "")].drop_duplicates("system", keep="last")
+            lost = set(at.loc[at["status"] == "outage", "system"])
+            shown = {
+                row.system: _stored(job, pd.Series([row.file])) for row in at.itertuples() if row.system not in lost
+            }
+            predictions[float(snr)] = {
+                name: labels for name, labels in shown.items() if labels is not None and labels.ndim == 2
+            }
+            notes[float(snr)] = dict.fromkeys(lost, "does not decode")
+        if any(predictions.values()):
+            found.append(Example(original, truth, predictions, notes))
+    return found
+
+
+def same_pictures(job: Job, run: Run, dataset: str) -> bool:
+    """Whether another run measured a data set of that name on the same pictures, as far as the manifests say."""
+    ours, theirs = (r.manifest.get("datasets", {}).get(dataset, {}).get("fingerprint") for r in (job.run, run))
+    return ours is None or theirs is None or ours == theirs

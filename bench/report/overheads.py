@@ -1,0 +1,222 @@
+"""What each system of a run spends: channel uses, bits, parameters, operations, time. One of the run's tables.
+
+Overheads are counted, not quoted: channel uses and bits from the audited rows, latency as the median of the measured
+seconds, floating-point operations by torch's counter over one picture's encoding and decoding. The operations were
+counted when the run ended (`bench.perf.flops`) and lie in tables/flops.json: no network is built here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.undertrained import undertrained
+from bench.report import style
+from bench.report.text import cell
+from bench.results.reader import Run
+
+OVERHEAD_COLUMNS = (
+    "figure",
+    "system",
+    "variant",
+    "undertrained",
+    "height",
+    "width",
+    "n_uses",
+    "budget_uses",
+    "cbr",
+    "bits",
+    "payload_bits",
+    "coded_bits",
+    "side_bits",
+    "side_uses",
+    "parameters",
+    "flops_encode",
+    "flops_decode",
+    "encode_ms",
+    "decode_ms",
+    "device",
+    "images_seen",
+    "trained_on",
+    "knowledge",
+)
+UNDERSPENT = 0.95  # below this share of the budget a comparison is no longer one at matched rate, and tables say so
+_HEADERS = {
+    "figure": "Figure",
+    "system": "System",
+    "n_uses": "Channel uses",
+    "cbr": "CBR",
+    "coded_bits": "Coded bits",
+    "side_bits": "Side info (bits)",
+    "parameters": "Parameters",
+    "flops": "FLOPs",
+    "encode_ms": "Encode (ms)",
+    "decode_ms": "Decode (ms)",
+    "images_seen": "Images seen",
+    "trained_on": "Trained on",
+    "knowledge": "Knew before",
+}
+
+
+def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> pd.DataFrame:
+    """What each system of each figure spends, OVERHEAD_COLUMNS. flops: {(figure, system): {"encode": n, "decode": n}}.
+
+    n_uses, cbr and the bits are means over pictures, of what was sent; latencies are medians, milliseconds a picture.
+    Height and width are the picture's that FLOPs were counted on: the figure's first.
+    """
+    table = []
+    for experiment in run.experiments:
+        samples = run.samples_of(experiment)
+        for system in style.figure_looks(experiment, run.system_facts).sorted(samples["system"]):
+            for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
+                facts = run.system_facts.get(system, {})
+                counted = flops.get((experiment["id"], system), {})
+                mean = {
+                    c: own[c].mean()
+                    for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
+                }
+                table.append(
+                    {
+                        "figure": experiment["id"],
+                        "system": system,
+                        "variant": variant,
+                        "undertrained": system in undertrained(run),
+                        "height": own["height"].iloc[0],
+                        "width": own["width"].iloc[0],
+                        **mean,
+                        "parameters": facts.get("parameters"),
+                        "flops_encode": counted.get("encode"),
+                        "flops_decode": counted.get("decode"),
+                        "encode_ms": 1000 * own["encode_s"].median(),
+                        "decode_ms": 1000 * own["decode_s"].median(),
+                        "device": " ".join(sorted(own["device"].unique())),
+                        "images_seen": _total(facts.get("images_seen")),
+                        "trained_on": _sources(facts.get("data")),
+                        "knowledge": facts.get("knowledge", ""),
+                    }
+                )
+    return pd.DataFrame(table, columns=list(OVERHEAD_COLUMNS))
+
+
+def _total(value) -> float | None:
+    """A sidecar's `images_seen` is a number, or one a task or stage of training."""
+    if isinstance(value, dict):
+        counts = [_total(item) for item in value.values()]
+        return sum(count for count in counts if count is not None)
+    return value if isinstance(value, (int, float)) else None
+
+
+def _sources(data) -> str:
+    """The sets that a sidecar's `data` names: a text, a list, or {task: {"sources": [...]}}; each once."""
+    if isinstance(data, dict):
+        parts = [data["sources"]] if "sources" in data else list(data.values())
+        names = [name for part in parts for name in _sources(part).split(", ")]
+    else:
+        names = [str(item) for item in data] if isinstance(data, (list, tuple)) else [str(data or "")]
+    return ", ".join(dict.fromkeys(name for name in names if name))
+
+
+def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None = None) -> str:
+    """The overheads for the eye. facts: what the manifest says of each system, for its label."""
+    looks = style.looks_of(table["system"], facts)
+    lines = ["| " + " | ".join(_HEADERS.values()) + " |", "|---|---|" + "---:|" * (len(_HEADERS) - 4) + "---|---|"]
+    for row in table.itertuples():
+        name = cell(looks.label(row.system)) + (" (undertrained)" if row.undertrained else "")
+        flops = np.nansum([row.flops_encode or 0, row.flops_decode or 0])
+        cells = [
+            row.figure,
+            name,
+            _count(row.n_uses),
+            f"{row.cbr:.4f}",
+            _count(row.coded_bits),
+            _count(row.side_bits),
+            _count(row.parameters),
+            engineering(flops),
+            _ms(row.encode_ms),
+            _ms(row.decode_ms),
+            _count(row.images_seen),
+            cell(row.trained_on),
+            cell(row.knowledge),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        "Latency: median a picture on this run's machine. FLOPs: of the networks, encoding and decoding one picture of "
+        "the figure, a multiply-add counts as two."
+    )
+    return "\n".join(lines) + f"\n\n{note}\n" + spending_notes(table)
+
+
+def spending_notes(table: pd.DataFrame) -> str:
+    """A line for each row of an overhead table whose system leaves more than 5 % of its budget unspent; "" for none."""
+    rows = table[table["n_uses"] < UNDERSPENT * table["budget_uses"]].itertuples()
+    return "".join(
+        f"\n{row.figure}: {style.label_of(row.system)} spends {share:.0f} % of the budget.\n"
+        for row, share in ((row, 100 * row.n_uses / row.budget_uses) for row in rows)
+    )
+
+
+def _missing(value) -> bool:
+    return value is None or (isinstance(value, float) and np.isnan(value))
+
+
+def _count(value) -> str:
+    return "" if _missing(value) else f"{round(value):,}"
+
+
+def _ms(value) -> str:
+    return "" if _missing(value) else f"{value:.1f}"
+
+
+def engineering(value: float) -> str:
+    """Three digits and a unit, 1.2 G; "" for nothing."""
+    for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= limit:
+            return f"{value / limit:.3g} {unit}"
+    return "" if not value else f"{value:.3g}"
+
+
+def flops_path(run: Run) -> Path:
+    """Where the counted operations of a run lie."""
+    return run.directory / "tables" / "flops.json"
+
+
+def flops_keys(run: Run) -> dict[tuple[str, str], str]:
+    """(figure, system) -> the key of its count in flops.json, for each system with parameters.
+
+    The key holds all that decides the count: the system's identity, the task, the size of the figure's first picture
+    and the budget.
+    """
+    keys = {}
+    for experiment in run.experiments:
+        samples = run.samples_of(experiment)
+        budget = experiment["cbr"] if experiment["cbr"] is not None else experiment["bits"]
+        for system, own in samples.groupby("system", sort=True):
+            facts = run.system_facts.get(system, {})
+            if facts.get("parameters"):
+                first = own.iloc[0]
+                identity = json.dumps(facts.get("identity", {}), sort_keys=True)
+                keys[experiment["id"], system] = (
+                    f"{system} {first['variant']} {hashlib.sha256(identity.encode()).hexdigest()[:12]} "
+                    f"{experiment['task']} {int(first['height'])}x{int(first['width'])} {budget}"
+                )
+    return keys
+
+
+def kept_flops(run: Run) -> dict[tuple[str, str], dict[str, float]]:
+    """{(figure, system): {"encode": n, "decode": n}} as counted when the run ended; systems never counted are not in
+    it."""
+    try:
+        kept = json.loads(flops_path(run).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    found = {}
+    for pair, key in flops_keys(run).items():
+        entry = kept.get(key) if isinstance(kept, dict) else None
+        if isinstance(entry, dict) and all(isinstance(entry.get(k), (int, float)) for k in ("encode", "decode")):
+            found[pair] = entry
+    return found

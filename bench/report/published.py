@@ -1,0 +1,52 @@
+"""Curves that other authors published, for the figures of the same data set, channel and budget.
+
+They are read from `published.toml` beside this file, which names the origin of each. Figures draw them as thin labelled
+lines, and the caption says where they come from.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from importlib import resources
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published curve: x in dB of SNR, or the CBR; values in the metric's unit."""
+
+    label: str
+    x: np.ndarray
+    values: np.ndarray
+    origin: str
+
+
+def published_for(figure: dict, metric: str, along: str = "snr_db", snr_db: float | None = None) -> list[Published]:
+    """The published curves of a figure (as the manifest holds it): data set, channel, metric, budget or SNR agree."""
+    found = []
+    for entry in _entries():
+        if (entry["dataset"], entry["channel"], entry["metric"]) != (figure["dataset"], figure["channel"], metric):
+            continue
+        over_cbr = isinstance(entry["cbr"], list)
+        if over_cbr != (along == "cbr_target"):
+            continue
+        if over_cbr:
+            if snr_db != entry["snr_db"]:
+                continue
+            x = [float(Fraction(budget)) for budget in entry["cbr"]]
+        else:
+            if along != "snr_db" or figure["cbr"] is None or abs(figure["cbr"] - float(Fraction(entry["cbr"]))) > 1e-9:
+                continue
+            x = entry["snr_db"]
+        found.append(Published(entry["label"], np.array(x, float), np.array(entry["values"], float), entry["origin"]))
+    return found
+
+
+@cache
+def _entries() -> list[dict]:
+    text = (resources.files("bench.report") / "published.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["curve"]
