@@ -56,8 +56,6 @@ def plot_command(runs: tuple[str, ...], **given) -> None:
         click.echo(shown(path, 4000))
     for note in drawn.notes:
         click.echo(note, err=True)
-    if not runs:
-        click.echo(f"run {shown(folder)}", err=True)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
