@@ -60,3 +60,20 @@ def info_command(name: str, data_root: str | None, classes: bool) -> None:
         click.echo("classes      pictures      pixels  share of the labelled ones")
     for row in counts:
         click.echo(f"  {row.name:12}{row.pictures:7}{row.pixels:12}  {100 * row.share:6.2f} %")
+
+
+@data_group.command("pack", context_settings=_SETTINGS)
+@click.argument("file", metavar="FILE")
+@click.option("--sources", metavar="S,S", help="Training sources, such as photos,cid22,voc:trainaug.")
+@click.option("--config", metavar="FILE.toml|NAME", help="Take sources and teacher from a training protocol instead.")
+@click.option(
+    "--teacher", metavar="NAME", help="Also pack this teacher's labels: fcn, or a .tflite under the data root."
+)
+@click.option("--max-mib", type=click.FloatRange(0.01, 4000), default=30.0, show_default=True, help="The file's size.")
+@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--force", is_flag=True, help="Replace FILE.")
+def pack_command(file: str, **options) -> None:
+    """Re-encode training pictures, with their masks, into one FILE that `train --pack FILE` reads."""
+    from bench.training.carry import pack_training_set
+
+    click.echo(pack_training_set(file, say=lambda text: click.echo(text, err=True), **options))

@@ -78,3 +78,26 @@ def link_command(**options) -> None:
     from bench.perf.ldpc import report_link
 
     report_link(options, say=click.echo)
+
+
+@perf_group.command("train", context_settings=_SETTINGS)
+@click.option("--systems", metavar="S,S|all", default="all", show_default=True, help="Learned systems by name.")
+@click.option("--size", default="small", show_default=True, metavar="N,N", help="Sizes: small, light, paper.")
+@click.option("--config", default="light", show_default=True, metavar="FILE.toml|NAME", help="The training protocol.")
+@click.option("--crop", type=click.IntRange(16, 4096), metavar="N", help="Side of the crops [default: the protocol's].")
+@click.option("--batch", type=click.IntRange(1, 4096), metavar="N", help="Crops a step [default: the protocol's].")
+@click.option("--steps", type=click.IntRange(1, 10**6), default=5, show_default=True, help="Timed steps, after one.")
+@click.option("--before/--no-before", default=True, help="Also time the loop as it was, in batches of 4.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
+@click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
+def train_command(systems: str, size: str, device: str, **options) -> None:
+    """Crops a second of training, split into data, forward, backward and optimiser, beside the loop as it was."""
+    from bench.cli.run import names
+    from bench.perf.train import report_train
+    from bench.util.devices import pick_device
+
+    chosen = names(systems, "--systems")
+    chosen = None if chosen == ("all",) else chosen
+    wanted = {"systems": chosen, "size": names(size, "--size"), "device": pick_device(device)}
+    report_train({**options, **wanted}, say=click.echo)

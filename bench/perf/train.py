@@ -1,0 +1,190 @@
+"""`python -m bench perf train`: what a training step costs, beside the loop as it was, in one run.
+
+Pictures are made up (their content changes no time), networks start at random. Both loops take turns, round by round,
+so that what else the machine does meets both. On a GPU each timed part ends with a wait, and so does each whole step.
+"""
+
+from __future__ import annotations
+
+import csv
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import baselines  # noqa: F401  (registers the baselines)
+from bench.perf.loop_before import BATCH, LoopBefore
+from bench.training.crops import Album
+from bench.training.distributed import World
+from bench.training.picture import Picture
+from bench.training.precision import resolve
+from bench.training.protocol import Protocol, Stage, read_protocol
+from bench.training.run import build
+from bench.training.trainer import Trainer
+from systems import registry
+from systems.errors import UserError
+from systems.sizes import sizes_of
+
+PARTS = ("data", "forward", "backward", "optimiser")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system, size and task. Seconds are of one step of `batch` crops, medians; `before` is crops a second of the
+    loop as it was, in batches of four; flops are floating-point operations of a step's products and convolutions."""
+
+    system: str
+    size: str
+    task: str
+    crop: int
+    batch: int
+    crops_per_s: float
+    data_s: float
+    forward_s: float
+    backward_s: float
+    optimiser_s: float
+    flops: float
+    matrix_share: float
+    before_crops_per_s: float | None
+    ratio: float | None
+
+
+def report_train(options: dict, say: Callable[[str], None]) -> list[Row]:
+    """Measure and print; `options` as the command line gives them. Raises UserError."""
+    device = options["device"]
+    if options["threads"]:
+        torch.set_num_threads(options["threads"])
+    plan = read_protocol(options["config"])
+    chosen = _chosen(options["systems"], options["size"], plan)
+    rate = matrix_rate(device, resolve(plan.autocast, device))
+    precision = "bfloat16" if resolve(plan.autocast, device) == "bfloat16" else "float32"
+    say(f"{device}, {torch.get_num_threads()} threads, {precision}: {rate / 1e9:,.0f} GFLOP/s in a matrix product")
+    heads = f"{'system':14} {'size':7} {'task':15} {'crop':>4} {'batch':>5} {'crops/s':>9} {'data':>6} {'forw.':>6}"
+    say(heads + f" {'backw.':>6} {'optim.':>6} {'of rate':>7} {'before':>8} {'ratio':>6}")
+    rows = []
+    for name, size in chosen:
+        for task in registry.tasks_of(name):
+            if task in plan.tasks:
+                row = measure(name, size, task, plan, device, rate, options)
+                rows.append(row)
+                say(_line(row))
+    if options["csv"]:
+        with Path(options["csv"]).open("w", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in rows)
+    return rows
+
+
+def measure(name: str, size: str, task: str, plan: Protocol, device: str, rate: float, options: dict) -> Row:
+    """Time one system on one task. options: crop, batch, steps, before."""
+    last = plan.tasks[task].stages[-1]
+    crop, batch = options["crop"] or last.crop, options["batch"] or last.batch
+    entry = replace(plan.tasks[task], stages=(Stage(1.0, crop, batch),), images_seen=10**9, coded=0.0, distill=0.0)
+    plan = replace(plan, tasks={task: entry}, teacher="none", start="none")
+    albums = {task: made_up(max(crop, 256), task == "segmentation", device)}
+    new = Trainer(build(name, size, "none"), plan, albums, Path("nowhere"), World(device=device), say=lambda text: None)
+    old = None
+    if options["before"]:
+        old = LoopBefore(build(name, size, "none"), task, plan, albums[task], crop, device)
+    flops = _flops(new)
+    parts: dict[str, list[float]] = {part: [] for part in PARTS}
+    ours, theirs = [], []
+    for round_ in range(options["steps"] + 1):  # the first one warms up
+        times = _timed_parts(new, device)
+        ours.append(_seconds(new.advance, device))
+        if old is not None:
+            theirs.append(_seconds(old.advance, device))
+        for part, seconds in zip(PARTS, times):
+            parts[part].append(seconds)
+        if round_ == 0:
+            ours.clear(), theirs.clear(), [values.clear() for values in parts.values()]
+    step = statistics.median(ours)
+    before = BATCH / statistics.median(theirs) if theirs else None
+    return Row(
+        name, size, task, crop, batch, batch / step, *(statistics.median(parts[part]) for part in PARTS), flops,
+        flops / step / rate, before, None if before is None else batch / step / before,
+    )  # fmt: skip
+
+
+def matrix_rate(device: str, precision: str) -> float:
+    """Floating-point operations a second of a large square matrix product, the best of several."""
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    side = 8192 if device.startswith("cuda") else 1024
+    a, b = (torch.randn(side, side, dtype=kind, device=device) for _ in range(2))
+    best = min(_seconds(lambda: a @ b, device) for _ in range(6))
+    return 2 * side**3 / best
+
+
+def made_up(side: int, masks: bool, device: str) -> Album:
+    """Sixteen pictures of noise, side x 4/3 side, with class ids where asked."""
+    rng = np.random.default_rng(0)
+    shape = (side, side * 4 // 3)
+    pictures = [
+        Picture(
+            f"made/{index}",
+            rng.integers(0, 256, (*shape, 3), dtype=np.uint8),
+            rng.integers(0, 21, shape, dtype=np.uint8) if masks else None,
+        )
+        for index in range(16)
+    ]
+    return Album(pictures, "none", 0, side, masks, device)
+
+
+def _timed_parts(trainer: Trainer, device: str) -> list[float]:
+    """Seconds of each part of one step."""
+    held: dict = {}
+    steps = (
+        lambda: held.update(batch=trainer.draw()),
+        lambda: held.update(losses=trainer.forward(held["batch"])),
+        lambda: trainer.backward(held["losses"]),
+        lambda: held.update(rate=trainer.optimise()),
+    )
+    return [_seconds(step, device) for step in steps]
+
+
+def _flops(trainer: Trainer) -> float:
+    """Operations of one step's forward and backward pass."""
+    batch = trainer.draw()
+    with FlopCounterMode(display=False) as counter:
+        trainer.backward(trainer.forward(batch))
+    return float(counter.get_total_flops())
+
+
+def _seconds(call: Callable[[], object], device: str) -> float:
+    start = time.perf_counter()
+    call()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def _chosen(systems: Sequence[str] | None, sizes: Sequence[str], plan: Protocol) -> list[tuple[str, str]]:
+    names = [entry.name for entry in registry.trainables() if not entry.fitted] if systems is None else list(systems)
+    for name in names:
+        if registry.find(name, parts=True).fitted:
+            raise UserError(f"{name} is fitted, not trained step by step; leave it out")
+        if not set(registry.tasks_of(name)) & set(plan.tasks):
+            raise UserError(f"{name}: the protocol trains {', '.join(plan.tasks)}, which {name} does not do")
+        for size in sizes:
+            if systems is not None and size not in (sizes_of(name) or ["small"]):
+                raise UserError(f"{name} has no size {size!r}; sizes are {', '.join(sizes_of(name))} (configs/models)")
+    found = [(name, size) for size in sizes for name in names if size in (sizes_of(name) or ["small"])]
+    if not found:
+        raise UserError(f"--size {','.join(sizes)}: no system has it; see configs/models")
+    return found
+
+
+def _line(row: Row) -> str:
+    whole = row.data_s + row.forward_s + row.backward_s + row.optimiser_s
+    shares = " ".join(f"{100 * getattr(row, part + '_s') / whole:5.0f}%" for part in PARTS)
+    before = "" if row.before_crops_per_s is None else f" {row.before_crops_per_s:8.2f} {row.ratio:5.2f}x"
+    return (
+        f"{row.system:14} {row.size:7} {row.task:15} {row.crop:4} {row.batch:5} {row.crops_per_s:9.2f} {shares} "
+        f"{100 * row.matrix_share:6.0f}%{before}"
+    )

@@ -1,0 +1,64 @@
+"""What `python -m bench data pack` does: read sources, label them where a teacher is asked, write one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.data import default_data_root
+from bench.training.pack import write_pack
+from bench.training.protocol import read_protocol
+from bench.training.sources import Library, canonical
+from bench.training.teacher import check_teacher, with_labels
+from bench.util.files import user_path
+from systems.errors import UserError
+
+
+def pack_training_set(
+    file: str,
+    sources: str | None = None,
+    config: str | None = None,
+    teacher: str | None = None,
+    max_mib: float = 30.0,
+    data_root: str | None = None,
+    force: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write the pack; gives its path.
+
+    Exactly one of `sources` (names, comma between) and `config` (a training protocol: its sources, and its teacher's
+    labels where a task is distilled) is given. UserError, and nothing written, where the request cannot be met.
+    """
+    path = user_path(file, "FILE")
+    root = user_path(data_root, "--data-root") if data_root else default_data_root()
+    if (sources is None) == (config is None):
+        raise UserError("data pack needs either --sources photos,voc:trainaug or --config NAME")
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file")
+    if path.exists() and not force:
+        raise UserError(f"{path}: is there already; --force replaces it")
+    if sources is not None:
+        wanted = [canonical(name.strip()) for name in sources.split(",") if name.strip()]
+        taught = set(wanted) if teacher else set()
+    else:
+        plan = read_protocol(config)
+        wanted = [canonical(source) for entry in plan.tasks.values() for source in entry.sources]
+        teacher = teacher or plan.teacher
+        taught = {canonical(source) for entry in plan.tasks.values() if entry.distill for source in entry.sources}
+    wanted = list(dict.fromkeys(wanted))
+    if not wanted:
+        raise UserError("--sources: names no source; write photos,voc:trainaug")
+    if taught and teacher and teacher != "none":
+        check_teacher(teacher, root)
+    library = Library(root)
+    for source in wanted:
+        library.check(source)
+    pictures = []
+    for source in wanted:
+        part = library.read(source)
+        if source in taught and teacher and teacher != "none":
+            part = with_labels(part, teacher, root, say=say)
+        pictures += part
+        say(f"{source}: {len(part)} pictures")
+    write_pack(path, pictures, wanted, int(max_mib * 2**20), say)
+    return path

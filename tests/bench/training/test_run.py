@@ -1,0 +1,219 @@
+"""A whole `train` command: refused requests leave nothing behind, the clock is kept, damaged states are one line."""
+
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+from training_ground import PROTOCOL
+
+import baselines  # noqa: F401  (registers its systems)
+from bench.cli import main
+from bench.training.protocol import read_protocol
+from bench.training.run import _all_of, _Clock, build, check_request, knowledge, run_training
+from systems import registry
+from systems.errors import UserError
+from systems.zoo import read_facts
+
+
+def tree(folder: Path) -> set[str]:
+    """Every path below a folder."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def cli(capsys, *arguments: str) -> tuple[int, str]:
+    """Exit code and error output of `python -m bench train ...`."""
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *arguments])
+    return stop.value.code, capsys.readouterr().err
+
+
+REFUSED = [
+    (["--systems", "nobody"], "unknown system 'nobody'"),
+    (["--systems", "jpeg-ldpc-16qam"], "has nothing to train"),
+    (["--systems", "deepjscc", "--size", "huge"], "deepjscc has no size 'huge'"),
+    (["--systems", "deepjscc", "--size", "/x/y"], "deepjscc has no size '/x/y'"),
+    (["--systems", "deepjscc", "--size", "../small"], "deepjscc has no size"),
+    (["--systems", "all", "--size", "/x/y"], "--size /x/y"),
+    (["--systems", "all", "--size", "nosuch"], "--size nosuch"),
+    (["--systems", "deepjscc", "--config", "nosuch"], "no training protocol"),
+    (["--systems", "deepjscc", "--tasks", "segmentation"], "does not train segmentation"),
+    (["--systems", "deeplab-jscc"], "which deeplab-jscc does not do"),
+    (["--systems", "deepjscc", "--teacher", "fcn"], "--teacher has no effect"),
+    (["--systems", "deepjscc", "--minutes", "0"], "--minutes 0"),
+    (["--systems", "deepjscc", "--minutes", "nan"], "--minutes nan"),
+    (["--systems", "deepjscc", "--minutes", "inf"], "--minutes inf"),
+    (["--systems", "deepjscc", "--device", "tpu"], "--device tpu"),
+    (["--systems", "deepjscc", "--data-root", "nowhere"], "no such folder of training pictures"),
+    (["--systems", "deepjscc", "--pack", "nowhere.pack"], "no such pack"),
+    (["--systems", "deepjscc,deepjscc,nobody"], "unknown system 'nobody'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED)
+def test_a_refused_command_leaves_nothing_behind(ground, capsys, monkeypatch, arguments, words):
+    root, protocol = ground
+    work = root / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    given = {"--config": str(protocol(8)), "--data-root": str(root), "--out": "out", "--device": "cpu"}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    before = tree(root)
+    code, said = cli(capsys, *(part for pair in given.items() for part in pair))
+    assert code == 2 and words in said and said.count("\n") == 1
+    assert tree(root) == before
+
+
+def test_an_unreadable_picture_leaves_nothing_behind(ground, capsys):
+    root, protocol = ground
+    (root / "photos" / "cut.png").write_bytes((root / "photos" / "0.png").read_bytes()[:300])
+    arguments = ["--systems", "deepjscc", "--config", str(protocol(8)), "--data-root", str(root), "--device", "cpu"]
+    code, said = cli(capsys, *arguments, "--out", str(root / "out"))
+    assert code == 2 and "cut.png" in said and not (root / "out").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_refused(ground, capsys):
+    root, protocol = ground
+    (root / "out").write_text("mine")
+    arguments = ["--systems", "deepjscc", "--config", str(protocol(8)), "--data-root", str(root), "--device", "cpu"]
+    for out in (root / "out", root / "out" / "deeper"):
+        code, said = cli(capsys, *arguments, "--out", str(out))
+        assert code == 2 and "choose a folder" in said
+    assert (root / "out").read_text() == "mine"
+
+
+def quiet(systems, protocol: Path, root: Path, **options) -> list[Path]:
+    return run_training(systems, protocol, root, root / "out", say=lambda text: None, threads=1, **options)
+
+
+def test_a_damaged_state_is_one_line_that_names_it(ground, capsys):
+    root, protocol = ground
+    quiet(["deepjscc"], protocol(160), root, max_steps=1)
+    path = root / "out" / "deepjscc-small" / "state.safetensors"
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    cut_header = json.dumps({**header, "__metadata__": {"facts": "{}"}}).encode()
+    missing = {**header, "__metadata__": {"facts": header["__metadata__"]["facts"].replace('"done"', '"gone"')}}
+    other = json.dumps(missing).encode()
+    cases = [b"", whole[:4], whole[:2000], whole[: len(whole) // 2], b"\xff" * 100, whole[:8] + b"{" * length]
+    cases += [len(text).to_bytes(8, "little") + text + whole[8 + length :] for text in (cut_header, other)]
+    arguments = ["--systems", "deepjscc", "--config", str(protocol(160)), "--data-root", str(root), "--device", "cpu"]
+    for content in cases:
+        path.write_bytes(content)
+        code, said = cli(capsys, *arguments, "--out", str(root / "out"))
+        assert code == 2 and f"{path}: damaged" in said and "remove the file" in said, said
+        assert "Traceback" not in said and path.read_bytes() == content
+
+
+def test_a_folder_of_another_protocol_is_refused(ground):
+    root, protocol = ground
+    quiet(["deepjscc"], protocol(8), root)
+    with pytest.raises(UserError, match="another protocol"):
+        quiet(["deepjscc"], protocol(16), root)
+    with pytest.raises(UserError, match="another protocol"):
+        quiet(["deepjscc"], protocol(8), root, minutes=0.01)
+
+
+def test_by_the_clock_several_systems_end_in_time_with_weights(ground):
+    """Each has finished weights, a curve that ends with a validation, and a sidecar that says what it saw."""
+    root, protocol = ground
+    start = time.monotonic()
+    written = quiet(["deepjscc", "linear"], protocol(4), root, minutes=0.2)
+    assert time.monotonic() - start < 60  # 12 s of training; the rest is another process's, on a machine that is shared
+    assert [path.name for path in written] == ["deepjscc-small.safetensors", "linear-klt16.safetensors"]
+    facts = read_facts(written[0])
+    assert facts["steps"] > 1 and facts["images_seen"]["reconstruction"] == 4 * facts["steps"]
+    assert 0 < facts["minutes"] <= 0.5
+    with (written[0].parent / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert int(rows[0]["step"]) == 0 and int(rows[-1]["step"]) == facts["steps"]
+    seconds = [float(row["seconds"]) for row in rows]
+    assert seconds == sorted(seconds) and all(row["val_psnr_10db"] for row in rows)
+
+
+def test_by_the_clock_a_visit_goes_on_with_what_time_is_left(ground):
+    root, protocol = ground
+    path = root / "out" / "deepjscc-small" / "state.safetensors"
+
+    def facts() -> dict:
+        data = path.read_bytes()
+        return json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["facts"])
+
+    assert quiet(["deepjscc"], protocol(4), root, minutes=1.0, max_steps=2) == []
+    first = facts()
+    assert first["step"] == 2 and not first["ended"] and 0 < first["seconds"] < 60
+    quiet(["deepjscc"], protocol(4), root, minutes=1.0, max_steps=1)
+    second = facts()
+    assert second["step"] == 3 and second["seconds"] > first["seconds"] and second["minutes"] == first["minutes"]
+
+
+def test_shares_of_time(ground):
+    """Each gets its share of what is left; what an earlier visit used is not given twice."""
+    root, protocol = ground
+    path = protocol(8)
+    path.write_text(path.read_text().replace("[tasks", "[shares]\nadjscc = 3\n[tasks", 1))
+    options = {"size": "small", "tasks": None, "minutes": 8.0}
+    request = check_request(["linear", "deepjscc", "adjscc"], path, root, root / "out", **options)
+    clock = _Clock(request, time.monotonic())
+    first, second = clock.minutes("deepjscc"), clock.minutes("adjscc")
+    assert first == pytest.approx(2, rel=0.02) and second == pytest.approx(8, rel=0.02)  # all that is left by then
+    late = _Clock(request, time.monotonic() - 60 * 4)
+    assert late.minutes("deepjscc") == pytest.approx(1, rel=0.05)
+    assert _Clock(request, time.monotonic() - 60 * 100).minutes("deepjscc") > 0
+
+
+def test_finished_systems_are_not_trained_again(ground):
+    root, protocol = ground
+    (weights,) = quiet(["deepjscc"], protocol(8), root)
+    content = weights.read_bytes()
+    os.utime(weights, (0, 0))
+    (again,) = quiet(["deepjscc"], protocol(8), root)
+    assert again == weights and weights.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("task", "first", "others"),
+    [
+        ("reconstruction", "linear", {"gensc", "witt", "adjscc", "deepjscc"}),
+        ("segmentation", "fcn", {"gensc", "deeplab-jscc"}),
+    ],
+)
+def test_all_systems_are_those_of_the_tasks(task, first, others):
+    names = _all_of(read_protocol("ablation", [task]))
+    assert names[0] == first and set(names[1:]) == others
+
+
+def test_linear_needs_its_task(tmp_path):
+    with pytest.raises(UserError, match="leave linear out"):
+        run_training(["linear"], "ablation", tmp_path, tmp_path / "out", tasks=["segmentation"])
+
+
+@pytest.mark.parametrize("name", ["gensc", "deeplab-jscc", "fcn"])
+def test_from_scratch_nothing_is_known_and_all_is_trained(name):
+    plan = read_protocol("ablation", ["segmentation"], teacher="none")
+    for size, knows in (("small", True), ("small_from_scratch", False)):
+        system = build(name, size, plan.start)
+        assert ("ImageNet" in knowledge(plan, system, "")) is knows
+        assert all(parameter.requires_grad for parameter in system.parameters()) is not knows
+
+
+def test_what_a_system_was_told_is_said():
+    plan = read_protocol("coded")
+    assert "crops as JPEG leaves them" in knowledge(plan, build("fcn", "small_jpeg", "none"), "")
+    assert knowledge(plan, registry.create("deepjscc", checkpoint="none"), "deeplab").endswith("labels of deeplab")
+
+
+def test_where_a_size_may_start(tmp_path):
+    import torch
+
+    given, other = build("fcn", "small_jpeg", "shipped:small"), build("fcn", "small", "shipped")
+    assert given.size == "small_jpeg" and given.facts["sha256"] == other.facts["sha256"]
+    assert all(torch.equal(a, b) for a, b in zip(given.state_dict().values(), other.state_dict().values(), strict=True))
+    path = tmp_path / "p.toml"
+    for wrong in ("none:small", "published", "somewhere"):
+        path.write_text(f'start = "{wrong}"\n' + PROTOCOL.format(images=4))
+        with pytest.raises(UserError, match="none or shipped"):
+            check_request(["deepjscc"], path, tmp_path, tmp_path / "out", "small", None, None)
