@@ -466,7 +466,7 @@ class Trainer:
             "steps": self.step,
             "minutes": None if self.minutes is None else round(self.spent / 60, 2),
             "seed": self.protocol.seed,
-            "snr_db": low if low == high else [low, high],
+            "snr_db": [low, high],  # equal where the protocol fixes the SNR
             "config": getattr(self.module.config, "__dict__", {}),
             "protocol": self._protocol(),
             "precision": resolve(self.protocol.autocast, self.world.device),

@@ -180,7 +180,7 @@ def test_a_run_at_one_snr_meets_that_snr_alone_and_says_so(ground):
     data = {"reconstruction": album(root, "photos")}
     one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
     assert set(one.draw().link.snr_db.tolist()) == {7.0}
-    assert one.facts()["snr_db"] == 7.0 and set(one.validate()) == {"val_psnr_7db"}
+    assert one.facts()["snr_db"] == [7.0, 7.0] and set(one.validate()) == {"val_psnr_7db"}
     wide = trainer(registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data, root / "b")
     snrs = torch.cat([wide.draw().link.snr_db for wide.step in range(100)])
     assert 0 <= snrs.min() < 1 and 19 < snrs.max() <= 20 and abs(snrs.mean() - 10) < 5 * np.sqrt(400 / 12 / 400)
