@@ -32,6 +32,7 @@ from systems.errors import UserError
 from systems.interface import Budget
 
 BLOCK = 8  # pictures of a cell; never a function of the number of workers
+MOST_CELLS = 2_000_000  # of one run
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,21 @@ def resolve(request: Request) -> Resolved:
             if figure.task not in registry.tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
     _check_requirements(figures)
+    _check_size(figures, datasets)
     options = options_of(names, request.options)
     systems = {name: facts_of(name, options[name]) for name in names}
     return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
+
+
+def _check_size(figures: list[Figure], datasets: dict[str, Dataset]) -> None:
+    """A plan that no machine can hold, let alone compute, is refused before it is made."""
+    cells = {f.id: len(f.snr_db) * f.reps * -(-len(datasets[f.dataset]) // BLOCK) * len(f.systems) for f in figures}
+    largest, total = max(cells, key=lambda name: cells[name]), sum(cells.values())
+    if total > MOST_CELLS:
+        raise UserError(
+            f"this run has {total} cells, {cells[largest]} of them in figure {largest}; at most {MOST_CELLS}: "
+            "take fewer repetitions, SNRs or pictures (--reps, --snr, --limit)"
+        )
 
 
 def _check_requirements(figures: list[Figure]) -> None:

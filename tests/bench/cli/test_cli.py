@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -353,3 +354,84 @@ def test_list_and_env(capsys):
     assert code == 0 and all(word in out for word in ("gensc", "photos-224", "fig7", "checkpoints"))
     code, out, _ = call(capsys, "env")
     assert code == 0 and "torch" in out and str(Path.home()) not in out
+
+
+# ------------------------------------------------------------------------------------------- the command line itself
+
+
+def test_bare_commands_show_help_with_code_0(capsys):
+    for arguments in ((), ("data",), ("perf",)):
+        code, out, err = call(capsys, *arguments)
+        assert code == 0 and "Usage:" in out and err == "", arguments
+
+
+def test_version_names_the_release_and_the_commit(capsys):
+    code, out, _ = call(capsys, "--version")
+    assert code == 0 and out.startswith("semantic-bench 0.") and len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("semantic-bench pl", {"plot"}),
+        ("semantic-bench run --figure fig", {"fig4", "fig5", "fig7"}),
+        ("semantic-bench run --systems linear,wi", {"linear,witt"}),
+        ("semantic-bench run --channel rayleigh-f", {"rayleigh-fast"}),
+        ("semantic-bench run --dataset div2k-v", {"div2k-valid-256"}),
+        ("semantic-bench run --retry", {"--retry-failed"}),
+    ],
+)
+def test_completion_offers_commands_options_and_names(words, expected, installed):
+    env = environment(installed, COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1),
+                      _SEMANTIC_BENCH_COMPLETE="bash_complete")  # fmt: skip
+    done = bench(env=env, cwd=ROOT)
+    assert {line.partition(",")[2] for line in done.stdout.splitlines()} >= expected, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_are_what_the_shell_takes(shell, capsys):
+    code, out, _ = call(capsys, "completion", shell)
+    assert code == 0 and "_SEMANTIC_BENCH_COMPLETE" in out and "semantic-bench" in out
+    if shutil.which(shell):  # the shell itself reads it without a fault
+        done = subprocess.run([shell, "-n"] if shell != "fish" else ["fish", "--no-execute"], input=out, text=True,
+                              capture_output=True, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+def test_output_that_cannot_be_shown_or_written_is_no_traceback(installed, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 8)).save(tmp_path / "фото.png")
+    env = environment(installed, PYTHONIOENCODING="cp1252")
+    done = bench("data", "info", f"folder:{tmp_path}", env=env, cwd=tmp_path)
+    assert done.returncode == 0 and "\\u0444\\u043e\\u0442\\u043e  8x8" in done.stdout
+    command = f"{sys.executable} -m bench list figures"
+    for redirect, code in ((">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("> /dev/full", 1)):
+        done = subprocess.run(
+            ["sh", "-c", f"{command} {redirect}"], env=env, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == code and "Traceback" not in done.stderr, (redirect, done.stderr)
+    done = subprocess.run(["sh", "-c", f"{command} | head -c 3"], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "fig" and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--out", "a\0b"), ("data", "info", "folder:a\0b"), ("run", "--out", "x" * 300, "--dry-run"),
+        ("run", "--config", "y" * 5000), ("run", "--figure", "z" * 300 + ".toml"), ("claims", "x" * 300),
+        ("run", "--dataset", "folder:~nobody-of-this-name"), ("data", "info", "\udcff", "--data-root", "\udcff"),
+    ],
+)  # fmt: skip
+def test_paths_that_no_file_can_have_are_one_line(arguments, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = call(capsys, *arguments)
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2 and len(errors) == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_keys_are_listed_with_their_meaning(capsys):
+    code, out, _ = call(capsys, "list", "keys")
+    assert code == 0
+    for words in ("snr_db", "training protocol, [tasks.NAME]", "size of gensc", "images_seen", "start:stop:step"):
+        assert words in out

@@ -191,3 +191,11 @@ def test_pictures_follow_the_sweep():
     assert with_snr(figure, (10, 15)).pictures.snr_db == (10, 15)
     assert with_snr(figure, (15, 20)).pictures.snr_db == (15, 20)
     assert with_snr(figure, (10,)).pictures.snr_db == (10,)
+
+
+def test_a_plan_that_nothing_can_hold_is_refused_before_it_is_made(tmp_path):
+    path = tmp_path / "b.toml"
+    text = 'id="b"\ntask="reconstruction"\ndataset="photos"\nsystems=["linear"]\ncbr="1/16"\n'
+    path.write_text(text + 'snr_db="0:199.8:0.2"\nreps=10000\n')
+    with pytest.raises(UserError, match="10000000 cells, .* in figure b; at most 2000000"):
+        resolve(Request(figures=(str(path),)))

@@ -1,0 +1,492 @@
+"""Hostile input in bulk: every case must end with a result or with one line, soon, and with nothing left behind.
+
+    python tests/fuzz/fuzz.py [--cases 3000] [--seed 0] [--kind snr]
+
+A case calls the command line (or a reader) in this process with made input: file names, figure, config and protocol
+TOML, manifests and tables, pictures, masks, SNR lists, options. Counted: tracebacks (any exception that is no line for
+the user, and an answer of several lines), hangs (no end within `LIMIT_S`), and leftovers (files that a refused command
+made). The exit code is 1 where a count is not 0; each bad case is printed with what repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import string
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "bench")]
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+LIMIT_S = 60.0
+#: The share of each kind in the budget.
+SHARES = {
+    "names": 3,
+    "figure": 6,
+    "config": 3,
+    "protocol": 2,
+    "manifest": 4,
+    "picture": 4,
+    "mask": 3,
+    "snr": 3,
+    "options": 4,
+}
+
+
+class Hang(BaseException):
+    """A case that did not end; no handler of ours catches it."""
+
+
+@dataclass
+class Tally:
+    """What was found, and the cases behind it."""
+
+    counts: Counter = field(default_factory=Counter)
+    bad: list[str] = field(default_factory=list)
+
+    def note(self, what: str, case: str, detail: str) -> None:
+        self.counts[what] += 1
+        self.bad.append(f"{what}: {case}: {detail}")
+
+
+def main() -> int:
+    """Run the budget and print the counts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=list(SHARES))
+    options = parser.parse_args()
+    kinds = [options.kind] if options.kind else list(SHARES)
+    tally, ran = Tally(), Counter()
+    whole = sum(SHARES[kind] for kind in kinds)
+    home = tempfile.mkdtemp(prefix="bench-fuzz-")
+    os.environ["XDG_CACHE_HOME"] = str(Path(home) / "cache")
+    try:
+        for kind in kinds:
+            start = time.monotonic()
+            for number in range(round(options.cases * SHARES[kind] / whole)):
+                name = f"{kind} {options.seed}:{number}"
+                _one(name, KINDS[kind], random.Random(name), Path(home) / "case", tally)
+                ran[kind] += 1
+            print(f"{kind:9} {ran[kind]:5} cases in {time.monotonic() - start:5.0f} s", flush=True)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    for line in tally.bad:
+        print(line)
+    found = ", ".join(f"{tally.counts[what]} {what}" for what in ("tracebacks", "hangs", "leftovers"))
+    print(
+        f"{sum(ran.values())} cases: {found}; "
+        f"{tally.counts['refused']} refused in one line, {tally.counts['done']} done"
+    )
+    return int(any(tally.counts[what] for what in ("tracebacks", "hangs", "leftovers")))
+
+
+def _one(name: str, case: Callable, dice: random.Random, folder: Path, tally: Tally) -> None:
+    """One case in a folder of its own, under a clock."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    os.chdir(folder)
+    watchdog = threading.Timer(2 * LIMIT_S, _give_up, [name])  # code that no signal interrupts
+    watchdog.daemon = True
+    watchdog.start()
+    signal.signal(signal.SIGALRM, _alarm)
+    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    try:
+        answer = case(dice, folder)
+        tally.counts["refused" if answer else "done"] += 1
+        if answer and len(answer.splitlines()) != 1:
+            tally.note("tracebacks", name, f"an answer of several lines: {answer!r}"[:300])
+    except Leftover as left:
+        tally.note("leftovers", name, str(left))
+    except Hang:
+        tally.note("hangs", name, f"no end within {LIMIT_S:.0f} s")
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        tally.note("tracebacks", name, f"{type(error).__name__} at {where}: {error}".replace("\n", " ")[:300])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        watchdog.cancel()
+        os.chdir("/")
+
+
+def _alarm(*_) -> None:
+    raise Hang
+
+
+def _give_up(name: str) -> None:
+    os.write(1, f"hangs: {name}: no end, and no signal interrupts it\n".encode())
+    os._exit(1)
+
+
+class Leftover(Exception):
+    """A refused command made files."""
+
+
+def bench(*arguments: str) -> str:
+    """The command line in this process: "" where it ends well, else its one line. Raises what the line hides."""
+    from bench.cli import main as command_line
+
+    out, err = io.StringIO(), io.StringIO()
+    before = _everything()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            command_line(list(arguments))
+        except SystemExit as stop:
+            code = stop.code
+    errors = [line for line in err.getvalue().splitlines() if line.startswith("error: ")]
+    if "Traceback" in err.getvalue():
+        raise RuntimeError("a traceback was printed: " + err.getvalue()[-200:])
+    if code not in (0, 1, 2):
+        raise RuntimeError(f"exit code {code}")
+    if code == 0:
+        return ""
+    if made := _everything() - before:
+        raise Leftover(f"{' '.join(arguments)[:150]!r} left {sorted(made)[:5]}")
+    return "\n".join(errors) or f"exit {code} without a line that says why\n"
+
+
+def _everything() -> set[str]:
+    return {str(path) for path in Path.cwd().rglob("*")}
+
+
+# ------------------------------------------------------------------------------------------------- hostile values
+
+
+def text(dice: random.Random, most: int = 12) -> str:
+    """Letters of many scripts, controls, marks that shells and TOML know."""
+    alphabet = string.ascii_letters + string.digits + " ._-+=:,;/\\'\"#$%&{}[]()<>|*?!~^`@"
+    alphabet += "éßфот图片🙂\u202e\u0301\u2028"
+    return "".join(dice.choice(alphabet) for _ in range(dice.randrange(most)))
+
+
+def number(dice: random.Random) -> str:
+    """Numbers at and beyond every edge."""
+    return dice.choice([
+        "0", "1", "-1", "2", "10", "0.5", "1e3", "1e-3", "1e99999999", "-1e99999999", "1e-99999999", "1e308", "1e400",
+        "9" * 30, "9" * 5000, "nan", "inf", "-inf", "0x10", "1_000", "١٢", "1/16", "1/0", "0/1", "1/1e9999999", "", " ",
+        "true", "1.0000000000000000000001", "0.30000000000000004", "18446744073709551616", "2147483648",
+        "1000000000000",
+        str(dice.uniform(-300, 300)), str(dice.randrange(10**dice.randrange(1, 25))),
+    ])  # fmt: skip
+
+
+def snr(dice: random.Random) -> str:
+    """SNR lists and ranges, most of them wrong."""
+
+    def item() -> str:
+        if dice.random() < 0.5:
+            return number(dice)
+        return ":".join(
+            number(dice) if dice.random() < 0.6 else str(dice.randrange(20)) for _ in range(dice.randrange(5))
+        )
+
+    return ",".join(item() for _ in range(dice.randrange(1, 4)))
+
+
+def toml_value(dice: random.Random, depth: int = 0) -> str:
+    """A TOML value, valid more often than not."""
+    roll = dice.randrange(12)
+    if roll < 3:
+        return json.dumps(text(dice))
+    if roll < 6:
+        return number(dice) or "0"
+    if roll == 6:
+        return dice.choice(
+            ["true", "false", "2020-01-01", "07:32:00", '"""a\nb"""', "'x'", '"\\u0000"', '"\\r"', '"\\ud800"']
+        )
+    if roll < 9 and depth < 3:
+        return "[" + ", ".join(toml_value(dice, depth + 1) for _ in range(dice.randrange(4))) + "]"
+    if roll == 9 and depth < 3:
+        return "{" + ", ".join(f"k{i} = {toml_value(dice, depth + 1)}" for i in range(dice.randrange(3))) + "}"
+    if roll == 10:
+        return "[" * dice.choice([3, 300, 30000])
+    return json.dumps(
+        dice.choice(["linear", "gensc", "photos", "awgn", "../x", "a" * 5000, "folder:.", "voc-demo", ""])
+    )
+
+
+def toml(dice: random.Random, good: dict[str, str], extra: list[str]) -> bytes:
+    """A good file with some keys changed, or its bytes damaged."""
+    values = dict(good)
+    for _ in range(dice.randrange(1, 4)):
+        key = dice.choice([*good, *extra])
+        if dice.random() < 0.2:
+            values.pop(key, None)
+        else:
+            values[key] = toml_value(dice)
+    content = "\n".join(f"{key} = {value}" for key, value in values.items()).encode("utf-8", "surrogatepass")
+    return damaged(dice, content) if dice.random() < 0.2 else content
+
+
+def damaged(dice: random.Random, content: bytes) -> bytes:
+    """Some bytes changed, cut, doubled, or in another encoding."""
+    changed = bytearray(content)
+    roll = dice.randrange(6)
+    if roll == 0:
+        return bytes(changed[: dice.randrange(len(changed) + 1)])
+    if roll == 1:
+        return content.decode("utf-8", "replace").encode(dice.choice(["utf-16", "utf-16-le", "utf-32", "utf-8-sig"]))
+    if roll == 2:
+        place = dice.randrange(len(changed) + 1)
+        return bytes(changed[:place]) + bytes(dice.randrange(256) for _ in range(20)) + bytes(changed[place:])
+    for _ in range(dice.choice([1, 3, 30])):
+        if changed:
+            changed[dice.randrange(len(changed))] = dice.randrange(256)
+    return bytes(changed)
+
+
+# ---------------------------------------------------------------------------------------------------------- kinds
+
+
+def picture(folder: Path, name: str = "ok.png") -> Path:
+    """A small good picture."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError, ValueError):  # a name that this file system does not take
+        Image.linear_gradient("L").resize((32, 24)).convert("RGB").save(folder / name, "PNG")
+    return folder / name
+
+
+DRY = ("run", "--dry-run", "--systems", "linear")
+
+
+def names(dice: random.Random, folder: Path) -> str:
+    """A folder of pictures, links, pipes and folders with odd names; and the folder's own name."""
+    inside = folder / (text(dice, 20).replace("/", "") or "pictures")
+    inside = folder / "pictures" if inside.name in (".", "..") else inside
+    picture(inside)
+    content = (inside / "ok.png").read_bytes()
+    for _ in range(dice.randrange(6)):
+        name = text(dice, dice.choice([6, 30])).replace("/", "").encode("utf-8", "surrogatepass")
+        name += bytes(dice.randrange(1, 256) for _ in range(dice.randrange(3))).replace(b"/", b"")
+        name += dice.choice([b".png", b".jpg", b".png.jpg", b".PNG", b".gif", b".txt", b""])
+        path = os.path.join(os.fsencode(inside), name)
+        with contextlib.suppress(OSError, ValueError):
+            roll = dice.randrange(10)
+            if roll == 0:
+                os.mkfifo(path)
+            elif roll == 1:
+                os.symlink(dice.choice([name, b"nowhere", b"ok.png", b"."]), path)
+            elif roll == 2:
+                os.mkdir(path)
+            else:
+                with open(path, "wb") as file:
+                    file.write(content)
+    answer = bench("data", "info", f"folder:{inside}")
+    return answer or bench(*DRY, "--snr", "10", "--dataset", f"folder:{inside}")
+
+
+FIGURE = {
+    "id": '"mine"', "title": '"Mine"', "task": '"reconstruction"', "dataset": '"photos"', "systems": '["linear"]',
+    "channel": '"awgn"', "snr_db": '"0:4:2"', "cbr": '"1/16"', "metric": '"psnr_db"', "reps": "1",
+}  # fmt: skip
+
+
+def figure(dice: random.Random, folder: Path) -> str:
+    """A figure file."""
+    extra = ["kbits", "requirement", "pictures", "extra", "label", "colour", "ylim", "order", "kind"]
+    (folder / "f.toml").write_bytes(toml(dice, FIGURE, extra))
+    return bench("run", "--dry-run", "--figure", "f.toml")
+
+
+def config(dice: random.Random, folder: Path) -> str:
+    """A file for `run --config`."""
+    good = {"systems": '["linear"]', "dataset": '"photos"', "snr": '"0:4:2"', "limit": "1"}
+    extra = ["cbr", "kbits", "channel", "reps", "seed", "out", "device", "engine", "workers", "batch", "size",
+             "checkpoint", "code-rate", "link", "data-root", "requirement", "figure", "slurm", "extra",
+             "force"]  # fmt: skip
+    (folder / "c.toml").write_bytes(toml(dice, good, extra))
+    return bench("run", "--dry-run", "--config", "c.toml")
+
+
+def protocol(dice: random.Random, folder: Path) -> str:
+    """A training protocol; there are no pictures, so a good one is refused as well, and nothing may be made."""
+    good = {
+        "seed": "0", "learning_rate": "1e-4", "snr_db": "[0, 20]", "channel": '"awgn"', "holdout": "1",
+        "tasks.reconstruction": '{images_seen = 8, stages = [{until = 1.0, crop = 16, batch = 2}], '
+        'sources = ["photos"], cbr = "1/16"}',
+    }  # fmt: skip
+    extra = [
+        "betas",
+        "ema",
+        "warmup",
+        "autocast",
+        "teacher",
+        "start",
+        "shares",
+        "extra",
+        "clip_norm",
+        "tasks.segmentation",
+    ]
+    (folder / "p.toml").write_bytes(toml(dice, good, extra))
+    return bench("train", "--systems", "deepjscc", "--config", "p.toml", "--data-root", "nothing", "--out", "out",
+                 "--device", "cpu")  # fmt: skip
+
+
+_MADE: list[dict[str, bytes]] = []
+
+
+def manifest(dice: random.Random, folder: Path) -> str:
+    """A finished run with a damaged manifest or table, as the commands that read runs meet it."""
+    if not _MADE:
+        import made_run
+
+        with tempfile.TemporaryDirectory() as place:
+            made_run.make_run(
+                Path(place) / "run", [made_run.figure("fig4", ["gensc", "linear"], snrs=[0.0, 10.0])],
+                lambda figure, system, snr, index: 20.0 + snr / 2 + index / 10 + (system == "gensc"),
+            )  # fmt: skip
+            base = Path(place) / "run"
+            _MADE.append({str(p.relative_to(base)): p.read_bytes() for p in base.rglob("*") if p.is_file()})
+    for name, content in _MADE[0].items():
+        path = folder / "run" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    target = folder / "run" / dice.choice(["manifest.json", "manifest.json", *_MADE[0]])
+    if target.name == "manifest.json" and dice.random() < 0.7:
+        values = json.loads(target.read_bytes())
+        for _ in range(dice.randrange(1, 4)):
+            _change(dice, values)
+        target.write_text(json.dumps(values))
+    elif dice.random() < 0.1:
+        target.unlink()
+    else:
+        target.write_bytes(damaged(dice, target.read_bytes()))
+    command = dice.choice(
+        [("claims", "run"), ("compare", "run", "--systems", "gensc,linear"), ("compare", "run", "run")]
+    )
+    return bench(*command)
+
+
+def _change(dice: random.Random, value: object) -> None:
+    """Another value, or none, somewhere in a JSON tree."""
+    while True:
+        keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
+        if not keys:
+            return
+        key = dice.choice(keys)
+        inner = value[key]
+        if isinstance(inner, (dict, list)) and inner and dice.random() < 0.8:
+            value = inner
+            continue
+        if isinstance(value, dict) and dice.random() < 0.2:
+            del value[key]
+        else:
+            value[key] = dice.choice([None, True, -1, 10**30, 1e308, "", "../../evil", "x" * 1000, [], {},
+                                      [[]],
+                                      {"a": 1}, text(dice), float("nan")])  # fmt: skip
+        return
+
+
+def _made_picture(dice: random.Random) -> tuple[bytes, str]:
+    from PIL import Image
+
+    kind, suffix = dice.choice([("PNG", "png"), ("JPEG", "jpg"), ("GIF", "gif"), ("TIFF", "tif"), ("BMP", "bmp"),
+                                ("WEBP", "webp"), ("PPM", "ppm"), ("TGA", "tga"), ("JPEG2000", "jp2"),
+                                ("AVIF", "avif")])  # fmt: skip
+    mode = dice.choice(["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "I;16", "F", "I", "LAB"])
+    size = dice.choice([(1, 1), (1, 300), (300, 1), (24, 32), (7, 5)])
+    out = io.BytesIO()
+    made = Image.effect_noise(size, 90)
+    with contextlib.suppress(Exception):  # a mode that this format, or Pillow, does not make
+        made = made.convert("RGB").convert(mode)
+    try:
+        made.save(out, kind)
+    except Exception:
+        Image.effect_noise(size, 90).save(out, "PNG")
+    return out.getvalue(), suffix
+
+
+def picture_case(dice: random.Random, folder: Path) -> str:
+    """A picture of any kind, damaged more often than not, as a data set reads it."""
+    from bench.data import open_dataset
+    from systems.errors import UserError
+
+    content, suffix = _made_picture(dice)
+    (folder / f"x.{suffix}").write_bytes(damaged(dice, content) if dice.random() < 0.7 else content)
+    size = dice.choice([None, None, (16, 16)])
+    try:
+        dataset = open_dataset(f"folder:{folder}", size=size)
+        height, width = dataset.size("x")
+        shape = tuple(dataset.load("x").image.shape)
+    except UserError as error:
+        return str(error)
+    assert shape == (3, height, width), (shape, height, width)
+    return ""
+
+
+def mask(dice: random.Random, folder: Path) -> str:
+    """A mask beside a good picture, and the list that names both."""
+    from bench.data import open_dataset
+    from systems.errors import UserError
+
+    base = folder / "VOCdevkit/VOC2012"
+    for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (base / name).mkdir(parents=True)
+    picture(base / "JPEGImages", "a.jpg")
+    content, _ = _made_picture(dice)
+    (base / "SegmentationClass/a.png").write_bytes(damaged(dice, content) if dice.random() < 0.5 else content)
+    listing = dice.choice([b"a\n", b"\xef\xbb\xbfa\r\n", b"a\na\n", damaged(dice, b"a\nb\n" * 5)])
+    (base / "ImageSets/Segmentation/val.txt").write_bytes(listing)
+    try:
+        dataset = open_dataset("voc2012", folder)
+        labels = dataset.load(dataset.ids[0]).mask
+    except UserError as error:
+        return str(error)
+    assert labels is not None and all(label < 21 or label == 255 for label in labels.unique().tolist())
+    return ""
+
+
+def snr_case(dice: random.Random, folder: Path) -> str:
+    """`--snr`."""
+    return bench(*DRY, "--dataset", "photos", f"--snr={snr(dice)}")
+
+
+def options(dice: random.Random, folder: Path) -> str:
+    """Options of several commands with odd values."""
+
+    def value() -> str:
+        return dice.choice([number(dice), text(dice), "x" * dice.choice([300, 5000]), "a\0b", "../x", "/dev/null", ".",
+                            "~nobody-here/x", os.fsdecode(b"\xff"), "linear", "voc2012:../x"])  # fmt: skip
+
+    roll = dice.randrange(10)
+    if roll < 6:
+        flags = ["--figure", "--systems", "--snr", "--dataset", "--data-root", "--cbr", "--kbits", "--channel",
+                 "--limit", "--reps", "--seed", "--out", "--device", "--workers", "--batch", "--size", "--checkpoint",
+                 "--code-rate", "--link", "--config", "--engine"]  # fmt: skip
+        chosen = [f"{flag}={value()}" for flag in dice.sample(flags, dice.randrange(1, 4))]
+        return bench("run", "--dry-run", "--systems=linear", "--dataset=photos", *chosen)
+    if roll == 6:
+        return bench("data", "fetch", dice.choice(["kodak", "voc2012", text(dice)]), "--url", f"ftp://{text(dice)}",
+                     "--data-root", value())  # fmt: skip
+    if roll == 7:
+        return bench("data", "info", value())
+    if roll == 8:
+        return bench(dice.choice(["claims", "compare", "plot"]), value())
+    return bench(value(), value())
+
+
+KINDS = {
+    "names": names, "figure": figure, "config": config, "protocol": protocol, "manifest": manifest,
+    "picture": picture_case, "mask": mask, "snr": snr_case, "options": options,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main())
