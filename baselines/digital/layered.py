@@ -28,7 +28,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-LANES = 32  # bytes of a vector
+LANES = 32  # bytes of a vector; no result depends on it
 # Found by block error rate at rates 1/5 to 10/11, QPSK to 64QAM. Wider channel values or messages leave an error floor.
 STEPS_PER_LLR = 4.0
 STEPS_PER_LLR_LOW_RATE = 4.5  # up to rate 1/3
@@ -58,11 +58,14 @@ class LayeredDecoder:
     interleaver.
 
     As many threads as torch may use share the frames; a frame's result does not depend on the others.
+
+    early_stop: a frame ends at the first iteration that makes it a word; without, after `iterations` always.
     """
 
-    def __init__(self, encoder, iterations: int = 20):
+    def __init__(self, encoder, iterations: int = 20, early_stop: bool = True):
         self.n = encoder.n
         self.iterations = iterations
+        self.early_stop = early_stop
         self._code = _tables(encoder)
         self._scale = np.float32(STEPS_PER_LLR if encoder.coderate > 1 / 3 else STEPS_PER_LLR_LOW_RATE)
 
@@ -76,7 +79,8 @@ class LayeredDecoder:
         out = Decisions(np.empty((count, len(self._code.bit_at)), np.uint8), *flags)
 
         def decode(rows: slice) -> None:
-            _decode(llr[rows], self._scale, self._code, self.iterations, *(array[rows] for array in out))
+            arrays = (array[rows] for array in out)
+            _decode(llr[rows], self._scale, self._code, self.iterations, self.early_stop, *arrays)
 
         threads = max(1, min(torch.get_num_threads(), count // FRAMES_A_THREAD))
         edges = np.linspace(0, count, threads + 1).astype(int)
@@ -307,7 +311,7 @@ def _compiled(function):
 
 # Plain loops throughout: each library function that numba would have to compile costs the first process up to a second.
 @_compiled
-def _decode(llr, scale, code, iterations, bits, decided, converged, used):
+def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, used):
     n, k, rows = len(code.channel_at), len(code.bit_at), len(code.row_start) - 1
     limit = np.float32(LARGEST_CHANNEL)
     posterior = np.empty(len(code.blank), np.int8)
@@ -334,6 +338,8 @@ def _decode(llr, scale, code, iterations, bits, decided, converged, used):
             for row in range(rows):
                 edge, edges = code.row_start[row], code.row_start[row + 1] - code.row_start[row]
                 _update_row(posterior, message, scratch, code.read, code.column, edge, edges, code.vectors, code.z)
+            if not early_stop and iteration < iterations - 1:
+                continue
             word = True
             for row in range(rows):
                 edge, edges = code.row_start[row], code.row_start[row + 1] - code.row_start[row]

@@ -72,12 +72,13 @@ def model_command(**options) -> None:
 
 @perf_group.command("link", context_settings=_SETTINGS)
 @click.option("--quick", is_flag=True, help="A minute instead of five: block errors of a few frames only.")
+@click.option("--table", is_flag=True, help="Block errors over lifting sizes and rates instead: an hour or more.")
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 def link_command(**options) -> None:
     """The decoder of the nr link beside Sionna's on the same frames: Mbit/s, iterations, block error rate."""
-    from bench.perf.ldpc import report_link
+    from bench.perf.ldpc import report_link, report_table
 
-    report_link(options, say=click.echo)
+    (report_table if options["table"] else report_link)(options, say=click.echo)
 
 
 @perf_group.command("train", context_settings=_SETTINGS)

@@ -1,5 +1,9 @@
 """`python -m bench perf link`: the nr link's decoder beside Sionna's, on the same frames.
 
+Three parts: speed and block errors at two codes; the speed at 10 fixed iterations of the code (9126, 8448), which
+others publish; and how many soft values the decoder's 8 bits cut off, by modulation. `--table` compares block errors
+over lifting sizes and rates instead, and names the places where min-sum loses to belief propagation (an hour or more).
+
 Speed is in bits of information a second, the median over repetitions that take turns, with all cores this process may
 use and with one. Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches that suit it; the
 layered decoder stops a frame that has become a word of the code. Block errors are counted on the same frames until
@@ -13,11 +17,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+from baselines.digital.capacity import shannon_limit_db
 
 #: (k, n, Es/N0 of QPSK in dB), about where a hundredth of the layered decoder's blocks fail.
 POINTS = ((6336, 7603, 5.3), (4224, 8448, 1.2))
@@ -31,6 +38,18 @@ COLUMNS = (
     "k", "n", "snr_db", "decoder", "threads", "mbit_s", "mbit_s_iqr", "mbit_s_one_thread", "mbit_s_one_thread_iqr",
     "iterations", "frames", "block_errors", "bler", "bler_low", "bler_high", "cpu",
 )  # fmt: skip
+#: The code and the iterations, all of them spent, at which the literature gives speeds of a processor core.
+FIXED, FIXED_ITERATIONS = (8448, 9126, 7.0), 10
+#: Of the table: information bits (each its own lifting size) and rates; codes that NR does not have are left out.
+TABLE_BITS = (88, 176, 352, 640, 1408, 2560, 3840, 5632, 8448)
+TABLE_RATES = (1 / 5, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 5 / 6, 8 / 9)
+TABLE_FRAMES = 2000
+TABLE_COLUMNS = (
+    "k", "n", "z", "snr_db", "frames", "bler_layered", "bler_layered_low", "bler_layered_high", "bler_sionna",
+    "bler_sionna_low", "bler_sionna_high", "verdict",
+)  # fmt: skip
+RAIL_FRAMES = 4  # of RAIL_USES uses each
+RAIL_USES = 9408
 
 Decode = Callable[[np.ndarray], np.ndarray]
 
@@ -80,12 +99,13 @@ class Code:
 
         from baselines.digital.layered import LayeredDecoder
 
-        encoder = LDPC5GEncoder(self.k, self.n, device="cpu")
-        flooding = LDPC5GDecoder(encoder, cn_update="boxplus", num_iter=ITERATIONS, device="cpu")
+        self.encoder = encoder = LDPC5GEncoder(self.k, self.n, device="cpu")
+        self.z = int(encoder.z)
+        flooding = cache(partial(LDPC5GDecoder, encoder, cn_update="boxplus", num_iter=ITERATIONS, device="cpu"))
         self.layered = LayeredDecoder(encoder, ITERATIONS)
 
         def sionna(llr: np.ndarray) -> np.ndarray:
-            parts = [flooding(part).numpy() for part in torch.from_numpy(llr).split(BATCH)]
+            parts = [flooding()(part).numpy() for part in torch.from_numpy(llr).split(BATCH)]
             return np.concatenate(parts).astype(np.uint8)
 
         self.decoders: dict[str, Decode] = {"layered": lambda llr: self.layered(llr).bits, "sionna": sionna}
@@ -118,10 +138,116 @@ def report_link(options: dict[str, Any], say: Callable[[str], None]) -> None:
         own = measure(Code(*point), effort, host["cores"])
         rows += [row | {"cpu": host["cpu"]} for row in own]
         say("\n" + text_of(own))
+    fixed, spread = fixed_rate(effort)
+    k, n, _ = FIXED
+    say(f"\nk={k}, n={n}, {FIXED_ITERATIONS} iterations always: {fixed:.1f} Mbit/s (IQR {spread:.1f}) with 1 thread")
+    say("\nsoft values that the decoder's 8 bits cut off, at the threshold of each scheme of rate 5/6:")
+    for order, snr_db, share in rail_shares():
+        say(f"  {order:3}QAM at {snr_db:5.2f} dB: {100 * share:.1f} %")
     if options["quick"]:
         say("\n--quick: too few frames for a block error rate")
     if options["csv"]:
         write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
+
+
+def report_table(options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Block errors of both decoders over lifting sizes and rates, printed row by row; also `options["csv"]`."""
+    from bench.results.tables import table_text
+    from bench.util.files import write_atomic
+
+    say(f"at most {ITERATIONS} iterations, QPSK, {TABLE_FRAMES} frames per code")
+    rows: list[dict[str, Any]] = []
+    for rate in TABLE_RATES:
+        for k in TABLE_BITS:
+            row = compare_at(k, round(k / rate), TABLE_FRAMES)
+            if row is None:
+                continue
+            rows.append(row)
+            say(
+                f"  k={row['k']:5} n={row['n']:5} z={row['z']:3} at {row['snr_db']:5.2f} dB: layered "
+                f"{row['bler_layered']:.1e}, sionna {row['bler_sionna']:.1e}  {row['verdict']}"
+            )
+            if options["csv"]:
+                write_atomic(Path(options["csv"]), table_text(TABLE_COLUMNS, rows).encode())
+    losses = [f"(k={row['k']}, n={row['n']})" for row in rows if row["verdict"] == "loses"]
+    say(f"min-sum loses to belief propagation at {len(losses)} of {len(rows)} codes: {', '.join(losses) or 'none'}")
+
+
+@torch.inference_mode()
+def compare_at(k: int, n: int, frames: int) -> dict[str, Any] | None:
+    """A row of TABLE_COLUMNS, at the Es/N0 where about a hundredth of the layered decoder's blocks fail; None where NR
+    has no such code.
+
+    verdict: "loses" where the 95 % interval of the layered decoder's block error rate lies above that of belief
+    propagation, "wins" where it lies below, else "even".
+    """
+    try:
+        code = Code(k, n, 0.0)
+    except (ValueError, AssertionError):
+        return None
+    snr_db = np.ceil(4 * shannon_limit_db(2 * k / n)) / 4
+    while True:  # the first point of a quarter decibel with at most one error in 50
+        code.snr_db = float(snr_db)
+        sent, llr = code.frames(200, seed=999)
+        if (code.layered(llr).bits != sent).any(axis=1).mean() <= 0.02:
+            break
+        snr_db += 0.25
+    counts = {name: Count() for name in code.decoders}
+    for seed in range(1, 1 + -(-frames // BATCH)):
+        sent, llr = code.frames(BATCH, seed)
+        for name, decode in code.decoders.items():
+            counts[name].add((decode(llr) != sent).any(axis=1))
+    rates_of = {name: count.rate() for name, count in counts.items()}
+    (_, low, high), (_, other_low, other_high) = rates_of["layered"], rates_of["sionna"]
+    verdict = "loses" if low > other_high else "wins" if high < other_low else "even"
+    values = [value for name in ("layered", "sionna") for value in rates_of[name]]
+    row = (k, n, code.z, code.snr_db, counts["layered"].frames, *values, verdict)
+    return dict(zip(TABLE_COLUMNS, row, strict=True))
+
+
+@torch.inference_mode()
+def fixed_rate(effort: Effort) -> tuple[float, float]:
+    """Mbit/s of information of one core at FIXED with FIXED_ITERATIONS, none left out: median, interquartile range."""
+    from baselines.digital.layered import LayeredDecoder
+
+    code = Code(*FIXED)
+    decoder = LayeredDecoder(code.encoder, FIXED_ITERATIONS, early_stop=False)
+    _, llr = code.frames(TIMED_FRAMES, seed=0)
+    frames, before, found = np.tile(llr, (ROUNDS, 1)), torch.get_num_threads(), []
+    try:
+        torch.set_num_threads(1)
+        for _ in range(1 + effort.repeats):
+            start = time.perf_counter()
+            decoder(frames)
+            found.append(1e-6 * len(frames) * code.k / (time.perf_counter() - start))
+    finally:
+        torch.set_num_threads(before)
+    low, median, high = np.percentile(found[1:], [25, 50, 75])
+    return float(median), float(high - low)
+
+
+def rail_shares() -> list[tuple[int, float, float]]:
+    """(points of the constellation, Es/N0 in dB, share of soft values at the rail) of each scheme of rate 5/6."""
+    from fractions import Fraction
+
+    from baselines.digital import mcs
+    from baselines.digital.layered import LARGEST_CHANNEL, STEPS_PER_LLR
+    from baselines.digital.nr import NrCodedModulation
+
+    found = []
+    for scheme in (row for row in mcs.TABLE if row.rate == Fraction(5, 6)):
+        link = NrCodedModulation(RAIL_USES, scheme.order, scheme.rate)
+        variance = 10 ** (-scheme.threshold_db / 10)
+        cut = []
+        for seed in range(RAIL_FRAMES):
+            rng = np.random.default_rng([seed, scheme.order])
+            sent = link.encode(rng.integers(0, 2, link.frame.payload_bits, dtype=np.uint8))
+            noise = rng.standard_normal((RAIL_USES, 2)) * np.sqrt(variance / 2)
+            received = sent + torch.view_as_complex(torch.from_numpy(noise)).to(torch.complex64)
+            llr = link.llr(received, torch.full((RAIL_USES,), variance))
+            cut.append((STEPS_PER_LLR * llr.abs() >= LARGEST_CHANNEL).float().mean().item())
+        found.append((scheme.order, scheme.threshold_db, float(np.mean(cut))))
+    return found
 
 
 @torch.inference_mode()
@@ -218,7 +344,8 @@ def text_of(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         lines.append(
             f"  {row['decoder']:8} {row['mbit_s']:9.3f} Mbit/s (IQR {row['mbit_s_iqr']:.3f}) with {threads} threads, "
-            f"{row['mbit_s_one_thread']:.3f} ({row['mbit_s_one_thread_iqr']:.3f}) with 1; {row['iterations']:.1f} iterations; "
+            f"{row['mbit_s_one_thread']:.3f} ({row['mbit_s_one_thread_iqr']:.3f}) with 1; "
+            f"{row['iterations']:.1f} iterations; "
             f"block error rate {row['bler']:.2e} [{row['bler_low']:.2e}, {row['bler_high']:.2e}]: "
             f"{row['block_errors']} of {row['frames']}"
         )

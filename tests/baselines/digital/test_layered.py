@@ -1,6 +1,8 @@
 """The layered decoder against Sionna's belief propagation, the encoder's own words, and what it owes to odd inputs."""
 
 import hashlib
+import importlib
+import inspect
 import os
 import pickle
 import subprocess
@@ -297,3 +299,35 @@ def test_block_errors_are_no_more_than_sionnas(order, rate, uses, snr):
     assert errors.min() >= 100
     ours, theirs = (binomtest(int(failed), count).proportion_ci(0.95) for failed in errors)
     assert ours.low <= theirs.high
+
+
+def test_without_early_stop_all_iterations_are_spent_and_say_the_same():
+    encoder = LDPC5GEncoder(400, 800, device="cpu")
+    rng = np.random.default_rng(11)
+    bits = rng.integers(0, 2, (40, 400))
+    words = encoder(torch.from_numpy(bits).float()).numpy()
+    llr = (4.0 * (2 * words - 1) + 2.8 * rng.standard_normal(words.shape)).astype(np.float32)
+    early, late = (LayeredDecoder(encoder, 10, stop)(llr) for stop in (True, False))
+    assert early.converged.all() and early.iterations.max() < 10
+    assert np.array_equal(early.bits, bits) and np.array_equal(late.bits, bits)
+    assert late.converged.all() and (late.iterations == 10).all()
+
+
+@pytest.mark.slow
+def test_no_result_depends_on_the_width_of_the_vectors(tmp_path, monkeypatch):
+    """The decoder's own source with vectors of 16 and 64 bytes gives the same digits, words or not."""
+    source = inspect.getsource(layered)
+    assert "\nLANES = 32 " in source
+    for k, n in ((60, 200), (400, 800), (1000, 1200), (6336, 7603)):
+        encoder = LDPC5GEncoder(k, n, device="cpu")
+        rng = np.random.default_rng(k)
+        words = encoder(torch.from_numpy(rng.integers(0, 2, (30, k))).float()).numpy()
+        llr = (2.0 * (2 * words - 1) + 2.6 * rng.standard_normal(words.shape)).astype(np.float32)
+        expected = LayeredDecoder(encoder, 8)(llr)
+        for lanes in (16, 64):
+            name = f"layered_{lanes}"
+            (tmp_path / f"{name}.py").write_text(source.replace("\nLANES = 32 ", f"\nLANES = {lanes} "))
+            monkeypatch.syspath_prepend(tmp_path)
+            found = importlib.import_module(name).LayeredDecoder(encoder, 8)(llr)
+            for ours, theirs in zip(expected, found, strict=True):
+                assert np.array_equal(ours, theirs)

@@ -370,11 +370,32 @@ def test_an_interval_of_no_errors_is_the_closed_form():
     assert (rate, low) == (0, 0) and high == pytest.approx(1 - 0.025 ** (1 / 50))
 
 
+def test_the_share_of_soft_values_at_the_rail_is_the_normal_laws():
+    """The soft values of QPSK are normal about +-2s with variance 4s (s = Es/N0); the rail lies at 31/4."""
+    from scipy.stats import norm
+
+    shares = {order: (snr_db, share) for order, snr_db, share in link.rail_shares()}
+    assert set(shares) == {4, 16, 64, 256} and all(0 < share < 1 for _, share in shares.values())
+    snr_db, share = shares[4]
+    s = 10 ** (snr_db / 10)
+    law = norm.sf(31 / 4, 2 * s, 2 * np.sqrt(s)) + norm.cdf(-31 / 4, 2 * s, 2 * np.sqrt(s))
+    values = 2 * link.RAIL_FRAMES * link.RAIL_USES
+    assert abs(share - law) < 5 * np.sqrt(law * (1 - law) / values)
+
+
+def test_the_table_compares_both_decoders_where_a_hundredth_fails():
+    row = link.compare_at(88, 176, 320)
+    assert tuple(row) == link.TABLE_COLUMNS and row["frames"] == 320 and row["verdict"] in ("loses", "even", "wins")
+    assert row["bler_layered"] < 0.06 and row["bler_sionna"] < 0.06
+    assert link.compare_at(8448, 8500, 32) is None  # NR has no code of rate 0.994
+
+
 def test_perf_link_prints_and_writes(tmp_path, monkeypatch):
     monkeypatch.setattr(link, "POINTS", ((200, 400, 1.0), (60, 120, 3.0)))
     out = tmp_path / "link.csv"
     done = CliRunner().invoke(perf_group, ["link", "--quick", "--csv", str(out)], catch_exceptions=False)
     assert done.exit_code == 0 and "k=200, n=400 (rate 0.500)" in done.output and "times as fast" in done.output
+    assert "n=9126, 10 iterations always: " in done.output and "256QAM at 22.75 dB: " in done.output
     table = rows(out)
     assert [(row["k"], row["decoder"]) for row in table] == [
         (k, name) for k in ("200", "60") for name in ("layered", "sionna")
