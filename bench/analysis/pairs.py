@@ -7,6 +7,7 @@ answers for all pairs of one figure at once, from the same resamples, so both gi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -35,8 +36,8 @@ class Difference:
     lost: int
 
 
-def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str) -> list[Difference]:
-    """Differences of all pairs of systems at each SNR.
+def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against: str | None = None) -> list[Difference]:
+    """Differences of all pairs of systems at each SNR; with `against`, of the pairs that this system is in.
 
     rows: rows of samples.csv of one figure. confusion: rows of confusion.csv of the same run (read for segmentation).
     metric: "psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips", "miou" or "pixel_accuracy".
@@ -56,7 +57,7 @@ def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str) -> list[
             values = {
                 system: own.droplevel(0).dropna().to_frame() for system, own in means.groupby(level=0, sort=False)
             }
-        found += _pairs_at(float(snr), values, lost, metric)
+        found += _pairs_at(float(snr), values, lost, metric, against)
     return found
 
 
@@ -71,12 +72,16 @@ def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tup
     return tables
 
 
-def _pairs_at(snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set], metric: str) -> list[Difference]:
+def _pairs_at(
+    snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set], metric: str, against: str | None
+) -> list[Difference]:
     names, found = list(values), []
     # Pairs with the same pictures share one resample; as a rule that is all pairs of systems without outages.
     groups: dict[tuple, list[tuple[str, str]]] = {}
     for place, a in enumerate(names):
         for b in names[place + 1 :]:
+            if against not in (None, a, b):
+                continue
             gone = lost.get(a, set()) | lost.get(b, set())
             images = tuple(i for i in values[a].index if i in values[b].index and i not in gone)
             groups.setdefault(images, []).append((a, b))
@@ -96,17 +101,22 @@ def _pairs_at(snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set],
     return found
 
 
+@lru_cache(maxsize=4)
+def _weights(n: int) -> np.ndarray:
+    """How often each of `n` pictures is in each resample (resamples, n); the same for all points of a figure."""
+    parts = []
+    for picks in resample(n, RESAMPLES, 0):
+        places = picks + n * np.arange(len(picks))[:, None]
+        parts.append(np.bincount(places.ravel(), minlength=n * len(picks)).reshape(-1, n).astype(float))
+    return np.concatenate(parts)
+
+
 def _resampled(tables: list[np.ndarray], metric: str) -> tuple[np.ndarray, np.ndarray]:
     """The metric of each system on the pictures (systems,), and on each resample of them (resamples, systems)."""
     n = len(tables[0])
     if n == 0:
         return np.full(len(tables), np.nan), np.empty((0, len(tables)))
-    weights = np.zeros((RESAMPLES, n))
-    start = 0
-    for picks in resample(n, RESAMPLES, 0):
-        part = weights[start : start + len(picks)]
-        np.add.at(part, (np.arange(len(picks))[:, None], picks), 1)
-        start += len(picks)
+    weights = _weights(n)
 
     def score(sums: np.ndarray, total: np.ndarray) -> np.ndarray:
         """Sums over pictures (..., columns) -> the metric."""

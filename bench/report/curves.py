@@ -17,9 +17,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from bench.analysis.pairs import all_pairs
 from bench.report.style import Looks
 from bench.results.reader import Run
-from systems.errors import UserError
 
 #: Metric -> axis label and factor from the table's unit to the axis' unit.
 AXES = {
@@ -171,37 +171,43 @@ def differences_of(
     """Every curve's system minus `reference`, paired over pictures, with the interval of the difference.
 
     runs: "" is the run at hand, another key the run of the systems "KEY:system". figures: the run's figures that share
-    the axes (one, or one a budget). `snr_db` keeps one SNR. Systems that cannot be paired (no rows of pictures, several
-    variants, a metric without a value per picture) are left out.
+    the axes (one, or one a budget). `snr_db` keeps one SNR. All pictures count, lost ones as they were scored; where
+    one of the two curves is not drawn there is no difference. Curves without rows per picture are left out.
     """
-    from bench.analysis.compare import compare_sides, side
-
-    of = {curve.system: curve for curve in curves}
-    if reference not in of:
+    names = {f"{place}": curve for place, curve in enumerate(curves)}  # a name a curve, whatever run and variant
+    base = next((name for name, curve in names.items() if curve.system == reference), None)
+    if base is None or metric not in AXES:
         return []
+    gaps: dict[tuple[str, float], tuple[float, float, float]] = {}
+    for figure in figures:
+        samples, confusion = _rows_of(runs, figure, names, snr_db)
+        budget = {"cbr_target": figure["cbr"], "kbits": (figure["bits"] or 0) / 1000}
+        for gap in all_pairs(samples.assign(status="ok"), confusion, metric, against=base):
+            sign, other = (1, gap.a) if gap.b == base else (-1, gap.b)
+            low, high = sorted((sign * gap.low, sign * gap.high)) if gap.low <= gap.high else (np.nan, np.nan)
+            gaps[other, gap.snr_db if along == "snr_db" else budget[along]] = sign * gap.mean, low, high
     scale, found = axis_scale(metric), []
-    for curve in curves:
-        if curve.system == reference:
-            continue
-        tables = []
-        for figure in figures:
-            try:
-                sides = []
-                for wanted in (curve, of[reference]):
-                    key, _, name = wanted.system.rpartition(":")
-                    part = runs[key].cut_to({**figure, "systems": [name]})
-                    sides.append(side(part, f"{name}@{wanted.variant}" if wanted.variant else name))
-                table = compare_sides(*sides, metric)
-            except UserError:
-                continue
-            if len(table):
-                tables.append(table.assign(kbits=table["bits_target"] / 1000))
-        if not tables:
-            continue
-        rows = pd.concat(tables).dropna(subset=["snr_db"])
-        rows = rows if snr_db is None else rows[rows["snr_db"] == snr_db]
-        rows = rows.drop_duplicates(along, keep="last").set_index(along).reindex(curve.x)
-        mean, low, high = (scale * rows[name].to_numpy(dtype=float) for name in ("difference", "ci_low", "ci_high"))
-        if not np.isnan(mean).all():
-            found.append(Difference(curve.system, curve.variant, curve.x, mean, low, high))
+    for name, curve in names.items():
+        drawn = ~np.isnan(curve.mean) & np.isin(curve.x, names[base].x[~np.isnan(names[base].mean)])
+        nothing = (np.nan, np.nan, np.nan)
+        values = np.array([gaps.get((name, x), nothing) if own else nothing for x, own in zip(curve.x, drawn)])
+        if name != base and not np.isnan(values).all():
+            found.append(Difference(curve.system, curve.variant, curve.x, *(scale * values.reshape(-1, 3).T)))
     return found
+
+
+def _rows_of(
+    runs: dict[str, Run], figure: dict, names: dict[str, Series], snr_db: float | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of samples.csv and confusion.csv behind the curves of a figure, under the curves' names."""
+    samples, confusion = [], []
+    for name, curve in names.items():
+        key, _, system = curve.system.rpartition(":")
+        own = runs[key].samples_of({**figure, "systems": [system]})
+        own = own[(own["variant"] == curve.variant) & (True if snr_db is None else own["snr_db"] == snr_db)]
+        samples.append(own.assign(system=name))
+        if figure["task"] == "segmentation":
+            pixels = runs[key].confusion
+            same = (pixels["system"] == system) & (pixels["variant"] == curve.variant)
+            confusion.append(pixels[same & pixels["cell_id"].isin(own["cell_id"].unique())].assign(system=name))
+    return pd.concat(samples), pd.concat(confusion) if confusion else next(iter(runs.values())).confusion.head(0)
