@@ -23,26 +23,31 @@ def _run(tmp_path, task):
     return Run.open(make_run(tmp_path / "run", [figure("f", names, task=task, snrs=[0.0, 10.0, 20.0])], result))
 
 
+@pytest.mark.parametrize("lost_count", [False, True])
 @pytest.mark.parametrize(("task", "metric"), [("reconstruction", "psnr_db"), ("segmentation", "miou")])
-def test_all_pairs_agree_with_compare(tmp_path, task, metric):
+def test_all_pairs_agree_with_compare(tmp_path, task, metric, lost_count):
+    """Over the pictures that both delivered; and over all, as they were scored, where no row says that one was lost."""
     run = _run(tmp_path, task)
     names = run.experiments[0]["systems"]
-    found = {(d.a, d.b, d.snr_db): d for d in all_pairs(run.samples, run.confusion, metric)}
+    rows = run.samples.assign(status="ok") if lost_count else run.samples
+    found = {(d.a, d.b, d.snr_db): d for d in all_pairs(rows, run.confusion, metric)}
     assert len(found) == 3 * len(names) * (len(names) - 1) // 2
-    checked = 0
+    kind, checked = "" if lost_count else "delivered_", 0
     for (a, b, snr), difference in found.items():
         table = compare_sides(side(run, a), side(run, b), metric)
         row = table[table["snr_db"] == snr].iloc[0]
-        assert difference.n == row["n_images"]
+        assert difference.n == row[f"{kind}n_images"]
         pairs = zip(
             (difference.mean, difference.low, difference.high),
-            (row["difference"], row["ci_low"], row["ci_high"]),
+            (row[f"{kind}difference"], row[f"{kind}ci_low"], row[f"{kind}ci_high"]),
             strict=True,
         )
         for ours, theirs in pairs:
             assert (np.isnan(ours) and np.isnan(theirs)) or ours == pytest.approx(theirs, abs=1e-9)
         checked += difference.n > 1
     assert checked >= 2  # not only points where nothing is comparable
+    against = [(d.a, d.b) for d in all_pairs(rows, run.confusion, metric, against="gensc")]
+    assert set(against) == {pair[:2] for pair in found if "gensc" in pair}
 
 
 def test_psnr_of_the_mean_error_is_taken_after_the_mean():
