@@ -46,8 +46,11 @@ def step_seed(*parts) -> int:
 
 
 def sample_keys(seed: int, samples: Tensor) -> Tensor:
-    """One key a sample, int64 (B,), from the seed of a step and the samples' places in the whole batch, int64 (B,)."""
-    return words(torch.tensor([seed], device=samples.device), samples)[0]
+    """One key per sample, int64 (B,), from the seed of a step and the samples' places in the whole batch, int64 (B,).
+
+    The seed enters as a number, not as a tensor: a copy to a GPU would wait for all that the GPU still has to do.
+    """
+    return mix((samples + 1) * _signed(_GAMMA) + _signed(seed))
 
 
 def words(keys: Tensor, index: Tensor) -> Tensor:
@@ -56,8 +59,13 @@ def words(keys: Tensor, index: Tensor) -> Tensor:
 
 
 def stream(keys: Tensor, number: int) -> Tensor:
-    """The keys of one stream of each sample, int64 (B,)."""
-    return words(keys, torch.tensor([-number - 1], device=keys.device))[:, 0]
+    """The keys of one stream of each sample, int64 (B,): values before the first one, which no draw reaches."""
+    return mix(keys + _signed(-number * _GAMMA))
+
+
+def host_uniforms(seed: int, count: int) -> list[float]:
+    """Uniform numbers for what a whole batch shares, made on the host: they decide shapes."""
+    return uniforms(torch.tensor([_signed(seed)]), count)[0].tolist()
 
 
 def uniforms(keys: Tensor, count: int) -> Tensor:

@@ -51,7 +51,7 @@ class TaskProtocol:
     coded: float = 0.0  # of the crops of a network behind a digital link, the share that it sees as JPEG leaves them
     coded_bytes: tuple[int, int] = (600, 8000)  # what such a crop may have, drawn on a logarithmic scale
 
-    def budget(self, side: int, u: tuple[float, float]) -> Budget:
+    def budget(self, side: int, u: Sequence[float]) -> Budget:
         """What a crop of side x side may spend; `u`, two uniform numbers, decides where the protocol leaves a
         choice."""
         share = 1.0 if u[0] < 0.5 else 1.0 - self.budget_jitter * u[1]

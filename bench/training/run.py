@@ -78,9 +78,9 @@ def run_training(
 ) -> list[Path]:
     """Train each named system by one protocol, or by `tasks` of it alone; gives the weight files.
 
-    systems: None for all that have one of the tasks. pack: a file of `data pack` in which the protocol's sources are
-    found. minutes: for all of them together, reading and writing included. A run in `out` that was stopped is resumed.
-    UserError where anything asked for cannot be done; then nothing was written.
+    systems: None for all that have one of the tasks (with `minutes`: all that take steps). pack: a file of `data pack`
+    in which the protocol's sources are found. minutes: for all of them together, reading and writing included. A run in
+    `out` that was stopped is resumed. UserError where anything asked for cannot be done; then nothing was written.
     """
     began = time.monotonic()
     if threads:
@@ -127,7 +127,9 @@ def check_request(
     if minutes is not None and not (math.isfinite(minutes) and 0 < minutes <= MOST_MINUTES):
         raise UserError(f"--minutes {minutes}: it must be above 0, at most {MOST_MINUTES} (a year)")
     _check_start(plan.start)
-    chosen = _all_of(plan) if systems is None else list(systems)
+    chosen = _all_of(plan) if systems is None else list(dict.fromkeys(systems))
+    if systems is None and minutes is not None:  # what is fitted takes no steps, and no time is shared with it
+        chosen = [name for name in chosen if not registry.find(name, parts=True).fitted]
     for name in chosen:
         _check_system(name, plan, size, systems is None)
     if systems is None and not re.fullmatch(r"[A-Za-z0-9_.-]+", size):

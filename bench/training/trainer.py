@@ -159,10 +159,9 @@ class Trainer:
         window = Window(stage.crop, plan.lowest_scale, plan.whole, plan.balance_classes)
         crops = self.albums[task].cut(keys, window)
         low, high = self.protocol.snr_range
-        link = Link(
-            task, stage.crop, stage.crop, plan.budget(stage.crop, _pair(seed)), self.protocol.channel,
-            low + (high - low) * crops.snr,
-        )  # fmt: skip
+        budget = plan.budget(stage.crop, draws.host_uniforms(draws.step_seed(seed, "budget"), 2))
+        snr_db = low + (high - low) * crops.snr
+        link = Link(task, stage.crop, stage.crop, budget, self.protocol.channel, snr_db)
         images = crops.images.contiguous(memory_format=torch.channels_last)
         if task == "reconstruction":
             target = images
@@ -484,9 +483,3 @@ class Trainer:
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights, under the system's own names."""
         return dict(self.average)
-
-
-def _pair(seed: int) -> tuple[float, float]:
-    """Two uniform numbers for what a whole batch shares, drawn on the host: they decide shapes."""
-    u = draws.uniforms(torch.tensor([draws.step_seed(seed, "budget")]), 2)[0].tolist()
-    return u[0], u[1]

@@ -37,8 +37,10 @@ def band_energies(maps: Tensor, floor: float) -> Tensor:
 def per_channel(bands: Tensor, channels: int) -> Tensor:
     """A value of each band, (B, bands, h, w), repeated for its channels, (B, channels, h, w)."""
     edges = band_edges(channels)
-    repeats = torch.tensor([high - low for low, high in zip(edges, edges[1:])], device=bands.device)
-    return bands.repeat_interleave(repeats, dim=1, output_size=channels)
+    widths = [high - low for low, high in zip(edges, edges[1:])]
+    # No tensor of widths: its copy to a GPU would wait for all that the GPU still has to do.
+    parts = [bands[:, i : i + 1].expand(-1, width, -1, -1) for i, width in enumerate(widths)]
+    return torch.cat(parts, dim=1)
 
 
 def bounded(x: Tensor, limit: float) -> Tensor:
