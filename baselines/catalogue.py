@@ -20,6 +20,7 @@ register(
     "systems.gensc.system:GenSC",
     tasks=RECONSTRUCTION + SEGMENTATION,
     learned=True,
+    asks="systems.gensc.task_kb:TaskKB",
     label="GenSC",
     colour=RED,
 )

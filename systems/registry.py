@@ -46,6 +46,7 @@ class Entry:
     pattern, examples: of a family, whose names compose (`avif-ldpc-256qam`).
     label: for the eye; of a family a format string over the pattern's named groups.
     colour: "#RRGGBB"; colours: that of single names of a family.
+    asks: "module:attribute" of a class whose `match(sentence)` names the task that a sentence asks for.
     plugin: a third party's.
     """
 
@@ -60,6 +61,7 @@ class Entry:
     label: str = ""
     colour: str = ""
     colours: tuple[tuple[str, str], ...] = ()
+    asks: str = ""
     plugin: bool = False
 
     def load(self) -> Callable[..., System]:
@@ -193,6 +195,15 @@ def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a system can do, without building it."""
     entry = find(name, parts=True)
     return tuple(entry.tasks if entry.tasks is not None else entry.load().tasks)  # type: ignore[attr-defined]
+
+
+def task_asked(requirement: str) -> str:
+    """The task that a sentence asks for, by the system that understands sentences. UserError where none does."""
+    for entry in entries():
+        if entry.asks:
+            module, _, attribute = entry.asks.partition(":")
+            return getattr(importlib.import_module(module), attribute)().match(requirement)
+    raise UserError("no system of this installation understands a requirement in words")
 
 
 def look(name: str, config: Mapping[str, Any] | None = None) -> Look:

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-from importlib import resources
+from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from systems.errors import UserError
+
+#: Beside the packages, found by their place: a folder `configs` of the working directory is another one.
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+DEFAULT_SIZE = "small"
 
 Config = TypeVar("Config")
 
@@ -77,17 +81,19 @@ def _words(hint: Any) -> str:
 
 def sizes_of(system: str) -> list[str]:
     """The sizes a system is defined in."""
-    folder = resources.files("configs") / "models"
+    folder = CONFIGS / "models"
     stems = (path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
     return sorted(stem[len(system) + 1 :] for stem in stems if stem.rpartition("-")[0] == system)
 
 
 def load_size(kind: type[Config], system: str, size: str) -> Config:
     """The configuration of one system in one size; a third party's system without such files has its defaults."""
-    folder = resources.files("configs") / "models"
+    folder = CONFIGS / "models"
     path = folder / f"{system}-{size}.toml"
     if not path.is_file():
         if not sizes_of(system):
+            if size != DEFAULT_SIZE:
+                raise UserError(f"{system} has no sizes; leave out --size")
             return kind()
         known = ", ".join(sizes_of(system))
         raise UserError(f"{system} has no size {size!r}; sizes are {known} (configs/models)")

@@ -54,11 +54,20 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 )
 @click.option("--reps", type=click.IntRange(1), metavar="N", help="Noise draws of each picture and point.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Base of all noise seeds.")
-@click.option("--out", metavar="DIR", help="The run's folder [default: results/run-<hash of the configuration>].")
+@click.option("--salt", metavar="HEX|none", help="Replay a run's noise, with its --seed [default: drawn, kept secret].")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="The run's folder; a run that is there grows [default: results/run-<hash of the figures>].",
+)
+@click.option("--name", metavar="NAME", help="The same as --out results/NAME.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--engine", type=click.Choice(["serial", "process", "slurm"]), default="process", show_default=True)
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Worker processes or jobs [default: one a core or GPU]."
+)
+@click.option(
+    "--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds for one cell [default: 3600]."
 )
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Pictures at once [default: by their size].")
 @click.option(
@@ -76,6 +85,7 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 @click.option("--dry-run", is_flag=True, help="Show cells, what is cached, and budgets; touch nothing.")
 @click.option("--force", is_flag=True, help="Compute every cell again.")
 @click.option("--retry-failed", is_flag=True, help="Compute only the cells that failed.")
+@click.option("--debug", is_flag=True, help="Show the traceback of the first cell that failed.")
 @click.option("--collect", is_flag=True, help="Compute nothing; make the tables of the cells that are there (slurm).")
 @click.pass_context
 def run_command(ctx: click.Context, **options: Any) -> None:
@@ -107,7 +117,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         click.echo(note, err=True)
     for points in dict.fromkeys(figure.snr_db for figure in resolved.figures):
         click.echo(f"SNR: {snr_text(points)} dB", err=True)
-    out = Path(options["out"]) if options["out"] else None
+    out = _folder(options["out"], options["name"])
     if options["dry_run"]:
         click.echo(dry_run_text(resolved, out))
         return
@@ -124,6 +134,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         slurm=slurm,
         argv=ctx.obj or (),
         say=lambda text: click.echo(text, err=True),
+        salt=options["salt"],
+        cell_timeout=options["cell_timeout"],
     )
     click.echo(result_tables(resolved, result.run_dir))
     click.echo(f"\ntables in {result.run_dir}; figures: python -m bench plot {result.run_dir}", err=True)
@@ -133,7 +145,26 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         fill_flops(result.run_dir, lambda text: click.echo(text, err=True))
     for line in result.failure_lines():
         click.echo(f"error: {line}", err=True)
+    if options["debug"] and result.first_trace:
+        click.echo(result.first_trace, err=True)
     sys.exit(result.exit_code)
+
+
+def _folder(out: str | None, name: str | None) -> Path | None:
+    """The run's folder; None where neither says it."""
+    if name is None:
+        return Path(out) if out else None
+    if out:
+        raise click.UsageError("--name and --out both name the folder; give one")
+    from bench.results.find import RESULTS
+    from bench.util.files import slug
+    from systems.errors import UserError
+
+    if not name or slug(name) != name:
+        raise UserError(
+            f"--name {name!r}: a name is letters, digits, dots, dashes and underscores; for a path use --out"
+        )
+    return RESULTS / name
 
 
 def _with_config(ctx: click.Context, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

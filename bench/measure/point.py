@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.measure.apart import RemoteSystem
 from bench.measure.audit import Spent, audit, audit_output
 from bench.measure.channel import transmit
 from bench.measure.metrics.scores import (
@@ -43,6 +45,14 @@ REPORT_COLUMNS = {
     "status", "stop_reason", "n_bits", "n_bit_errors", "n_blocks", "n_block_errors",
 }  # fmt: skip
 
+_TEXTS = ("mcs", "status", "stop_reason")
+_STATUS = ("ok", "outage")
+
+
+class ReportError(ValueError):
+    """A system reports what the table cannot hold."""
+
+
 _SCORES = memo.Memo(512)  # of outputs after rounding: a digital link delivers few different ones over a sweep
 
 
@@ -57,6 +67,7 @@ class Conditions:
     bits: int | None
     requirement: str
     seed: int = 0
+    salt: str = ""
 
     def link(self, height: int, width: int, snr_db: float | Tensor) -> Link:
         """A link of its own for each call: what a system does to one never reaches another."""
@@ -65,7 +76,10 @@ class Conditions:
 
     def seeds(self, ids: Sequence[str], point: Point, stream: str) -> list[int]:
         """The seed of each picture's draw at a point."""
-        return [draw_seed(self.seed, self.dataset, one, self.channel, point.snr_db, point.rep, stream) for one in ids]
+        return [
+            draw_seed(self.seed, self.dataset, one, self.channel, point.snr_db, point.rep, stream, self.salt)
+            for one in ids
+        ]
 
 
 class Point(NamedTuple):
@@ -170,9 +184,10 @@ class Measurement:
         draws = self.conditions.seeds(batch.ids, points[0], "decoder")
         with stopwatch.stage("decode"), self.random(draws[0]):
             memo.take_saved()
+            self._overhead()
             start = self._now()
             decoded = self.system.decode(received, link)
-            decode_s = (self._now() - start + memo.take_saved()) / together
+            decode_s = (self._now() - start - self._overhead() + memo.take_saved()) / together
             audit_output(self.system, decoded, link, together)
             told = columns_of(decoded.report, together)
             if self.conditions.task == "reconstruction":
@@ -209,9 +224,14 @@ class Measurement:
     def _timed(self, work: Callable[[], Any], batch: Batch, point: Point) -> tuple[Any, float]:
         """The encoder's work under its own random stream, and its seconds."""
         with self.random(self.conditions.seeds(batch.ids, point, "encoder")[0]):
+            self._overhead()
             start = self._now()
             done = work()
-            return done, self._now() - start
+            return done, self._now() - start - self._overhead()
+
+    def _overhead(self) -> float:
+        """Seconds since the last call in which no system worked: a third party's process was started."""
+        return self.system.take_overhead() if isinstance(self.system, RemoteSystem) else 0.0
 
     def _now(self) -> float:
         if self.device.startswith("cuda"):
@@ -220,11 +240,19 @@ class Measurement:
 
 
 def columns_of(report: dict[str, list], count: int) -> dict[str, list]:
-    """What a system reports that is a column of the table, a value per picture. ValueError where it is not."""
+    """What a system reports that is a column of the table, a value per picture. ReportError where it is not."""
     own = {key: values for key, values in report.items() if key in REPORT_COLUMNS}
     for key, values in own.items():
         if len(values) != count:
-            raise ValueError(f"report {key!r} has {len(values)} values for {count} pictures")
+            raise ReportError(f"report {key!r} has {len(values)} values for {count} pictures")
+        for value in values:
+            if key in _TEXTS:
+                fits = value is None or (isinstance(value, str) and (key != "status" or value in _STATUS))
+            else:
+                fits = value is None or (isinstance(value, Real) and math.isfinite(value))
+            if not fits:
+                wanted = " or ".join(_STATUS) if key == "status" else "a text" if key in _TEXTS else "a finite number"
+                raise ReportError(f"report {key!r} holds {value!r}, it must be {wanted}")
     return own
 
 

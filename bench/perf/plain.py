@@ -35,8 +35,10 @@ class Plain:
     seconds: dict[str, float]
 
 
-def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], None] = lambda text: None) -> Plain:
-    """Measure every point of every figure."""
+def plain_loop(
+    resolved: Resolved, device: str = "cpu", say: Callable[[str], None] = lambda text: None, salt: str = ""
+) -> Plain:
+    """Measure every point of every figure. salt: that of the run it is compared with, as its manifest holds it."""
     rows, seconds = {}, {}
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
@@ -49,7 +51,7 @@ def plain_loop(resolved: Resolved, device: str = "cpu", say: Callable[[str], Non
                         key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr),
                                _text(figure.bits), _text(snr_db), str(rep))  # fmt: skip
                         rows[key] = _point(
-                            system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device
+                            system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device, salt
                         )
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
             say(f"plain loop: {figure.id} {name}, {time.perf_counter() - start:.1f} s")
@@ -61,14 +63,14 @@ def _text(value) -> str:
 
 
 @torch.inference_mode()
-def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str) -> dict:
+def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str, salt: str) -> dict:
     memo.forget()
     sample = dataset.load(image_id)
     images = sample.image[None].to(device).float() / 255
     height, width = images.shape[2:]
     link = Link(figure.task, height, width, figure.budget(height, width), figure.channel, snr_db, figure.requirement)
     sent = system.encode(images, link)
-    seed = draw_seed(base_seed, dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel")
+    seed = draw_seed(base_seed, dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel", salt)
     decoded = system.decode(transmit(sent, link, [seed]), link)
     row = {"status": decoded.report.get("status", ["ok"])[0], "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
     if figure.task == "reconstruction":

@@ -24,6 +24,7 @@ STAGES = {
     "source code": "JPEG's quality search, JPEG decoding",
     "channel": "noise and fading",
     "decode": "networks and channel decoding at the receiver",
+    "apart": "a sample of the cells decoded once more in a process that did not encode",
     "metrics": "PSNR, MS-SSIM, confusion",
     "store": "cell files and pictures",
     "tables": "samples, summary with bootstrap intervals",
@@ -69,7 +70,7 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
             rows = (dict(zip(COLUMNS, row, strict=True)) for row in table)
             write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
         if options["plain"] or other:
-            plain = plain_loop(other or resolved, device, say=lambda text: print(text, file=sys.stderr))
+            plain = plain_loop(other or resolved, device, lambda text: print(text, file=sys.stderr), result.salt)
             say("\n" + compare_rows(result.run_dir, plain, elapsed + imports, options["plain_link"] or ""))
 
 

@@ -26,8 +26,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import partial
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from bench.spec.grammar import (
@@ -48,6 +46,7 @@ from bench.spec.look import LOOK_KEYS, Look, read_look
 from bench.util.files import read_toml, user_path
 from systems.errors import UserError, did_you_mean
 from systems.interface import DEFAULT_REQUIREMENT, TASKS, Budget
+from systems.sizes import CONFIGS
 
 METRICS = {
     "reconstruction": ("psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips"),
@@ -150,7 +149,7 @@ FIGURE_KEYS = (
 
 def figure_names() -> list[str]:
     """Figures that come with the bench."""
-    folder = resources.files("configs") / "figures"
+    folder = CONFIGS / "figures"
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
@@ -173,7 +172,7 @@ def load_figures(name: str) -> list[Figure]:
         path = user_path(name, "--figure")
         where = str(path)
     elif name in figure_names():
-        path = Path(str(resources.files("configs") / "figures" / f"{name}.toml"))
+        path = CONFIGS / "figures" / f"{name}.toml"
         where = f"configs/figures/{name}.toml"
     else:
         for figure in (figure for other in figure_names() for figure in load_figures(other)):

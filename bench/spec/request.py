@@ -25,7 +25,7 @@ from bench.spec.figure import (
     with_snr,
 )
 from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, parse_snr
-from bench.spec.identity import SystemFacts, facts_of, option_names
+from bench.spec.identity import SystemFacts, facts_of, is_learned, option_names, tasks_of
 from bench.util.files import user_path
 from systems import registry
 from systems.errors import UserError
@@ -92,15 +92,22 @@ class Resolved:
     @property
     def config_hash(self) -> str:
         """sha256 of the configuration."""
-        return _sha256(self.config)
+        return config_sha256(self.config)
 
     @property
-    def quick_hash(self) -> str:
-        """The same, with names and byte sizes of pictures in the place of their content: enough to name a folder."""
-        return _sha256(self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()}))
+    def folder_hash(self) -> str:
+        """sha256 of what a run keeps while it grows: all but systems, SNRs and repetitions. Enough to name a folder.
+
+        Names and byte sizes of pictures stand in the place of their content, so that no picture is read.
+        """
+        config = self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()})
+        grows = ("systems", "snr_db", "reps")
+        figures = [{key: value for key, value in figure.items() if key not in grows} for figure in config["figures"]]
+        asked = {key: str(value) for key, value in self.request.options.items() if value is not None}
+        return config_sha256({**config, "figures": figures, "systems": asked})
 
 
-def _sha256(config: dict[str, Any]) -> str:
+def config_sha256(config: dict[str, Any]) -> str:
     """Of all that decides a cell: how a figure is drawn does not."""
     config = {**config, "figures": [{k: v for k, v in f.items() if k != "look"} for f in config["figures"]]}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
@@ -123,10 +130,14 @@ def resolve(request: Request) -> Resolved:
     names = list(dict.fromkeys(name for figure in figures for name in figure.systems))
     for figure in figures:
         for name in figure.systems:
-            if figure.task not in registry.tasks_of(name):
+            if figure.task not in tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
     _check_requirements(figures)
     _check_size(figures, datasets)
+    if request.options.get("size") is not None and request.systems not in (None, ("all",)):
+        without = [name for name in names if "size" not in option_names(name)]
+        if without and len(without) < len(names):
+            raise UserError(f"--size: {', '.join(without)} has no sizes; add it to the run without --size")
     options = options_of(names, request.options)
     systems = {name: facts_of(name, options[name]) for name in names}
     return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
@@ -184,9 +195,7 @@ def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
                 )
         figures = [replace(figure, dataset=request.dataset) for figure in figures]
     if request.requirement is not None:
-        from systems.gensc.task_kb import TaskKB
-
-        task = TaskKB().match(request.requirement)
+        task = registry.task_asked(request.requirement)
         kept = [replace(figure, requirement=request.requirement) for figure in figures if figure.task == task]
         if not kept:
             raise UserError(f"--requirement {request.requirement!r} asks for {task}; no figure of this run does that")
@@ -210,7 +219,7 @@ def _load(name: str) -> list[Figure]:
 
 def _choose_systems(figures: list[Figure], wanted: tuple[str, ...]) -> tuple[list[Figure], list[str]]:
     wanted = tuple(dict.fromkeys(wanted))
-    tasks = {name: registry.tasks_of(name) for name in wanted}
+    tasks = {name: tasks_of(name) for name in wanted}
     able = {figure.task for figure in figures}
     for name in wanted:
         if not able & set(tasks[name]):
@@ -233,7 +242,7 @@ def _figure_for(dataset: str, request: Request) -> Figure:
     """The settings for a data set that is named without a figure: those of the paper's figure of its task."""
     tasks = request.named_set.tasks
     if request.systems is not None and request.systems != ("all",):
-        able = {task for name in request.systems for task in registry.tasks_of(name)}
+        able = {task for name in request.systems for task in tasks_of(name)}
         tasks = tuple(task for task in tasks if task in able) or tasks
     task = "segmentation" if "segmentation" in tasks else "reconstruction"
     figure = load_figure(TEMPLATES[task])
@@ -287,6 +296,9 @@ def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, A
     for key, value in given.items():
         takers = [name for name in names if key in takes[name]]
         flag = "--" + key.replace("_", "-")
+        if key == "checkpoint" and value in ("shipped", "none"):  # holds also where there are no weights to load
+            options = {name: {**own, **({key: value} if is_learned(name) else {})} for name, own in options.items()}
+            continue
         if key == "checkpoint":
             for name, path in _checkpoints(str(value), takers).items():
                 options[name][key] = path
@@ -299,9 +311,7 @@ def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, A
 
 
 def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
-    """--checkpoint shipped | none | FILE (one learned system) | name=FILE,name=FILE."""
-    if value in ("shipped", "none"):
-        return dict.fromkeys(learned, value)
+    """--checkpoint FILE (one learned system) | name=FILE,name=FILE."""
     if "=" not in value:
         if len(learned) != 1:
             raise UserError(f"--checkpoint {value}: there are {len(learned)} learned systems ({', '.join(learned)}); "

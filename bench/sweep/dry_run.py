@@ -10,7 +10,8 @@ from bench.spec.figure import Figure, budget_text
 from bench.spec.grammar import snr_text
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
-from bench.sweep.execute import default_out
+from bench.sweep.execute import default_out, manifest_of
+from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, Task, make_plan, missing
 
 SIZES_LOOKED_AT = 250  # pictures whose headers a dry run reads, spread over the set
@@ -22,7 +23,7 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
     cached: list[tuple[Task, Cell]] = []
     if out.exists():
         plan, store = make_plan(resolved), RunStore(out)
-        store.check(resolved.config_hash)
+        merged_config(out, manifest_of(store), resolved)
         gone = {cell.id for task in missing(plan, store) for cell in task.cells}
         cached = [(task, cell) for task, cell in plan.cells if cell.id not in gone]
     # In a new folder nothing is cached, and no picture need be read to count its cells.

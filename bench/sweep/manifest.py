@@ -8,23 +8,36 @@ from typing import Any
 
 from bench.results.schema import SCHEMA
 from bench.results.store import RunStore
-from bench.spec.request import Resolved
+from bench.spec.request import Resolved, config_sha256
+from bench.spec.source import measure_digest
 from bench.sweep.plan import Plan
 from bench.util.environment import git_state, host_facts, versions, without_paths
 
 
 def make_manifest(
-    resolved: Resolved, plan: Plan, store: RunStore, argv: Sequence[str], engine: dict[str, Any]
+    resolved: Resolved,
+    config: dict[str, Any],
+    plan: Plan,
+    store: RunStore,
+    argv: Sequence[str],
+    engine: dict[str, Any],
+    salt_is: str,
 ) -> dict[str, Any]:
+    """The manifest of a run that begins or goes on: `end`, `salt` and the cells' numbers are filled in at its end.
+
+    config: of the whole run, earlier commands included. salt_is: "drawn" in this session, "given" by the user, "kept"
+    from a session that did not end, or "published" by one that did: noise whose salt is in a manifest is no secret.
+    """
     before = store.manifest() or {}
     return {
         "schema": SCHEMA,
         "run": store.root.resolve().name,
         "argv": without_paths(argv),
-        "config": resolved.config,
-        "config_sha256": resolved.config_hash,
+        "config": config,
+        "config_sha256": config_sha256(config),
         "base_seed": resolved.request.seed,
-        "limited": resolved.request.limit is not None,
+        "salt": None,  # published when the run ends
+        "limited": resolved.request.limit is not None or bool(before.get("limited")),
         "definitions": {
             "snr_def": "esn0: E|x|^2 / N0 in dB per complex use",
             "csi": "the receiver knows h and the SNR",
@@ -34,24 +47,31 @@ def make_manifest(
         },
         "versions": versions(),
         "git": git_state(),
-        "systems": {name: facts.for_manifest() for name, facts in plan.systems.items()},
+        "measure": measure_digest(),
+        "systems": {
+            **before.get("systems", {}),
+            **{name: facts.for_manifest() for name, facts in plan.systems.items()},
+        },
         "datasets": {
-            dataset.name: {
-                "fingerprint": dataset.fingerprint(),
-                "pictures": len(dataset.ids),
-                "tasks": list(dataset.tasks),
-                "demonstration": dataset.demonstration,
-                "licence": dataset.licence,
-                "description": ""
-                if dataset.name.startswith("folder:")
-                else dataset.description,  # a folder's holds its path
-                "files": dataset.hashes(),
-            }
-            for dataset in plan.datasets.values()
+            **before.get("datasets", {}),
+            **{
+                dataset.name: {
+                    "fingerprint": dataset.fingerprint(),
+                    "pictures": len(dataset.ids),
+                    "tasks": list(dataset.tasks),
+                    "demonstration": dataset.demonstration,
+                    "licence": dataset.licence,
+                    "description": ""
+                    if dataset.name.startswith("folder:")
+                    else dataset.description,  # a folder's holds its path
+                    "files": dataset.hashes(),
+                }
+                for dataset in plan.datasets.values()
+            },
         },
         "host": host_facts(),
         "engine": engine,
-        "cells": {"expected": len(plan.cells), "done": None, "failed": None},
+        "cells": {"expected": None, "done": None, "failed": None},
         # Cells of another session than the last were made by what is said here of it.
         "sessions": [
             *before.get("sessions", []),
@@ -61,6 +81,7 @@ def make_manifest(
                 "versions": versions(),
                 "git": git_state(),
                 "engine": engine,
+                "salt": salt_is,
             },
         ],
         "start": before.get("start") or now(),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from bench.data import Dataset
@@ -19,6 +20,7 @@ from bench.results.store import RunStore
 from bench.spec.figure import Figure
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
+from bench.spec.source import measure_digest
 from systems.interface import Budget
 
 
@@ -45,42 +47,50 @@ class Task:
     bits: int | None
     requirement: str
     cells: tuple[Cell, ...]
-    points: tuple[
-        Cell, ...
-    ] = ()  # the plan's cells, wanted or not: which of them share a batch must not depend on that
+    points: tuple[Cell, ...] = ()  # the plan's, wanted or not: which of them share a batch must not depend on that
+    sampled: bool = False  # decoded once more in a process apart, to see that it gives the same
+    set_name: str = ""  # of the data set, as the tables have it
+    variant: str = ""  # of the system
 
     @property
     def inputs(self) -> Task:
         """What it does before its first cell: pieces of one task have equal inputs."""
         return replace(self, cells=())
 
-    def picture_file(self, dataset: str, image_id: str, cell: Cell) -> str:
+    def picture_file(self, image_id: str, cell: Cell) -> str:
         """Where the PNG of one output lies, relative to the run."""
-        return RunStore.picture_name(dataset, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
+        return RunStore.picture_name(self.set_name, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use."""
+    """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use. `earlier`:
+    tasks of earlier commands in the same folder, which count in the tables and are not computed."""
 
     figures: tuple[Figure, ...]
     tasks: tuple[Task, ...]
     datasets: dict[str, Dataset]
     systems: dict[str, SystemFacts]
+    earlier: tuple[Task, ...] = ()
 
     @property
     def cells(self) -> list[tuple[Task, Cell]]:
-        """Every cell with its task."""
+        """Every cell of this command with its task."""
         return [(task, cell) for task in self.tasks for cell in task.cells]
 
 
-def cell_id(facts: SystemFacts, dataset: str, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
-    """First 16 hex digits of the sha256 of all that decides a cell's rows; `dataset` is its name, not what opens it."""
+def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
+    """First 16 hex digits of the sha256 of all that decides a cell's rows, but for the run's salt.
+
+    fingerprint: of the block's own pictures, so that a set may grow. The name of the data set counts, not what opens
+    it.
+    """
     key = {
         "schema": SCHEMA,
         "system": facts.identity,
+        "measure": measure_digest(),
         "task": task.task,
-        "dataset": dataset,
+        "dataset": task.set_name,
         "fingerprint": fingerprint,
         "block": task.image_ids,
         "channel": task.channel,
@@ -115,13 +125,19 @@ def make_plan(resolved: Resolved) -> Plan:
                         keep = shown if rep == 0 and snr_db in figure.pictures.snr_db else ()
                         before = cells.get((snr_db, rep), ())
                         cells[snr_db, rep] = tuple(i for i in block if i in keep or i in before)
-    sets = {spec: (dataset.name, dataset.fingerprint()) for spec, dataset in datasets.items()}
+
+    @cache
+    def fingerprint(spec: str, block: tuple[str, ...]) -> str:
+        dataset = datasets[spec]
+        return replace(dataset, items={image_id: dataset.items[image_id] for image_id in block}).fingerprint()
+
     planned = []
     for task, cells in tasks.items():
         facts = systems[task.system]
+        task = replace(task, set_name=datasets[task.dataset].name, variant=facts.variant)
+        content = fingerprint(task.dataset, task.image_ids)
         points = tuple(
-            Cell(cell_id(facts, *sets[task.dataset], task, *point, seed), *point, cells[point])
-            for point in sorted(cells)
+            Cell(cell_id(facts, content, task, *point, seed), *point, cells[point]) for point in sorted(cells)
         )
         planned.append(replace(task, cells=points, points=points))
     return Plan(figures, tuple(planned), datasets, systems)
@@ -132,12 +148,11 @@ def missing(plan: Plan, store: RunStore) -> list[Task]:
     left = []
     store.look()
     for task in plan.tasks:
-        name = plan.datasets[task.dataset].name
         cells = tuple(
             cell
             for cell in task.cells
             if not store.has_cell(cell.id, task.image_ids)
-            or not all((store.root / task.picture_file(name, image_id, cell)).is_file() for image_id in cell.pictures)
+            or not all((store.root / task.picture_file(image_id, cell)).is_file() for image_id in cell.pictures)
         )
         if cells:
             left.append(replace(task, cells=cells))

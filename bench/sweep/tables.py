@@ -16,7 +16,6 @@ from bench.results.schema import (
 )
 from bench.results.store import RunStore
 from bench.results.tables import line_of
-from bench.spec.request import Resolved
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Plan
 
@@ -27,19 +26,26 @@ def write_tables(
     failures: dict[str, Outcome],
     failed_before: dict[str, dict[str, str]],
     still_missing: set[str],
-    resolved: Resolved,
-) -> None:
+    config: dict[str, Any],
+    limited: bool,
+) -> set[str]:
     """samples, confusion, pictures, summary, failures: all from the cell files, one operating point in memory at a
-    time."""
+    time.
+
+    config: of the whole run, as the manifest holds it. Earlier commands' cells that are still there count too. Gives
+    the ids of cells that could not be read back: their rows are in no table, and they stand in failures.csv.
+    """
     from bench.analysis.summary import Point, summarise  # loads SciPy
 
     shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # place in the plan, task, cell, row
     failed: list[dict[str, Any]] = []
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
-    for place, (task, cell) in enumerate(plan.cells):
-        dataset = plan.datasets[task.dataset].name
+    lost: set[str] = set()
+    earlier = [(task, cell) for task in plan.earlier for cell in task.cells]
+    for place, (task, cell) in enumerate([*earlier, *plan.cells]):
+        dataset = task.set_name
         point = {
-            "system": task.system, "variant": plan.systems[task.system].variant, "task": task.task, "dataset": dataset,
+            "system": task.system, "variant": task.variant, "task": task.task, "dataset": dataset,
             "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
         }  # fmt: skip
         cells_of_point = points.setdefault((*point.values(), task.requirement), (point, []))[1]
@@ -49,7 +55,8 @@ def write_tables(
             failed.append(failed_before[cell.id])
         if cell.id not in still_missing:
             cells_of_point.append((place, task, cell))
-    order = {name: index for index, name in enumerate(plan.systems)}
+    names = [task.system for task in plan.earlier] + list(plan.systems)
+    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
     ranked = sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
     with (
         store.lines("samples.csv", SAMPLE_COLUMNS) as sample,
@@ -61,7 +68,12 @@ def write_tables(
             for names, cells in ranked:
                 point = Point(names)
                 for place, task, cell in sorted(cells, key=lambda entry: entry[2].rep):
-                    rows = store.read_cell(cell.id, task.image_ids) or []
+                    rows = store.read_cell(cell.id, task.image_ids)
+                    if rows is None:
+                        if place >= len(earlier):
+                            lost.add(cell.id)
+                            failed.append(_failure(task, cell, task.set_name, LOST))
+                        continue
                     point.add(rows)
                     sample([line_of(row[:-1]) for row in rows])
                     confusion([line for row in rows if row[-1] for line in _confusion_lines(row)])
@@ -70,14 +82,23 @@ def write_tables(
                         shown.extend((place, task, cell, row) for row in named if row["image_id"] in cell.pictures)
                 yield point
 
-        for line in summarise(filled_points(), store.root.resolve().name, resolved.request.limit is not None):
+        for line in summarise(filled_points(), store.root.resolve().name, limited):
             summary(line)
     pictures: dict[str, dict[str, Any]] = {}
-    figures = {figure.pictures.id: figure for figure in plan.figures if figure.pictures.snr_db}
+    figures: dict[str, set[tuple[str, str]]] = {}
+    for figure in config["figures"]:
+        own = figure.get("pictures") or {}
+        if own.get("snr_db"):
+            figures.setdefault(own.get("id") or figure["id"], set()).add((figure["task"], figure["dataset"]))
     for _, task, cell, row in sorted(shown, key=lambda entry: entry[0]):
         _list_picture(pictures, figures, store, task, cell, row)
     store.write_table("pictures.csv", PICTURE_COLUMNS, pictures.values())
     store.write_table("failures.csv", FAILURE_COLUMNS, failed)
+    return lost
+
+
+#: What is said of a cell that was computed and is not there.
+LOST = "its rows are not in the run's folder: they were deleted or damaged while the run went on; repeat the command"
 
 
 _OF_ROW = [CELL_COLUMNS.index(name) for name in CONFUSION_COLUMNS if name in CELL_COLUMNS]
@@ -105,8 +126,8 @@ def _list_picture(pictures: dict, figures: dict, store: RunStore, task, cell, ro
         file = store.picture_name(dataset, image_id, kind)
         if (store.root / file).is_file():
             pictures.setdefault(file, {"kind": kind, "dataset": dataset, "image_id": image_id, "file": file})
-    file = task.picture_file(dataset, image_id, cell)
-    figure = next((id_ for id_, f in figures.items() if f.task == task.task and f.dataset == task.dataset), "")
+    file = task.picture_file(image_id, cell)
+    figure = next((id_ for id_, names in figures.items() if (task.task, task.set_name) in names), "")
     own = {key: row[key] for key in PICTURE_COLUMNS if key in row}
     pictures[file] = {**own, "figure": figure, "kind": "output", "file": file}
 

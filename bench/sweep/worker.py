@@ -3,6 +3,9 @@ before it."""
 
 from __future__ import annotations
 
+import socket
+import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -13,21 +16,25 @@ import numpy as np
 import torch
 
 from bench.data import Dataset
+from bench.measure.apart import Home, RemoteSystem
+from bench.measure.apart.remote import RemoteFailure, Sight
+from bench.measure.apart.wire import text as as_text
 from bench.measure.channel import transmit
 from bench.measure.point import REPORT_COLUMNS, Batch, Conditions, Delivered, Measurement, Point, Sent, columns_of
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
-from bench.spec.identity import build
+from bench.spec.identity import SystemFacts, build
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Task
 from bench.sweep.preflight import Reading, Trial
-from bench.util.files import StorageError
-from systems import registry
+from bench.util.files import StorageError, slug
 from systems import timing as stopwatch
 from systems.errors import AuditError, UserError
 from systems.interface import System
 from systems.zoo import seeded
 
+CELL_SECONDS = 3600.0  # for one cell, unless --cell-timeout says otherwise
+OUTPUT_BYTES = 1 << 20  # of what a third party's system prints over a run
 #: A batch holds at most so many, unless --batch says otherwise: on a CPU what its caches hold, on a GPU what fills it.
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
@@ -37,27 +44,24 @@ class Worker:
     """`work(task)` of the engines: computes cells and writes them. Picklable; what it builds stays in its process."""
 
     root: Path
-    systems: dict[str, dict[str, Any]]  # options of each
+    systems: dict[str, SystemFacts]
     datasets: dict[str, Dataset]  # by what opens each; with the hashes that were planned with, so no file is swapped
     seed: int = 0
+    salt: str = ""
     batch: int | None = None
     device: str = "cpu"
+    cell_timeout: float = CELL_SECONDS  # of a system in a process of its own; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
-    _apart: set[tuple[str, str]] = field(
-        default_factory=set, repr=False
-    )  # systems and tasks known to pass nothing aside
+    _apart: set[Task] = field(default_factory=set, repr=False)  # samples that were decoded in a process apart
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
-        return {
-            **self.__dict__,
-            "_built": {},
-            "_apart": set(),
-            "_ready": None,
-        }
+        return {**self.__dict__, "_built": {}, "_apart": set(), "_ready": None}
 
-    def place(self, index: int) -> None:
-        """Worker number `index` of several takes its own GPU."""
+    def place(self, index: int, nursery: socket.socket | None = None) -> None:
+        """Worker number `index` of several takes its own GPU, and forks systems' processes from the run's `nursery`."""
+        if nursery is not None:
+            Home.share(Home(nursery))
         if self.device == "cuda":
             self.device = f"cuda:{index % torch.cuda.device_count()}"
 
@@ -84,6 +88,7 @@ class Worker:
         system = self._system(trial.system)
         for task, image_ids, (lowest, highest) in trial.points:
             conditions = self._conditions(task)
+            self._start_clock(system)
             for image_id, snr_db in product(
                 image_ids, sorted({lowest, highest}) if system.encoder_sees_snr else [highest]
             ):
@@ -100,6 +105,7 @@ class Worker:
         try:
             with torch.inference_mode():
                 system = self._system(task.system)
+                self._start_clock(system)
                 batches, senders = self._prepared(system, task)
                 self._hold_apart(system, task, batches[0], senders[0])
         except Exception as error:
@@ -110,6 +116,7 @@ class Worker:
             wanted = [cell for cell in group if cell in task.cells]
             if not wanted:
                 continue
+            self._start_clock(system)
             try:
                 rows = self._compute(system, task, group, batches, senders)
             except Exception as error:
@@ -123,6 +130,7 @@ class Worker:
                     with stopwatch.stage("store"):
                         self._write(task, cell, batches, *done)
                     yield Outcome(cell.id, "done")
+                    self._start_clock(system)
                 except StorageError as error:
                     yield Outcome(cell.id, "fatal", str(error), users=True)
                     return
@@ -141,37 +149,40 @@ class Worker:
         return self._ready[1:]
 
     def _hold_apart(self, system: System, task: Task, batch: Batch, sender: Callable[[Point], Sent]) -> None:
-        """A third party's receiver must make the same of the symbols in an instance that never saw the pictures;
-        AuditError where
-        it does not. Those of the bench are held to it by its tests."""
-        if registry.is_ours(task.system) or (task.system, task.task) in self._apart:
+        """A receiver of the bench must make the same of the symbols in a process that never saw the pictures.
+
+        A sample of the tasks is tried so, with the first batch of its first cell. AuditError where the outputs differ.
+        Systems of third parties always decode in such a process; bounds (`genie`) are no receivers.
+        """
+        if isinstance(system, RemoteSystem):
+            if system.genie:
+                raise AuditError(
+                    f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
+                )
             return
-        if system.genie:
-            raise AuditError(
-                f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
-            )
-        twin = build(task.system, self.systems[task.system]).to(self.device)
+        if not task.sampled or system.genie or task.inputs in self._apart:
+            return
         measurement, point = self._measurement(system, task), _point(task.cells[0])
         link = measurement.conditions.link(*batch.size, snr_db=point.snr_db)
         seeds = measurement.conditions.seeds(batch.ids, point, "channel")
-        received, outputs = transmit(sender(point).transmission, link, seeds), []
-        for one in (system, twin):
-            with measurement.random(seeds[0]):
-                try:
-                    outputs.append(one.decode(received, link).output)
-                except Exception as error:
-                    if one is twin:
-                        raise AuditError(
-                            f"audit: system {system.name}: its receiver fails in an instance that did not encode "
-                            f"({type(error).__name__}: {error})"
-                        ) from error
-                    return  # the cell will say so
-        if outputs[0].shape != outputs[1].shape or not torch.allclose(*outputs, rtol=1e-4, atol=1e-4, equal_nan=True):
+        received = transmit(sender(point).transmission, link, seeds)
+        with measurement.random(seeds[0]):
+            here = system.decode(received, link).output
+        with stopwatch.stage("apart"), measurement.random(seeds[0]):
+            try:
+                there = self._remote(task.system).decode(received, link).output
+            except Exception as error:
+                raise AuditError(
+                    f"audit: system {system.name}: its receiver fails in a process that did not encode ({error})"
+                ) from error
+        if here.shape != there.shape or not torch.allclose(
+            here.cpu(), there.cpu(), rtol=1e-4, atol=1e-4, equal_nan=True
+        ):
             raise AuditError(
-                f"audit: system {system.name}: its receiver makes something else of the same symbols in an instance "
-                "that did not encode them; something passes from encode to decode beside the transmission"
+                f"audit: system {system.name}: its receiver makes something else of the same symbols in a process that "
+                "did not encode them; something passes from encode to decode beside the transmission"
             )
-        self._apart.add((task.system, task.task))
+        self._apart.add(task.inputs)
 
     def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch: a function of the plan and the options, not of what is
@@ -210,21 +221,64 @@ class Worker:
     def _write(
         self, task: Task, cell: Cell, batches: list[Batch], rows: list[dict], kept: dict[str, np.ndarray]
     ) -> None:
-        store, name = RunStore(self.root), self._dataset(task.dataset).name
+        store, name = RunStore(self.root), task.set_name
         palette = _palette() if task.task == "segmentation" else None
         for batch in batches:
             for index, image_id in enumerate(batch.ids):
                 if image_id in kept:
                     pixels = kept[image_id] if palette else np.ascontiguousarray(kept[image_id].transpose(1, 2, 0))
-                    store.write_picture(task.picture_file(name, image_id, cell), pixels, palette)
+                    store.write_picture(task.picture_file(image_id, cell), pixels, palette)
                     _write_references(store, name, image_id, batch, index)
         store.write_cell(cell.id, rows)
 
     def _system(self, name: str) -> System:
         if name not in self._built:
+            facts = self.systems[name]
             with stopwatch.stage("start-up"):
-                self._built[name] = build(name, self.systems[name]).to(self.device)
+                if facts.plugin:
+                    self._built[name] = self._remote(name)
+                else:
+                    system = build(name, facts.options).to(self.device)
+                    if system.describe().get("sha256") != facts.description.get("sha256"):
+                        raise UserError(f"the weights of {name} changed since this command began; repeat the command")
+                    self._built[name] = system
         return self._built[name]
+
+    def _remote(self, name: str) -> RemoteSystem:
+        """The system in processes of its own, which can open neither the pictures nor a run."""
+        facts = self.systems[name]
+        files = [
+            path for one in self.datasets.values() for item in one.items.values() for path in (item.path, item.mask)
+        ]
+        secrets = [self.root, Path("results"), *(path for path in files if path is not None)]
+        return RemoteSystem(
+            Home.shared(),
+            name,
+            facts.target,
+            facts.options,
+            {"variant": facts.variant, "bits_per_use": facts.bits_per_use, "genie": facts.genie,
+             "encoder_sees_snr": facts.encoder_sees_snr},
+            Sight.of(facts.target, facts.options, secrets, self.device),
+            sorted(REPORT_COLUMNS),
+            self.device,
+            lambda text: self._keep_output(name, text),
+        )  # fmt: skip
+
+    def _keep_output(self, name: str, text: str) -> None:
+        """What a system printed goes to `output/<system>.log` of the run, up to OUTPUT_BYTES."""
+        path = self.root / "output" / f"{slug(name)}.log"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            with path.open("ab") as file:
+                if file.tell() < OUTPUT_BYTES:
+                    file.write(text.encode("utf-8", "backslashreplace"))
+        except OSError:
+            pass  # before the run has its folder, or on a full disk: no row depends on it
+
+    def _start_clock(self, system: System) -> None:
+        """A cell begins."""
+        if isinstance(system, RemoteSystem):
+            system.deadline = time.monotonic() + self.cell_timeout
 
     def _dataset(self, spec: str) -> Dataset:
         return self.datasets[spec]
@@ -250,7 +304,7 @@ class Worker:
     def _conditions(self, task: Task) -> Conditions:
         """What the task's points share, as `bench.measure` takes it."""
         name = self._dataset(task.dataset).seed_name
-        return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed)
+        return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed, self.salt)
 
     def _measurement(self, system: System, task: Task) -> Measurement:
         return Measurement(system, self._conditions(task), self.device)
@@ -298,11 +352,13 @@ def _point(cell: Cell) -> Point:
     return Point(cell.snr_db, cell.rep)
 
 
-def _failed(cell: Cell, error: Exception) -> Outcome:
+def _failed(cell: Cell | Reading | Trial, error: BaseException) -> Outcome:
     users = isinstance(error, UserError)
     lines = str(error).strip().splitlines() or ["no message"]
-    text = lines[0] if users else f"{type(error).__name__}: {lines[0]}"
-    return Outcome(cell.id, "failed", text[:500], users)
+    own = users or isinstance(error, (RemoteFailure, AuditError))
+    text = lines[0] if own else f"{type(error).__name__}: {lines[0]}"
+    trace = "" if users else getattr(error, "traceback", "") or "".join(traceback.format_exception(error))
+    return Outcome(cell.id, "failed", as_text(text)[:500], users, as_text(trace))
 
 
 def _write_references(store: RunStore, dataset: str, image_id: str, batch: Batch, index: int) -> None:

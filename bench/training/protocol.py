@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from bench.util.files import read_toml
 from systems.errors import UserError
 from systems.interface import TASKS, Budget
 from systems.learned import RECONSTRUCTION_LOSSES
-from systems.sizes import fill
+from systems.sizes import CONFIGS, fill
 
 AUTOCAST = ("auto", "bfloat16", "off")
 
@@ -124,7 +123,7 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     """
     file = Path(path)
     if not file.exists():
-        folder = Path(str(resources.files("configs"))) / "train"
+        folder = CONFIGS / "train"
         file = folder / f"{path}.toml"
         if Path(path).name != str(path) or not file.is_file():
             known = ", ".join(sorted(item.stem for item in folder.glob("*.toml")))

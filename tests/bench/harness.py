@@ -62,7 +62,6 @@ def place(installed, tmp_path, monkeypatch):
     """A working directory with pictures; logs and faults of the test systems go there."""
     make_pictures(tmp_path / "pictures")
     (tmp_path / "faults").mkdir()
-    monkeypatch.setenv("BENCH_TEST_LOG", str(tmp_path / "log"))
     monkeypatch.setenv("BENCH_TEST_FAULTS", str(tmp_path / "faults"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from bench.measure.apart import Home
     from bench.sweep.plan import Task
     from systems.timing import Seconds
 
@@ -29,6 +32,7 @@ class Outcome:
     status: str
     error: str = ""
     users: bool = False  # the error is one the user can mend (exit code 2)
+    trace: str = ""  # the traceback, for failures/
     spent: dict[str, Seconds] = field(default_factory=dict)  # by stage, since the worker's outcome before
 
 
@@ -81,8 +85,16 @@ def one_thread() -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def make_engine(name: str, workers: int, run_dir, slurm: dict | None = None) -> Engine:
-    """An engine by name. MissingDependency where slurm's package is not installed."""
+def make_engine(
+    name: str,
+    workers: int,
+    run_dir: Path,
+    slurm: dict | None = None,
+    home: Home | None = None,
+    cell_timeout: float = math.inf,
+) -> Engine:
+    """An engine by name. home: the nursery of this process, for workers of this machine. cell_timeout: in seconds.
+    MissingDependency where slurm's package is not installed."""
     if name == "serial":
         from bench.sweep.engines.serial import SerialEngine
 
@@ -90,7 +102,7 @@ def make_engine(name: str, workers: int, run_dir, slurm: dict | None = None) -> 
     if name == "process":
         from bench.sweep.engines.process import ProcessEngine
 
-        return ProcessEngine(workers)
+        return ProcessEngine(workers, home, cell_timeout)
     if name == "slurm":
         from bench.sweep.engines.slurm import SlurmEngine
 

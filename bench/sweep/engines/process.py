@@ -2,7 +2,10 @@
 
 Each worker has a pipe of its own, so one that is killed (out of memory, kill -9) is noticed as the end of its pipe: its
 cells count as failed, a new worker takes its place, and the others never hear of it. A pool of the standard library
-would be broken as a whole. Workers are spawned, not forked: CUDA and OpenMP do not survive a fork.
+would be broken as a whole. A worker that ends no cell within the time limit is killed and replaced likewise.
+
+Workers are forked, so that torch is imported once, where that is safe: on Linux, from a process that has one thread and
+computes on the CPU. Elsewhere they are spawned: threads, OpenMP's pool and CUDA do not survive a fork.
 """
 
 from __future__ import annotations
@@ -10,48 +13,65 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
 
+from bench.measure.apart.confine import die_with_parent
 from bench.sweep.engines import Outcome, Work, lost, one_thread
 from systems import timing as stopwatch
 
+if TYPE_CHECKING:
+    from bench.measure.apart import Home
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TASK_DONE = None
+_LOOK_SECONDS = 1.0  # between two looks at the time limit
+_GRACE_SECONDS = 30.0  # beyond it: a system's process is given up first, and its worker says so
 _LOOK_AHEAD = 64  # tasks of the queue among which a worker's next one is chosen
 
 
 class _Worker:
     """One process, its pipe, and the task it is at."""
 
-    def __init__(self, index: int, work: Work):
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, index: int, work: Work, home: Home | None, others: list[Connection]):
+        context = multiprocessing.get_context("fork" if may_fork(work) else "spawn")
         self.index = index
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, work, index, time.time()), daemon=True)
+        nursery = None if home is None else home.client()
+        forked = [*others, self.connection] if context.get_start_method() == "fork" else []
+        arguments = (theirs, work, index, time.time(), os.getpid(), nursery, forked)
+        self.process = context.Process(target=_serve, args=arguments, daemon=True)
         with _single_threaded_environment():
             self.process.start()
         theirs.close()  # else the pipe would not end with the worker
+        if nursery is not None:
+            nursery.close()
         self.task = None
+        self.since = time.monotonic()  # its last sign of life
         self.inputs = None  # of its last task
         self.systems: set[str] = set()  # that it has had tasks of
         self.seen: list[str] = []
 
     def give(self, task) -> None:
         self.task, self.seen, self.inputs = task, [], task.inputs
+        self.since = time.monotonic()
         self.systems.add(task.system)
         try:
             self.connection.send(task)
         except OSError:
             pass  # dead already: its pipe says so at the next look
 
-    def stop(self) -> None:
+    def stop(self, at_once: bool = False) -> None:
         self.connection.close()
-        self.process.terminate()
+        (self.process.kill if at_once else self.process.terminate)()
         self.process.join(5)
         if self.process.is_alive():
             self.process.kill()
@@ -70,8 +90,10 @@ class _Worker:
 class ProcessEngine:
     """`workers` processes at most; fewer where there are fewer tasks."""
 
-    def __init__(self, workers: int):
-        self.workers = workers
+    def __init__(self, workers: int, home: Home | None = None, cell_timeout: float = float("inf")):
+        """home: where the workers fork systems' processes from. cell_timeout: seconds without an outcome of a worker
+        at work, after which it is killed; a system's own process is given up before that."""
+        self.workers, self.home, self.cell_timeout = workers, home, cell_timeout
 
     def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
         """Outcomes as they come. What `before` makes a worker build is there when its tasks come."""
@@ -92,14 +114,18 @@ class ProcessEngine:
         for worker in list(workers.values())[: len(queue)]:
             worker.give(_next(queue, worker, workers))
         while any(worker.task is not None for worker in workers.values()):
-            for connection in wait(list(workers)):
+            for connection in [*wait(list(workers), _LOOK_SECONDS), *self._late(workers)]:
                 worker = workers[connection]
+                late = self._is_late(worker)
                 try:
+                    if late and not connection.poll():
+                        raise EOFError
                     outcome = connection.recv()
+                    worker.since = time.monotonic()
                 except (EOFError, OSError):
                     del workers[connection]
-                    reason = worker.post_mortem()
-                    worker.stop()
+                    reason = self._too_late() if late else worker.post_mortem()
+                    worker.stop(at_once=late)
                     if worker.task is not None:
                         yield from lost(worker.task, worker.seen, reason)
                     if queue:
@@ -114,9 +140,17 @@ class ProcessEngine:
                 else:
                     worker.task = None
 
-    @staticmethod
-    def _start(index: int, work: Work, workers: dict[Connection, _Worker]) -> _Worker:
-        worker = _Worker(index, work)
+    def _late(self, workers: dict[Connection, _Worker]) -> list[Connection]:
+        return [connection for connection, worker in workers.items() if self._is_late(worker)]
+
+    def _is_late(self, worker: _Worker) -> bool:
+        return worker.task is not None and time.monotonic() - worker.since > self.cell_timeout + _GRACE_SECONDS
+
+    def _too_late(self) -> str:
+        return f"no cell ended within {self.cell_timeout:g} s (--cell-timeout); its worker was replaced"
+
+    def _start(self, index: int, work: Work, workers: dict[Connection, _Worker]) -> _Worker:
+        worker = _Worker(index, work, self.home, list(workers))
         workers[worker.connection] = worker
         return worker
 
@@ -137,11 +171,32 @@ def _next(queue: deque, worker: _Worker, workers: dict[Connection, _Worker]):
     return ahead[index]
 
 
-def _serve(connection: Connection, work: Work, index: int, asked: float) -> None:
-    """A worker's life: it ends when the parent's end of the pipe does, so a killed run leaves no orphans at work."""
+def may_fork(work: Work) -> bool:
+    """Whether a fork of this process may compute: on Linux, without other threads, on the CPU."""
+    if sys.platform != "linux" or str(getattr(work, "device", "cpu")) != "cpu":
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
+
+
+def _serve(
+    connection: Connection,
+    work: Work,
+    index: int,
+    asked: float,
+    parent: int,
+    nursery: socket.socket | None,
+    others: list[Connection],
+) -> None:
+    """A worker's life: it ends with its parent, so a killed run leaves no orphans at work."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for other in others:
+        other.close()
+    _end_with(parent)
     if hasattr(work, "place"):
-        work.place(index)
+        work.place(index, nursery)
     with one_thread():
         stopwatch.add("start-up", time.time() - asked, time.process_time())
         try:
@@ -152,6 +207,20 @@ def _serve(connection: Connection, work: Work, index: int, asked: float) -> None
                 connection.send(_TASK_DONE)
         except (EOFError, OSError):
             pass
+
+
+def _end_with(parent: int) -> None:
+    """Also in the middle of a cell: the kernel sees to it on Linux, a thread elsewhere."""
+    if sys.platform == "linux":
+        die_with_parent(parent)
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -31,6 +31,7 @@ def test_seed_is_the_sha256_of_the_name():
         {"snr_db": -10.0},
         {"rep": 1},
         {"stream": "sampler"},
+        {"salt": "5eed5a17"},
     ],
 )
 def test_every_part_of_the_name_counts(change):
@@ -38,7 +39,7 @@ def test_every_part_of_the_name_counts(change):
 
 
 def test_the_system_has_no_part_in_it():
-    assert list(inspect.signature(draw_seed).parameters) == list(BASE)
+    assert list(inspect.signature(draw_seed).parameters) == [*BASE, "salt"]
 
 
 @pytest.mark.parametrize("same", [10, np.float64(10), np.int64(10), np.float32(10), 10.0 + 1e-12])

@@ -34,7 +34,7 @@ def execute(out, how=None, **request):
     from bench.sweep.execute import execute as execute_run
 
     resolved = resolve(Request(**request))
-    return resolved, execute_run(resolved, out, **{"engine": "serial", **(how or {})})
+    return resolved, execute_run(resolved, out, **{"engine": "serial", "salt": "none", **(how or {})})
 
 
 # ---------------------------------------------------------------- the plain loop

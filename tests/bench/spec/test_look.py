@@ -52,7 +52,7 @@ def test_a_label_makes_no_other_run(tmp_path):
     for extra in ([], ['label = {linear = "KLT"}', "ylim = [20, 40]"]):
         path = tmp_path / "mine.toml"
         path.write_text("\n".join(lines + extra))
-        hashes.add(resolve(Request(figures=(str(path),), limit=1)).quick_hash)
+        hashes.add(resolve(Request(figures=(str(path),), limit=1)).folder_hash)
     assert len(hashes) == 1
 
 

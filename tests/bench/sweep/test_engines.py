@@ -52,7 +52,7 @@ class Work:
     log: str = ""  # a file that each cell is written to as it begins
     index: int = -1
 
-    def place(self, index):
+    def place(self, index, nursery=None):
         self.index = index
 
     def __call__(self, task):
@@ -206,7 +206,7 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
     that its
     time is over; a cell fails by itself. Each cell has one outcome, and only those at work are begun again."""
     pytest.importorskip("submitit")
-    paths = [str(ROOT), str(ROOT / "tests" / "bench"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(ROOT), str(ROOT / "tests" / "bench"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setattr("bench.sweep.engines.slurm.POLL_SECONDS", 0.1)
     work = tasks(2, "a", 2) + tasks(1, "b", 3) + tasks(1, "c", 2)

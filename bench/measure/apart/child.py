@@ -1,0 +1,199 @@
+"""What runs in a system's process: build the system, answer requests until the harness closes the socket.
+
+Everything that a system gives back is checked here for its kind and turned into plain values; the harness checks the
+bytes again. An exception is an answer too: its kind, one line, and the traceback for `failures/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect as inspection
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from bench.measure.apart import wire
+from systems.errors import AuditError, UserError
+from systems.interface import Decoded, System, Transmission
+from systems.zoo import seeded
+
+
+def serve(connection: socket.socket, measures: list[str]) -> None:
+    """Answer requests: {"op": ..., ...} -> {"value": ...} or {"error": ...}."""
+    own = _Own(measures)
+    while True:
+        body = wire.receive(connection)
+        if body is None:
+            return
+        answer: dict[str, Any]
+        try:
+            request = wire.unpack(body)
+            answer = {"value": getattr(own, "do_" + request.pop("op"))(**request)}
+            packed = wire.pack(answer)
+        except BaseException as error:  # a system's sys.exit() too
+            packed = wire.pack({"error": _told(error)})
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        wire.send(connection, packed)
+
+
+def _told(error: BaseException) -> dict[str, str]:
+    kind = "user" if isinstance(error, UserError) else "audit" if isinstance(error, AuditError) else "other"
+    try:
+        lines = str(error).strip().splitlines() or [""]
+        line = lines[0]
+    except Exception:
+        line = ""
+    if isinstance(error, (SystemExit, KeyboardInterrupt)):
+        line = f"the system ended its process ({type(error).__name__} {line})".replace(" )", ")")
+    elif kind == "other":
+        line = f"{type(error).__name__}: {line or 'no message'}"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except Exception:
+        trace = line
+    return {"kind": kind, "line": wire.text(line)[:500], "traceback": wire.text(trace)[-20_000:]}
+
+
+class _Own:
+    """The system of this process."""
+
+    def __init__(self, measures: list[str]):
+        self.measures = measures
+        self.system: System | None = None
+        self.send: Callable | None = None
+        self.device = "cpu"
+        self.columns: list[str] = []
+
+    def do_build(self, target: str, name: str, options: dict, device: str, columns: list[str]) -> dict[str, Any]:
+        """Import and build; gives what the harness must know of the system."""
+        kind = _load(target)
+        system = kind(name=name, **options)
+        if not isinstance(system, System):
+            raise UserError(f"system {name!r}: {target} made a {type(system).__name__}, which is not a systems.System")
+        self.device, self.columns = device, columns
+        self.system = system.to(device) or system
+        return {"measures": self.measures, **_facts(self.system)}
+
+    def do_look(self, target: str) -> dict[str, Any]:
+        """What the class says without being built."""
+        kind = _load(target)
+        learned = inspection.isclass(kind) and any(base.__name__ == "LearnedSystem" for base in kind.__mro__)
+        tasks = _texts(getattr(kind, "tasks", ()), "tasks")
+        return {"tasks": tasks, "options": _texts(getattr(kind, "options", ()), "options"), "learned": learned}
+
+    def do_prepare(self, images: torch.Tensor, link, seed: int) -> None:
+        """The part of the encoding that no SNR changes."""
+        with self._computing(seed):
+            self.send = self._system.prepare(images.to(self.device), link)
+        if not callable(self.send):
+            raise TypeError(f"prepare gave a {type(self.send).__name__}, it must give a function of the link")
+
+    def do_send(self, link, seed: int) -> dict[str, Any]:
+        """The rest of it."""
+        with self._computing(seed):
+            sent = self.send(link)
+        return self._transmission(sent)
+
+    def do_encode(self, images: torch.Tensor, link, seed: int) -> dict[str, Any]:
+        with self._computing(seed):
+            sent = self._system.encode(images.to(self.device), link)
+        return self._transmission(sent)
+
+    def do_decode(self, received, link, seed: int) -> dict[str, Any]:
+        for name in ("symbols", "csi", "noise_var", "side_info"):
+            setattr(received, name, getattr(received, name).to(self.device))
+        with self._computing(seed):
+            decoded = self._system.decode(received, link)
+        if not isinstance(decoded, Decoded):
+            raise TypeError(f"decode gave a {type(decoded).__name__}, it must give a systems.Decoded")
+        _tensor(decoded.output, "output")
+        return {"output": decoded.output, "report": self._report(decoded.report)}
+
+    @property
+    def _system(self) -> System:
+        assert self.system is not None
+        return self.system
+
+    @contextlib.contextmanager
+    def _computing(self, seed: int) -> Iterator[None]:
+        with torch.inference_mode(), seeded(seed):
+            if self.device.startswith("cuda"):
+                torch.cuda.manual_seed_all(seed)
+            yield
+
+    def _transmission(self, sent: Any) -> dict[str, Any]:
+        if not isinstance(sent, Transmission):
+            raise TypeError(f"encode gave a {type(sent).__name__}, it must give a systems.Transmission")
+        _tensor(sent.symbols, "symbols")
+        if sent.side_info is not None:
+            _tensor(sent.side_info, "side_info")
+        return {"symbols": sent.symbols, "side_info": sent.side_info, "report": self._report(sent.report)}
+
+    def _report(self, report: Any) -> dict[str, list]:
+        """The columns that the table has, as plain values."""
+        if not isinstance(report, dict):
+            raise TypeError(f"report is a {type(report).__name__}, it must be a dict of lists")
+        own = {}
+        for key, values in report.items():
+            if key not in self.columns:
+                continue
+            if isinstance(values, torch.Tensor) or hasattr(values, "tolist"):
+                values = values.tolist()
+            if not isinstance(values, (list, tuple)):
+                raise TypeError(f"report {key!r} is a {type(values).__name__}, it must be a list, a value per picture")
+            own[key] = [value.item() if isinstance(value, torch.Tensor) else value for value in values]
+        return own
+
+
+def _load(target: str) -> Any:
+    module, _, attribute = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _facts(system: System) -> dict[str, Any]:
+    """Plain values of what a system says of itself."""
+    told = system.describe()
+    if not isinstance(told, dict):
+        raise TypeError(f"describe gave a {type(told).__name__}, it must give a dict")
+    rate = system.bits_per_use
+    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float))):
+        raise TypeError(f"bits_per_use is {rate!r}, it must be a number or None")
+    return {
+        "variant": str(system.variant),
+        "bits_per_use": rate,
+        "encoder_sees_snr": bool(system.encoder_sees_snr),
+        "genie": bool(getattr(system, "genie", False)),
+        "description": _plain(told),
+    }
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value of `describe` as JSON holds it."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict) and depth < 20:
+        return {str(key): _plain(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, (list, tuple)) and depth < 20:
+        return [_plain(one, depth + 1) for one in value]
+    return str(value)
+
+
+def _texts(values: Any, what: str) -> list[str]:
+    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{what} is {values!r}, it must be a tuple of names")
+    return list(values)
+
+
+def _tensor(value: Any, what: str) -> None:
+    if not isinstance(value, torch.Tensor):
+        raise TypeError(f"{what} is a {type(value).__name__}, it must be a tensor")

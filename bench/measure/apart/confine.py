@@ -1,0 +1,157 @@
+"""What Linux takes from a process before it runs a system: the network, other processes, files, memory to share.
+
+Called in `bench.measure.apart.nursery`, in the forked process, before any code of a third party is imported. Each
+measure stands alone: where a kernel or a container refuses one, the others hold, and `measures` says which are there.
+
+    user, mount   all file systems read-only, /tmp, /run and /dev/shm empty and private
+    pid           a process tree of its own, which ends with its first process
+    net, ipc      no network, no abstract sockets, no System V or POSIX message queues of others
+    landlock      reads only what the system needs to run, never the pictures or the run's folder; writes only in its
+                  own temporary folder; no ptrace, no signals to others
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import struct
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+_NAMESPACES = {
+    "mount": 0x00020000, "ipc": 0x08000000, "net": 0x40000000, "pid": 0x20000000,
+}  # fmt: skip
+_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_MS_PRIVATE, _MS_REC, _MS_NOSUID, _MS_NODEV = 1 << 18, 1 << 14, 2, 4
+_SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
+_SYS_MOUNT_SETATTR, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, 0x8000, 1
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_READ_FILE, _READ_DIR, _EXECUTE, _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 14, 1 << 15
+_OF_FILES = _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE | _IOCTL
+PRIVATE_BYTES = 1 << 30  # of a private temporary folder
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask Linux to kill this process when its parent ends; elsewhere nothing. `parent`: its id, as it was known."""
+    if sys.platform != "linux":
+        return
+    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def landlock_version() -> int:
+    """Version of the kernel's Landlock, 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
+    return max(0, _libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
+
+
+def unshare() -> list[str]:
+    """Leave the user, mount, IPC, network and PID namespaces; gives those that were left. The PID namespace is that of
+    the next child."""
+    if sys.platform != "linux":
+        return []
+    libc, uid, gid, done = _libc(), os.getuid(), os.getgid(), []
+    if libc.unshare(_NEWUSER) == 0:
+        done.append("user")
+        with contextlib.suppress(OSError):
+            Path("/proc/self/setgroups").write_text("deny")
+        for name, number in (("uid_map", uid), ("gid_map", gid)):
+            with contextlib.suppress(OSError):
+                Path(f"/proc/self/{name}").write_text(f"{number} {number} 1")
+    return done + [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]
+
+
+def hide_files(private: Path, needed: Iterable[Path]) -> bool:
+    """In a mount namespace of its own: every file system read-only, `private` and the shared places empty and private.
+
+    A shared place that holds something `needed` stays as it is. False where the kernel refused."""
+    libc = _libc()
+    if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
+        return False
+    attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    read_only = libc.syscall(_SYS_MOUNT_SETATTR, -100, b"/", _AT_RECURSIVE, attributes, ctypes.c_size_t(32)) == 0
+    hidden = [path for path in (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm")) if path.is_dir()]
+    above = {parent for path in (private, *needed) for parent in path.parents}
+    hidden = [path for path in hidden if path not in above and not path.is_symlink()]
+    for path in [private, *hidden]:
+        options = f"size={PRIVATE_BYTES if path == private else 1 << 20}".encode()
+        flags = _MS_NOSUID | _MS_NODEV
+        if libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options) != 0:
+            return False
+    libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV, None)  # refused in some containers
+    return read_only
+
+
+def drop_privileges() -> None:
+    """No capability is left, and none comes back."""
+    libc = _libc()
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    number = _SYS_CAPSET.get(os.uname().machine)
+    if number is not None:
+        libc.syscall(number, struct.pack("Ii", 0x20080522, 0), b"\0" * 24)
+
+
+def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]) -> bool:
+    """From now on this process opens only what lies beneath `read` (to read), `listed` (names of folders alone) and
+    `write`. False where the kernel has no Landlock."""
+    version = landlock_version()
+    if not version:
+        return False
+    handled = (1 << (16 if version >= 5 else 15 if version >= 3 else 14 if version >= 2 else 13)) - 1
+    attributes = struct.pack("QQQ", handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    libc = _libc()
+    ruleset = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0)
+    if ruleset < 0:
+        return False
+    rules = [(path, _READ_FILE | _READ_DIR | _EXECUTE) for path in read]
+    rules += [(path, _READ_DIR) for path in listed]
+    rules += [(path, handled) for path in write]
+    for path, access in rules:
+        try:
+            handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            continue  # what is not there cannot be read
+        own = access & handled & (-1 if path.is_dir() else _OF_FILES)
+        if own:
+            libc.syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", own, handle), 0)
+        os.close(handle)
+    done = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0
+    os.close(ruleset)
+    return done
+
+
+def without(paths: Iterable[Path], secrets: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """`paths` less all that is or lies beneath one of `secrets`: (what may be read, folders that may be listed).
+
+    A folder that holds a secret is replaced by its other children. Landlock adds rights and takes none, so that there
+    is no shorter way.
+    """
+    hidden = {path.resolve() for path in secrets}
+    above = {parent for path in hidden for parent in path.parents}
+    readable: list[Path] = []
+    listed: list[Path] = []
+    pending = [path.resolve() for path in paths]
+    seen: set[Path] = set()
+    while pending:
+        path = pending.pop()
+        if path in seen or path in hidden or hidden.intersection(path.parents):
+            continue
+        seen.add(path)
+        if path not in above:
+            readable.append(path)
+            continue
+        listed.append(path)
+        with contextlib.suppress(OSError):
+            pending += [child.resolve() for child in path.iterdir()]
+    return readable, listed

@@ -1,0 +1,175 @@
+"""The process that systems' processes are forked from: torch is imported once, and nothing else is known.
+
+Started by `remote.Home` as a fresh Python, so that it never held a picture, a salt, or code of a third party. It reads
+orders from its clients' sockets. An order is a JSON text with three file descriptors: the socket of the call, a pipe
+that says how the process ended, and a pipe for what the system prints. For each order:
+
+    nursery -> A (leaves the namespaces) -> B (first process of the new tree) -> C (confined, runs the system)
+
+C ends with its call; then B ends, and with B all that C may have started. Killing A ends all of them.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.measure.apart import confine
+
+ORDER_BYTES = 1 << 20
+
+
+def main(handle: int, parent: int) -> None:
+    """Serve until the first client closes its socket."""
+    confine.die_with_parent(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    import torch
+
+    import systems.zoo  # noqa: F401  (what every system's process needs)
+    from bench.measure.apart import child  # noqa: F401
+
+    torch.set_num_threads(1)
+    first = socket.socket(fileno=handle)
+    clients = [first]
+    with tempfile.TemporaryDirectory(prefix="bench-apart-") as folder:
+        os.chmod(folder, 0o700)
+        while True:
+            ready, _, _ = select.select(clients, [], [], 1.0)
+            _reap()
+            for client in ready:
+                data, handles = _order(client)
+                if not data:
+                    clients.remove(client)
+                    client.close()
+                    if client is first:
+                        return
+                    continue
+                order = json.loads(data)
+                if order.get("client"):
+                    clients += [socket.socket(fileno=one) for one in handles]
+                    continue
+                pid = _fork(order, handles, clients, Path(folder))
+                for one in handles:
+                    os.close(one)
+                with contextlib.suppress(OSError):
+                    client.send(json.dumps({"pid": pid}).encode())
+
+
+def _order(client: socket.socket) -> tuple[bytes, list[int]]:
+    handles = array.array("i")
+    try:
+        data, ancillary, _, _ = client.recvmsg(ORDER_BYTES, socket.CMSG_SPACE(4 * handles.itemsize))
+    except OSError:
+        return b"", []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            handles.frombytes(content[: len(content) - len(content) % handles.itemsize])
+    return data, list(handles)
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket], folder: Path) -> int:
+    """A, of the module's head; gives its id."""
+    nursery = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:  # A: from here on, no code of the nursery's may run
+        for client in clients:
+            client.close()
+        os.setsid()
+        confine.die_with_parent(nursery)
+        left = confine.unshare() if order["confine"] else []
+        parent = os.getpid()
+        inner = os.fork()
+        if inner:
+            for one in handles:
+                os.close(one)
+            os.waitpid(inner, 0)
+            os._exit(0)
+        confine.die_with_parent(None if "pid" in left else parent)
+        _first_process(order, handles, folder, left)
+    except BaseException:
+        os._exit(70)
+    os._exit(0)
+
+
+def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left: list[str]) -> None:
+    """B: starts C, waits for it, and writes how it ended."""
+    call, status, output = handles
+    private = Path(tempfile.mkdtemp(dir=folder)) if "mount" not in left else folder
+    first = os.getpid()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(status)
+            confine.die_with_parent(first)
+            _run(order, call, output, private, left)
+        except BaseException:
+            os._exit(70)
+        os._exit(0)
+    os.close(call)
+    os.close(output)
+    while True:
+        try:
+            ended, code = os.waitpid(-1, 0)
+        except ChildProcessError:
+            break
+        if ended == pid:
+            with contextlib.suppress(OSError):
+                os.write(status, json.dumps({"code": os.waitstatus_to_exitcode(code)}).encode())
+            break
+    if "mount" not in left:
+        import shutil
+
+        shutil.rmtree(private, ignore_errors=True)
+    os._exit(0)
+
+
+def _run(order: dict[str, Any], call: int, output: int, private: Path, left: list[str]) -> None:
+    """C: confined first, then the system."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    kept = {0, 1, 2, call}
+    for name in os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else map(str, range(3, 256)):
+        if int(name) not in kept:
+            with contextlib.suppress(OSError):
+                os.close(int(name))
+    sys.stdout = os.fdopen(1, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    sys.path[:] = order["path"]
+    os.environ.clear()
+    os.environ.update(order["environment"], OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    for name in ("TMPDIR", "TEMP", "TMP", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
+        os.environ[name] = str(private)
+    tempfile.tempdir = None
+    measures = list(left)
+    if order["confine"]:
+        read, listed, write = ([Path(path) for path in order[key]] for key in ("read", "listed", "write"))
+        if "mount" in left and not confine.hide_files(private, [*read, *listed]):
+            measures.remove("mount")
+        own = [Path("/proc/self"), Path(f"/proc/{os.getpid()}"), Path("/proc/self/task")]
+        os.chdir(private)
+        if confine.landlock([*read, *own], listed, [private, *write]):
+            measures.append("landlock")
+        confine.drop_privileges()
+    from bench.measure.apart.child import serve
+
+    serve(socket.socket(fileno=call), measures)

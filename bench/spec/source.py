@@ -1,0 +1,187 @@
+"""The source that a row depends on, followed from import to import without importing anything.
+
+Called by `bench.spec.identity`. A module's code counts as it is parsed: a comment, a docstring or the formatting
+changes no hash. Packages that only list names (`systems`, `baselines`, the registry and the catalogue) do not count,
+what they lead to does.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+_OURS = ("systems", "baselines")
+_LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # say which names there are, and no more
+_MEASURE = "bench.measure"
+_MEASURE_START = "bench.measure.point"
+_MEASURE_WITHOUT = "bench.measure.apart"  # where a system runs, not what is measured
+
+
+def source_digest(module: str) -> str:
+    """First 16 hex digits of the sha256 of the code that a system of `module` imports, directly or not.
+
+    Counted are modules of systems/, baselines/ and the module's own top package.
+    """
+    return _digest_of(imported(module, (*_OURS, module.partition(".")[0])))
+
+
+@cache
+def measure_digest() -> str:
+    """The same of what measures: channel, audit, seeds, metrics, with the data files of `bench/measure`."""
+    digest = hashlib.sha256(_digest_of(measure_files()).encode())
+    folder = _locate(_MEASURE)
+    assert folder is not None
+    for file in sorted(folder.parent.rglob("*")):
+        if file.is_file() and file.suffix not in (".py", ".md") and "__pycache__" not in file.parts:
+            digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def measure_files() -> dict[str, Path]:
+    """Modules of `bench/measure` that decide a row."""
+    found = imported(_MEASURE_START, (_MEASURE,))
+    return {name: file for name, file in found.items() if not name.startswith(_MEASURE_WITHOUT)}
+
+
+def imported(module: str, within: tuple[str, ...]) -> dict[str, Path]:
+    """Modules that `module` imports, itself included, in order of their names; those of the packages `within` alone.
+
+    Imports inside functions count, those for type checkers do not.
+    """
+    found: dict[str, Path] = {}
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name in found or not any(name == top or name.startswith(top + ".") for top in within):
+            continue
+        file = _locate(name)
+        if file is None:
+            continue
+        if name not in _LISTS:
+            found[name] = file
+        parent = name.rpartition(".")[0]
+        pending += [parent] if parent else []
+        if name not in _LISTS:
+            pending += _imports(name, file)
+    return dict(sorted(found.items()))
+
+
+def code_digest(data: bytes) -> str:
+    """sha256 of a module's code as it is parsed, docstrings left out; of its bytes where it is no Python."""
+    return _parsed(data)[0]
+
+
+@cache
+def _parsed(data: bytes) -> tuple[str, ast.Module]:
+    """The digest of a module's code, and its tree without docstrings (empty where it is no Python)."""
+    try:
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError):
+        return hashlib.sha256(data).hexdigest(), ast.Module([], [])
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return hashlib.sha256(ast.unparse(tree).encode("utf-8", "backslashreplace")).hexdigest(), tree
+
+
+def _digest_of(files: dict[str, Path]) -> str:
+    digest = hashlib.sha256()
+    for name, file in files.items():
+        digest.update(f"{name} {code_digest(file.read_bytes())}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _locate(module: str) -> Path | None:
+    """The file of a module; None where it has none, as a compiled one. No module but a namespace is imported."""
+    top, *rest = module.split(".")
+    folders = _top(top)
+    if not rest:
+        return next((file for file in folders if file.is_file()), None)
+    for folder in folders:
+        base = (folder.parent if folder.is_file() else folder).joinpath(*rest)
+        for file in (base / "__init__.py", base.with_name(base.name + ".py")):
+            if file.is_file():
+                return file
+    return None
+
+
+def _top(package: str) -> list[Path]:
+    """`__init__.py` of a top package, the file of a top module, or the folders of a namespace."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError, AttributeError):
+        return []
+    if spec is None:
+        return []
+    if spec.origin and spec.origin.endswith(".py"):
+        return [Path(spec.origin)]
+    return [Path(folder) for folder in spec.submodule_search_locations or ()]
+
+
+def _imports(module: str, file: Path) -> Iterator[str]:
+    """Names of the modules that a file imports."""
+    tree = _parsed(file.read_bytes())[1]
+    package = module if file.name == "__init__.py" else module.rpartition(".")[0]
+    for node in _walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield from _with_parents(alias.name)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            yield from _with_parents(base)
+            for alias in node.names:
+                yield f"{base}.{alias.name}"
+                yield from _forwarded(base, alias.name)
+        elif isinstance(node, ast.Call) and node.args and _called(node.func) in ("import_module", "__import__"):
+            name = node.args[0]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("."):
+                yield from _with_parents(name.value)
+
+
+def _walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, less the bodies of `if TYPE_CHECKING`."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and _called(child.test) == "TYPE_CHECKING":
+            for other in child.orelse:
+                yield from _walk(other)
+            continue
+        yield from _walk(child)
+
+
+def _called(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[: count + 1]) for count in range(len(parts)))
+
+
+def _forwarded(package: str, name: str) -> Iterator[str]:
+    """Where a package that only lists names has a name from: `from systems import System` leads to its module."""
+    if package not in _LISTS:
+        return
+    file = _locate(package)
+    if file is None:
+        return
+    for node in ast.walk(_parsed(file.read_bytes())[1]):
+        if isinstance(node, ast.Dict):
+            for key, value in zip(node.keys, node.values, strict=True):
+                if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
+                    yield f"{package}.{value.value}"
+        elif isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+            yield node.module or ""

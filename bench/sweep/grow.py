@@ -1,0 +1,136 @@
+"""A run that grows: more systems, SNRs, repetitions or pictures in the folder of an earlier command.
+
+Cells do not know which command asked for them, so those that are there count. `plan.json` in the run's folder holds the
+cells of all commands; the tables are made of all of them. Called by `bench.sweep.execute` and `dry_run`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from bench.results.store import RunStore
+from bench.spec.request import Resolved, config_sha256
+from bench.sweep.plan import Cell, Plan, Task
+from bench.util.files import read_json, write_atomic
+from systems.errors import UserError
+
+FILE = "plan.json"
+_SAME = ("seed", "block", "analog_bits_per_use", "side_info_bits_per_use", "schema")
+_SAME_OF_FIGURE = ("task", "dataset", "channel", "cbr", "bits", "requirement", "metric")
+
+
+def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolved) -> dict[str, Any]:
+    """The configuration of the run with this request added to it.
+
+    Raises UserError where the request does not fit: other rules, other options of a system, other pictures.
+    """
+    new = resolved.config
+    if manifest is None:
+        return new
+    old = manifest.get("config")
+    if not isinstance(old, dict):
+        raise UserError(f"{root / 'manifest.json'}: holds no configuration; choose another folder")
+    if config_sha256(old) == config_sha256(new):
+        return new
+    if not (root / FILE).is_file():
+        raise _other(root, "it was made by an earlier version, and cannot grow")
+    for key in _SAME:
+        if old.get(key) != new[key]:
+            raise _other(root, f"its {key} is {old.get(key)}, here it is {new[key]}")
+    for name, options in new["systems"].items():
+        known = old["systems"].get(name, options)
+        if known != options:
+            raise _other(root, f"{name} was run there as {_words(known)}, here it is {_words(options)}")
+    _check_pictures(root, manifest, resolved)
+    figures = {figure["id"]: figure for figure in old["figures"]}
+    for figure in new["figures"]:
+        known = figures.get(figure["id"])
+        for key in _SAME_OF_FIGURE if known else ():
+            if known[key] != figure[key]:
+                raise _other(root, f"figure {figure['id']} has {key} {known[key]} there, here it is {figure[key]}")
+        figures[figure["id"]] = figure if known is None else _joined(known, figure)
+    return {
+        **new,
+        "figures": list(figures.values()),
+        "systems": {**old["systems"], **new["systems"]},
+        "datasets": {**old["datasets"], **new["datasets"]},
+    }
+
+
+def _joined(known: dict[str, Any], figure: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **figure,
+        "systems": list(dict.fromkeys([*known["systems"], *figure["systems"]])),
+        "snr_db": sorted({*known["snr_db"], *figure["snr_db"]}),
+        "reps": max(known["reps"], figure["reps"]),
+    }
+
+
+def _check_pictures(root: Path, manifest: dict[str, Any], resolved: Resolved) -> None:
+    for dataset in resolved.datasets.values():
+        known = manifest.get("datasets", {}).get(dataset.name, {}).get("files", {})
+        files = dataset.hashes()
+        for image_id, own in known.items():
+            if image_id not in files:
+                raise _other(
+                    root, f"{dataset.name} has {len(known)} pictures there, {image_id} among them, here it is without"
+                )
+            if files[image_id] != own:
+                raise _other(root, f"picture {image_id} of {dataset.name} is another file than there")
+
+
+def _words(options: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in options.items())
+
+
+def _other(root: Path, why: str) -> UserError:
+    return UserError(f"{root} holds a run of another configuration: {why}; choose another --out or --name")
+
+
+def with_earlier(root: Path, plan: Plan) -> Plan:
+    """The plan with the cells of earlier commands that it does not replace."""
+    path = root / FILE
+    if not path.is_file():
+        return plan
+    try:
+        earlier = [_read(entry) for entry in read_json(path, "plan")["tasks"]]
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not the plan of a run; delete it, and repeat the commands of the run") from None
+    taken: dict[tuple, set[str]] = {}
+    for task, cell in plan.cells:
+        taken.setdefault(_point(task, cell), set()).update(task.image_ids)
+    kept = []
+    for task in earlier:
+        cells = tuple(
+            cell for cell in task.cells if not taken.get(_point(task, cell), set()).intersection(task.image_ids)
+        )
+        if cells:
+            kept.append(Task(**{**task.__dict__, "cells": cells, "points": cells}))
+    return Plan(plan.figures, plan.tasks, plan.datasets, plan.systems, tuple(kept))
+
+
+def keep_plan(store: RunStore, plan: Plan) -> None:
+    """Write the cells of the run, those of earlier commands first."""
+    text = json.dumps({"tasks": [_written(task) for task in (*plan.earlier, *plan.tasks)]}, separators=(",", ":"))
+    write_atomic(store.root / FILE, text.encode())
+
+
+def _point(task: Task, cell: Cell) -> tuple:
+    conditions = (task.task, task.set_name, task.channel, task.cbr, task.bits, task.requirement)
+    return (task.system, *conditions, cell.snr_db, cell.rep)
+
+
+_FIELDS = ("system", "variant", "task", "set_name", "channel", "cbr", "bits", "requirement")
+
+
+def _written(task: Task) -> dict[str, Any]:
+    cells = [[cell.id, cell.snr_db, cell.rep, list(cell.pictures)] for cell in task.cells]
+    return {**{name: getattr(task, name) for name in _FIELDS}, "image_ids": list(task.image_ids), "cells": cells}
+
+
+def _read(entry: dict[str, Any]) -> Task:
+    cells = tuple(Cell(str(id_), float(snr_db), int(rep), tuple(shown)) for id_, snr_db, rep, shown in entry["cells"])
+    own = {name: entry[name] for name in _FIELDS}
+    return Task(dataset=entry["set_name"], image_ids=tuple(entry["image_ids"]), cells=cells, points=cells, **own)

@@ -1,0 +1,233 @@
+"""Encoder and decoder in processes that share nothing: ways around the channel that were tried, and broken systems."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, inspect, wire
+from bench.measure.apart.confine import without
+from bench.measure.apart.remote import Sight
+from bench.measure.channel import transmit
+from bench.measure.point import REPORT_COLUMNS
+from systems.errors import UserError
+from systems.interface import Budget, Decoded, Link, Received, Transmission
+
+PLUGINS = [str(Path(__file__).parents[1] / "plugin"), str(Path(__file__).parents[2] / "example_plugin")]
+sys.path[:0] = PLUGINS
+from hostile_systems import BROKEN, NOTE, STASHES, Stashes  # noqa: E402
+
+LINK = Link("reconstruction", 16, 16, Budget.from_cbr(1 / 6, 16, 16), "awgn", 10.0)
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="namespaces and Landlock are Linux's")
+
+
+@pytest.fixture(scope="module")
+def home():
+    nursery = Home.start()
+    yield nursery
+    nursery.close()
+
+
+def system(home, kind, secrets=(), printed=None, **options) -> RemoteSystem:
+    target = f"hostile_systems:{kind}"
+    facts = inspect(home, "hostile", target, options)
+    sight = Sight.of(target, options, secrets)
+    said = printed.append if printed is not None else lambda text: None
+    return RemoteSystem(home, "hostile", target, options, facts, sight, sorted(REPORT_COLUMNS), printed=said)
+
+
+def picture(seed=1) -> torch.Tensor:
+    values = torch.randint(0, 256, (1, 3, 16, 16), generator=torch.Generator().manual_seed(seed))
+    return values.float() / 255
+
+
+# ---------------------------------------------------------------- nothing passes
+
+
+def test_the_ways_would_work_in_one_process():
+    """The control: what is tried below is a way, not a misunderstanding."""
+    for way in ("memory", "attribute", "environment", "temporary"):
+        one, images = Stashes(code_rate=way), picture()
+        received = transmit(one.encode(images, LINK), LINK, [1])
+        assert torch.equal(one.decode(received, LINK).output, images), way
+    (Path(tempfile.gettempdir()) / NOTE).unlink()
+    del os.environ[NOTE], torch.bench_note
+
+
+@LINUX
+@pytest.mark.parametrize("way", STASHES)
+def test_nothing_passes_from_encoder_to_decoder(home, way):
+    one, images = system(home, "Stashes", code_rate=way), picture()
+    stamp = os.stat(sys.modules["hostile_systems"].__file__).st_mtime_ns
+    sent = one.encode(images, LINK)
+    found = one.decode(transmit(sent, LINK, [1]), LINK).output
+    assert (found - images).abs().mean() > 0.02
+    assert os.stat(sys.modules["hostile_systems"].__file__).st_mtime_ns == stamp
+    for folder in ("/tmp", "/dev/shm", "/var/tmp", str(Path.home()), PLUGINS[0]):
+        assert not (Path(folder) / NOTE).exists()
+
+
+def test_a_waiting_encoder_has_ended_before_a_decoder_starts(home):
+    one, images = system(home, "Stashes", code_rate="memory"), picture()
+    send = one.prepare(images, LINK)
+    first = send(LINK)
+    waiting = one._encoder
+    one.decode(transmit(first, LINK, [1]), LINK)
+    assert not waiting.open
+    assert torch.equal(send(LINK).symbols, first.symbols)  # begun anew, and the same
+    one.rest()
+
+
+def test_a_decoder_remembers_nothing(home):
+    one = system(home, "Remembers")
+    received = transmit(one.encode(picture(), LINK), LINK, [1])
+    assert [one.decode(received, LINK).report["stop_reason"] for _ in range(3)] == [["1"]] * 3
+
+
+@LINUX
+def test_pictures_salts_and_other_processes_cannot_be_read(home, tmp_path):
+    secret = tmp_path / "run" / ".salt"
+    secret.parent.mkdir()
+    secret.write_text("secret")
+    beside = Path(PLUGINS[0]) / "bench_test_systems.py"
+    for file, secrets in (
+        (secret, []),
+        (f"/proc/{os.getpid()}/environ", []),
+        (f"/proc/{os.getpid()}/maps", []),
+        (beside, [beside]),  # a picture that lies beside the system's own code
+    ):
+        one = system(home, "Reads", secrets, code_rate=str(file))
+        told = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+        assert told in (["PermissionError"], ["FileNotFoundError"]), file
+    one = system(home, "Reads", code_rate=str(beside))
+    assert (
+        one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"][0].startswith("read")
+    )
+
+
+def test_folders_without_a_secret_stay_readable(tmp_path):
+    for name in ("a/b/secret.png", "a/b/code.py", "a/c/more.py", "d/other.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = tmp_path.resolve()
+    readable, listed = without([root], [tmp_path / "a" / "b" / "secret.png"])
+    assert set(readable) == {root / "a" / "b" / "code.py", root / "a" / "c", root / "d"}
+    assert set(listed) == {root, root / "a", root / "a" / "b"}
+    assert without([root / "a" / "b" / "secret.png", root / "d"], [root / "a"]) == ([root / "d"], [])
+
+
+@LINUX
+def test_the_measures_are_named(home):
+    one = system(home, "Stashes")
+    one.encode(picture(), LINK)
+    assert {"user", "mount", "pid", "net", "ipc", "landlock"} >= set(one.measures) >= {"landlock"}
+
+
+# ---------------------------------------------------------------- the same rows
+
+
+def test_a_remote_system_gives_what_the_system_gives(home):
+    one, here, images = system(home, "Stashes", code_rate="memory"), Stashes(code_rate="temporary"), picture(2)
+    here.put = here.get = lambda *data: (_ for _ in ()).throw(OSError)
+    sent, own = one.encode(images, LINK), here.encode(images, LINK)
+    assert torch.equal(sent.symbols, own.symbols) and torch.equal(sent.side_info, own.side_info)
+    received = transmit(sent, LINK, [3])
+    assert torch.equal(one.decode(received, LINK).output, here.decode(received, LINK).output)
+
+
+def test_what_is_global_here_stays(home):
+    def state():
+        return (
+            torch.get_num_threads(), torch.get_default_dtype(), torch.backends.mkldnn.enabled, torch.Tensor.clamp,
+            torch.get_float32_matmul_precision(), os.environ.get("OMP_NUM_THREADS"),
+        )  # fmt: skip
+
+    before, images = state(), picture()
+    honest = system(home, "Remembers")
+    first = honest.decode(transmit(honest.encode(images, LINK), LINK, [1]), LINK).output
+    spoils = system(home, "Spoils")
+    with pytest.raises((RemoteFailure, UserError, AssertionError)):
+        assert spoils.encode(images, LINK).symbols.dtype == torch.complex128  # it spoils itself alone
+    assert state() == before
+    again = honest.decode(transmit(honest.encode(images, LINK), LINK, [1]), LINK).output
+    assert torch.equal(first, again)
+
+
+# ---------------------------------------------------------------- broken systems
+
+
+@pytest.mark.parametrize("way", [way for way in BROKEN if way not in ("a-shape", "one-too-few", "integers", "nan",
+                                                                      "report-texts", "report-infinite",
+                                                                      "report-status")])  # fmt: skip
+def test_a_broken_system_is_one_line(home, way):
+    """Those left out give a true message, which the audit and the table refuse."""
+    printed = []
+    one = system(home, "Broken", printed=printed, code_rate=way)
+    received = transmit(one.encode(picture(), LINK), LINK, [1])
+    one.deadline = time.monotonic() + 60
+    with pytest.raises(RuntimeError) as caught:
+        one.decode(received, LINK)
+    text = str(caught.value)
+    assert text and "\n" not in text and text.encode("utf-8")
+    if way == "prints":
+        assert printed and printed[-1].startswith("x") and len(printed[-1]) <= 100_000
+    words = {"killed": "SIGKILL", "aborts": "SIGABRT", "os-exit": "code 0", "exit-0": "SystemExit", "lines": "first"}
+    assert words.get(way, "") in text
+    # The next call finds a whole system.
+    assert torch.isfinite(one.encode(picture(), LINK).symbols.abs()).all()
+
+
+def test_a_system_that_never_ends_is_given_up(home):
+    one = system(home, "Sleeps")
+    received = transmit(one.encode(picture(), LINK), LINK, [1])
+    one.deadline, start = time.monotonic() + 2, time.monotonic()
+    with pytest.raises(RemoteFailure, match="--cell-timeout"):
+        one.decode(received, LINK)
+    assert time.monotonic() - start < 30
+
+
+def test_what_cannot_be_built_is_the_users_to_mend(home):
+    for target in ("no_such_module:A", "hostile_systems:NoSuchClass", "hostile_systems:NOTE"):
+        with pytest.raises(UserError, match="cannot use"):
+            inspect(home, "x", target, {})
+
+
+# ---------------------------------------------------------------- messages
+
+
+def test_messages_are_made_anew():
+    symbols = torch.arange(6, dtype=torch.float32).view(torch.float32).reshape(1, 6)[:, ::2].to(torch.complex64)
+    symbols.secret = "picture"
+    side = torch.zeros(100, dtype=torch.uint8)[10:18].reshape(1, 8)
+    sent = Transmission(symbols, side, {"mcs": ["a\udcff"], "n_bits": [3]})
+    got = wire.unpack(wire.pack({"sent": sent, "link": LINK, "nothing": None, "nan": float("nan")}))
+    assert torch.equal(got["sent"].symbols, symbols) and not hasattr(got["sent"].symbols, "secret")
+    assert got["sent"].side_info.untyped_storage().nbytes() == 8
+    assert got["link"] == LINK and got["link"] is not LINK and got["nan"] != got["nan"]
+    assert got["sent"].report == {"mcs": ["a\\udcff"], "n_bits": [3]}
+    both = Received(symbols, symbols, torch.ones(1), side)
+    assert torch.equal(wire.unpack(wire.pack(both)).csi, symbols)
+    assert wire.unpack(wire.pack(Decoded(torch.zeros(0, 3)))).output.shape == (0, 3)
+
+
+@pytest.mark.parametrize("body", [
+    b"", b"\0\0\0\1", b"\xff\xff\xff\xff{}", b'\0\0\0\x05"abc', b"\0\0\0\x02{}",
+    b'\0\0\0\x40{"tensor": "float32", "shape": [1000000000], "start": 0, "bytes": 4}....',
+    b'\0\0\0\x3d{"tensor": "float32", "shape": [-1, -1], "start": 0, "bytes": 4}',
+    b'\0\0\0\x25{"object": "Worker", "fields": {}}   ', b"\0\0\x20\0" + b"[" * 8192,
+])  # fmt: skip
+def test_what_is_no_message_is_refused(body):
+    with pytest.raises(wire.WireError):
+        wire.unpack(body)
+
+
+def test_an_object_of_a_system_does_not_pass():
+    for value in (object(), {"a": [{1, 2}]}, torch.zeros(2, device="meta"), torch.eye(2).to_sparse()):
+        with pytest.raises((TypeError, NotImplementedError, RuntimeError)):
+            wire.pack(value)

@@ -1,0 +1,283 @@
+"""Systems that try to carry pictures past the channel, to spoil other systems' rows, or that are broken.
+
+`STASHES`: name -> (put, get). A transmitter puts its picture somewhere, the receiver looks there, and decodes honestly
+where it finds nothing. Each way works between two calls in one process, or two processes of one user.
+"""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from pooled_pixels import PooledPixels
+
+from systems.interface import Decoded, Transmission
+
+NOTE = "bench-hostile-note"
+MEMORY = {}
+
+
+def _file(folder):
+    def put(data):
+        (Path(folder()) / NOTE).write_bytes(data)
+
+    def get():
+        return (Path(folder()) / NOTE).read_bytes()
+
+    return put, get
+
+
+def _put_socket(data):
+    """A process that is left behind and answers on an abstract socket."""
+    if os.fork() == 0:
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"\0{NOTE}")
+        server.listen()
+        server.settimeout(20)
+        try:
+            while True:
+                server.accept()[0].sendall(data)
+        finally:
+            os._exit(0)
+    time.sleep(0.2)
+
+
+def _get_socket():
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(f"\0{NOTE}")
+    return client.recv(1 << 20)
+
+
+def _put_port(data):
+    if os.fork() == 0:
+        server = socket.create_server(("127.0.0.1", 47113))
+        server.settimeout(20)
+        try:
+            while True:
+                server.accept()[0].sendall(data)
+        finally:
+            os._exit(0)
+    time.sleep(0.2)
+
+
+def _get_port():
+    return socket.create_connection(("127.0.0.1", 47113), timeout=2).recv(1 << 20)
+
+
+def _segment(size, flags):
+    libc = ctypes.CDLL(None)
+    libc.shmat.restype = ctypes.c_void_p
+    key = libc.shmget(0x5EED, size, flags)
+    if key < 0:
+        raise OSError
+    return libc.shmat(key, None, 0)
+
+
+def _put_segment(data):
+    ctypes.memmove(_segment(1 << 16, 0o1666), len(data).to_bytes(4, "big") + data, len(data) + 4)
+
+
+def _get_segment():
+    place = _segment(0, 0)
+    return ctypes.string_at(place + 4, int.from_bytes(ctypes.string_at(place, 4), "big"))
+
+
+def _put_time(data):
+    """The first bytes as the time stamp of a file that both ends can read: enough to show the way."""
+    stamp = int.from_bytes(data[:6], "big")
+    os.utime(__file__, ns=(stamp, stamp))
+
+
+def _get_time():
+    stamp = os.stat(__file__).st_mtime_ns
+    if stamp >= 1 << 48:
+        raise OSError
+    return stamp.to_bytes(6, "big") * (3 * 16 * 16 // 6)
+
+
+def _put_environment(data):
+    os.environ[NOTE] = data.hex()
+
+
+def _put_process(data):
+    """A process that is left behind, whose command line is the picture."""
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)", NOTE + data.hex()], start_new_session=True)
+    time.sleep(0.2)
+
+
+def _get_process():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                text = Path(f"/proc/{entry}/cmdline").read_bytes().decode("latin-1")
+            except OSError:
+                continue
+            if NOTE in text:
+                return bytes.fromhex(text.partition(NOTE)[2].rstrip("\0"))
+    raise OSError
+
+
+STASHES = {
+    "memory": (lambda data: MEMORY.update({NOTE: data}), lambda: MEMORY[NOTE]),
+    "attribute": (lambda data: setattr(torch, "bench_note", data), lambda: torch.bench_note),
+    "environment": (_put_environment, lambda: bytes.fromhex(os.environ[NOTE])),
+    "temporary": _file(tempfile.gettempdir),
+    "shared-memory": _file(lambda: "/dev/shm"),
+    "home": _file(Path.home),
+    "beside-the-code": _file(lambda: Path(__file__).parent),
+    "var-tmp": _file(lambda: "/var/tmp"),
+    "abstract-socket": (_put_socket, _get_socket),
+    "port": (_put_port, _get_port),
+    "segment": (_put_segment, _get_segment),
+    "time-stamp": (_put_time, _get_time),
+    "process": (_put_process, _get_process),
+}
+
+
+class Stashes(PooledPixels):
+    """Way `code_rate` of STASHES: an option that every class may take."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="stashes", code_rate="memory"):
+        super().__init__(name)
+        self.put, self.get = STASHES[code_rate]
+
+    def encode(self, images, link):
+        try:
+            self.put((images[0] * 255).round().to(torch.uint8).numpy().tobytes())
+        except OSError:
+            print("refused", file=sys.stderr)
+        return super().encode(images, link)
+
+    def decode(self, received, link):
+        try:
+            data = self.get()
+            picture = torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(1, 3, link.height, link.width)
+            return Decoded(picture.float() / 255)
+        except (OSError, KeyError, AttributeError, ValueError, RuntimeError):
+            return super().decode(received, link)
+
+
+class Remembers(PooledPixels):
+    """Averages what it has received before: a receiver with a memory of its own."""
+
+    def decode(self, received, link):
+        MEMORY.setdefault("received", []).append(received.symbols)
+        decoded = super().decode(received, link)
+        decoded.report["stop_reason"] = [str(len(MEMORY["received"]))] * len(received.symbols)
+        return decoded
+
+
+class Reads(PooledPixels):
+    """Tries to read the file that `code_rate` names; says what became of it."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="reads", code_rate=""):
+        super().__init__(name)
+        self.file = code_rate
+
+    def decode(self, received, link):
+        try:
+            found = f"read {len(Path(self.file).read_bytes())}"
+        except OSError as error:
+            found = type(error).__name__
+        decoded = super().decode(received, link)
+        decoded.report["stop_reason"] = [found] * len(received.symbols)
+        return decoded
+
+
+class Spoils(PooledPixels):
+    """Changes all that is global in its process."""
+
+    def encode(self, images, link):
+        torch.set_num_threads(2)
+        torch.set_flush_denormal(True)
+        torch.set_default_dtype(torch.float64)
+        torch.backends.mkldnn.enabled = False
+        torch.set_float32_matmul_precision("medium")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.environ["OMP_NUM_THREADS"] = "7"
+        torch.Tensor.clamp = lambda self, *a, **k: self * 0
+        return super().encode(images, link)
+
+
+def _raises(error):
+    raise error
+
+
+class Odd:
+    def __repr__(self):
+        raise ValueError("no text")
+
+
+#: name -> what `decode` does in the place of decoding; link and the honest result are given.
+BROKEN = {
+    "exit-0": lambda link, honest: sys.exit(0),
+    "exit-text": lambda link, honest: sys.exit("gone"),
+    "os-exit": lambda link, honest: os._exit(0),
+    "killed": lambda link, honest: os.kill(os.getpid(), signal.SIGKILL),
+    "interrupt": lambda link, honest: _raises(KeyboardInterrupt()),
+    "aborts": lambda link, honest: os.abort(),
+    "none": lambda link, honest: None,
+    "a-tensor": lambda link, honest: honest.output,
+    "a-list": lambda link, honest: Decoded([1, 2, 3]),
+    "a-shape": lambda link, honest: Decoded(honest.output[:, :, :3]),
+    "one-too-few": lambda link, honest: Decoded(honest.output[:0]),
+    "integers": lambda link, honest: Decoded((honest.output * 255).long()),
+    "nan": lambda link, honest: Decoded(honest.output * float("nan")),
+    "sparse": lambda link, honest: Decoded(honest.output.to_sparse()),
+    "meta": lambda link, honest: Decoded(torch.empty(honest.output.shape, device="meta")),
+    "report-a-list": lambda link, honest: Decoded(honest.output, ["ok"]),
+    "report-a-text": lambda link, honest: Decoded(honest.output, {"n_bits": "abc"}),
+    "report-texts": lambda link, honest: Decoded(honest.output, {"n_bits": ["abc"] * len(honest.output)}),
+    "report-lists": lambda link, honest: Decoded(honest.output, {"n_bits": [[1]] * len(honest.output)}),
+    "report-objects": lambda link, honest: Decoded(honest.output, {"mcs": [Odd()] * len(honest.output)}),
+    "report-short": lambda link, honest: Decoded(honest.output, {"n_bits": []}),
+    "report-infinite": lambda link, honest: Decoded(honest.output, {"n_bits": [float("inf")] * len(honest.output)}),
+    "report-status": lambda link, honest: Decoded(honest.output, {"status": ["fine"] * len(honest.output)}),
+    "no-utf8": lambda link, honest: _raises(RuntimeError("a text \udcff that UTF-8 cannot hold")),
+    "empty-error": lambda link, honest: _raises(RuntimeError()),
+    "lines": lambda link, honest: _raises(RuntimeError("first\nsecond\r\nthird")),
+    "no-str": lambda link, honest: _raises(type("Odd", (Exception,), {"__str__": lambda self: 1 / 0})()),
+    "base": lambda link, honest: _raises(BaseException("base")),
+    "deep": lambda link, honest: (lambda f: f(f))(lambda f: f(f)),
+    "closes": lambda link, honest: [os.close(one) for one in range(3, 20)],
+    "prints": lambda link, honest: (print("x" * 1_000_000), honest)[1] and _raises(RuntimeError("after much")),
+}
+
+
+class Broken(PooledPixels):
+    """Way `code_rate` of BROKEN."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="broken", code_rate="none"):
+        super().__init__(name)
+        self.way = BROKEN[code_rate]
+
+    def decode(self, received, link):
+        return self.way(link, super().decode(received, link))
+
+
+class Sleeps(PooledPixels):
+    """Never ends, and does not hear a polite end."""
+
+    def decode(self, received, link):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            time.sleep(1)
+
+
+class BadEncoder(PooledPixels):
+    """Sends `None`."""
+
+    def encode(self, images, link):
+        return Transmission(None, torch.zeros(len(images), 0, dtype=torch.uint8))

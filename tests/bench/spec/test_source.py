@@ -1,0 +1,107 @@
+"""The code that a row depends on: what a system really imports, as it is parsed."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.spec.source import code_digest, imported, measure_digest, measure_files, source_digest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("x = 1\n", "# a remark\nx   =   1\n\n", True),
+        ('def f():\n    "What it does."\n    return 1\n', "def f():\n    return 1\n", True),
+        ('class A:\n    """Doc."""\n', "class A:\n    pass\n", True),
+        ("x = 'text'\n", 'x = "text"\n', True),
+        ("x = 1\n", "x = 2\n", False),
+        ("x = 'text'\n", "x = 'test'\n", False),
+        ("def f(a, b): return a - b\n", "def f(b, a): return a - b\n", False),
+        ("not python (\n", "not python [\n", False),
+    ],
+)
+def test_a_remark_changes_nothing_and_code_does(one, other, same):
+    assert (code_digest(one.encode()) == code_digest(other.encode())) is same
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A third party's package with a chain of imports of every kind, and a module that nothing leads to."""
+    folder = tmp_path / "somebodys"
+    (folder / "parts").mkdir(parents=True)
+    files = {
+        "__init__.py": "",
+        "model.py": "from . import near\nfrom somebodys.parts.deep import thing\nfrom baselines.linear import Linear\n",
+        "near.py": "def late():\n    import somebodys.late\n",
+        "late.py": "import importlib\nx = importlib.import_module('somebodys.dynamic')\n",
+        "dynamic.py": "x = 1\n",
+        "parts/__init__.py": "y = 1\n",
+        "parts/deep.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import somebodys.checked\nthing = 1\n",
+        "checked.py": "",
+        "alone.py": "z = 1\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    return folder
+
+
+def test_imports_are_followed_and_nothing_else_counts(package):
+    found = imported("somebodys.model", ("somebodys",))
+    assert list(found) == [
+        "somebodys", "somebodys.dynamic", "somebodys.late", "somebodys.model", "somebodys.near", "somebodys.parts",
+        "somebodys.parts.deep",
+    ]  # fmt: skip
+    before = source_digest("somebodys.model")
+    (package / "alone.py").write_text("z = 2\n")
+    (package / "checked.py").write_text("z = 2\n")
+    (package / "new.py").write_text("z = 2\n")
+    assert source_digest("somebodys.model") == before
+    for name in ("dynamic.py", "parts/__init__.py", "parts/deep.py", "late.py", "__init__.py"):
+        with (package / name).open("a") as file:
+            file.write("more = 1\n")
+        assert source_digest("somebodys.model") != before, name
+        before = source_digest("somebodys.model")
+    assert "somebodys.model" not in sys.modules  # it was read, not imported
+
+
+def test_systems_of_the_bench_depend_on_their_own_parts():
+    ours = ("systems", "baselines")
+    digital, gensc, linear = (
+        set(imported(module, ours))
+        for module in ("baselines.digital.system", "systems.gensc.system", "baselines.linear")
+    )
+    assert {"baselines.digital.nr", "baselines.digital.layered", "systems.interface"} <= digital
+    assert not any(name.startswith("systems.gensc") for name in digital | linear)
+    assert not any(name.startswith("baselines") for name in gensc)
+    for found in (digital, gensc, linear):
+        assert not found & {"systems.registry", "baselines.catalogue", "systems", "baselines"}
+
+
+def test_the_measure_counts_and_the_rest_of_the_harness_does_not(tmp_path):
+    """In a copy of the bench: an edit of the audit changes the digest, one of the sweep or of a remark does not."""
+    for name in ("bench", "systems", "baselines"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    assert {"bench.measure.audit", "bench.measure.channel", "bench.measure.seeds"} <= measure_files().keys()
+
+    def digest():
+        code = "from bench.spec.source import measure_digest; print(measure_digest())"
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
+
+    first = digest()
+    assert first == measure_digest()
+    for name, text in (("measure/audit.py", "\n# a remark\n"), ("sweep/plan.py", "\nx = 1\n"), ("api.py", "\nx = 1\n")):
+        with (tmp_path / "bench" / name).open("a") as file:
+            file.write(text)
+    assert digest() == first
+    with (tmp_path / "bench" / "measure" / "audit.py").open("a") as file:
+        file.write("\nx = 1\n")
+    assert digest() != first
