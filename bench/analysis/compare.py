@@ -156,7 +156,9 @@ def match(a: Side, b: Side) -> Matched:
     left, right, notes = a.samples, b.samples, []
     if a.run.directory.resolve() != b.run.directory.resolve():
         left, right, notes = _by_content(a, b)
-    joined = left.merge(right, on=KEY, suffixes=("_a", "_b"))
+    texts = {name for name in left if left[name].dtype == object} - {"status", "cell_id", "seed"}
+    kept = [name for name in left if name in KEY or (name in right and name not in texts)]
+    joined = left[kept].merge(right[[name for name in kept if name in right]], on=KEY, suffixes=("_a", "_b"))
     sizes = (joined["height_a"] == joined["height_b"]) & (joined["width_a"] == joined["width_b"])
     unknown = joined[["height_a", "height_b"]].isna().any(axis=1)
     if not (sizes | unknown).all():
@@ -279,11 +281,11 @@ class _Pairs:
 
     def rows(self, levels: Sequence[list[float]]) -> list[dict[str, Any]]:
         """A row of the table for each list of SNRs."""
-        groups = [self.group[self.group["snr_db"].isin(snrs)] for snrs in levels]
-        delivered = [g[(g["status_a"] == "ok") & (g["status_b"] == "ok")] for g in groups]
-        parts = self._estimates([*groups, *delivered])
-        found = zip(levels, groups, parts[: len(groups)], parts[len(groups) :], strict=True)
-        return [self._row(snrs, group, over_all, of_both) for snrs, group, over_all, of_both in found]
+        snrs = self.group["snr_db"].to_numpy()
+        chosen = [np.isin(snrs, level) for level in levels]
+        ok = ((self.group["status_a"] == "ok") & (self.group["status_b"] == "ok")).to_numpy()
+        parts = [self._estimates(chosen, np.ones(len(ok), bool)), self._estimates(chosen, ok)]
+        return [self._row(*row) for row in zip(levels, (self.group[rows] for rows in chosen), *parts, strict=True)]
 
     def _row(self, snrs: list[float], group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
         lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
@@ -327,35 +329,56 @@ class _Pairs:
         sign = -1 if self.metric in LOWER_IS_BETTER else 1
         return {"higher": "AB"[sign < 0], "lower": "BA"[sign < 0]}.get(gap.decision, gap.decision)
 
-    def _estimates(self, groups: list[pd.DataFrame]) -> list[tuple[float, float, Interval]]:
-        """(mean of a, mean of b, interval of a - b) of each group of rows."""
+    def _estimates(self, chosen: list[np.ndarray], kept: np.ndarray) -> list[tuple[float, float, Interval]]:
+        """(mean of a, mean of b, interval of a - b) over the rows that are kept, for each choice of rows."""
         if self.metric in RATIOS:
-            return [self._ratios(group) for group in groups]
+            return self._ratios(chosen, kept)
         column = "mse" if self.metric == OF_MEAN_MSE else self.metric
         if f"{column}_a" not in self.group or self.group[f"{column}_a"].dtype == object:
-            return [(np.nan, np.nan, _NOTHING)] * len(groups)
-        # Mean over SNRs and repetitions first: pictures, not draws of noise, are what is sampled.
-        values = [
-            group.groupby("image_id")[[f"{column}_a", f"{column}_b"]].mean().dropna().to_numpy(float)
-            for group in groups
-        ]
+            return [(np.nan, np.nan, _NOTHING)] * len(chosen)
+        codes, names = pd.factorize(self.group["image_id"], sort=True)
+        sides = [self.group[f"{column}_{s}"].to_numpy(float) for s in "ab"]
+        values = []
+        for rows in chosen:
+            # Mean over SNRs and repetitions first: pictures, not draws of noise, are what is sampled.
+            both = np.stack([_by_picture(codes, side, rows & kept, len(names)) for side in sides], axis=1)
+            values.append(both[~np.isnan(both).any(axis=1)])
         if self.metric == OF_MEAN_MSE:
             return [_psnr_of_means(part, self.level) for part in values]
         gaps = bootstrap_means([np.round(part[:, 0] - part[:, 1], DECIMALS) for part in values], self.level)
         means = [part.mean(axis=0) if len(part) else (np.nan, np.nan) for part in values]
         return [(float(a), float(b), gap) for (a, b), gap in zip(means, gaps, strict=True)]
 
-    def _ratios(self, rows: pd.DataFrame) -> tuple[float, float, Interval]:
-        if rows.empty or self.point["task"] != "segmentation":
-            return np.nan, np.nan, _NOTHING
+    def _ratios(self, chosen: list[np.ndarray], kept: np.ndarray) -> list[tuple[float, float, Interval]]:
+        group = self.group[kept]
+        if group.empty or self.point["task"] != "segmentation":
+            return [(np.nan, np.nan, _NOTHING)] * len(chosen)
         key = ["image_id", "snr_db", "rep"]
-        counts = []
+        sides = []
         for s, cell in ((self.a, "cell_id_a"), (self.b, "cell_id_b")):
-            wanted = rows[[*key, cell]].rename(columns={cell: "cell_id"})
-            counts.append(class_counts(s.confusion, wanted, RATIOS[self.metric]))
-        if self.metric == "pixel_accuracy":  # a ratio of sums is the IoU of one class
-            counts = [tuple(pixels.sum(axis=2, keepdims=True) for pixels in count) for count in counts]
-        return paired_miou(*counts, level=self.level)
+            wanted = group[[*key, cell]].rename(columns={cell: "cell_id"})
+            counts = class_counts(s.confusion, wanted, RATIOS[self.metric])
+            if self.metric == "pixel_accuracy":  # a ratio of sums is the IoU of one class
+                counts = tuple(pixels.sum(axis=2, keepdims=True) for pixels in counts)
+            sides.append(counts)
+        names, snrs = np.unique(group["image_id"]), np.unique(group["snr_db"])
+        found = []
+        for rows in chosen:
+            part = self.group[rows & kept]
+            at, of = np.isin(snrs, part["snr_db"].unique()), np.isin(names, part["image_id"].unique())
+            if part.empty:
+                found.append((np.nan, np.nan, _NOTHING))
+                continue
+            found.append(paired_miou(*((i[at][:, of], u[at][:, of]) for i, u in sides), level=self.level))
+        return found
+
+
+def _by_picture(codes: np.ndarray, values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Mean of each picture's values over its rows, (count,), NaN where it has none. codes: the picture of each row."""
+    known = rows & ~np.isnan(values)
+    sums = np.bincount(codes[known], values[known], minlength=count)
+    number = np.bincount(codes[known], minlength=count)
+    return np.where(number > 0, sums / np.maximum(number, 1), np.nan)
 
 
 def _psnr_of_means(values: np.ndarray, level: float) -> tuple[float, float, Interval]:

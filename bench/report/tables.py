@@ -41,7 +41,7 @@ def write_tables(run: Run) -> list[Path]:
                 )
     if len(overheads):
         written += _write(run, "overheads", overheads, overhead_markdown(overheads, run.system_facts))
-    if len(run.samples):
+    if len(run.samples) and run.shows_a_paper_figure():
         verdicts = claims.judge(run)
         written += _write(run, "claims", claims.table(verdicts), claims.markdown(verdicts))
     return written

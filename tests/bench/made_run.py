@@ -53,7 +53,7 @@ def make_run(
     value: Callable[[dict, str, float, int], float | str | None],
     *,
     images: list[str] = IMAGES,
-    uses: Callable[[str], int] = lambda system: 9408,
+    uses: Callable[[str], int] | None = None,  # default: what the CBR grants, or 9408
     systems: dict | None = None,
     datasets: dict | None = None,
     limited: bool = False,
@@ -73,6 +73,7 @@ def make_run(
                     if result is None:
                         continue
                     lost = result == "outage"
+                    spent = uses(system) if uses else round(150528 * (experiment["cbr"] or 1 / 16))
                     row = {
                         "schema": 1,
                         "cell_id": f"{experiment['id']}-{system}-{snr:g}",
@@ -94,10 +95,10 @@ def make_run(
                         "bits_target": experiment["bits"],
                         "budget_uses": 9408,
                         "n_source": 150528,
-                        "n_uses": uses(system),
-                        "cbr": uses(system) / 150528,
+                        "n_uses": spent,
+                        "cbr": spent / 150528,
                         "bits_per_use": 4.0,
-                        "bits": 4.0 * uses(system),
+                        "bits": 4.0 * spent,
                         "side_bits": 0,
                         "side_uses": 0,
                         "status": "outage" if lost else "ok",
