@@ -10,16 +10,23 @@ our names. What it cannot place is an error of one line. Layouts that are known:
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
-from systems.errors import CheckpointError
+from systems import registry, zoo
+from systems.errors import CheckpointError, UnknownName, did_you_mean
+from systems.learned import IMPORTED
 
 State = dict[str, Tensor]
 
@@ -64,6 +71,7 @@ def witt(state: State) -> Published:
         modnet_hidden=len(_of(state, "encoder.sm_list.0.weight", "witt")) if gates else 0,
         embed_norm="encoder.patch_embed.norm.weight" in state,
     )
+    _need(all(dim % heads == 0 for dim, heads in zip(embed, config.heads)), "witt", "heads do not divide the widths")
     names = (
         (r"encoder\.patch_embed\.proj\.", "encoder.embed."),
         (r"encoder\.patch_embed\.norm\.", "encoder.embed_norm."),
@@ -129,6 +137,66 @@ def fcn(state: State) -> Published:
     ours = from_torchvision(state)
     _need("backbone.net.layer1.0.conv1.weight" in ours, "fcn", "no 'backbone.layer1.0.conv1.weight'")
     return Published(load_size(FCNConfig, "fcn", "paper"), ours, {"knowledge": "ImageNet backbone"})
+
+
+def read_state(path: Path) -> State:
+    """The state dict in a public file: safetensors, or torch's format read with `weights_only`.
+
+    Names are left as they are, but for DataParallel's `module.` and an outer `state_dict` or `model`. CheckpointError
+    in one line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot read the file ({error.strerror})") from None
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load(content)
+        else:
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    except Exception as error:  # torch raises what its archive reader, pickle and zipfile raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path}: not a plain state dict ({reason[:120]}); no code in a checkpoint is run: save its state_dict() "
+            "alone, or as safetensors"
+        ) from None
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()) or not found:
+        raise CheckpointError(f"{path}: holds no state dict (names to tensors); save the model's state_dict()")
+    return {str(key).removeprefix("module."): value for key, value in found.items()}
+
+
+def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float] | None = None) -> dict[str, Any]:
+    """A public file -> safetensors (every bit kept) and sidecar at `out`; gives the sidecar's facts.
+
+    snr_db: least and largest SNR of its training, where the file's layout does not say. CheckpointError, UnknownName.
+    """
+    if name not in READERS:
+        hint = did_you_mean(name, READERS, "known layouts")
+        raise UnknownName(f"no published layout of {name!r} is known (baselines/published.py); {hint}")
+    state = read_state(path)
+    found = READERS[name](state)
+    kind: Any = registry.find(name, parts=True).load()
+    try:
+        network = kind(name=name, size=IMPORTED, checkpoint="none", config=found.config)
+        zoo.fit_state(network, found.state, str(path))
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: does not fit {name}: {str(error).splitlines()[0]}") from None
+    facts = {
+        "system": name,
+        "size": IMPORTED,
+        "images_seen": "not known: weights of others",
+        "licence": "that of the weights' publisher; not ours to ship",
+        "origin": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "tensors": len(state)},
+        **found.sidecar(),
+        **({"snr_db": list(snr_db)} if snr_db else {}),
+    }
+    digest = zoo.save_weights(out, network.state_dict(), facts, bits=32)
+    return {**facts, "sha256": digest, "parameters": zoo.count_parameters(network)}
 
 
 READERS: dict[str, Callable[[State], Published]] = {"witt": witt, "deepjscc": deepjscc, "fcn": fcn}

@@ -14,8 +14,10 @@ from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
 from systems.layers.efficientnet import EfficientNetLite0
 from systems.layers.klt import BlockKLT
-from systems.sizes import load_size
+from systems.sizes import fill, load_size
 
+#: The size of weights that others published: their sidecar holds the configuration (`python -m bench weights import`).
+IMPORTED = "imported"
 PRETRAINED_RATE = 0.2  # share of the learning rate of an ImageNet backbone
 
 ChannelFunction = Callable[[Transmission, Link], Received]
@@ -47,12 +49,23 @@ def log_squared_error(output: Tensor, target: Tensor) -> Tensor:
 RECONSTRUCTION_LOSSES = {"mse": mean_squared_error, "log_mse": log_squared_error}
 
 
+def size_in(checkpoint: str, size: str) -> str:
+    """The size that a checkpoint is used in: `size`, or IMPORTED where the file brings its own configuration."""
+    path = Path(checkpoint)
+    if checkpoint in ("shipped", "none") or not zoo.sidecar(path).is_file():
+        return size
+    return IMPORTED if zoo.read_facts(path).get("size") == IMPORTED else size
+
+
 def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
     """The configuration of a network: `config`, or that of its size.
 
     Where a checkpoint will fill the network, `pretrained` is off: it says where training starts, and the checkpoint is
     where training ended.
     """
+    if config is None and size == IMPORTED:
+        facts = zoo.read_facts(Path(checkpoint))
+        config = fill(kind, facts.get("config", {}), str(zoo.sidecar(Path(checkpoint))))
     config = config if config is not None else load_size(kind, name, size)
     if checkpoint != "none" and getattr(config, "pretrained", False):
         config = replace(config, pretrained=False)
@@ -82,7 +95,7 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
 
 def describe_network(module) -> dict:
     """Facts for the manifest and the table of systems, from a network's name, size, variant and sidecar."""
-    keys = ("images_seen", "data", "knowledge", "licence", "notes", "sha256", "commit", "undertrained")
+    keys = ("images_seen", "data", "knowledge", "licence", "notes", "sha256", "commit", "undertrained", "origin")
     return {
         "system": module.name,
         "variant": module.variant,
@@ -115,7 +128,7 @@ class Network(nn.Module):
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
         super().__init__()
         self.name = name
-        self.size = size
+        self.size = size = size_in(checkpoint, size)
         self.config = starting_config(self.Config, name, size, checkpoint, config)
         with zoo.seeded(seed):
             self.build(self.config)

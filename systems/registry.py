@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
+from systems import checkpoints
 from systems.errors import UnknownName, UserError, did_you_mean
 from systems.interface import System
 
@@ -233,6 +234,12 @@ def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
 def create(name: str, **options) -> System:
     """Build a system. `options`: size, checkpoint and device of learned systems; code_rate, link of digital ones."""
     entry = find(name)
+    files = checkpoints.split(str(options.get("checkpoint", "")))
+    if files:
+        from systems.per_snr import PerSNR  # imports torch, which names and tasks do not need
+
+        rest = {key: value for key, value in options.items() if key != "checkpoint"}
+        return PerSNR(name, {snr: create(name, **rest, checkpoint=file) for snr, file in files.items()})
     system = entry.load()(name=name, **options)
     if not isinstance(system, System):
         raise UserError(

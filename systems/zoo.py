@@ -7,8 +7,8 @@ which is verified on every load.
 Storage forms, chosen by `save_weights(bits=...)` and marked in the sidecar under `storage`:
 - 16: floats as float16, the usual form;
 - 32: as they are, for weights of others, which keep every bit;
-- 8: large tensors as int8, symmetric, with one float16 scale per output channel; small ones as float16. The scales of
-  tensor NAME are the tensor "NAME::scale"; `load_weights` multiplies them back.
+- 8: large tensors as int8, symmetric, with the largest magnitude of each slice of the first axis (an output channel) in
+  float16; small ones as float16. The magnitudes of tensor NAME are the tensor "NAME::peak"; value = int8 * peak / 127.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from systems.errors import CheckpointError
 
 DERIVED = "relative_position_index"  # a table that older files hold; it follows from the window
-SCALE = "::scale"
+PEAK = "::peak"
 LEAST_INT8 = 2048  # values below which a tensor stays in float16
 BITS = (8, 16, 32)
 
@@ -67,7 +67,7 @@ def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -
             tensors[key] = value
             continue
         if bits == 8 and _is_large(value) and not any(fnmatch(key, pattern) for pattern in patterns):
-            tensors[key], tensors[key + SCALE] = _quantise(value)
+            tensors[key], tensors[key + PEAK] = _quantise(value)
         else:
             tensors[key] = value.float() if bits == 32 else value.half()
     lost = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
@@ -77,13 +77,13 @@ def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -
 
 
 def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Inverse of `packed`: int8 tensors with scales become float32, all others are given as they are stored."""
+    """Inverse of `packed`: int8 tensors with their peaks become float32, all others are given as they are stored."""
     state = {}
     for key, value in tensors.items():
-        if key.endswith(SCALE) or key.endswith(DERIVED):
+        if key.endswith(PEAK) or key.endswith(DERIVED):
             continue
-        scale = tensors.get(key + SCALE)
-        state[key] = value if scale is None else value.float() * scale.float().view(-1, *[1] * (value.ndim - 1))
+        peak = tensors.get(key + PEAK)
+        state[key] = value if peak is None else value.float() * (peak.float() / 127).view(-1, *[1] * (value.ndim - 1))
     return state
 
 
@@ -92,15 +92,14 @@ def _is_large(value: Tensor) -> bool:
 
 
 def _quantise(value: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 values in [-127, 127] and the float16 scale of each slice of the first axis."""
+    """int8 values in [-127, 127] and the float16 peak of each slice of the first axis."""
     rows = value.float().flatten(1)
-    scale = (rows.abs().amax(dim=1) / 127).half()
-    # Rounded down, a scale would clip the largest value: the next float16 up holds it.
-    scale = torch.where(
-        scale.float() * 127 < rows.abs().amax(dim=1), torch.nextafter(scale, scale.new_tensor(1e4)), scale
-    )
-    levels = rows / scale.float().clamp_min(1e-12)[:, None]
-    return levels.round().clamp(-127, 127).to(torch.int8).view(value.shape), scale
+    exact = rows.abs().amax(dim=1)
+    peak = exact.half()
+    # Rounded down, a peak would clip the largest value: the next float16 up holds it.
+    peak = torch.where(peak.float() < exact, torch.nextafter(peak, peak.new_tensor(6e4)), peak)
+    levels = rows * (127 / peak.float().clamp_min(1e-12))[:, None]
+    return levels.round().clamp(-127, 127).to(torch.int8).view(value.shape), peak
 
 
 def save_weights(

@@ -20,6 +20,7 @@ from bench.spec.source import source_digest
 from bench.util.environment import cache_folder, versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
+from systems.checkpoints import files_of, without_folders
 from systems.errors import UserError
 from systems.interface import System
 
@@ -49,7 +50,9 @@ class SystemFacts:
 
     def for_manifest(self) -> dict[str, Any]:
         """Plain JSON without paths."""
-        options = {key: Path(str(value)).name if key == "checkpoint" else value for key, value in self.options.items()}
+        options = {
+            key: without_folders(str(value)) if key == "checkpoint" else value for key, value in self.options.items()
+        }
         told = {"bits_per_use": self.bits_per_use, "options": options, "identity": self.identity}
         return {**self.description, **told, "plugin": self.plugin}
 
@@ -109,8 +112,8 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
 def _kept_facts(name: str, options: dict[str, Any]) -> Path:
     """Where the facts of one of our systems lie, or would. Weights count by their content."""
     module = registry.find(name).target.partition(":")[0]
-    checkpoint = str(options.get("checkpoint") or "none")
-    files = [Path(checkpoint), Path(checkpoint).with_suffix(".json")]
+    named = files_of(str(options.get("checkpoint") or ""))
+    files = [*named, *(file.with_suffix(".json") for file in named)]
     for package in _OURS:
         files += sorted((Path(str(sys.modules[package].__file__)).parent / "weights").iterdir())
         files += sorted((Path(str(sys.modules[package].__file__)).parents[1] / "configs" / "models").glob("*.toml"))

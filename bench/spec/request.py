@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -28,6 +29,7 @@ from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, p
 from bench.spec.identity import SystemFacts, facts_of, is_learned, option_names, tasks_of
 from bench.util.files import user_path
 from systems import registry
+from systems.checkpoints import split
 from systems.errors import UserError
 from systems.interface import Budget
 
@@ -311,20 +313,26 @@ def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, A
 
 
 def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
-    """--checkpoint FILE (one learned system) | name=FILE,name=FILE."""
+    """--checkpoint FILE (one learned system) | name=FILE,name=FILE | name@SNR=FILE,name@SNR=FILE."""
     if "=" not in value:
         if len(learned) != 1:
             raise UserError(f"--checkpoint {value}: there are {len(learned)} learned systems ({', '.join(learned)}); "
                             "write name=FILE,name=FILE")  # fmt: skip
         return {learned[0]: value}
-    chosen = {}
+    chosen: dict[str, str] = {}
     for part in value.split(","):
-        name, _, path = part.partition("=")
+        left, _, path = part.partition("=")
+        name, at, snr = left.partition("@")
         if name not in learned or not path:
             raise UserError(
-                f"--checkpoint {part!r}: write name=FILE with a learned system of this run ({', '.join(learned)})"
+                f"--checkpoint {part!r}: write name=FILE, or name@SNR=FILE with one file per SNR, with a learned "
+                f"system of this run ({', '.join(learned)})"
             )
-        chosen[name] = path
+        if at and not re.fullmatch(r"-?\d+(\.\d+)?", snr):
+            raise UserError(f"--checkpoint {part!r}: the SNR behind @ is a number in dB, as in {name}@7=FILE")
+        if name in chosen and not (at and split(chosen[name])):
+            raise UserError(f"--checkpoint names {name} twice; give one file, or name@SNR=FILE for each SNR")
+        chosen[name] = f"{chosen[name]},{snr}={path}" if name in chosen else f"{snr}={path}" if at else path
     return chosen
 
 

@@ -1,0 +1,99 @@
+"""One checkpoint per SNR: published models that know one SNR each stand for one system over a whole sweep.
+
+Made by `systems.registry.create` where a checkpoint names several files (`systems.checkpoints`; on the command line
+`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`). Both ends know the SNR of the link, so both take the checkpoint whose
+SNR is nearest to it; of two that are equally near the lower one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from systems.interface import Decoded, Link, Received, System, Transmission
+
+
+class PerSNR(System):
+    """Several networks of one system, each for the SNRs that are nearest to its own."""
+
+    learned = True
+    encoder_sees_snr = True
+    joins_snr = True
+
+    def __init__(self, name: str, networks: dict[float, System]):
+        super().__init__(name)
+        self.networks = dict(sorted(networks.items()))
+        some = next(iter(self.networks.values()))
+        self.tasks, self.bits_per_use = some.tasks, some.bits_per_use
+        self.variant = "+".join(f"{system.variant}@{snr:g}" for snr, system in self.networks.items())
+
+    def nearest(self, snr_db: float) -> float:
+        """SNR of the checkpoint that serves `snr_db`."""
+        return min(self.networks, key=lambda own: abs(own - snr_db))
+
+    def _groups(self, link: Link, batch: int) -> dict[float, list[int]]:
+        """Rows of a batch by the SNR of their checkpoint."""
+        groups: dict[float, list[int]] = {}
+        for row, snr in enumerate(link.snr_tensor(batch).tolist()):
+            groups.setdefault(self.nearest(snr), []).append(row)
+        return groups
+
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """As in `System`; what no SNR changes is done once per checkpoint, when a point first needs it."""
+        ready: dict[tuple[float, tuple[int, ...]], Callable[[Link], Transmission]] = {}
+
+        def send(at: Link) -> Transmission:
+            snrs = at.snr_tensor(len(images))
+            sent: list[Transmission | None] = [None] * len(images)
+            for own, rows in self._groups(at, len(images)).items():
+                key = (own, tuple(rows))
+                if key not in ready:
+                    ready[key] = self.networks[own].prepare(images[rows], link)
+                part = ready[key](at.at(snr_db=snrs[rows]))
+                bits = part.side_info
+                for place, row in enumerate(rows):
+                    one = slice(place, place + 1)
+                    sent[row] = Transmission(part.symbols[one], None if bits is None else bits[one])
+            whole = [one for one in sent if one is not None]
+            side_info = [one.side_info for one in whole if one.side_info is not None]
+            return Transmission(torch.cat([one.symbols for one in whole]), torch.cat(side_info))
+
+        return send
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        """As in `System`."""
+        return self.prepare(images, link)(link)
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """As in `System`."""
+        batch = len(received.symbols)
+        snrs, rows_of = link.snr_tensor(batch), self._groups(link, batch)
+        outputs: list[Tensor | None] = [None] * batch
+        for own, rows in rows_of.items():
+            part = Received(
+                received.symbols[rows], received.csi[rows], received.noise_var[rows], received.side_info[rows]
+            )
+            output = self.networks[own].decode(part, link.at(snr_db=snrs[rows])).output
+            for place, row in enumerate(rows):
+                outputs[row] = output[place]
+        return Decoded(torch.stack([output for output in outputs if output is not None]))
+
+    def describe(self) -> dict:
+        """Facts of the first checkpoint, with the sha256 of all and the SNR of each."""
+        facts = [system.describe() for system in self.networks.values()]
+        digests = [str(fact.get("sha256")) for fact in facts]
+        return {
+            **facts[0],
+            "variant": self.variant,
+            "sha256": hashlib.sha256("".join(digests).encode()).hexdigest(),
+            "per_snr": {f"{snr:g}": digest for snr, digest in zip(self.networks, digests)},
+        }
+
+    def to(self, device: torch.device | str) -> System:
+        """Move all networks."""
+        for system in self.networks.values():
+            system.to(device)
+        return self

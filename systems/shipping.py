@@ -1,0 +1,43 @@
+"""Puts trained weights where the zoo looks for those that ship. Called by `python -m bench weights ship`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from systems import registry, zoo
+from systems.errors import CheckpointError
+from systems.learned import IMPORTED
+from systems.sizes import sizes_of
+
+NEEDED = ("system", "size", "images_seen", "licence")
+
+
+def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
+    """Check a weight file, store it in `bits` (8 or 16) a value, and put it with its sidecar into its package.
+
+    keep: patterns of tensor names that stay in float16 where `bits` is 8. Gives the new file. CheckpointError if the
+    file is altered, does not fit its size, is somebody else's, or its sidecar does not say what it saw.
+    """
+    tensors, facts = zoo.read_weights(path)
+    missing = [key for key in NEEDED if not facts.get(key)]
+    if missing:
+        raise CheckpointError(
+            f"{zoo.sidecar(path)}: does not say {', '.join(missing)}; weights ship with what they saw"
+        )
+    name, size = str(facts["system"]), str(facts["size"])
+    if size == IMPORTED:
+        raise CheckpointError(f"{path}: are weights that others published; their licence does not let them ship here")
+    entry = registry.find(name, parts=True)
+    if not entry.fitted and size not in sizes_of(name):
+        known = ", ".join(sizes_of(name))
+        raise CheckpointError(f"{path}: are of size {size!r}, which {name} does not have (configs/models: {known})")
+    kind: Any = entry.load()
+    kind(name=name, checkpoint=str(path), **({} if entry.fitted else {"size": size}))  # raises where they do not fit
+    target = zoo.home(entry.target.partition(".")[0], name, size)
+    try:
+        zoo.save_weights(target, tensors, {**facts, "packed_from": facts["sha256"]}, bits, keep)
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return target

@@ -1,0 +1,328 @@
+"""Weights: storage forms, checkpoints per SNR, other people's weights, and shipping."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import baselines  # noqa: F401  (registers the systems)
+from baselines import published
+from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
+from bench.measure.channel import transmit
+from systems import Budget, Link, checkpoints, create, shipping, zoo
+from systems.errors import CheckpointError, UnknownName, UserError
+
+
+def link(side=64, snr_db=7.0):
+    return Link("reconstruction", side, side, Budget.from_cbr(1 / 16, side, side), snr_db=snr_db)
+
+
+def images(count=2, side=64):
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+# ---------------------------------------------------------------- storage in 8 bits
+
+
+def test_eight_bits_keep_each_value_within_half_a_step_of_its_channel():
+    generator = torch.Generator().manual_seed(0)
+    state = {
+        "conv.weight": torch.randn(64, 16, 3, 3, generator=generator) * torch.logspace(-3, 1, 64)[:, None, None, None],
+        "conv.bias": torch.randn(64, generator=generator),
+        "silent.weight": torch.zeros(64, 64),
+        "counter": torch.tensor(7),
+    }
+    tensors = zoo.packed(state, 8)
+    assert tensors["conv.weight"].dtype == torch.int8 and tensors["conv.weight::peak"].dtype == torch.float16
+    assert tensors["conv.bias"].dtype == torch.float16 and tensors["counter"].dtype == torch.int64
+    back = zoo.unpacked(tensors)
+    assert set(back) == set(state) and torch.equal(back["counter"], state["counter"])
+    step = state["conv.weight"].flatten(1).abs().amax(1) / 127
+    error = (back["conv.weight"] - state["conv.weight"]).flatten(1).abs().amax(1)
+    assert (error <= 0.5 * step * (1 + 2**-9)).all() and (error > 0.4 * step).all()
+    assert not back["silent.weight"].any()
+    assert zoo.packed(state, 8, ["conv.*"])["conv.weight"].dtype == torch.float16
+
+
+def test_eight_bits_halve_the_file_and_load_like_any_other(tmp_path):
+    source = create("witt", checkpoint="none")
+    paths = {bits: tmp_path / f"{bits}.safetensors" for bits in (8, 16, 32)}
+    for bits, path in paths.items():
+        zoo.save_weights(path, source.state_dict(), {"system": "witt", "size": "small"}, bits)
+        assert zoo.read_facts(path)["storage"]["bits"] == bits
+    sizes = {bits: path.stat().st_size for bits, path in paths.items()}
+    assert sizes[8] < 0.55 * sizes[16] < 0.3 * sizes[32]
+    loaded = {bits: create("witt", checkpoint=str(path)) for bits, path in paths.items()}
+    for key, value in source.state_dict().items():
+        assert torch.equal(loaded[32].state_dict()[key], value)
+        assert torch.equal(loaded[16].state_dict()[key], value.half().float())
+        limit = value.abs().amax() / 127 if value.ndim else 0
+        assert (loaded[8].state_dict()[key] - value).abs().max() <= limit + 1e-3 * value.abs().max() + 2**-24
+
+
+def test_what_float16_does_not_hold_is_an_error_that_names_the_tensor(tmp_path):
+    with pytest.raises(ValueError, match="'big.bias' is not finite"):
+        zoo.save_weights(tmp_path / "w.safetensors", {"big.bias": torch.tensor([1e6])}, {})
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- one checkpoint per SNR
+
+
+@pytest.fixture
+def per_snr(tmp_path):
+    """Deep JSCC with other weights at 1, 7 and 13 dB: name -> file."""
+    files = {}
+    for seed, snr in enumerate((1, 7, 13)):
+        path = tmp_path / f"at{snr}.safetensors"
+        module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=seed)
+        zoo.save_weights(path, module.state_dict(), {"system": "deepjscc", "size": "paper"}, bits=32)
+        files[float(snr)] = str(path)
+    return files
+
+
+def test_each_point_is_served_by_the_checkpoint_of_the_nearest_snr(per_snr):
+    system = create("deepjscc", size="paper", checkpoint=checkpoints.join(per_snr))
+    alone = {snr: create("deepjscc", size="paper", checkpoint=file) for snr, file in per_snr.items()}
+    for snr, own in ((-5.0, 1.0), (3.9, 1.0), (4.0, 1.0), (4.1, 7.0), (9.0, 7.0), (20.0, 13.0)):
+        at = link(snr_db=snr)
+        with torch.inference_mode():
+            outputs = []
+            for one in (system, alone[own]):
+                received = transmit(one.encode(images(), at), at, [1, 2])
+                outputs.append(one.decode(received, at).output)
+        assert torch.equal(outputs[0], outputs[1]), snr
+
+
+def test_a_batch_may_hold_several_snrs(per_snr):
+    system = create("deepjscc", size="paper", checkpoint=checkpoints.join(per_snr))
+    assert system.joins_snr and system.encoder_sees_snr
+    snrs = [13.0, 1.0, 8.0]
+    at = link(snr_db=torch.tensor(snrs))
+    with torch.inference_mode():
+        together = system.decode(transmit(system.encode(images(3), at), at, [1, 2, 3]), at).output
+        for row, snr in enumerate(snrs):
+            one = link(snr_db=snr)
+            sent = system.encode(images(3)[row : row + 1], one)
+            alone = system.decode(transmit(sent, one, [row + 1]), one).output
+            assert torch.allclose(together[row], alone[0], atol=1e-5)
+
+
+def test_the_rows_say_which_checkpoints_made_them(per_snr):
+    system = create("deepjscc", size="paper", checkpoint=checkpoints.join(per_snr))
+    facts = system.describe()
+    digests = {f"{snr:g}": zoo.read_facts(path_of(file))["sha256"] for snr, file in per_snr.items()}
+    assert facts["per_snr"] == digests and facts["variant"] == system.variant
+    assert all(digest[:8] in system.variant for digest in digests.values())
+    text = checkpoints.join(per_snr)
+    assert checkpoints.without_folders(text) == "1=at1.safetensors,7=at7.safetensors,13=at13.safetensors"
+    assert checkpoints.files_of(text) == [path_of(file) for file in per_snr.values()]
+    assert checkpoints.files_of("shipped") == [] and checkpoints.files_of("a/b.safetensors") == [
+        path_of("a/b.safetensors")
+    ]
+
+
+def path_of(text):
+    from pathlib import Path
+
+    return Path(text)
+
+
+def test_two_files_for_one_snr_are_refused():
+    with pytest.raises(CheckpointError, match="two files for 7.0 dB"):
+        checkpoints.split("7=a.safetensors,7.0=b.safetensors")
+
+
+def test_the_command_line_takes_a_checkpoint_per_snr(per_snr):
+    from bench.spec.request import _checkpoints
+
+    text = ",".join(f"deepjscc@{snr:g}={file}" for snr, file in per_snr.items()) + ",witt=w.safetensors"
+    assert _checkpoints(text, ["deepjscc", "witt"]) == {"deepjscc": checkpoints.join(per_snr), "witt": "w.safetensors"}
+    for bad, words in (
+        ("deepjscc@hot=a", "number in dB"),
+        ("deepjscc=a,deepjscc=b", "names deepjscc twice"),
+        ("deepjscc=a,deepjscc@7=b", "names deepjscc twice"),
+        ("other@7=a", "write name=FILE"),
+    ):
+        with pytest.raises(UserError, match=words):
+            _checkpoints(bad, ["deepjscc", "witt"])
+
+
+# ---------------------------------------------------------------- weights that others published
+
+
+class Theirs(nn.Module):
+    """Deep-JSCC-PyTorch's network, written out from its description: names, strides, one PReLU slope per layer."""
+
+    def __init__(self, c=3, filters=(16, 32, 32, 32)):
+        super().__init__()
+        widths = (3, *filters, 2 * c)
+        self.encoder, self.decoder = nn.Module(), nn.Module()
+        for index, (before, after) in enumerate(zip(widths, widths[1:]), 1):
+            layer = nn.Module()
+            layer.conv = nn.Conv2d(before, after, 5, 2 if index < 3 else 1, 2)
+            layer.prelu = nn.PReLU()
+            self.encoder.add_module(f"conv{index}", layer)
+        for index, (before, after) in enumerate(zip(widths[::-1], widths[-2::-1]), 1):
+            layer, up = nn.Module(), index > 3
+            layer.transconv = nn.ConvTranspose2d(before, after, 5, 2 if up else 1, 2, output_padding=int(up))
+            layer.activate = nn.Sigmoid() if after == 3 else nn.PReLU()
+            self.decoder.add_module(f"tconv{index}", layer)
+
+    def forward(self, x, noise):
+        for layer in self.encoder.children():
+            x = layer.prelu(layer.conv(x))
+        x = x / x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()  # power 1 per real value
+        x = x + noise
+        for layer in self.decoder.children():
+            x = layer.activate(layer.transconv(x))
+        return x
+
+
+def test_deep_jscc_pytorch_s_weights_give_its_pictures(tmp_path):
+    with zoo.seeded(3):
+        theirs = Theirs().eval()
+    torch.save({"module." + key: value for key, value in theirs.state_dict().items()}, tmp_path / "epoch_999.pkl")
+    out = tmp_path / "ours.safetensors"
+    published.import_weights("deepjscc", tmp_path / "epoch_999.pkl", out)
+    system = create("deepjscc", checkpoint=str(out))  # in any size that is asked for: the file brings its own
+    assert system.config == DeepJSCCConfig(channels=6) and system.size == "imported"
+    at = link(snr_db=5.0)
+    with torch.inference_mode():
+        received = transmit(system.encode(images(), at), at, [1, 2])
+        sent = system.encode(images(), at).symbols
+        noise = torch.view_as_real(received.symbols - sent).flatten(1).view(2, 6, 16, 16) * math.sqrt(2)
+        assert torch.allclose(system.decode(received, at).output, theirs(images(), noise), atol=1e-5)
+
+
+def test_an_import_keeps_every_bit_and_says_where_it_came_from(tmp_path):
+    import hashlib
+
+    path, out = tmp_path / "model.pth", tmp_path / "ours.safetensors"
+    torch.save(Theirs().state_dict(), path)
+    facts = published.import_weights("deepjscc", path, out, (4.0, 4.0))
+    sidecar = json.loads(out.with_suffix(".json").read_text())
+    assert sidecar["origin"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert sidecar["origin"]["file"] == "model.pth" and sidecar["snr_db"] == [4.0, 4.0]
+    assert facts["parameters"] == 140_242 and sidecar["storage"]["bits"] == 32
+    assert all(value.dtype == torch.float32 for value in load_file(out).values())
+    system = create("deepjscc", checkpoint=str(out))
+    assert system.snr_range_db == (4.0, 4.0) and system.describe()["origin"]["file"] == "model.pth"
+
+
+def test_the_authors_witt_is_imported_and_run(tmp_path):
+    """From our own network under their names and in their layout: what the reader does is undone here by hand."""
+    from baselines.witt import WITT, WITTConfig
+
+    config = WITTConfig(channels=24, embed=(16, 24, 32, 40), heads=(2, 2, 4, 4), depths=(2, 2, 2, 2), modnet_hidden=60)
+    ours = WITT("witt", "paper", checkpoint="none", config=config, seed=5)
+    theirs = {}
+    for key, value in ours.state_dict().items():
+        side, rest = key.split(".", 1)
+        if rest.startswith("merges.") and side == "encoder":
+            first, second, third, fourth = value.chunk(4, dim=-1)
+            value = torch.cat([first, third, second, fourth], dim=-1)
+        for old, new in (
+            ("embed.", "patch_embed.proj."), ("head.", "head_list."), ("modnet.out.", "sm_list.7."),
+            ("modnet.linears.", "sm_list."), ("stages.", "layers."),
+        ):  # fmt: skip
+            rest = new + rest.removeprefix(old) if rest.startswith(old) else rest
+        if rest.startswith("modnet.gates."):
+            gate, layer = rest.removeprefix("modnet.gates.").split(".", 1)
+            rest = f"bm_list.{gate}.fc.{layer}"
+        if rest.startswith("merges."):
+            level, layer = rest.removeprefix("merges.").split(".", 1)
+            rest = f"layers.{level}.{'downsample' if side == 'encoder' else 'upsample'}.{layer}"
+        theirs[f"{side}.{rest.replace('mlp.0.', 'mlp.fc1.').replace('mlp.3.', 'mlp.fc2.')}"] = value
+    theirs["encoder.layers.0.blocks.1.attn_mask"] = torch.zeros(4, 64, 64)
+    theirs["distortion_loss.window"] = torch.zeros(3)
+    torch.save(theirs, tmp_path / "WITT.model")
+    out = tmp_path / "witt.safetensors"
+    published.import_weights("witt", tmp_path / "WITT.model", out)
+    system = create("witt", checkpoint=str(out))
+    assert system.config == config and system.snr_range_db == (1.0, 13.0)
+    for key, value in ours.state_dict().items():
+        assert torch.equal(system.state_dict()[key], value), key
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"encoder.conv1.conv.weight": torch.zeros(16, 3, 5, 5)}, "not the published layout of deepjscc"),
+        ({"a": 1}, "no state dict"),
+        (Theirs(), "not a plain state dict"),
+        ({**Theirs().state_dict(), "decoder.extra.weight": torch.zeros(1)}, "unknown tensor 'decoder.extra.weight'"),
+        ({k: v for k, v in Theirs().state_dict().items() if k != "decoder.tconv5.transconv.bias"}, "1 tensors missing"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(tmp_path, content, words):
+    path = tmp_path / "x.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=words) as error:
+        published.import_weights("deepjscc", path, tmp_path / "out.safetensors")
+    assert "\n" not in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+def test_no_code_in_a_checkpoint_is_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"weight": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match="not a plain state dict"):
+        published.import_weights("witt", tmp_path / "evil.pth", tmp_path / "out.safetensors")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_an_unknown_layout_names_those_that_are_known(tmp_path):
+    with pytest.raises(UnknownName, match="no published layout of 'adjscc'"):
+        published.import_weights("adjscc", tmp_path / "x", tmp_path / "y")
+
+
+# ---------------------------------------------------------------- shipping
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """The folder that weights ship into, in place of the real one."""
+    monkeypatch.setattr(zoo, "home", lambda package, system, size: tmp_path / "home" / f"{system}-{size}.safetensors")
+    return tmp_path / "home"
+
+
+def facts(**changes):
+    return {"system": "deepjscc", "size": "small", "images_seen": {"reconstruction": 9}, "licence": "ours"} | changes
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bits):
+    source = create("deepjscc", checkpoint="none", seed=4)
+    path = tmp_path / "trained.safetensors"
+    before = zoo.save_weights(path, source.state_dict(), facts(), bits=32)
+    target = shipping.ship(path, bits)
+    assert target == package / "deepjscc-small.safetensors" and zoo.shipped("baselines", "deepjscc", "small") == target
+    shipped = zoo.read_facts(target)
+    assert shipped["storage"]["bits"] == bits and shipped["packed_from"] == before
+    loaded = create("deepjscc")
+    assert loaded.facts["images_seen"] == {"reconstruction": 9}
+    assert torch.allclose(loaded.encoder[0].weight, source.encoder[0].weight, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"size": "imported"}, "others published"),
+        ({"size": "huge"}, "size 'huge', which deepjscc does not have"),
+        ({"licence": ""}, "does not say licence"),
+        ({"system": "deepjsc"}, "did you mean deepjscc"),
+        ({"size": "paper"}, "does not fit this model"),
+    ],
+)
+def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, words):
+    path = tmp_path / "trained.safetensors"
+    zoo.save_weights(path, create("deepjscc", checkpoint="none").state_dict(), facts(**changes))
+    with pytest.raises(UserError, match=words):
+        shipping.ship(path)
+    assert not package.exists()
