@@ -102,3 +102,17 @@ def train_command(systems: str, size: str, device: str, **options) -> None:
     chosen = None if chosen == ("all",) else chosen
     wanted = {"systems": chosen, "size": names(size, "--size"), "device": pick_device(device)}
     report_train({**options, **wanted}, say=click.echo)
+
+
+@perf_group.command("scale", context_settings=_SETTINGS)
+@click.option("--rows", type=click.IntRange(1000, 100_000_000), default=2_000_000, show_default=True, help="Rows.")
+@click.option(
+    "--out", type=click.Path(file_okay=False), metavar="DIR", help="Keep the run there [default: thrown away]."
+)
+def scale_command(rows: int, out: str | None) -> None:
+    """What a run of millions of rows costs once its cells are there: scan, tables, reading. The rows are made up."""
+    from pathlib import Path
+
+    from bench.perf.scale import report_scale
+
+    report_scale(rows, Path(out) if out else None, say=click.echo)

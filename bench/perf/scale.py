@@ -1,0 +1,137 @@
+"""What a very large run costs after its cells are computed: a made-up run is packed, scanned, tabled and read.
+
+Called by `python -m bench perf scale`. The rows are invented; the files, the scan, the tables and the reader are those
+of a real run. Seconds of the processor stand beside seconds of the clock, so that a busy machine does not hide the cost;
+memory is the most that was resident.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.results.archive import PACK_CELLS
+from bench.results.schema import CELL_COLUMNS, SCHEMA
+from bench.results.store import RunStore
+from bench.results.tables import line_of
+from bench.sweep.plan import BLOCK, Cell, Plan, Task, missing
+from bench.sweep.tables import write_tables
+
+SYSTEMS = tuple(f"made-up-{index}" for index in range(10))
+SNRS = tuple(float(snr) for snr in range(0, 22, 2))
+_SET, _CBR, _USES = "made-up", 0.0625, 9408
+
+
+def made_up_plan(rows: int) -> Plan:
+    """The plan of a run of about `rows` rows: ten systems at eleven SNRs on as many pictures as that takes."""
+    count = -(-rows // (len(SYSTEMS) * len(SNRS)))
+    images = [f"picture-{index:06d}" for index in range(count)]
+    tasks = []
+    for system in SYSTEMS:
+        for start in range(0, count, BLOCK):
+            cells = tuple(Cell(_id(system, start, snr), snr, 0) for snr in SNRS)
+            block = tuple(images[start : start + BLOCK])
+            tasks.append(
+                Task(
+                    system,
+                    "reconstruction",
+                    _SET,
+                    block,
+                    "awgn",
+                    _CBR,
+                    None,
+                    "",
+                    cells,
+                    set_name=_SET,
+                    variant="small-1",
+                )
+            )
+    return Plan((), tuple(tasks), {}, dict.fromkeys(SYSTEMS))  # type: ignore[arg-type]
+
+
+def write_cells(plan: Plan, store: RunStore) -> None:
+    """Every cell of a made-up plan, in archives as a run leaves them."""
+    pack: dict[str, bytes] = {}
+    for cell_id, data in _cells(plan):
+        pack[cell_id] = data
+        if len(pack) == PACK_CELLS:
+            store.archives.add(pack)
+            pack = {}
+    if pack:
+        store.archives.add(pack)
+    store.archives.note_checked()
+
+
+def _id(system: str, start: int, snr: float) -> str:
+    return hashlib.sha256(f"{system} {start} {snr}".encode()).hexdigest()[:16]
+
+
+def _cells(plan: Plan) -> Iterator[tuple[str, bytes]]:
+    generator = np.random.default_rng(0)
+    head = line_of(list(CELL_COLUMNS))
+    fixed = {
+        "schema": SCHEMA, "variant": "small-1", "task": "reconstruction", "dataset": _SET, "height": 224, "width": 224,
+        "rep": 0, "channel": "awgn", "csi": "perfect", "snr_def": "esn0", "cbr_target": _CBR, "budget_uses": _USES,
+        "n_source": 150528, "n_uses": _USES, "cbr": _CBR, "bits_per_use": 4.0, "bits": 4.0 * _USES, "side_bits": 8,
+        "side_uses": 16, "status": "ok", "batch": 5, "device": "cpu",
+    }  # fmt: skip
+    for task, cell in plan.cells:
+        level = 22 + 0.4 * cell.snr_db + SYSTEMS.index(task.system) / 7
+        psnr = generator.normal(level, 3.0, len(task.image_ids)).tolist()
+        lines = [head]
+        for image_id, value in zip(task.image_ids, psnr, strict=True):
+            own: dict[str, Any] = {
+                "cell_id": cell.id, "system": task.system, "image_id": image_id, "snr_db": cell.snr_db,
+                "seed": hash((image_id, cell.snr_db)) % 2**63, "tx_power": 1.0000000118230115, "psnr_db": value,
+                "mse": 65025 * 10 ** (-value / 10), "ms_ssim": 1 - 10 ** (-value / 20), "encode_s": 0.08976428899986785,
+                "channel_s": 0.0004206712001177948, "decode_s": 0.09589548639996792,
+            }  # fmt: skip
+            fields = {**fixed, **own}
+            lines.append(line_of([str(fields.get(column, "")) for column in CELL_COLUMNS]))
+        yield cell.id, ("\n".join(lines) + "\n").encode()
+
+
+def report_scale(rows: int, folder: Path | None, say: Callable[[str], None]) -> None:
+    """Make the run in `folder` (default: a temporary one that is removed) and say what each step costs."""
+    with tempfile.TemporaryDirectory() as temporary:
+        _report(rows, folder or Path(temporary) / "run", say)
+
+
+def _report(rows: int, folder: Path, say: Callable[[str], None]) -> None:
+    plan = _timed(say, f"plan of {rows:,} rows", lambda: made_up_plan(rows))
+    config = {"figures": [{
+        "id": "fig4", "title": "Made up", "task": "reconstruction", "dataset": _SET, "systems": list(SYSTEMS),
+        "channel": "awgn", "snr_db": list(SNRS), "cbr": _CBR, "bits": None, "metric": "psnr_db",
+    }]}  # fmt: skip
+    maker = RunStore(folder)
+    maker.open("made-up")
+    _timed(say, f"{len(plan.cells):,} cells written and packed", lambda: write_cells(plan, maker))
+    maker.write_manifest({"schema": SCHEMA, "run": "made-up", "config": config, "config_sha256": "made-up"})
+    store = RunStore(folder)  # as the next command finds it
+    left = _timed(say, "scan of a resumed run", lambda: missing(plan, store))
+    if left:
+        raise RuntimeError(f"{len(left)} tasks are missing in a run that was just written")
+    _timed(say, "tables", lambda: write_tables(plan, store, {}, {}, set(), config, False))
+    maker.close()
+    from bench.results.reader import Run
+
+    run = Run.open(folder)
+    table = _timed(say, "samples.csv read for figures", lambda: run.samples)
+    say(f"{len(table):,} rows, {table.memory_usage(deep=False).sum() / 2**20:.0f} MiB of columns")
+
+
+def _timed(say: Callable[[str], None], what: str, work: Callable[[], Any]) -> Any:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    say(f"{what}: {cpu:.1f} s of processor, {wall:.1f} s, peak {peak:.0f} MiB")
+    return result
