@@ -18,6 +18,7 @@ from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
+from bench.report.published import published_for
 from bench.results.reader import Run
 from bench.util.files import write_atomic
 
@@ -155,7 +156,16 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool)
         "points": points, "pairs": pairs, "uses": _uses(samples, key),
         "classes": _classes(run, figure, samples, key, snrs),
         "samples": _samples(samples, key, figure["task"]), "rows": len(samples),
+        "published": {metric: _published(figure, metric) for metric in metrics},
     }  # fmt: skip
+
+
+def _published(figure: dict[str, Any], metric: str) -> list[dict[str, Any]]:
+    """Curves that others published for this data set, channel and budget, over the SNR."""
+    return [
+        {"label": curve.label, "x": curve.x.tolist(), "values": curve.values.tolist(), "origin": curve.origin}
+        for curve in published_for(figure, metric)
+    ]
 
 
 def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:

@@ -246,13 +246,15 @@
       0,
       ...own.systems.flatMap((name) => (own.points[own.metric]?.[name] || []).map((p) => (p ? p[4] : 0))),
     );
+    const origins = (own.published[state.m] || []).map((curve) => ` Published: ${curve.label}, ${curve.origin}.`);
     $("figure-note").textContent =
       `${own.dataset}, ${own.channel}, ${budgetOf(own)}, ${own.rows.toLocaleString("en")} rows.` +
       (state.b
         ? " Differences are paired over the pictures that both delivered."
         : lost
           ? " A curve is broken where a system lost pictures: see the outage rate."
-          : "");
+          : "") +
+      origins.join("");
   };
   const legend = (names) => {
     const hidden = off();
@@ -336,11 +338,10 @@
           ? "Budget (Kbits)"
           : "CBR (complex channel uses per source value)"
         : "SNR (dB)";
-    const label =
-      (shown.relative ? "Difference in " : "") +
-      facts.label +
-      (facts.unit ? ` (${shown.relative && facts.unit === "%" ? "points" : facts.unit})` : "") +
-      (shown.relative ? " to " + system(state.b).label : "");
+    const unit = facts.unit ? ` (${shown.relative && facts.unit === "%" ? "points" : facts.unit})` : "";
+    const label = (shown.relative ? "Difference: " : "") + facts.label + unit;
+    const published = shown.relative || state.x === "budget" ? [] : figure().published[state.m] || [];
+    const outside = published.flatMap((curve) => curve.values);
     const axis = {
       stroke: cssOf("--text"),
       grid: { stroke: cssOf("--line"), width: 0.7 },
@@ -354,6 +355,14 @@
       width: host.clientWidth || 600,
       height: Math.max(300, Math.min(460, (host.clientWidth || 600) * 0.62)),
       scales: {
+        ...(outside.length && {
+          y: {
+            range: (u, low, high) => {
+              const [least, most] = [Math.min(low ?? Infinity, ...outside), Math.max(high ?? -Infinity, ...outside)];
+              return uPlot.rangeNum(least, most, 0.08, false);
+            },
+          },
+        }),
         x: {
           time: false,
           range: (u, low, high) => {
@@ -417,23 +426,37 @@
             tip.style.top = Math.max(4, box.top + u.cursor.top - 10) + scrollY + "px";
           },
         ],
-        draw: shown.relative
-          ? [
-              (u) => {
-                const y = u.valToPos(0, "y", true),
-                  context = u.ctx;
-                if (y < u.bbox.top || y > u.bbox.top + u.bbox.height) return;
-                context.save();
-                context.strokeStyle = cssOf("--text");
-                context.lineWidth = devicePixelRatio;
-                context.beginPath();
-                context.moveTo(u.bbox.left, y);
-                context.lineTo(u.bbox.left + u.bbox.width, y);
-                context.stroke();
-                context.restore();
-              },
-            ]
-          : [],
+        draw: [
+          (u) => {
+            const context = u.ctx;
+            context.save();
+            context.beginPath();
+            context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
+            context.clip();
+            context.strokeStyle = context.fillStyle = cssOf("--soft");
+            context.lineWidth = devicePixelRatio;
+            context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
+            if (shown.relative) {
+              const y = u.valToPos(0, "y", true);
+              context.strokeStyle = cssOf("--text");
+              context.beginPath();
+              context.moveTo(u.bbox.left, y);
+              context.lineTo(u.bbox.left + u.bbox.width, y);
+              context.stroke();
+            }
+            for (const curve of published) {
+              context.beginPath();
+              curve.x.forEach((x, index) =>
+                context.lineTo(u.valToPos(x, "x", true), u.valToPos(curve.values[index], "y", true)),
+              );
+              context.stroke();
+              const last = curve.x.length - 1;
+              const [x, y] = [u.valToPos(curve.x[last], "x", true), u.valToPos(curve.values[last], "y", true)];
+              context.fillText(curve.label, x + 5 * devicePixelRatio, y);
+            }
+            context.restore();
+          },
+        ],
       },
     };
     chart?.destroy();
@@ -612,7 +635,7 @@
       height = original.naturalHeight,
       canvas = $("canvas"),
       context = canvas.getContext("2d");
-    const fit = Math.min(1.6, Math.max(0.2, (canvas.parentElement.clientWidth - 2) / width)),
+    const fit = Math.min(3, Math.max(0.2, (canvas.parentElement.clientWidth - 2) / width)),
       scale = fit * Number($("zoom").value);
     canvas.width = width;
     canvas.height = height;
