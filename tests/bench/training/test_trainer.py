@@ -295,3 +295,20 @@ def test_a_batch_that_does_not_divide_is_refused(ground):
         trainer(
             registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data, root, world=World(0, 3)
         )
+
+
+@pytest.mark.slow
+def test_a_compiled_step_trains_what_the_plain_one_trains(ground):
+    """The same losses over three steps, to the rounding of fused kernels, and not one recompilation a step."""
+    import torch._dynamo
+
+    root, protocol = ground
+    data = {"reconstruction": album(root, "photos", least_side=32)}
+    curves = []
+    for compiled in (False, True):
+        plan = read_protocol(protocol(160), compile=compiled, learning_rate=1e-4)
+        one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / f"{compiled}")
+        torch._dynamo.utils.counters.clear()
+        curves.append([float(one.advance()["losses"]["picture"]) for _ in range(3)])
+    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 8
