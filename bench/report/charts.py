@@ -8,6 +8,7 @@ where one covers another, the covered one is drawn wider, so that it shows on bo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,7 +81,7 @@ def legend_under(sheet: Sheet, handles: list, labels: list[str], top: float, col
     lines = max(sum(label.count("\n") + 1 for label in labels[i : i + rows]) for i in range(0, len(labels), rows))
     line = LEGEND_SIZE * 1.2 / 72
     sheet.legend(
-        handles, labels, sheet.width / 2, top, lines * line + (rows - 1) * 0.35 * LEGEND_SIZE / 72 - 0.04,
+        handles, labels, sheet.width / 2, top, lines * line + (rows - 1) * 0.35 * LEGEND_SIZE / 72 - 0.01,
         loc="upper center", ncols=columns, columnspacing=1.0, handletextpad=0.5, labelspacing=0.35,
         fontsize=LEGEND_SIZE,
     )  # fmt: skip
@@ -100,7 +101,7 @@ def draw_panels(
     for index, (draw, high) in enumerate(panels):
         axes = sheet.axes(x, y, width, high)
         draw(axes, chart, high)
-        axes.yaxis.set_label_coords(-0.36 / width, 0.5)
+        axes.yaxis.set_label_coords(-0.31 / width, 0.5)
         _ticks(axes, chart)
         if index == len(panels) - 1:
             axes.set_xlabel(chart.axis.label, labelpad=2)
@@ -200,7 +201,7 @@ def _value_limits(axes, chart: Chart) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=step == 1.0 and high - low >= 3, steps=[1, 2, 5, 10]))
 
 
-def _covered(curves: list[Series], points_per_unit: float) -> list[np.ndarray]:
+def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> list[np.ndarray]:
     """For each curve and point, how many curves lie on it: those drawn above it and nearer than COVERS points."""
     counts = []
     for place, curve in enumerate(curves):
@@ -214,14 +215,14 @@ def _covered(curves: list[Series], points_per_unit: float) -> list[np.ndarray]:
     return counts
 
 
-def _outline(axes, curve: Series, covered: np.ndarray, options: dict, zorder: float) -> None:
+def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dict, zorder: float) -> None:
     """Draw the covered part of a curve wider than what covers it."""
     extra = {key: options[key] for key in ("color", "alpha")} | {"label": "_", "zorder": zorder - 0.5}
     for index in np.flatnonzero(covered):
         if options["marker"]:
             axes.plot(
                 curve.x[index], curve.mean[index], marker="o", linestyle="none", markeredgewidth=0, clip_on=False,
-                markersize=max(options["markersize"], 5.0) + 2.8 * covered[index], markerfacecolor=options["color"],
+                markersize=max(options["markersize"], 3.0) + 2.8 * covered[index], markerfacecolor=options["color"],
                 **extra,
             )  # fmt: skip
         if index + 1 < len(covered) and covered[index + 1]:
@@ -280,6 +281,8 @@ def _differences(axes, chart: Chart, height: float) -> None:
     axes.axhline(0, color=chart.looks[chart.reference].colour, linewidth=1.2, zorder=2.5)
     place = {(curve.system, curve.variant): curve for curve in chart.curves}
     ends = []
+    finite = np.concatenate([np.append(gap.mean[np.isfinite(gap.mean)], 0.0) for gap in chart.differences])
+    covered = _covered(chart.differences, 72 * height / (1.3 * (finite.max() - finite.min()) or 1.0))
     for index, gap in enumerate(chart.differences):
         curve = place[gap.system, gap.variant]
         look = chart.looks[gap.system]
@@ -289,6 +292,7 @@ def _differences(axes, chart: Chart, height: float) -> None:
         axes.errorbar(gap.x, gap.mean, yerr=(gap.mean - gap.low, gap.high - gap.mean), fmt="none",
                       ecolor=look.colour, elinewidth=0.7, capsize=1.2, capthick=0.6, zorder=20 - index)  # fmt: skip
         axes.plot(gap.x, gap.mean, zorder=20 - index, clip_on=False, **options)
+        _outline(axes, gap, covered[index], options, 20 - index)
         ends += [gap.low[np.isfinite(gap.low)], gap.high[np.isfinite(gap.high)], gap.mean[np.isfinite(gap.mean)]]
     known = np.concatenate([*ends, [0.0]])
     pad = 0.06 * (known.max() - known.min() or 1.0)

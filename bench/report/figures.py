@@ -75,7 +75,7 @@ def jobs_of(
                     f"data set {first['dataset']} holds other pictures in {run.name} than in {name}: their curves "
                     "cannot share axes"
                 )
-        kind = first.get("look", {}).get("kind") or (
+        kind = job.look.kind or (
             "budgets" if first.get("budgets_of") else "segmentation" if first["task"] == "segmentation" else "curves"
         )
         if any(len(job.rows(figure)) for figure in group):

@@ -25,7 +25,7 @@ from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
 from bench.results.reader import Run
 from bench.spec.figure import METRICS, budget_text
-from bench.spec.look import read_look
+from bench.spec.look import Look, read_look
 from bench.util.files import slug
 from systems.errors import UserError, did_you_mean
 
@@ -61,6 +61,11 @@ class Job:
         """The figure's entry in the manifest, the first where there are several budgets."""
         return self.figures[0]
 
+    @property
+    def look(self) -> Look:
+        """How the figure's file wants it drawn. Raises UserError where the manifest holds nonsense."""
+        return read_look(self.figure.get("look", {}), f"run {self.run.name}, figure {self.id}")
+
     def rows(self, figure: dict) -> pd.DataFrame:
         """Rows of summary.csv that a figure shows: its own, those of overlays under "RUN:system"."""
         tables = [self.run.summary_of(figure)]
@@ -78,7 +83,7 @@ class Job:
 
     def looks(self, systems) -> style.Looks:
         """The looks of these systems: the catalogue's, the file's, the options'."""
-        wish = read_look(self.figure.get("look", {}), f"figure {self.id}")
+        wish = self.look
         return style.looks_of(
             [*(name for name in self.systems() if name in set(systems)), *systems],
             self.run.system_facts,
@@ -90,7 +95,7 @@ class Job:
 
     def ylim(self) -> tuple[float | None, float | None]:
         """Limits of the value axis from the options or the figure's file."""
-        return self.options.ylim or read_look(self.figure.get("look", {}), f"figure {self.id}").ylim or UNSET
+        return self.options.ylim or self.look.ylim or UNSET
 
 
 Kind = Callable[[Job], list[Drawing]]
@@ -167,7 +172,9 @@ def segmentation(job: Job) -> list[Drawing]:
     chart = _chart(job, rows, job.figure["metric"])
     if job.run.is_demonstration(job.figure["dataset"]):
         count = int(rows["n_images"].max()) if len(rows) else 0
-        chart = Chart(**{**vars(chart), "title": f"Demonstration set of {count} photographs, not a benchmark"})
+        chart = Chart(
+            **{**vars(chart), "title": f"Demonstration set of {_several(count, 'photograph')}, not a benchmark"}
+        )
     examples = _examples(job)
     if not examples and len(job.run.pictures_of(job.figure)):
         job.notes.append(f"{job.id} is drawn without pictures: they are not in {job.run.directory / 'pictures'}")
@@ -206,6 +213,10 @@ def kind_named(name: str, where: str) -> Kind:
 # ---------------------------------------------------------------- parts
 
 
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def _measured(rows: pd.DataFrame, metric: str) -> bool:
     return metric in AXES and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
 
@@ -218,7 +229,8 @@ def _chart(
     faded = job.figure["channel"] != "awgn"
     drawn = series_of(rows, metric, undertrained(job.run), along, looks, faded)
     overlap = bands_overlap(drawn)
-    bands = not overlap if job.options.bands is None else job.options.bands
+    known = any(np.isfinite(curve.low).any() for curve in drawn)  # one picture has no interval
+    bands = known and (not overlap if job.options.bands is None else job.options.bands)
     reference = _reference(job, drawn)
     differences = []
     # A user who speaks of bands has had the word; the panel of differences is what stands in for them.
@@ -247,7 +259,9 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
         counts = rows.loc[rows["metric"].eq(figure["metric"]) & (rows["n_images"] > 0), "n_images"].astype(int)
         if len(counts):
             words.append(
-                f"{counts.max()} images" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()} images"
+                _several(counts.max(), "image")
+                if counts.min() == counts.max()
+                else f"{counts.min()} to {counts.max()} images"
             )
     words.append(CHANNELS.get(figure["channel"], printable(figure["channel"])))
     if (figure["cbr"], figure["bits"]) != (None, None):  # else the budget is the axis

@@ -84,7 +84,7 @@ def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list
     first = ["Original", "Truth"] if one else ["Original,\ntruth below"]
     columns = len(first) + len(systems)
     gap, aside = 0.05, 0.2  # inches; the SNR stands in the margin before the systems
-    cell = min((PAGE - aside - gap * (columns - 1)) / columns, 1.3)
+    cell = min((PAGE - 0.02 - aside - gap * (columns - 1)) / columns, 1.3)
     left = [i * (cell + gap) + (aside if i >= len(first) else 0) for i in range(columns)]
     titles = first + [broken(chart.looks.label(name), max(9, int(cell / 0.066))) for name in systems]
     head = 0.05 + 0.11 * max(title.count("\n") + 1 for title in titles)

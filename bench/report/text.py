@@ -41,9 +41,9 @@ def wrapped(words: list[str], limit: int) -> list[str]:
 
 
 def broken(title: str, length: int) -> str:
-    """A name over lines of at most `length` characters where it can be: broken before a + or ( or at a space."""
+    """A name over lines of at most `length` characters where it can be: broken before a bracket or +, or at a space."""
     lines = [""]
-    for part in re.findall(r"[+ ]?[^+ ]+", title):
+    for part in re.findall(r" ?\([^()]*\)|[+ ]?[^+ ]+", title):
         if lines[-1] and len(lines[-1] + part) > length:
             lines.append("")
         lines[-1] += part if lines[-1] else part.lstrip()

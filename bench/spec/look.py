@@ -45,8 +45,10 @@ class Look:
         return {key: value for key, value in values.items() if value}
 
 
-def read_look(values: dict[str, Any], where: str) -> Look:
+def read_look(values: Any, where: str) -> Look:
     """The keys of LOOK_KEYS in a figure file or in a manifest's `look`. `where` names the file. Raises UserError."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: how it is drawn (look) must be a table")
     kind = values.get("kind", "")
     if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", kind):
         raise UserError(f"{where}: kind must be a name of letters, digits, - and _")

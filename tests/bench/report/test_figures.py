@@ -41,6 +41,7 @@ def value(experiment, system, snr, index):
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
+    """Three figures of eight pictures, made once; tests that write give a folder of their own."""
     figures = [
         figure("fig4", FIG4),
         figure("fig5", FIG4) | {"pictures": {"id": "fig6", "snr_db": [4.0, 18.0], "limit": 2}},
@@ -53,6 +54,13 @@ def run_dir(tmp_path_factory):
         systems={"witt": {"undertrained": True}},
         datasets={"set-fig7": {"demonstration": True}},
     )
+
+
+@pytest.fixture(scope="module")
+def small_dir(tmp_path_factory):
+    """One figure of two systems at three SNRs."""
+    spec = figure("fig4", ["gensc", "linear"], snrs=[0.0, 10.0, 20.0])
+    return make_run(tmp_path_factory.mktemp("runs") / "made", [spec], value)
 
 
 # ---------------------------------------------------------------- series
@@ -309,31 +317,31 @@ def test_draw_all_writes_every_figure_and_table(run_dir):
     assert (run_dir / "figures" / "fig4.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_equal_tables_give_equal_files(run_dir, tmp_path):
+def test_equal_tables_give_equal_files(small_dir, tmp_path):
     options = {"formats": ("png", "pdf", "svg")}
     first, second = (
-        [p.read_bytes() for p in draw_all(run_dir, ["fig4"], out=tmp_path / name, **options)] for name in ("a", "b")
+        [p.read_bytes() for p in draw_all(small_dir, ["fig4"], out=tmp_path / name, **options)] for name in ("a", "b")
     )
     assert first == second and len(first) == 3
 
 
-def test_provenance_is_in_the_files_and_the_caption_can_go(run_dir, tmp_path):
-    png, pdf, svg = draw_all(run_dir, ["fig4"], out=tmp_path, formats=("png", "pdf", "svg"), caption=False)
+def test_provenance_is_in_the_files_and_the_caption_can_go(small_dir, tmp_path):
+    png, pdf, svg = draw_all(small_dir, ["fig4"], out=tmp_path, formats=("png", "pdf", "svg"), caption=False)
     with Image.open(png) as picture:
         assert "run made" in picture.text["Description"] and "CBR 1/16" in picture.text["Description"]
         high = picture.height
     assert b"run made" in pdf.read_bytes() or b"/Subject" in pdf.read_bytes()
     assert "run made" in svg.read_text() and "dc:date" not in svg.read_text()
-    (again,) = draw_all(run_dir, ["fig4"], out=tmp_path / "with", formats=("png",))
+    (again,) = draw_all(small_dir, ["fig4"], out=tmp_path / "with", formats=("png",))
     with Image.open(again) as picture:
         assert picture.height > high
 
 
-def test_ieee_is_one_column_of_closed_axes_with_ticks_inward(run_dir, tmp_path):
-    (png,) = draw_all(run_dir, ["fig4"], out=tmp_path, formats=("png",), style="ieee")
+def test_ieee_is_one_column_of_closed_axes_with_ticks_inward(small_dir, tmp_path):
+    (png,) = draw_all(small_dir, ["fig4"], out=tmp_path, formats=("png",), style="ieee")
     with Image.open(png) as picture:
         assert abs(picture.width - 2100) <= 1 and picture.info["dpi"][0] == pytest.approx(600, abs=0.1)
-    job, kind = jobs_of(Run.open(run_dir))["fig4"]
+    job, kind = jobs_of(Run.open(small_dir))["fig4"]
     with page.drawing("ieee"):
         canvas = kind(job)[0].sheet.finish()
         axes = canvas.axes[0]
@@ -344,11 +352,11 @@ def test_ieee_is_one_column_of_closed_axes_with_ticks_inward(run_dir, tmp_path):
     assert family[0] in page._TIMES[:-1]
 
 
-def test_out_gets_the_figures_alone(run_dir, tmp_path):
-    before = {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
-    written = draw_all(run_dir, out=tmp_path / "new" / "folder", formats=("svg",))
+def test_out_gets_the_figures_alone(small_dir, tmp_path):
+    before = {p: p.stat().st_mtime_ns for p in small_dir.rglob("*") if p.is_file()}
+    written = draw_all(small_dir, out=tmp_path / "new" / "folder", formats=("svg",))
     assert {p.suffix for p in written} == {".svg"} and {p.parent for p in written} == {tmp_path / "new" / "folder"}
-    assert before == {p: p.stat().st_mtime_ns for p in run_dir.rglob("*") if p.is_file()}
+    assert before == {p: p.stat().st_mtime_ns for p in small_dir.rglob("*") if p.is_file()}
 
 
 def test_systems_labels_and_limits_are_the_users(run_dir):
@@ -493,17 +501,11 @@ def test_limited_runs_say_so(tmp_path):
     assert any("LIMITED" in word for word in drawings(run_dir, "fig4")[0]["fig4"][1])
 
 
+#: What names hold that nobody chose for print; several at once, since each drawing takes seconds.
 ODD = [
-    "cost_$5_and_$6^_{",
-    "a$b",
-    "$\\frac{$",
-    "new\nline",
-    "\x00\x07",
-    "\udce9.png",
-    "日本語 🎈",
+    "cost_$5_and_$6^_{ a$b $\\frac{$ %s{}|",
+    'new\nline \x00\x07 \udce9.png 日本語 🎈 <&">',
     "x" * 300,
-    '<&">',
-    "%s{}|",
 ]
 
 
@@ -543,11 +545,11 @@ def test_a_figures_name_stays_in_its_folder(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_the_users_matplotlib_settings_change_nothing(run_dir, tmp_path):
+def test_the_users_matplotlib_settings_change_nothing(small_dir, tmp_path):
     """Another backend, LaTeX, a file that is no text: in the working directory and where MATPLOTLIBRC points."""
     code = (
         "import sys; from bench.report import draw_all; from pathlib import Path\n"
-        f"draw_all(Path({str(run_dir)!r}), ['fig4'], out=Path(sys.argv[1]), formats=('png', 'svg'))"
+        f"draw_all(Path({str(small_dir)!r}), ['fig4'], out=Path(sys.argv[1]), formats=('png', 'svg'))"
     )
 
     def draw(name, cwd, **env):
@@ -571,14 +573,14 @@ def test_the_users_matplotlib_settings_change_nothing(run_dir, tmp_path):
     assert draw("c", plain, MATPLOTLIBRC=str(broken), MPLBACKEND="no-such-backend") == first
 
 
-def test_drawing_leaves_the_users_session_as_it_was(run_dir):
+def test_drawing_leaves_the_users_session_as_it_was(small_dir):
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 23.0, "text.usetex": True}):
         before = dict(matplotlib.rcParams)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            drawings(run_dir, "fig4")
+            drawings(small_dir, "fig4")
         assert dict(matplotlib.rcParams) == before
 
 
@@ -622,3 +624,37 @@ def test_a_figure_names_its_kind(run_dir, tmp_path, monkeypatch):
     wrong = make_run(tmp_path / "wrong", [figure("fig9", ["gensc"], look={"kind": "curvs"})], value)
     with pytest.raises(UserError, match="fig9: unknown kind 'curvs'; did you mean curves"):
         draw_all(wrong)
+
+
+def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
+    """A package beside the bench: its function is the kind that a figure's file names."""
+    site = tmp_path / "site"
+    (site / "bars_kind-1.dist-info").mkdir(parents=True)
+    (site / "bars_kind-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: bars-kind\nVersion: 1\n")
+    (site / "bars_kind-1.dist-info" / "entry_points.txt").write_text(
+        "[semantic_bench.figures]\nbars = bars_kind:draw\nbroken = bars_kind:nothing\n"
+    )
+    (site / "bars_kind.py").write_text(
+        "from bench.report.kinds import Drawing\n"
+        "from bench.report.page import Sheet\n"
+        "def draw(job):\n"
+        "    rows = job.rows(job.figure).query('metric == \"psnr_db\" and snr_db == 20')\n"
+        "    sheet = Sheet(3.5)\n"
+        "    sheet.axes(0.5, 0.1, 2.9, 1.5).bar([job.looks(rows.system).label(n) for n in rows.system], rows['mean'])\n"
+        "    return [Drawing(job.id, sheet, ['bars'])]\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    run_dir = make_run(tmp_path / "run", [figure("mine", ["gensc", "linear"], look={"kind": "bars"})], value)
+    (svg,) = draw_all(run_dir, ["mine"], formats=("svg",))
+    assert svg.stat().st_size > 1000
+    broken = make_run(tmp_path / "broken", [figure("mine", ["gensc"], look={"kind": "broken"})], value)
+    with pytest.raises(UserError, match="'broken' does not import"):
+        draw_all(broken)
+
+
+@pytest.mark.parametrize("look", [3, [], {"kind": 3}, {"ylim": "x"}, {"label": {"gensc": None}}, {"order": {}}])
+def test_a_damaged_manifest_is_one_line(small_dir, tmp_path, look):
+    manifest = json.loads((small_dir / "manifest.json").read_text())
+    manifest["config"]["figures"][0]["look"] = look
+    with pytest.raises(UserError, match="figure fig4"):
+        jobs_of(Run(small_dir, manifest))
