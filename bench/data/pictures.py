@@ -184,7 +184,9 @@ def _open(file, path: Path, what: str = "picture") -> PIL.Image.Image:
 
 def _orientation(picture: PIL.Image.Image) -> int:
     try:
-        return picture.getexif().get(_EXIF_ORIENTATION, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return picture.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # Pillow raises many kinds on a damaged EXIF block, which says nothing about the pixels
         return 1
 

@@ -43,6 +43,7 @@ SHARES = {
     "manifest": 4,
     "picture": 4,
     "mask": 3,
+    "run": 1,
     "snr": 3,
     "options": 4,
 }
@@ -79,7 +80,8 @@ def main() -> int:
     try:
         for kind in kinds:
             start = time.monotonic()
-            for number in range(round(options.cases * SHARES[kind] / whole)):
+            due = options.cases - sum(ran.values()) if kind == kinds[-1] else options.cases * SHARES[kind] // whole
+            for number in range(due):
                 name = f"{kind} {options.seed}:{number}"
                 _one(name, KINDS[kind], random.Random(name), Path(home) / "case", tally)
                 ran[kind] += 1
@@ -454,6 +456,27 @@ def mask(dice: random.Random, folder: Path) -> str:
     return ""
 
 
+def run(dice: random.Random, folder: Path) -> str:
+    """A whole run on a folder of good and bad pictures: a row per picture, or one line and no folder of the run."""
+    import csv
+
+    pictures = folder / "pictures"
+    for index in range(dice.randrange(1, 4)):
+        picture(pictures, f"p{index}{text(dice, 8).replace('/', '')}.png")
+    if dice.random() < 0.5:
+        content, suffix = _made_picture(dice)
+        (pictures / f"x.{suffix}").write_bytes(damaged(dice, content) if dice.random() < 0.5 else content)
+    answer = bench("run", "--engine", "serial", "--systems", "linear", "--snr", "10", "--dataset", f"folder:{pictures}",
+                   "--cbr", dice.choice(["1/6", "1/16", "1", "1/1000"]), "--out", "out")  # fmt: skip
+    if not answer:
+        from bench.data import open_dataset
+
+        with (folder / "out/samples.csv").open(newline="", encoding="utf-8") as file:
+            found = [row["image_id"] for row in csv.DictReader(file)]
+        assert found == list(open_dataset(f"folder:{pictures}").ids), found
+    return answer
+
+
 def snr_case(dice: random.Random, folder: Path) -> str:
     """`--snr`."""
     return bench(*DRY, "--dataset", "photos", f"--snr={snr(dice)}")
@@ -485,7 +508,7 @@ def options(dice: random.Random, folder: Path) -> str:
 
 KINDS = {
     "names": names, "figure": figure, "config": config, "protocol": protocol, "manifest": manifest,
-    "picture": picture_case, "mask": mask, "snr": snr_case, "options": options,
+    "picture": picture_case, "mask": mask, "run": run, "snr": snr_case, "options": options,
 }  # fmt: skip
 
 if __name__ == "__main__":
