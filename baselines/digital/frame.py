@@ -8,6 +8,7 @@ belong to the subclass: another decoder is a subclass that overrides `decode_blo
 from __future__ import annotations
 
 import functools
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,9 +28,12 @@ _PADDING_SEED = 38212
 def parse_rate(rate: float | str | Fraction) -> Fraction:
     """Code rate as an exact fraction of a small denominator: '5/6', 0.75, or a decimal within 1e-4 of one (0.8333)."""
     try:
-        given = Fraction(str(rate))
+        text = str(rate)
+        if len(text) > 40 or re.search(r"[eE][+-]?\d{3}", text):  # 1e99999999 would be a number of 100 MB
+            raise ValueError(text)
+        given = Fraction(text)
     except (ValueError, ZeroDivisionError):
-        raise UserError(f"code rate {rate!r} is not a number; write it as 5/6 or 0.75") from None
+        raise UserError(f"code rate {str(rate)[:40]!r} is not a number; write it as 5/6 or 0.75") from None
     for largest in (12, 100):  # a small denominator first: frames hold whole multiples of it
         simple = given.limit_denominator(largest)
         if 0 < simple < 1 and abs(simple - given) <= Fraction(1, 10_000):

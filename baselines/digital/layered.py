@@ -24,9 +24,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from systems.compiled import compiled
 
 LANES = 32  # bytes of a vector; no result depends on it
 # Found by block error rate at rates 1/5 to 10/11, QPSK to 64QAM. Wider channel values or messages leave an error floor.
@@ -302,15 +304,8 @@ def _row_fails(typing_context, posterior, settled, edge, edges, vectors):
     return types.intp(posterior, settled, edge, edges, vectors), generate
 
 
-def _compiled(function):
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        return njit(nogil=True)(function)
-
-
 # Plain loops throughout: each library function that numba would have to compile costs the first process up to a second.
-@_compiled
+@compiled
 def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, used):
     n, k, rows = len(code.channel_at), len(code.bit_at), len(code.row_start) - 1
     limit = np.float32(LARGEST_CHANNEL)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import isqrt
 
 import numpy as np
-from numba import njit
+
+from systems.compiled import compiled
 
 UNIT = 256  # steps of a table's entry per bit
 TOTAL = 1 << 15  # sum of the frequencies of all classes
@@ -71,14 +72,7 @@ def _powers() -> np.ndarray:
 _POWERS = _powers()
 
 
-def _compiled(function):
-    try:
-        return njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # neither this folder nor the user's cache can be written
-        return njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _frequencies(left, above, used, expected, share, left_table, above_table, powers, out):
     """Frequency of each class, sum TOTAL, into `out`; and adds the tables' own probabilities to `expected`."""
     classes = len(out)
@@ -109,7 +103,7 @@ def _frequencies(left, above, used, expected, share, left_table, above_table, po
     out[largest] += TOTAL - given
 
 
-@_compiled
+@compiled
 def _choose(costs, price, rows, columns, share, left_table, above_table, powers, chosen):
     """Classes of least cost, row by row, into `chosen` (rows, columns); gives the bits they take."""
     classes = len(share)
@@ -132,7 +126,7 @@ def _choose(costs, price, rows, columns, share, left_table, above_table, powers,
     return spent
 
 
-@_compiled
+@compiled
 def _encode(chosen, share, left_table, above_table, powers, out):
     """The map's bits into `out`; gives their number, or -1 where `out` is too short."""
     rows, columns = chosen.shape
@@ -187,7 +181,7 @@ def _encode(chosen, share, left_table, above_table, powers, out):
     return count
 
 
-@_compiled
+@compiled
 def _decode(bits, share, left_table, above_table, powers, chosen):
     rows, columns = chosen.shape
     classes = len(share)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+MOST_STEPS = 10_000
+
 
 @click.command("refine", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--steps", default="1,2,4,8", show_default=True, metavar="N,N", help="Numbers of refinement steps.")
@@ -22,12 +24,11 @@ def refine_command(
     from bench.spec.grammar import parse_snr
     from systems import create
 
-    try:
-        counts = [int(part) for part in steps.split(",")]
-    except ValueError:
-        counts = [0]
-    if min(counts) < 1:
-        raise click.UsageError(f"--steps {steps!r}: numbers of steps are whole and at least 1, such as 1,2,4,8")
+    counts = [int(part) if part.strip().isdecimal() and len(part) < 9 else 0 for part in steps.split(",")]
+    if not 1 <= min(counts) <= max(counts) <= MOST_STEPS:
+        raise click.UsageError(
+            f"--steps {steps[:80]!r}: numbers of steps are whole, at least 1 and at most {MOST_STEPS}, such as 1,2,4,8"
+        )
     pictures = open_dataset(dataset, data_root)
     pictures = pictures.take(limit) if limit else pictures
     table = refinement_table(create("gensc", checkpoint=checkpoint), pictures, parse_snr(snr), counts)

@@ -53,7 +53,9 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
     "--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures; the run is marked as limited."
 )
 @click.option("--reps", type=click.IntRange(1), metavar="N", help="Noise draws of each picture and point.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Base of all noise seeds.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Base of all noise seeds."
+)
 @click.option("--salt", metavar="HEX|none", help="Replay a run's noise, with its --seed [default: drawn, kept secret].")
 @click.option(
     "--out",
@@ -64,12 +66,15 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--engine", type=click.Choice(["serial", "process", "slurm"]), default="process", show_default=True)
 @click.option(
-    "--workers", type=click.IntRange(1), metavar="N", help="Worker processes or jobs [default: one a core or GPU]."
+    "--workers",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Worker processes or jobs [default: one a core or GPU].",
 )
 @click.option(
     "--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds for one cell [default: 3600]."
 )
-@click.option("--batch", type=click.IntRange(1), metavar="N", help="Pictures at once [default: by their size].")
+@click.option("--batch", type=click.IntRange(1, 65_536), metavar="N", help="Pictures at once [default: by their size].")
 @click.option(
     "--requirement", metavar="TEXT", help="The task as a sentence, as in `ask`; figures of another task are left out."
 )

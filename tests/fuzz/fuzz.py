@@ -495,7 +495,8 @@ def options(dice: random.Random, folder: Path) -> str:
                  "--limit", "--reps", "--seed", "--out", "--device", "--workers", "--batch", "--size", "--checkpoint",
                  "--code-rate", "--link", "--config", "--engine"]  # fmt: skip
         chosen = [f"{flag}={value()}" for flag in dice.sample(flags, dice.randrange(1, 4))]
-        return bench("run", "--dry-run", "--systems=linear", "--dataset=photos", *chosen)
+        system = dice.choice(["linear", "jpeg-ldpc-16qam"])
+        return bench("run", "--dry-run", f"--systems={system}", "--dataset=photos", *chosen)
     if roll == 6:
         return bench("data", "fetch", dice.choice(["kodak", "voc2012", text(dice)]), "--url", f"ftp://{text(dice)}",
                      "--data-root", value())  # fmt: skip
@@ -503,7 +504,8 @@ def options(dice: random.Random, folder: Path) -> str:
         return bench("data", "info", value())
     if roll == 8:
         return bench(dice.choice(["claims", "compare", "plot"]), value())
-    return bench(value(), value())
+    return bench(*dice.choice([(value(), value()), ("refine", "--steps", value(), "--dataset", "nothing"),
+                               ("ask", "\0"), ("completion", value()), ("list", value())]))  # fmt: skip
 
 
 KINDS = {

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
+
+from systems.compiled import compiled
 
 RADIUS = 5  # 11 taps
 SIGMA = 1.5
@@ -18,7 +19,7 @@ _half = [math.exp(-(offset**2) / (2 * SIGMA**2)) for offset in range(-RADIUS, 1)
 _TAPS = tuple(value / (2 * sum(_half) - _half[-1]) for value in _half + _half[-2::-1])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def _blur_row(source: np.ndarray, target: np.ndarray) -> None:
     for j in range(target.shape[0]):
         total = 0.0
@@ -27,7 +28,7 @@ def _blur_row(source: np.ndarray, target: np.ndarray) -> None:
         target[j] = total
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled
 def ssim_terms(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Means over a plane of SSIM and of its contrast-structure part; x, y: float64 (H, W), 0..255, sides of at least
     11.

@@ -435,3 +435,18 @@ def test_keys_are_listed_with_their_meaning(capsys):
     assert code == 0
     for words in ("snr_db", "training protocol, [tasks.NAME]", "size of gensc", "images_seen", "start:stop:step"):
         assert words in out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--systems", "jpeg-ldpc-16qam", "--dataset", "photos", "--code-rate", "1e99999999", "--dry-run"),
+        ("run", "--systems", "linear", "--dataset", "photos", "--cbr", "1e99999999", "--dry-run"),
+        ("run", "--figure", "fig7", "--kbits", "1e99999999", "--dry-run"),
+        ("run", "--systems", "linear", "--dataset", "photos", "--reps", "9" * 23, "--dry-run"),
+        ("refine", "--steps", "99999999999999999999"),
+    ],
+)
+def test_numbers_that_no_run_can_take_are_refused_at_once(arguments, capsys):
+    code, _, err = call(capsys, *arguments)
+    assert code == 2 and len([line for line in err.splitlines() if line.startswith("error: ")]) == 1
