@@ -1,7 +1,7 @@
 """What a very large run costs after its cells are computed: a made-up run is packed, scanned, tabled and read.
 
 Called by `python -m bench perf scale`. The rows are invented; the files, the scan, the tables and the reader are those
-of a real run. Seconds of the processor stand beside seconds of the clock, so that a busy machine does not hide the cost;
+of a real run. Seconds of the processor stand beside seconds of the clock, for on a busy machine the clock tells little;
 memory is the most that was resident.
 """
 

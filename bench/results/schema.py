@@ -187,7 +187,8 @@ _CLASS = "|".join(map(str, range(NUM_CLASSES)))
 _COUNTS = rf"(?:{_CLASS})(?::{_WHOLE}){{3}}"
 _PATTERNS = {
     TEXT: r"[^\0]*+",
-    NUMBER: r"(?:-?\d{1,400}+(?:\.\d{1,400}+)?+(?:[eE][+-]?\d{1,3}+)?+)?+",
+    # As Python writes finite numbers: 1.5, 15, 1.5e-07. An exponent above 307 might be beyond what 64 bits hold.
+    NUMBER: r"(?:-?(?:\d(?:\.\d{1,25}+)?+[eE](?:-\d{1,3}|\+?(?:30[0-7]|[0-2]?\d?\d))|\d{1,300}+(?:\.\d{1,300}+)?+))?+",
     WHOLE: r"(?:\d{1,24}+(?:\.0)?+)?+",
     FLAG: r"(?:true|false)?",
     COUNTS: rf"(?:{_COUNTS}(?:;{_COUNTS})*)?",

@@ -1,0 +1,380 @@
+"""Cells and archives that hold nonsense are left out and named; a cell that is there is read back as it was written."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from harness import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.results.schema import CELL_COLUMNS, CELLS, TABLES, TEXT, problem_of, read_cell_rows
+from bench.results.store import RunStore
+from bench.results.tables import compress, field_text, line_of, read_frame, read_rows, table_text
+from systems.errors import UserError
+
+
+def row(cell="c1", image="a", **changes):
+    return {
+        "schema": 1, "cell_id": cell, "system": "s", "task": "reconstruction", "image_id": image, "rep": 0,
+        "snr_db": 4.0, "psnr_db": 30.5, "status": "ok", "n_uses": 9408, **changes,
+    }  # fmt: skip
+
+
+def text_of(rows):
+    return table_text(CELL_COLUMNS, rows)
+
+
+NONSENSE = {
+    "psnr_db=abc": {"psnr_db": "abc"},
+    "psnr_db=nan": {"psnr_db": "nan"},
+    "psnr_db=inf": {"psnr_db": "inf"},
+    "psnr_db=1e999": {"psnr_db": "1e999"},
+    "psnr_db=10^400": {"psnr_db": "1" + "0" * 400},
+    "n_uses=-3": {"n_uses": "-3"},
+    "n_uses=1.5": {"n_uses": "1.5"},
+    "status": {"status": "maybe"},
+    "task": {"task": "painting"},
+    "three fields": {"confusion": "1:2:3"},
+    "class 99": {"confusion": "99:1:1:1"},
+    "class twice": {"confusion": "1:1:1:1;1:1:1:1"},
+    "more right than shown": {"confusion": "1:5:9:4"},
+    "text": {"confusion": "cat:1:1:1"},
+}
+
+
+@pytest.mark.parametrize("changes", NONSENSE.values(), ids=NONSENSE)
+def test_nonsense_is_refused_when_written_and_when_read(tmp_path, changes):
+    if changes.get("psnr_db") != "nan":
+        with pytest.raises(UserError, match=f"s gave a row that no table holds.*{next(iter(changes))}|do not add up"):
+            RunStore(tmp_path / "written").write_cell("c1", [row(**changes)])
+        assert not (tmp_path / "written").exists()
+    store = RunStore(tmp_path / "read")
+    store.write_cell("c1", [row()])
+    store.cell_path("c1").write_text(text_of([row(**changes)]))
+    store.look()
+    assert not store.has_cell("c1", ("a",)) and store.read_cell("c1", ("a",)) is None
+    (line,) = store.refusals()
+    assert "cell c1 is left out" in line and store.refusals() == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text.replace("psnr_db", "psnr"),
+        lambda text: text + "1,c1\n",
+        lambda text: text.splitlines()[0] + "\n",
+        lambda text: text[:-3],
+        lambda text: text.replace("c1", "c2"),
+        lambda text: text.replace("30.5", '"30.5'),
+        lambda text: text + "\0",
+    ],
+)
+def test_a_damaged_file_is_no_cell(damage):
+    whole = text_of([row()])
+    assert isinstance(read_cell_rows("c1", whole.encode()), list)
+    assert isinstance(read_cell_rows("c1", damage(whole).encode()), str)
+
+
+# ---------------------------------------------------------------- archives
+
+
+def archive_of(folder, cells, method=zipfile.ZIP_DEFLATED, damage=lambda data: data):
+    """An archive whose name tells the true hash of its bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, text in cells.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text, method)
+    data = damage(out.getvalue())
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"pack-{hashlib.sha256(data).hexdigest()[:16]}.zip"
+    path.write_bytes(data)
+    return path
+
+
+def encrypted(data):
+    """The flag of encryption set for every entry, in its own head and in the list of entries."""
+    changed = bytearray(data)
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = changed.find(mark)
+        while at >= 0:
+            changed[at + place] |= 1
+            at = changed.find(mark, at + 1)
+    return bytes(changed)
+
+
+def unknown_method(data):
+    changed = bytearray(data)
+    for mark, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = changed.find(mark)
+        while at >= 0:
+            changed[at + place] = 99
+            at = changed.find(mark, at + 1)
+    return bytes(changed)
+
+
+class TestArchives:
+    GOOD, BAD = text_of([row("good")]), text_of([row("bad", psnr_db="abc")])
+
+    def found(self, tmp_path):
+        store = RunStore(tmp_path)
+        store.look()
+        return [name for name in ("good", "bad") if store.has_cell(name, ("a",))], store.refusals()
+
+    def test_a_cell_of_nonsense_is_left_out_and_its_neighbour_stays(self, tmp_path):
+        archive_of(tmp_path / "cells", {"good.csv": self.GOOD, "bad.csv": self.BAD})
+        there, lines = self.found(tmp_path)
+        assert there == ["good"] and len(lines) == 1 and "'bad'" in lines[0] and "psnr_db is 'abc'" in lines[0]
+
+    @pytest.mark.parametrize(
+        "damage", [encrypted, unknown_method, lambda data: data[: len(data) // 2], lambda data: b""]
+    )
+    def test_an_entry_that_cannot_be_read_does_not_count(self, tmp_path, damage):
+        archive_of(tmp_path / "cells", {"good.csv": self.GOOD}, damage=damage)
+        there, lines = self.found(tmp_path)
+        assert there == [] and len(lines) == 1 and "left out" in lines[0]
+
+    def test_an_entry_that_unpacks_for_ever_is_no_cell(self, tmp_path):
+        archive_of(tmp_path / "cells", {"good.csv": b"0" * (70 << 20)})
+        there, lines = self.found(tmp_path)
+        assert there == [] and "cannot be unpacked" in lines[0]
+
+    def test_the_holder_sets_damaged_archives_aside_and_keeps_what_is_good(self, tmp_path):
+        archive_of(tmp_path / "cells", {"good.csv": self.GOOD, "bad.csv": self.BAD})
+        (tmp_path / "cells" / "pack-0123456789abcdef.zip").write_bytes(b"not what its name tells")
+        store = RunStore(tmp_path)
+        store.write_manifest({"config_sha256": "hash", "config": {"figures": []}})
+        store.open("hash")
+        store.look()
+        assert len(store.refusals()) == 2
+        store.pack()
+        store.close()
+        there, lines = self.found(tmp_path)
+        assert there == ["good"] and lines == []
+        assert len(list((tmp_path / "cells").glob("damaged-pack-*.zip"))) == 2
+
+    def test_an_archive_is_checked_once(self, tmp_path, monkeypatch):
+        import bench.results.archive as archive
+
+        store = RunStore(tmp_path)
+        store.open("hash")
+        store.archives.add({"good": self.GOOD.encode()})
+        store.pack()
+        store.close()
+        monkeypatch.setattr(archive, "read_cell_rows", lambda *_: pytest.fail("checked again"))
+        assert self.found(tmp_path) == (["good"], [])
+        monkeypatch.undo()
+        # Another archive that nobody has checked is read in full, also beside one that was.
+        archive_of(tmp_path / "cells", {"bad.csv": self.BAD})
+        assert self.found(tmp_path)[0] == ["good"]
+
+
+def test_a_lock_that_is_no_plain_file_is_refused_and_its_target_stays(tmp_path):
+    target = tmp_path / "thesis.tex"
+    target.write_text("three years of work")
+    for make in (lambda lock: lock.symlink_to(target), lambda lock: os.link(target, lock), os.mkfifo, os.mkdir):
+        root = tmp_path / "run"
+        root.mkdir()
+        make(root / ".lock")
+        with pytest.raises(UserError, match=r"\.lock is not a plain file of its own; remove it"):
+            RunStore(root).open("hash")
+        assert target.read_text() == "three years of work"
+        (root / ".lock").rmdir() if (root / ".lock").is_dir() and not (root / ".lock").is_symlink() else (
+            root / ".lock"
+        ).unlink()
+        root.rmdir()
+
+
+def test_other_columns_of_failures_are_one_line(tmp_path):
+    (tmp_path / "failures.csv").write_text("cell,why\n1,x\n")
+    with pytest.raises(UserError, match="failures.csv: lacks the column 'cell_id'.*or delete it"):
+        RunStore(tmp_path).failures()
+    (tmp_path / "failures.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="failures.csv"):
+        RunStore(tmp_path).failures()
+
+
+# ---------------------------------------------------------------- properties
+
+NAMES = st.text(st.characters(codec=None), max_size=20)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(NAMES, min_size=1, max_size=4, unique=True))
+def test_a_cell_of_pictures_of_any_names_is_found_again(tmp_path_factory, images):
+    """Also with CR, NUL, quotes, lone surrogates: in Python's csv module, in the store and in pandas the same."""
+    root = tmp_path_factory.getbasetemp() / "names"
+    store = RunStore(root)
+    store.write_cell("c1", [row(image=image) for image in images])
+    assert store.read_cell("c1", tuple(images)) is not None
+    with open(store.cell_path("c1"), encoding="utf-8", newline="") as file:
+        assert [r["image_id"] for r in csv.DictReader(file)] == [field_text(image) for image in images]
+    store.write_table("samples.csv", CELL_COLUMNS, [row(image=image) for image in images])
+    frame = read_frame(root / "samples.csv", TABLES["samples"])
+    assert list(frame["image_id"]) == [field_text(image) for image in images]
+    assert [r["image_id"] for r in read_rows(root / "samples.csv")] == [field_text(image) for image in images]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(-1e307, 1e307), min_size=1, max_size=8))
+def test_every_digit_of_every_number_survives(tmp_path_factory, numbers):
+    root = tmp_path_factory.getbasetemp() / "numbers"
+    store = RunStore(root)
+    store.write_cell("c1", [row(image=str(i), psnr_db=value) for i, value in enumerate(numbers)])
+    store.write_table("samples.csv", CELL_COLUMNS, [row(image=str(i), psnr_db=v) for i, v in enumerate(numbers)])
+    for read in ("plain", "compressed"):
+        if read == "compressed":
+            compress(root / "samples.csv")
+        frame = read_frame(root / "samples.csv", TABLES["samples"], only=["psnr_db"])
+        assert frame["psnr_db"].tolist() == numbers and list(frame) == ["psnr_db"]
+    (root / "samples.csv.gz").unlink()
+    place = CELL_COLUMNS.index("psnr_db")
+    kept = store.read_cell("c1", tuple(str(i) for i in range(len(numbers))))
+    assert [float(r[place]) for r in kept] == numbers
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from([c for c in CELLS if c.kind != TEXT]),
+    st.text(max_size=12) | st.text("0123456789.eE+-:;", max_size=9) | st.floats().map(repr) | st.integers().map(str),
+)
+def test_what_the_check_lets_through_the_readers_can_read(column, text):
+    """The one check decides: a field that it takes is a number (or empty) to pandas, one that it refuses is named."""
+    problem = problem_of({"cell_id": "c1", column.name: text})
+    data = text_of([{"cell_id": "c1", column.name: text}]).encode()
+    assert isinstance(read_cell_rows("c1", data), str) == (problem is not None)
+    if problem is None and text and column.kind != "class counts":
+        assert np.isfinite(float(text))
+    if problem is not None:
+        assert column.name in problem or "add up" in problem
+
+
+@given(st.lists(st.text(), min_size=2, max_size=5))
+def test_a_line_is_what_the_csv_module_reads(fields):
+    fields = [field_text(field) for field in fields]
+    assert next(csv.reader(io.StringIO(line_of(fields) + "\n", newline=""))) == fields
+
+
+def test_a_short_row_of_a_table_is_one_line(tmp_path):
+    (tmp_path / "failures.csv").write_text(table_text([c.name for c in TABLES["failures"]], []) + "c1,s\n")
+    with pytest.raises(UserError, match="row 1 has another number of fields"):
+        read_rows(tmp_path / "failures.csv")
+    whole = (tmp_path / "failures.csv").read_text()
+    (tmp_path / "failures.csv").write_text(whole[:-1])
+    with pytest.raises(UserError, match="cut short"):
+        read_frame(tmp_path / "failures.csv", TABLES["failures"])
+
+
+def test_every_column_is_documented():
+    for table in TABLES.values():
+        assert len({c.name for c in table}) == len(table)
+        assert all(len(c.meaning) > 5 for c in table)
+        assert all(c.unit for c in table if c.name.endswith(("_s", "_db", "_bits", "_uses")))
+
+
+# ---------------------------------------------------------------- crashes
+
+#: A child that works on a run as a sweep does, and is killed by the kernel's signal 9 at its n-th call of the system.
+CHILD = """
+import os, sys, signal, zipfile, tempfile
+from pathlib import Path
+import bench.results.store as store_module, bench.results.archive as archive, bench.util.files as files
+root, stop = Path(sys.argv[1]), int(sys.argv[2])
+store_module.PACK_CELLS = 3
+count = 0
+def counted(call):
+    def wrapper(*args, **options):
+        global count
+        count += 1
+        if count == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = call(*args, **options)
+        return result
+    return wrapper
+for name in ("open", "close", "replace", "unlink", "fsync", "chmod", "mkdir", "write", "fdopen", "scandir"):
+    setattr(os, name, counted(getattr(os, name)))
+store = store_module.RunStore(root)
+store.open("hash")
+store.write_manifest({"config_sha256": "hash", "config": {"figures": []}})
+def cell(index, psnr):
+    name = f"c{index}"
+    store.write_cell(name, [{"cell_id": name, "image_id": "a", "psnr_db": psnr, "task": "reconstruction"}])
+    print("done", name, psnr, flush=True)
+store.look()
+for index in range(7):
+    if not store.has_cell(f"c{index}", ("a",)):
+        cell(index, 20.0 + index)
+        if index == 3:
+            store.pack()
+store.pack()
+store.drop_cells(["c1"])
+print("dropped c1", flush=True)
+cell(1, 99.0)
+store.pack()
+with store.table("samples.csv", ("x",)) as add:
+    for index in range(5):
+        add({"x": index})
+print("table", flush=True)
+print("calls", count, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_call_of_the_system_loses_and_changes_nothing(tmp_path):
+    """Every cell that was said to be done is there with its own number; the next command ends as if never killed."""
+
+    def child(root, stop):
+        return subprocess.run(
+            [sys.executable, "-c", CHILD, str(root), str(stop)], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    whole = child(tmp_path / "whole", 0)
+    assert whole.returncode == 0, whole.stderr
+    calls = int(whole.stdout.split("calls")[1])
+    assert calls > 100
+    place = CELL_COLUMNS.index("psnr_db")
+    killed = 0
+    for stop in range(1, calls + 1):
+        root = tmp_path / f"at-{stop}"
+        done = child(root, stop)
+        killed += done.returncode == -signal.SIGKILL
+        assert done.returncode in (-signal.SIGKILL, 0), done.stderr
+        said = dict(line.split()[1:] for line in done.stdout.splitlines() if line.startswith("done"))
+        if "dropped" in done.stdout and said.get("c1") == "21.0":
+            said.pop("c1")  # on its way from the old value to the new one
+        store = RunStore(root)
+        store.look()
+        for name, psnr in said.items():
+            rows = store.read_cell(name, ("a",))
+            dropping = name == "c1" and len(said) == 7  # the drop had begun, and was not yet told
+            if rows is None and dropping:
+                continue
+            assert rows is not None, (stop, name)
+            assert rows[0][place] == psnr or (name == "c1" and rows[0][place] == "99.0"), (stop, name)
+        assert store.refusals() == []
+        samples = root / "samples.csv"
+        if samples.exists():
+            assert list(pd.read_csv(samples)["x"]) == [0, 1, 2, 3, 4]
+        if (root / "manifest.json").exists():
+            assert json.loads((root / "manifest.json").read_text())["config_sha256"] == "hash"
+        again = child(root, 0)
+        assert again.returncode == 0, (stop, again.stderr)
+        last = RunStore(root)
+        last.look()
+        assert last.read_cell("c1", ("a",))[0][place] == "99.0"
+        assert [last.read_cell(f"c{i}", ("a",))[0][place] for i in (0, 2, 3, 4, 5, 6)] == [
+            str(20.0 + i) for i in (0, 2, 3, 4, 5, 6)
+        ]
+        assert not list(root.rglob("*.tmp"))
+    assert killed >= calls - 1
