@@ -21,6 +21,8 @@ from bench.cli.run import names
     "--teacher", metavar="NAME", help="In place of the protocol's: fcn, a .tflite file under the data root, none."
 )
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="In place of the protocol's.")
+@click.option("--learning-rate", type=float, metavar="X", help="For every system, in place of the protocol's.")
+@click.option("--crops", type=click.IntRange(1), metavar="N", help="Of each task, in place of the protocol's.")
 @click.option(
     "--max-steps", type=click.IntRange(1), metavar="N", help="Stop after so many steps; the same command goes on."
 )

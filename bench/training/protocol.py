@@ -118,8 +118,8 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     """A protocol from a path, or by the name of a file in `configs/train`; of its tasks only those in `tasks`, where
     given.
 
-    overrides: fields in place of the file's; None leaves the file's. `sources` replaces every task's. UserError, one
-    line that names file and key, on unknown keys, wrong values, and numbers that no machine holds.
+    overrides: fields in place of the file's; None leaves the file's. `sources` and `crops` replace every task's.
+    UserError, one line that names file and key, on unknown keys, wrong values, and numbers that no machine holds.
     """
     file = Path(path)
     if not file.exists():
@@ -129,11 +129,13 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
             known = ", ".join(sorted(item.stem for item in folder.glob("*.toml")))
             raise UserError(f"no training protocol {str(path)!r}; give a TOML file, or one of {known}")
     values = read_toml(file, "training protocol")
-    sources = overrides.pop("sources", None)
+    changes = {"sources": overrides.pop("sources", None), "images_seen": overrides.pop("crops", None)}
+    if overrides.get("learning_rate") is not None:
+        values["learning_rates"] = {}  # the one that is asked for holds for every system
     tables = values.pop("tasks", {})
     if not isinstance(tables, dict):
         raise UserError(f"{file}: tasks must be tables, [tasks.reconstruction] or [tasks.segmentation]")
-    plans = {task: _plan(task, entries, f"{file} [tasks.{task}]", sources) for task, entries in tables.items()}
+    plans = {task: _plan(task, entries, f"{file} [tasks.{task}]", changes) for task, entries in tables.items()}
     if absent := set(tasks or ()) - set(plans):
         raise UserError(
             f"{file}: does not train {', '.join(sorted(absent))}; its tasks are {', '.join(plans) or 'none'}"
@@ -147,7 +149,7 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     return protocol
 
 
-def _plan(task: str, entries: Any, where: str, sources: Sequence[str] | None) -> TaskProtocol:
+def _plan(task: str, entries: Any, where: str, changes: dict[str, Any]) -> TaskProtocol:
     if task not in TASKS:
         raise UserError(f"{where}: no such task; tasks are {', '.join(TASKS)}")
     if not isinstance(entries, dict):
@@ -156,7 +158,7 @@ def _plan(task: str, entries: Any, where: str, sources: Sequence[str] | None) ->
     if not stages or not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
     filled = tuple(fill(Stage, stage, f"{where} stages") for stage in stages)
-    entries = {**entries, "stages": filled, **({"sources": list(sources)} if sources else {})}
+    entries = {**entries, "stages": filled, **{key: value for key, value in changes.items() if value is not None}}
     plan = fill(TaskProtocol, entries, where)
     if (plan.cbr is None) == (plan.kbits is None):
         raise UserError(f"{where}: needs either cbr or kbits")

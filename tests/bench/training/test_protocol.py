@@ -177,3 +177,13 @@ def test_by_the_clock_the_share_of_time_decides():
     np.testing.assert_allclose([rate for _, rate, _ in seen], cosine)
     assert [ended for _, _, ended in seen] == [False] * 5 + [True]
     assert schedule.total is None and schedule.task({"reconstruction": 10**9}) == "reconstruction"
+
+
+def test_a_trial_replaces_rate_and_crops(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text("[learning_rates]\nwitt = 2e-4\n" + TASK)
+    plan = read_protocol(path, learning_rate=3e-4, crops=20_000)
+    assert plan.rate_of("witt") == plan.rate_of("gensc") == 3e-4
+    assert plan.tasks["reconstruction"].images_seen == 20_000
+    with pytest.raises(UserError, match="learning_rate = -1.0; it must be above 0"):
+        read_protocol(path, learning_rate=-1.0)
