@@ -21,7 +21,7 @@ from torch import Tensor
 from baselines.digital import codec as source_codec
 from baselines.digital import names
 from baselines.digital.fcn_stage import Labels
-from baselines.digital.system import from_uint8, grey, to_uint8
+from baselines.digital.system import from_uint8, grey, to_pictures
 from systems.errors import BudgetTooSmall
 from systems.interface import Decoded, Link, Received, System, Transmission
 from systems.layers.analog import unit_power
@@ -41,7 +41,7 @@ class Genie(System):
         if uses < 1:
             raise BudgetTooSmall(f"{self.name}: the budget grants no channel use")
         rows = []
-        for image in to_uint8(images):
+        for image in to_pictures(images):
             key = (link.height, link.width, uses, hashlib.sha256(np.ascontiguousarray(image)).hexdigest())
             if key not in self._sent:
                 self._sent[key] = _Sent(image, _codeword(key[3], uses))

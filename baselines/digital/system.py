@@ -29,6 +29,7 @@ from systems import zoo
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
 from systems.layers.analog import unit_power
+from systems.pixels import to_uint8
 
 CODED_MODULATIONS = ("nr", "nr-sionna", "pyldpc")
 HEADER_BITS = 24  # byte count of the file, first in the payload
@@ -56,7 +57,7 @@ class _Digital(System):
         uses = link.budget.allowed_uses(self.bits_per_use)
         columns = ("mcs", "payload_bits", "header_bits", "coded_bits", "source_scale", "source_chroma", "quality")
         rows, report = [], {column: [] for column in columns}
-        for image, snr in zip(to_uint8(images), link.snr_tensor(len(images)).tolist(), strict=True):
+        for image, snr in zip(to_pictures(images), link.snr_tensor(len(images)).tolist(), strict=True):
             order, rate = self._scheme(snr)
             coder = self._coder(uses, snr)
             coded = self._fit(image, coder.frame, mcs_table.tag(order, rate))
@@ -248,10 +249,9 @@ def unpack(bits: np.ndarray) -> bytes:
     return np.packbits(bits[HEADER_BITS:end]).tobytes()
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Images float32 (B, 3, H, W) in [0, 1] -> uint8 (B, H, W, 3)."""
-    levels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8)
-    return levels.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+def to_pictures(images: Tensor) -> np.ndarray:
+    """Images float32 (B, 3, H, W) in [0, 1] -> uint8 (B, H, W, 3), as codecs take them."""
+    return to_uint8(images).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 
 def from_uint8(picture: np.ndarray) -> Tensor:

@@ -31,12 +31,12 @@ from bench.measure.metrics.scores import (
     mse_per_image,
     pixel_accuracy,
     psnr_db,
-    to_uint8,
 )
 from bench.measure.seeds import draw_seed
 from systems import cache as memo
 from systems import timing as stopwatch
 from systems.interface import Budget, Link, System, Transmission
+from systems.pixels import to_uint8
 from systems.zoo import seeded
 
 #: What a system may report for each picture: columns of samples.csv.

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.digital import codec as source_codec
-from baselines.digital.system import from_uint8, to_uint8
+from baselines.digital.system import from_uint8, to_pictures
 from bench.training import checkpoint, draws
 from bench.training import distributed as together
 from bench.training.channel import transmit
@@ -232,7 +232,7 @@ class Trainer:
             file = source_codec.encode_under(pixels[row], most).payload
             return from_uint8(source_codec.decode(file, "jpeg", *pixels[row].shape[:2]))
 
-        pixels = to_uint8(images)
+        pixels = to_pictures(images)
         with ThreadPoolExecutor() as pool:
             coded = list(pool.map(one, range(len(images))))
         images = images.clone()

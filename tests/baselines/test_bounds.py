@@ -22,7 +22,7 @@ def test_capacity_bound_delivers_capacity_and_is_marked_as_a_genie(pictures):
     assert torch.allclose(sent.symbols.abs().square().mean(dim=1), torch.ones(2), atol=1e-4)
     decoded = CapacityBound("jpeg-capacity").decode(through(sent, link, [1, 2]), link)
     limit = USES * shannon_bits(10.0)
-    for row, image in enumerate(digital.to_uint8(pictures)):
+    for row, image in enumerate(digital.to_pictures(pictures)):
         coded = encode_under(image, int(limit // 8))
         assert decoded.report["payload_bits"][row] == 8 * len(coded.payload) <= limit
     assert torch.all(mse(decoded.output, pictures) < 0.01)  # each its own picture, not its neighbour's
@@ -56,7 +56,7 @@ def test_the_fcn_ceiling_is_the_fcn_on_the_original_at_any_snr(pictures, snr):  
     system = registry.create("fcn-ceiling")
     link = Link("segmentation", *pictures.shape[-2:], Budget(bits=20_000), "rayleigh-block", snr)
     decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
-    rounded = torch.stack([digital.from_uint8(image) for image in digital.to_uint8(pictures)])
+    rounded = torch.stack([digital.from_uint8(image) for image in digital.to_pictures(pictures)])
     for row in range(2):
         assert torch.equal(decoded.output[row], FCN.load().segment(rounded[row : row + 1])[0])
     assert system.genie and "genie" in system.describe()

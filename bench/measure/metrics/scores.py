@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from systems.interface import NUM_CLASSES, VOID
+from systems.pixels import to_uint8
 
 if TYPE_CHECKING:  # tables of a finished run are made without torch
     from torch import Tensor
@@ -27,17 +28,6 @@ LPIPS_BACKBONE = "alexnet-owt-7be5be79.pth"
 
 
 # ---------------------------------------------------------------- pictures
-
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1], or already uint8, any shape -> uint8: clamped, times 255, rounded. ValueError for NaN, inf."""
-    import torch
-
-    if images.dtype == torch.uint8:
-        return images
-    if not bool(torch.isfinite(images).all()):
-        raise ValueError("a picture holds values that are not finite")
-    return (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def mse_per_image(reference: Tensor, output: Tensor) -> np.ndarray:

@@ -26,13 +26,13 @@ def test_the_delivered_picture_is_the_best_file_under_the_payload(name, pictures
     decoded = system.decode(through(sent, link, [1, 2]), link)
     assert decoded.report["status"] == ["ok", "ok"]
     frame = system._coder(USES, 35.0).frame
-    for row, image in enumerate(digital.to_uint8(pictures)):
+    for row, image in enumerate(digital.to_pictures(pictures)):
         coded = encode_under(image, (frame.payload_bits - 24) // 8, name.split("-")[0])
         assert sent.report["payload_bits"][row] == 8 * len(coded.payload)
         assert sent.report["payload_bits"][row] + sent.report["header_bits"][row] <= frame.payload_bits
         assert sent.report["quality"][row] == coded.quality and sent.report["source_scale"][row] == coded.scale
         expected = digital.source_codec.decode(coded.payload, name.split("-")[0], SIZE, SIZE)
-        assert np.array_equal(digital.to_uint8(decoded.output)[row], expected)
+        assert np.array_equal(digital.to_pictures(decoded.output)[row], expected)
 
 
 def test_report_accounts_for_every_bit(pictures):

@@ -15,6 +15,7 @@ from sklearn.metrics import confusion_matrix, jaccard_score
 
 from bench.measure.metrics import scores as metrics
 from bench.measure.metrics.ssim import ssim_terms
+from systems.pixels import to_uint8
 
 
 def photo(size: int = 256) -> torch.Tensor:
@@ -43,7 +44,7 @@ def test_psnr_by_hand():
 def test_psnr_agrees_with_skimage():
     reference, output = photo(), noisy(photo(), 0.08)
     mine = metrics.psnr_db(metrics.mse_per_image(reference, output))[0]
-    theirs = peak_signal_noise_ratio(reference.numpy(), metrics.to_uint8(output).numpy(), data_range=255)
+    theirs = peak_signal_noise_ratio(reference.numpy(), to_uint8(output).numpy(), data_range=255)
     assert mine == pytest.approx(theirs, abs=1e-10)
 
 
@@ -56,12 +57,12 @@ def test_pictures_are_rounded_to_eight_bits_first():
     assert metrics.mse_per_image(small, exact) == 0
     assert metrics.mse_per_image(exact, large) == 1
     assert metrics.mse_per_image(levels.to(torch.uint8), exact) == 0
-    assert metrics.to_uint8(torch.tensor([-0.5, 0.0, 1.0, 1.7])).tolist() == [0, 0, 255, 255]
+    assert to_uint8(torch.tensor([-0.5, 0.0, 1.0, 1.7])).tolist() == [0, 0, 255, 255]
 
 
 def test_every_grey_level_survives_the_way_to_float_and_back():
     levels = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(metrics.to_uint8(levels.float() / 255), levels)
+    assert torch.equal(to_uint8(levels.float() / 255), levels)
 
 
 def test_both_reductions_and_jensen():
@@ -91,7 +92,7 @@ def test_the_mse_of_a_picture_does_not_depend_on_its_batch():
 
 def test_bad_pictures_are_refused():
     with pytest.raises(ValueError, match="finite"):
-        metrics.to_uint8(torch.tensor([math.nan]))
+        to_uint8(torch.tensor([math.nan]))
     with pytest.raises(ValueError, match="must be equal"):
         metrics.mse_per_image(photo(64), photo(32))
 
@@ -118,13 +119,13 @@ def reference_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
 def test_ms_ssim_agrees_with_an_independent_implementation(sigma):
     reference = torch.cat([photo(256), photo(256).flip(-1)])
     output = noisy(reference, sigma)
-    x, y = (metrics.to_uint8(z).double().numpy() for z in (reference, output))
+    x, y = (to_uint8(z).double().numpy() for z in (reference, output))
     expected = [np.mean([reference_ms_ssim(x[i, c], y[i, c]) for c in range(3)]) for i in range(2)]
     np.testing.assert_allclose(metrics.ms_ssim(reference, output), expected, atol=1e-9)
 
 
 def test_single_scale_ssim_agrees_with_skimage():
-    x, y = photo(100).double(), metrics.to_uint8(noisy(photo(100), 0.1)).double()
+    x, y = photo(100).double(), to_uint8(noisy(photo(100), 0.1)).double()
     mine = [ssim_terms(a, b)[0] for a, b in zip(x[0].numpy(), y[0].numpy())]
     options = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)
     theirs = [structural_similarity(a, b, **options) for a, b in zip(x[0].numpy(), y[0].numpy())]
