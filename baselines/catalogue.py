@@ -28,6 +28,22 @@ register(
     "linear", "baselines.linear:Linear", tasks=RECONSTRUCTION, fitted=True, label="Linear (block KLT)", colour=GREY
 )
 register(
+    "linear-select",
+    "baselines.linear_select:LinearSelect",
+    tasks=RECONSTRUCTION,
+    fitted=True,
+    label="Linear, selecting",
+    colour=GREY,
+)
+register(
+    "gensc-select",
+    "baselines.gensc_select:GenSCSelect",
+    tasks=RECONSTRUCTION,
+    learned=True,
+    label="GenSC, selecting",
+    colour=RED,
+)
+register(
     "deepjscc", "baselines.deepjscc:DeepJSCC", tasks=RECONSTRUCTION, learned=True, label="Deep JSCC", colour=MAGENTA
 )
 register("adjscc", "baselines.adjscc:ADJSCC", tasks=RECONSTRUCTION, learned=True, label="ADJSCC", colour=GREEN)

@@ -30,7 +30,7 @@ from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers.analog import pad_to_multiple
 from systems.learned import FittedSystem
 
-CLASSES, ROTATED = 48, 96
+CLASSES, ROTATED = 32, 96
 POWER_BITS = 8
 POWER_STEP_DB, POWER_FLOOR_DB = 0.125, -12.0  # of the picture's power before normalisation; what is expected is 0 dB
 _SILENCE_SEED = 17  # of what is sent for a picture without any detail
@@ -139,7 +139,8 @@ class LinearSelect(FittedSystem):
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         """Analyses the pictures in every class; what is left depends on the SNR."""
-        found = lapped.analyse(pad_to_multiple(images.detach().cpu(), BLOCK))
+        with torch.autocast("cpu", enabled=False):
+            found = lapped.analyse(pad_to_multiple(images.detach().cpu().float(), BLOCK))
         means = found.means.double().numpy()
         parts = [self.codebook.analyse(one.flatten(0, 1).numpy()) for one in found.details]
         device = images.device
@@ -251,7 +252,10 @@ class LinearSelect(FittedSystem):
             means.append(one.coefficients[:split].reshape(3, rows, columns).astype(np.float32))
             blocks = one.coefficients[split:].reshape(rows * columns, DETAILS)
             details.append(self.codebook.details(blocks, one.classes.ravel()).reshape(rows, columns, DETAILS))
-        return lapped.synthesise(Coefficients(torch.from_numpy(np.stack(means)), torch.from_numpy(np.stack(details))))
+        with torch.autocast("cpu", enabled=False):
+            return lapped.synthesise(
+                Coefficients(torch.from_numpy(np.stack(means)), torch.from_numpy(np.stack(details)))
+            )
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """Received symbols -> images float32 (B, 3, H, W) in [0, 1]."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from baselines.linear_select import LinearSelect, Plan
-from baselines.select.allocation import Allocation, deviation
+from baselines.select.allocation import STEPS, Allocation, deviation
 from baselines.select.class_map import ContextTables
 from baselines.select.codebook import DETAILS, Codebook
 
@@ -19,7 +19,7 @@ class SameEverywhere(LinearSelect):
         """As in `LinearSelect`, with the places of the averages."""
         given = super().allocate(levels, plan)
         blocks = plan.rows * plan.columns
-        variances = np.exp2(np.asarray(levels, np.float64) / 16)
+        variances = np.exp2(np.asarray(levels, np.float64) / STEPS)
         means, details = variances[: 3 * blocks], variances[3 * blocks :].reshape(blocks, DETAILS)
         average = np.concatenate([means, np.broadcast_to(details.mean(axis=0), details.shape).ravel()])
         order = np.argsort(-average, kind="stable")[: 2 * plan.uses]

@@ -88,13 +88,12 @@ def allocate(levels: np.ndarray, uses: int, noise: float) -> Allocation:
     return Allocation(order, np.sqrt(noise * (1 / prices.water - 1 / s) / s), s, prices)
 
 
-def costs(squares: np.ndarray, deviations: np.ndarray, prices: Prices) -> np.ndarray:
-    """Squared error and price of symbols and power that each coefficient costs, summed over the last axis.
+def cost_of_square(deviations: np.ndarray, prices: Prices) -> tuple[np.ndarray, np.ndarray]:
+    """What a coefficient x costs in squared error, power and symbols: weight x^2 + fixed. Both in the shape of
+    `deviations`.
 
-    squares: squared values (..., m); deviations: (m,) or broadcastable. With t and the price k of a symbol, a
-    coefficient x that is sent costs t x^2 / s + t s - t^2 + k, and one that is not costs x^2.
+    With t and the price k of a symbol, one that is sent costs t x^2 / s + t s - t^2 + k, one that is not costs x^2.
     """
     sent = deviations > prices.least - 1e-12
     weight = np.where(sent, prices.water / deviations, 1.0)
-    fixed = np.where(sent, prices.water * deviations - prices.water**2 + prices.symbol, 0.0)
-    return squares @ weight + fixed.sum(axis=-1)
+    return weight, np.where(sent, prices.water * (deviations - prices.water) + prices.symbol, 0.0)

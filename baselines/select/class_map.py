@@ -4,8 +4,8 @@ The probability of a class comes from the classes to its left and above it, by t
 often this picture has used the class so far. Blocks go row by row. All of it is integers: both ends compute the same.
 The bits are those of an arithmetic coder (Witten, Neal and Cleary 1987).
 
-The encoder takes the class with the least cost: squared error, symbols and power (`allocation.costs`), and bits at
-their price. Where bits are dear it stays with few classes, and a block takes that of its neighbours.
+The encoder takes the class with the least cost: squared error, symbols and power (`allocation.cost_of_square`), and
+bits at their price. Where bits are dear it stays with few classes, and a block takes that of its neighbours.
 """
 
 from __future__ import annotations

@@ -55,15 +55,14 @@ class Codebook:
         return ordered[:, : self.rotated] @ self.rotations, ordered[:, self.rotated :]
 
     def costs(self, parts: tuple[np.ndarray, np.ndarray], prices: allocation.Prices) -> np.ndarray:
-        """Cost of each block in each class (`allocation.costs`), float64 (blocks, classes); parts: from `analyse`."""
+        """Cost of each block in each class (`allocation.cost_of_square`), float64 (blocks, classes); parts: from
+        `analyse`."""
         rotated, rest = parts
-        s = allocation.deviation(self.levels)
-        found = np.empty((len(rest), self.classes))
-        squares = np.square(rest)
-        for k in range(self.classes):
-            found[:, k] = allocation.costs(np.square(rotated[k]), s[k, : self.rotated], prices)
-            found[:, k] += allocation.costs(squares, s[k, self.rotated :], prices)
-        return found
+        weights, fixed = allocation.cost_of_square(allocation.deviation(self.levels), prices)
+        weights = weights.astype(np.float32)
+        found = np.square(rest) @ weights[:, self.rotated :].T
+        found += (np.square(rotated) @ weights[:, : self.rotated, None])[..., 0].T
+        return found + fixed.sum(axis=1)
 
     def coefficients(self, parts: tuple[np.ndarray, np.ndarray], classes: np.ndarray) -> np.ndarray:
         """Coefficients float32 (blocks, 765) of blocks in classes int (blocks,); parts: from `analyse`."""

@@ -39,14 +39,14 @@ class FitOptions:
     rounds: of covariances and classes. snr_db, uses: operating point, uses per block. maps: pictures, at most, from
     which the statistics of class maps come; of these, `rates`: from which the maps' sizes come."""
 
-    classes: int = 48
+    classes: int = 32
     rotated: int = 96
-    blocks: int = 100
-    rounds: int = 12
+    blocks: int = 50
+    rounds: int = 8
     snr_db: float = 10.0
     uses: float = 48.0
-    maps: int = 120
-    rates: int = 24
+    maps: int = 60
+    rates: int = 12
     seed: int = 1
 
 

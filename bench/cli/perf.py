@@ -116,3 +116,14 @@ def scale_command(rows: int, out: str | None) -> None:
     from bench.perf.scale import report_scale
 
     report_scale(rows, Path(out) if out else None, say=click.echo)
+
+
+@perf_group.command("select", context_settings=_SETTINGS)
+@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
+def select_command(data_root: str | None, csv: str | None) -> None:
+    """What each part of linear-select brings, on held-out training pictures: minutes, codebooks are fitted anew."""
+    from bench.data import default_data_root
+    from bench.perf.select import report_select
+
+    report_select({"data_root": data_root or default_data_root(), "csv": csv}, say=click.echo)

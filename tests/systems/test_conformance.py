@@ -142,6 +142,8 @@ def test_a_picture_does_not_depend_on_its_batch(name, task):
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_each_picture_of_a_batch_may_meet_its_own_snr(name):
+    if not pair(name)[0].joins_snr:
+        pytest.skip("it sends more or fewer symbols by the SNR; a sweep gives it one SNR at a time")
     for task in registry.tasks_of(name):
         snrs = [2.0, 9.0, 16.0]
         together = deliver(name, pictures(), make_link(name, task, torch.tensor(snrs)), [0, 1, 2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from baselines.select.allocation import STEPS, allocate, costs, deviation, level
+from baselines.select.allocation import STEPS, allocate, cost_of_square, deviation, level
 
 
 def left_over(variances, amplitudes, noise):
@@ -22,8 +22,9 @@ def test_power_is_the_least_squared_error_of_a_numerical_search(snr_db):
         power = uses * np.exp(shares) / np.exp(shares).sum()
         return left_over(exact, np.sqrt(power / exact), noise).sum()
 
-    best = min(minimize(error, start, method="Nelder-Mead", options={"maxiter": 8000, "fatol": 1e-12, "xatol": 1e-9}).fun
-               for start in (np.zeros(5), np.log(np.sqrt(exact))))  # fmt: skip
+    options = {"maxiter": 8000, "fatol": 1e-12, "xatol": 1e-9}
+    starts = np.zeros(5), np.log(np.sqrt(exact))
+    best = min(minimize(error, start, method="Nelder-Mead", options=options).fun for start in starts)
     amplitudes = np.zeros(5)
     amplitudes[given.places] = given.amplitudes
     assert (amplitudes**2 * exact).sum() == pytest.approx(uses)
@@ -74,7 +75,8 @@ def test_costs_are_error_power_and_symbols_at_their_prices():
     prices = given.prices
     power = prices.water**2 / noise * amplitudes**2 * x**2
     expected = error.sum() + power.sum() + prices.symbol * sent.sum()
-    assert costs(x**2, deviation(levels), prices) == pytest.approx(expected)
+    weight, fixed = cost_of_square(deviation(levels), prices)
+    assert (weight * x**2 + fixed).sum() == pytest.approx(expected)
 
 
 def test_little_power_is_not_spread_over_what_it_cannot_lift():
