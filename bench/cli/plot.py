@@ -15,6 +15,7 @@ import click
 @click.option(
     "--dpi", type=click.IntRange(30, 2400), metavar="N", help="Dots per inch of PNG [default: 200; ieee 600]."
 )
+@click.option("--small", is_flag=True, help="PNG of 100 dpi and 256 colours: for a repository or a mail.")
 @click.option("--systems", metavar="S,S", help="Only these systems, in this order.")
 @click.option("--bands/--no-bands", default=None,
               help="Bands of the 95 % intervals [default: where none overlap; else differences below].")  # fmt: skip
@@ -41,6 +42,7 @@ def plot_command(runs: tuple[str, ...], **given) -> None:
         formats=parse_formats(given["formats"]),
         style=given["style"],
         dpi=given["dpi"],
+        small=given["small"],
         systems=_names(given["systems"]),
         bands=given["bands"],
         ylim=parse_limits(given["ylim"]) if given["ylim"] else None,

@@ -21,7 +21,7 @@ from bench.report.style import Looks
 from bench.report.text import broken, ratio
 
 UNSET = (None, None)
-COVERS = 1.3  # points: curves nearer than this lie on each other
+COVERS = 1.2  # points: curves nearer than this lie on each other
 MOST_COVERS = 2  # deeper stacks are no longer told apart
 LEGEND_SIZE = 6.6
 MOST_TICKS = 11

@@ -124,4 +124,5 @@ def _write(job: Job, drawing: Drawing) -> list[Path]:
         ),
     }
     folder = options.out or run.directory / "figures"
-    return page.save(drawing.sheet.finish(), folder, drawing.name, options.formats, options.resolution, provenance)
+    return page.save(drawing.sheet.finish(), folder, drawing.name, options.formats, options.resolution, provenance,
+                     options.small)  # fmt: skip

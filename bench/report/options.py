@@ -17,7 +17,8 @@ class Options:
 
     out: where the figures go (default: the run's own folder, with its tables). systems: these alone, in this order.
     bands: True and False are the user's word; None draws them where they do not overlap. relative_to: the system that
-    the lower panel compares with ("" for no such panel). dpi: of PNG.
+    the lower panel compares with ("" for no such panel). dpi: of PNG. small: PNG for a repository or a mail, pictures
+    at 100 dpi and 256 colours.
     """
 
     out: Path | None = None
@@ -31,11 +32,12 @@ class Options:
     labels: Mapping[str, str] = field(default_factory=dict)
     highlight: tuple[str, ...] = ()
     relative_to: str | None = None
+    small: bool = False
 
     @property
     def resolution(self) -> int:
         """Dots per inch of PNG."""
-        return self.dpi or page.DPI[self.style]
+        return self.dpi or (page.SMALL_DPI if self.small else page.DPI[self.style])
 
     def check_names(self, known: list[str]) -> None:
         """UserError where an option names a system that the run has not."""

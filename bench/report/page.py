@@ -27,6 +27,7 @@ COLUMN, PAGE = 3.5, 7.16
 FORMATS = ("png", "pdf", "svg")
 STYLES = ("screen", "ieee")
 DPI = {"screen": 200, "ieee": 600}
+SMALL_DPI = 100
 
 _SANS = ("DejaVu Sans",)
 #: Times and its metric twins; the last but one comes with matplotlib. DejaVu Sans has the letters that they lack.
@@ -183,12 +184,13 @@ class Sheet:
 
 def save(
     figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "pdf"), dpi: int = DPI["screen"],
-    provenance: dict[str, str] | None = None,
+    provenance: dict[str, str] | None = None, small: bool = False,
 ) -> list[Path]:  # fmt: skip
     """Write a matplotlib figure; equal tables give equal files. Gives the paths.
 
     provenance: "Title", "Description" and "Keywords", which go into each file's metadata. A PNG of lines alone is
-    stored with a palette of 256 colours; photographs keep theirs. Raises UserError where a file cannot be written.
+    stored with a palette of 256 colours; photographs keep theirs unless `small`. Raises UserError where a file cannot
+    be written.
     """
     if not re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*", name):
         raise UserError(
@@ -199,8 +201,9 @@ def save(
         data = io.BytesIO()
         figure.savefig(data, format=kind, dpi=dpi, metadata=_metadata(kind, provenance or {}))
         content = data.getvalue()
-        if kind == "png" and not any(axes.images for axes in figure.axes):
-            content = _with_palette(content)
+        photographs = any(axes.images for axes in figure.axes)
+        if kind == "png" and (small or not photographs):
+            content = _with_palette(content, dither=photographs)
         path = folder / f"{name}.{kind}"
         write_atomic(path, content)
         paths.append(path)
@@ -218,7 +221,7 @@ def _metadata(kind: str, provenance: dict[str, str]) -> dict[str, str | None]:
     return {key: value for key, value in facts.items() if value != ""}
 
 
-def _with_palette(png: bytes) -> bytes:
+def _with_palette(png: bytes, dither: bool = False) -> bytes:
     """The PNG with at most 256 colours, a third of its size; its texts and resolution stay."""
     from PIL import Image, PngImagePlugin
 
@@ -227,6 +230,9 @@ def _with_palette(png: bytes) -> bytes:
         for key, value in picture.text.items():
             info.add_itxt(key, value) if not value.isascii() else info.add_text(key, value)
         out = io.BytesIO()
-        reduced = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        plain = picture.convert("RGB")
+        reduced = plain.quantize(256)
+        if dither:  # the palette is found first: Pillow dithers against a given one alone
+            reduced = plain.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
         reduced.save(out, "png", optimize=True, dpi=picture.info.get("dpi", (200, 200)), pnginfo=info)
     return min(png, out.getvalue(), key=len)

@@ -352,6 +352,17 @@ def test_ieee_is_one_column_of_closed_axes_with_ticks_inward(small_dir, tmp_path
     assert family[0] in page._TIMES[:-1]
 
 
+def test_a_small_png_of_photographs_has_a_palette(run_dir, tmp_path):
+    large, small = (
+        draw_all(run_dir, ["fig6"], out=tmp_path / str(small), formats=("png",), small=small)[0]
+        for small in (False, True)
+    )
+    assert small.stat().st_size < large.stat().st_size / 2
+    with Image.open(small) as picture:
+        assert picture.mode == "P" and picture.info["dpi"][0] == pytest.approx(100, abs=0.1)
+        assert "run made" in picture.text["Description"]
+
+
 def test_out_gets_the_figures_alone(small_dir, tmp_path):
     before = {p: p.stat().st_mtime_ns for p in small_dir.rglob("*") if p.is_file()}
     written = draw_all(small_dir, out=tmp_path / "new" / "folder", formats=("svg",))
