@@ -182,6 +182,6 @@ def _forwarded(package: str, name: str) -> Iterator[str]:
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
-                    yield f"{package}.{value.value}"
+                    yield f"{package}.{value.value!s}"
         elif isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
             yield node.module or ""
