@@ -37,14 +37,19 @@ _SILENCE_SEED = 17  # of what is sent for a picture without any detail
 ROUNDS = 2  # of classes and prices at the encoder
 
 
+def control_snr_db(link: Link) -> float:
+    """The SNR in dB that side information is coded for: the link's where it does not fade, else what the harness says."""
+    return float(link.snr_db) if link.channel == "awgn" else link.budget.control_snr_db
+
+
 def control_uses(link: Link, bits: int) -> int:
     """Complex uses that `bits` of side information are charged."""
-    return link.budget.side_info_uses(bits)
+    return link.budget.side_info_uses(bits, control_snr_db(link))
 
 
 def control_rate(link: Link) -> float:
-    """Bits of side information per use."""
-    return link.budget.side_info_bits_per_use
+    """Bits of side information per use, for a word of 1000."""
+    return 1000 / control_uses(link, 1000)
 
 
 class Plan(NamedTuple):
@@ -149,7 +154,7 @@ class LinearSelect(FittedSystem):
             plan = self.plan(at)
             rows = [self._send(plan, at, mean, part) for mean, part in zip(means, parts, strict=True)]
             symbols, side_info = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*rows, strict=True))
-            return Transmission(symbols, side_info)
+            return Transmission(symbols, side_info, side_info_snr_db=control_snr_db(link))
 
         return send
 

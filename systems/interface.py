@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from systems.side_info import control_uses
+
 if TYPE_CHECKING:  # budgets and names are asked for where nothing is computed, and torch takes seconds to import
     import torch
     from torch import Tensor
 
-TASKS = ("reconstruction", "segmentation")
+TASKS = ("reconstruction", "segmentation")  # the paper's; `bench.measure.tasks` says what each of them is
 
 #: What each task is asked for in words when the user gives no sentence of their own.
 DEFAULT_REQUIREMENT = {
@@ -36,16 +38,16 @@ class Budget:
     given. A bit budget becomes uses through the bits that one use carries: log2(M) for M-QAM, and for analog symbols
     the granted `analog_bits_per_use` (4, the airtime of 16QAM).
 
-    Side information is charged at `side_info_bits_per_use` = 0.5: QPSK at code rate 1/4, whose Shannon limit (-3.8 dB)
-    lies below the sweep on AWGN. Its delivery without error is granted, not simulated: the 8 bits of the analog
-    systems, coded alone, would be lost about once in fifty times at 0 dB, and under block fading in every fade below
-    the limit.
+    Side information is sent over the same channel, as a coded word of its own (`systems.side_info`), and charged by its
+    length. `control_snr_db` is the SNR in dB that this word is made for where the transmitter asks for no other: the
+    harness sets it by the channel, and it is the same at every SNR of a sweep, as an encoder that does not see the SNR
+    needs. A word that is lost makes the picture an outage.
     """
 
     uses: int | None = None
     bits: int | None = None
-    analog_bits_per_use: float = 4.0
-    side_info_bits_per_use: float = 0.5
+    analog_bits_per_use: int = 4
+    control_snr_db: float = 0.0
 
     def __post_init__(self):
         if (self.uses is None) == (self.bits is None):
@@ -57,19 +59,28 @@ class Budget:
         return cls(uses=math.floor(cbr * 3 * height * width + 1e-9), **rule)
 
     @classmethod
-    def by_rule(cls, cbr: float | None, bits: int | None, height: int, width: int) -> Budget:
-        """The budget of a picture from whichever of the two rules is given."""
-        return cls(bits=bits) if cbr is None else cls.from_cbr(cbr, height, width)
+    def by_rule(
+        cls, cbr: float | None, bits: int | None, height: int, width: int, *, uses: int | None = None, **rule
+    ) -> Budget:
+        """The budget of a picture from whichever of the three is given: a CBR, coded bits, or complex uses."""
+        if cbr is not None:
+            return cls.from_cbr(cbr, height, width, **rule)
+        return cls(uses=uses, bits=bits, **rule)
 
-    def allowed_uses(self, bits_per_use: float | None = None) -> int:
+    def allowed_uses(self, bits_per_use: int | None = None) -> int:
         """Complex uses granted to a system that carries `bits_per_use` coded bits a use (None: analog)."""
         if self.uses is not None:
             return self.uses
-        return math.floor((self.bits or 0) / (bits_per_use or self.analog_bits_per_use) + 1e-9)
+        assert self.bits is not None
+        return self.bits // (bits_per_use or self.analog_bits_per_use)
 
-    def side_info_uses(self, side_info_bits: int) -> int:
-        """Complex uses charged for side information that bypasses the symbols."""
-        return math.ceil(side_info_bits / self.side_info_bits_per_use)
+    def side_info_uses(self, side_info_bits: int, snr_db: float | None = None) -> int:
+        """Complex uses of a word of side information made for `snr_db` (None: for `control_snr_db`).
+
+        A transmitter that sees the SNR may pass it here and as `Transmission.side_info_snr_db`: more bits fit at a high
+        SNR than at a low one.
+        """
+        return control_uses(side_info_bits, self.control_snr_db if snr_db is None else snr_db)
 
 
 @dataclass(frozen=True)
@@ -89,10 +100,8 @@ class Link:
     requirement: str = ""
 
     def __post_init__(self):
-        if self.task not in TASKS:
-            raise ValueError(f"unknown task {self.task!r}; tasks are {', '.join(TASKS)}")
-        if not self.requirement:
-            object.__setattr__(self, "requirement", DEFAULT_REQUIREMENT[self.task])
+        if not self.requirement:  # a task that a third party added brings its sentence along
+            object.__setattr__(self, "requirement", DEFAULT_REQUIREMENT.get(self.task, ""))
 
     def snr_tensor(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
         """SNR in dB of each picture, float32 (B,)."""
@@ -111,7 +120,9 @@ class Transmission:
     """What leaves the transmitter.
 
     symbols: complex64 (B, n), the mean of |x|^2 over each row is 1.
-    side_info: uint8 (B, b), bits 0 or 1. The decoder gets these very bits, so they cannot be under-declared.
+    side_info: uint8 (B, b), bits 0 or 1. They are coded, sent over the same channel beside the symbols, and charged.
+    side_info_snr_db: the SNR in dB that they are coded for; None: `Budget.control_snr_db`. It may depend on the link
+    alone, never on the pictures.
     report: per-picture lists of values for the results table (payload_bits, header_bits, coded_bits, mcs,
     source_scale).
     """
@@ -119,6 +130,7 @@ class Transmission:
     symbols: Tensor
     side_info: Tensor | None = None
     report: dict[str, list] = field(default_factory=dict)
+    side_info_snr_db: float | None = None
 
     def __post_init__(self):
         if self.side_info is None:
@@ -137,7 +149,8 @@ class Received:
     """What reaches the receiver: y = h x + n.
 
     symbols: complex64 (B, n). csi: the known h, complex64 (B, 1) or (B, n). noise_var: N0 = E|n|^2, float32 (B,).
-    side_info: the transmitted bits, uint8 (B, b).
+    side_info: the bits as the control word brought them, uint8 (B, b). Pictures whose word is known to be lost do not
+    reach the decoder.
     """
 
     symbols: Tensor
@@ -176,11 +189,12 @@ class System(ABC):
     variant: str = ""  # checkpoint or modulation-and-coding tag; a column of every row
     tasks: tuple[str, ...] = ("reconstruction",)
     options: tuple[str, ...] = ()  # options of the command line that the class takes, such as code_rate
-    bits_per_use: float | None = None
+    bits_per_use: int | None = None
     learned: bool = False  # True: it has weights, a size, and can be trained
     genie: bool = False  # True: a bound, which the audit of what passes to the receiver does not hold; ours alone may
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
     joins_snr: bool = False  # True: `decode` takes an SNR per picture, so that a batch may hold several points
+    draws: bool = False  # True: it uses the global random streams; it then gets one picture at a time
     label: str = ""  # how figures call a third party's system; "": its name
     colour: str = ""  # its colour there, "#RRGGBB"; "": the figures choose one
 

@@ -44,17 +44,28 @@ class NrOptions:
 
 
 class NrCodedModulation(CodedModulation):
-    """NR LDPC for `uses` uses of `order`-QAM at `rate`. Raises BudgetTooSmall and UserError."""
+    """NR LDPC for `uses` uses of `order`-QAM at `rate`, in equal blocks or as `frame` says.
+
+    Raises BudgetTooSmall and UserError.
+    """
 
     name = "nr"
 
-    def __init__(self, uses: int, order: int, rate: Fraction, options: NrOptions = NrOptions()):
+    def __init__(
+        self,
+        uses: int,
+        order: int,
+        rate: Fraction,
+        options: NrOptions = NrOptions(),
+        frame: Frame | None = None,
+    ):
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise UserError(f"code rate {rate} is outside what NR LDPC codes carry, 1/5 to 0.92; try 5/6")
         self.base_graph = None if rate >= Fraction(1, 3) else "bg2"  # None: the choice of TS 38.212
-        super().__init__(
-            plan_frame(uses, order, rate, crc_bits=CRC_BITS, max_k=MAX_K[self.base_graph or "bg1"], name="nr link")
-        )
+        if frame is None:
+            max_k = MAX_K[self.base_graph or "bg1"]
+            frame = plan_frame(uses, order, rate, crc_bits=CRC_BITS, max_k=max_k, name="nr link")
+        super().__init__(frame)
         if options.decoder not in DECODERS:
             raise UserError(f"unknown decoder {options.decoder!r} of the nr link; decoders are {', '.join(DECODERS)}")
         self.options = options

@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.analysis.compare import KEY, OF_MEAN_MSE, Side, class_counts, compare_sides, paired_miou, side
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, rate_over_images, resampled_sums
-from bench.measure.metrics.scores import psnr_db
+from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"

@@ -25,7 +25,8 @@ import pandas as pd
 from bench.analysis.bd import bd_psnr, bd_snr
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap_means, percentiles, resampled_sums
 from bench.analysis.summary import LOWER_IS_BETTER
-from bench.measure.metrics.scores import mean_iou, psnr_db
+from bench.measure.metrics.image import psnr_db
+from bench.measure.metrics.segmentation import mean_iou
 from bench.results.find import find_run, find_system
 from bench.results.reader import POINT, Run
 from bench.util.files import shown

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats would add a second to every start
 
-from bench.measure.metrics.scores import mean_iou
+from bench.measure.metrics.segmentation import mean_iou
 
 LEVEL = 0.95
 RESAMPLES = 2000

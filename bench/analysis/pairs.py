@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.intervals import RESAMPLES, percentiles, resample
-from bench.measure.metrics.scores import mean_iou, psnr_db
+from bench.measure.metrics.image import psnr_db
+from bench.measure.metrics.segmentation import mean_iou
 from systems.interface import NUM_CLASSES
 
 DECIMALS = 12  # a smaller difference is rounding of the arithmetic

@@ -21,9 +21,9 @@ from bench.analysis.intervals import (
     rate_over_images,
     zero_error_bound,
 )
-from bench.measure.metrics.scores import psnr_db
+from bench.measure.metrics.image import psnr_db
+from bench.measure.metrics.table import metrics_of
 from bench.results.schema import CELL_COLUMNS, parse_confusion
-from bench.spec.figure import METRICS
 from systems.interface import NUM_CLASSES
 
 LOWER_IS_BETTER = ("lpips", "mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")
@@ -39,7 +39,7 @@ class Point:
 
     def __init__(self, names: dict[str, Any]):
         self.names = names
-        self.metrics: tuple[str, ...] = METRICS[names["task"]]
+        self.metrics = tuple(metric.name for metric in metrics_of(names["task"]))
         self._images: dict[str, int] = {}
         self._reps: dict[str, int] = {}
         self._columns = [c for c in dict.fromkeys(_SOURCE.get(m, m) for m in self.metrics) if c not in _OF_COUNTS]

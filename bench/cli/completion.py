@@ -65,9 +65,9 @@ def _datasets() -> list[str]:
 
 
 def _channels() -> list[str]:
-    from bench.spec.figure import CHANNELS
+    from bench.measure.channel import CHANNELS
 
-    return list(CHANNELS)
+    return list(CHANNELS.names())
 
 
 complete_systems = _listed(_systems)

@@ -1,28 +1,57 @@
 """The audit: what a system really spent, and a hard stop where it broke the rules of the comparison.
 
 A breach is an `AuditError` that names the system, the picture and the figures. It is never a warning: a curve that was
-drawn with 1 % too much power is a wrong curve.
+drawn with 1 % too much power is a wrong curve. `README.md` beside this file lists the rules, and what no audit sees.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from systems.errors import AuditError
-from systems.interface import NUM_CLASSES, Decoded, Link, System, Transmission
+from systems.interface import Decoded, Link, Transmission
+
+if TYPE_CHECKING:
+    from bench.measure.tasks import Task
 
 POWER_TOLERANCE = 1e-3  # of the mean of |x|^2 over one picture, never over a batch
+POINT_RADIUS = (
+    1e-4  # symbols this near to each other are one point: rounding adds none, and 80 dB below carries nothing
+)
+MOST_POINTS = 256  # an analog system that uses no more is a digital one that chooses its constellation
+
+#: What a system may report for each picture, as columns of samples.csv: whole numbers, numbers, and words.
+REPORT_COLUMNS: dict[str, type] = {
+    "payload_bits": int, "header_bits": int, "coded_bits": int, "mcs": str, "source_scale": float,
+    "status": str, "stop_reason": str, "n_bits": int, "n_bit_errors": int, "n_blocks": int, "n_block_errors": int,
+}  # fmt: skip
+_LONGEST_WORD = 100
+STATUS = ("ok", "outage")
+
+
+class Declared(Protocol):
+    """What the audit asks of a system: `bench.measure.ends.Facts`, or the system itself."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def bits_per_use(self) -> int | None: ...
+    @property
+    def genie(self) -> bool: ...
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What each picture of a batch spent; a batch has one n, so all but the power are the same for its pictures.
+    """What each picture of a batch spent; a batch has one n, so uses are the same for its pictures.
 
     n_uses = symbol_uses + side_uses, complex; side_bits: bits of side information; tx_power: mean |x|^2 of each
-    picture; cbr = n_uses / (3HW); budget_uses: what the system was allowed.
+    picture; cbr = n_uses / (3HW); budget_uses: what the system was allowed; bits_per_use: of each picture, as declared,
+    or log2 of the points that it used where nothing is declared, or what an analog use counts as.
     """
 
     n_uses: int
@@ -32,18 +61,26 @@ class Spent:
     tx_power: list[float]
     cbr: float
     budget_uses: int
+    bits_per_use: list[int]
+
+    @property
+    def bits(self) -> list[float]:
+        """Coded bits of each picture, those of the control word counted like the others."""
+        return [float(self.n_uses * bits) for bits in self.bits_per_use]
 
 
-def audit(system: System, transmission: Transmission, link: Link) -> Spent:
+def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
     """Check one batch of symbols against the rules and count what it spent. Raises AuditError.
 
-    Rules: symbols complex64 (B, n), n >= 1, finite, mean |x|^2 = 1 within 1e-3 for each picture; side information
-    uint8 (B, b) of zeros and ones; symbol uses and the uses charged for side information together within the budget.
-    Where the budget is in bits, a system that says it carries `bits_per_use` bits must send from an alphabet of
-    2^bits_per_use points, or an analog system could claim QPSK and take twice its airtime. `genie = True` (a capacity
-    bound sends no real code words) lifts the alphabet rule and no other.
+    `link` is the harness's own: what a system did to the one that it was given changes nothing. Rules: symbols
+    complex64 (B, n), n >= 1, finite, mean |x|^2 = 1 within 1e-3 for each picture; side information uint8 (B, b) of
+    zeros and ones; symbol uses and the uses of the control word together within the budget. A system that says it
+    carries `bits_per_use` bits must send from an alphabet of 2^bits_per_use points, or an analog system could claim
+    QPSK and take twice its airtime. `genie = True` (a capacity bound sends no real code words) lifts the alphabet rule
+    and no other.
     """
-    symbols, side_info = transmission.symbols.detach(), transmission.side_info.detach()
+    symbols, side_info = transmission.symbols, transmission.side_info
+    assert side_info is not None
     if symbols.dtype != torch.complex64:
         raise _breach(system, f"symbols are {_type_name(symbols)}, they must be complex64")
     if symbols.ndim != 2 or symbols.shape[1] < 1:
@@ -63,39 +100,112 @@ def audit(system: System, transmission: Transmission, link: Link) -> Spent:
     for index in (side_info > 1).any(dim=1).nonzero()[:1, 0].tolist():
         value = int(side_info[index].max())
         raise _breach(system, f"side information holds the value {value}, only bits 0 and 1 may pass", index)
+    made_for = transmission.side_info_snr_db
+    if made_for is not None and (not isinstance(made_for, int | float) or not math.isfinite(made_for)):
+        raise _breach(system, f"side_info_snr_db is {made_for!r}, it must be a number of dB or None")
 
-    side_bits = transmission.side_info_bits
-    side_uses = link.budget.side_info_uses(side_bits)
+    side_bits = side_info.shape[1]
+    side_uses = link.budget.side_info_uses(side_bits, made_for)
     allowed = link.budget.allowed_uses(system.bits_per_use)
     used = symbol_uses + side_uses
     if used > allowed:
         parts = f"{symbol_uses} symbols + {side_uses} for {side_bits} bits of side information"
         what = f"{used} uses ({parts}) exceed the budget of {allowed} by {used - allowed}"
         raise _breach(system, what, f"0 to {batch - 1}")
-    if link.budget.bits is not None and system.bits_per_use is not None and not getattr(system, "genie", False):
-        limit = round(2**system.bits_per_use)
-        for index in range(batch):
-            points = _alphabet_size(symbols[index])
+    carried = []
+    for index in range(batch):
+        if system.genie:
+            carried.append(system.bits_per_use or link.budget.analog_bits_per_use)
+            continue
+        limit = MOST_POINTS if system.bits_per_use is None else 2**system.bits_per_use
+        points = count_points(symbols[index], limit) if limit < symbol_uses else 0
+        if system.bits_per_use is not None:
             if points > limit:
-                what = f"{points} different symbols, but {system.bits_per_use:g} bits a use allow {limit}"
+                what = f"more than {limit} different symbols, all that {system.bits_per_use} bits a use allow"
                 raise _breach(system, what, index)
+            carried.append(system.bits_per_use)
+        else:
+            few = 0 < points <= limit
+            carried.append(max(1, math.ceil(math.log2(points))) if few else link.budget.analog_bits_per_use)
     cbr = used / (3 * link.height * link.width)
-    return Spent(used, symbol_uses, side_bits, side_uses, power.tolist(), cbr, allowed)
+    return Spent(used, symbol_uses, side_bits, side_uses, power.tolist(), cbr, allowed, carried)
 
 
-def audit_output(system: System, decoded: Decoded, link: Link, batch: int) -> None:
-    """Check what the receiver delivers: (B, 3, H, W) or logits (B, 21, H, W), finite floats. Raises AuditError."""
-    channels = 3 if link.task == "reconstruction" else NUM_CLASSES
-    output = decoded.output.detach()
-    wanted = (batch, channels, link.height, link.width)
+class Ledger:
+    """Holds every transmission of a system under one link to the same uses: a number of uses that follows the picture
+    would tell the receiver something that no one counts."""
+
+    def __init__(self) -> None:
+        self._uses: dict[tuple, tuple[int, int, int]] = {}
+
+    def check(self, system: Declared, link: Link, spent: Spent, snr_db: float | None) -> None:
+        """`snr_db`: None where the encoder sees none. Raises AuditError."""
+        key = (link.task, link.requirement, link.height, link.width, link.budget, link.channel, snr_db)
+        uses = (spent.symbol_uses, spent.side_bits, spent.side_uses)
+        before = self._uses.setdefault(key, uses)
+        if before != uses:
+            names = "symbol uses, bits and uses of side information"
+            raise _breach(system, f"{names} are {uses}, and were {before} for another picture of this link; pad to one")
+
+
+def audit_output(system: Declared, decoded: Decoded, link: Link, batch: int, task: Task) -> Tensor:
+    """Check what the receiver delivers: float (B, channels, H, W) as its task says, finite; gives it detached.
+
+    Raises AuditError.
+    """
+    output = decoded.output
+    if not isinstance(output, Tensor):
+        raise _breach(system, f"output is a {type(output).__name__}, it must be a tensor")
+    output = output.detach()
+    wanted = (batch, task.channels, link.height, link.width)
     if tuple(output.shape) != wanted or not output.is_floating_point():
         raise _breach(system, f"output is {_type_name(output)} {tuple(output.shape)}, it must be float {wanted}")
     bad = (~torch.isfinite(output)).flatten(1).sum(dim=1)
     for index in bad.nonzero()[:1, 0].tolist():
         raise _breach(system, f"{int(bad[index])} values of the output are not finite", index)
+    return output
 
 
-def _breach(system: System, what: str, picture: int | str | None = None) -> AuditError:
+def audit_report(system: Declared, report: Any, count: int) -> dict[str, list]:
+    """What a system reports that is a column of the table, a value per picture. Raises AuditError where it is not.
+
+    Values are None, or what `REPORT_COLUMNS` says: one that a table cannot hold would spoil the run for all systems.
+    """
+    if not isinstance(report, dict):
+        raise _breach(system, f"its report is a {type(report).__name__}, it must be a dict of lists")
+    own: dict[str, list] = {}
+    for key, kind in REPORT_COLUMNS.items():
+        if key not in report:
+            continue
+        values = report[key]
+        if not isinstance(values, list | tuple) or len(values) != count:
+            raise _breach(system, f"report {key!r} must be a list with a value for each of {count} pictures")
+        own[key] = [_plain(system, key, kind, value) for value in values]
+    for status in own.get("status", ()):
+        if status not in STATUS:
+            raise _breach(system, f"report 'status' is {status!r}, it must be one of {', '.join(STATUS)}")
+    return own
+
+
+def _plain(system: Declared, key: str, kind: type, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind is str:
+        text = str(value)
+        if len(text) <= _LONGEST_WORD and text.isprintable() and text.isascii():
+            return text
+        raise _breach(system, f"report {key!r} must be at most {_LONGEST_WORD} printable ASCII letters")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if isinstance(value, str) or not math.isfinite(number) or (kind is int and number != int(number)):
+        wanted = "a whole number" if kind is int else "a number"
+        raise _breach(system, f"report {key!r} holds {str(value)[:40]!r}, it must be {wanted} or None")
+    return kind(number)
+
+
+def _breach(system: Declared, what: str, picture: int | str | None = None) -> AuditError:
     where = "" if picture is None else f", picture {picture} of the batch"
     return AuditError(f"audit: system {system.name}{where}: {what}")
 
@@ -104,14 +214,20 @@ def _type_name(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _alphabet_size(symbols: Tensor, resolution: float = 1e-4) -> int:
-    """Different points among complex symbols (n,). Those nearer than `resolution` are one: rounding adds none."""
+def count_points(symbols: Tensor, limit: int) -> int:
+    """Different points among complex symbols (n,), or `limit` + 1 where there are more.
 
-    def level(values: Tensor) -> Tensor:
-        ordered, order = values.sort()
-        steps = torch.zeros(len(values), dtype=torch.int64, device=values.device)
-        steps[1:] = (ordered.diff() > resolution).cumsum(0)
-        return torch.empty_like(steps).scatter_(0, order, steps)
-
-    pairs = torch.stack([level(symbols.real), level(symbols.imag)])
-    return torch.unique(pairs, dim=1).shape[1]
+    A point is a disc of `POINT_RADIUS` around one of its symbols: points are told apart by their size, so a chain of
+    near neighbours (analog symbols, sorted) is not one point.
+    """
+    # Equal symbols once; and cells of a grid of the radius first, since a disc touches at most nine of them.
+    codes = torch.unique(symbols.contiguous().view(torch.int64))
+    left = torch.view_as_real(codes.view(torch.complex64)).double().cpu()
+    cells = (left / POINT_RADIUS).floor().to(torch.int64)
+    if len(torch.unique(cells[:, 0] * 2**32 + cells[:, 1])) > 9 * limit:
+        return limit + 1
+    points = 0
+    while len(left) and points <= limit:
+        points += 1
+        left = left[(left - left[0]).square().sum(dim=1) > POINT_RADIUS**2]
+    return points

@@ -1,27 +1,27 @@
 """The channel, y = h x + n, which belongs to the harness and never to a system.
 
 Units: one complex use carries a symbol of unit mean power, so the SNR is Es/N0 in dB and n ~ CN(0, N0) with
-N0 = 10^(-SNR/10), N0/2 on each real dimension; h ~ CN(0, 1) (Rayleigh magnitude, E|h|^2 = 1), known to the receiver.
+N0 = 10^(-SNR/10), N0/2 on each real dimension. The gain h has E|h|^2 = 1 and is known to the receiver.
 
-    awgn            h = 1
-    rayleigh-block  one h a picture
-    rayleigh-fast   one h a use
-
+A channel is a record (`Channel`); a third party adds one by an entry point of the group `semantic_bench.channels`.
 `transmit` serves measurement and training alike: the draw depends on a picture's seed and nothing else, and the
-received symbols are differentiable in those sent.
+received symbols are differentiable in those sent. Planning reads the records, so torch is loaded by `transmit` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from bench.spec.figure import check_channel
+from bench.measure.records import Records
 from systems.errors import UserError
 from systems.interface import Link, Received, Transmission
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Separate streams of one seed. A shared one would make h of rayleigh-fast depend on how many noise values came before
 # it, and two systems with different numbers of uses would no longer meet the same channel.
@@ -35,14 +35,72 @@ def standard_complex(seed: int, stream: int, count: int) -> np.ndarray:
     return generator.standard_normal(2 * count).view(np.complex128) * np.sqrt(0.5)
 
 
-def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Received:
-    """Send each picture through its own draw; `seeds` holds one non-negative integer a picture.
+def white_noise(seed: int, uses: int) -> np.ndarray:
+    """n of unit variance, complex128 (uses,)."""
+    return standard_complex(seed, _NOISE, uses)
 
-    Symbols complex64 (B, n) -> symbols complex64 (B, n), csi complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var
-    float32 (B,). Draws are made on the CPU in float64, so a GPU run meets the same noise. Raises UserError for an
-    unknown channel, ValueError for a number of seeds or SNRs that is not the batch.
+
+def no_fading(seed: int, uses: int) -> np.ndarray:
+    """h = 1."""
+    return np.ones(1, np.complex128)
+
+
+def block_fading(seed: int, uses: int) -> np.ndarray:
+    """One h ~ CN(0, 1) per picture: Rayleigh magnitude."""
+    return standard_complex(seed, _FADING, 1)
+
+
+def fast_fading(seed: int, uses: int) -> np.ndarray:
+    """One h ~ CN(0, 1) per use."""
+    return standard_complex(seed, _FADING, uses)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A channel as the bench knows it.
+
+    name: as in `--channel` and in tables. label: for figures. gain(seed, uses): h, complex128 (1,) or (uses,), with
+    E|h|^2 = 1. noise(seed, uses): n before it is scaled by N0, complex128 (uses,), with E|n|^2 = 1. Both must give a
+    prefix where fewer uses are asked for: the systems differ in their uses and are to meet the same draw.
+    control_snr_db: the SNR that words of side information are made for where the transmitter names none. A channel
+    that fades for a whole word needs more uses than its mean SNR says.
     """
-    check_channel(link.channel)
+
+    name: str
+    label: str
+    gain: Callable[[int, int], np.ndarray]
+    noise: Callable[[int, int], np.ndarray] = white_noise
+    control_snr_db: float = 0.0
+
+
+CHANNELS = Records(
+    "channel",
+    "semantic_bench.channels",
+    Channel,
+    (
+        Channel("awgn", "AWGN", no_fading),
+        Channel("rayleigh-block", "block Rayleigh fading", block_fading, control_snr_db=-10.0),
+        Channel("rayleigh-fast", "fast Rayleigh fading", fast_fading, control_snr_db=-1.0),
+    ),
+)
+
+
+def channel_label(name: str) -> str:
+    """How figures call a channel: its record's label, or its name where its package is not installed."""
+    return CHANNELS[name].label if name in CHANNELS.names() else name
+
+
+def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Received:
+    """Send each picture's symbols through its own draw; `seeds` holds one non-negative integer per picture.
+
+    Symbols complex64 (B, n) -> symbols complex64 (B, n), csi complex64 (B, 1) or (B, n), noise_var float32 (B,). Side
+    information passes as it is: training does not simulate its loss, measurement sends it (`bench.measure.control`).
+    Draws are made on the CPU in float64, so a GPU run meets the same noise. Raises UserError for an unknown channel,
+    ValueError for a number of seeds or SNRs that is not the batch.
+    """
+    import torch
+
+    channel = CHANNELS[link.channel]
     symbols = transmission.symbols
     batch, uses = symbols.shape
     if len(seeds) != batch:
@@ -51,21 +109,18 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     if not bool(torch.isfinite(noise_var).all()):
         raise UserError(f"SNR must be a number in dB, got {link.snr_db}")
     amplitude = noise_var.double().sqrt().numpy()
-
     noise = np.empty((batch, uses), np.complex128)
     for row, seed in enumerate(seeds):
-        noise[row] = amplitude[row] * standard_complex(seed, _NOISE, uses)
-    fading = None
-    if link.channel != "awgn":
-        count = 1 if link.channel == "rayleigh-block" else uses
-        fading = np.stack([standard_complex(seed, _FADING, count) for seed in seeds])
+        noise[row] = amplitude[row] * channel.noise(seed, uses)
+    gain = np.stack([channel.gain(seed, uses) for seed in seeds])
 
     def place(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(torch.complex64).to(symbols.device)
 
-    csi = torch.ones(batch, 1, dtype=torch.complex64, device=symbols.device) if fading is None else place(fading)
-    received = symbols + place(noise) if fading is None else csi * symbols + place(noise)
-    return Received(received, csi, noise_var.to(symbols.device), transmission.side_info)
+    csi = place(gain)
+    faded = symbols if channel.gain is no_fading else csi * symbols  # 1 x rounds nothing, but costs a pass
+    assert transmission.side_info is not None
+    return Received(faded + place(noise), csi, noise_var.to(symbols.device), transmission.side_info)
 
 
 def _noise_variance(link: Link, batch: int) -> Tensor:

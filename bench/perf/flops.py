@@ -114,14 +114,15 @@ def _counted_apart(run: Run, figure_id: str, system: str) -> dict[str, float]:
 
 def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     """{"encode", "decode"}: operations of one picture of the figure's first size. Builds the system."""
+    from bench.measure.budget import budget_of
     from bench.spec.identity import build
-    from systems.interface import Budget, Link
+    from systems.interface import Link
 
     figure = next(figure for figure in run.experiments if figure["id"] == figure_id)
     samples = run.samples_of(figure)
     first = samples[samples["system"] == system].iloc[0]
     height, width = int(first["height"]), int(first["width"])
-    budget = Budget.by_rule(figure["cbr"], figure["bits"], height, width)
+    budget = budget_of(figure["channel"], height, width, cbr=figure["cbr"], bits=figure["bits"])
     link = Link(figure["task"], height, width, budget, figure["channel"], 20.0, figure.get("requirement", ""))
     options = dict(run.system_facts.get(system, {}).get("options", {}))
     # FLOPs do not depend on the weights, and of a file the manifest keeps the name alone.

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import torch
 
-from bench.measure.channel import transmit
-from bench.measure.metrics.scores import confusion, miou, ms_ssim, mse_per_image, psnr_db
+from bench.measure.control import send
+from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
+from bench.measure.metrics.segmentation import confusion, miou
 from bench.measure.seeds import draw_seed
 from bench.results.tables import read_rows
 from bench.spec.identity import build
@@ -63,7 +64,9 @@ def _text(value) -> str:
 
 
 @torch.inference_mode()
-def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str, salt: str) -> dict:
+def _point(
+    system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str, salt: str
+) -> dict:
     memo.forget()
     sample = dataset.load(image_id)
     images = sample.image[None].to(device).float() / 255
@@ -71,14 +74,18 @@ def _point(system, figure, dataset, image_id: str, snr_db: float, rep: int, base
     link = Link(figure.task, height, width, figure.budget(height, width), figure.channel, snr_db, figure.requirement)
     sent = system.encode(images, link)
     seed = draw_seed(base_seed, dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel", salt)
-    decoded = system.decode(transmit(sent, link, [seed]), link)
-    row = {"status": decoded.report.get("status", ["ok"])[0], "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
+    received, arrived = send(sent, link, [seed])
+    decoded = system.decode(received, link) if bool(arrived) else None  # a lost control word is an outage
+    status = "outage" if decoded is None else decoded.report.get("status", ["ok"])[0]
+    row = {"status": status, "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
     if figure.task == "reconstruction":
-        output = decoded.output.cpu()
+        # The harness paints an outage, whatever the system put there: mid-grey, or the background.
+        output = torch.full(images.shape, 128, dtype=torch.uint8) if status == "outage" else decoded.output.cpu()
         mse = float(mse_per_image(sample.image[None], output)[0])
         similarity = ms_ssim(sample.image[None], output)
         return row | {"psnr_db": psnr_db(mse), "ms_ssim": None if similarity is None else float(similarity[0])}
-    return row | {"miou": miou(confusion(decoded.output[0].argmax(dim=0), sample.mask))}
+    labels = torch.zeros(height, width, dtype=torch.uint8) if status == "outage" else decoded.output[0].argmax(dim=0)
+    return row | {"miou": miou(confusion(labels, sample.mask))}
 
 
 def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:

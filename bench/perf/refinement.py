@@ -16,7 +16,7 @@ import torch
 from bench.analysis.intervals import bootstrap_mean
 from bench.data import Dataset
 from bench.measure.channel import transmit
-from bench.measure.metrics.scores import ms_ssim, mse_per_image, psnr_db
+from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.seeds import draw_seed
 from systems import Budget, Link
 from systems.gensc.system import GenSC

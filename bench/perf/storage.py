@@ -13,7 +13,8 @@ import torch
 
 from bench.data import open_dataset
 from bench.measure.channel import transmit
-from bench.measure.metrics.scores import confusion, miou, mse_per_image, psnr_db
+from bench.measure.metrics.image import mse_per_image, psnr_db
+from bench.measure.metrics.segmentation import confusion, miou
 from systems import registry, zoo
 from systems.errors import UserError
 from systems.interface import Budget, Link

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.undertrained import undertrained
+from bench.measure.channel import channel_label
+from bench.measure.metrics.table import metrics_of
 from bench.report import style
 from bench.report.charts import UNSET, Chart, XAxis, draw_chart
 from bench.report.curves import AXES, Series, bands_overlap, differences_of, series_of
@@ -24,13 +26,12 @@ from bench.report.published import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
 from bench.results.reader import Run
-from bench.spec.figure import METRICS, budget_text
+from bench.spec.figure import budget_text
 from bench.spec.look import Look, read_look
 from bench.util.files import slug
 from systems.errors import UserError, did_you_mean
 
 ENTRY_POINT_GROUP = "semantic_bench.figures"
-CHANNELS = {"awgn": "AWGN", "rayleigh-block": "block Rayleigh fading", "rayleigh-fast": "fast Rayleigh fading"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def curves(job: Job) -> list[Drawing]:
     """Quality against SNR, a drawing of each metric that was measured; the figure's own metric has its id alone."""
     rows, own = job.rows(job.figure), job.figure["metric"]
     drawings = []
-    for metric in (own, *(m for m in METRICS.get(job.figure["task"], ()) if m != own)):
+    for metric in (own, *(m.name for m in metrics_of(job.figure["task"]) if m.name != own)):
         if metric != own and (metric == "psnr_of_mean_mse_db" or not _measured(rows, metric)):
             continue
         chart = _chart(job, rows, metric, own=metric == own)
@@ -181,7 +182,7 @@ def segmentation(job: Job) -> list[Drawing]:
     systems = chart.looks.sorted(job.systems())
     sheet = draw_segmentation(chart, examples, systems)
     drawings = [Drawing(job.id, sheet, _words(job, job.figure, rows, chart))]
-    for metric in METRICS["segmentation"]:
+    for metric in (m.name for m in metrics_of("segmentation")):
         if metric != job.figure["metric"] and _measured(rows, metric):
             other = _chart(job, rows, metric, own=False)
             drawings.append(Drawing(f"{job.id}-{metric}", draw_chart(other), _words(job, job.figure, rows, other)))
@@ -263,7 +264,7 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
                 if counts.min() == counts.max()
                 else f"{counts.min()} to {counts.max()} images"
             )
-    words.append(CHANNELS.get(figure["channel"], printable(figure["channel"])))
+    words.append(channel_label(figure["channel"]))
     if (figure["cbr"], figure["bits"]) != (None, None):  # else the budget is the axis
         words.append(budget_text(figure["cbr"], figure["bits"]))
     if chart is not None:

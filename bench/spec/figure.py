@@ -28,6 +28,10 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
+from bench.measure.budget import budget_of
+from bench.measure.channel import CHANNELS
+from bench.measure.metrics.table import METRICS, metrics_of
+from bench.measure.tasks import TASKS
 from bench.spec.grammar import (
     MOST_KBITS,
     MOST_REPS,
@@ -45,14 +49,9 @@ from bench.spec.keys import Key, read_table
 from bench.spec.look import LOOK_KEYS, Look, read_look
 from bench.util.files import read_toml, user_path
 from systems.errors import UserError, did_you_mean
-from systems.interface import DEFAULT_REQUIREMENT, TASKS, Budget
+from systems.interface import Budget
 from systems.sizes import CONFIGS
 
-METRICS = {
-    "reconstruction": ("psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips"),
-    "segmentation": ("miou", "pixel_accuracy"),
-}
-CHANNELS = ("awgn", "rayleigh-block", "rayleigh-fast")  # defined in bench.measure.channel
 #: The figure whose settings serve a data set that is named without a figure.
 TEMPLATES = {"reconstruction": "fig4", "segmentation": "fig7"}
 
@@ -88,7 +87,7 @@ class Figure:
 
     def budget(self, height: int, width: int) -> Budget:
         """What one picture of that size may spend."""
-        return Budget.by_rule(self.cbr, self.bits, height, width)
+        return budget_of(self.channel, height, width, cbr=self.cbr, bits=self.bits)
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest: plain JSON."""
@@ -101,7 +100,7 @@ class Figure:
 
 def check_channel(name: str, where: str = "--channel") -> str:
     """The name, if it is a channel's. UserError else."""
-    return parse_choice(name, where, CHANNELS, "channels")
+    return parse_choice(name, where, CHANNELS.names(), "channels")
 
 
 # ---------------------------------------------------------------- figure files
@@ -123,12 +122,13 @@ FIGURE_KEYS = (
     Key("id", "text", "the figure's name: letters, digits, - and _; it names files and captions", parse_id,
         required=True),
     Key("title", "text", "the caption", _one_line(300), "the id"),
-    Key("task", " or ".join(TASKS), "what the systems do", lambda v, w: parse_choice(v, w, TASKS, "tasks"),
+    Key("task", " or ".join(TASKS.own_names), "what the systems do",
+        lambda v, w: parse_choice(v, w, TASKS.names(), "tasks"),
         required=True),
     Key("dataset", "text", "a data set of `list datasets`, NAME:SPLIT, or folder:PATH", _one_line(5000), required=True),
     Key("systems", "list of texts", "the systems, by the names of `list systems`, in the order of the legend",
         parse_names, required=True),
-    Key("channel", ", ".join(CHANNELS), "the channel model; fading is known to the receiver",
+    Key("channel", ", ".join(CHANNELS.own_names), "the channel model; fading is known to the receiver",
         check_channel, "awgn"),
     Key("snr_db", "SNRs", "Es/N0 in dB per complex use: start:stop:step with the stop included, or a list",
         parse_snr, "0:20:2"),
@@ -136,7 +136,7 @@ FIGURE_KEYS = (
         "each", parse_cbr),
     Key("kbits", "number or list", f"budget: thousands of coded bits per picture, at most {MOST_KBITS}; a list makes a "
         "figure of each", parse_kbits),
-    Key("metric", "text", "the metric of the curves: " + "; ".join(f"{t}: {', '.join(m)}" for t, m in METRICS.items()),
+    Key("metric", "text", "the metric of the curves: " + ", ".join(METRICS.own_names),
         _one_line(100), "the first of the task"),
     Key("reps", f"whole number 1..{MOST_REPS}", "noise draws per picture and point",
         partial(parse_count, most=MOST_REPS), "1"),
@@ -208,9 +208,9 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
     if ("cbr" in read) == ("kbits" in read):
         raise UserError(f"{where}: give cbr or kbits, one of the two")
     task = read["task"]
-    metric = read.get("metric", METRICS[task][0])
-    if metric not in METRICS[task]:
-        raise UserError(f"{where}: metric {metric!r} is none of {task}: {', '.join(METRICS[task])}")
+    metric, metrics = read.get("metric", TASKS[task].default_metric), [metric.name for metric in metrics_of(task)]
+    if metric not in metrics:
+        raise UserError(f"{where}: metric {metric!r} is none of {task}: {', '.join(metrics)}")
     snr_db = read["snr_db"] if "snr_db" in read else parse_snr("0:20:2")
     shown = Pictures()
     if "pictures" in read:
@@ -229,7 +229,7 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
         bits=read.get("kbits"),
         metric=metric,
         reps=read.get("reps", 1),
-        requirement=read.get("requirement") or DEFAULT_REQUIREMENT[task],
+        requirement=read.get("requirement") or TASKS[task].requirement,
         pictures=shown,
         look=read_look({key.name: values[key.name] for key in LOOK_KEYS if key.name in values}, where),
     )

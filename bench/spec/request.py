@@ -15,6 +15,7 @@ from itertools import combinations
 from typing import Any
 
 from bench.data import Dataset, keep_apart, open_dataset
+from bench.measure.channel import CHANNELS
 from bench.results.schema import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
@@ -32,6 +33,7 @@ from systems import registry
 from systems.checkpoints import split
 from systems.errors import UserError
 from systems.interface import Budget
+from systems.side_info import control_uses
 
 BLOCK = 8  # pictures of a cell; never a function of the number of workers
 MOST_CELLS = 2_000_000  # of one run
@@ -87,7 +89,7 @@ class Resolved:
             "limit": self.request.limit,
             "block": BLOCK,
             "analog_bits_per_use": rules.analog_bits_per_use,
-            "side_info_bits_per_use": rules.side_info_bits_per_use,
+            "control_word_uses": {n: control_uses(8, CHANNELS[n].control_snr_db) for n in CHANNELS.own_names},
             "schema": SCHEMA,
         }
 

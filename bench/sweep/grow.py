@@ -17,7 +17,7 @@ from bench.util.files import read_json, write_atomic
 from systems.errors import UserError
 
 FILE = "plan.json"
-_SAME = ("seed", "block", "analog_bits_per_use", "side_info_bits_per_use", "schema")
+_SAME = ("seed", "block", "analog_bits_per_use", "control_word_uses", "schema")
 _SAME_OF_FIGURE = ("task", "dataset", "channel", "cbr", "bits", "requirement", "metric")
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from bench.data import Dataset
+from bench.measure.channel import CHANNELS
 from bench.results.schema import SCHEMA
 from bench.results.store import RunStore
 from bench.spec.figure import Figure
@@ -22,6 +23,7 @@ from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
 from bench.spec.source import measure_digest
 from systems.interface import Budget
+from systems.side_info import control_uses
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep
         "snr_db": float(snr_db),
         "cbr": task.cbr,
         "bits": task.bits,
-        "rules": [Budget(uses=1).analog_bits_per_use, Budget(uses=1).side_info_bits_per_use],
+        "rules": [Budget(uses=1).analog_bits_per_use, control_uses(8, CHANNELS[task.channel].control_snr_db)],
         "requirement": task.requirement,
         "rep": rep,
         "base_seed": seed,

@@ -19,8 +19,11 @@ from bench.data import Dataset
 from bench.measure.apart import Home, RemoteSystem
 from bench.measure.apart.remote import RemoteFailure, Sight
 from bench.measure.apart.wire import text as as_text
-from bench.measure.channel import transmit
-from bench.measure.point import REPORT_COLUMNS, Batch, Conditions, Delivered, Measurement, Point, Sent, columns_of
+from bench.measure.audit import REPORT_COLUMNS, Ledger
+from bench.measure.control import send
+from bench.measure.ends import LocalEnd
+from bench.measure.point import Batch, Conditions, Delivered, Measurement, Point, Sent
+from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
 from bench.spec.identity import SystemFacts, build
@@ -52,11 +55,12 @@ class Worker:
     device: str = "cpu"
     cell_timeout: float = CELL_SECONDS  # of a system in a process of its own; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
+    _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
     _apart: set[Task] = field(default_factory=set, repr=False)  # samples that were decoded in a process apart
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_built": {}, "_apart": set(), "_ready": None}
+        return {**self.__dict__, "_built": {}, "_ledgers": {}, "_apart": set(), "_ready": None}
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
         """Worker number `index` of several takes its own GPU, and forks systems' processes from the run's `nursery`."""
@@ -165,12 +169,11 @@ class Worker:
         measurement, point = self._measurement(system, task), _point(task.cells[0])
         link = measurement.conditions.link(*batch.size, snr_db=point.snr_db)
         seeds = measurement.conditions.seeds(batch.ids, point, "channel")
-        received = transmit(sender(point).transmission, link, seeds)
-        with measurement.random(seeds[0]):
-            here = system.decode(received, link).output
-        with stopwatch.stage("apart"), measurement.random(seeds[0]):
+        received, _ = send(sender(point).transmission, link, seeds)
+        here = LocalEnd(system, self.device).decode(received, link, seeds).decoded.output
+        with stopwatch.stage("apart"):
             try:
-                there = self._remote(task.system).decode(received, link).output
+                there = LocalEnd(self._remote(task.system), self.device).decode(received, link, seeds).decoded.output
             except Exception as error:
                 raise AuditError(
                     f"audit: system {system.name}: its receiver fails in a process that did not encode ({error})"
@@ -222,7 +225,7 @@ class Worker:
         self, task: Task, cell: Cell, batches: list[Batch], rows: list[dict], kept: dict[str, np.ndarray]
     ) -> None:
         store, name = RunStore(self.root), task.set_name
-        palette = _palette() if task.task == "segmentation" else None
+        palette = _palette() if TASKS[task.task].labels else None
         for batch in batches:
             for index, image_id in enumerate(batch.ids):
                 if image_id in kept:
@@ -307,7 +310,8 @@ class Worker:
         return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed, self.salt)
 
     def _measurement(self, system: System, task: Task) -> Measurement:
-        return Measurement(system, self._conditions(task), self.device)
+        ledger = self._ledgers.setdefault(task.system, Ledger())
+        return Measurement(LocalEnd(system, self.device), self._conditions(task), self.device, ledger=ledger)
 
     def _rows(
         self,
@@ -321,9 +325,7 @@ class Worker:
         """A row of samples.csv per picture."""
         dataset, sent = self._dataset(task.dataset), delivered.sent
         height, width = batch.size
-        report = {**columns_of(sent.transmission.report, len(batch.ids)), **delivered.report}
-        budget = self._conditions(task).link(height, width, cell.snr_db).budget
-        bits_per_use = system.bits_per_use or budget.analog_bits_per_use
+        report = {**sent.report, **delivered.report}
         rows = []
         for index, image_id in enumerate(batch.ids):
             row: dict[str, Any] = {
@@ -334,16 +336,14 @@ class Worker:
                 "snr_db": cell.snr_db, "tx_power": sent.spent.tx_power[index], "cbr_target": task.cbr,
                 "bits_target": task.bits, "budget_uses": sent.spent.budget_uses,
                 "n_source": 3 * height * width,
-                "n_uses": sent.spent.n_uses, "cbr": sent.spent.cbr, "bits_per_use": float(bits_per_use),
-                "bits": float(sent.spent.n_uses * bits_per_use), "side_bits": sent.spent.side_bits,
+                "n_uses": sent.spent.n_uses, "cbr": sent.spent.cbr,
+                "bits_per_use": float(sent.spent.bits_per_use[index]), "bits": sent.spent.bits[index],
+                "side_bits": sent.spent.side_bits,
                 "side_uses": sent.spent.side_uses, "status": "ok", "encode_s": sent.seconds,
                 "channel_s": delivered.channel_s, "decode_s": delivered.decode_s, "batch": delivered.together,
                 "device": self.device,
             }  # fmt: skip
             row |= {key: values[index] for key, values in report.items()}
-            if system.bits_per_use is None and row.get("coded_bits"):  # a digital system that chooses its constellation
-                row["bits"] = float(row["coded_bits"])
-                row["bits_per_use"] = row["bits"] / sent.spent.symbol_uses
             rows.append(row | scores[index])
         return rows
 
@@ -377,4 +377,4 @@ def _palette() -> list[int]:
     return voc_palette().flatten().tolist()
 
 
-assert REPORT_COLUMNS <= set(SAMPLE_COLUMNS)
+assert set(REPORT_COLUMNS) <= set(SAMPLE_COLUMNS)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from bench.measure.channel import transmit
-from bench.measure.metrics.scores import confusion, miou, mse_per_image, psnr_db
+from bench.measure.metrics.image import mse_per_image, psnr_db
+from bench.measure.metrics.segmentation import confusion, miou
 from bench.training.crops import Album, centre
 from bench.training.draws import step_seed
 from bench.training.protocol import TaskProtocol

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from bench.measure.apart import wire
+from bench.measure.streams import stream
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
-from systems.zoo import seeded
 
 
 def serve(connection: socket.socket, measures: list[str]) -> None:
@@ -70,6 +70,7 @@ class _Own:
         self.send: Callable | None = None
         self.device = "cpu"
         self.columns: list[str] = []
+        self.drew = False  # whether the last call used the random streams
 
     def do_build(self, target: str, name: str, options: dict, device: str, columns: list[str]) -> dict[str, Any]:
         """Import and build; gives what the harness must know of the system."""
@@ -88,12 +89,13 @@ class _Own:
         tasks = _texts(getattr(kind, "tasks", ()), "tasks")
         return {"tasks": tasks, "options": _texts(getattr(kind, "options", ()), "options"), "learned": learned}
 
-    def do_prepare(self, images: torch.Tensor, link, seed: int) -> None:
+    def do_prepare(self, images: torch.Tensor, link, seed: int) -> dict[str, Any]:
         """The part of the encoding that no SNR changes."""
         with self._computing(seed):
             self.send = self._system.prepare(images.to(self.device), link)
         if not callable(self.send):
             raise TypeError(f"prepare gave a {type(self.send).__name__}, it must give a function of the link")
+        return {"drew": self.drew}
 
     def do_send(self, link, seed: int) -> dict[str, Any]:
         """The rest of it."""
@@ -114,7 +116,7 @@ class _Own:
         if not isinstance(decoded, Decoded):
             raise TypeError(f"decode gave a {type(decoded).__name__}, it must give a systems.Decoded")
         _tensor(decoded.output, "output")
-        return {"output": decoded.output, "report": self._report(decoded.report)}
+        return {"output": decoded.output, "report": self._report(decoded.report), "drew": self.drew}
 
     @property
     def _system(self) -> System:
@@ -123,10 +125,9 @@ class _Own:
 
     @contextlib.contextmanager
     def _computing(self, seed: int) -> Iterator[None]:
-        with torch.inference_mode(), seeded(seed):
-            if self.device.startswith("cuda"):
-                torch.cuda.manual_seed_all(seed)
+        with torch.inference_mode(), stream(seed, self.device) as draws:
             yield
+            self.drew = draws.used()
 
     def _transmission(self, sent: Any) -> dict[str, Any]:
         if not isinstance(sent, Transmission):
@@ -134,7 +135,14 @@ class _Own:
         _tensor(sent.symbols, "symbols")
         if sent.side_info is not None:
             _tensor(sent.side_info, "side_info")
-        return {"symbols": sent.symbols, "side_info": sent.side_info, "report": self._report(sent.report)}
+        made_for = sent.side_info_snr_db
+        return {
+            "symbols": sent.symbols,
+            "side_info": sent.side_info,
+            "side_info_snr_db": None if made_for is None else float(made_for),
+            "report": self._report(sent.report),
+            "drew": self.drew,
+        }
 
     def _report(self, report: Any) -> dict[str, list]:
         """The columns that the table has, as plain values."""

@@ -8,7 +8,7 @@ from made_run import SNRS, figure, make_run
 
 from bench.analysis.compare import OF_MEAN_MSE, Selection, compare, compare_sides, paired_miou, side, whole_curves
 from bench.analysis.compare_text import report
-from bench.measure.metrics.scores import mean_iou
+from bench.measure.metrics.segmentation import mean_iou
 from bench.results.reader import Run
 from systems.errors import UserError
 

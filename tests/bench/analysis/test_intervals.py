@@ -17,7 +17,7 @@ from bench.analysis.intervals import (
     wilson,
     zero_error_bound,
 )
-from bench.measure.metrics import scores as metrics
+from bench.measure.metrics import segmentation
 
 # ---------------------------------------------------------------- bootstrap
 
@@ -113,7 +113,7 @@ def segmented(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(n):
         target = rng.integers(0, 21, (12, 12))
         pred = np.where(rng.random((12, 12)) < rng.uniform(0.3, 0.95), target, rng.integers(0, 21, (12, 12)))
-        rows.append(metrics.intersections_unions(metrics.confusion(pred, target)))
+        rows.append(segmentation.intersections_unions(segmentation.confusion(pred, target)))
     return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
 
 

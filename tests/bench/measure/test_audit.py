@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bench.measure.audit import audit, audit_output
+from bench.measure.tasks import TASKS
 from systems.errors import AuditError
 from systems.interface import Budget, Decoded, Link, System, Transmission
 
@@ -18,7 +19,7 @@ class Anyone(System):
 
     name = "anyone"
 
-    def __init__(self, bits_per_use: float | None = None, genie: bool = False):
+    def __init__(self, bits_per_use: int | None = None, genie: bool = False):
         self.bits_per_use, self.genie = bits_per_use, genie
 
     def encode(self, images, link):
@@ -50,8 +51,8 @@ def photo_link(uses: int = 100) -> Link:
 
 
 def test_an_honest_batch_is_counted():
-    spent = audit(Anyone(), Transmission(gaussian(3, 84), bits(3, 8)), photo_link())
-    assert (spent.symbol_uses, spent.side_bits, spent.side_uses, spent.n_uses) == (84, 8, 16, 100)
+    spent = audit(Anyone(), Transmission(gaussian(3, 61), bits(3, 8)), photo_link())
+    assert (spent.symbol_uses, spent.side_bits, spent.side_uses, spent.n_uses) == (61, 8, 39, 100)
     assert spent.budget_uses == 100
     assert spent.cbr == pytest.approx(100 / 1800, rel=1e-12)  # complex uses over 3HW, not reals
     assert len(spent.tx_power) == 3 and np.allclose(spent.tx_power, 1, atol=1e-5)
@@ -64,15 +65,26 @@ def test_one_use_over_the_budget_is_a_breach():
 
 
 def test_side_information_counts():
-    audit(Anyone(), Transmission(gaussian(2, 98), bits(2, 1)), photo_link())
-    with pytest.raises(AuditError, match="98 symbols \\+ 4 for 2 bits"):
-        audit(Anyone(), Transmission(gaussian(2, 98), bits(2, 2)), photo_link())
+    audit(Anyone(), Transmission(gaussian(2, 61), bits(2, 8)), photo_link())  # 8 bits at 0 dB: 39 uses
+    with pytest.raises(AuditError, match="61 symbols \\+ 41 for 9 bits"):
+        audit(Anyone(), Transmission(gaussian(2, 61), bits(2, 9)), photo_link())
 
 
-@pytest.mark.parametrize("bits_per_use, allowed", [(None, 5000), (2.0, 10_000), (4.0, 5000), (6.0, 3333)])
+def test_side_information_is_charged_for_the_snr_that_it_is_made_for():
+    """More bits fit at a high SNR; a word made for a high SNR is short, and is lost at a low one."""
+    at_20_db = Transmission(gaussian(1, 88), bits(1, 11), side_info_snr_db=20.0)
+    assert audit(Anyone(), at_20_db, photo_link()).side_uses == 11
+    faded = Link("reconstruction", 20, 30, Budget(uses=500, control_snr_db=-10.0), "rayleigh-block")
+    assert audit(Anyone(), Transmission(gaussian(1, 84), bits(1, 8)), faded).side_uses == 400
+    for value in (math.nan, math.inf, "20", None.__class__):
+        with pytest.raises(AuditError, match="side_info_snr_db"):
+            audit(Anyone(), Transmission(gaussian(1, 9), bits(1, 8), side_info_snr_db=value), photo_link())
+
+
+@pytest.mark.parametrize("bits_per_use, allowed", [(None, 5000), (2, 10_000), (4, 5000), (6, 3333)])
 def test_a_bit_budget_is_turned_into_uses(bits_per_use, allowed):
     link = Link("segmentation", 64, 64, Budget(bits=20_000))
-    symbols = gaussian(1, allowed + 1) if bits_per_use is None else qam(1, allowed + 1, 2 ** int(bits_per_use))
+    symbols = gaussian(1, allowed + 1) if bits_per_use is None else qam(1, allowed + 1, 2**bits_per_use)
     system = Anyone(bits_per_use)
     with pytest.raises(AuditError, match=f"budget of {allowed} by 1"):
         audit(system, Transmission(symbols), link)
@@ -83,17 +95,17 @@ def test_a_bit_budget_is_turned_into_uses(bits_per_use, allowed):
 
 def test_an_analog_system_cannot_pose_as_a_digital_one():
     link = Link("segmentation", 64, 64, Budget(bits=20_000))
-    with pytest.raises(AuditError, match="different symbols, but 2 bits a use allow 4"):
-        audit(Anyone(2.0), Transmission(gaussian(1, 9000)), link)
-    with pytest.raises(AuditError, match="16 different symbols"):
-        audit(Anyone(2.0), Transmission(qam(1, 9000, 16)), link)
+    with pytest.raises(AuditError, match="more than 4 different symbols, all that 2 bits a use allow"):
+        audit(Anyone(2), Transmission(gaussian(1, 9000)), link)
+    with pytest.raises(AuditError, match="more than 4 different symbols"):
+        audit(Anyone(2), Transmission(qam(1, 9000, 16)), link)
     eight = torch.exp(1j * torch.pi / 4 * (torch.arange(9000) % 8))[None]
-    with pytest.raises(AuditError, match="8 different symbols"):
-        audit(Anyone(2.0), Transmission(eight), link)
-    audit(Anyone(3.0), Transmission(eight[:, :6666]), link)
-    audit(Anyone(2.0, genie=True), Transmission(gaussian(1, 9000)), link)  # a bound sends no real code words
+    with pytest.raises(AuditError, match="more than 4 different symbols"):
+        audit(Anyone(2), Transmission(eight), link)
+    audit(Anyone(3), Transmission(eight[:, :6666]), link)
+    audit(Anyone(2, genie=True), Transmission(gaussian(1, 9000)), link)  # a bound sends no real code words
     turned = qam(1, 5000, 16) * np.exp(0.3j)  # rotation by rounding only, still 16 points
-    audit(Anyone(4.0), Transmission(turned.to(torch.complex64)), link)
+    audit(Anyone(4), Transmission(turned.to(torch.complex64)), link)
 
 
 @pytest.mark.parametrize("power", [1.01, 0.99, 1.002, 0.0])
@@ -159,14 +171,14 @@ def test_side_information_is_bits(side_info, message):
 
 def test_output_must_be_whole():
     link = photo_link()
-    audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), link, 2)
+    audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), link, 2, TASKS["reconstruction"])
     broken = torch.rand(2, 3, 20, 30)
     broken[1, 0, 0, 0] = math.nan
     with pytest.raises(AuditError, match="picture 1.*1 values"):
-        audit_output(Anyone(), Decoded(broken), link, 2)
+        audit_output(Anyone(), Decoded(broken), link, 2, TASKS["reconstruction"])
     with pytest.raises(AuditError, match="must be float"):
-        audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 29)), link, 2)
+        audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 29)), link, 2, TASKS["reconstruction"])
     seg = Link("segmentation", 20, 30, Budget(bits=100))
     with pytest.raises(AuditError, match="21"):
-        audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), seg, 2)
-    audit_output(Anyone(), Decoded(torch.rand(2, 21, 20, 30)), seg, 2)
+        audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), seg, 2, TASKS["segmentation"])
+    audit_output(Anyone(), Decoded(torch.rand(2, 21, 20, 30)), seg, 2, TASKS["segmentation"])

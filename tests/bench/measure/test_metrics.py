@@ -13,7 +13,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from bench.measure.metrics import scores as metrics
+from bench.measure.metrics import image, perceptual, segmentation
 from bench.measure.metrics.ssim import ssim_terms
 from systems.pixels import to_uint8
 
@@ -36,14 +36,14 @@ def test_psnr_by_hand():
     output = reference.clone()
     output[0, 0] = 5  # a third of the samples off by 5: MSE 25/3
     output[1] = 255  # the worst there is
-    mse = metrics.mse_per_image(reference, output)
+    mse = image.mse_per_image(reference, output)
     np.testing.assert_allclose(mse, [25 / 3, 65025.0], rtol=1e-15)
-    np.testing.assert_allclose(metrics.psnr_db(mse), [10 * math.log10(65025 * 3 / 25), 0.0], atol=1e-12)
+    np.testing.assert_allclose(image.psnr_db(mse), [10 * math.log10(65025 * 3 / 25), 0.0], atol=1e-12)
 
 
 def test_psnr_agrees_with_skimage():
     reference, output = photo(), noisy(photo(), 0.08)
-    mine = metrics.psnr_db(metrics.mse_per_image(reference, output))[0]
+    mine = image.psnr_db(image.mse_per_image(reference, output))[0]
     theirs = peak_signal_noise_ratio(reference.numpy(), to_uint8(output).numpy(), data_range=255)
     assert mine == pytest.approx(theirs, abs=1e-10)
 
@@ -53,10 +53,10 @@ def test_pictures_are_rounded_to_eight_bits_first():
     levels = torch.arange(1, 255, dtype=torch.float64).reshape(1, 1, 1, -1).expand(1, 3, 2, 254)
     exact = (levels / 255).float()
     small, large = ((levels + 0.4) / 255).float(), ((levels + 0.6) / 255).float()
-    assert metrics.mse_per_image(exact, small) == 0
-    assert metrics.mse_per_image(small, exact) == 0
-    assert metrics.mse_per_image(exact, large) == 1
-    assert metrics.mse_per_image(levels.to(torch.uint8), exact) == 0
+    assert image.mse_per_image(exact, small) == 0
+    assert image.mse_per_image(small, exact) == 0
+    assert image.mse_per_image(exact, large) == 1
+    assert image.mse_per_image(levels.to(torch.uint8), exact) == 0
     assert to_uint8(torch.tensor([-0.5, 0.0, 1.0, 1.7])).tolist() == [0, 0, 255, 255]
 
 
@@ -67,26 +67,26 @@ def test_every_grey_level_survives_the_way_to_float_and_back():
 
 def test_both_reductions_and_jensen():
     mse = np.array([10.0, 1000.0])
-    assert metrics.mean_psnr_db(mse) == pytest.approx((38.13080361 + 18.13080361) / 2, abs=1e-7)
-    assert metrics.psnr_of_mean_mse_db(mse) == pytest.approx(10 * math.log10(65025 / 505), abs=1e-12)
+    assert image.mean_psnr_db(mse) == pytest.approx((38.13080361 + 18.13080361) / 2, abs=1e-7)
+    assert image.psnr_of_mean_mse_db(mse) == pytest.approx(10 * math.log10(65025 / 505), abs=1e-12)
     draws = np.random.default_rng(0).lognormal(4, 1, (200, 12))
     for row in draws:
-        assert metrics.mean_psnr_db(row) > metrics.psnr_of_mean_mse_db(row)
+        assert image.mean_psnr_db(row) > image.psnr_of_mean_mse_db(row)
     equal = np.full(5, 50.0)
-    assert metrics.mean_psnr_db(equal) == pytest.approx(metrics.psnr_of_mean_mse_db(equal), abs=1e-12)
+    assert image.mean_psnr_db(equal) == pytest.approx(image.psnr_of_mean_mse_db(equal), abs=1e-12)
 
 
 def test_a_perfect_picture_does_not_poison_a_mean():
-    assert metrics.psnr_db(0.0) == metrics.PSNR_CAP_DB
-    assert metrics.mean_psnr_db(np.array([0.0, 65025.0])) == 50.0
-    assert math.isnan(metrics.psnr_db(math.nan))  # not simulated stays so
+    assert image.psnr_db(0.0) == image.PSNR_CAP_DB
+    assert image.mean_psnr_db(np.array([0.0, 65025.0])) == 50.0
+    assert math.isnan(image.psnr_db(math.nan))  # not simulated stays so
 
 
 def test_the_mse_of_a_picture_does_not_depend_on_its_batch():
     reference = photo(64).expand(5, -1, -1, -1)
     output = noisy(reference, 0.1)
-    together = metrics.mse_per_image(reference, output)
-    alone = [metrics.mse_per_image(reference[i : i + 1], output[i : i + 1])[0] for i in range(5)]
+    together = image.mse_per_image(reference, output)
+    alone = [image.mse_per_image(reference[i : i + 1], output[i : i + 1])[0] for i in range(5)]
     assert together.tolist() == alone and len(set(alone)) == 5
 
 
@@ -94,7 +94,7 @@ def test_bad_pictures_are_refused():
     with pytest.raises(ValueError, match="finite"):
         to_uint8(torch.tensor([math.nan]))
     with pytest.raises(ValueError, match="must be equal"):
-        metrics.mse_per_image(photo(64), photo(32))
+        image.mse_per_image(photo(64), photo(32))
 
 
 # ---------------------------------------------------------------- MS-SSIM, LPIPS
@@ -121,7 +121,7 @@ def test_ms_ssim_agrees_with_an_independent_implementation(sigma):
     output = noisy(reference, sigma)
     x, y = (to_uint8(z).double().numpy() for z in (reference, output))
     expected = [np.mean([reference_ms_ssim(x[i, c], y[i, c]) for c in range(3)]) for i in range(2)]
-    np.testing.assert_allclose(metrics.ms_ssim(reference, output), expected, atol=1e-9)
+    np.testing.assert_allclose(image.ms_ssim(reference, output), expected, atol=1e-9)
 
 
 def test_single_scale_ssim_agrees_with_skimage():
@@ -141,15 +141,15 @@ def test_ms_ssim_of_pytorch_msssim():
     steps = torch.arange(256)
     reference = ((steps[:, None] * steps[None, :]) % 256).to(torch.uint8).expand(1, 3, 256, 256)
     output = ((steps[:, None] * steps[None, :] + 16 * (steps % 3)) % 256).to(torch.uint8).expand(1, 3, 256, 256)
-    assert metrics.ms_ssim(reference, output)[0] == pytest.approx(0.5964106122826365, abs=1e-9)
+    assert image.ms_ssim(reference, output)[0] == pytest.approx(0.5964106122826365, abs=1e-9)
 
 
 def test_ms_ssim_bounds_and_small_pictures():
-    assert metrics.ms_ssim(photo(176), photo(176))[0] == pytest.approx(1, abs=1e-12)
-    assert metrics.ms_ssim(photo(161), noisy(photo(161), 0.1))[0] < 1  # odd at every scale
-    assert metrics.ms_ssim(photo(160), photo(160)) is None
+    assert image.ms_ssim(photo(176), photo(176))[0] == pytest.approx(1, abs=1e-12)
+    assert image.ms_ssim(photo(161), noisy(photo(161), 0.1))[0] < 1  # odd at every scale
+    assert image.ms_ssim(photo(160), photo(160)) is None
     inverted = 255 - photo(256)
-    assert 0 <= metrics.ms_ssim(photo(256), inverted)[0] < 0.1  # anti-correlated, never NaN
+    assert 0 <= image.ms_ssim(photo(256), inverted)[0] < 0.1  # anti-correlated, never NaN
 
 
 def test_lpips_is_absent_rather_than_downloaded(monkeypatch, tmp_path):
@@ -158,7 +158,7 @@ def test_lpips_is_absent_rather_than_downloaded(monkeypatch, tmp_path):
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert metrics.lpips(photo(64), photo(64)) is None
+    assert perceptual.lpips(photo(64), photo(64)) is None
 
 
 # ---------------------------------------------------------------- segmentation
@@ -171,49 +171,49 @@ def labels(seed: int, shape=(40, 50), classes: int = 21) -> np.ndarray:
 def test_confusion_agrees_with_sklearn_and_leaves_void_out():
     pred, target = labels(0), labels(1)
     target[5:15, 10:30] = 255
-    mine = metrics.confusion(torch.from_numpy(pred), torch.from_numpy(target))
+    mine = segmentation.confusion(torch.from_numpy(pred), torch.from_numpy(target))
     counted = target != 255
     theirs = confusion_matrix(target[counted], pred[counted], labels=range(21))
     np.testing.assert_array_equal(mine, theirs)
     assert mine.dtype == np.int64 and mine.sum() == 40 * 50 - 200
     expected = jaccard_score(target[counted], pred[counted], labels=range(21), average=None)
-    np.testing.assert_allclose(metrics.iou_from_confusion(mine), expected, atol=1e-12)
-    assert metrics.miou(mine) == pytest.approx(expected.mean(), abs=1e-12)
-    assert metrics.pixel_accuracy(mine) == pytest.approx((pred == target)[counted].mean(), abs=1e-12)
+    np.testing.assert_allclose(segmentation.iou_from_confusion(mine), expected, atol=1e-12)
+    assert segmentation.miou(mine) == pytest.approx(expected.mean(), abs=1e-12)
+    assert segmentation.pixel_accuracy(mine) == pytest.approx((pred == target)[counted].mean(), abs=1e-12)
 
 
 def test_truth_lies_along_the_rows():
-    matrix = metrics.confusion(np.array([[3, 3]]), np.array([[7, 7]]))
+    matrix = segmentation.confusion(np.array([[3, 3]]), np.array([[7, 7]]))
     assert matrix[7, 3] == 2 and matrix.sum() == 2
 
 
 def test_miou_is_of_the_data_set_and_not_a_mean_over_pictures():
     # Class 1 fills picture A and is found; in picture B it is one pixel and missed.
-    a = metrics.confusion(np.ones((10, 10), int), np.ones((10, 10), int))
+    a = segmentation.confusion(np.ones((10, 10), int), np.ones((10, 10), int))
     target = np.zeros((10, 10), int)
     target[0, 0] = 1
-    b = metrics.confusion(np.zeros((10, 10), int), target)
-    whole = metrics.miou(a + b)
+    b = segmentation.confusion(np.zeros((10, 10), int), target)
+    whole = segmentation.miou(a + b)
     assert whole == pytest.approx((99 / 100 + 100 / 101) / 2, abs=1e-12)
-    assert (metrics.miou(a) + metrics.miou(b)) / 2 == pytest.approx((1 + 0.99 / 2) / 2, abs=1e-12)
-    parts = [metrics.intersections_unions(matrix) for matrix in (a, b)]
-    summed = metrics.mean_iou(sum(part[0] for part in parts), sum(part[1] for part in parts))
+    assert (segmentation.miou(a) + segmentation.miou(b)) / 2 == pytest.approx((1 + 0.99 / 2) / 2, abs=1e-12)
+    parts = [segmentation.intersections_unions(matrix) for matrix in (a, b)]
+    summed = segmentation.mean_iou(sum(part[0] for part in parts), sum(part[1] for part in parts))
     assert summed == pytest.approx(whole, abs=1e-15)
 
 
 def test_only_classes_with_a_union_count():
     target, pred = np.zeros((4, 4), int), np.zeros((4, 4), int)
-    assert metrics.miou(metrics.confusion(pred, target)) == 1.0  # 20 absent classes neither help nor hurt
+    assert segmentation.miou(segmentation.confusion(pred, target)) == 1.0  # 20 absent classes neither help nor hurt
     pred[0, 0] = 9  # a false alarm: class 9 now has a union and an IoU of 0
-    assert metrics.miou(metrics.confusion(pred, target)) == pytest.approx((15 / 16 + 0) / 2, abs=1e-12)
-    empty = metrics.confusion(np.zeros((2, 2), int), np.full((2, 2), 255))
-    assert math.isnan(metrics.miou(empty)) and math.isnan(metrics.pixel_accuracy(empty))
+    assert segmentation.miou(segmentation.confusion(pred, target)) == pytest.approx((15 / 16 + 0) / 2, abs=1e-12)
+    empty = segmentation.confusion(np.zeros((2, 2), int), np.full((2, 2), 255))
+    assert math.isnan(segmentation.miou(empty)) and math.isnan(segmentation.pixel_accuracy(empty))
 
 
 def test_labels_that_are_no_class_are_refused():
     with pytest.raises(ValueError, match="target"):
-        metrics.confusion(np.zeros((2, 2), int), np.full((2, 2), 21))
+        segmentation.confusion(np.zeros((2, 2), int), np.full((2, 2), 21))
     with pytest.raises(ValueError, match="prediction"):
-        metrics.confusion(np.full((2, 2), 255), np.zeros((2, 2), int))
+        segmentation.confusion(np.full((2, 2), 255), np.zeros((2, 2), int))
     with pytest.raises(ValueError, match="shape"):
-        metrics.confusion(np.zeros((2, 2), int), np.zeros((2, 3), int))
+        segmentation.confusion(np.zeros((2, 2), int), np.zeros((2, 3), int))

@@ -89,7 +89,7 @@ def test_it_segments_real_pictures(name):
     """Near what 120 validation pictures gave at full size: orientation, range and order of classes are right."""
     pytest.importorskip("ai_edge_litert")
     from bench.data import open_dataset
-    from bench.measure.metrics.scores import confusion, miou
+    from bench.measure.metrics.segmentation import confusion, miou
 
     root = Path(os.environ["BENCH_DATA_ROOT"])
     teacher = TFLiteTeacher(root / name)

@@ -9,7 +9,7 @@ import torch
 
 import baselines  # noqa: F401  (registers linear)
 from bench.measure.channel import transmit
-from bench.measure.metrics.scores import mse_per_image, psnr_db
+from bench.measure.metrics.image import mse_per_image, psnr_db
 from systems import Budget, Link, create
 from systems.errors import UserError
 from systems.gensc.config import GenSCConfig

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from my_system import MySystem
 from skimage import data
 
 import bench
-from my_system import MySystem
 from systems import Budget, Link, Received
 
 

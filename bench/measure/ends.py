@@ -1,0 +1,219 @@
+"""Calls into a system, as the harness makes them: fixed random streams, timed, and nothing but bytes in and out.
+
+`LocalEnd` calls a system in this process, or a `RemoteSystem`, which stands here for one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from bench.measure.apart import RemoteSystem
+from bench.measure.streams import stream
+from systems import cache as memo
+from systems.errors import AuditError
+from systems.interface import Decoded, Link, Received, System, Transmission
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a system declares of itself, read once. Plain values, so that they pass between processes."""
+
+    name: str
+    variant: str
+    bits_per_use: int | None
+    encoder_sees_snr: bool
+    joins_snr: bool
+    draws: bool
+    genie: bool
+
+    @classmethod
+    def of(cls, system: System) -> Facts:
+        """Raises AuditError where `bits_per_use` is no whole number: half a bit has no constellation."""
+        bits = system.bits_per_use
+        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16):
+            raise AuditError(
+                f"audit: system {system.name}: bits_per_use is {bits!r}; it must be None or a whole number from 1 to 16"
+            )
+        flags = (bool(getattr(system, flag)) for flag in ("encoder_sees_snr", "joins_snr", "draws", "genie"))
+        return cls(str(system.name), str(system.variant), bits, *flags)
+
+
+class Encoded(NamedTuple):
+    """A batch as it left the transmitter, not audited, and the seconds that the call took."""
+
+    transmission: Transmission
+    seconds: float
+
+
+class Answer(NamedTuple):
+    """What the receiver made of a batch, not audited, and the seconds that the call took.
+
+    A result that the system remembered counts with the time that it took to compute.
+    """
+
+    decoded: Decoded
+    seconds: float
+
+
+#: What `System.prepare` gives.
+Prepared = Callable[[Link], Transmission]
+#: The second step of `prepare`: the link with its SNR and a seed per picture -> the transmission.
+Send = Callable[[Link, Sequence[int]], Encoded]
+
+
+class End(Protocol):
+    """A system as the harness reaches it. `seeds`: one per picture, of the streams that the system may draw from."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    def prepare(self, images: Tensor, link: Link, seeds: Sequence[int]) -> tuple[Send, float]:
+        """`System.prepare`: images float32 (B, 3, H, W) -> the second step, and the seconds of the first."""
+        ...
+
+    def decode(self, received: Received, link: Link, seeds: Sequence[int]) -> Answer:
+        """`System.decode`."""
+        ...
+
+
+class LocalEnd:
+    """A system in this process.
+
+    A system that draws gets one picture at a time, each with the picture's own seed: what it draws then depends on
+    neither the batch nor its order. Systems that do not say so (`System.draws`) are found out by their streams, and the
+    call is made again.
+    """
+
+    def __init__(self, system: System, device: str = "cpu"):
+        self.system, self.device, self.facts = system, device, Facts.of(system)
+
+    def prepare(self, images: Tensor, link: Link, seeds: Sequence[int]) -> tuple[Send, float]:
+        """See `End`. Every call has images and a link of its own."""
+        whole: Prepared | None = None
+        singles: list[Prepared] | None = None
+        seconds, drew = 0.0, self.facts.draws
+        if not drew:
+            whole, seconds, drew = self._call(partial(self.system.prepare, images.clone(), link.at()), seeds[0])
+        if drew:
+            singles, seconds = self._prepare_singles(images, link, seeds)
+
+        def send(at: Link, draws: Sequence[int]) -> Encoded:
+            own = singles
+            if own is None:
+                assert whole is not None
+                sent, spent, used = self._call(partial(whole, at.at()), draws[0])
+                if not used:
+                    return Encoded(sent, spent)
+                own, _ = self._prepare_singles(images, link, seeds)
+            calls = [self._call(partial(one, at.at()), seed) for one, seed in zip(own, draws, strict=True)]
+            return Encoded(_joined([sent for sent, _, _ in calls]), sum(spent for _, spent, _ in calls))
+
+        return send, seconds
+
+    def _prepare_singles(self, images: Tensor, link: Link, seeds: Sequence[int]) -> tuple[list[Prepared], float]:
+        """The first step of the encoder for each picture alone, and the seconds of all."""
+        calls = [
+            self._call(partial(self.system.prepare, images[row : row + 1].clone(), link.at()), seed)
+            for row, seed in enumerate(seeds)
+        ]
+        return [done for done, _, _ in calls], sum(seconds for _, seconds, _ in calls)
+
+    def decode(self, received: Received, link: Link, seeds: Sequence[int]) -> Answer:
+        """See `End`. What the receiver is given is a copy of its own."""
+        if not self.facts.draws:
+            decoded, seconds, drew = self._call(partial(self.system.decode, copy_of(received), link.at()), seeds[0])
+            if not drew:
+                return Answer(decoded, seconds)
+        calls = []
+        for row, seed in enumerate(seeds):
+            own, at = rows_of(received, [row]), link_of_rows(link, [row])
+            calls.append(self._call(partial(self.system.decode, own, at), seed))
+        outputs = torch.cat([decoded.output for decoded, _, _ in calls])
+        report = _merged([decoded.report for decoded, _, _ in calls])
+        return Answer(Decoded(outputs, report), sum(seconds for _, seconds, _ in calls))
+
+    def _call(self, work: Callable[[], Any], seed: int) -> tuple[Any, float, bool]:
+        """The result, its seconds, and whether anything was drawn."""
+        with stream(seed, self.device) as draws:
+            memo.take_saved()
+            self._overhead()
+            start = self._now()
+            done = work()
+            seconds = self._now() - start - self._overhead() + memo.take_saved()
+            return done, seconds, draws.used()
+
+    def _overhead(self) -> float:
+        """Seconds since the last call in which no system worked: a third party's process was started."""
+        return self.system.take_overhead() if isinstance(self.system, RemoteSystem) else 0.0
+
+    def _now(self) -> float:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+
+# ---------------------------------------------------------------- nothing but bytes
+
+
+def fresh(tensor: Tensor, what: str) -> Tensor:
+    """The same numbers in contiguous memory of their own: no attribute, wider storage or view passes with them.
+
+    TypeError where it is not a plain dense tensor.
+    """
+    if type(tensor) is not Tensor or tensor.layout is not torch.strided:
+        raise TypeError(f"{what} must be a plain dense torch.Tensor, not {type(tensor).__name__}")
+    return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
+def copy_of(received: Received) -> Received:
+    """What a receiver may change without anyone else seeing it."""
+    return Received(
+        fresh(received.symbols, "symbols"),
+        fresh(received.csi, "csi"),
+        fresh(received.noise_var, "noise_var"),
+        fresh(received.side_info, "side_info"),
+    )
+
+
+def rows_of(received: Received, rows: Sequence[int]) -> Received:
+    """Some pictures of a batch, in that order, as copies."""
+    index = torch.as_tensor(rows, device=received.symbols.device)
+    return Received(received.symbols[index], received.csi[index], received.noise_var[index], received.side_info[index])
+
+
+def link_of_rows(link: Link, rows: Sequence[int]) -> Link:
+    """The link of some pictures of a batch."""
+    if not isinstance(link.snr_db, Tensor) or link.snr_db.ndim == 0:
+        return link.at()
+    chosen = link.snr_db[torch.as_tensor(rows)]
+    # A system that takes one SNR at a time gets a number where one picture is left.
+    return link.at(snr_db=float(chosen[0]) if len(chosen) == 1 else chosen)
+
+
+def _joined(transmissions: Sequence[Transmission]) -> Transmission:
+    """Several transmissions as one batch."""
+    if len(transmissions) == 1:
+        return transmissions[0]
+    widths = {sent.symbols.shape[1:] for sent in transmissions}
+    if len(widths) > 1:
+        raise AuditError(f"audit: pictures of one size are sent with different numbers of uses: {sorted(widths)}")
+    side_info = [sent.side_info for sent in transmissions if sent.side_info is not None]
+    return Transmission(
+        torch.cat([sent.symbols for sent in transmissions]),
+        torch.cat(side_info),
+        _merged([sent.report for sent in transmissions]),
+        transmissions[0].side_info_snr_db,
+    )
+
+
+def _merged(reports: Sequence[dict[str, list]]) -> dict[str, list]:
+    """Reports of single pictures as the report of a batch; a value that some do not give is None."""
+    keys = dict.fromkeys(key for report in reports for key in report)
+    return {key: [value for report in reports for value in report.get(key, [None])] for key in keys}

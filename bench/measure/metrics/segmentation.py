@@ -1,0 +1,107 @@
+"""Scores of segmentations: confusion matrix, IoU, pixel accuracy.
+
+A set of pictures is scored on one confusion matrix over all of them, not as a mean over pictures.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from systems.interface import NUM_CLASSES, VOID
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class LabelPair:
+    """True labels and those delivered, uint8 (H, W) each: what a metric of segmentations is computed from."""
+
+    def __init__(self, truth: Tensor, labels: Tensor):
+        self.truth, self.labels = truth, labels
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """The picture's confusion matrix."""
+        return confusion(self.labels, self.truth)
+
+    @property
+    def confusion_text(self) -> str:
+        """The column `confusion`: class:intersection:predicted:labelled of each class that occurs."""
+        intersections, unions = intersections_unions(self.matrix)
+        predicted, labelled = self.matrix.sum(axis=0), self.matrix.sum(axis=1)
+        return ";".join(
+            f"{index}:{intersections[index]}:{predicted[index]}:{labelled[index]}"
+            for index in np.flatnonzero(unions).tolist()
+        )
+
+
+def argmax_labels(logits: Tensor) -> Tensor:
+    """Class logits (B, classes, H, W) -> labels uint8 (B, H, W) on the CPU."""
+    import torch
+
+    return logits.argmax(dim=1).to(torch.uint8).cpu()
+
+
+def confusion(
+    pred: Tensor | np.ndarray, target: Tensor | np.ndarray, classes: int = NUM_CLASSES, void: int = VOID
+) -> np.ndarray:
+    """Pixels of class i labelled as class j, int64 (classes, classes): truth along rows, prediction along columns.
+
+    pred, target: class indices of equal shape, (H, W) or more pictures at once. Pixels whose target is `void` are left
+    out. ValueError for any other label outside 0 .. classes - 1, where the index would otherwise count as another pair.
+    """
+    pred, target = (np.asarray(x if isinstance(x, np.ndarray) else x.cpu()).astype(np.int64) for x in (pred, target))
+    if pred.shape != target.shape:
+        raise ValueError(f"prediction {pred.shape} and target {target.shape} differ in shape")
+    counted = target != void
+    pred, target = pred[counted], target[counted]
+    for name, labels in (("prediction", pred), ("target", target)):
+        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError(f"{name} has labels from {labels.min()} to {labels.max()}, classes are 0 to {classes - 1}")
+    return np.bincount(target * classes + pred, minlength=classes**2).reshape(classes, classes)
+
+
+def intersections_unions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Confusion matrix -> intersection and union of each class in pixels, int64 (classes,) each.
+
+    They add up over pictures: the sums over a data set are those of the data set's confusion matrix.
+    """
+    intersections = np.diag(matrix).astype(np.int64)
+    return intersections, (matrix.sum(axis=0) + matrix.sum(axis=1) - intersections).astype(np.int64)
+
+
+def iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
+    """Intersection over union, float64 of the same shape; NaN where a class is neither in the truth nor predicted."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(np.asarray(unions) > 0, np.asarray(intersections, dtype=np.float64) / unions, np.nan)
+
+
+def mean_iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
+    """Mean IoU over the last axis (classes), over classes with a union; NaN where there is none.
+
+    A class that is predicted and nowhere true has a union and an IoU of 0, so false alarms cost. On a set that holds
+    all 21 classes, such as VOC 2012 val, this is the benchmark's plain mean over 21.
+    """
+    values, present = iou(intersections, unions), np.asarray(unions) > 0
+    count = present.sum(axis=-1)
+    with np.errstate(invalid="ignore"):
+        return np.where(count > 0, np.where(present, values, 0.0).sum(axis=-1) / count, np.nan)
+
+
+def iou_from_confusion(matrix: np.ndarray) -> np.ndarray:
+    """IoU of each class, float64 (classes,), NaN for a class without a union."""
+    return iou(*intersections_unions(matrix))
+
+
+def miou(matrix: np.ndarray) -> float:
+    """Mean IoU of a data set from its confusion matrix (the sum over its pictures); see `mean_iou`."""
+    return float(mean_iou(*intersections_unions(matrix)))
+
+
+def pixel_accuracy(matrix: np.ndarray) -> float:
+    """Share of the counted pixels that got their class; NaN if none was counted."""
+    total = matrix.sum()
+    return float(np.trace(matrix) / total) if total else float("nan")

@@ -1,0 +1,102 @@
+"""Metrics: what is measured of each picture, and how it is called, shown and put together over a set.
+
+A metric is a function and a record (`Metric`); a third party adds one by an entry point of the group
+`semantic_bench.metrics`. Its values are a column of samples.csv, its set's values rows of summary.csv. Nothing here
+needs torch: tables of a finished run are made without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bench.measure.metrics.image import PicturePair, ms_ssim_of, psnr_db
+from bench.measure.metrics.perceptual import lpips_of
+from bench.measure.metrics.segmentation import LabelPair, miou, pixel_accuracy
+from bench.measure.records import Records
+
+#: How the value of a set comes of its pictures: the mean of theirs; the PSNR of the mean `mse`; from the sums of the
+#: pictures' `confusion`, as mean IoU or as the share of labelled pixels.
+REDUCTIONS = ("mean", "psnr_of_mean_mse", "miou", "pixel_accuracy")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as the bench knows it.
+
+    name: the column, and the word of `metric` in a figure. label: of an axis, without the unit. unit: "dB", "%" or "".
+    digits: of a value in a table, after the point, in that unit. higher_is_better: which way is good. tasks: that it
+    judges. of_picture(pair): a picture's value, or None where it has none (a picture too small, a package missing); of
+    what `bench.measure.tasks.Task.pair` makes; None for a metric that only a set has. reduction: one of `REDUCTIONS`.
+    scale: from the stored value to the shown one (100 for per cent).
+    """
+
+    name: str
+    label: str
+    unit: str
+    digits: int
+    higher_is_better: bool
+    tasks: tuple[str, ...]
+    of_picture: Callable[[Any], float | None] | None
+    reduction: str = "mean"
+    scale: float = 1.0
+
+    def __post_init__(self):
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(f"metric {self.name}: reduction {self.reduction!r} is none of {', '.join(REDUCTIONS)}")
+
+    @property
+    def axis(self) -> str:
+        """The label of an axis."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def column(self) -> str:
+        """The column of samples.csv that a set's value is made of."""
+        columns = {"psnr_of_mean_mse": "mse", "miou": "confusion", "pixel_accuracy": "confusion"}
+        return columns.get(self.reduction, self.name)
+
+
+def _psnr(pair: PicturePair) -> float:
+    return float(psnr_db(pair.mse))
+
+
+def _miou(pair: LabelPair) -> float:
+    return miou(pair.matrix)
+
+
+def _pixel_accuracy(pair: LabelPair) -> float:
+    return pixel_accuracy(pair.matrix)
+
+
+_PICTURES, _LABELS = ("reconstruction",), ("segmentation",)
+
+METRICS = Records(
+    "metric",
+    "semantic_bench.metrics",
+    Metric,
+    (
+        Metric("psnr_db", "PSNR", "dB", 2, True, _PICTURES, _psnr),
+        Metric("psnr_of_mean_mse_db", "PSNR of the mean MSE", "dB", 2, True, _PICTURES, None, "psnr_of_mean_mse"),
+        Metric("ms_ssim", "MS-SSIM", "", 4, True, _PICTURES, ms_ssim_of),
+        Metric("lpips", "LPIPS", "", 4, False, _PICTURES, lpips_of),
+        Metric("miou", "mIoU", "%", 1, True, _LABELS, _miou, "miou", 100.0),
+        Metric("pixel_accuracy", "pixel accuracy", "%", 1, True, _LABELS, _pixel_accuracy, "pixel_accuracy", 100.0),
+    ),
+)
+
+
+def metrics_of(task: str) -> tuple[Metric, ...]:
+    """The metrics that judge a task; the first is what its figures show unless they say otherwise."""
+    return tuple(metric for metric in METRICS if task in metric.tasks)
+
+
+def picture_columns() -> tuple[str, ...]:
+    """Columns of samples.csv that metrics fill, over all tasks."""
+    return tuple(metric.name for metric in METRICS if metric.of_picture is not None)
+
+
+def scores(task: str, pair: Any) -> dict[str, float | None]:
+    """The values of one picture, by column."""
+    return {metric.name: metric.of_picture(pair) for metric in metrics_of(task) if metric.of_picture is not None}

@@ -1,0 +1,81 @@
+"""Tables of records that third parties extend by entry points: of channels, metrics and tasks.
+
+A record says all that the bench needs to know of one of them, so that nothing elsewhere asks for it by name. A package
+adds one without touching this repository, for example a channel:
+
+    [project.entry-points."semantic_bench.channels"]
+    my-channel = "my_package.channels:MY_CHANNEL"
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Generic, Protocol, TypeVar
+
+from systems.errors import UnknownName, did_you_mean
+
+
+class Named(Protocol):
+    """A record knows its name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Record = TypeVar("Record", bound=Named)
+
+
+class Records(Generic[Record]):
+    """Records of one kind by name: the bench's own, then those of the entry-point group, which are loaded when asked.
+
+    A third party's record that does not load, is of another kind or takes a name of the bench's is left out; `faulty`
+    says why. It never takes the others with it.
+    """
+
+    def __init__(self, what: str, group: str, kind: type[Record], own: tuple[Record, ...]):
+        self.what, self.group, self.kind = what, group, kind
+        self._own = {record.name: record for record in own}
+        self._found: dict[str, Record] | None = None
+        self.faulty: dict[str, str] = {}
+
+    def _all(self) -> dict[str, Record]:
+        if self._found is None:
+            self._found = dict(self._own)
+            for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
+                try:
+                    record = point.load()
+                except Exception as error:
+                    self.faulty[point.name] = f"{point.value} does not load ({type(error).__name__}: {error})"
+                    continue
+                if not isinstance(record, self.kind):
+                    self.faulty[point.name] = f"{point.value} is no {self.kind.__name__}"
+                elif record.name != point.name:
+                    self.faulty[point.name] = f"{point.value} calls itself {record.name!r}"
+                elif record.name in self._found:
+                    self.faulty[point.name] = f"the name is taken; {point.value} needs another one"
+                else:
+                    self._found[record.name] = record
+        return self._found
+
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """The bench's own names: for documents that do not depend on what is installed."""
+        return tuple(self._own)
+
+    def names(self) -> tuple[str, ...]:
+        """Every name, the bench's own first."""
+        return tuple(self._all())
+
+    def __iter__(self):
+        return iter(self._all().values())
+
+    def __getitem__(self, name: str) -> Record:
+        """The record under `name`. Raises UnknownName, which suggests the nearest names."""
+        if name in self._own:  # without asking what is installed
+            return self._own[name]
+        found = self._all()
+        if name not in found:
+            if name in self.faulty:
+                raise UnknownName(f"{self.what} {name!r} of an installed package: {self.faulty[name]}")
+            raise UnknownName(f"unknown {self.what} {name!r}; {did_you_mean(name, found, self.what + 's')}")
+        return found[name]
