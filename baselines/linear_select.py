@@ -38,7 +38,7 @@ ROUNDS = 2  # of classes and prices at the encoder
 
 
 def control_snr_db(link: Link) -> float:
-    """The SNR in dB that side information is coded for: the link's where it does not fade, else what the harness says."""
+    """SNR in dB that side information is coded for: that of a link that does not fade, else what the harness says."""
     return float(link.snr_db) if link.channel == "awgn" else link.budget.control_snr_db
 
 

@@ -15,7 +15,7 @@ from bench.measure.apart import Home, RemoteFailure, RemoteSystem, inspect, wire
 from bench.measure.apart.confine import without
 from bench.measure.apart.remote import Sight
 from bench.measure.channel import transmit
-from bench.measure.point import REPORT_COLUMNS
+from bench.measure.audit import REPORT_COLUMNS
 from systems.errors import UserError
 from systems.interface import Budget, Decoded, Link, Received, Transmission
 
