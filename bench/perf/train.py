@@ -36,7 +36,8 @@ PARTS = ("data", "forward", "backward", "optimiser")
 @dataclass(frozen=True)
 class Row:
     """One system, size and task. Seconds are of one step of `batch` crops, medians; `before` is crops a second of the
-    loop as it was, in batches of four; flops are floating-point operations of a step's products and convolutions."""
+    loop as it was, in batches of four. flops: operations of a step's products and convolutions; matrix_flops_per_s: the
+    processor's rate in a square product, timed in the same rounds; matrix_share: the step's rate as a share of it."""
 
     system: str
     size: str
@@ -49,6 +50,7 @@ class Row:
     backward_s: float
     optimiser_s: float
     flops: float
+    matrix_flops_per_s: float
     matrix_share: float
     before_crops_per_s: float | None
     ratio: float | None
@@ -94,9 +96,10 @@ def measure(name: str, size: str, task: str, plan: Protocol, device: str, rate: 
         old = LoopBefore(build(name, size, "none"), task, plan, albums[task], crop, device)
     flops = _flops(new)
     parts: dict[str, list[float]] = {part: [] for part in PARTS}
-    ours, theirs = [], []
+    ours, theirs, rates = [], [], [rate]
     for round_ in range(options["steps"] + 1):  # the first one warms up
         times = _timed_parts(new, device)
+        rates.append(matrix_rate(device, resolve(plan.autocast, device), products=2))
         ours.append(_seconds(new.advance, device))
         if old is not None:
             theirs.append(_seconds(old.advance, device))
@@ -108,16 +111,16 @@ def measure(name: str, size: str, task: str, plan: Protocol, device: str, rate: 
     before = BATCH / statistics.median(theirs) if theirs else None
     return Row(
         name, size, task, crop, batch, batch / step, *(statistics.median(parts[part]) for part in PARTS), flops,
-        flops / step / rate, before, None if before is None else batch / step / before,
+        max(rates), flops / step / max(rates), before, None if before is None else batch / step / before,
     )  # fmt: skip
 
 
-def matrix_rate(device: str, precision: str) -> float:
+def matrix_rate(device: str, precision: str, products: int = 6) -> float:
     """Floating-point operations a second of a large square matrix product, the best of several."""
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     side = 8192 if device.startswith("cuda") else 1024
     a, b = (torch.randn(side, side, dtype=kind, device=device) for _ in range(2))
-    best = min(_seconds(lambda: a @ b, device) for _ in range(6))
+    best = min(_seconds(lambda: a @ b, device) for _ in range(products))
     return 2 * side**3 / best
 
 
