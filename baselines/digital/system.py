@@ -25,7 +25,6 @@ from baselines.digital.codec import Coded, UnreadablePayload
 from baselines.digital.fcn_stage import Labels
 from baselines.digital.frame import CodedModulation, Frame, parse_rate
 from systems import timing as stopwatch
-from systems import zoo
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
 from systems.layers.analog import unit_power
@@ -159,8 +158,7 @@ class DigitalSystem(_Digital):
 class DigitalSegmentation(Labels, DigitalSystem):
     """`<codec>-ldpc-<M>qam-fcn`: the decoded picture is labelled by the FCN; an outage is labelled background.
 
-    size, checkpoint: of the FCN; the others as in DigitalSystem. Of a size whose shipped weights come in a form that
-    knows what JPEG leaves (`<size>_jpeg`), that form is taken.
+    size, checkpoint: of the FCN; the others as in DigitalSystem.
     """
 
     options = (*DigitalSystem.options, "size", "checkpoint")
@@ -168,8 +166,7 @@ class DigitalSegmentation(Labels, DigitalSystem):
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
         super().__init__(name, **options)
-        knows_jpeg = checkpoint == "shipped" and zoo.shipped("baselines", "fcn", f"{size}_jpeg") is not None
-        self._take_fcn(f"{size}_jpeg" if knows_jpeg else size, checkpoint)
+        self._take_fcn(size, checkpoint)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """Received symbols -> class logits float32 (B, 21, H, W)."""

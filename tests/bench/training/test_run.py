@@ -202,15 +202,15 @@ def test_from_scratch_nothing_is_known_and_all_is_trained(name):
 
 def test_what_a_system_was_told_is_said():
     plan = read_protocol("coded")
-    assert "crops as JPEG leaves them" in knowledge(plan, build("fcn", "small_jpeg", "none"), "")
+    assert "crops as JPEG leaves them" in knowledge(plan, build("fcn", "small", "none"), "")
     assert knowledge(plan, registry.create("deepjscc", checkpoint="none"), "deeplab").endswith("labels of deeplab")
 
 
 def test_where_a_size_may_start(tmp_path):
     import torch
 
-    given, other = build("fcn", "small_jpeg", "shipped:small"), build("fcn", "small", "shipped")
-    assert given.size == "small_jpeg" and given.facts["sha256"] == other.facts["sha256"]
+    given, other = build("fcn", "light", "shipped:small"), build("fcn", "small", "shipped")
+    assert given.size == "light" and given.facts["sha256"] == other.facts["sha256"]
     assert all(torch.equal(a, b) for a, b in zip(given.state_dict().values(), other.state_dict().values(), strict=True))
     path = tmp_path / "p.toml"
     for wrong in ("none:small", "published", "somewhere"):

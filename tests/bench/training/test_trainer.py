@@ -247,7 +247,7 @@ kbits = 20
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "share"), [("fcn", "small_jpeg", 1.0), ("fcn", "small_jpeg", 0.0), ("deeplab-jscc", "small", 1.0)]
+    ("name", "size", "share"), [("fcn", "small", 1.0), ("fcn", "small", 0.0), ("deeplab-jscc", "small", 1.0)]
 )
 def test_a_network_behind_a_digital_link_sees_what_jpeg_leaves(tmp_path, name, size, share):
     """In files that take the bytes asked for; one with a link of its own sees the crops themselves."""
