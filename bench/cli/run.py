@@ -96,6 +96,9 @@ def names(text: str | None, flag: str) -> tuple[str, ...] | None:
 def run_command(ctx: click.Context, **options: Any) -> None:
     """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
     options, slurm = _with_config(ctx, options)
+    from bench.util.devices import plan_with_one_thread
+
+    plan_with_one_thread()
     from bench.perf.flops import fill as fill_flops
     from bench.report.terminal import result_tables
     from bench.spec.grammar import snr_text

@@ -157,7 +157,8 @@ def execute(
             if force:  # cells made anew must not fall back on their old rows when they fail
                 store.drop_cells(cell.id for task in todo for cell in task.cells)
             say(f"run folder {out}: {total} cells, {cached} cached, {count} to compute")
-            how = {"engine": engine, "workers": workers, "device": device, "batch": batch}
+            how = {"engine": engine, "workers": workers, "device": device, "batch": batch, "cell_timeout": cell_timeout}
+            how["confinement"] = home.measures() if home is not None else []
             salt_is = (
                 "published" if before and before.get("salt") else "given" if salt else "kept" if before else "drawn"
             )
@@ -226,6 +227,8 @@ def trace_path(run_dir: Path, cell_id: str) -> Path:
 
 def with_samples(todo: list[Task], plan: Plan) -> list[Task]:
     """The tasks, one of each figure marked: its first cell is decoded once more in a process apart."""
+    if not hasattr(os, "fork"):
+        return todo
     marked: set[int] = set()
     for figure in plan.figures:
         own = (

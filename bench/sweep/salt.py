@@ -50,6 +50,11 @@ def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
     return told if isinstance(told, str) else ""  # a run of before there were salts
 
 
+def kept_salt(root: Path) -> str:
+    """The salt in the run's folder; "" where it has none."""
+    return _known(root, {}) or ""
+
+
 def keep_salt(root: Path, salt: str) -> None:
     """Write the file, if it is not there."""
     try:

@@ -30,6 +30,7 @@ from bench.spec.identity import SystemFacts, build
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Task
 from bench.sweep.preflight import Reading, Trial
+from bench.sweep.salt import kept_salt
 from bench.util.files import StorageError, slug
 from systems import timing as stopwatch
 from systems.errors import AuditError, UserError
@@ -50,7 +51,7 @@ class Worker:
     systems: dict[str, SystemFacts]
     datasets: dict[str, Dataset]  # by what opens each; with the hashes that were planned with, so no file is swapped
     seed: int = 0
-    salt: str = ""
+    salt: str | None = None  # None: that of the run's folder
     batch: int | None = None
     device: str = "cpu"
     cell_timeout: float = CELL_SECONDS  # of a system in a process of its own; the engine watches the others
@@ -60,7 +61,8 @@ class Worker:
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_built": {}, "_ledgers": {}, "_apart": set(), "_ready": None}
+        """Without what was built, and without the salt: a cluster's job lies in files, and reads the run's own."""
+        return {**self.__dict__, "salt": None, "_built": {}, "_ledgers": {}, "_apart": set(), "_ready": None}
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
         """Worker number `index` of several takes its own GPU, and forks systems' processes from the run's `nursery`."""
@@ -89,9 +91,10 @@ class Worker:
         return Outcome(check.id, "done")
 
     def _try(self, trial: Trial) -> None:
+        """Encode without noise: the salt has no part in it."""
         system = self._system(trial.system)
         for task, image_ids, (lowest, highest) in trial.points:
-            conditions = self._conditions(task)
+            conditions = self._conditions(task, salt="")
             self._start_clock(system)
             for image_id, snr_db in product(
                 image_ids, sorted({lowest, highest}) if system.encoder_sees_snr else [highest]
@@ -304,10 +307,12 @@ class Worker:
         """Pictures at once."""
         return self.batch or max(1, BATCH_PIXELS[torch.device(self.device).type] // (height * width))
 
-    def _conditions(self, task: Task) -> Conditions:
+    def _conditions(self, task: Task, salt: str | None = None) -> Conditions:
         """What the task's points share, as `bench.measure` takes it."""
+        if salt is None:
+            self.salt = salt = kept_salt(self.root) if self.salt is None else self.salt
         name = self._dataset(task.dataset).seed_name
-        return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed, self.salt)
+        return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed, salt)
 
     def _measurement(self, system: System, task: Task) -> Measurement:
         ledger = self._ledgers.setdefault(task.system, Ledger())

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from bench.util.environment import cores
 from systems.errors import UserError
+
+#: What numerical libraries read once, when they are imported.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def plan_with_one_thread() -> None:
+    """Before numpy and torch are imported: a process that only plans needs no threads, and one without may fork."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 def pick_device(name: str) -> str:

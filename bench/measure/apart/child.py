@@ -82,6 +82,10 @@ class _Own:
         self.system = system.to(device) or system
         return {"measures": self.measures, **_facts(self.system)}
 
+    def do_measures(self) -> list[str]:
+        """How this process is confined."""
+        return self.measures
+
     def do_look(self, target: str) -> dict[str, Any]:
         """What the class says without being built."""
         kind = _load(target)

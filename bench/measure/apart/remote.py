@@ -24,11 +24,11 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import confine, wire
+from bench.util.devices import THREAD_VARIABLES
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
 
 OUTPUT_BYTES = 100_000  # of what one process printed
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
@@ -66,7 +66,7 @@ class Home:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, **dict.fromkeys(_THREADS, "1")},
+            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")},
         )
         theirs.close()
         return cls(ours, process)
@@ -116,6 +116,14 @@ class Home:
             theirs.close()
             os.close(status_w)
             os.close(output_w)
+
+    def measures(self) -> list[str]:
+        """What takes systems' processes apart here: names of `bench.measure.apart.confine`."""
+        call = self.open(Sight([], [], [], ["/dev/null"]))
+        try:
+            return [str(name) for name in call.ask("measures", time.monotonic() + INSPECT_SECONDS)]
+        finally:
+            call.close()
 
     def close(self) -> None:
         """End the nursery, if it is this one's own."""

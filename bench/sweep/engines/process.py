@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 
 from bench.measure.apart.confine import die_with_parent
 from bench.sweep.engines import Outcome, Work, lost, one_thread
+from bench.util.devices import THREAD_VARIABLES
 from systems import timing as stopwatch
 
 if TYPE_CHECKING:
     from bench.measure.apart import Home
 
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _TASK_DONE = None
 _LOOK_SECONDS = 1.0  # between two looks at the time limit
 _GRACE_SECONDS = 30.0  # beyond it: a system's process is given up first, and its worker says so
@@ -226,8 +226,8 @@ def _end_with(parent: int) -> None:
 @contextmanager
 def _single_threaded_environment() -> Iterator[None]:
     """Libraries that read their number of threads once, at import, find 1 in the child."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from itertools import groupby
@@ -49,6 +50,7 @@ class Work:
     dies_at: str = ""
     exits_at: str = ""
     fails_at: str = ""
+    hangs_at: str = ""
     log: str = ""  # a file that each cell is written to as it begins
     index: int = -1
 
@@ -64,6 +66,9 @@ class Work:
                 os.kill(os.getpid(), signal.SIGKILL)
             if cell.id == self.exits_at:
                 os._exit(3)
+            while cell.id == self.hangs_at:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                time.sleep(1)
             note = f"{self.index} {torch.get_num_threads()} {os.getpid()}"
             yield Outcome(cell.id, "failed" if cell.id == self.fails_at else "done", note)
 
@@ -97,6 +102,15 @@ def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words
     assert sorted(outcomes) == names(work)
     failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
     assert set(failed) == {"s2.1", "s2.2"} and all(words in text for text in failed.values())
+
+
+def test_a_worker_that_hangs_is_killed_and_replaced(monkeypatch):
+    monkeypatch.setattr("bench.sweep.engines.process._GRACE_SECONDS", 0.0)
+    work = tasks(4)
+    outcomes = {one.cell_id: one for one in ProcessEngine(1, cell_timeout=10.0).run(work, Work(hangs_at="s1.1"))}
+    assert sorted(outcomes) == names(work)
+    failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
+    assert failed.keys() == {"s1.1", "s1.2"} and all("--cell-timeout" in text for text in failed.values())
 
 
 @pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)])

@@ -1,0 +1,343 @@
+"""A run's life: it grows, has one salt, and never ends with code 0 while rows are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from harness import bench, environment, rows, without_costs
+from PIL import Image
+
+from bench.spec.request import Request, resolve
+from bench.sweep.execute import default_out, execute
+from systems.errors import UserError
+
+LINEAR = ("linear",)
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Ten small pictures in a working directory of their own."""
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "pictures", range(10))
+    return tmp_path
+
+
+def make(folder: Path, indices) -> None:
+    folder.mkdir(exist_ok=True)
+    for index in indices:
+        coarse = np.random.default_rng(index).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"p{index:02d}.png")
+
+
+def asked(systems=LINEAR, snr="4,8", **more):
+    return resolve(Request(systems=systems, snr=snr, dataset="folder:pictures", cbr="1/6", **more))
+
+
+def run(systems=LINEAR, snr="4,8", out=Path("run"), request=None, **how):
+    return execute(asked(systems, snr, **(request or {})), out, **{"engine": "serial", **how})
+
+
+def manifest(out="run"):
+    return json.loads((Path(out) / "manifest.json").read_text())
+
+
+# ---------------------------------------------------------------- growth
+
+
+def test_more_points_systems_and_pictures_use_the_cells_that_are_there(photos):
+    """And the tables of the grown run are those of one that was asked for at once."""
+    assert run(snr="4,8", request={"limit": 8}).done == 2
+    grown = run(snr="4,8,12", request={"limit": 8})
+    assert (grown.done, grown.cached) == (1, 2)
+    assert run(snr="4,8,12").cached == 3  # the first block of eight is the same; two pictures more make one block
+    two = run(("linear", "deepjscc"), snr="4")
+    assert (two.done, two.cached) == (2, 2)
+    salt = manifest()["salt"]
+    once = run(("linear",), snr="4,8,12", out=Path("once"), salt=salt)
+    run(("deepjscc",), snr="4", out=Path("once"))
+    assert once.done == 6
+    assert without_costs(Path("run/samples.csv")) == without_costs(Path("once/samples.csv"))
+    strip = [[{k: v for k, v in row.items() if k != "run"} for row in rows(Path(out) / "summary.csv")]
+             for out in ("run", "once")]  # fmt: skip
+    for one, other in zip(*strip, strict=True):
+        assert {k: v for k, v in one.items() if k != "limited"} == {k: v for k, v in other.items() if k != "limited"}
+    figure = manifest()["config"]["figures"][0]
+    assert (figure["systems"], figure["snr_db"]) == (["linear", "deepjscc"], [4, 8, 12])
+    assert len(manifest()["sessions"]) == 4
+
+
+def test_a_smaller_request_leaves_the_rest_in_the_tables(photos):
+    run(snr="4,8,12")
+    before = without_costs(Path("run/samples.csv"))
+    again = run(snr="8")
+    assert (again.done, again.cached) == (0, 2) and without_costs(Path("run/samples.csv")) == before
+
+
+def test_what_does_not_fit_is_refused_and_touches_nothing(photos):
+    run(("linear", "deepjscc"), snr="4")
+    files = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    for request, words in (
+        ({"seed": 1}, "seed"),
+        ({"channel": "rayleigh-block"}, "channel"),
+        ({"options": {"checkpoint": "none"}}, "deepjscc was run there as"),
+        ({"limit": 4}, "p04 among them"),
+    ):
+        with pytest.raises(UserError, match=words):
+            run(("linear", "deepjscc"), snr="4", request=request)
+    with pytest.raises(UserError, match="another salt"):
+        run(("linear", "deepjscc"), snr="8", salt="0123456789abcdef")
+    Image.new("RGB", (32, 32)).save("pictures/p03.png")
+    with pytest.raises(UserError, match="picture p03 .* is another file"):
+        run(snr="4")
+    assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
+def test_the_folder_of_a_command_is_that_of_its_figures(photos):
+    base = default_out(asked())
+    assert (
+        base == default_out(asked(snr="12")) == default_out(asked(("linear", "deepjscc"))) == default_out(asked(reps=2))
+    )
+    others = [
+        asked(seed=1),
+        asked(limit=3),
+        asked(channel="rayleigh-block"),
+        asked(("deepjscc",), options={"size": "small"}),
+    ]
+    assert len({base, *map(default_out, others)}) == 5
+
+
+# ---------------------------------------------------------------- salt
+
+
+def test_the_salt_is_secret_until_the_end_and_replays_the_run(photos, monkeypatch):
+    from bench.sweep import execute as module
+
+    seen = []
+    whole = module.write_tables
+
+    def before_the_end(*arguments):
+        seen.append((manifest()["salt"], manifest()["end"]))
+        return whole(*arguments)
+
+    monkeypatch.setattr(module, "write_tables", before_the_end)
+    run()
+    first = manifest()
+    assert seen == [(None, None)] and len(first["salt"]) == 32 and first["end"]
+    assert first["sessions"][0]["salt"] == "drawn"
+    assert stat.S_IMODE(os.stat("run/.salt").st_mode) == 0o600
+    assert Path("run/.salt").read_text().strip() == first["salt"]
+    run(out=Path("other"))
+    assert manifest("other")["salt"] != first["salt"]
+    run(out=Path("replay"), salt=first["salt"])
+    table = without_costs(Path("run/samples.csv"))
+    assert table == without_costs(Path("replay/samples.csv")) != without_costs(Path("other/samples.csv"))
+    assert {row["cell_id"] for row in table} == {row["cell_id"] for row in rows(Path("other/samples.csv"))}
+    for bad in ("", "xyz", "0123", "0" * 200, "0123456789ABCDEF"):
+        with pytest.raises(UserError, match="--salt"):
+            run(out=Path("bad"), salt=bad)
+    assert not Path("bad").exists()
+
+
+def test_a_run_that_was_interrupted_goes_on_with_its_salt(photos):
+    run(snr="4", salt="0123456789abcdef")
+    told = manifest()
+    told.update(salt=None, end=None)
+    Path("run/manifest.json").write_text(json.dumps(told))
+    run(snr="4,8")
+    assert manifest()["salt"] == "0123456789abcdef"
+    assert [session["salt"] for session in manifest()["sessions"]] == ["given", "kept"]
+
+
+def test_a_worker_that_travels_in_a_file_has_no_salt(photos):
+    import pickle
+
+    from bench.sweep.plan import make_plan
+    from bench.sweep.worker import Worker
+
+    run(salt="0123456789abcdef")
+    plan = make_plan(asked())
+    work = Worker(Path("run"), plan.systems, plan.datasets, salt="0123456789abcdef")
+    data = pickle.dumps(work)
+    assert b"0123456789abcdef" not in data
+    assert pickle.loads(data)._conditions(plan.tasks[0]).salt == "0123456789abcdef"
+
+
+# ---------------------------------------------------------------- missing rows
+
+
+def test_cells_that_vanish_while_a_run_goes_on_are_failures(photos, monkeypatch):
+    from bench.sweep import execute as module
+
+    whole = module.missing
+    calls = []
+
+    def loses(plan, store):
+        calls.append(None)
+        if len(calls) == 2:  # the look at the end
+            next(Path("run/cells").glob("[!.]*.csv")).unlink()
+        return whole(plan, store)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "missing", loses)
+        result = run()
+    assert result.exit_code == 1 and len(result.failures) == 1 and "deleted" in result.failure_lines()[0]
+    assert len(rows(Path("run/failures.csv"))) == 1
+    assert run().done == 1
+
+
+def test_a_folder_that_vanishes_while_a_run_goes_on_is_a_failure(photos, monkeypatch):
+    import shutil
+
+    from bench.sweep.worker import Worker
+
+    whole = Worker._write
+    written = []
+
+    def write(self, *arguments):
+        whole(self, *arguments)
+        written.append(None)
+        if len(written) == 2:
+            shutil.rmtree("run")
+
+    monkeypatch.setattr(Worker, "_write", write)
+    result = run()
+    assert result.exit_code == 1 and len(result.failures) == 2
+
+
+def test_cells_that_cannot_be_read_back_are_failures(photos, monkeypatch):
+    from bench.results.store import RunStore
+
+    whole = RunStore.read_cell
+    lost = []
+
+    def reads(self, cell_id, image_ids):
+        if lost and cell_id == lost[0]:
+            return None
+        return whole(self, cell_id, image_ids)
+
+    run()
+    lost.append(rows(Path("run/samples.csv"))[0]["cell_id"])
+    monkeypatch.setattr(RunStore, "has_cell", lambda self, cell_id, images: True)
+    monkeypatch.setattr(RunStore, "read_cell", reads)
+    result = run()
+    assert result.exit_code == 1 and list(result.failures) == lost
+    assert [row["cell_id"] for row in rows(Path("run/failures.csv"))] == lost
+
+
+def test_collect_counts_what_jobs_lost_and_what_is_not_there(photos):
+    from bench.sweep.engines import Outcome
+    from bench.sweep.engines.slurm import OutcomeLog
+    from bench.sweep.plan import make_plan
+
+    run()
+    cells = [cell for _, cell in make_plan(asked(snr="4,8,12")).cells if cell.snr_db == 12]
+    log = OutcomeLog(Path("run/slurm/outcomes/a.jsonl"))
+    log.path.parent.mkdir(parents=True)
+    log.add(Outcome(cells[0].id, "failed", "RuntimeError: lost while nobody waited", trace="Traceback"))
+    result = run(snr="4,8,12", collect=True)
+    assert result.exit_code == 1 and list(result.failures) == [cells[0].id] and result.waiting == len(cells) - 1
+    assert any("nobody waited" in line for line in result.failure_lines())
+    assert rows(Path("run/failures.csv"))[0]["error"] == "RuntimeError: lost while nobody waited"
+
+
+# ---------------------------------------------------------------- weights and names
+
+
+def test_weights_of_another_content_have_another_identity(photos):
+    """Also where size and time of the file are kept."""
+    import hashlib
+    import shutil
+
+    from bench.spec.identity import facts_of
+
+    shipped = Path(sys.modules["baselines"].__file__).parent / "weights" / "deepjscc-small.safetensors"
+    shutil.copy2(shipped, "w.safetensors")
+    shutil.copy2(shipped.with_suffix(".json"), "w.json")
+    first = facts_of("deepjscc", {"checkpoint": "w.safetensors"})
+    before = os.stat("w.safetensors")
+    data = bytearray(Path("w.safetensors").read_bytes())
+    data[-1] ^= 1
+    Path("w.safetensors").write_bytes(data)
+    told = json.loads(Path("w.json").read_text())
+    told["sha256"] = hashlib.sha256(data).hexdigest()
+    Path("w.json").write_text(json.dumps(told))
+    os.utime("w.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat("w.safetensors").st_size == before.st_size
+    assert facts_of("deepjscc", {"checkpoint": "w.safetensors"}).identity != first.identity
+
+
+def test_options_of_systems_without_weights_or_sizes(photos):
+    none = asked(("linear", "deepjscc", "jpeg-ldpc-16qam"), options={"checkpoint": "none"})
+    assert none.systems["deepjscc"].options == {"checkpoint": "none"} and none.systems["linear"].options == {}
+    assert asked(("jpeg-ldpc-16qam",), options={"checkpoint": "none"}).systems["jpeg-ldpc-16qam"].options == {}
+    for systems in (("linear",), ("linear", "deepjscc")):
+        with pytest.raises(UserError, match="--size"):
+            asked(systems, options={"size": "small"})
+
+
+def test_a_folder_called_configs_is_no_other(photos):
+    (photos / "configs" / "figures").mkdir(parents=True)
+    (photos / "configs" / "__init__.py").touch()
+    done = bench(
+        "run", "--figure", "fig4", "--systems", "linear", "--limit", "1", "--dry-run", env=environment([]), cwd=photos
+    )
+    assert done.returncode == 0 and "fig4: reconstruction" in done.stdout
+
+
+# ---------------------------------------------------------------- processes
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_killed_run_leaves_no_process(photos, installed):
+    """Also where a worker hangs in a system that never ends."""
+    env = environment(installed, BENCH_TEST_DELAY="1000")
+    command = ["run", "--systems", "t-slow,linear", "--snr", "0:8:4", "--dataset", "folder:pictures", "--cbr", "1/6"]
+    started = subprocess.Popen([sys.executable, "-m", "bench", *command, "--workers", "2", "--out", "run"], env=env,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=photos)  # fmt: skip
+
+    def tree(pid):
+        found = [pid]
+        for parent in found:
+            children = Path(f"/proc/{parent}/task/{parent}/children")
+            found += [int(one) for one in children.read_text().split()] if children.exists() else []
+        return found
+
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline and len(rows_of(photos / "run")) < 6:
+        time.sleep(0.2)
+    family = tree(started.pid)
+    assert len(family) > 4
+    os.kill(started.pid, signal.SIGKILL)
+    started.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(alive(pid) for pid in family):
+        time.sleep(0.1)
+    assert not [pid for pid in family if alive(pid)]
+
+
+def rows_of(run_dir: Path) -> list[Path]:
+    return list(run_dir.glob("cells/[!.]*.csv"))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_a_cell_that_takes_too_long_fails_and_the_others_go_on(photos, installed, monkeypatch):
+    monkeypatch.setenv("BENCH_TEST_DELAY", "1000")
+    result = run(("t-slow", "linear"), snr="8", cell_timeout=3.0)
+    assert {result.system_of[cell] for cell in result.failures} == {"t-slow"} and result.exit_code == 1
+    assert all("--cell-timeout" in outcome.error for outcome in result.failures.values())
+    assert {row["system"] for row in rows(Path("run/samples.csv"))} == {"linear"}
