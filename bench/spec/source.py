@@ -42,8 +42,8 @@ def measure_digest() -> str:
 
 
 def measure_files() -> dict[str, Path]:
-    """Modules of `bench/measure` that decide a row."""
-    found = imported(_MEASURE_START, (_MEASURE,))
+    """Modules that decide a row beside the system: of `bench/measure`, and of systems/ and baselines/ what these use."""
+    found = imported(_MEASURE_START, (_MEASURE, *_OURS))
     return {name: file for name, file in found.items() if not name.startswith(_MEASURE_WITHOUT)}
 
 
