@@ -144,9 +144,7 @@ def judge(run: Run | Path | str) -> list[Verdict]:
     run = run if isinstance(run, Run) else Run.open(run)
     if not run.shows_a_paper_figure():
         ids = ", ".join(figure["id"] for figure in run.experiments) or "none"
-        raise UserError(
-            f"run {run.name} has none of the paper's figures ({', '.join(PAPER_FIGURES)}); it has {ids}"
-        )
+        raise UserError(f"run {run.name} has none of the paper's figures ({', '.join(PAPER_FIGURES)}); it has {ids}")
     verdicts = []
     for claim in CLAIMS:
         try:

@@ -20,7 +20,11 @@ COMMANDS = {
     "plot": ("bench.cli.plot", "plot_command", "Draw the figures and tables of a run (default: the last one)."),
     "report": ("bench.cli.report", "report_command", "Write one HTML file with everything that a run holds."),
     "runs": ("bench.cli.runs", "runs_command", "List the runs under results/: date, cells, size, figures, systems."),
-    "weights": ("bench.cli.weights", "weights_group", "Import public weights, ship trained ones, measure their storage."),
+    "weights": (
+        "bench.cli.weights",
+        "weights_group",
+        "Import public weights, ship trained ones, measure their storage.",
+    ),
     "train": ("bench.cli.train", "train_command", "Train learned systems under one protocol."),
     "new": ("bench.cli.new", "new_command", "Make a package with a system of your own."),
     "ask": ("bench.cli.info", "ask_command", "Show which task a sentence asks for, with the scores."),

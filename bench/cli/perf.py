@@ -94,13 +94,13 @@ def link_command(**options) -> None:
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 def train_command(systems: str, size: str, device: str, **options) -> None:
     """Crops a second of training, split into data, forward, backward and optimiser, beside the loop as it was."""
-    from bench.cli.run import names
     from bench.perf.train import report_train
+    from bench.spec.grammar import split_names
     from bench.util.devices import pick_device
 
-    chosen = names(systems, "--systems")
+    chosen = split_names(systems, "--systems")
     chosen = None if chosen == ("all",) else chosen
-    wanted = {"systems": chosen, "size": names(size, "--size"), "device": pick_device(device)}
+    wanted = {"systems": chosen, "size": split_names(size, "--size"), "device": pick_device(device)}
     report_train({**options, **wanted}, say=click.echo)
 
 

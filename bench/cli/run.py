@@ -9,18 +9,9 @@ from typing import Any
 import click
 
 from bench.cli.completion import complete_channels, complete_datasets, complete_figures, complete_systems
+from bench.spec.grammar import split_names
 
 _FLAGS_ONLY = ("config",)  # may not stand in a config file
-
-
-def names(text: str | None, flag: str) -> tuple[str, ...] | None:
-    """The comma-separated list given to `flag`."""
-    if text is None:
-        return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise click.UsageError(f"{flag} {text!r} names nothing; give names with commas between them")
-    return names
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -114,8 +105,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     # What there is, only torch knows, and a dry run does without it.
     device = "cpu" if options["dry_run"] and options["device"] == "auto" else pick_device(options["device"])
     request = Request(
-        figures=names(options["figure"], "--figure"),
-        systems=names(options["systems"], "--systems"),
+        figures=split_names(options["figure"], "--figure"),
+        systems=split_names(options["systems"], "--systems"),
         **{key: options[key] for key in ("snr", "dataset", "data_root", "cbr", "kbits", "channel", "requirement")},
         **{key: options[key] for key in ("limit", "reps", "seed")},
         options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from bench.cli.run import names
+from bench.spec.grammar import split_names
 
 
 @click.command("train", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -50,7 +50,7 @@ def train_command(
     from bench.util.files import user_path
     from systems import registry
 
-    chosen = names(systems, "--systems")
+    chosen = split_names(systems, "--systems")
     chosen = None if chosen == ("all",) else chosen
     for name in chosen or ():
         registry.find(name, parts=True)
@@ -61,7 +61,7 @@ def train_command(
         out=user_path(out, "--out") if out else None,
         size=size,
         device=pick_device(device),
-        tasks=names(tasks, "--tasks"),
+        tasks=split_names(tasks, "--tasks"),
         pack=user_path(pack, "--pack") if pack else None,
         **rest,
     )

@@ -78,13 +78,13 @@ def _scatter_source(name: str):
 
 def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
     """Every system at every size on every device. Raises UserError."""
-    from bench.cli.run import names
     from bench.spec.figure import TEMPLATES, load_figure
+    from bench.spec.grammar import split_names
     from bench.spec.request import options_of
     from systems import registry
 
     templates = [load_figure(figure) for figure in TEMPLATES.values()]
-    wanted = names(options["systems"], "--systems")
+    wanted = split_names(options["systems"], "--systems")
     if wanted is None or wanted == ("all",):
         wanted = tuple(dict.fromkeys(name for figure in templates for name in figure.systems))
     given = options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint")})

@@ -89,12 +89,12 @@ def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[st
 
 
 def _request(options: dict[str, Any]):
-    from bench.cli.run import names
+    from bench.spec.grammar import split_names
     from bench.spec.request import Request
 
     return Request(
-        figures=names(options.get("figure"), "--figure"),
-        systems=names(options.get("systems"), "--systems"),
+        figures=split_names(options.get("figure"), "--figure"),
+        systems=split_names(options.get("systems"), "--systems"),
         **{key: options.get(key) for key in ("snr", "dataset", "data_root", "limit")},
         options={key: options.get(key) for key in ("size", "checkpoint")},
     )

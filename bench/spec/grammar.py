@@ -192,3 +192,13 @@ def _quoted(value: Any) -> str:
 
 def _is_number(text: str) -> bool:
     return len(text) <= _LONGEST and _NUMBER.fullmatch(text) is not None
+
+
+def split_names(text: str | None, flag: str) -> tuple[str, ...] | None:
+    """The comma-separated names given to `flag`; None where it was not given. UserError where it names nothing."""
+    if text is None:
+        return None
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise UserError(f"{flag} {text!r} names nothing; give names with commas between them")
+    return found

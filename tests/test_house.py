@@ -1,0 +1,133 @@
+"""The house: imports point one way, each room stands where the README says, and no file is out of place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+#: A room may import rooms of its own floor's left out, and of lower floors. Floors from the top down.
+FLOORS = (
+    ("bench.__main__",),
+    ("bench.cli",),
+    ("bench",),  # the Python interface, bench/__init__.py
+    ("bench.perf",),
+    ("bench.sweep", "bench.report", "bench.training"),
+    ("bench.analysis", "bench.spec"),
+    ("bench.results", "bench.measure"),
+    ("bench.data",),
+    ("bench.util",),
+    ("baselines",),
+    ("systems",),
+)
+FILES = sorted(
+    path
+    for package in ("bench", "baselines", "systems")
+    for path in (ROOT / package).rglob("*.py")
+    if "/." not in str(path)
+)
+
+
+def floor_of(module: str) -> tuple[int, str]:
+    """The floor of a module, counted from the top, and its room."""
+    best = max(
+        ((index, room) for index, rooms in enumerate(FLOORS) for room in rooms if f"{module}.".startswith(f"{room}.")),
+        key=lambda found: len(found[1]),
+    )
+    return best
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports_of(path: Path) -> set[str]:
+    """Modules of this project that a file imports, wherever in the file it does."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if is_module(name) else node.module for name in inside}
+    return {name for name in found if name.split(".")[0] in ("bench", "baselines", "systems")}
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_point_down(path):
+    floor, room = floor_of(name_of(path))
+    for imported in imports_of(path):
+        below, other = floor_of(imported)
+        assert other == room or below > floor, f"{name_of(path)} imports {imported}, which stands above or beside it"
+
+
+def test_no_circle_of_modules():
+    """Imports at the head of a file, which run when it is loaded, form no circle."""
+    heads = {}
+    for path in FILES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        named = set()
+        for node in tree.body:
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                named |= {name if is_module(name) else node.module for name in names}
+            elif isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+        heads[name_of(path)] = named - {name_of(path)}
+    done, open_ = set(), []
+
+    def visit(name: str) -> None:
+        if name in done or name not in heads:
+            return
+        assert name not in open_, " -> ".join([*open_[open_.index(name) :], name])
+        open_.append(name)
+        for other in sorted(heads[name]):
+            visit(other)
+        open_.pop()
+        done.add(name)
+
+    for name in heads:
+        visit(name)
+
+
+def test_no_room_that_measures_names_a_system():
+    """Which systems there are is said in the catalogue. Claims, ablations and the marks of figures may name some."""
+    import baselines  # noqa: F401  (registers its systems)
+    from systems import registry
+
+    names = set(registry.names())
+    assert {"gensc", "linear", "witt"} <= names
+    rooms = ("bench.spec", "bench.data", "bench.measure", "bench.sweep", "bench.results", "bench.util")
+    for path in FILES:
+        if floor_of(name_of(path))[1] not in rooms:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert node.value not in names, f"{name_of(path)} line {node.lineno} names the system {node.value!r}"
+
+
+def test_top_level_names_are_those_of_the_contract():
+    allowed = {
+        "pyproject.toml",
+        "README.md",
+        "bench",
+        "systems",
+        "baselines",
+        "results",
+        "tests",
+        "configs",
+        "Makefile",
+    }
+    allowed |= {"LICENSE", "CITATION.cff", "CHANGELOG.md"}
+    import subprocess
+
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    tops = {line.split("/")[0] for line in tracked.stdout.splitlines()}
+    assert {name for name in tops if not name.startswith(".")} <= allowed
