@@ -49,9 +49,9 @@ class ADJSCCConfig:
     """
 
     channels: int = 6
-    filters: int = 256
+    filters: int = 256  # channels inside
     attention_reduction: int = 16
-    linear_path: bool = False
+    linear_path: bool = False  # the network stands beside the block-KLT code
     lmmse: bool = False
 
 

@@ -40,9 +40,9 @@ class DeepJSCCConfig:
     """channels: real feature channels at a quarter of the picture's size (the paper's 2c); 6 carry CBR 1/16."""
 
     channels: int = 6
-    filters: tuple[int, ...] = (16, 32, 32, 32)
-    kernel: int = 5
-    linear_path: bool = False
+    filters: tuple[int, ...] = (16, 32, 32, 32)  # channels of each layer but the last
+    kernel: int = 5  # side of every convolution
+    linear_path: bool = False  # the network stands beside the block-KLT code
     lmmse: bool = False
 
 

@@ -43,8 +43,8 @@ class DeepLabJSCCConfig:
     frozen_stages: int = 0
     hidden: int = 96
     rates: tuple[int, ...] = (3, 6, 9)
-    separable: bool = True
-    dropout: float = 0.1
+    separable: bool = True  # 3x3s as depthwise and pointwise convolutions
+    dropout: float = 0.1  # before the scores
     lmmse: bool = False
 
 

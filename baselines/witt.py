@@ -46,12 +46,12 @@ class WITTConfig:
     """
 
     channels: int = 96
-    embed: tuple[int, ...] = (128, 192, 256, 320)
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (4, 6, 8, 10)
+    embed: tuple[int, ...] = (128, 192, 256, 320)  # channels of each stage
+    depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks of each stage
+    heads: tuple[int, ...] = (4, 6, 8, 10)  # attention heads of each stage
     window: int = 8
     windows: tuple[int, ...] = ()
-    mlp_ratio: float = 4.0
+    mlp_ratio: float = 4.0  # hidden width of each block's MLP over its channels
     modnet_layers: int = 7
     modnet_hidden: int = 480
     linear_path: bool = False

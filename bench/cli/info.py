@@ -76,6 +76,7 @@ def _keys() -> None:
     from bench.spec.figure import FIGURE_KEYS, PICTURE_KEYS
     from bench.spec.keys import field_lines, key_lines
     from bench.training.protocol import Protocol, Stage, TaskProtocol
+    from systems.gensc.open_choices import REGISTER
 
     tables = [
         ("figure file (configs/figures, --figure FILE.toml)", key_lines(FIGURE_KEYS)),
@@ -84,9 +85,12 @@ def _keys() -> None:
         ("training protocol, [tasks.NAME]", field_lines(TaskProtocol)),
         ("training protocol, one entry of stages", field_lines(Stage)),
     ]
+    register = {field: choice.here for choice in REGISTER for field in choice.field.replace(",", " ").split()}
     for name, config in _configs().items():
-        tables.append((f"size of {name} (configs/models/{name}-SIZE.toml); base: the size it differs from",
-                       field_lines(config)))  # fmt: skip
+        rows = field_lines(config)
+        if name == "gensc":  # its choices are explained once, in the register of what the paper leaves open
+            rows = [(field, kind, doc or register.get(field, "")) for field, kind, doc in rows]
+        tables.append((f"size of {name} (configs/models/{name}-SIZE.toml); base: the size it differs from", rows))
     for index, (title, rows) in enumerate(tables):
         click.echo(("\n" if index else "") + f"{title}:")
         for line in _aligned(rows):

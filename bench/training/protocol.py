@@ -26,9 +26,9 @@ AUTOCAST = ("auto", "bfloat16", "off")
 class Stage:
     """One stretch of the crop schedule: it ends when `until` (0..1) of a task's crops, or of the time, is used."""
 
-    until: float
-    crop: int
-    batch: int
+    until: float  # 0..1, of the task's crops or of the time
+    crop: int  # side in pixels
+    batch: int  # crops per step
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class TaskProtocol:
     """How one task is trained. Exactly one of `cbr` and `kbits` is given."""
 
     images_seen: int  # crops, repeats included; under --minutes only the proportion between tasks
-    stages: tuple[Stage, ...]
-    sources: tuple[str, ...]
-    cbr: str | None = None
+    stages: tuple[Stage, ...]  # the crop schedule, in order; the last one ends at 1
+    sources: tuple[str, ...]  # a folder under the data root, folder:PATH, voc2012:SPLIT, bundled, pack:FILE
+    cbr: str | None = None  # budget: complex channel uses over 3HW, "1/16"
     kbits: float | tuple[float, float] | None = None  # one budget, or least and most: drawn log-uniformly, one a batch
     kbits_side: int = 224  # the side of the picture that `kbits` are granted to; a crop has its share by area
     validate_kbits: float = 20.0  # the budget of the validation where `kbits` is a range
     budget_jitter: float = 0.0  # half of the batches may spend only a random share down to 1 - jitter of the budget
     lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
     whole: float = 0.35  # of the resized crops, the share that are the whole picture, as the test sees it
-    balance_classes: bool = False
+    balance_classes: bool = False  # draw a class first, then a picture that shows it
     distill: float = 0.0  # weight of the teacher's class beside the ground truth
     coded: float = 0.0  # of the crops of a network behind a digital link, the share that it sees as JPEG leaves them
     coded_bytes: tuple[int, int] = (600, 8000)  # what such a crop may have, drawn on a logarithmic scale
@@ -75,18 +75,18 @@ class TaskProtocol:
 class Protocol:
     """Everything that decides a training run besides the system itself."""
 
-    seed: int = 0
-    learning_rate: float = 1e-4
+    seed: int = 0  # of every draw
+    learning_rate: float = 1e-4  # the peak
     learning_rates: dict[str, float] = field(default_factory=dict)  # of single systems, in place of `learning_rate`
-    betas: tuple[float, float] = (0.5, 0.999)
-    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.5, 0.999)  # of AdamW
+    weight_decay: float = 0.01  # of AdamW
     warmup: int = 100  # steps of linear warm-up
     final_rate: float = 0.02  # of the learning rate, reached by a cosine at the end; 1: no decay
-    clip_norm: float = 1.0
+    clip_norm: float = 1.0  # the largest norm of the gradient
     reconstruction_loss: str = "mse"  # Eq. 5; "log_mse": its logarithm picture by picture
-    ema: float = 0.999
+    ema: float = 0.999  # decay of the moving average whose weights are kept
     snr_db: float | tuple[float, float] = (0.0, 20.0)  # one SNR, or least and most: uniform in dB, one a picture
-    channel: str = "awgn"
+    channel: str = "awgn"  # awgn, rayleigh-block or rayleigh-fast
     autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 where the hardware multiplies it
     compile: bool = False  # torch.compile of the step: pays after minutes
     validate_every: int = 500  # steps
@@ -98,7 +98,7 @@ class Protocol:
     start: str = "none"
     licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
     shares: dict[str, float] = field(default_factory=dict)  # of --minutes, per system; 1 where none is stated
-    tasks: dict[str, TaskProtocol] = field(default_factory=dict)
+    tasks: dict[str, TaskProtocol] = field(default_factory=dict)  # by task: [tasks.reconstruction], ...
 
     def rate_of(self, system: str) -> float:
         """The peak learning rate of a system."""

@@ -47,6 +47,12 @@ class RemoteFailure(RuntimeError):
         self.traceback = trace
 
 
+def _interpreter() -> str:
+    """What starts Python again: also where its path leads through a folder that this user may not enter."""
+    reachable = os.access(sys.executable, os.X_OK) or not os.path.exists("/proc/self/exe")
+    return sys.executable if reachable else "/proc/self/exe"
+
+
 class Home:
     """A nursery, or a further socket to one. Needs `os.fork` and file descriptors over sockets: Linux, macOS."""
 
@@ -62,6 +68,7 @@ class Home:
         told = json.dumps([theirs.fileno(), os.getpid(), [entry or os.getcwd() for entry in sys.path]])
         process = subprocess.Popen(
             [sys.executable, "-c", _START, told],
+            executable=_interpreter(),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
