@@ -90,7 +90,7 @@ def link_command(**options) -> None:
 @click.option("--steps", type=click.IntRange(1, 10**6), default=5, show_default=True, help="Timed steps, after one.")
 @click.option("--before/--no-before", default=True, help="Also time the loop as it was, in batches of 4.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads on the CPU.")
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
 def train_command(systems: str, size: str, device: str, **options) -> None:
     """Crops a second of training, split into data, forward, backward and optimiser, beside the loop as it was."""

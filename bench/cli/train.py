@@ -30,7 +30,7 @@ from bench.spec.grammar import split_names
     "--minutes", type=float, metavar="M", help="Train by the clock: all systems end, finished, after so many minutes."
 )
 @click.option("--pack", metavar="FILE", help="Take the protocol's pictures from a file of `data pack`.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Threads on the CPU.")
+@click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads on the CPU.")
 def train_command(
     systems: str,
     config: str,

@@ -13,7 +13,7 @@ from typing import Any
 
 from bench.spec.figure import check_channel
 from bench.spec.grammar import parse_cbr, parse_kbits
-from bench.util.files import read_toml
+from bench.util.files import read_toml, user_path
 from systems.errors import UserError
 from systems.interface import TASKS, Budget
 from systems.learned import RECONSTRUCTION_LOSSES
@@ -121,7 +121,7 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     overrides: fields in place of the file's; None leaves the file's. `sources` and `crops` replace every task's.
     UserError, one line that names file and key, on unknown keys, wrong values, and numbers that no machine holds.
     """
-    file = Path(path)
+    file = user_path(path, "--config")
     if not file.exists():
         folder = CONFIGS / "train"
         file = folder / f"{path}.toml"

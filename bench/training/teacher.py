@@ -24,7 +24,7 @@ from PIL import Image
 from bench.training.pack import decode_class_map
 from bench.training.picture import Picture
 from bench.util.environment import cache_folder
-from bench.util.files import read_bytes, write_atomic
+from bench.util.files import read_bytes, user_path, write_atomic
 from systems.errors import MissingDependency, UserError
 from systems.interface import NUM_CLASSES
 
@@ -103,7 +103,7 @@ class FCNTeacher:
 def check_teacher(name: str, root: Path) -> None:
     """Raise UserError where a protocol's teacher is unknown or its file is not there. Loads nothing."""
     if name.endswith(".tflite"):
-        if not (root / name).is_file():
+        if not (root / user_path(name, "--teacher")).is_file():
             raise UserError(f"{root / name}: no such teacher; set --data-root, or `teacher` in the protocol")
     elif name not in ("none", "fcn"):
         raise UserError(
