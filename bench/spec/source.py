@@ -42,7 +42,7 @@ def measure_digest() -> str:
 
 
 def measure_files() -> dict[str, Path]:
-    """Modules that decide a row beside the system: of `bench/measure`, and of systems/ and baselines/ what these use."""
+    """Modules that decide a row beside the system: `bench/measure`, and what it uses of systems/ and baselines/."""
     found = imported(_MEASURE_START, (_MEASURE, *_OURS))
     return {name: file for name, file in found.items() if not name.startswith(_MEASURE_WITHOUT)}
 

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
+import baselines  # noqa: F401  (registers its systems)
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, inspect, wire
 from bench.measure.apart.confine import without
 from bench.measure.apart.remote import Sight
-from bench.measure.channel import transmit
 from bench.measure.audit import REPORT_COLUMNS
+from bench.measure.channel import transmit
+from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget, Decoded, Link, Received, Transmission
+from systems.zoo import seeded
 
 PLUGINS = [str(Path(__file__).parents[1] / "plugin"), str(Path(__file__).parents[2] / "example_plugin")]
 sys.path[:0] = PLUGINS
@@ -231,3 +234,33 @@ def test_an_object_of_a_system_does_not_pass():
     for value in (object(), {"a": [{1, 2}]}, torch.zeros(2, device="meta"), torch.eye(2).to_sparse()):
         with pytest.raises((TypeError, NotImplementedError, RuntimeError)):
             wire.pack(value)
+
+
+# ---------------------------------------------------------------- the bench's own systems
+
+SIZE = (48, 64)
+OURS = [(name, task) for name in registry.names() if registry.is_ours(name) for task in registry.tasks_of(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "task"), [case if case[0] == "linear" else pytest.param(*case, marks=pytest.mark.slow) for case in OURS]
+)
+def test_a_receiver_of_ours_makes_the_same_in_a_process_that_never_saw_the_pictures(home, name, task):
+    entry = registry.find(name)
+    options = {"checkpoint": "none"} if entry.learned else {}
+    here = registry.create(name, **options)
+    if here.genie:
+        pytest.skip("a bound is no receiver")
+    cbr = 1 / 16 if entry.learned else 1 / 3
+    budget = Budget.from_cbr(cbr, *SIZE) if task == "reconstruction" else Budget(bits=20_000)
+    link = Link(task, *SIZE, budget, "awgn", 20.0)
+    images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        received = transmit(here.encode(images, link), link, [1, 2])
+        facts = inspect(home, name, entry.target, options)
+        there = RemoteSystem(home, name, entry.target, options, facts, Sight.of(entry.target, options), [])
+        with seeded(5):
+            wanted = here.decode(received, link).output
+        with seeded(5):
+            found = there.decode(received, link).output
+    assert torch.allclose(wanted, found, rtol=1e-4, atol=1e-4)
