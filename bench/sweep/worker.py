@@ -23,6 +23,7 @@ from bench.measure.audit import REPORT_COLUMNS, Ledger
 from bench.measure.control import send
 from bench.measure.ends import LocalEnd
 from bench.measure.point import Batch, Conditions, Delivered, Measurement, Point, Sent
+from bench.measure.standalone import check_rows
 from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
@@ -57,7 +58,7 @@ class Worker:
     cell_timeout: float = CELL_SECONDS  # of a system in a process of its own; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
-    _apart: set[Task] = field(default_factory=set, repr=False)  # samples that were decoded in a process apart
+    _apart: set[Task] = field(default_factory=set, repr=False)  # tasks tried before their cells
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
@@ -166,6 +167,7 @@ class Worker:
                 raise AuditError(
                     f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
                 )
+            self._hold_rows(system, task, batch)
             return
         if not task.sampled or system.genie or task.inputs in self._apart:
             return
@@ -189,6 +191,22 @@ class Worker:
                 "did not encode them; something passes from encode to decode beside the transmission"
             )
         self._apart.add(task.inputs)
+
+    def _hold_rows(self, system: RemoteSystem, task: Task, batch: Batch) -> None:
+        """Rows of a third party's system must stand alone: tried once per worker. AuditError where they do not."""
+        tried = replace(task.inputs, image_ids=(), points=())
+        if tried in self._apart:
+            return
+        highest = max(cell.snr_db for cell in task.cells)
+        try:
+            with stopwatch.stage("apart"):
+                end = LocalEnd(system, self.device)
+                check_rows(end, self._conditions(task), batch.reference[0].cpu(), highest, self.device)
+        except AuditError:
+            raise
+        except Exception:  # a fault of another kind is its cells' to tell
+            return
+        self._apart.add(tried)
 
     def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch: a function of the plan and the options, not of what is

@@ -1,0 +1,80 @@
+"""Rows stand alone: what is sent and delivered of a picture depends on that picture, not on its batch or its place.
+
+`bench.sweep.worker` calls `check_rows` before a run computes anything, for systems of third parties; the conformance
+tests call it for systems of the bench. Without the check a system could send picture i in the row of picture i + 1,
+spread a batch's budget over its pictures, or tell by the order of rows what no one counts.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.measure.ends import End
+from bench.measure.point import Batch, Conditions, Measurement, Point, Sent
+from systems.errors import AuditError
+
+#: Mean squared difference of unit-power symbols between two batches: rounding gives 1e-10, and -60 dB carries nothing
+#: that a comparison up to 30 dB would show.
+SYMBOL_TOLERANCE = 1e-6
+#: Share of a delivered picture's values (or labels) that may differ by more than one level, and labels at all.
+OUTPUT_TOLERANCE = 0.01
+
+
+def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, device: str = "cpu") -> None:
+    """Send four pictures made from one, uint8 (3, H, W), at once, in another order, and in two parts.
+
+    Raises AuditError where a row does not come out as before, and what the system raises.
+    """
+    pictures = torch.stack([image, image.flip(2), 255 - image, image.flip(1)])
+    ids = tuple(f"row {index}" for index in range(len(pictures)))
+    measurement, point = Measurement(end, conditions, device), Point(snr_db, 0)
+    whole = _sent(measurement, pictures, ids, [0, 1, 2, 3], point)
+    for rows in ([2, 0, 3, 1], [0, 1], [2, 3], [3]):
+        other = _sent(measurement, pictures, ids, rows, point)
+        for place, row in enumerate(rows):
+            _compare(end.facts.name, whole, row, other, place, rows)
+    first = _delivered(measurement, pictures, ids, [0, 1, 2, 3], point)
+    for rows in ([2, 0, 3, 1], [3]):
+        output = _delivered(measurement, pictures, ids, rows, point)
+        for place, row in enumerate(rows):
+            away = (first[row].int() - output[place].int()).abs() > (0 if measurement.task.labels else 1)
+            if float(away.float().mean()) > OUTPUT_TOLERANCE:
+                raise _breach(end.facts.name, row, rows, "the receiver delivers something else")
+
+
+def _batch(measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows: list[int]) -> Batch:
+    chosen = pictures[rows]
+    masks = torch.zeros(len(rows), *chosen.shape[2:], dtype=torch.uint8) if measurement.task.target == "mask" else None
+    images = chosen.to(measurement.device).float() / 255
+    return Batch(tuple(ids[row] for row in rows), images, chosen, masks)
+
+
+def _sent(measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows: list[int], point: Point) -> Sent:
+    return measurement.sender(_batch(measurement, pictures, ids, rows))(point)
+
+
+def _delivered(
+    measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows: list[int], point: Point
+) -> Tensor:
+    batch = _batch(measurement, pictures, ids, rows)
+    (delivered,) = measurement.deliver([point], batch, [measurement.sender(batch)(point)])
+    return delivered.output
+
+
+def _compare(name: str, whole: Sent, row: int, other: Sent, place: int, rows: list[int]) -> None:
+    one, two = whole.transmission, other.transmission
+    assert one.side_info is not None and two.side_info is not None
+    if one.symbols.shape[1] != two.symbols.shape[1]:
+        raise _breach(name, row, rows, f"{two.symbols.shape[1]} symbols are sent, not {one.symbols.shape[1]}")
+    if not torch.equal(one.side_info[row], two.side_info[place]):
+        raise _breach(name, row, rows, "other side information is sent")
+    if float((one.symbols[row] - two.symbols[place]).abs().square().mean()) > SYMBOL_TOLERANCE:
+        raise _breach(name, row, rows, "other symbols are sent")
+
+
+def _breach(name: str, row: int, rows: list[int], what: str) -> AuditError:
+    return AuditError(
+        f"audit: system {name}: rows do not stand alone: of picture {row} of 4 {what} where the batch holds pictures "
+        f"{', '.join(map(str, rows))}"
+    )
