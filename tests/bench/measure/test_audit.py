@@ -182,3 +182,38 @@ def test_output_must_be_whole():
     with pytest.raises(AuditError, match="21"):
         audit_output(Anyone(), Decoded(torch.rand(2, 3, 20, 30)), seg, 2, TASKS["segmentation"])
     audit_output(Anyone(), Decoded(torch.rand(2, 21, 20, 30)), seg, 2, TASKS["segmentation"])
+
+
+def test_points_are_told_apart_by_their_size_not_by_chaining():
+    """Analog symbols, sorted: each is near the next, and together they are a line of many points."""
+    line = torch.linspace(-1, 1, 40_000)
+    chain = torch.complex(line, torch.zeros_like(line))
+    assert count_points(chain, 300) == 301
+    assert count_points(chain, 20_000) == pytest.approx(2 / POINT_RADIUS / 2, rel=0.02)
+    rounded = qam(1, 9000, 16)[0] + 0.1 * POINT_RADIUS * torch.exp(1j * torch.arange(9000.0))
+    assert count_points(rounded, 300) == 16
+    link = Link("segmentation", 64, 64, Budget(bits=20_000))
+    chained = chain[:10_000] / chain[:10_000].abs().square().mean().sqrt()
+    with pytest.raises(AuditError, match="more than 4 different symbols"):
+        audit(Anyone(2), Transmission(chained[None]), link)
+
+
+def test_bits_are_counted_from_the_points_used():
+    """A system that declares no constellation: 16QAM carries 4 bits a use, QPSK 2, and an analog use counts as 4."""
+    link = Link("reconstruction", 64, 64, Budget(uses=1000))
+    for symbols, per_use in ((qam(2, 1000, 64), 6), (qam(2, 1000, 4), 2), (gaussian(2, 1000), 4)):
+        spent = audit(Anyone(), Transmission(symbols), link)
+        assert spent.bits_per_use == [per_use] * 2 and spent.bits == [1000.0 * per_use] * 2
+
+
+def test_one_link_has_one_number_of_uses():
+    ledger, link = Ledger(), photo_link()
+    ledger.check(Anyone(), link, audit(Anyone(), Transmission(gaussian(1, 90)), link), None)
+    ledger.check(Anyone(), link.at(height=21), audit(Anyone(), Transmission(gaussian(1, 80)), link), None)
+    with pytest.raises(AuditError, match="90, 0, 0"):
+        ledger.check(Anyone(), link, audit(Anyone(), Transmission(gaussian(1, 89)), link), None)
+
+
+def test_a_report_holds_plain_values():
+    told = audit_report(Anyone(), {"n_bits": [np.int64(3), None], "mcs": ["a", "b"], "secret": object()}, 2)
+    assert told == {"n_bits": [3, None], "mcs": ["a", "b"]}
