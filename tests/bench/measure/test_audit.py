@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure.audit import audit, audit_output
+from bench.measure.audit import POINT_RADIUS, Ledger, audit, audit_output, audit_report, count_points
 from bench.measure.tasks import TASKS
 from systems.errors import AuditError
 from systems.interface import Budget, Decoded, Link, System, Transmission
