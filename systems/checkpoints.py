@@ -10,6 +10,8 @@ from pathlib import Path
 
 from systems.errors import CheckpointError
 
+#: Checkpoints that are no files: the weights of the package, random ones, and torchvision's of the FCN.
+WORDS = ("shipped", "none", "torchvision")
 _PART = re.compile(r"(-?\d+(?:\.\d+)?)=(.+)")
 
 
@@ -34,7 +36,7 @@ def join(files: dict[float, str]) -> str:
 
 def files_of(checkpoint: str) -> list[Path]:
     """The files that a checkpoint names, whether or not they are there; none for "shipped" and "none"."""
-    if checkpoint in ("", "shipped", "none"):
+    if checkpoint in ("", *WORDS):
         return []
     return [Path(file) for file in split(checkpoint).values()] or [Path(checkpoint)]
 
@@ -43,3 +45,11 @@ def without_folders(checkpoint: str) -> str:
     """The checkpoint's text for a manifest: file names alone."""
     files = split(checkpoint)
     return join({snr: Path(file).name for snr, file in files.items()}) if files else Path(checkpoint).name
+
+
+def absolute(checkpoint: str) -> str:
+    """The same checkpoint for a process with another working directory. Words such as "shipped" stay as they are."""
+    if checkpoint in WORDS:
+        return checkpoint
+    files = {snr: str(Path(file).expanduser().absolute()) for snr, file in split(checkpoint).items()}
+    return join(files) if files else str(Path(checkpoint).expanduser().absolute())

@@ -71,7 +71,9 @@ _FLAGS_ONLY = ("config",)  # may not stand in a config file
 )
 @click.option("--size", metavar="NAME", help="Size of learned systems: small, paper [default: small].")
 @click.option(
-    "--checkpoint", metavar="FILE|S=FILE,..", help="Weights of learned systems; shipped or none for all of them."
+    "--checkpoint",
+    metavar="FILE|S=FILE,..",
+    help="Weights of learned systems; S@SNR=FILE,S@SNR=FILE: one file per SNR; shipped or none for all of them.",
 )
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
 @click.option(
@@ -97,6 +99,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     from bench.sweep.dry_run import dry_run_text
     from bench.sweep.execute import execute
     from bench.util.devices import pick_device
+    from systems import registry
 
     if options["dry_run"] and (options["force"] or options["retry_failed"] or options["collect"]):
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
@@ -112,7 +115,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},
     )
     resolved = resolve(request)
-    for note in resolved.notes:
+    for note in (*resolved.notes, *registry.disabled().values()):
         click.echo(note, err=True)
     for points in dict.fromkeys(figure.snr_db for figure in resolved.figures):
         click.echo(f"SNR: {snr_text(points)} dB", err=True)

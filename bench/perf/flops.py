@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bench.report.overheads import flops_keys, flops_path, kept_flops
 from bench.results.reader import Run
@@ -116,7 +117,10 @@ def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     """{"encode", "decode"}: operations of one picture of the figure's first size. Builds the system."""
     from bench.measure.budget import budget_of
     from bench.spec.identity import build
+    from systems import registry
     from systems.interface import Link
+    from systems.learned import IMPORTED
+    from systems.sizes import fill as fill_config
 
     figure = next(figure for figure in run.experiments if figure["id"] == figure_id)
     samples = run.samples_of(figure)
@@ -124,10 +128,16 @@ def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     height, width = int(first["height"]), int(first["width"])
     budget = budget_of(figure["channel"], height, width, cbr=figure["cbr"], bits=figure["bits"])
     link = Link(figure["task"], height, width, budget, figure["channel"], 20.0, figure.get("requirement", ""))
-    options = dict(run.system_facts.get(system, {}).get("options", {}))
+    facts = run.system_facts.get(system, {})
+    options = dict(facts.get("options", {}))
     # FLOPs do not depend on the weights, and of a file the manifest keeps the name alone.
     if options.get("checkpoint", "shipped") != "shipped":
         options["checkpoint"] = "none"
+    if (
+        facts.get("size") == IMPORTED
+    ):  # weights of others brought a configuration of their own, which the manifest keeps
+        kind: Any = registry.find(system).load()
+        options |= {"size": IMPORTED, "config": fill_config(kind.Config, facts["config"], f"manifest of {system}")}
     return measure_costs(build(system, options), link)
 
 

@@ -30,7 +30,7 @@ from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, p
 from bench.spec.identity import SystemFacts, facts_of, is_learned, option_names, tasks_of
 from bench.util.files import user_path
 from systems import registry
-from systems.checkpoints import split
+from systems.checkpoints import absolute, split
 from systems.errors import UserError
 from systems.interface import Budget
 from systems.side_info import control_uses
@@ -305,7 +305,7 @@ def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, A
             continue
         if key == "checkpoint":
             for name, path in _checkpoints(str(value), takers).items():
-                options[name][key] = path
+                options[name][key] = absolute(path)
         else:
             for name in takers:
                 options[name][key] = value

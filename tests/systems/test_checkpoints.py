@@ -131,6 +131,13 @@ def path_of(text):
     return Path(text)
 
 
+def test_a_checkpoint_names_the_same_files_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert checkpoints.absolute("a/w.safetensors") == str(tmp_path / "a" / "w.safetensors")
+    assert checkpoints.absolute("1=a,7=/b") == f"1={tmp_path / 'a'},7=/b"
+    assert [checkpoints.absolute(word) for word in checkpoints.WORDS] == list(checkpoints.WORDS)
+
+
 def test_two_files_for_one_snr_are_refused():
     with pytest.raises(CheckpointError, match="two files for 7.0 dB"):
         checkpoints.split("7=a.safetensors,7.0=b.safetensors")
@@ -326,3 +333,35 @@ def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, word
     with pytest.raises(UserError, match=words):
         shipping.ship(path)
     assert not package.exists()
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_weights_of_others_run_like_ours(tmp_path, monkeypatch, capsys):
+    """From a public file to rows of a figure: import, then --checkpoint, in a size that nobody has to name."""
+    from bench.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        return stop.value.code, capsys.readouterr()
+
+    monkeypatch.chdir(tmp_path)
+    torch.save(Theirs().state_dict(), "epoch_999.pkl")
+    code, out = call("weights", "import", "deepjscc", "epoch_999.pkl", "--snr-db", "10")
+    assert code == 0 and "deepjscc-epoch_999.safetensors" in out.out
+    run = "run --systems deepjscc --checkpoint deepjscc=deepjscc-epoch_999.safetensors --dataset photos-224 --limit 1"
+    code, out = call(*run.split(), "--snr", "10", "--engine", "serial", "--out", "run")
+    assert code == 0, out.err
+    facts = json.loads((tmp_path / "run" / "manifest.json").read_text())["systems"]["deepjscc"]
+    assert facts["size"] == "imported" and facts["origin"]["file"] == "epoch_999.pkl"
+    assert facts["options"]["checkpoint"] == "deepjscc-epoch_999.safetensors"
+    for arguments, words in (
+        (("import", "deepjscc", "nowhere.pkl"), "cannot read the file"),
+        (("import", "deepjscc", "epoch_999.pkl", "--snr-db", "hot"), "write LOW:HIGH"),
+        (("ship", "deepjscc-epoch_999.safetensors"), "others published"),
+        (("loss", "deepjscc", "--dataset", "kodak"), "is a test set"),
+    ):
+        code, out = call("weights", *arguments)
+        assert code == 2 and words in out.err and len(out.err.strip().splitlines()) == 1

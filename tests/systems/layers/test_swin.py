@@ -21,11 +21,12 @@ def pair(window=8, shift=4, dim=24, heads=3):
     return ours, theirs
 
 
-@pytest.mark.parametrize("shift", [0, 4])
-@pytest.mark.parametrize("size", SIZES)
+#: A map of one row of windows is not shifted by Swin's own program; torchvision shifts its longer side.
+AS_TORCHVISION = [(size, shift) for size in SIZES for shift in (0, 4) if not shift or min(size) > 8 or max(size) == 8]
+
+
+@pytest.mark.parametrize(("size", "shift"), AS_TORCHVISION)
 def test_it_is_torchvision_s_block(size, shift):
-    if min(size) == 8 < max(size) and shift:
-        pytest.skip("a map of one row of windows: Swin's own program does not shift it, torchvision shifts one side")
     ours, theirs = pair(shift=shift)
     x = torch.randn(3, *size, 24, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
