@@ -11,17 +11,18 @@ between labels `void_rim` pixels are void: 2 makes a rim about as wide as the fi
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.data.voc import VOC_CLASSES, VOID
+from bench.util.files import read_json, shown
 from systems.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
+MOST_SIDE, MOST_RIM = 10_000, 50  # pixels
 MASK_FOLDER = Path(__file__).parent / "masks"
 
 
@@ -45,15 +46,18 @@ class Outline:
 
 def load_polygons(path: Path) -> Outline:
     """Read and check one file. Raises UserError that names the file and what is wrong in it."""
+    content = read_json(path, "mask")
+    if content is None:
+        raise UserError(f"mask {shown(path)} is missing; bring it back or take it out of the set")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         size = tuple(int(v) for v in content["size"])
+        rim = int(content.get("void_rim", 0))
+        if len(size) != 2 or not all(1 <= side <= MOST_SIDE for side in size) or not 0 <= rim <= MOST_RIM:
+            raise ValueError(f"a size of 1..{MOST_SIDE} by 1..{MOST_SIDE} and a void_rim of 0..{MOST_RIM} are allowed")
         polygons = tuple(_polygon(path, size, entry) for entry in content["polygons"])
-        return Outline(content["image"], size, int(content.get("void_rim", 0)), polygons)
-    except OSError as error:
-        raise UserError(f"cannot read mask {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"mask {path} is not a polygon file: {error!r}") from None
+        return Outline(str(content["image"]), size, rim, polygons)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise UserError(f"mask {shown(path)} is not a polygon file: {shown(repr(error))}") from None
 
 
 def _polygon(path: Path, size: tuple[int, int], entry: dict) -> Polygon:

@@ -182,6 +182,23 @@ def test_bad_polygons_name_their_file(tmp_path, entry, message):
     assert str(path) in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "3", "[" * 100_000, '{"size": [4]}', '{"size": [1000000000, 1000000000], "image": "x", "polygons": []}',
+     '{"size": [4, 4], "image": "x", "void_rim": 100000, "polygons": []}',
+     '{"size": [4, 4], "image": "x", "polygons": 3}',
+     '{"size": [1e400, 4], "image": "x", "polygons": []}', '{"size": "44", "polygons": [[]], "image": 1}'],
+)  # fmt: skip
+def test_any_other_json_is_one_line(tmp_path, content):
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match="bad.json") as caught:
+        load_polygons(path)
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(UserError, match="gone.json is missing"):
+        load_polygons(tmp_path / "gone.json")
+
+
 # ----------------------------------------------------------------------------------------------------------- VOC
 
 
