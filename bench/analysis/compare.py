@@ -24,7 +24,7 @@ import pandas as pd
 
 from bench.analysis.bd import bd_psnr, bd_snr
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap_means, percentiles, resampled_sums
-from bench.analysis.summary import LOWER_IS_BETTER
+from bench.analysis.summary import lower_is_better
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
 from bench.results.find import find_run, find_system
@@ -327,7 +327,7 @@ class _Pairs:
     def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:
         if none_a or none_b:
             return "neither decodes" if none_a and none_b else "only B decodes" if none_a else "only A decodes"
-        sign = -1 if self.metric in LOWER_IS_BETTER else 1
+        sign = -1 if lower_is_better(self.metric) else 1
         return {"higher": "AB"[sign < 0], "lower": "BA"[sign < 0]}.get(gap.decision, gap.decision)
 
     def _estimates(self, chosen: list[np.ndarray], kept: np.ndarray) -> list[tuple[float, float, Interval]]:
@@ -448,7 +448,7 @@ def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
     for key, group in points.dropna(subset=["snr_db"]).groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
         snr = group["snr_db"].to_numpy(float)
         ours, theirs = (group[f"delivered_mean_{s}"].to_numpy(float) for s in "ab")
-        if group["metric"].iloc[0] in LOWER_IS_BETTER:
+        if lower_is_better(group["metric"].iloc[0]):
             ours, theirs = -ours, -theirs
         rows.append(
             {

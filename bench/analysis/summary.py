@@ -22,16 +22,21 @@ from bench.analysis.intervals import (
     zero_error_bound,
 )
 from bench.measure.metrics.image import psnr_db
-from bench.measure.metrics.table import metrics_of
+from bench.measure.metrics.table import METRICS, metrics_of
 from bench.results.schema import CELL_COLUMNS, parse_confusion
 from systems.interface import NUM_CLASSES
 
-LOWER_IS_BETTER = ("lpips", "mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")
+_LOWER = ("mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")  # of the columns that are no metrics
 _NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
 _OF_COUNTS = ("miou", "pixel_accuracy")
 _SOURCE = {"psnr_of_mean_mse_db": "mse"}  # the column that a metric is made of, where it is not the metric's own
 _TOGETHER = 4_000_000  # values of pictures in memory at a time, whose intervals are made at once
 _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric, or of another column of samples.csv, is better."""
+    return metric in _LOWER or any(known.name == metric and not known.higher_is_better for known in METRICS)
 
 
 class Point:
@@ -117,7 +122,7 @@ def _rows(points: list[Point], run: str, limited: bool) -> Iterator[dict[str, An
             else:
                 interval, method = _of_mean(metric, intervals[id(point), metric]), "bootstrap over images"
             yield {
-                **facts, "metric": metric, "higher_is_better": metric not in LOWER_IS_BETTER,
+                **facts, "metric": metric, "higher_is_better": not lower_is_better(metric),
                 "mean": interval.mean, "std": interval.std, "n_images": interval.n,
                 "ci_low": interval.low, "ci_high": interval.high, "ci_level": LEVEL,
                 "ci_method": method if interval.n else "", "limited": limited, "run": run,

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.measure.metrics.table import METRICS
 from systems.interface import NUM_CLASSES, TASKS
 
 SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
@@ -60,6 +61,17 @@ _SCORES = (
     Column("pixel_accuracy", NUMBER, "", "share of this picture's labelled pixels with the right class"),
 )
 
+
+def _of_plugins() -> tuple[Column, ...]:
+    """A column per metric that a third party adds; installing or removing one changes the table, and so the cells."""
+    own = {"psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy"}
+    return tuple(
+        Column(metric.name, NUMBER, metric.unit, f"{metric.label}, a metric of a plug-in")
+        for metric in METRICS
+        if metric.of_picture is not None and metric.name not in own
+    )
+
+
 SAMPLES = (
     Column("schema", WHOLE, "", "number of the rules that made the row"),
     _CELL,
@@ -98,6 +110,7 @@ SAMPLES = (
     Column("ms_ssim", NUMBER, "", "multi-scale structural similarity, higher is better"),
     Column("lpips", NUMBER, "", "learned perceptual distance, lower is better"),
     *_SCORES[1:],
+    *_of_plugins(),
     Column("encode_s", NUMBER, "s per picture", "time to encode (not reproducible)"),
     Column("channel_s", NUMBER, "s per picture", "time of the channel (not reproducible)"),
     Column("decode_s", NUMBER, "s per picture", "time to decode (not reproducible)"),
