@@ -186,14 +186,14 @@ def test_output_must_be_whole():
 
 def test_points_are_told_apart_by_their_size_not_by_chaining():
     """Analog symbols, sorted: each is near the next, and together they are a line of many points."""
-    line = torch.linspace(-1, 1, 40_000)
+    line = torch.arange(4000.0) * POINT_RADIUS / 2
     chain = torch.complex(line, torch.zeros_like(line))
     assert count_points(chain, 300) == 301
-    assert count_points(chain, 20_000) == pytest.approx(2 / POINT_RADIUS / 2, rel=0.02)
+    assert 1000 < count_points(chain, 4000) < 2100  # as long as so many points, whatever their neighbours
     rounded = qam(1, 9000, 16)[0] + 0.1 * POINT_RADIUS * torch.exp(1j * torch.arange(9000.0))
     assert count_points(rounded, 300) == 16
     link = Link("segmentation", 64, 64, Budget(bits=20_000))
-    chained = chain[:10_000] / chain[:10_000].abs().square().mean().sqrt()
+    chained = chain / chain.abs().square().mean().sqrt()
     with pytest.raises(AuditError, match="more than 4 different symbols"):
         audit(Anyone(2), Transmission(chained[None]), link)
 

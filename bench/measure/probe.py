@@ -1,0 +1,93 @@
+"""Diagnoses of a receiver: what it makes of symbols that carry nothing, of another picture's, and of a wrong SNR.
+
+Called by `python -m bench probe`. A receiver that draws a good picture from zeroed symbols has learned the set; one
+whose picture follows the symbols of another picture decodes what it is sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from bench.measure import control
+from bench.measure.ends import End, copy_of
+from bench.measure.point import Batch, Conditions, Measurement, Point
+from systems.interface import Link, Received
+
+MISREPORTED_DB = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The mean over pictures of the task's default metric, per probe; `against_other`: scored against the picture whose
+    symbols were decoded, where the probe swaps them."""
+
+    probe: str
+    mean: float
+    against_other: float | None = None
+
+
+PROBES = ("as sent", "symbols zeroed", "symbols of the next picture", "SNR told 3 dB too high", "SNR told 3 dB too low")
+
+
+def probe(end: End, conditions: Conditions, batches: list[Batch], snr_db: float, device: str = "cpu") -> list[Finding]:
+    """Every probe over all pictures at one SNR; batches hold pictures of one size each. Swaps need two of a size."""
+    sums: dict[str, list[list[float]]] = {name: [[], []] for name in PROBES}
+    for batch in batches:
+        for name, own, others in _one_batch(Measurement(end, conditions, device), batch, Point(snr_db, 0)):
+            sums[name][0] += own
+            sums[name][1] += others
+    return [
+        Finding(name, sum(own) / len(own), sum(others) / len(others) if others else None)
+        for name, (own, others) in sums.items()
+        if own
+    ]
+
+
+def _one_batch(measurement: Measurement, batch: Batch, point: Point) -> Iterator[tuple[str, list[float], list[float]]]:
+    conditions, count = measurement.conditions, len(batch.ids)
+    seeds = conditions.seeds(batch.ids, point, "channel")
+    link = conditions.link(*batch.size, snr_db=point.snr_db)
+    received, arrived = control.send(measurement.sender(batch)(point).transmission, link, seeds)
+    if not bool(arrived.all()):
+        received.side_info[~arrived] = 0
+    yield "as sent", _scores(measurement, batch, received, link), []
+    nothing = replace(received, symbols=torch.zeros_like(received.symbols))
+    yield "symbols zeroed", _scores(measurement, batch, nothing, link), []
+    if count > 1:
+        index = torch.arange(count).roll(-1)
+        swapped = Received(
+            received.symbols[index], received.csi[index], received.noise_var[index], received.side_info[index]
+        )
+        output = _decode(measurement, batch, swapped, link)
+        others = [_value(measurement, batch.targets[int(index[row])], output[row]) for row in range(count)]
+        own = [_value(measurement, batch.targets[row], output[row]) for row in range(count)]
+        yield "symbols of the next picture", own, others
+    for name, error in ((PROBES[3], MISREPORTED_DB), (PROBES[4], -MISREPORTED_DB)):
+        told = conditions.link(*batch.size, snr_db=point.snr_db + error)
+        wrong = replace(received, noise_var=received.noise_var * 10 ** (-error / 10))
+        yield name, _scores(measurement, batch, wrong, told), []
+
+
+def _decode(measurement: Measurement, batch: Batch, received: Received, link: Link) -> torch.Tensor:
+    """What the receiver delivers, uint8; its outages painted."""
+    seeds = measurement.conditions.seeds(batch.ids, Point(0.0, 0), "decoder")
+    decoded = measurement.receiver.decode(copy_of(received), link, seeds).decoded
+    output = measurement.task.delivered(decoded.output).cpu()
+    for row, status in enumerate(decoded.report.get("status", ())):
+        if status == "outage":
+            output[row] = measurement.task.outage_level
+    return output
+
+
+def _scores(measurement: Measurement, batch: Batch, received: Received, link: Link) -> list[float]:
+    output = _decode(measurement, batch, received, link)
+    return [_value(measurement, target, one) for target, one in zip(batch.targets, output, strict=True)]
+
+
+def _value(measurement: Measurement, target: torch.Tensor, output: torch.Tensor) -> float:
+    scores: dict[str, Any] = measurement.task.score(target, output)
+    return float(scores[measurement.task.default_metric])
