@@ -24,9 +24,27 @@ import torch
 from systems.errors import UserError
 
 COLUMNS = (
-    "system", "task", "variant", "height", "width", "device", "threads", "snr_db", "parameters", "flops_encode", "flops_decode",
-    "encode_ms", "encode_iqr_ms", "decode_ms", "decode_iqr_ms", "latency_ms", "batch", "pictures_per_s", "peak_mib", "idle_mib",
-)  # fmt: skip
+    "system",
+    "task",
+    "variant",
+    "height",
+    "width",
+    "device",
+    "threads",
+    "snr_db",
+    "parameters",
+    "flops_encode",
+    "flops_decode",
+    "encode_ms",
+    "encode_iqr_ms",
+    "decode_ms",
+    "decode_iqr_ms",
+    "latency_ms",
+    "batch",
+    "pictures_per_s",
+    "peak_mib",
+    "idle_mib",
+)
 WARM_UP = 3
 
 
@@ -170,14 +188,27 @@ def measure(job: Job) -> dict[str, Any]:
     facts = system.describe()
     costs = measure_costs(system, link, job.device) if system.bits_per_use is None else {}
     return {
-        "system": job.system, "task": job.task, "variant": system.variant, "height": job.height, "width": job.width,
-        "device": torch.cuda.get_device_name() if cuda else "cpu", "threads": torch.get_num_threads(), "snr_db": job.snr_db,
-        "parameters": facts.get("parameters"), "flops_encode": costs.get("encode"), "flops_decode": costs.get("decode"),
-        "encode_ms": float(np.median(encode)), "encode_iqr_ms": _iqr(encode),
-        "decode_ms": float(np.median(decode)), "decode_iqr_ms": _iqr(decode),
-        "latency_ms": float(np.median(encode + decode)), "batch": job.batch,
-        "pictures_per_s": 1000 * job.batch / float(np.median(batches)), "peak_mib": peak, "idle_mib": 0.0 if cuda else idle,
-    }  # fmt: skip
+        "system": job.system,
+        "task": job.task,
+        "variant": system.variant,
+        "height": job.height,
+        "width": job.width,
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "threads": torch.get_num_threads(),
+        "snr_db": job.snr_db,
+        "parameters": facts.get("parameters"),
+        "flops_encode": costs.get("encode"),
+        "flops_decode": costs.get("decode"),
+        "encode_ms": float(np.median(encode)),
+        "encode_iqr_ms": _iqr(encode),
+        "decode_ms": float(np.median(decode)),
+        "decode_iqr_ms": _iqr(decode),
+        "latency_ms": float(np.median(encode + decode)),
+        "batch": job.batch,
+        "pictures_per_s": 1000 * job.batch / float(np.median(batches)),
+        "peak_mib": peak,
+        "idle_mib": 0.0 if cuda else idle,
+    }
 
 
 def photographs(height: int, width: int) -> torch.Tensor:
@@ -239,15 +270,26 @@ def table(rows: list[dict[str, Any]]) -> str:
              "decode ms (IQR)", "pictures/s", "peak MiB")  # fmt: skip
     lines = [heads]
     for row in rows:
-        lines.append((
-            row["system"], f"{row['height']}x{row['width']}", row["device"], str(row["threads"]), f"{row['parameters'] or 0:,}",
-            engineering(row["flops_encode"] or 0), engineering(row["flops_decode"] or 0),
-            f"{row['encode_ms']:.1f} ({row['encode_iqr_ms']:.1f})", f"{row['decode_ms']:.1f} ({row['decode_iqr_ms']:.1f})",
-            f"{row['pictures_per_s']:.1f}", f"{row['peak_mib']:.0f}",
-        ))  # fmt: skip
+        lines.append(
+            (
+                row["system"],
+                f"{row['height']}x{row['width']}",
+                row["device"],
+                str(row["threads"]),
+                f"{row['parameters'] or 0:,}",
+                engineering(row["flops_encode"] or 0),
+                engineering(row["flops_decode"] or 0),
+                f"{row['encode_ms']:.1f} ({row['encode_iqr_ms']:.1f})",
+                f"{row['decode_ms']:.1f} ({row['decode_iqr_ms']:.1f})",
+                f"{row['pictures_per_s']:.1f}",
+                f"{row['peak_mib']:.0f}",
+            )
+        )
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    return "\n".join("  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
-                     for line in lines)  # fmt: skip
+    return "\n".join(
+        "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
+        for line in lines
+    )
 
 
 if __name__ == "__main__":

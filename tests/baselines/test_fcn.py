@@ -107,8 +107,10 @@ def test_weights_go_through_the_zoo(tmp_path):
 
 
 def test_weights_of_another_size_or_system_are_refused_though_their_shapes_fit(tmp_path):
-    for facts, words in (({"system": "fcn", "size": "small_from_scratch"}, "fcn in size small_from_scratch, not of fcn in size small"),
-                         ({"system": "deeplab-jscc", "size": "small"}, "deeplab-jscc in size small")):  # fmt: skip
+    for facts, words in (
+        ({"system": "fcn", "size": "small_from_scratch"}, "fcn in size small_from_scratch, not of fcn in size small"),
+        ({"system": "deeplab-jscc", "size": "small"}, "deeplab-jscc in size small"),
+    ):
         zoo.save_weights(tmp_path / "w.safetensors", FCN(checkpoint="none").state_dict(), facts)
         with pytest.raises(CheckpointError, match=words):
             FCN.load("small", str(tmp_path / "w.safetensors"))

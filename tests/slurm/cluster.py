@@ -68,8 +68,21 @@ class Cluster:
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o600)
         try:
-            self._start("munged", "--foreground", "--force", *(f"--{name}={self.folder}/munge.{end}" for name, end in (
-                ("key-file", "key"), ("socket", "socket"), ("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))))  # fmt: skip
+            self._start(
+                "munged",
+                "--foreground",
+                "--force",
+                *(
+                    f"--{name}={self.folder}/munge.{end}"
+                    for name, end in (
+                        ("key-file", "key"),
+                        ("socket", "socket"),
+                        ("pid-file", "pid"),
+                        ("log-file", "log"),
+                        ("seed-file", "seed"),
+                    )
+                ),
+            )
             self._await(lambda: (self.folder / "munge.socket").exists(), "munged")
             self._start("slurmctld", "-D", "-c")
             self._await(lambda: self.ask("scontrol", "ping").returncode == 0, "slurmctld")

@@ -179,12 +179,19 @@ def test_what_computes_nothing_never_loads_torch(place, capsys):
         ["plot", made],
     ]
     script = (
-        "import json, sys\nfrom bench.cli import main\nfor command in json.loads(sys.argv[1]):\n    try:\n        main(command)\n"
+        "import json, sys\nfrom bench.cli import main\nfor command in json.loads(sys.argv[1]):\n"
+        "    try:\n        main(command)\n"
         "    except SystemExit as stop:\n        assert stop.code == 0, (command, stop.code)\n"
         "    assert 'torch' not in sys.modules, command\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, json.dumps(commands)], env=environment([]), cwd=place,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(commands)],
+        env=environment([]),
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
 
 

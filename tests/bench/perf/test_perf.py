@@ -162,10 +162,28 @@ def test_a_memo_computes_once_and_says_what_it_saved():
 def test_perf_sweep_accounts_for_the_run(photographs, tmp_path):
     table = tmp_path / "stages.csv"
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "perf", "sweep", "--systems", "linear,witt", "--dataset", f"folder:{photographs}",
-         "--snr", "0,10", "--engine", "serial", "--csv", str(table)],
-        capture_output=True, text=True, env=environment([]), check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "perf",
+            "sweep",
+            "--systems",
+            "linear,witt",
+            "--dataset",
+            f"folder:{photographs}",
+            "--snr",
+            "0,10",
+            "--engine",
+            "serial",
+            "--csv",
+            str(table),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment([]),
+        check=False,
+    )
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     found = {(row["system"], row["stage"]): float(row["cpu_s"]) for row in rows(table)}
@@ -183,11 +201,19 @@ def test_perf_sweep_accounts_for_the_run(photographs, tmp_path):
     assert "CPU seconds" in done.stdout and "(run)" in done.stdout
 
 
-@pytest.mark.parametrize(("system", "link_name", "said"), [
-    ("jpeg-ldpc-16qam", "nr-sionna", "with link nr-sionna: 1 rows, 1 of them in the run's 1; outages differ in 0; largest difference 0.0e+00 dB PSNR"),
-    ("jpeg-ldpc-16qam", "no-such-link", "no-such-link"),
-    ("linear", "nr-sionna", "--plain-link has no effect"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("system", "link_name", "said"),
+    [
+        (
+            "jpeg-ldpc-16qam",
+            "nr-sionna",
+            "with link nr-sionna: 1 rows, 1 of them in the run's 1; "
+            "outages differ in 0; largest difference 0.0e+00 dB PSNR",
+        ),
+        ("jpeg-ldpc-16qam", "no-such-link", "no-such-link"),
+        ("linear", "nr-sionna", "--plain-link has no effect"),
+    ],
+)
 def test_the_plain_loop_may_take_another_link(system, link_name, said, photographs, monkeypatch):
     from baselines.digital import nr
 
@@ -220,8 +246,25 @@ def test_what_linear_costs_is_its_matrix_products():
 def test_models_are_measured_in_their_own_process(tmp_path):
     runner = CliRunner()
     out = tmp_path / "models.csv"
-    done = runner.invoke(perf_group, ["model", "--systems", "deepjscc", "--picture", "64x64", "--device", "cpu", "--repeats",
-                                      "3", "--batch", "1", "--csv", str(out)], catch_exceptions=False)  # fmt: skip
+    done = runner.invoke(
+        perf_group,
+        [
+            "model",
+            "--systems",
+            "deepjscc",
+            "--picture",
+            "64x64",
+            "--device",
+            "cpu",
+            "--repeats",
+            "3",
+            "--batch",
+            "1",
+            "--csv",
+            str(out),
+        ],
+        catch_exceptions=False,
+    )
     assert done.exit_code == 0 and "deepjscc" in done.output
     (row,) = rows(out)
     from systems import create
@@ -238,11 +281,16 @@ def test_a_faulty_picture_size(text):
 
 
 def test_the_scatter_shows_the_run_s_psnr(tmp_path):
-    folder = make_run(tmp_path / "run", [figure("fig4", ["gensc", "linear", "jpeg-ldpc-16qam"])],
-                      lambda f, system, snr, index: "outage" if "jpeg" in system else 20 + snr / 2 + (system == "gensc"))  # fmt: skip
+    folder = make_run(
+        tmp_path / "run",
+        [figure("fig4", ["gensc", "linear", "jpeg-ldpc-16qam"])],
+        lambda f, system, snr, index: "outage" if "jpeg" in system else 20 + snr / 2 + (system == "gensc"),
+    )
     run = Run.open(folder)
-    measured = [{"system": s, "device": "cpu", "height": 224, "width": 224, "latency_ms": ms}
-                for s, ms in (("gensc", 60.0), ("linear", 4.0), ("jpeg-ldpc-16qam", 300.0), ("witt", 80.0))]  # fmt: skip
+    measured = [
+        {"system": s, "device": "cpu", "height": 224, "width": 224, "latency_ms": ms}
+        for s, ms in (("gensc", 60.0), ("linear", 4.0), ("jpeg-ldpc-16qam", 300.0), ("witt", 80.0))
+    ]
     points = points_of(run, run.experiments[0], measured, 10.0)
     assert points == [("gensc", "cpu", 60.0, pytest.approx(26.0)), ("linear", "cpu", 4.0, pytest.approx(25.0))]
     paths = draw_scatters(run, measured, 10.0)
@@ -294,16 +342,38 @@ def test_ten_thousand_pictures_stream(tmp_path):
     immediate."""
     peaks = {}
     script = (
-        "import json, resource, sys\nfrom bench.cli import main\ntry:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n"
+        "import json, resource, sys\nfrom bench.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as stop:\n"
         "    code = stop.code\nkinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)\n"
         "print(json.dumps([code, *(resource.getrusage(kind).ru_maxrss / 1024 for kind in kinds)]))\n"
     )
     for count in (1000, 10_000):
         folder = many_pictures(tmp_path / f"many{count}", count)
-        command = ["run", "--systems", "linear", "--dataset", f"folder:{folder}", "--snr", "10", "--cbr", "1/4", "--workers", "1",
-                   "--device", "cpu", "--out", str(tmp_path / f"run{count}")]  # fmt: skip
-        done = subprocess.run([sys.executable, "-c", script, *command], capture_output=True, text=True, env=environment([]),
-                              check=False, timeout=580)  # fmt: skip
+        command = [
+            "run",
+            "--systems",
+            "linear",
+            "--dataset",
+            f"folder:{folder}",
+            "--snr",
+            "10",
+            "--cbr",
+            "1/4",
+            "--workers",
+            "1",
+            "--device",
+            "cpu",
+            "--out",
+            str(tmp_path / f"run{count}"),
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command],
+            capture_output=True,
+            text=True,
+            env=environment([]),
+            check=False,
+            timeout=580,
+        )
         code, parent, worker = json.loads(done.stdout.splitlines()[-1])
         assert code == 0, done.stderr
         peaks[count] = parent, worker

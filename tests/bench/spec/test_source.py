@@ -43,7 +43,9 @@ def package(tmp_path, monkeypatch):
         "late.py": "import importlib\nx = importlib.import_module('somebodys.dynamic')\n",
         "dynamic.py": "x = 1\n",
         "parts/__init__.py": "y = 1\n",
-        "parts/deep.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import somebodys.checked\nthing = 1\n",
+        "parts/deep.py": (
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import somebodys.checked\nthing = 1\n"
+        ),
         "checked.py": "",
         "alone.py": "z = 1\n",
     }
