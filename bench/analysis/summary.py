@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ _LOWER = ("mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")  # of 
 _NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
 _OF_COUNTS = ("miou", "pixel_accuracy")
 _SOURCE = {"psnr_of_mean_mse_db": "mse"}  # the column that a metric is made of, where it is not the metric's own
-_TOGETHER = 4_000_000  # values of pictures in memory at a time, whose intervals are made at once
+_TOGETHER = 1_000_000  # values of pictures in memory at a time, whose intervals are made at once
 _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
 
 
@@ -60,7 +61,7 @@ class Point:
         image, rep, status, counts = (_PLACE[name] for name in ("image_id", "rep", "status", "confusion"))
         places = [(self._values[column], _PLACE[column]) for column in self._columns]
         for row in rows:
-            picture = self._images.setdefault(row[image], len(self._images))
+            picture = self._images.setdefault(intern(row[image]), len(self._images))  # one text for all points
             self._picture.append(picture)
             self._rep.append(self._reps.setdefault(row[rep], len(self._reps)))
             self._lost.append(row[status] == "outage" if row[status] else math.nan)
