@@ -1,6 +1,6 @@
 """`linear-select`: the linear code that spends channel uses where the picture needs them.
 
-Each 16 x 16 block of a lapped transform belongs to a class, whose transform and variances both ends hold in a codebook.
+Each 16 x 16 block of a lapped transform belongs to a class, whose variances both ends hold in a codebook.
 The class map is side information. It tells both ends the variance of every coefficient, so the strongest coefficients
 of the *picture* get the channel uses, with water-filled power, and the receiver estimates each by LMMSE. Nothing is
 trained but the codebook, in closed form. Any CBR and any budget is served: fewer uses cut the weakest coefficients.
@@ -29,8 +29,10 @@ from systems.errors import BudgetTooSmall, CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers.analog import pad_to_multiple
 from systems.learned import FittedSystem
+from systems.side_info import control_uses as uses_of_word
 
-CLASSES, ROTATED = 32, 96
+CLASSES = 64
+ROTATED = 1  # details that a class transforms: on a lapped transform, a KLT per class brings nothing (`perf select`)
 POWER_BITS = 8
 POWER_STEP_DB, POWER_FLOOR_DB = 0.125, -12.0  # of the picture's power before normalisation; what is expected is 0 dB
 _SILENCE_SEED = 17  # of what is sent for a picture without any detail
@@ -47,9 +49,9 @@ def control_uses(link: Link, bits: int) -> int:
     return link.budget.side_info_uses(bits, control_snr_db(link))
 
 
-def control_rate(link: Link) -> float:
-    """Bits of side information per use, for a word of 1000."""
-    return 1000 / control_uses(link, 1000)
+def control_rate(snr_db: float) -> float:
+    """Bits of side information per use, for a word of 1000 made for `snr_db`."""
+    return 1000 / uses_of_word(1000, snr_db)
 
 
 class Plan(NamedTuple):
@@ -81,7 +83,7 @@ class LinearSelect(FittedSystem):
     tasks = ("reconstruction",)
     encoder_sees_snr = True
     fitted_size = f"lapped16-{CLASSES}"
-    fitted_knowledge = f"{CLASSES} classes of lapped 16x16 blocks: a KLT and variances each"
+    fitted_knowledge = f"{CLASSES} classes of lapped 16x16 blocks, the variances of each"
 
     def __init__(self, name: str = "linear-select", checkpoint: str = "shipped"):
         super().__init__()
@@ -113,7 +115,7 @@ class LinearSelect(FittedSystem):
         """The codebook's tensors from pictures float32 (3, H, W) in [0, 1]."""
         from baselines.select.fit import FitOptions, fit
 
-        codebook = fit(pictures, FitOptions(classes=CLASSES, rotated=ROTATED))
+        codebook = fit(pictures, FitOptions(classes=CLASSES, rotated=ROTATED), control_rate)
         return {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in codebook.tensors().items()}
 
     # --- both ends ----------------------------------------------------------------------------------------------------
@@ -164,7 +166,7 @@ class LinearSelect(FittedSystem):
 
     def _send(self, plan: Plan, link: Link, means: np.ndarray, parts) -> tuple[np.ndarray, np.ndarray]:
         """Symbols complex64 (uses,) and side information uint8 (POWER_BITS + map_bits,) of one picture."""
-        classes, bits = self.choose(plan, control_rate(link), parts)
+        classes, bits = self.choose(plan, control_rate(control_snr_db(link)), parts)
         levels = self.codebook.all_levels(classes)
         values = np.concatenate([means.ravel(), self.codebook.coefficients(parts, classes.ravel()).ravel()])
         given = self.allocate(levels, plan)

@@ -1,7 +1,7 @@
 """`linear-select`, part by part: a linear code that spends channel uses where the picture needs them.
 
     lapped.py      pictures <-> coefficients of blocks, an orthogonal lapped transform
-    codebook.py    the classes of blocks: their transforms, variances and statistics, which both ends hold
+    codebook.py    the classes of blocks: their variances, transforms and statistics, which both ends hold
     allocation.py  which coefficients get the channel uses, and how much power each
     class_map.py   the class of each block as bits: an arithmetic coder with the neighbours as context
     fit.py         the codebook from training pictures

@@ -1,7 +1,7 @@
 """The codebook of `linear-select`: what both ends know about blocks of photographs.
 
-A class is a Gaussian: a transform of its own for the strongest details of a block (a Karhunen-Loeve transform, KLT),
-and the variance of each transformed detail. All else follows from it: which class codes a block best, which
+A class is a Gaussian: the variance of each detail of a block, and, where it pays, a transform of the class's own for
+the strongest details (a Karhunen-Loeve transform, KLT). All else follows from it: which class codes a block best, which
 coefficients are sent, with how much power, and how they are estimated.
 """
 

@@ -39,8 +39,8 @@ class FitOptions:
     rounds: of covariances and classes. snr_db, uses: operating point, uses per block. maps: pictures, at most, from
     which the statistics of class maps come; of these, `rates`: from which the maps' sizes come."""
 
-    classes: int = 32
-    rotated: int = 96
+    classes: int = 64
+    rotated: int = 1
     blocks: int = 50
     rounds: int = 8
     snr_db: float = 10.0

@@ -40,7 +40,7 @@ def test_it_spends_the_budget_and_no_more(system, snr_db, cbr):
     sent = system.encode(images, link)
     power = sent.symbols.abs().double().square().mean(dim=1)
     assert torch.allclose(power, torch.ones(2, dtype=torch.float64), atol=1e-4)
-    charged = sent.symbols.shape[1] + link.budget.side_info_uses(sent.side_info_bits)
+    charged = sent.symbols.shape[1] + link.budget.side_info_uses(sent.side_info_bits, sent.side_info_snr_db)
     assert link.budget.allowed_uses() - 2 <= charged <= link.budget.allowed_uses()
 
 
@@ -124,8 +124,8 @@ def test_both_ends_need_nothing_but_the_bits(system):
 
 
 def test_a_budget_that_holds_no_symbol_is_an_error_with_figures(system):
-    link = Link("reconstruction", 64, 64, Budget(uses=10), "awgn", 10.0)
-    with pytest.raises(BudgetTooSmall, match="budget of 10 uses does not hold 9 bits"):
+    link = Link("reconstruction", 64, 64, Budget(uses=9), "awgn", 10.0)
+    with pytest.raises(BudgetTooSmall, match="budget of 9 uses does not hold 9 bits"):
         system.encode(photographs(64, 64, 1), link)
     few = Link("reconstruction", 64, 64, Budget(uses=30), "awgn", 10.0)  # no room for a map: one class for all
     assert system.plan(few).map_bits >= 1
