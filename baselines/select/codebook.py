@@ -22,6 +22,9 @@ FREQUENCIES = 18  # bands of the transformed block means, half an octave each; t
 SNRS_DB = np.arange(-5.0, 31.0, 5.0)
 USES_A_BLOCK = 2.0 ** np.arange(2, 9)
 BITS_UNIT = 64  # steps of the table per bit
+MAP_START_BITS = (
+    10  # the first block has no neighbours, and the coder ends with two bits: pictures of few blocks feel it
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class Codebook:
         """Bits that the class map of a picture is given: a rule of what both ends know, so that it needs no length."""
         at_snr = np.array([np.interp(snr_db, SNRS_DB, column) for column in self.bits.T])
         each = np.interp(np.log2(max(uses, 1) / blocks), np.log2(USES_A_BLOCK), at_snr) / BITS_UNIT
-        return int(round(each * blocks))
+        bits = each * blocks
+        return int(round(bits + min(MAP_START_BITS, 4 * bits)))
 
     # --- on disk ------------------------------------------------------------------------------------------------------
 
