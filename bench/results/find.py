@@ -26,8 +26,8 @@ def find_run(name: str | None = None) -> Path:
         folder = _folder(name)
         if folder is not None:
             return folder
-        known = [shown(run.name) for run in runs()]
-        hint = did_you_mean(name, known, "runs") if known else f"none is under {RESULTS}/ yet"
+        names = [shown(run.name) for run in runs()]
+        hint = did_you_mean(name, names, "runs") if names else f"none is under {RESULTS}/ yet"
         raise UserError(f"{shown(name)}: no run there (a folder with a {NAME}); {hint}")
     known = runs()
     if not known:

@@ -254,7 +254,8 @@ def problem_of(row: Mapping[str, Any]) -> str | None:
 
 def parse_confusion(text: str) -> list[tuple[int, int, int, int]]:
     """The `confusion` field of a cell's row -> (class, intersection, predicted, labelled) of the classes that occur."""
-    return [tuple(map(int, entry.split(":"))) for entry in text.split(";")] if text else []
+    entries = (map(int, entry.split(":")) for entry in text.split(";")) if text else ()
+    return [(label, both, predicted, labelled) for label, both, predicted, labelled in entries]
 
 
 def _adds_up(confusion: str) -> bool:

@@ -117,6 +117,7 @@ class RunStore:
         a cell that is there is kept in `refused`.
         """
         path = self.cell_path(cell_id)
+        data: bytes | None
         try:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):

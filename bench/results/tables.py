@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.results.schema import FLAG, TEXT, Column
 from bench.util.files import write_atomic
@@ -102,7 +102,7 @@ def find_table(path: Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def _reading(path: Path, binary: bool = False) -> Iterator[TextIO | BinaryIO]:
+def _reading(path: Path, binary: bool = False) -> Iterator[Any]:
     """Open a table, plain or compressed. UserError, one line with the path, for whatever is wrong with the file."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
