@@ -33,7 +33,6 @@ register(
     tasks=RECONSTRUCTION,
     fitted=True,
     label="Linear, selecting",
-    colour=GREY,
 )
 register(
     "gensc-select",
@@ -41,7 +40,6 @@ register(
     tasks=RECONSTRUCTION,
     learned=True,
     label="GenSC, selecting",
-    colour=RED,
 )
 register(
     "deepjscc", "baselines.deepjscc:DeepJSCC", tasks=RECONSTRUCTION, learned=True, label="Deep JSCC", colour=MAGENTA
