@@ -387,9 +387,20 @@ def test_checkpoints_leave_out_what_stays_published_and_get_it_back(tmp_path):
         assert torch.equal(value, prior[key].half().float() if key in trained else prior[key])
 
 
-def test_each_task_has_to_itself_what_only_it_uses():
+@pytest.mark.parametrize("of_the_paper", [False, True])
+def test_each_task_has_to_itself_what_only_it_uses(of_the_paper):
     """The partition that `own_parameters` states is the one that gradients show."""
     system, images = tiny(prior="efficientnet-lite0"), pictures(1)
+    if of_the_paper:
+        config = dataclasses.replace(
+            load_size(GenSCConfig, "gensc", "paper"),
+            embed_dim=12,
+            heads=(1, 2, 4),
+            decoder_depth=1,
+            decoder_dim=32,
+            time_dim=32,
+        )
+        system = GenSC("gensc", checkpoint="none", config=config)
     used = {}
     for task, target in (
         ("reconstruction", images),
