@@ -105,7 +105,7 @@ def test_transmission_keeps_power_and_budget(name, task):
     power = torch.view_as_real(sent.symbols).double().square().sum(-1).mean(dim=1)
     assert (power - 1).abs().max() < 1e-3
     assert sent.side_info.dtype == torch.uint8 and set(sent.side_info.flatten().tolist()) <= {0, 1}
-    uses = sent.symbols.shape[1] + link.budget.side_info_uses(sent.side_info_bits)
+    uses = sent.symbols.shape[1] + link.budget.side_info_uses(sent.side_info_bits, sent.side_info_snr_db)
     assert 0 < uses <= link.budget.allowed_uses(system.bits_per_use)
 
 
