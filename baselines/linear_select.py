@@ -156,7 +156,7 @@ class LinearSelect(FittedSystem):
             plan = self.plan(at)
             rows = [self._send(plan, at, mean, part) for mean, part in zip(means, parts, strict=True)]
             symbols, side_info = (torch.from_numpy(np.stack(part)).to(device) for part in zip(*rows, strict=True))
-            return Transmission(symbols, side_info, side_info_snr_db=control_snr_db(link))
+            return Transmission(symbols, side_info, side_info_snr_db=control_snr_db(at))
 
         return send
 

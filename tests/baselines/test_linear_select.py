@@ -149,3 +149,14 @@ def test_coefficients_of_any_class_keep_the_energy_and_come_back(system):
     coefficients = system.codebook.coefficients(parts, classes)
     assert np.allclose(np.square(coefficients).sum(axis=1), np.square(details).sum(axis=1), rtol=1e-4)
     assert np.allclose(system.codebook.details(coefficients, classes), details, atol=1e-4)
+
+
+def test_what_is_prepared_before_the_snr_is_known_is_sent_for_the_snr(system):
+    """A sweep analyses the pictures once, with a link whose SNR is NaN; the rest sees the SNR."""
+    images, link = photographs(64, 64), make_link((64, 64), float("nan"))
+    send = system.prepare(images, link)
+    for snr_db in (3.0, 15.0):
+        at = link.at(snr_db=snr_db)
+        once, whole = send(at), system.encode(images, at)
+        assert once.side_info_snr_db == whole.side_info_snr_db == snr_db
+        assert torch.equal(once.symbols, whole.symbols) and torch.equal(once.side_info, whole.side_info)
