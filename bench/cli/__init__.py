@@ -38,6 +38,7 @@ COMMANDS = {
         "Check the paper's statements on a run: holds, contradicted, undecided or withheld.",
     ),
     "perf": ("bench.cli.perf", "perf_group", "Measure what the sweep and the models cost."),
+    "probe": ("bench.cli.probe", "probe_command", "What a receiver makes of symbols that carry nothing."),
     "refine": ("bench.cli.refine", "refine_command", "PSNR and MS-SSIM of GenSC against its refinement steps."),
     "completion": ("bench.cli.completion", "completion_command", "Print the line that lets a shell complete commands."),
 }

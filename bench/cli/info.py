@@ -137,7 +137,7 @@ def _figures() -> list[tuple[str, ...]]:
     rows = []
     for name in figure_names():
         figures = load_figures(name)
-        figure, budget = figures[0], ", ".join(budget_text(figure.cbr, figure.bits) for figure in figures)
+        figure, budget = figures[0], ", ".join(budget_text(figure.cbr, figure.bits, figure.uses) for figure in figures)
         rows.append((name, f"{figure.title}: {figure.dataset}, {budget}, {figure.channel}", ", ".join(figure.systems)))
     return rows
 

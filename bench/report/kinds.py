@@ -265,8 +265,8 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
                 else f"{counts.min()} to {counts.max()} images"
             )
     words.append(channel_label(figure["channel"]))
-    if (figure["cbr"], figure["bits"]) != (None, None):  # else the budget is the axis
-        words.append(budget_text(figure["cbr"], figure["bits"]))
+    if (figure["cbr"], figure["bits"], figure.get("uses")) != (None, None, None):  # else the budget is the axis
+        words.append(budget_text(figure["cbr"], figure["bits"], figure.get("uses")))
     if chart is not None:
         if chart.bands:
             words.append("bands: 95 % bootstrap over images")

@@ -194,7 +194,7 @@ def flops_keys(run: Run) -> dict[tuple[str, str], str]:
     keys = {}
     for experiment in run.experiments:
         samples = run.samples_of(experiment)
-        budget = experiment["cbr"] if experiment["cbr"] is not None else experiment["bits"]
+        budget = experiment["cbr"] if experiment["cbr"] is not None else experiment["bits"] or experiment.get("uses")
         for system, own in samples.groupby("system", sort=True):
             facts = run.system_facts.get(system, {})
             if facts.get("parameters"):

@@ -26,7 +26,7 @@ def result_tables(resolved: Resolved, out: Path) -> str:
         marks += " (demonstration)" if dataset.demonstration and figure.task == "segmentation" else ""
         head = (
             f"{figure.id}: {figure.metric}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
-            f"{budget_text(figure.cbr, figure.bits)}{marks}"
+            f"{budget_text(figure.cbr, figure.bits, figure.uses)}{marks}"
         )
         width = max(len(name) for name in (*figure.systems, "SNR (dB)"))
         digits = 2 if figure.metric.startswith("psnr") else 3

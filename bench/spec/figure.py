@@ -52,6 +52,7 @@ from systems.errors import UserError, did_you_mean
 from systems.interface import Budget
 from systems.sizes import CONFIGS
 
+MOST_USES = 10_000_000  # of one picture
 #: The figure whose settings serve a data set that is named without a figure.
 TEMPLATES = {"reconstruction": "fig4", "segmentation": "fig7"}
 
@@ -67,7 +68,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, resolved. Exactly one of `cbr` and `bits` is set."""
+    """One figure, resolved. Exactly one of `cbr`, `bits` and `uses` is set."""
 
     id: str
     title: str
@@ -81,13 +82,14 @@ class Figure:
     metric: str
     reps: int = 1
     requirement: str = ""
+    uses: int | None = None  # complex uses that every system gets: the third rule of a budget
     pictures: Pictures = field(default_factory=Pictures)
     budgets_of: str = ""  # the figure that sets this budget beside others
     look: Look = field(default_factory=Look)  # how `plot` draws it; no cell depends on it
 
     def budget(self, height: int, width: int) -> Budget:
         """What one picture of that size may spend."""
-        return budget_of(self.channel, height, width, cbr=self.cbr, bits=self.bits)
+        return budget_of(self.channel, height, width, cbr=self.cbr, bits=self.bits, uses=self.uses)
 
     def as_dict(self) -> dict[str, Any]:
         """For the manifest: plain JSON."""
@@ -117,7 +119,7 @@ PICTURE_KEYS = (
     Key("limit", "whole number 1..1000", "how many pictures, from the data set's first on",
         partial(parse_count, most=1000), "3"),
 )  # fmt: skip
-#: The keys of a figure file. Exactly one of cbr and kbits must be there.
+#: The keys of a figure file. Exactly one of cbr, kbits and uses must be there.
 FIGURE_KEYS = (
     Key("id", "text", "the figure's name: letters, digits, - and _; it names files and captions", parse_id,
         required=True),
@@ -136,6 +138,8 @@ FIGURE_KEYS = (
         "each", parse_cbr),
     Key("kbits", "number or list", f"budget: thousands of coded bits per picture, at most {MOST_KBITS}; a list makes a "
         "figure of each", parse_kbits),
+    Key("uses", f"whole number 1..{MOST_USES}", "budget: complex channel uses per picture, the same for every system",
+        partial(parse_count, most=MOST_USES)),
     Key("metric", "text", "the metric of the curves: " + ", ".join(METRICS.own_names),
         _one_line(100), "the first of the task"),
     Key("reps", f"whole number 1..{MOST_REPS}", "noise draws per picture and point",
@@ -205,8 +209,8 @@ def read_figures(values: dict[str, Any], where: str) -> list[Figure]:
 def read_figure(values: dict[str, Any], where: str) -> Figure:
     """The content of a figure file, checked. `where` names the file in errors."""
     read = read_table(values, FIGURE_KEYS, where)
-    if ("cbr" in read) == ("kbits" in read):
-        raise UserError(f"{where}: give cbr or kbits, one of the two")
+    if sum(rule in read for rule in ("cbr", "kbits", "uses")) != 1:
+        raise UserError(f"{where}: give cbr, kbits or uses, one of the three")
     task = read["task"]
     metric, metrics = read.get("metric", TASKS[task].default_metric), [metric.name for metric in metrics_of(task)]
     if metric not in metrics:
@@ -230,6 +234,7 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
         metric=metric,
         reps=read.get("reps", 1),
         requirement=read.get("requirement") or TASKS[task].requirement,
+        uses=read.get("uses"),
         pictures=shown,
         look=read_look({key.name: values[key.name] for key in LOOK_KEYS if key.name in values}, where),
     )
@@ -244,6 +249,8 @@ def with_snr(figure: Figure, snr_db: tuple[float, ...]) -> Figure:
     return replace(figure, snr_db=snr_db, pictures=shown)
 
 
-def budget_text(cbr: float | None, bits: int | None) -> str:
+def budget_text(cbr: float | None, bits: int | None, uses: int | None = None) -> str:
     """The budget in words."""
+    if uses is not None:
+        return f"{uses} uses"
     return f"{(bits or 0) / 1000:g} kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"

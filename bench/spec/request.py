@@ -162,12 +162,10 @@ def _check_requirements(figures: list[Figure]) -> None:
     """Tables have no column for the sentence that a receiver was asked with: in one run a point has one."""
     for a, b in combinations(figures, 2):
         same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
-        if (
-            same
-            and a.requirement != b.requirement
-            and set(a.systems) & set(b.systems)
-            and set(a.snr_db) & set(b.snr_db)
-        ):
+        shared = same and set(a.systems) & set(b.systems) and set(a.snr_db) & set(b.snr_db)
+        if shared and a.uses != b.uses:  # nor one for a budget in uses
+            raise UserError(f"figures {a.id} and {b.id} differ in nothing but uses; give each a run of its own")
+        if shared and a.requirement != b.requirement:
             raise UserError(
                 f"figures {a.id} and {b.id} differ in nothing but the requirement; give each a run of its own"
             )

@@ -35,13 +35,13 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
         looked_at = dataset.ids[:: -(-len(dataset.ids) // SIZES_LOOKED_AT)]
         sizes = sorted({dataset.size(image_id) for image_id in looked_at}, key=lambda size: size[0] * size[1])
         lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
-                     f"{budget_text(figure.cbr, figure.bits)}, SNR {snr_text(figure.snr_db)} dB, "
+                     f"{budget_text(figure.cbr, figure.bits, figure.uses)}, SNR {snr_text(figure.snr_db)} dB, "
                      f"{figure.reps} repetition(s)")  # fmt: skip
         for name in figure.systems:
             facts = resolved.systems[name]
             count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
-            own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits)
-            done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits) == own for t, _ in cached)
+            own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
+            done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits, t.uses) == own for t, _ in cached)
             spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
             lines.append(f"  {name}: {count} cells, {done} cached; at most {' to '.join(spends)} a picture")
     return "\n".join(lines)
@@ -49,7 +49,7 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
 
 def _points_of(figure: Figure, system: str) -> Iterator[tuple]:
     """What tells the cells of one block of pictures apart."""
-    of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.requirement)
+    of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses, figure.requirement)
     return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
 
 

@@ -234,8 +234,8 @@ def with_samples(todo: list[Task], plan: Plan) -> list[Task]:
         own = (
             index
             for index, task in enumerate(todo)
-            if (task.task, task.dataset, task.channel, task.cbr, task.bits)
-            == (figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits)
+            if (task.task, task.dataset, task.channel, task.cbr, task.bits, task.uses)
+            == (figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
             and task.system in figure.systems
             and not plan.systems[task.system].plugin
             and not plan.systems[task.system].genie

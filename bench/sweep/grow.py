@@ -118,11 +118,11 @@ def keep_plan(store: RunStore, plan: Plan) -> None:
 
 
 def _point(task: Task, cell: Cell) -> tuple:
-    conditions = (task.task, task.set_name, task.channel, task.cbr, task.bits, task.requirement)
+    conditions = (task.task, task.set_name, task.channel, task.cbr, task.bits, task.uses, task.requirement)
     return (task.system, *conditions, cell.snr_db, cell.rep)
 
 
-_FIELDS = ("system", "variant", "task", "set_name", "channel", "cbr", "bits", "requirement")
+_FIELDS = ("system", "variant", "task", "set_name", "channel", "cbr", "bits", "uses", "requirement")
 
 
 def _written(task: Task) -> dict[str, Any]:
@@ -132,5 +132,5 @@ def _written(task: Task) -> dict[str, Any]:
 
 def _read(entry: dict[str, Any]) -> Task:
     cells = tuple(Cell(str(id_), float(snr_db), int(rep), tuple(shown)) for id_, snr_db, rep, shown in entry["cells"])
-    own = {name: entry[name] for name in _FIELDS}
+    own = {name: entry.get(name) if name == "uses" else entry[name] for name in _FIELDS}
     return Task(dataset=entry["set_name"], image_ids=tuple(entry["image_ids"]), cells=cells, points=cells, **own)

@@ -53,6 +53,7 @@ class Task:
     sampled: bool = False  # decoded once more in a process apart, to see that it gives the same
     set_name: str = ""  # of the data set, as the tables have it
     variant: str = ""  # of the system
+    uses: int | None = None  # the budget, where it is given in complex uses
 
     @property
     def inputs(self) -> Task:
@@ -99,6 +100,7 @@ def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep
         "snr_db": float(snr_db),
         "cbr": task.cbr,
         "bits": task.bits,
+        "uses": task.uses,
         "rules": [Budget(uses=1).analog_bits_per_use, control_uses(8, CHANNELS[task.channel].control_snr_db)],
         "requirement": task.requirement,
         "rep": rep,
@@ -120,7 +122,7 @@ def make_plan(resolved: Resolved) -> Plan:
             for start in range(0, len(image_ids), BLOCK):
                 block = image_ids[start : start + BLOCK]
                 key = Task(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
-                           figure.requirement, ())  # fmt: skip
+                           figure.requirement, (), uses=figure.uses)  # fmt: skip
                 cells = tasks.setdefault(key, {})
                 for snr_db in figure.snr_db:
                     for rep in range(figure.reps):

@@ -330,7 +330,8 @@ class Worker:
         if salt is None:
             self.salt = salt = kept_salt(self.root) if self.salt is None else self.salt
         name = self._dataset(task.dataset).seed_name
-        return Conditions(task.task, name, task.channel, task.cbr, task.bits, task.requirement, self.seed, salt)
+        rule = (task.cbr, task.bits)
+        return Conditions(task.task, name, task.channel, *rule, task.requirement, self.seed, salt, task.uses)
 
     def _measurement(self, system: System, task: Task) -> Measurement:
         ledger = self._ledgers.setdefault(task.system, Ledger())
