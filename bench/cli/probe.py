@@ -20,6 +20,7 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     """
     import torch
 
+    import baselines  # noqa: F401  (registers its systems)
     from bench.data import open_dataset
     from bench.measure.ends import LocalEnd
     from bench.measure.metrics.table import METRICS

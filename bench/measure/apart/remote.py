@@ -324,6 +324,7 @@ class RemoteSystem(System):
             if mine is None or not mine.open or mine is not self._encoder:
                 self._prepare(images, link, seed)
                 mine = self._encoder
+            assert mine is not None
             return self._transmission(self._asked(mine, "send", link=at, seed=_seed()), len(images))
 
         return send
