@@ -452,7 +452,9 @@ def test_kill_9_and_the_same_command_again(place, installed):
     assert again.returncode == 0, again.stderr
     assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in again.stderr
     decoded = sum(int(line[3]) for line in computed(place, out="run"))
-    assert decoded == sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
+    new = sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
+    # Each worker tries once per system, with a block of 8 pictures, whether rows stand alone.
+    assert new <= decoded <= new + 2 * 2 * 3 * 8
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in kept.items())
     assert not list((place / "run").rglob("*.tmp"))
     undisturbed = bench(*command, "--out", "whole", env=env, cwd=place)
