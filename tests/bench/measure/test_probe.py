@@ -1,0 +1,31 @@
+"""The probe tells a receiver that decodes what it is sent from one that has learned the set."""
+
+from __future__ import annotations
+
+from test_point import Pixels, batch, conditions
+
+from bench.measure.ends import LocalEnd
+from bench.measure.probe import PROBES, probe
+from systems.interface import Decoded
+
+
+class Learned(Pixels):
+    """Draws the pictures of the set by their place, whatever arrives."""
+
+    def decode(self, received, link):
+        return Decoded(batch(len(received.symbols)).images)
+
+
+def means(system) -> dict[str, float]:
+    findings = probe(LocalEnd(system), conditions(), [batch()], 15.0)
+    assert [finding.probe for finding in findings] == list(PROBES)
+    swapped = findings[2]
+    assert swapped.against_other is not None
+    return {**{finding.probe: finding.mean for finding in findings}, "other": swapped.against_other}
+
+
+def test_a_receiver_that_has_learned_the_set_is_seen():
+    honest, learned = means(Pixels()), means(Learned())
+    assert learned["symbols zeroed"] == learned["as sent"] == 100.0 > learned["other"]
+    assert honest["symbols zeroed"] < honest["as sent"]
+    assert honest["other"] > honest["symbols of the next picture"]
