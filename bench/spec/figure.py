@@ -158,8 +158,8 @@ def figure_names() -> list[str]:
 
 
 def paper_figures() -> list[str]:
-    """Figures of the paper: what `--figure all` means. Those "beyond the paper" are asked for by name."""
-    return [name for name in figure_names() if name.startswith("fig")]
+    """Figures of the paper: what `--figure all` means. Others ("beyond", "fig7-uses") are asked for by name."""
+    return [name for name in figure_names() if name.removeprefix("fig").isdecimal()]
 
 
 def load_figure(name: str) -> Figure:

@@ -90,6 +90,13 @@ def test_the_papers_figures_are_complete():
         assert set(figure.pictures.snr_db) <= set(figure.snr_db)
         assert figure.snr_db == tuple(range(0, 21, 2))
     assert load_figure("fig7").bits == 20_000
+    equal = load_figure("fig7-uses")  # the same systems, matched by uses instead of bits
+    assert (equal.uses, equal.bits, equal.cbr) == (5000, None, None)
+    assert equal.systems == load_figure("fig7").systems
+    assert {equal.budget(224, 224).allowed_uses(bits) for bits in (None, 2, 4, 6)} == {5000}
+    assert [load_figure("fig7").budget(224, 224).allowed_uses(bits) for bits in (None, 2, 4, 6)] == [
+        5000, 10_000, 5000, 3333,
+    ]  # fmt: skip
     assert load_figure("fig4").cbr == load_figure("fig5").cbr == 1 / 16
     assert load_figure("fig5").pictures.id == "fig6" and load_figure("fig5").pictures.snr_db == (4, 18)
 
@@ -108,8 +115,8 @@ def test_figures_beyond_the_paper_are_asked_for_by_name():
     [
         ({"sytems": []}, "unknown key sytems; did you mean systems"),
         ({"task": "compression"}, "unknown task"),
-        ({"kbits": 20}, "one of the two"),
-        ({"cbr": None}, "one of the two"),
+        ({"kbits": 20}, "one of the three"),
+        ({"cbr": None}, "one of the three"),
         ({"metric": "miou"}, "metric 'miou'"),
         ({"channel": "awng"}, "did you mean awgn"),
         ({"snr_db": "0:20:3"}, "do not reach"),
