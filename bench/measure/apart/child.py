@@ -103,7 +103,7 @@ class _Own:
 
     def do_send(self, link, seed: int) -> dict[str, Any]:
         """The rest of it."""
-        assert self.send is not None
+        assert self.send is not None  # `do_prepare` comes first
         with self._computing(seed):
             sent = self.send(link)
         return self._transmission(sent)

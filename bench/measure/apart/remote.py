@@ -303,7 +303,7 @@ class RemoteSystem(System):
         printed: Callable[[str], None] = lambda text: None,
     ):
         super().__init__(name)
-        self.home, self.target, self.options, self.sight = home, target, options, sight
+        self.home, self.target, self.given, self.sight = home, target, options, sight
         self.columns, self.device, self.printed = list(columns), device, printed
         self.variant, self.bits_per_use = facts["variant"], facts["bits_per_use"]
         self.encoder_sees_snr = bool(facts["encoder_sees_snr"])
@@ -324,7 +324,7 @@ class RemoteSystem(System):
             if mine is None or not mine.open or mine is not self._encoder:
                 self._prepare(images, link, seed)
                 mine = self._encoder
-            assert mine is not None
+            assert mine is not None  # `_prepare` made it
             return self._transmission(self._asked(mine, "send", link=at, seed=_seed()), len(images))
 
         return send
@@ -369,7 +369,7 @@ class RemoteSystem(System):
         start = time.perf_counter()
         call = self.home.open(self.sight)
         try:
-            told = self._asked(call, "build", target=self.target, name=self.name, options=self.options,
+            told = self._asked(call, "build", target=self.target, name=self.name, options=self.given,
                                device=self.device, columns=self.columns)  # fmt: skip
         except BaseException:
             self._close(call)
