@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from bench.measure.ends import LocalEnd
 from bench.measure.point import Batch, Conditions, Measurement, Point
 from bench.results.find import find_run
 from bench.results.reader import Run
@@ -103,7 +104,7 @@ def evaluate(
         statuses = delivered.report.get("status", ["ok"] * len(batch.ids))
         for index, scores in enumerate(measurement.scores(batch, delivered)):
             rows.append({
-                "system": measurement.system.name, "image": batch.ids[index], "snr_db": snr,
+                "system": measurement.facts.name, "image": batch.ids[index], "snr_db": snr,
                 "n_uses": sent.spent.n_uses, "tx_power": sent.spent.tx_power[index], "status": statuses[index],
                 **{key: value for key, value in scores.items() if key != "confusion"},
             })  # fmt: skip
@@ -156,7 +157,7 @@ def _measurement(
     ratio, bits = (None, parse_kbits(kbits)) if segmentation else (parse_cbr(cbr), None)
     check_channel(channel)
     conditions = Conditions(task, "images", channel, ratio, bits, "", seed)
-    return Measurement(own, conditions, device), _batch(images, masks, device)
+    return Measurement(LocalEnd(own, device), conditions, device), _batch(images, masks, device)
 
 
 def _numbers(values: float | Iterable[float]) -> list[float]:
