@@ -8,12 +8,15 @@ measure stands alone: where a kernel or a container refuses one, the others hold
     net, ipc      no network, no abstract sockets, no System V or POSIX message queues of others
     landlock      reads only what the system needs to run, never the pictures or the run's folder; writes only in its
                   own temporary folder; no ptrace, no signals to others
+    seccomp       none of the system calls that keep something in the kernel for the next process of the same user:
+                  key rings, which pages of a file are in memory, virtual-machine sockets
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -32,6 +35,20 @@ _SYS_MOUNT_SETATTR, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, 0x8000, 1
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ_FILE, _READ_DIR, _EXECUTE, _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 14, 1 << 15
 _OF_FILES = _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE | _IOCTL
+_PR_SET_SECCOMP, _SECCOMP_FILTER, _ALLOW, _REFUSE = 22, 2, 0x7FFF0000, 0x00050000 | errno.ENOSYS
+_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06  # of the kernel's packet filters
+#: What the filter refuses, by architecture (its audit number, then numbers of system calls): always, or where an
+#: argument (its place, how it is compared, the value) is what carries something.
+_ALWAYS = ("add_key", "request_key", "keyctl", "mincore", "fadvise64", "readahead", "cachestat", "io_uring_setup")
+_WHERE = {
+    "preadv2": ((5, _ANY_BIT, 8),),  # RWF_NOWAIT: tells whether a page is in memory
+    "madvise": ((2, _EQUAL, 20), (2, _EQUAL, 21)),  # MADV_COLD, MADV_PAGEOUT
+    "socket": ((0, _EQUAL, 40),),  # AF_VSOCK: no network namespace holds it
+}
+_CALLS = {
+    "x86_64": (0xC000003E, (248, 249, 250, 27, 221, 187, 451, 425), (327, 28, 41)),
+    "aarch64": (0xC00000B7, (217, 218, 219, 232, 223, 213, 451, 425), (286, 233, 198)),
+}
 PRIVATE_BYTES = 1 << 30  # of a private temporary folder
 
 
@@ -129,6 +146,29 @@ def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]
     done = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0
     os.close(ruleset)
     return done
+
+
+def seccomp() -> bool:
+    """From now on the kernel refuses the system calls of `_ALWAYS` and `_WHERE` with ENOSYS, and all of another
+    architecture. Needs `drop_privileges` before. False where there is no such filter."""
+    known = _CALLS.get(os.uname().machine) if sys.platform == "linux" else None
+    if known is None:
+        return False
+    architecture, always, where = known
+    refuse = (_RETURN, 0, 0, _REFUSE)
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, 0)]
+    program += [(_AT_LEAST, 0, 1, 0x40000000), refuse]  # the same calls under the numbers of x32
+    for number in always:
+        program += [(_EQUAL, 0, 1, number), refuse]
+    for number, rules in zip(where, _WHERE.values(), strict=True):
+        program.append((_EQUAL, 0, 3 * len(rules) + 1, number))
+        for place, comparison, value in rules:
+            program += [(_LOAD, 0, 0, 16 + 8 * place), (comparison, 0, 1, value), refuse]
+        program.append((_RETURN, 0, 0, _ALLOW))
+    program.append((_RETURN, 0, 0, _ALLOW))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+    whole = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
+    return _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, whole, 0, 0) == 0
 
 
 def without(paths: Iterable[Path], secrets: Iterable[Path]) -> tuple[list[Path], list[Path]]:

@@ -170,6 +170,8 @@ def _run(order: dict[str, Any], call: int, output: int, private: Path, left: lis
         if confine.landlock([*read, *own], listed, [private, *write]):
             measures.append("landlock")
         confine.drop_privileges()
+        if confine.seccomp():
+            measures.append("seccomp")
     from bench.measure.apart.child import serve
 
     serve(socket.socket(fileno=call), measures)
