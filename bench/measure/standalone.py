@@ -1,8 +1,10 @@
 """Rows stand alone: what is sent and delivered of a picture depends on that picture, not on its batch or its place.
 
-`bench.sweep.worker` calls `check_rows` before a run computes anything, for systems of third parties; the conformance
-tests call it for systems of the bench. Without the check a system could send picture i in the row of picture i + 1,
-spread a batch's budget over its pictures, or tell by the order of rows what no one counts.
+`bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` with every batch of a run, for
+systems of third parties; the conformance tests call `check_rows` for systems of the bench. The pictures of `check_rows`
+can be told from those of a run; what `check_alone` asks is what the run asks. Without these a system could send picture
+i in the row of picture i + 1, spread a batch's budget over its pictures, or tell by the order of rows what no one
+counts.
 """
 
 from __future__ import annotations
@@ -38,9 +40,36 @@ def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, d
     for rows in ([2, 0, 3, 1], [3]):
         output = _delivered(measurement, pictures, ids, rows, point)
         for place, row in enumerate(rows):
-            away = (first[row].int() - output[place].int()).abs() > (0 if measurement.task.labels else 1)
-            if float(away.float().mean()) > OUTPUT_TOLERANCE:
+            if _away(measurement, first[row], output[place]):
                 raise _breach(end.facts.name, row, rows, "the receiver delivers something else")
+
+
+def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point, device: str = "cpu") -> None:
+    """Send and deliver one picture of a run's batch once more, alone; the salt decides which. `sent`: of the batch.
+
+    Raises AuditError where its row does not come out as in the batch, and what the system raises.
+    """
+    count = len(batch.ids)
+    if count == 1:
+        return
+    measurement = Measurement(end, conditions, device)
+    draws = conditions.seeds(batch.ids, point, "alone")
+    row = draws.index(min(draws))
+    own = slice(row, row + 1)
+    masks = None if batch.masks is None else batch.masks[own]
+    alone = Batch(batch.ids[own], batch.images[own], batch.reference[own], masks)
+    again = measurement.sender(alone)(point)
+    _compare(end.facts.name, sent, row, again, 0, [row])
+    (whole,) = measurement.deliver([point], batch, [sent])
+    (single,) = measurement.deliver([point], alone, [again])
+    if _away(measurement, whole.output[row], single.output[0]):
+        raise _breach(end.facts.name, row, [row], "the receiver delivers something else", count)
+
+
+def _away(measurement: Measurement, one: Tensor, two: Tensor) -> bool:
+    """Whether two delivered pictures differ."""
+    away = (one.int() - two.int()).abs() > (0 if measurement.task.labels else 1)
+    return float(away.float().mean()) > OUTPUT_TOLERANCE
 
 
 def _batch(measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows: list[int]) -> Batch:
@@ -65,16 +94,17 @@ def _delivered(
 def _compare(name: str, whole: Sent, row: int, other: Sent, place: int, rows: list[int]) -> None:
     one, two = whole.transmission, other.transmission
     assert one.side_info is not None and two.side_info is not None
+    count = len(one.symbols)
     if one.symbols.shape[1] != two.symbols.shape[1]:
-        raise _breach(name, row, rows, f"{two.symbols.shape[1]} symbols are sent, not {one.symbols.shape[1]}")
+        raise _breach(name, row, rows, f"{two.symbols.shape[1]} symbols are sent, not {one.symbols.shape[1]}", count)
     if not torch.equal(one.side_info[row], two.side_info[place]):
-        raise _breach(name, row, rows, "other side information is sent")
+        raise _breach(name, row, rows, "other side information is sent", count)
     if float((one.symbols[row] - two.symbols[place]).abs().square().mean()) > SYMBOL_TOLERANCE:
-        raise _breach(name, row, rows, "other symbols are sent")
+        raise _breach(name, row, rows, "other symbols are sent", count)
 
 
-def _breach(name: str, row: int, rows: list[int], what: str) -> AuditError:
+def _breach(name: str, row: int, rows: list[int], what: str, count: int = 4) -> AuditError:
     return AuditError(
-        f"audit: system {name}: rows do not stand alone: of picture {row} of 4 {what} where the batch holds pictures "
-        f"{', '.join(map(str, rows))}"
+        f"audit: system {name}: rows do not stand alone: of picture {row} of {count} {what} where the batch holds "
+        f"pictures {', '.join(map(str, rows))}"
     )

@@ -23,7 +23,7 @@ from bench.measure.audit import REPORT_COLUMNS, Ledger
 from bench.measure.control import send
 from bench.measure.ends import LocalEnd
 from bench.measure.point import Batch, Conditions, Delivered, Measurement, Point, Sent
-from bench.measure.standalone import check_rows
+from bench.measure.standalone import check_alone, check_rows
 from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
@@ -115,7 +115,7 @@ class Worker:
                 system = self._system(task.system)
                 self._start_clock(system)
                 batches, senders = self._prepared(system, task)
-                self._hold_apart(system, task, batches[0], senders[0])
+                self._hold_apart(system, task, batches, senders)
         except Exception as error:
             for cell in task.cells:
                 yield _failed(cell, error)
@@ -156,7 +156,9 @@ class Worker:
             self._ready = (task.inputs, batches, senders)
         return self._ready[1:]
 
-    def _hold_apart(self, system: System, task: Task, batch: Batch, sender: Callable[[Point], Sent]) -> None:
+    def _hold_apart(
+        self, system: System, task: Task, batches: list[Batch], senders: list[Callable[[Point], Sent]]
+    ) -> None:
         """A receiver of the bench must make the same of the symbols in a process that never saw the pictures.
 
         A sample of the tasks is tried so, with the first batch of its first cell. AuditError where the outputs differ.
@@ -167,14 +169,14 @@ class Worker:
                 raise AuditError(
                     f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
                 )
-            self._hold_rows(system, task, batch)
+            self._hold_rows(system, task, batches, senders)
             return
         if not task.sampled or system.genie or task.inputs in self._apart:
             return
-        measurement, point = self._measurement(system, task), _point(task.cells[0])
+        measurement, point, batch = self._measurement(system, task), _point(task.cells[0]), batches[0]
         link = measurement.conditions.link(*batch.size, snr_db=point.snr_db)
         seeds = measurement.conditions.seeds(batch.ids, point, "channel")
-        received, _ = send(sender(point).transmission, link, seeds)
+        received, _ = send(senders[0](point).transmission, link, seeds)
         here = LocalEnd(system, self.device).decode(received, link, seeds).decoded.output
         with stopwatch.stage("apart"):
             try:
@@ -192,21 +194,30 @@ class Worker:
             )
         self._apart.add(task.inputs)
 
-    def _hold_rows(self, system: RemoteSystem, task: Task, batch: Batch) -> None:
-        """Rows of a third party's system must stand alone: tried once per worker. AuditError where they do not."""
-        tried = replace(task.inputs, image_ids=(), points=())
-        if tried in self._apart:
+    def _hold_rows(
+        self, system: RemoteSystem, task: Task, batches: list[Batch], senders: list[Callable[[Point], Sent]]
+    ) -> None:
+        """Rows of a third party's system must stand alone: tried once per worker with pictures made for it, and with
+        one picture of every batch at one point of the task. AuditError where they do not."""
+        if task.inputs in self._apart:
             return
-        highest = max(cell.snr_db for cell in task.cells)
+        made = replace(task.inputs, image_ids=(), points=())
+        conditions, end = self._conditions(task), LocalEnd(system, self.device)
         try:
             with stopwatch.stage("apart"):
-                end = LocalEnd(system, self.device)
-                check_rows(end, self._conditions(task), batch.reference[0].cpu(), highest, self.device)
+                if made not in self._apart:
+                    highest = max(cell.snr_db for cell in task.cells)
+                    check_rows(end, conditions, batches[0].reference[0].cpu(), highest, self.device)
+                    self._apart.add(made)
+                for batch, sender in zip(batches, senders, strict=True):
+                    draw = conditions.seeds(batch.ids[:1], _point(task.cells[0]), "alone")[0]
+                    point = _point(task.cells[draw % len(task.cells)])
+                    check_alone(end, conditions, batch, sender(point), point, self.device)
         except AuditError:
             raise
         except Exception:  # a fault of another kind is its cells' to tell
             return
-        self._apart.add(tried)
+        self._apart.add(task.inputs)
 
     def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch: a function of the plan and the options, not of what is

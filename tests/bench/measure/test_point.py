@@ -10,7 +10,7 @@ import torch
 
 from bench.measure.ends import LocalEnd
 from bench.measure.point import LOST, Batch, Conditions, Measurement, Point
-from bench.measure.standalone import check_rows
+from bench.measure.standalone import check_alone, check_rows
 from systems.errors import AuditError
 from systems.interface import Decoded, System, Transmission
 from systems.layers.analog import to_features, to_symbols, unit_power
@@ -256,6 +256,33 @@ def test_rows_that_lean_on_each_other_are_found(kind):
 
 def test_rows_that_stand_alone_pass():
     check_rows(LocalEnd(Pixels()), conditions(), batch().reference[0], 10.0)
+    end, own, point = LocalEnd(Pixels()), batch(), Point(10.0, 0)
+    check_alone(end, conditions(), own, Measurement(end, conditions()).sender(own)(point), point)
+
+
+class Wary(Pixels):
+    """Shifts rows in batches of three alone: none that `check_rows` makes."""
+
+    def encode(self, images, link):
+        return super().encode(images.roll(1, 0) if len(images) == 3 else images, link)
+
+
+class WaryReceiver(Pixels):
+    """Averages what it received of three pictures."""
+
+    def decode(self, received, link):
+        decoded = super().decode(received, link)
+        if len(received.symbols) == 3:
+            decoded.output = decoded.output.mean(dim=0, keepdim=True).expand_as(decoded.output).contiguous()
+        return decoded
+
+
+@pytest.mark.parametrize("kind", [Wary, WaryReceiver])
+def test_a_system_that_knows_the_test_is_found_in_a_run_s_own_batches(kind):
+    end, own, point = LocalEnd(kind()), batch(3), Point(10.0, 0)
+    check_rows(end, conditions(), own.reference[0], 10.0)
+    with pytest.raises(AuditError, match="rows do not stand alone"):
+        check_alone(end, conditions(), own, Measurement(end, conditions()).sender(own)(point), point)
 
 
 # ---------------------------------------------------------------- outages
