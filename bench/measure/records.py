@@ -36,12 +36,14 @@ class Records(Generic[Record]):
         self.what, self.group, self.kind = what, group, kind
         self._own = {record.name: record for record in own}
         self._found: dict[str, Record] | None = None
+        self._foreign: list[str] = []
         self.faulty: dict[str, str] = {}
 
     def _all(self) -> dict[str, Record]:
         if self._found is None:
             self._found = dict(self._own)
             for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
+                self._foreign.append(f"{self.what} {point.name} ({point.value})")  # one that fails was run too
                 try:
                     record = point.load()
                 except Exception as error:
@@ -61,6 +63,11 @@ class Records(Generic[Record]):
     def own_names(self) -> tuple[str, ...]:
         """The bench's own names: for documents that do not depend on what is installed."""
         return tuple(self._own)
+
+    def foreign(self) -> list[str]:
+        """What installed packages brought so far, as "metric my-metric (my_package:MY_METRIC)", faulty ones included:
+        code that ran in the harness itself."""
+        return list(self._foreign)
 
     def names(self) -> tuple[str, ...]:
         """Every name, the bench's own first."""

@@ -17,7 +17,7 @@ from bench.spec.request import Resolved, config_sha256
 from bench.sweep.engines import Outcome, make_engine
 from bench.sweep.engines.slurm import logged_failures
 from bench.sweep.grow import keep_plan, merged_config, with_earlier
-from bench.sweep.manifest import make_manifest, now
+from bench.sweep.manifest import inside, make_manifest, now
 from bench.sweep.plan import Plan, Task, make_plan, missing, only
 from bench.sweep.preflight import Reading, Trial, preflight
 from bench.sweep.salt import keep_salt, salt_of
@@ -117,6 +117,8 @@ def execute(
         plan = with_earlier(out, make_plan(resolved))
         own_salt = salt_of(out, before, salt)
         left = missing(plan, store)
+    for one in inside():
+        say(f"{one} of an installed package runs inside the harness, where it can change any number: trust its author")
     for dataset in plan.datasets.values():
         if note := dataset.reference_note():
             say(note)

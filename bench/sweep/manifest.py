@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.measure.channel import CHANNELS
+from bench.measure.metrics.table import METRICS
+from bench.measure.tasks import TASKS
 from bench.results.schema import SCHEMA
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
@@ -82,11 +85,17 @@ def make_manifest(
                 "git": git_state(),
                 "engine": engine,
                 "salt": salt_is,
+                "inside": inside(),
             },
         ],
         "start": before.get("start") or now(),
         "end": None,
     }
+
+
+def inside() -> list[str]:
+    """Code of installed packages that runs in the harness's own process, beyond what any audit sees."""
+    return [one for records in (CHANNELS, METRICS, TASKS) for one in records.foreign()]
 
 
 def now() -> str:

@@ -33,7 +33,10 @@ def known(monkeypatch):
 
 
 def test_a_plugin_adds_a_channel_and_a_faulty_one_disables_itself(known):
+    assert known["awgn"].label == "AWGN" and known.foreign() == []  # no code is loaded that nobody asked for
     assert known.names() == ("awgn", "rayleigh-block", "rayleigh-fast", "half")
+    told = known.foreign()
+    assert len(told) == 5 and f"channel half ({__name__}:HALF)" in told and f"channel gone ({__name__}:MISSING)" in told
     assert known["half"] is HALF and known["awgn"].label == "AWGN"
     assert set(known.faulty) == {"awgn", "text", "other", "gone"}
     with pytest.raises(UnknownName, match="does not load"):
