@@ -207,6 +207,11 @@ def task_asked(requirement: str) -> str:
     raise UserError("no system of this installation understands a requirement in words")
 
 
+def _bare(text: str) -> str:
+    """Letters and digits alone, as the eye compares names."""
+    return "".join(filter(str.isalnum, text.casefold()))
+
+
 def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
     """Label and colour of a system, registered or not (a name in an old table); no network is built.
 
@@ -226,7 +231,10 @@ def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
             kind = entry.load()
         except UserError:
             return Look(name, "")
-        label, colour = getattr(kind, "label", ""), getattr(kind, "colour", "")
+        label, colour = str(getattr(kind, "label", "")), getattr(kind, "colour", "")
+        ours = (own for known in _OWN.values() for own in known.names)
+        if label and any(_bare(label) in (_bare(own), _bare(look(own).label)) for own in ours):
+            label = f"{label} ({name})"  # no figure shows a third party's curve under a name of ours
     started = bool(config and config.get("linear_path")) and not entry.fitted
     return Look((label or name) + (" (KLT start)" if started else ""), colour)
 

@@ -17,6 +17,9 @@ class Good(System):
     def encode(self, images, link): ...
     def decode(self, received, link): ...
 
+class Borrowed(Good):
+    label = "gen SC"
+
 def factory(name, **options):
     return "no system"
 
@@ -27,6 +30,7 @@ def idle(name, **options):
 """
 POINTS = {
     "t-good": "t_plugin_module:Good",
+    "t-borrowed": "t_plugin_module:Borrowed",
     "t-factory": "t_plugin_module:factory",
     "t-missing": "t_plugin_no_such_module:Good",
     "t-idle": "t_plugin_module:idle",
@@ -102,6 +106,7 @@ def test_looks_come_from_the_catalogue_or_from_the_plugin_s_class(plugins):
     assert registry.look("avif-ldpc-256qam") == ("AVIF+LDPC+256QAM", "")
     assert registry.look("webp-capacity").label == "WebP at capacity (bound)"
     assert registry.look("t-good") == ("Good one", "#123456")
+    assert registry.look("t-borrowed").label == "gen SC (t-borrowed)"  # no curve passes for one of ours
     for name in ("t-missing", "of-an-old-table"):
         assert registry.look(name) == (name, "")
 
