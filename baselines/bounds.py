@@ -81,7 +81,8 @@ class CapacityBound(Genie):
     def decode(self, received: Received, link: Link) -> Decoded:
         """Pictures in the quality that the capacity buys; grey where it does not buy the smallest file."""
         csi, noise = received.csi.cpu(), received.noise_var.cpu()
-        outputs, report = [], {"status": [], "stop_reason": [], "payload_bits": [], "source_scale": [], "quality": []}
+        columns = ("status", "stop_reason", "payload_bits", "source_scale", "source_chroma", "quality")
+        outputs, report = [], {column: [] for column in columns}
         for row, image in enumerate(self._lent(received, link)):
             gains = csi[row].abs().double().square().expand(received.symbols.shape[1])
             bits = torch.log2(1 + gains / noise[row].double()).sum().item()
@@ -89,10 +90,10 @@ class CapacityBound(Genie):
                 coded = source_codec.encode_under(image, int(bits // 8), self.codec)
             except BudgetTooSmall:
                 outputs.append(grey(link))
-                facts = ("outage", "capacity below the smallest file", None, None, None)
+                facts = ("outage", "capacity below the smallest file", None, None, None, None)
             else:
                 outputs.append(from_uint8(source_codec.decode(coded.payload, self.codec, link.height, link.width)))
-                facts = ("ok", "", 8 * len(coded.payload), coded.scale, coded.quality)
+                facts = ("ok", "", 8 * len(coded.payload), coded.scale, coded.chroma, coded.quality)
             for name, value in zip(report, facts, strict=True):
                 report[name].append(value)
         return Decoded(torch.stack(outputs).to(received.symbols.device), report)

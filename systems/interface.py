@@ -124,7 +124,7 @@ class Transmission:
     side_info_snr_db: the SNR in dB that they are coded for; None: `Budget.control_snr_db`. It may depend on the link
     alone, never on the pictures.
     report: per-picture lists of values for the results table (payload_bits, header_bits, coded_bits, mcs,
-    source_scale).
+    source_scale, source_chroma).
     """
 
     symbols: Tensor

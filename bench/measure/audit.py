@@ -28,6 +28,7 @@ MOST_POINTS = 256  # an analog system that uses no more is a digital one that ch
 #: What a system may report for each picture, as columns of samples.csv: whole numbers, numbers, and words.
 REPORT_COLUMNS: dict[str, type] = {
     "payload_bits": int, "header_bits": int, "coded_bits": int, "mcs": str, "source_scale": float,
+    "source_chroma": str,
     "status": str, "stop_reason": str, "n_bits": int, "n_bit_errors": int, "n_blocks": int, "n_block_errors": int,
 }  # fmt: skip
 _LONGEST_WORD = 100

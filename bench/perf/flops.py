@@ -126,7 +126,8 @@ def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     samples = run.samples_of(figure)
     first = samples[samples["system"] == system].iloc[0]
     height, width = int(first["height"]), int(first["width"])
-    budget = budget_of(figure["channel"], height, width, cbr=figure["cbr"], bits=figure["bits"], uses=figure.get("uses"))
+    rule = {key: figure.get(key) for key in ("cbr", "bits", "uses")}
+    budget = budget_of(figure["channel"], height, width, **rule)
     link = Link(figure["task"], height, width, budget, figure["channel"], 20.0, figure.get("requirement", ""))
     facts = run.system_facts.get(system, {})
     options = dict(facts.get("options", {}))

@@ -16,7 +16,7 @@ from typing import Any
 from bench.measure.metrics.table import METRICS
 from systems.interface import NUM_CLASSES, TASKS
 
-SCHEMA = 1  # raised when the same inputs would give other rows; part of every cell's id
+SCHEMA = 2  # raised when the same inputs would give other rows; part of every cell's id
 
 TEXT, NUMBER, WHOLE, FLAG, COUNTS = "text", "number", "whole number", "true or false", "class counts"
 STATUSES = ("ok", "outage")
@@ -24,13 +24,17 @@ STATUSES = ("ok", "outage")
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a CSV table. `unit` is empty where there is none; `choices` lists the only values allowed."""
+    """One column of a CSV table. `unit` is empty where there is none; `choices` lists the only values allowed.
+
+    since: the first `SCHEMA` whose tables have the column. In a table of an earlier one it reads as empty.
+    """
 
     name: str
     kind: str
     unit: str
     meaning: str
     choices: tuple[str, ...] = ()
+    since: int = 1
 
 
 _POINT = (
@@ -99,6 +103,9 @@ SAMPLES = (
     Column("coded_bits", WHOLE, "bit", "bits after channel coding"),
     Column("mcs", TEXT, "", "modulation and code rate, such as 16qam-5/6"),
     Column("source_scale", NUMBER, "", "size at which the picture was compressed; 1 is full size"),
+    Column(
+        "source_chroma", TEXT, "", "how the compressed picture stores colour: 4:2:0, or 4:4:4 for all of it", since=2
+    ),
     _STATUS,
     Column("stop_reason", TEXT, "", "why nothing was delivered"),
     Column("n_bits", WHOLE, "bit", "information bits that were compared"),

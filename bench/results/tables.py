@@ -144,11 +144,14 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None = None) -> pd.DataFrame:
     """A table as pandas: numbers as float64 with every digit, empty ones NaN; texts as text, "" where empty.
 
-    `only` names the columns to read; the others cost no memory. No file gives no rows. UserError where it is broken.
+    `only` names the columns to read; the others cost no memory. No file gives no rows. A column that came
+    after the first schema may be missing: it is then empty. UserError where the table is broken.
     """
     import pandas as pd
 
     wanted = [column for column in table if only is None or column.name in frozenset(only)]
+    if all(column.since > 1 for column in wanted):  # of a table without any of them pandas would not tell the length
+        return read_frame(path, table, [table[0].name, *(c.name for c in wanted)]).drop(columns=table[0].name)
     texts = {c.name for c in wanted if c.kind in (TEXT, FLAG) or c.name in _AS_TEXT}
     types = {c.name: object if c.name in texts else float for c in wanted}
     file = find_table(path)
@@ -178,7 +181,10 @@ def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None
         except (ValueError, OverflowError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise UserError(f"{file}: not a number where one must be ({reason}); repeat the run") from None
-    _check_columns(file, frame.columns, types)
+    _check_columns(file, frame.columns, (column.name for column in wanted if column.since == 1))
+    for column in wanted:
+        if column.name not in frame:
+            frame[column.name] = pd.Series("" if column.name in texts else math.nan, frame.index, types[column.name])
     return frame
 
 

@@ -31,6 +31,7 @@ def test_the_delivered_picture_is_the_best_file_under_the_payload(name, pictures
         assert sent.report["payload_bits"][row] == 8 * len(coded.payload)
         assert sent.report["payload_bits"][row] + sent.report["header_bits"][row] <= frame.payload_bits
         assert sent.report["quality"][row] == coded.quality and sent.report["source_scale"][row] == coded.scale
+        assert sent.report["source_chroma"][row] == coded.chroma
         expected = digital.source_codec.decode(coded.payload, name.split("-")[0], SIZE, SIZE)
         assert np.array_equal(digital.to_pictures(decoded.output)[row], expected)
 

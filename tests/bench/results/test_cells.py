@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.results.reader import Run
 from bench.results.schema import CELL_COLUMNS, CELLS, TABLES, TEXT, problem_of, read_cell_rows
 from bench.results.store import RunStore
 from bench.results.tables import compress, field_text, line_of, read_frame, read_rows, table_text
@@ -271,6 +273,30 @@ def test_a_short_row_of_a_table_is_one_line(tmp_path):
     (tmp_path / "failures.csv").write_text(whole[:-1])
     with pytest.raises(UserError, match="cut short"):
         read_frame(tmp_path / "failures.csv", TABLES["failures"])
+
+
+@pytest.mark.parametrize("only", [None, ["source_chroma"], ["source_chroma", "psnr_db"]])
+def test_a_column_of_a_later_schema_reads_as_empty_in_an_earlier_table(tmp_path, only):
+    earlier = [column.name for column in TABLES["samples"] if column.since == 1]
+    assert "source_chroma" not in earlier
+    rows = [{"cell_id": "c1", "psnr_db": 30.5}, {"cell_id": "c1", "psnr_db": 31.5}]
+    (tmp_path / "samples.csv").write_text(table_text(earlier, rows))
+    frame = read_frame(tmp_path / "samples.csv", TABLES["samples"], only=only)
+    assert frame["source_chroma"].tolist() == ["", ""]
+    assert set(frame) == set(only or [column.name for column in TABLES["samples"]])
+    assert only == ["source_chroma"] or frame["psnr_db"].tolist() == [30.5, 31.5]
+
+
+def test_a_column_of_the_first_schema_may_not_be_missing(tmp_path):
+    columns = [column.name for column in TABLES["samples"] if column.name != "n_uses"]
+    (tmp_path / "samples.csv").write_text(table_text(columns, [{"cell_id": "c1"}]))
+    with pytest.raises(UserError, match="lacks the column 'n_uses'"):
+        read_frame(tmp_path / "samples.csv", TABLES["samples"])
+
+
+def test_the_committed_run_of_an_earlier_schema_is_read():
+    samples = Run.open(Path(__file__).parents[3] / "results" / "reference").samples
+    assert len(samples) and set(samples["source_chroma"]) == {""} and samples["psnr_db"].notna().any()
 
 
 def test_every_column_is_documented():

@@ -94,6 +94,7 @@ def test_bits_of_a_system_that_varies_its_modulation(place):
     run(place, systems="jpeg-ldpc-adaptive", snr="25", request={"limit": 1})
     (row,) = rows(place / "run" / "samples.csv")
     assert "256qam" in row["mcs"] and row["side_uses"] == "0"
+    assert row["source_chroma"] in ("4:2:0", "4:4:4")
     assert float(row["bits_per_use"]) == 8
     assert float(row["coded_bits"]) <= float(row["bits"]) == 8 * int(row["n_uses"])
 
