@@ -1,0 +1,69 @@
+"""One small package adds one of each thing, and a run with all of them goes from end to end; this repository is not
+touched."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "tests" / "extension_package"
+ENTRY_POINTS = """
+[semantic_bench.systems]
+block-means = extension:Means
+[semantic_bench.metrics]
+worst_error = extension:METRIC
+[semantic_bench.channels]
+two-paths = extension:CHANNEL
+[semantic_bench.datasets]
+ramps = extension:DATASET
+[semantic_bench.figures]
+twice = extension:twice
+"""
+FIGURE = """
+id = "ours"
+title = "One of each"
+task = "reconstruction"
+dataset = "ramps"
+systems = ["block-means", "linear"]
+channel = "two-paths"
+snr_db = [0, 20]
+cbr = "1/16"
+metric = "worst_error"
+kind = "twice"
+"""
+
+
+def test_one_package_adds_one_of_each(tmp_path):
+    sys.path.insert(0, str(PACKAGE))
+    try:
+        from extension import make_pictures
+    finally:
+        sys.path.remove(str(PACKAGE))
+    make_pictures(tmp_path / "data" / "ramps")
+    info = tmp_path / "site" / "extension-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: extension\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    (tmp_path / "ours.toml").write_text(FIGURE)
+    paths = [str(ROOT), str(PACKAGE), str(info.parent), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+    def bench(*words):
+        done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=tmp_path, env=env, capture_output=True,
+                              text=True, timeout=400, check=False)  # fmt: skip
+        assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
+        return done.stdout
+
+    bench("run", "--figure", "ours.toml", "--data-root", "data", "--engine", "serial", "--out", "run")
+    with (tmp_path / "run" / "samples.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 and {row["system"] for row in rows} == {"block-means", "linear"}
+    assert {row["channel"] for row in rows} == {"two-paths"} and {row["dataset"] for row in rows} == {"ramps"}
+    assert all(0 < float(row["worst_error"]) <= 255 for row in rows)
+    with (tmp_path / "run" / "summary.csv").open() as file:
+        assert "worst_error" in {row["metric"] for row in csv.DictReader(file)}
+    bench("plot", "run", "--format", "png")
+    assert [path.name for path in sorted((tmp_path / "run" / "figures").glob("*twice*.png"))]
+    assert "Block means" in bench("list", "systems") or "block-means" in bench("list", "systems")
