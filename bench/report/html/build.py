@@ -16,22 +16,13 @@ from bench.analysis.claims import judge
 from bench.analysis.pairs import all_pairs
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
+from bench.measure.metrics.table import METRICS, metrics_of
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
 from bench.report.published import published_for
 from bench.results.reader import Run
 from bench.util.files import write_atomic
 
-METRICS = {
-    # name: (label, unit, factor, digits, higher is better)
-    "psnr_db": ("PSNR, mean over pictures", "dB", 1.0, 2, True),
-    "psnr_of_mean_mse_db": ("PSNR of the mean squared error", "dB", 1.0, 2, True),
-    "ms_ssim": ("MS-SSIM", "", 1.0, 4, True),
-    "lpips": ("LPIPS", "", 1.0, 4, False),
-    "miou": ("mIoU", "%", 100.0, 2, True),
-    "pixel_accuracy": ("Pixel accuracy", "%", 100.0, 2, True),
-    "outage_rate": ("Outage rate (pictures lost)", "%", 100.0, 1, False),
-}
 MOST_ROWS = 200_000  # samples of a figure that the page carries one by one; above it the page says that it does not
 PICTURE_MIB = 24  # of pictures in one page
 
@@ -77,10 +68,7 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
         "runs": [_run(run) for run in runs],
-        "metrics": {
-            name: dict(zip(("label", "unit", "factor", "digits", "higher"), facts, strict=True))
-            for name, facts in METRICS.items()
-        },
+        "metrics": _metrics(),
         "figures": figures,
         "systems": systems,
         "claims": claims,
@@ -88,6 +76,17 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
         "palette": voc_palette().tolist()[:21],
         "pictures": embedded_pictures(runs, picture_mib, lambda run, name: _key(run, name, several)),
     }
+
+
+def _metrics() -> dict[str, dict[str, Any]]:
+    """What the page shows of each metric, plug-ins' included; and the rate of lost pictures, which is none's own."""
+    facts = {
+        metric.name: {"label": metric.label, "unit": metric.unit, "factor": metric.scale, "digits": metric.digits,
+                      "higher": metric.higher_is_better}
+        for metric in METRICS
+    }  # fmt: skip
+    lost = {"label": "Outage rate (pictures lost)", "unit": "%", "factor": 100.0, "digits": 1, "higher": False}
+    return facts | {"outage_rate": lost}
 
 
 def _key(run: Run, system: str, several: bool) -> str:
@@ -131,7 +130,7 @@ def _claim(run: Run, verdict) -> dict[str, Any]:
 def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool) -> dict[str, Any]:
     """A figure: its points, the paired differences of all pairs, and each picture's values."""
     samples = run.samples_of(figure)
-    metrics = [name for name in METRICS if rows.loc[rows["metric"] == name, "mean"].notna().any()]
+    metrics = [name for name in _metrics() if rows.loc[rows["metric"] == name, "mean"].notna().any()]
     snrs = sorted(float(snr) for snr in rows["snr_db"].unique())
     key = {name: _key(run, name, several) for name in figure["systems"]}
     points: dict[str, dict[str, Any]] = {}
@@ -211,7 +210,7 @@ def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str,
     """Each picture's own values, column by column; None where there are too many to carry."""
     if len(samples) > MOST_ROWS:
         return None
-    names = ["psnr_db", "ms_ssim", "lpips"] if task == "reconstruction" else ["miou", "pixel_accuracy"]
+    names = [metric.name for metric in metrics_of(task) if metric.of_picture is not None]
     images = list(dict.fromkeys(samples["image_id"]))
     systems = list(key)
     place = {image: index for index, image in enumerate(images)}
@@ -227,7 +226,7 @@ def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str,
         "values": {
             name: [_number(value) for value in samples[name].astype(float).round(5)]
             for name in names
-            if samples[name].notna().any()
+            if name in samples and samples[name].notna().any()
         },
     }
 

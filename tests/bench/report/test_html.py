@@ -7,6 +7,7 @@ import shutil
 import pytest
 from made_run import figure, make_run
 
+from bench.measure.metrics.table import METRICS
 from bench.report.html import write_report
 from bench.report.html.build import report_data
 from bench.results.reader import Run
@@ -54,6 +55,16 @@ def test_the_data_are_the_run_s_own_numbers(run):
         for snr, value in zip(data["figures"][0]["snrs"], values, strict=True):
             assert value[0] == pytest.approx(summary.loc[(system, snr, "psnr_db"), "mean"])
     assert data["figures"][0]["points"]["psnr_db"]["jpeg-ldpc-16qam"][0][4] > 0  # lost pictures are counted
+
+
+def test_metrics_are_named_and_shown_as_their_records_say(run):
+    shown = report_data([run])["metrics"]
+    for metric in METRICS:
+        assert shown[metric.name] == {
+            "label": metric.label, "unit": metric.unit, "factor": metric.scale, "digits": metric.digits,
+            "higher": metric.higher_is_better,
+        }  # fmt: skip
+    assert set(shown) == {*METRICS.names(), "outage_rate"} and not shown["outage_rate"]["higher"]
 
 
 def test_a_page_carries_no_more_pictures_than_asked(run):
