@@ -53,6 +53,7 @@ def run(
     "serial" works anywhere; "process" needs the usual `if __name__ == "__main__":` guard in a script. Raises UserError
     for bad input, and RuntimeError where cells failed.
     """
+    from bench.perf.flops import fill as fill_flops
     from bench.sweep.execute import execute
 
     asked = Request(
@@ -65,6 +66,8 @@ def run(
     result = execute(
         resolve(asked), None if out is None else Path(out), engine=engine, workers=workers, device=pick_device(device)
     )
+    if not result.interrupted:
+        fill_flops(result.run_dir)
     if result.exit_code:
         raise RuntimeError("; ".join(result.failure_lines()) or "the run was interrupted; the same call resumes")
     return Run.open(result.run_dir)

@@ -6,6 +6,7 @@ import torch
 from skimage import data
 
 import bench
+from bench.report.overheads import kept_flops
 from systems.errors import UserError
 from systems.interface import Decoded, System, Transmission
 
@@ -78,3 +79,15 @@ def test_run_is_the_command_and_resumes(pictures, tmp_path, monkeypatch):
     before = (tmp_path / "mine" / "samples.csv").read_bytes()
     assert len(bench.run(**asked).samples) == 4 and (tmp_path / "mine" / "samples.csv").read_bytes() == before
     assert len(bench.load_run("mine").samples) == 4
+
+
+def test_a_run_counts_operations_as_the_command_does(pictures, tmp_path, monkeypatch):
+    from PIL import Image
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    Image.fromarray(pictures[0].permute(1, 2, 0).numpy()).save(tmp_path / "own" / "p.png")
+    own = f"folder:{tmp_path / 'own'}"
+    run = bench.run(["fig4"], ["deepjscc"], [10], dataset=own, out="mine", options={"checkpoint": "none"})
+    counted = kept_flops(run)
+    assert set(counted) == {("fig4", "deepjscc")} and all(counted["fig4", "deepjscc"].values())
