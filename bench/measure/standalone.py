@@ -1,7 +1,7 @@
 """Rows stand alone: what is sent and delivered of a picture depends on that picture, not on its batch or its place.
 
 `bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` with every batch of a run, for
-systems of third parties; the conformance tests call `check_rows` for systems of the bench. The pictures of `check_rows`
+systems of third parties; `test_standalone.py` calls `check_rows` for every one. The pictures of `check_rows`
 can be told from those of a run; what `check_alone` asks is what the run asks. Without these a system could send picture
 i in the row of picture i + 1, spread a batch's budget over its pictures, or tell by the order of rows what no one
 counts.
