@@ -97,7 +97,6 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     from bench.spec.grammar import snr_text
     from bench.spec.request import Request, resolve
     from bench.sweep.dry_run import dry_run_text
-    from bench.sweep.execute import execute
     from bench.util.devices import pick_device
     from systems import registry
 
@@ -123,6 +122,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     if options["dry_run"]:
         click.echo(dry_run_text(resolved, out))
         return
+    from bench.sweep.execute import execute  # loads torch, which a dry run does without
+
     result = execute(
         resolved,
         out,

@@ -40,7 +40,7 @@ def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
     try:
         text = (root / FILE).read_text(encoding="ascii").strip()
         return "" if text == NONE else text
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except (OSError, ValueError) as error:
         raise UserError(f"{root / FILE}: cannot read the run's salt ({error})") from None

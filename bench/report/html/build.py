@@ -34,7 +34,7 @@ def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -
     """
     page = _part("page.html")
     title = "semantic-bench: " + ", ".join(run.name for run in runs)
-    data = json.dumps(report_data(runs, picture_mib), separators=(",", ":"), allow_nan=False)
+    data = json.dumps(_plain(report_data(runs, picture_mib)), separators=(",", ":"), allow_nan=False)
     filled = {
         "{{title}}": escape(title),
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
