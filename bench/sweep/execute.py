@@ -10,7 +10,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.measure.apart import Home
 from bench.results.archive import PACK_CELLS
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
@@ -148,6 +147,8 @@ def execute(
     system_of = {cell.id: task.system for task, cell in plan.cells}
     interrupted = False
     outcomes: dict[str, Outcome] = {}
+    from bench.measure.apart import Home  # loads torch, which a dry run does without
+
     home = Home.shared() if todo and engine != "slurm" and hasattr(os, "fork") else None
     machine = make_engine(engine if todo else "serial", workers, out, slurm, home, cell_timeout)
     known = before and before.get("config_sha256")

@@ -150,7 +150,7 @@ def test_the_default_folder_is_found_again(place, capsys):
     _, _, err = call(capsys, *BASE)
     assert list((place / "results").iterdir()) == [first] and "6 cached" in err
     _, _, err = call(capsys, *BASE, "--snr", "3")  # the run grows
-    assert list((place / "results").iterdir()) == [first] and "6 cached" in err
+    assert list((place / "results").iterdir()) == [first] and "2 to compute" in err
     call(capsys, *BASE, "--cbr", "1/5")
     assert len(list((place / "results").iterdir())) == 2
     from bench.results.find import find_run
