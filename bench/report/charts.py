@@ -118,7 +118,7 @@ def _ticks(axes, chart: Chart) -> None:
     grid = sorted({float(x) for curve in chart.curves for x in curve.x})
     if not grid:
         return
-    if grid[0] > 0 and grid[-1] / grid[0] > 16:
+    if chart.axis != XAxis() and grid[0] > 0 and grid[-1] / grid[0] > 16:  # budgets: a decibel is a logarithm already
         axes.set_xscale("log")
         axes.minorticks_off()
     shown = tick_values(grid)
@@ -173,8 +173,9 @@ def _main(axes, chart: Chart, height: float) -> None:
         _outline(axes, curve, covered[place], options, zorder)
     for line in chart.published:
         axes.plot(line.x, line.values, color="#555555", linewidth=0.6, zorder=1.8, label="_")
-        axes.annotate(line.label, (line.x[-1], line.values[-1]), xytext=(3, 0), textcoords="offset points",
-                      fontsize=5.4, color="#444444", va="center", zorder=1.9)  # fmt: skip
+        # To the left of its end: to the right the text would leave the axes where the line ends near their edge.
+        axes.annotate(line.label, (line.x[-1], line.values[-1]), xytext=(0, 1.5), textcoords="offset points",
+                      fontsize=5.4, color="#444444", ha="right", va="bottom", zorder=1.9)  # fmt: skip
     _cliffs(axes, chart)
     axes.set_ylim(low, high)
 

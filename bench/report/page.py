@@ -15,6 +15,7 @@ import os
 import re
 import sys
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,6 +166,8 @@ class Sheet:
         if not lines:
             return
         size = 5.6
+        most = int(self.width * 72 / (0.6 * size))  # characters of a line: one is about half as wide as high
+        lines = [part for line in lines for part in textwrap.wrap(line, most, break_long_words=True) or [line]]
         self.text(0.04, self.bottom + 0.05, "\n".join(lines), fontsize=size, color="#555555", va="top",
                   linespacing=1.25)  # fmt: skip
         self.bottom += 0.06 + len(lines) * 1.25 * size * 1.2 / 72
