@@ -59,7 +59,7 @@ def test_power_is_sent_as_charged_bits_and_restored():
         system.decode(clean(sent, link), link)
     made, found = (features.flatten(1) for features in seen)
     assert sent.side_info_bits == 8
-    assert sent.symbols.shape[1] == link.budget.allowed_uses() - 16  # 8 bits at half a bit a use
+    assert sent.symbols.shape[1] == link.budget.allowed_uses() - link.budget.side_info_uses(8)
     kept = 2 * sent.symbols.shape[1]
     assert (found[:, kept:] == 0).all()
     ratio_db = 20 * torch.log10(found[:, :kept].norm(dim=1) / made[:, :kept].norm(dim=1))
