@@ -45,7 +45,7 @@ def test_the_package_passes_its_own_tests_and_runs(tmp_path, extra):
     if extra:
         _run(env, folder, "-m", "bench", "train", "--systems", "our-own", "--config", "train.toml", "--out", "trained",
              "--device", "cpu", "--threads", "1")  # fmt: skip
-        checkpoint = ["--checkpoint", "our-own=trained/our-own-small.safetensors"]
+        checkpoint = ["--checkpoint", "our-own=trained/our-own-small/our-own-small.safetensors"]
     _run(env, folder, "-m", "bench", "run", "--figure", "fig4", "--systems", "our-own,linear", "--snr", "0,20",
          "--limit", "1", "--out", "first", "--engine", "serial", *checkpoint)  # fmt: skip
     assert "our-own" in (folder / "first" / "summary.csv").read_text()

@@ -27,6 +27,8 @@ def test_one_step_is_what_the_figures_use(tmp_path):
                 "2",
                 "--engine",
                 "serial",
+                "--salt",
+                "none",
                 "--out",
                 str(tmp_path),
             ]
