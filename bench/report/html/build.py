@@ -97,7 +97,7 @@ def _run(run: Run) -> dict[str, Any]:
     manifest = {key: value for key, value in run.manifest.items() if key != "systems"}
     argv = [str(word) for word in manifest.get("argv") or []]
     return {"name": run.name, "command": " ".join(["python -m bench", *argv]), "limited": run.limited,
-            "undertrained": sorted(undertrained(run)), "manifest": _plain(manifest)}  # fmt: skip
+            "undertrained": sorted(undertrained(run)), "manifest": manifest}  # fmt: skip
 
 
 def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[str, Any]:
@@ -110,7 +110,7 @@ def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[s
     return {
         "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
         "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
-        "seen": _plain(seen) if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
+        "seen": seen if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
         "encode_ms": _mean(samples["encode_s"]) and round(1000 * _mean(samples["encode_s"]), 1),
         "decode_ms": _mean(samples["decode_s"]) and round(1000 * _mean(samples["decode_s"]), 1),
         "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
