@@ -38,6 +38,7 @@ from bench.results.tables import field_text, line_of, read_rows, table_text, tab
 from bench.util.files import StorageError, open_atomic, slug, write_atomic
 from systems.errors import UserError
 
+_BEGUN = frozenset({"plan.json", "output"})  # what a run makes before its manifest: a start that was killed leaves it
 _IMAGE = CELL_COLUMNS.index("image_id")
 
 
@@ -61,7 +62,7 @@ class RunStore:
             raise UserError(f"--out {self.root} is a file, not a folder")
         manifest = self.manifest()
         if manifest is None:
-            if any(not child.name.startswith(".") for child in self.root.iterdir()):
+            if any(not child.name.startswith(".") and child.name not in _BEGUN for child in self.root.iterdir()):
                 raise UserError(f"--out {self.root} holds files but no manifest.json: not a run; choose another folder")
         elif manifest.get("config_sha256") != config_hash:
             raise UserError(

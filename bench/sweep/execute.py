@@ -113,7 +113,9 @@ def execute(
         store = RunStore(out)
         before = manifest_of(store)
         config = merged_config(out, before, resolved)
-        plan = with_earlier(out, make_plan(resolved))
+        plan = make_plan(resolved)
+        if before is not None:  # without a manifest no command of this run got as far as its first cell
+            plan = with_earlier(out, plan)
         own_salt = salt_of(out, before, salt)
         left = missing(plan, store)
     for one in inside():

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from baselines import published
 from baselines.witt import WITT
 from systems import Budget, Link, zoo
+from systems.layers.analog import POWER_BITS
 
 LIMIT = 1e-4
 FOLDER = Path(os.environ.get("BENCH_VECTORS") or Path(__file__).parents[3] / "shared" / "field" / "vectors")
@@ -82,7 +83,9 @@ def test_what_goes_on_the_air_is_the_authors_feature_scaled_to_unit_power(offici
     image = tensors["image"]
     key, snr = snrs(tensors, "feature")[0]
     uses = tensors[key][0].numel() // 2
-    link = Link("reconstruction", *image.shape[2:], Budget(uses=uses + 16), snr_db=snr)
+    link = Link(
+        "reconstruction", *image.shape[2:], Budget(uses=uses + Budget(uses=uses).side_info_uses(POWER_BITS)), snr_db=snr
+    )
     sent = system.encode(image, link)
     wanted = tensors[key].transpose(1, 2).flatten(1)
     wanted = wanted / wanted.square().mean(dim=1, keepdim=True).sqrt() / 2**0.5
