@@ -1,7 +1,8 @@
-"""The `System` interface, its registry, the weight zoo, and GenSC.
+"""The `System` interface, its registry, the store of trained weights (`zoo`), and GenSC.
 
-Nothing here imports `baselines` or `bench`: imports point one way, `bench -> baselines -> systems`.
-Names are imported when they are first used, so that the command line can report errors without loading torch.
+Both `baselines` and `bench` import this package. Nothing here imports either of them: imports point one way, `bench ->
+baselines -> systems`. Each name is imported when it is first used, so that the command line can report errors without
+loading torch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a checkpoint's text names: "shipped", "none", one file, or one file per SNR ("1=FILE,7=FILE").
+"""Reads the text of the option `--checkpoint`: "shipped", "none", one file, or one file per SNR ("1=FILE,7=FILE").
 
-Read by the registry, by plans and by manifests, so nothing here imports torch.
+The registry, plans and manifests call it, so nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ from pathlib import Path
 
 from systems.errors import CheckpointError
 
-#: Checkpoints that are no files: the weights of the package, random ones, and torchvision's of the FCN.
+#: Words in place of a file: the weights in the package, random weights, and torchvision's weights of the FCN.
 WORDS = ("shipped", "none", "torchvision")
 _PART = re.compile(r"(-?\d+(?:\.\d+)?)=(.+)")
 
 
 def split(checkpoint: str) -> dict[float, str]:
-    """SNR in dB -> file, from "1=FILE,7=FILE"; empty for any other text. CheckpointError if an SNR stands twice."""
+    """SNR in dB -> file, from "1=FILE,7=FILE". Any other text gives an empty dict.
+
+    Raises CheckpointError if the same SNR stands twice.
+    """
     parts = [_PART.fullmatch(part) for part in checkpoint.split(",")]
     if not all(parts):
         return {}
@@ -30,25 +33,27 @@ def split(checkpoint: str) -> dict[float, str]:
 
 
 def join(files: dict[float, str]) -> str:
-    """Inverse of `split`."""
+    """The inverse of `split`."""
     return ",".join(f"{snr:g}={file}" for snr, file in files.items())
 
 
 def files_of(checkpoint: str) -> list[Path]:
-    """The files that a checkpoint names, whether or not they are there; none for "shipped" and "none"."""
+    """The files that a checkpoint names, whether or not they exist. Words such as "shipped" and "none" name no file."""
     if checkpoint in ("", *WORDS):
         return []
     return [Path(file) for file in split(checkpoint).values()] or [Path(checkpoint)]
 
 
 def without_folders(checkpoint: str) -> str:
-    """The checkpoint's text for a manifest: file names alone."""
+    """The text of the checkpoint for a manifest: file names without their folders."""
     files = split(checkpoint)
     return join({snr: Path(file).name for snr, file in files.items()}) if files else Path(checkpoint).name
 
 
 def absolute(checkpoint: str) -> str:
-    """The same checkpoint for a process with another working directory. Words such as "shipped" stay as they are."""
+    """The same checkpoint with absolute paths, for a process in another working directory. Words such as "shipped"
+    stay.
+    """
     if checkpoint in WORDS:
         return checkpoint
     files = {snr: str(Path(file).expanduser().absolute()) for snr, file in split(checkpoint).items()}

@@ -1,4 +1,7 @@
-"""Numba's compiler as every room uses it: compiled code is cached on disk where some folder can be written."""
+"""Compiles functions with Numba, the same way in every package, and caches the compiled code on disk if it can.
+
+Called by the modules with loops that are slow in Python, for example the LDPC decoder.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ from typing import Any
 
 
 def compiled(function: Callable) -> Any:
-    """`function` compiled by Numba on its first call, without the interpreter's lock.
+    """`function`, compiled by Numba on its first call. It runs without the interpreter's lock.
 
-    Numba refuses a cache where it can write neither beside the source nor in the user's cache folder (an installed
-    package and no home, as in a container). Then each process compiles anew: slower by seconds, and the same numbers.
+    Numba refuses to cache where it can write neither beside the source nor in the user's cache folder (an installed
+    package without a home folder, as in a container). Then each process compiles again: this takes seconds more and
+    gives the same numbers.
     """
     from numba import njit
 

@@ -1,4 +1,8 @@
-"""Errors that are the user's to mend: the command line prints them as one line and exits with code 2."""
+"""Errors that every package shares.
+
+A `UserError` is one that the user can correct: the command line prints it as one line and exits with code 2. An
+`AuditError` means that a system broke the rules of the comparison.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,11 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input. The message says what is wrong, where, and how to put it right, in one line."""
+    """Bad input. The message says in one line what is wrong, where it is, and how to correct it."""
 
 
 class UnknownName(UserError):
-    """A name that nothing is registered under; the message suggests the nearest ones."""
+    """A name that is not registered. The message suggests the nearest registered names."""
 
 
 class BudgetTooSmall(UserError):
@@ -18,7 +22,7 @@ class BudgetTooSmall(UserError):
 
 
 class CheckpointError(UserError):
-    """A weight file that is missing, truncated, altered or of another shape."""
+    """A weight file that is missing, truncated, altered, or whose tensors have other shapes than the network."""
 
 
 class MissingDependency(UserError):
@@ -26,14 +30,19 @@ class MissingDependency(UserError):
 
 
 class AuditError(RuntimeError):
-    """A system broke the rules of the comparison (power, budget, finite symbols); never a warning."""
+    """A system broke a rule of the comparison (power, budget, finite symbols). It is never only a warning."""
 
 
 def did_you_mean(name: str, known: Iterable[str], what: str, most: int = 1, cutoff: float = 0.6) -> str:
-    """The hint of an UnknownName: "did you mean A, B?" with the `most` nearest of `known`, else "WHAT are A, B, C"."""
+    """The hint at the end of an UnknownName's message.
+
+    It is "did you mean A, B?" with at most `most` names of `known` that resemble `name`. If none does, it lists all:
+    "WHAT are A, B, C".
+    cutoff: the least similarity, from 0 to 1, as in `difflib.get_close_matches`.
+    """
     from difflib import get_close_matches
 
     known = list(known)
-    # The comparison takes time with the square of the length; nobody mistypes a name of 200 letters.
+    # The time of the comparison grows with the square of the length. A name of over 200 letters is no typing error.
     near = get_close_matches(name, known, n=most, cutoff=cutoff) if len(name) <= 200 else []
     return f"did you mean {', '.join(near)}?" if near else f"{what} are {', '.join(known) or 'none'}"

@@ -1,7 +1,13 @@
 """The one interface of the bench: encode -> channel -> decode.
 
-Units, said once. A *use* is one complex channel use (two reals). SNR is Es/N0 in dB per complex use: the mean of |x|^2
-over a picture's symbols is 1 and the noise is CN(0, 10^(-SNR/10)), half of it per real dimension. CBR = uses / (3 H W).
+Every system implements `System`. The harness (`bench.measure`) calls it, sends what it transmits over a channel, and
+measures what it decodes. This module also holds what passes between the two: `Budget`, `Link`, `Transmission`,
+`Received`, `Decoded`.
+
+Units of all code. A *use* is one complex channel use, which carries two real numbers. SNR is Es/N0 in dB per complex
+use: the mean of |x|^2 over the symbols of one picture is 1, and the noise is CN(0, 10^(-SNR/10)), half of it per real
+dimension. CBR (channel bandwidth ratio) = uses / (3 H W). In shapes, B is the number of pictures in a batch, n the uses
+per picture, H and W the height and width in pixels.
 """
 
 from __future__ import annotations
@@ -14,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from systems.side_info import control_uses
 
-if TYPE_CHECKING:  # budgets and names are asked for where nothing is computed, and torch takes seconds to import
+if TYPE_CHECKING:  # torch takes seconds to import; budgets and names are also needed where nothing is computed
     import torch
     from torch import Tensor
 
-TASKS = ("reconstruction", "segmentation")  # the paper's; `bench.measure.tasks` says what each of them is
+TASKS = ("reconstruction", "segmentation")  # the paper's two tasks; `bench.measure.tasks` describes each
 
-#: What each task is asked for in words when the user gives no sentence of their own.
+#: The sentence that asks for each task when the user gives none.
 DEFAULT_REQUIREMENT = {
     "reconstruction": "Reconstruct the image at the receiver.",
     "segmentation": "Segment the image into object classes.",
@@ -32,16 +38,18 @@ VOID = 255  # label of pixels that no metric counts
 
 @dataclass(frozen=True)
 class Budget:
-    """What one picture may spend, fixed before any system runs.
+    """The channel uses or coded bits that one picture may spend, fixed before any system runs.
 
-    Exactly one of `uses` (complex channel uses; reconstruction, from a CBR) and `bits` (coded bits; segmentation) is
-    given. A bit budget becomes uses through the bits that one use carries: log2(M) for M-QAM, and for analog symbols
-    the granted `analog_bits_per_use` (4, the airtime of 16QAM).
+    Exactly one of `uses` (complex channel uses; for reconstruction, from a CBR) and `bits` (coded bits; for
+    segmentation) is given. A budget in bits is converted to uses by the number of bits that one use carries. This
+    number is log2(M) for M-QAM. For analog symbols it is `analog_bits_per_use` (4, as 16QAM has).
 
-    Side information is sent over the same channel, as a coded word of its own (`systems.side_info`), and charged by its
-    length. `control_snr_db` is the SNR in dB that this word is made for where the transmitter asks for no other: the
-    harness sets it by the channel, and it is the same at every SNR of a sweep, as an encoder that does not see the SNR
-    needs. A word that is lost makes the picture an outage.
+    Side information is sent over the same channel as a coded word of its own (`systems.side_info`), and the uses of
+    this word are charged. `control_snr_db` is the SNR in dB that the word is coded for, unless the transmitter asks for
+    another one. The harness sets it for each channel. It is the same at every SNR of a sweep, because an encoder that
+    does not see the SNR needs this. If the word is lost, the picture is an outage.
+
+    Raises ValueError unless exactly one of `uses` and `bits` is given.
     """
 
     uses: int | None = None
@@ -55,40 +63,51 @@ class Budget:
 
     @classmethod
     def from_cbr(cls, cbr: float, height: int, width: int, **rule) -> Budget:
-        """floor(CBR * 3HW) complex uses; the epsilon keeps 1/16 of 9408*16 from falling to 9407."""
+        """The budget of one picture: floor(cbr * 3 * height * width) complex uses.
+
+        `rule` holds other fields of `Budget`. The small constant 1e-9 makes up for rounding: without it, a product that
+        should be whole could fall to the next lower whole number.
+        """
         return cls(uses=math.floor(cbr * 3 * height * width + 1e-9), **rule)
 
     @classmethod
     def by_rule(
         cls, cbr: float | None, bits: int | None, height: int, width: int, *, uses: int | None = None, **rule
     ) -> Budget:
-        """The budget of a picture from whichever of the three is given: a CBR, coded bits, or complex uses."""
+        """The budget of one picture from the one that is given: a CBR, coded bits, or complex uses.
+
+        `rule` holds other fields of `Budget`. Raises ValueError if none or several are given.
+        """
         if cbr is not None:
             return cls.from_cbr(cbr, height, width, **rule)
         return cls(uses=uses, bits=bits, **rule)
 
     def allowed_uses(self, bits_per_use: int | None = None) -> int:
-        """Complex uses granted to a system that carries `bits_per_use` coded bits a use (None: analog)."""
+        """Complex uses granted to a system whose uses carry `bits_per_use` coded bits each (None: an analog system)."""
         if self.uses is not None:
             return self.uses
         assert self.bits is not None
         return self.bits // (bits_per_use or self.analog_bits_per_use)
 
     def side_info_uses(self, side_info_bits: int, snr_db: float | None = None) -> int:
-        """Complex uses of a word of side information made for `snr_db` (None: for `control_snr_db`).
+        """Complex uses of a word of `side_info_bits` bits, coded for an SNR of `snr_db` dB (None: `control_snr_db`).
 
-        A transmitter that sees the SNR may pass it here and as `Transmission.side_info_snr_db`: more bits fit at a high
-        SNR than at a low one.
+        A transmitter that sees the SNR may pass it here and as `Transmission.side_info_snr_db`. The same uses hold more
+        bits at a high SNR than at a low one.
         """
         return control_uses(side_info_bits, self.control_snr_db if snr_db is None else snr_db)
 
 
 @dataclass(frozen=True)
 class Link:
-    """All that both ends know beforehand. Nothing else passes from encoder to decoder but symbols and side info.
+    """Everything that both ends know beforehand. From encoder to decoder pass only the symbols and the side
+    information.
 
-    `snr_db` is one number, or a tensor (B,) where every picture of a batch meets its own SNR (training, and the
-    evaluation of several operating points at once).
+    task: one of `TASKS`, or a task that a third party added. height, width: of the pictures, in pixels. channel: its
+    name.
+    snr_db: one number, or a tensor (B,) where every picture of a batch has its own SNR (in training, and where several
+    operating points are evaluated at once).
+    requirement: the user's request in words; empty: the default sentence of the task.
     """
 
     task: str
@@ -100,7 +119,7 @@ class Link:
     requirement: str = ""
 
     def __post_init__(self):
-        if not self.requirement:  # a task that a third party added brings its sentence along
+        if not self.requirement:  # a task that a third party added has no default sentence
             object.__setattr__(self, "requirement", DEFAULT_REQUIREMENT.get(self.task, ""))
 
     def snr_tensor(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
@@ -111,19 +130,20 @@ class Link:
         return snr.expand(batch) if snr.ndim == 0 else snr
 
     def at(self, **changes) -> Link:
-        """The same link with some fields changed."""
+        """A copy of this link with some fields changed."""
         return replace(self, **changes)
 
 
 @dataclass
 class Transmission:
-    """What leaves the transmitter.
+    """What the transmitter sends.
 
-    symbols: complex64 (B, n), the mean of |x|^2 over each row is 1.
-    side_info: uint8 (B, b), bits 0 or 1. They are coded, sent over the same channel beside the symbols, and charged.
+    symbols: complex64 (B, n); the mean of |x|^2 over each row is 1.
+    side_info: uint8 (B, b), bits 0 or 1; None means no bits. The harness codes them, sends them over the same channel
+    beside the symbols, and charges their uses.
     side_info_snr_db: the SNR in dB that they are coded for; None: `Budget.control_snr_db`. It may depend on the link
     alone, never on the pictures.
-    report: per-picture lists of values for the results table (payload_bits, header_bits, coded_bits, mcs,
+    report: lists with one value per picture, for the results table (payload_bits, header_bits, coded_bits, mcs,
     source_scale, source_chroma).
     """
 
@@ -140,7 +160,7 @@ class Transmission:
 
     @property
     def side_info_bits(self) -> int:
-        """Bits of side information a picture."""
+        """Bits of side information per picture."""
         return 0 if self.side_info is None else self.side_info.shape[1]
 
 
@@ -148,9 +168,11 @@ class Transmission:
 class Received:
     """What reaches the receiver: y = h x + n.
 
-    symbols: complex64 (B, n). csi: the known h, complex64 (B, 1) or (B, n). noise_var: N0 = E|n|^2, float32 (B,).
-    side_info: the bits as the control word brought them, uint8 (B, b). Pictures whose word is known to be lost do not
-    reach the decoder.
+    symbols: y, complex64 (B, n).
+    csi: h, which the receiver knows, complex64 (B, 1) or (B, n).
+    noise_var: N0 = E|n|^2, float32 (B,).
+    side_info: the bits of the control word as they were received, uint8 (B, b). A picture whose word is known to be
+    lost is not given to the decoder.
     """
 
     symbols: Tensor
@@ -159,7 +181,9 @@ class Received:
     side_info: Tensor
 
     def equalised(self) -> tuple[Tensor, Tensor]:
-        """Zero-forced symbols y/h, complex64 (B, n), and the noise variance that each then has, float32 (B, n)."""
+        """Zero-forced symbols y/h, complex64 (B, n), and the noise variance of each after this division, float32
+        (B, n).
+        """
         gain = self.csi.abs().square().clamp_min(1e-6)
         variance = (self.noise_var[:, None] / gain).expand(self.symbols.shape)
         return self.symbols * self.csi.conj() / gain, variance
@@ -169,8 +193,9 @@ class Received:
 class Decoded:
     """What the receiver delivers.
 
-    output: images float32 (B, 3, H, W) in [0, 1], or class logits float32 (B, 21, H, W).
-    report: per-picture lists (status "ok" | "outage", n_bits, n_bit_errors, n_blocks, n_block_errors, stop_reason).
+    output: pictures float32 (B, 3, H, W) in [0, 1], or class logits float32 (B, 21, H, W).
+    report: lists with one value per picture (status "ok" or "outage", n_bits, n_bit_errors, n_blocks, n_block_errors,
+    stop_reason).
     """
 
     output: Tensor
@@ -181,48 +206,59 @@ class System(ABC):
     """A transmitter and its receiver.
 
     Subclasses set `name`, `tasks`, and `bits_per_use` (log2 M for a digital system, None for an analog one), and
-    implement `encode` and `decode`. Learned systems derive from `systems.learned.LearnedSystem`. All that the harness
-    asks of a system stands here.
+    implement `encode` and `decode`. Learned systems derive from `systems.learned.LearnedSystem`. This class declares
+    everything that the harness asks of a system.
     """
 
     name: str = ""
-    variant: str = ""  # checkpoint or modulation-and-coding tag; a column of every row
+    variant: str = ""  # tag of the checkpoint, or of modulation and code; a column of the results
     tasks: tuple[str, ...] = ("reconstruction",)
-    options: tuple[str, ...] = ()  # options of the command line that the class takes, such as code_rate
+    options: tuple[str, ...] = ()  # options of the command line that `__init__` takes, such as code_rate
     bits_per_use: int | None = None
     learned: bool = False  # True: it has weights, a size, and can be trained
-    genie: bool = False  # True: a bound, which the audit of what passes to the receiver does not hold; ours alone may
+    genie: bool = False  # True: a bound, not bound by the audit; only our own systems may set it
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
-    joins_snr: bool = False  # True: `decode` takes an SNR per picture, so that a batch may hold several points
-    draws: bool = False  # True: it uses the global random streams; it then gets one picture at a time
-    label: str = ""  # how figures call a third party's system; "": its name
-    colour: str = ""  # its colour there, "#RRGGBB"; "": the figures choose one
+    joins_snr: bool = False  # True: `decode` takes one SNR per picture, so a batch may hold several points
+    draws: bool = False  # True: it uses global random generators; the harness then gives it single pictures
+    label: str = ""  # what figures call a third party's system; "": its name
+    colour: str = ""  # its colour in figures, "#RRGGBB"; "": the figures choose one
 
     def __init__(self, name: str = ""):
-        """The registry passes the name that the system was asked for by."""
+        """name: the name that the user asked for; the registry passes it. Empty: the class's own name."""
         self.name = name or type(self).name
 
     @abstractmethod
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """Images float32 (B, 3, H, W) in [0, 1] -> at most `link.budget.allowed_uses(self.bits_per_use)` uses a
-        picture,
-        the uses charged for side information included. Raises BudgetTooSmall."""
+        """Encode pictures for the channel.
+
+        images: float32 (B, 3, H, W) in [0, 1]. Each picture may spend at most
+        `link.budget.allowed_uses(self.bits_per_use)` complex uses. These include the uses that are charged for side
+        information. Raises BudgetTooSmall if the smallest message does not fit.
+        """
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """`encode` in two steps, `prepare(images, link)(link)`: what no SNR changes, done once a sweep with a link
-        whose SNR is NaN, and the rest, a function of the same link with its SNR. To override where the first step has
-        work to
-        do."""
+        """Split `encode` into two steps: `encode(images, link)` equals `prepare(images, link)(link)`.
+
+        The first step does everything that does not depend on the SNR. The harness calls it once per sweep, with a link
+        whose SNR is NaN. It returns the second step: a function that takes the same link with its SNR and returns the
+        transmission.
+        images: float32 (B, 3, H, W) in [0, 1]. Raises BudgetTooSmall, in either step. Override it in a system whose
+        first step takes long.
+        """
         return lambda at: self.encode(images, at)
 
     @abstractmethod
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> pictures or class logits, at the size that `link` names."""
+        """Decode received symbols (B, n) at the height and width that `link` gives.
+
+        The output holds pictures float32 (B, 3, H, W) in [0, 1], or class logits float32 (B, 21, H, W), as `link.task`
+        asks.
+        """
 
     def describe(self) -> dict:
-        """Facts for the manifest and the table of systems: parameters, training, knowledge, licence."""
+        """Facts for the manifest and the table of systems, such as parameters, training, prior knowledge and licence."""
         return {"system": self.name, "variant": self.variant, "parameters": 0}
 
     def to(self, device: torch.device | str) -> System:
-        """Move to a device; systems without tensors stay where they are."""
+        """Move the system to a device and return it. Systems without tensors stay where they are."""
         return self

@@ -1,14 +1,16 @@
-"""Names to systems, lazily: the module of a system is imported when the system is first created.
+"""The registry: from a name to a system. The module of a system is imported only when the system is first created.
 
-Our own systems stand in one catalogue (`baselines.catalogue`), one line per system. Third parties add a system through
-the entry-point group `semantic_bench.systems`, without touching this repository:
+The command line, plans and reports ask here which systems there are and what each of them can do.
+
+All our own systems stand in one catalogue (`baselines.catalogue`), one line per system. Third parties add a system
+through the entry-point group `semantic_bench.systems`, without touching this repository:
 
     [project.entry-points."semantic_bench.systems"]
     my-system = "my_package.my_module:MySystem"
 
-The class is a `systems.System`. Its class attributes say what it can do (`tasks`, `options`) and how figures show it
-(`label`, `colour`). A plug-in that takes a name of ours, or that does not import, is disabled with one line; the others
-work on.
+The class derives from `systems.System`. Its class attributes say what it can do (`tasks`, `options`) and how figures
+show it (`label`, `colour`). A plug-in that takes one of our names, or that cannot be imported, is disabled with a
+message of one line. The other systems keep working.
 """
 
 from __future__ import annotations
@@ -36,19 +38,20 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered system.
+    """One registered system, or one family of systems whose names follow a pattern (such as `avif-ldpc-256qam`).
 
-    name: what `--systems` takes; of a family, its form for the eye.
-    target: "module:attribute", a System class or a factory that is called as attribute(name=..., **options).
-    tasks: what it can do; None: asked of the class when it is loaded.
-    learned: it has weights that `python -m bench train` trains.
-    fitted: its class has `fit`, which makes its statistics from training pictures.
-    part: a network behind other systems (the FCN); it is trained, but it is no system of its own.
-    pattern, examples: of a family, whose names compose (`avif-ldpc-256qam`).
-    label: for the eye; of a family a format string over the pattern's named groups.
-    colour: "#RRGGBB"; colours: that of single names of a family.
-    asks: "module:attribute" of a class whose `match(sentence)` names the task that a sentence asks for.
-    plugin: a third party's.
+    name: what `--systems` takes. For a family, a form of the name for display only.
+    target: "module:attribute" of a System class, or of a factory that is called as attribute(name=..., **options).
+    tasks: the tasks that it can do; None: the class is asked when it is loaded.
+    learned: it has weights, which `python -m bench train` trains.
+    fitted: its class has `fit`, which computes its statistics from training pictures.
+    part: a network that other systems contain (the FCN). It can be trained, but it is no system of its own.
+    pattern, examples: only for a family: the pattern of its names, and some names that match it.
+    label: the name in figures and tables. For a family, a format string over the named groups of the pattern.
+    colour: "#RRGGBB".
+    colours: only for a family: (name, "#RRGGBB") of single names.
+    asks: "module:attribute" of a class whose `match(sentence)` returns the task that a sentence asks for.
+    plugin: it is a third party's system.
     """
 
     name: str
@@ -66,7 +69,7 @@ class Entry:
     plugin: bool = False
 
     def load(self) -> Callable[..., System]:
-        """The class or factory. UserError where a plug-in does not import."""
+        """Import and return the class or factory. Raises UserError if a plug-in cannot be imported or is no System."""
         module, _, attribute = self.target.partition(":")
         if not self.plugin:
             return getattr(importlib.import_module(module), attribute)
@@ -87,24 +90,28 @@ class Entry:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names that `create` takes as they are; of a family, its examples."""
+        """Names that `create` takes. For a family, its examples."""
         return self.examples if self.pattern else (self.name,)
 
     def makes(self, name: str) -> bool:
-        """Whether `name` is this entry's."""
+        """Whether this entry makes the system `name`."""
         return bool(self.pattern.fullmatch(name)) if self.pattern else name == self.name
 
 
 _OWN: dict[str, Entry] = {}
-_plugins: dict[str, Entry] | None = None  # None: not looked for yet
+_plugins: dict[str, Entry] | None = None  # None: not searched yet
 _disabled: dict[str, str] = {}
 
-#: How codecs are written in labels.
+#: Spelling of codecs in labels.
 _SPELT = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC", "jpeg2000": "JPEG 2000"}
 
 
 def register(name: str, target: str, *, pattern: str | None = None, **facts: Any) -> None:
-    """Add a system of ours under `name` (facts: fields of `Entry`). UserError if another has the name."""
+    """Add one of our own systems.
+
+    name, target: as in `Entry`. pattern: a regular expression, for a family. facts: other fields of `Entry`.
+    Raises UserError if another system has the name.
+    """
     entry = Entry(name, target, pattern=re.compile(pattern) if pattern else None, **facts)
     known = _OWN.get(name)
     if known is not None and known.target != target:
@@ -113,7 +120,7 @@ def register(name: str, target: str, *, pattern: str | None = None, **facts: Any
 
 
 def discover() -> None:
-    """Look for plug-ins anew, as after an installation."""
+    """Search the installed packages for plug-ins again, for example after an installation."""
     global _plugins
     _plugins = {}
     _disabled.clear()
@@ -130,7 +137,7 @@ def discover() -> None:
 
 
 def _find(name: str) -> Entry | None:
-    """The entry that makes `name`; exact names go before families."""
+    """The entry that makes `name`, or None. An exact name is preferred to a family."""
     known = (*_OWN.values(), *(_plugins or {}).values())
     exact = (entry for entry in known if entry.pattern is None and entry.makes(name))
     return next(exact, next((entry for entry in known if entry.makes(name)), None))
@@ -143,19 +150,21 @@ def _all() -> list[Entry]:
 
 
 def entries() -> list[Entry]:
-    """Every registered system, plug-ins included, in the catalogue's order. Networks that are parts are left out."""
+    """Every registered system, plug-ins included, in the order of the catalogue. Parts of other systems are left out."""
     return [entry for entry in _all() if not entry.part]
 
 
 def trainables() -> list[Entry]:
-    """What `python -m bench train` takes, parts included: what is fitted first, parts next, since others start from
-    these."""
+    """Everything that `python -m bench train` can train, parts included.
+
+    Fitted systems come first and parts second, because the others start from these.
+    """
     found = [entry for entry in _all() if entry.learned or entry.fitted]
     return sorted(found, key=lambda entry: (not entry.fitted, not entry.part))
 
 
 def disabled(check: bool = False) -> dict[str, str]:
-    """Plug-ins that are not available: name -> one line that says why. check: import each plug-in to find out."""
+    """Plug-ins that are not available: name -> one line with the reason. check: import each plug-in to find out."""
     if _plugins is None:
         discover()
     for name, entry in list((_plugins or {}).items()) if check else ():
@@ -168,12 +177,15 @@ def disabled(check: bool = False) -> dict[str, str]:
 
 
 def names() -> list[str]:
-    """Names of all systems that `create` takes as they are; of a family, its examples."""
+    """Names of all systems that `create` takes. Of a family, its examples."""
     return [name for entry in entries() for name in entry.names]
 
 
 def find(name: str, parts: bool = False) -> Entry:
-    """The entry that makes `name`. UnknownName, with the nearest names, if there is none; parts: parts count too."""
+    """The entry that makes `name`. parts: also find parts of other systems.
+
+    Raises UnknownName, with the nearest names, if there is none.
+    """
     _all()
     entry = _find(name)
     if entry is not None and (parts or not entry.part):
@@ -188,18 +200,21 @@ def find(name: str, parts: bool = False) -> Entry:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a system comes with the bench."""
+    """Whether a system belongs to the bench. False: it is a third party's. Raises UnknownName."""
     return not find(name).plugin
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
-    """The tasks that a system can do, without building it."""
+    """The tasks that a system can do. The system is not built. Raises UnknownName."""
     entry = find(name, parts=True)
     return tuple(entry.tasks if entry.tasks is not None else entry.load().tasks)  # type: ignore[attr-defined]
 
 
 def task_asked(requirement: str) -> str:
-    """The task that a sentence asks for, by the system that understands sentences. UserError where none does."""
+    """The task that a sentence asks for, as the system that understands sentences reads it.
+
+    Raises UserError if no system does, or if the sentence fits no task.
+    """
     for entry in entries():
         if entry.asks:
             module, _, attribute = entry.asks.partition(":")
@@ -208,15 +223,16 @@ def task_asked(requirement: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Letters and digits alone, as the eye compares names."""
+    """Letters and digits alone, in lower case, to compare names that look the same."""
     return "".join(filter(str.isalnum, text.casefold()))
 
 
 def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
-    """Label and colour of a system, registered or not (a name in an old table); no network is built.
+    """Label and colour of a system. The name need not be registered (it may come from an old table). No network is
+    built.
 
-    config: the system's configuration as a manifest holds it. A trained size that starts beside the block-KLT code says
-    so in its label, since the publication's network has no such start.
+    config: the configuration of the system, as a manifest holds it. Where training started from the block-KLT code, the
+    label says so, because the published network has no such start.
     """
     _all()
     entry = _find(name)
@@ -234,17 +250,21 @@ def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
         label, colour = str(getattr(kind, "label", "")), getattr(kind, "colour", "")
         ours = (own for known in _OWN.values() for own in known.names)
         if label and any(_bare(label) in (_bare(own), _bare(look(own).label)) for own in ours):
-            label = f"{label} ({name})"  # no figure shows a third party's curve under a name of ours
+            label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
     started = bool(config and config.get("linear_path")) and not entry.fitted
     return Look((label or name) + (" (KLT start)" if started else ""), colour)
 
 
 def create(name: str, **options) -> System:
-    """Build a system. `options`: size, checkpoint and device of learned systems; code_rate, link of digital ones."""
+    """Build a system.
+
+    options: size, checkpoint and device of learned systems; code_rate and link of digital systems.
+    Raises UnknownName for the name, and UserError for options or weights that do not fit.
+    """
     entry = find(name)
     files = checkpoints.split(str(options.get("checkpoint", "")))
     if files:
-        from systems.per_snr import PerSNR  # imports torch, which names and tasks do not need
+        from systems.per_snr import PerSNR  # imported here because it loads torch, which names and tasks do not need
 
         rest = {key: value for key, value in options.items() if key != "checkpoint"}
         return PerSNR(name, {snr: create(name, **rest, checkpoint=file) for snr, file in files.items()})
