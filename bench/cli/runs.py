@@ -8,7 +8,7 @@ import click
 @click.command("runs", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[RUN...]")
 @click.option("--long", "long", is_flag=True, help="Show the command, all figures and all systems of each run.")
-@click.option("--compress", is_flag=True, help="Replace samples.csv and confusion.csv of RUN by .csv.gz, for a commit.")
+@click.option("--compress", is_flag=True, help="Replace samples.csv and confusion.csv of RUN by .csv.xz, for a commit.")
 def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, the newest first)."""
     from bench.results.find import RESULTS, facts_of_run, find_run, runs

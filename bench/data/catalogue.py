@@ -338,6 +338,17 @@ def _entries() -> list[DatasetInfo]:
             fetch="kodak",
             reference="c6c8e5aaf02cf314aaa490dcf178a54c263f93b70a9d8914cb56b55488cd3013",
         ),
+        DatasetInfo(
+            "kodak-224",
+            reconstruction,
+            "the 24 Kodak pictures, centre square, Lanczos to 224x224: a low-resolution set that anyone can fetch",
+            "released by Kodak for unrestricted use",
+            _open_pictures,
+            where="kodak",
+            preprocessing=cover,
+            fetch="kodak",
+            reference="c6c8e5aaf02cf314aaa490dcf178a54c263f93b70a9d8914cb56b55488cd3013",
+        ),
     ]
 
 

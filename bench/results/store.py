@@ -34,7 +34,7 @@ from bench.results.schema import (
     problem_of,
     read_cell_rows,
 )
-from bench.results.tables import field_text, line_of, read_rows, table_text, table_writer
+from bench.results.tables import drop_compressed, field_text, line_of, read_rows, table_text, table_writer
 from bench.util.files import StorageError, open_atomic, slug, write_atomic
 from systems.errors import UserError
 
@@ -220,7 +220,7 @@ class RunStore:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield table_writer(text, columns)
             text.detach()  # flushes; the file is closed by whose it is
-        (self.root / f"{name}.gz").unlink(missing_ok=True)  # a compressed table of before
+        drop_compressed(self.root / name)
 
     @contextlib.contextmanager
     def lines(self, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[list[str]], None]]:
@@ -235,7 +235,7 @@ class RunStore:
 
             yield add
             text.detach()
-        (self.root / f"{name}.gz").unlink(missing_ok=True)
+        drop_compressed(self.root / name)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """manifest.json."""

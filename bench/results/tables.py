@@ -1,7 +1,8 @@
 """CSV tables as text: how they are written, and the one way they are read.
 
 The store writes with `table_text` and `table_writer`; the reader, the terminal's tables and the perf commands read with
-`read_rows` (fields as text) or `read_frame` (pandas). A table may lie beside the run as NAME.csv or as NAME.csv.gz.
+`read_rows` (fields as text) or `read_frame` (pandas). A table may lie in the run's folder as NAME.csv, NAME.csv.xz or
+NAME.csv.gz.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import csv
 import gzip
 import io
+import lzma
 import math
 import re
 import zlib
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Numbers of the reader that are better kept as text: no arithmetic is done with them, and 64 bits do not fit a float.
 _AS_TEXT = ("seed", "schema")
+#: How a compressed table is opened, by the ending after `.csv`. The first is the one that `compress` writes.
+_OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
 _QUOTED = re.compile(r'[,"\r\n]')
 
 
@@ -86,11 +90,27 @@ def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str
 
 
 def compress(path: Path) -> Path:
-    """Replace a table by its `.csv.gz`, the same bytes on every machine (no name, no date). Gives the new file."""
-    target = path.with_name(path.name + ".gz")
-    write_atomic(target, gzip.compress(path.read_bytes(), 9, mtime=0))
+    """Replace a table by its `.csv.xz`, the same bytes on every machine. Gives the new file.
+
+    xz and not gzip: rows of different systems share seeds and budgets, but lie further apart than gzip looks back. It
+    halves the file.
+    """
+    data = lzma.compress(path.read_bytes(), preset=9)
+    drop_compressed(path)
+    target = path.with_name(path.name + ".xz")
+    write_atomic(target, data)
     path.unlink()
     return target
+
+
+def drop_compressed(path: Path) -> None:
+    """Remove the compressed forms of a table, which a new one makes stale."""
+    for file in _compressed(path):
+        file.unlink(missing_ok=True)
+
+
+def _compressed(path: Path) -> list[Path]:
+    return [path.with_name(path.name + ending) for ending in _OPENERS]
 
 
 # ---------------------------------------------------------------- reading
@@ -98,13 +118,13 @@ def compress(path: Path) -> Path:
 
 def find_table(path: Path) -> Path | None:
     """The table itself, its compressed form, or None where there is neither."""
-    return next((file for file in (path, path.with_name(path.name + ".gz")) if file.is_file()), None)
+    return next((file for file in (path, *_compressed(path)) if file.is_file()), None)
 
 
 @contextlib.contextmanager
 def _reading(path: Path, binary: bool = False) -> Iterator[Any]:
     """Open a table, plain or compressed. UserError, one line with the path, for whatever is wrong with the file."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    opener = _OPENERS.get(path.suffix, open)
     try:
         if binary:
             with opener(path, "rb") as file:
@@ -112,8 +132,8 @@ def _reading(path: Path, binary: bool = False) -> Iterator[Any]:
         else:
             with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
                 yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise UserError(f"{path}: not a whole gzip file; repeat the run") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError):
+        raise UserError(f"{path}: not a whole {path.suffix[1:]} file; repeat the run") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a CSV table in UTF-8; repeat the run") from None
     except OSError as error:
@@ -161,7 +181,7 @@ def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None
     # Numbers are to be the very ones that were written. From pandas 3.1 on they are; before that only if asked for.
     exact = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
     with _reading(file, binary=True) as data:
-        if file.suffix != ".gz" and data.seek(0, io.SEEK_END):
+        if file.suffix not in _OPENERS and data.seek(0, io.SEEK_END):
             data.seek(-1, io.SEEK_END)
             if data.read() != b"\n":  # pandas would fill the row with nothing
                 raise UserError(f"{file}: it was cut short, its last line has no end; repeat the run")

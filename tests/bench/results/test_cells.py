@@ -237,7 +237,7 @@ def test_every_digit_of_every_number_survives(tmp_path_factory, numbers):
             compress(root / "samples.csv")
         frame = read_frame(root / "samples.csv", TABLES["samples"], only=["psnr_db"])
         assert frame["psnr_db"].tolist() == numbers and list(frame) == ["psnr_db"]
-    (root / "samples.csv.gz").unlink()
+    (root / "samples.csv.xz").unlink()
     place = CELL_COLUMNS.index("psnr_db")
     kept = store.read_cell("c1", tuple(str(i) for i in range(len(numbers))))
     assert [float(r[place]) for r in kept] == numbers

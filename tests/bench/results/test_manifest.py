@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -207,10 +209,13 @@ class TestWhichRun:
         done = CliRunner().invoke(runs_command, ["one", "--compress"])
         assert done.exit_code == 0 and len(done.output.splitlines()) == 2
         files = {path.name for path in (tmp_path / "results" / "one").iterdir()}
-        assert {"samples.csv.gz", "confusion.csv.gz"} <= files and "samples.csv" not in files
+        assert {"samples.csv.xz", "confusion.csv.xz"} <= files and "samples.csv" not in files
         assert Run.open("results/one").samples.equals(before)
-        data = (tmp_path / "results" / "one" / "samples.csv.gz").read_bytes()
-        assert data[4:8] == b"\0\0\0\0" and not data[3] & 8  # no date, no name
-        (tmp_path / "results" / "one" / "samples.csv.gz").write_bytes(data[:-9])
-        with pytest.raises(UserError, match="not a whole gzip file"):
+        packed = tmp_path / "results" / "one" / "samples.csv.xz"
+        data = packed.read_bytes()
+        packed.write_bytes(data[:-9])
+        with pytest.raises(UserError, match="not a whole xz file"):
             Run.open("results/one").samples  # noqa: B018
+        packed.unlink()
+        (tmp_path / "results" / "one" / "samples.csv.gz").write_bytes(gzip.compress(lzma.decompress(data)))
+        assert Run.open("results/one").samples.equals(before)
