@@ -256,7 +256,7 @@ class System(ABC):
         """
 
     def describe(self) -> dict:
-        """Facts for the manifest and the table of systems, such as parameters, training, prior knowledge and licence."""
+        """Facts for the manifest and the table of systems, such as parameters, training, knowledge and licence."""
         return {"system": self.name, "variant": self.variant, "parameters": 0}
 
     def to(self, device: torch.device | str) -> System:

@@ -1,4 +1,8 @@
-"""Base of every system with weights: size, checkpoint, and the one training step that all of them share."""
+"""Base classes of all systems that learn: network, size, checkpoint, and the training step that they share.
+
+Systems derive from `LearnedSystem` (a network), or from `FittedSystem` (statistics, computed in closed form). The
+trainer (`bench.training`) calls `training_step`, `rate_shares` and `start_from_klt`.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +20,38 @@ from systems.layers.efficientnet import EfficientNetLite0
 from systems.layers.klt import BlockKLT
 from systems.sizes import fill, load_size
 
-#: The size of weights that others published: their sidecar holds the configuration (`python -m bench weights import`).
+#: Size of weights that others published (`python -m bench weights import`). Their sidecar holds the configuration.
 IMPORTED = "imported"
-PRETRAINED_RATE = 0.2  # share of the learning rate of an ImageNet backbone
+PRETRAINED_RATE = 0.2  # an ImageNet backbone's share of the learning rate
 
 ChannelFunction = Callable[[Transmission, Link], Received]
 
 
 def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Eq. 6, the mean over pixels. target: class indices int64 (B, H, W) with 255 = void, or probabilities (B, 21, H,
-    W)."""
+    """Eq. 6 of the paper, averaged over pixels: a scalar.
+
+    logits: (B, 21, H, W).
+    target: class indices int64 (B, H, W), where 255 (void) does not count, or probabilities float (B, 21, H, W).
+    """
     if target.is_floating_point():
         return F.cross_entropy(logits.float(), target)
     return F.cross_entropy(logits.float(), target, ignore_index=VOID)
 
 
 def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Eq. 5."""
+    """Eq. 5 of the paper: the mean squared error of `output` against `target`, both (B, 3, H, W). A scalar."""
     return F.mse_loss(output, target)
 
 
 def log_squared_error(output: Tensor, target: Tensor) -> Tensor:
-    """Mean over pictures of log(MSE + 0.0003): Eq. 5 in decibels, the scale on which systems are compared.
+    """Mean over pictures of log(MSE + 0.0003), times 0.1: Eq. 5 in decibels, the scale on which systems are compared. A
+    scalar.
 
-    Eq. 5 itself is decided by pictures at 0 dB, whose squared error is ten times that at 20 dB. The constant (35 dB)
-    keeps crops of plain sky from deciding instead. Scaled to gradients of a size with those of a cross entropy.
+    output, target: (B, 3, H, W) in [0, 1].
+
+    Under Eq. 5 itself the pictures sent at 0 dB dominate, because their squared error is ten times that at 20 dB. The
+    constant (35 dB of PSNR) keeps crops of plain sky from dominating the logarithm. The factor 0.1 brings the gradients
+    to the size of those of a cross entropy.
     """
     error = (output - target).square().mean(dim=(1, 2, 3))
     return 0.1 * (error + 3e-4).log().mean()
@@ -50,7 +61,10 @@ RECONSTRUCTION_LOSSES = {"mse": mean_squared_error, "log_mse": log_squared_error
 
 
 def size_in(checkpoint: str, size: str) -> str:
-    """The size that a checkpoint is used in: `size`, or IMPORTED where the file brings its own configuration."""
+    """The size that a checkpoint is used in: `size`, or IMPORTED where the weight file has its own configuration.
+
+    Raises CheckpointError if the file's sidecar cannot be read.
+    """
     path = Path(checkpoint)
     if checkpoint in ("shipped", "none") or not zoo.sidecar(path).is_file():
         return size
@@ -58,10 +72,11 @@ def size_in(checkpoint: str, size: str) -> str:
 
 
 def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
-    """The configuration of a network: `config`, or that of its size.
+    """The configuration of a network: `config` if it is given, otherwise that of the size.
 
-    Where a checkpoint will fill the network, `pretrained` is off: it says where training starts, and the checkpoint is
-    where training ended.
+    kind: the dataclass of the configuration. name: of the system. Where a checkpoint will fill the network, the field
+    `pretrained` is set to False, because these weights would be overwritten. Raises UserError for an unknown size or a
+    wrong configuration.
     """
     if config is None and size == IMPORTED:
         facts = zoo.read_facts(Path(checkpoint))
@@ -73,7 +88,11 @@ def starting_config(kind: type, name: str, size: str, checkpoint: str, config=No
 
 
 def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple[dict, str]:
-    """Load "shipped" weights or a file's into `module` ("none": leave it); gives the sidecar and the variant's tag."""
+    """Load the "shipped" weights, or those of a file, into `module`; "none" changes nothing.
+
+    Returns the facts of the sidecar and the tag of the variant. Raises CheckpointError if the weights are missing,
+    altered, or of another system or size.
+    """
     if checkpoint == "none":
         return {}, f"{size}-untrained"
     package = type(module).__module__.partition(".")[0]
@@ -109,21 +128,23 @@ def describe_network(module) -> dict:
 
 
 class Network(nn.Module):
-    """What is trained: a network with a configuration, a size and a checkpoint.
+    """A network that can be trained, with a configuration, a size and a checkpoint.
 
-    Subclasses set `Config` (a frozen dataclass, one field per choice), build their layers in `build(config)`, and give
-    losses in `training_step`. `LearnedSystem` is a network with a channel inside; a part that sits behind other
-    systems (the FCN) is a network alone.
+    Subclasses set `Config` (a frozen dataclass with one field per choice), create their layers in `build(config)`, and
+    compute losses in `training_step`. A `LearnedSystem` is a network with a channel inside. A part of other systems
+    (the FCN) is only a `Network`.
 
-    checkpoint: "shipped" (default; the weights in the package), "none" (random, fixed by `seed`), or a file's path.
+    checkpoint: "shipped" (default; the weights in the package), "none" (random weights, fixed by `seed`), or a file's
+    path.
+    Raises UserError for an unknown size, CheckpointError for weights that are missing or do not fit.
     """
 
     Config: type
     name: str
     tasks: tuple[str, ...]
     options: tuple[str, ...] = ("size", "checkpoint")
-    sends: bool = False  # True: `training_step` sends over its channel; False: it reads pictures, `segment` labels them
-    reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets its protocol's
+    sends: bool = False  # True: `training_step` sends over a channel; False: pictures are only labelled, by `segment`
+    reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets the loss of its protocol
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
         super().__init__()
@@ -136,20 +157,27 @@ class Network(nn.Module):
         self.eval()
 
     def build(self, config) -> None:
-        """Create the layers."""
+        """Create the layers that `config` describes. Every subclass implements it."""
         raise NotImplementedError
 
     def fill(self, checkpoint: str) -> tuple[dict, str]:
-        """Load the checkpoint; gives its sidecar and the variant's tag."""
+        """Load the checkpoint. Returns the facts of its sidecar and the tag of the variant. Raises CheckpointError."""
         return fill_from(self, self.name, self.size, checkpoint)
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Losses of one batch, which the trainer sums. images: float32 (B, 3, H, W) in [0, 1]."""
+        """Losses of one batch by name, each a scalar; the trainer adds them up.
+
+        images: float32 (B, 3, H, W) in [0, 1]. target: the images, or labels as `pixel_cross_entropy` takes them.
+        channel: sends a transmission and returns what the receiver gets.
+        """
         raise NotImplementedError
 
     def own_parameters(self, task: str) -> list[nn.Parameter]:
-        """Parameters that no other task of this network uses: what training `task` alone may change in weights that
-        serve all."""
+        """Parameters that no other task of this network uses.
+
+        When a network that serves several tasks is trained for `task` alone, only these may change. Raises
+        NotImplementedError if the network serves several tasks and does not override this method.
+        """
         if self.tasks == (task,):
             return list(self.parameters())
         raise NotImplementedError(
@@ -157,21 +185,26 @@ class Network(nn.Module):
         )
 
     def start_from_klt(self, klt: BlockKLT) -> None:
-        """Take over measured block-KLT statistics, where training starts. Nothing to do without a linear path."""
+        """Copy measured block-KLT statistics into the linear path, before training starts.
+
+        A network without a linear path ignores them.
+        """
         path = getattr(self, "linear_path", None)
         if path is not None:
             path.load(klt)
 
     def rate_shares(self) -> dict[int, float]:
-        """Share of the protocol's learning rate, by `id` of a parameter; those that are not in it have all of it.
+        """Share of the protocol's learning rate, by `id` of a parameter. Parameters that are not listed get the whole
+        rate.
 
-        Weights that start trained (an ImageNet backbone) take small steps, which keep them.
+        Weights that are already trained at the start (an ImageNet backbone) get a small share, so that small steps
+        preserve them.
         """
         trained = (module for module in self.modules() if isinstance(module, EfficientNetLite0) and module.pretrained)
         return {id(parameter): PRETRAINED_RATE for module in trained for parameter in module.parameters()}
 
     def knowledge(self) -> tuple[str, ...]:
-        """What the network knows before it sees a training picture: a column of the tables."""
+        """Prior knowledge that the network has before training, in words: a column of the tables."""
         known = []
         if any(getattr(module, "pretrained", False) for module in self.modules()):
             known.append("ImageNet backbone")
@@ -180,39 +213,45 @@ class Network(nn.Module):
         return tuple(known)
 
     def describe(self) -> dict:
-        """Facts for the manifest and the table of systems."""
+        """Facts for the manifest and the table of systems: see `describe_network`."""
         return describe_network(self)
 
 
 class LearnedSystem(Network, System):
-    """A `System` that is also a network: `encode` and `decode` are differentiable, so training runs the tested path.
+    """A `System` that is also a network. `encode` and `decode` are differentiable, so training runs the code that is
+    measured.
 
-    Subclasses clamp pictures to [0, 1] only in evaluation mode: a clamp in training stops the gradient of every
-    over-shot pixel.
+    Subclasses clamp pictures to [0, 1] only in evaluation mode. In training a clamp would stop the gradient of every
+    pixel outside this range.
     """
 
     learned = True
     sends = True
-    joins_snr = True  # training draws an SNR per picture
+    joins_snr = True  # training draws one SNR per picture
 
     @property
     def snr_range_db(self) -> tuple[float, float] | None:
-        """Least and largest SNR that the weights were trained at, from their sidecar; None where it does not say."""
+        """Lowest and highest SNR in dB that the weights were trained at, from their sidecar;
+        None if it is not given.
+        """
         found = self.facts.get("snr_db", self.facts.get("protocol", {}).get("snr_db"))
         return (float(found[0]), float(found[-1])) if found else None
 
     def told(self, snr_db: Tensor) -> Tensor:
-        """What the network is told of an SNR in dB, at both ends alike: the nearest one that it was trained at.
+        """The SNR in dB that the network is given, at both ends alike: the nearest one to `snr_db` that it was trained
+        at.
 
-        Beyond its range a network extrapolates, which has cost 15 dB of PSNR. Closed forms get the true noise.
+        snr_db: any shape; the result has the same. In training it is returned unchanged. Outside its range a network
+        extrapolates, and this has cost 15 dB of PSNR. Closed forms (LMMSE) use the true SNR.
         """
         limits = self.snr_range_db
         return snr_db if self.training or limits is None else snr_db.clamp(*limits)
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Losses of one batch: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6).
+        """Losses of one batch: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6), a scalar.
 
-        images: float32 (B, 3, H, W) in [0, 1]. target: the images themselves, or what `pixel_cross_entropy` takes.
+        images: float32 (B, 3, H, W) in [0, 1].
+        target: the images themselves (reconstruction), or labels as `pixel_cross_entropy` takes them.
         """
         received = channel(self.encode(images, link), link)
         output = self.decode(received, link).output
@@ -222,17 +261,17 @@ class LearnedSystem(Network, System):
 
 
 class FittedSystem(nn.Module, System):
-    """A system without a network, whose statistics a closed form makes of training pictures.
+    """A system without a network. A closed form computes its statistics from training pictures.
 
-    `python -m bench train --systems NAME` calls `fit` and writes what it gives as `<name>-<fitted_size>.safetensors`.
+    `python -m bench train --systems NAME` calls `fit` and writes the tensors to `<name>-<fitted_size>.safetensors`.
     """
 
     options = ("checkpoint",)
-    fitted_size: str = ""  # in the name of its file
-    fitted_task: str = "reconstruction"  # whose training pictures it is fitted to
-    fitted_knowledge: str = ""  # what the file knows: a column of the tables
+    fitted_size: str = ""  # the size in the name of its weight file
+    fitted_task: str = "reconstruction"  # the task whose training pictures it is fitted to
+    fitted_knowledge: str = ""  # the prior knowledge in the file, in words: a column of the tables
 
     @classmethod
     def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
-        """The file's tensors, from pictures float32 (3, H, W) in [0, 1]."""
+        """Compute the tensors of the weight file, by name, from pictures float32 (3, H, W) in [0, 1]."""
         raise NotImplementedError

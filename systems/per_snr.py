@@ -1,8 +1,8 @@
-"""One checkpoint per SNR: published models that know one SNR each stand for one system over a whole sweep.
+"""One checkpoint per SNR: several published models, each trained for one SNR, serve as one system over a whole sweep.
 
-Made by `systems.registry.create` where a checkpoint names several files (`systems.checkpoints`; on the command line
-`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`). Both ends know the SNR of the link, so both take the checkpoint whose
-SNR is nearest to it; of two that are equally near the lower one.
+`systems.registry.create` makes it where a checkpoint names several files (`systems.checkpoints`; on the command line
+`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`). Both ends know the SNR of the link, so both use the checkpoint whose
+SNR is nearest to it. If two are equally near, both use the one for the lower SNR.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from systems.interface import Decoded, Link, Received, System, Transmission
 
 
 class PerSNR(System):
-    """Several networks of one system, each for the SNRs that are nearest to its own."""
+    """Several networks of one system. Each serves the SNRs that are nearest to its own.
+
+    networks: SNR in dB -> system.
+    """
 
     learned = True
     encoder_sees_snr = True
@@ -31,7 +34,7 @@ class PerSNR(System):
         self.variant = "+".join(f"{system.variant}@{snr:g}" for snr, system in self.networks.items())
 
     def nearest(self, snr_db: float) -> float:
-        """SNR of the checkpoint that serves `snr_db`."""
+        """SNR in dB of the checkpoint that serves `snr_db`."""
         return min(self.networks, key=lambda own: abs(own - snr_db))
 
     def _groups(self, link: Link, batch: int) -> dict[float, list[int]]:
@@ -42,7 +45,10 @@ class PerSNR(System):
         return groups
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """As in `System`; what no SNR changes is done once per checkpoint, when a point first needs it."""
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
+
+        Each checkpoint prepares its pictures once, when the first operating point needs it.
+        """
         ready: dict[tuple[float, tuple[int, ...]], Callable[[Link], Transmission]] = {}
 
         def send(at: Link) -> Transmission:
@@ -64,11 +70,11 @@ class PerSNR(System):
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """As in `System`."""
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """As in `System`."""
+        """See `System.decode`. Symbols (B, n) -> pictures (B, 3, H, W) or logits (B, 21, H, W)."""
         batch = len(received.symbols)
         snrs, rows_of = link.snr_tensor(batch), self._groups(link, batch)
         outputs: list[Tensor | None] = [None] * batch
@@ -82,7 +88,7 @@ class PerSNR(System):
         return Decoded(torch.stack([output for output in outputs if output is not None]))
 
     def describe(self) -> dict:
-        """Facts of the first checkpoint, with the sha256 of all and the SNR of each."""
+        """Facts of the first checkpoint, one sha256 over the checksums of all files, and the checksum at each SNR."""
         facts = [system.describe() for system in self.networks.values()]
         digests = [str(fact.get("sha256")) for fact in facts]
         return {
@@ -93,7 +99,7 @@ class PerSNR(System):
         }
 
     def to(self, device: torch.device | str) -> System:
-        """Move all networks."""
+        """Move all networks to a device and return this system."""
         for system in self.networks.values():
             system.to(device)
         return self

@@ -1,4 +1,4 @@
-"""The one rule that turns images in [0, 1] into 8-bit pixels. Metrics, digital links and training all round by it."""
+"""The one rule that turns pictures in [0, 1] into 8-bit pixels. Metrics, digital links and training all use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [0, 1], or already uint8, any shape -> uint8: clamped, times 255, rounded. ValueError for NaN, inf."""
+    """Pictures in [0, 1] of any shape -> uint8 of the same shape: clamped, times 255, rounded.
+
+    Pictures that are uint8 already are returned as they are. Raises ValueError for NaN and infinity.
+    """
     import torch
 
     if images.dtype == torch.uint8:

@@ -150,7 +150,7 @@ def _all() -> list[Entry]:
 
 
 def entries() -> list[Entry]:
-    """Every registered system, plug-ins included, in the order of the catalogue. Parts of other systems are left out."""
+    """Every registered system, plug-ins included, in the catalogue's order. Parts of other systems are left out."""
     return [entry for entry in _all() if not entry.part]
 
 

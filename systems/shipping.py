@@ -1,4 +1,4 @@
-"""Puts trained weights where the zoo looks for those that ship. Called by `python -m bench weights ship`."""
+"""Puts trained weights into their package, where the zoo looks for them. Called by `python -m bench weights ship`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ NEEDED = ("system", "size", "images_seen", "licence")
 
 
 def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
-    """Check a weight file, store it in `bits` (8 or 16) a value, and put it with its sidecar into its package.
+    """Check a weight file, store it with `bits` bits per value (8 or 16), and put it with its sidecar into its package.
 
-    keep: patterns of tensor names that stay in float16 where `bits` is 8. Gives the new file. CheckpointError if the
-    file is altered, does not fit its size, is somebody else's, or its sidecar does not say what it saw.
+    keep: patterns of tensor names that stay in float16 where `bits` is 8. Returns the path of the new file. Raises
+    CheckpointError if the file is altered, does not fit its size, was published by others, or if its sidecar does not
+    say what it was trained on.
     """
     tensors, facts = zoo.read_weights(path)
     missing = [key for key in NEEDED if not facts.get(key)]
@@ -34,7 +35,7 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
         known = ", ".join(sizes_of(name))
         raise CheckpointError(f"{path}: are of size {size!r}, which {name} does not have (configs/models: {known})")
     kind: Any = entry.load()
-    kind(name=name, checkpoint=str(path), **({} if entry.fitted else {"size": size}))  # raises where they do not fit
+    kind(name=name, checkpoint=str(path), **({} if entry.fitted else {"size": size}))  # raises if they do not fit
     target = zoo.home(entry.target.partition(".")[0], name, size)
     try:
         zoo.save_weights(target, tensors, {**facts, "packed_from": facts["sha256"]}, bits, keep)

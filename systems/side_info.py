@@ -1,8 +1,8 @@
-"""How many channel uses a word of side information takes: the rule by which `Budget` charges it.
+"""How many channel uses a word of side information takes. `Budget` charges it by this rule.
 
 The harness sends the word over the same channel as the symbols, with a code of exactly this length
-(`bench.measure.control`), so a system that asks for too short a word loses it. The rule is a closed form: both ends,
-the audit and the channel compute it without the code.
+(`bench.measure.control`). A system that asks for too short a word loses it. The rule is a closed form, so both ends,
+the audit and the channel can compute it without the code itself.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import math
 from functools import lru_cache
 from statistics import NormalDist
 
-#: Words of up to so many bits are sent with the small block code of 5G (TS 38.212 5.3.3.3) and decoded by maximum
-#: likelihood; longer ones with a CRC and 5G LDPC.
+#: Words of at most this many bits are sent with the small block code of 5G (TS 38.212, 5.3.3.3) and decoded by maximum
+#: likelihood. Longer words are sent with a CRC and the LDPC code of 5G.
 SHORT_WORD = 11
 CRC_BITS = 24
-#: The share of words that may be lost at the SNR that they are sent for.
+#: Share of words that may be lost at the SNR that they are coded for.
 WORD_ERROR = 1e-5
-#: The SNR in dB that LDPC codes need above the normal approximation. It grows with the size of the constellation:
-#: bit-interleaved QAM loses part of the capacity. Measured in tests/bench/measure/test_control.py.
+#: LDPC codes need this much more SNR, in dB, than the normal approximation says. The gap grows with the constellation,
+#: because bit-interleaved QAM loses part of the capacity. Measured in tests/bench/measure/test_control.py.
 LDPC_GAP_DB, LDPC_GAP_SLOPE = 1.5, 0.07
 LEAST_SNR_DB, LARGEST_SNR_DB = -30.0, 60.0
 MOST_BITS_PER_USE = 7.0  # 256QAM at rate 7/8
@@ -26,11 +26,11 @@ MOST_BITS_PER_USE = 7.0  # 256QAM at rate 7/8
 
 @lru_cache(maxsize=1024)
 def control_uses(bits: int, snr_db: float) -> int:
-    """Complex uses of a word of `bits` bits that is lost about once in 100,000 times on AWGN at `snr_db` (Es/N0).
+    """Complex uses of a word of `bits` bits that is lost about once in 100,000 times on AWGN at `snr_db` (Es/N0 in dB).
 
-    The normal approximation of the best code's length (Polyanskiy, Poor, Verdu 2010, Eq. 296), for the complex AWGN
-    channel. Short words take at least one use per bit, long ones what the largest constellation needs. SNRs beyond -30
-    and 60 dB count as these.
+    The length is the normal approximation for the best code on the complex AWGN channel (Polyanskiy, Poor and Verdu,
+    2010, Eq. 296). A short word takes at least one use per bit. A long word takes at least the uses that the largest
+    constellation needs. An SNR below -30 dB counts as -30 dB, and one above 60 dB as 60 dB.
     """
     if bits == 0:
         return 0
@@ -50,7 +50,7 @@ def control_uses(bits: int, snr_db: float) -> int:
 
 
 def _bits_in(uses: int, snr_db: float) -> float:
-    """Bits that the best code of `uses` complex uses carries with an error of `WORD_ERROR`."""
+    """Bits that the best code of `uses` complex uses carries with a word error rate of `WORD_ERROR`."""
     snr = 10 ** (snr_db / 10)
     capacity = math.log2(1 + snr)
     dispersion = snr * (snr + 2) / (snr + 1) ** 2 * math.log2(math.e) ** 2

@@ -1,6 +1,8 @@
-"""Sizes of learned systems: one TOML file each, `configs/models/<system>-<size>.toml`, read into a frozen dataclass.
+"""Sizes of learned systems: one TOML file per size, `configs/models/<system>-<size>.toml`, read into a frozen
+dataclass.
 
-A file may name another size of the same system as its `base` and then holds only what differs from it.
+A file may name another size of the same system as its `base`. It then holds only the values that differ. Called by
+`systems.learned` when a network is built, and by the command line, which lists sizes.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from systems.errors import UserError
 
-#: Beside the packages, found by their place: a folder `configs` of the working directory is another one.
+#: Found beside the packages. A folder `configs` in the working directory is not used.
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 DEFAULT_SIZE = "small"
 
@@ -21,7 +23,7 @@ Config = TypeVar("Config")
 
 
 def read_toml(path) -> dict[str, Any]:
-    """A TOML file as a dict; a syntax error is the user's to mend."""
+    """A TOML file as a dict. Raises UserError if it cannot be read or is not valid TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -31,7 +33,11 @@ def read_toml(path) -> dict[str, Any]:
 
 
 def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
-    """`values` as a `kind`; keys that it does not have and values of another type are errors, lists become tuples."""
+    """Make a `kind` (a dataclass) from `values`; lists become tuples.
+
+    where: the file's name, for messages. Raises UserError for an unknown key, a missing key, or a value of another
+    type.
+    """
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # a type variable cannot say "a dataclass"
     known = {field.name for field in fields}
     unknown = sorted(set(values) - known)
@@ -52,7 +58,7 @@ def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from a TOML file is of a field's type; a whole number is a float too."""
+    """Whether a value from a TOML file has the type of a field. A whole number is also accepted as a float."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inner)
@@ -68,7 +74,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
-    """A field's type for the eye."""
+    """A field's type in words, for messages."""
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
@@ -80,14 +86,17 @@ def _words(hint: Any) -> str:
 
 
 def sizes_of(system: str) -> list[str]:
-    """The sizes a system is defined in."""
+    """The sizes that a system has files for, sorted."""
     folder = CONFIGS / "models"
     stems = (path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
     return sorted(stem[len(system) + 1 :] for stem in stems if stem.rpartition("-")[0] == system)
 
 
 def load_size(kind: type[Config], system: str, size: str) -> Config:
-    """The configuration of one system in one size; a third party's system without such files has its defaults."""
+    """The configuration of a system in one size, as a `kind` (a dataclass).
+
+    A third party's system without such files gets its defaults. Raises UserError for an unknown size.
+    """
     folder = CONFIGS / "models"
     path = folder / f"{system}-{size}.toml"
     if not path.is_file():

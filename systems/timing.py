@@ -1,7 +1,8 @@
-"""Where the time of a run goes: wall and CPU seconds by stage, each second in one stage only.
+"""Where the time of a run goes: wall and CPU seconds of each stage. Every second is counted in one stage only.
 
-A stage that opens inside another takes its time off the outer one. One clock a process, as a worker is; seconds of CPU
-are those of all its threads. A stage costs some microseconds, so the clock is never off.
+Called all over the systems and the harness; `bench.sweep` writes the seconds into the results. When one stage opens
+inside another, its time is subtracted from the outer one. There is one clock per process, and a worker is a process.
+CPU seconds include all threads of the process. Opening a stage costs a few microseconds, so the clock always runs.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from contextlib import contextmanager
 Seconds = tuple[float, float]  # wall, CPU
 
 _spent: dict[str, Seconds] = {}
-_open: list[list[float]] = []  # wall and CPU that stages inside each open one took
+_open: list[list[float]] = []  # for each open stage: wall and CPU seconds of the stages inside it
 
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Count what is done inside under `name`."""
+    """Count the time of the `with` block under `name`."""
     wall, cpu = time.perf_counter(), time.process_time()
     _open.append([0.0, 0.0])
     try:
@@ -33,13 +34,13 @@ def stage(name: str) -> Iterator[None]:
 
 
 def add(name: str, wall: float, cpu: float) -> None:
-    """Count seconds measured elsewhere."""
+    """Count seconds that were measured elsewhere, in another process for example."""
     before = _spent.get(name, (0.0, 0.0))
     _spent[name] = (before[0] + wall, before[1] + cpu)
 
 
 def take() -> dict[str, Seconds]:
-    """What was counted since the last call, by stage."""
+    """Wall and CPU seconds by stage since the last call."""
     taken = dict(_spent)
     _spent.clear()
     return taken

@@ -1,14 +1,17 @@
-"""Weights: safetensors with a JSON sidecar that says what they are. Loading never unpickles.
+"""Stores and loads trained weights: a safetensors file, and beside it a JSON file, its *sidecar*. Loading never
+unpickles.
 
-A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`; the sidecar of the same stem
-holds config, data, images seen, seed, commit, validation curve, licence of the data, and the sha256 of the weight file,
-which is verified on every load.
+A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`. The sidecar has the same name
+with the ending `.json`. It holds the configuration, training data, number of images seen, seed, commit, validation
+curve, licence of the data, and the sha256 of the weight file, which every load verifies. Called by `systems.learned`,
+`systems.shipping` and `bench.training`.
 
-Storage forms, chosen by `save_weights(bits=...)` and marked in the sidecar under `storage`:
-- 16: floats as float16, the usual form;
-- 32: as they are, for weights of others, which keep every bit;
-- 8: large tensors as int8, symmetric, with the largest magnitude of each slice of the first axis (an output channel) in
-  float16; small ones as float16. The magnitudes of tensor NAME are the tensor "NAME::peak"; value = int8 * peak / 127.
+Storage forms, chosen by `save_weights(bits=...)` and recorded in the sidecar under `storage`:
+- 16: floats are stored as float16, the usual form.
+- 32: floats are stored as float32. Weights that others published keep every bit.
+- 8: large tensors are stored as int8, symmetric about 0, with the largest magnitude of each slice of the first axis (an
+  output channel) in float16. Small tensors are stored as float16. The magnitudes of tensor NAME are the tensor
+  "NAME::peak"; value = int8 * peak / 127.
 """
 
 from __future__ import annotations
@@ -30,32 +33,34 @@ from torch import Tensor, nn
 
 from systems.errors import CheckpointError
 
-DERIVED = "relative_position_index"  # a table that older files hold; it follows from the window
+DERIVED = "relative_position_index"  # older files hold this table; the window size determines it
 PEAK = "::peak"
-LEAST_INT8 = 2048  # values below which a tensor stays in float16
+LEAST_INT8 = 2048  # a tensor of fewer values stays in float16
 BITS = (8, 16, 32)
 
 
 def shipped(package: str, system: str, size: str) -> Path | None:
-    """Path of the weights that ship with `package`, or None."""
+    """Path of the weights of a system and size that ship with `package`, or None."""
     path = home(package, system, size)
     return path if path.is_file() else None
 
 
 def home(package: str, system: str, size: str) -> Path:
-    """Where the weights of a system and size lie once they ship with `package`."""
+    """The path that the weights of a system and size have when they ship with `package`. The file need not exist."""
     return Path(str(resources.files(package))) / "weights" / f"{system}-{size}.safetensors"
 
 
 def sidecar(path: Path) -> Path:
-    """The JSON file beside a weight file."""
+    """Path of the JSON file beside a weight file."""
     return path.with_suffix(".json")
 
 
 def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -> dict[str, Tensor]:
-    """The tensors of a file in a storage form. keep: patterns of names that stay in float16 where `bits` is 8.
+    """The tensors of a weight file in one of the storage forms, by name. Shapes stay.
 
-    Raises ValueError where a value is not finite in the form.
+    bits: 8, 16 or 32.
+    keep: patterns of names that stay in float16 where `bits` is 8.
+    Raises ValueError for other `bits`, or if a value is not finite in the form.
     """
     if bits not in BITS:
         raise ValueError(f"weights are stored in {', '.join(map(str, BITS))} bits, not {bits}")
@@ -77,7 +82,7 @@ def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -
 
 
 def unpacked(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Inverse of `packed`: int8 tensors with their peaks become float32, all others are given as they are stored."""
+    """The inverse of `packed`, by name; shapes stay. int8 tensors become float32, all others keep their stored type."""
     state = {}
     for key, value in tensors.items():
         if key.endswith(PEAK) or key.endswith(DERIVED):
@@ -92,11 +97,11 @@ def _is_large(value: Tensor) -> bool:
 
 
 def _quantise(value: Tensor) -> tuple[Tensor, Tensor]:
-    """int8 values in [-127, 127] and the float16 peak of each slice of the first axis."""
+    """int8 values in [-127, 127], and the float16 peak of each slice of the first axis."""
     rows = value.float().flatten(1)
     exact = rows.abs().amax(dim=1)
     peak = exact.half()
-    # Rounded down, a peak would clip the largest value: the next float16 up holds it.
+    # A peak that was rounded down would clip the largest value, so it becomes the next larger float16.
     peak = torch.where(peak.float() < exact, torch.nextafter(peak, peak.new_tensor(6e4)), peak)
     levels = rows * (127 / peak.float().clamp_min(1e-12))[:, None]
     return levels.round().clamp(-127, 127).to(torch.int8).view(value.shape), peak
@@ -105,7 +110,12 @@ def _quantise(value: Tensor) -> tuple[Tensor, Tensor]:
 def save_weights(
     path: Path, state: dict[str, Tensor], facts: dict[str, Any], bits: int = 16, keep: Iterable[str] = ()
 ) -> str:
-    """Write weights in a storage form and their sidecar, each under a temporary name first; gives the sha256."""
+    """Write the tensors `state`, of any shapes, in a storage form, and their sidecar. Returns the file's sha256.
+
+    Both files are written under a temporary name and then renamed. facts: the content of the sidecar. bits, keep: see
+    `packed`.
+    Raises ValueError if a value is not finite in the form.
+    """
     try:
         tensors = packed(state, bits, keep)
     except ValueError as error:
@@ -123,7 +133,7 @@ def save_weights(
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The sidecar of a weight file. CheckpointError if it is missing or no JSON object."""
+    """The content of the sidecar of a weight file. Raises CheckpointError if it is missing or no JSON object."""
     try:
         facts = json.loads(sidecar(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -136,7 +146,10 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors, unpacked, and sidecar of a weight file. CheckpointError if missing, altered or truncated."""
+    """Tensors of a weight file, unpacked, by name, each in its own shape; and the content of the sidecar.
+
+    Raises CheckpointError if a file is missing, altered or truncated.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -155,7 +168,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Fill `module`. CheckpointError, with the first name, if tensors are missing, unknown or of another shape."""
+    """Copy `tensors`, by name, into `module`. where: the file's name, for messages.
+
+    Raises CheckpointError, with the first name, if tensors are missing, unknown or of another shape.
+    """
     wanted = module.state_dict()
     missing, extra = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     shapes = sorted(key for key in set(wanted) & set(tensors) if wanted[key].shape != tensors[key].shape)
@@ -169,20 +185,25 @@ def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None
 
 
 def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
-    """Fill `module` from `path` and give the sidecar. CheckpointError if missing, altered, truncated or misshapen."""
+    """Fill `module` from the file `path`. Returns the content of the sidecar.
+
+    Raises CheckpointError if the file is missing, altered, truncated or does not fit.
+    """
     tensors, facts = read_weights(path)
     fit_state(module, tensors, str(path))
     return facts
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Trainable and frozen parameters, buffers not counted."""
+    """Number of trainable and frozen parameters. Buffers do not count."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Random initialisation inside is fixed by `seed`; the caller's random stream is left alone."""
+    """Inside the `with` block torch's random numbers start from `seed`. Afterwards the caller's random stream continues
+    as before.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -1,7 +1,8 @@
-"""GenSC's named choices. `open_choices.py` sets each beside the paper's words.
+"""GenSC's configuration: one field per choice. `open_choices.py` compares each field with the paper's words.
 
-The defaults are Table I and Sections III and IV, with the shape of DiT-XL/2 where the paper gives no width; whatever
-the paper does not have is off. Sizes of our own switch parts on in their TOML files.
+`systems.sizes` fills it from `configs/models/gensc-<size>.toml`, and every part of the network reads it. The defaults
+are those of Table I and Sections III and IV, and the shape of DiT-XL/2 where the paper gives no width. Everything that
+the paper does not describe is off by default. Our own sizes switch some of it on in their TOML files.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from systems.errors import UserError
 
 @dataclass(frozen=True)
 class GenSCConfig:
-    """Sizes in channels and layers."""
+    """The choices of one size of GenSC. Raises UserError if one field needs another that is off."""
 
     channels: int = 96  # real symbol channels per 16 x 16 block: CBR 1/16
     # Source KB at the transmitter (Table I: window 7, patch 4, heads 3, embedding 96)
@@ -50,7 +51,7 @@ class GenSCConfig:
     decoder_heads: int = 16
     time_dim: int = 1152
     decoder_patch: int = 2
-    decoder_window: int = 0  # tokens; 0: every patch attends to every other, as in DiT
+    decoder_window: int = 0  # side of a window in tokens; 0: every patch attends to every other, as in DiT
     decoder_refine: int = 64
     decoder_residuals: int = 1
     refinement_steps: int = 1
@@ -81,5 +82,7 @@ class GenSCConfig:
 
     @property
     def predicts_symbols(self) -> bool:
-        """Whether the reconstruction decoder also predicts the clean symbols, which more than one step needs."""
+        """Whether the reconstruction decoder also predicts the clean symbols. More than one
+        refinement step needs them.
+        """
         return self.latent_loss > 0 or self.refinement_steps > 1

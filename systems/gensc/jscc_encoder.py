@@ -1,14 +1,15 @@
 """The unified JSCC encoder (Sec. IV-A): concat(image, f) -> residual block -> strided downsampling -> x.
 
-Table I: three convolutions of kernel 3 and hidden dimension 128: one brings image and f together, one is the residual
-block's, one has the stride. Both tasks go through the same three.
+`systems.gensc.system` calls it. As in Table I, it has three convolutions of kernel 3 with hidden dimension 128. The
+first joins the image and f, the second is the residual block's, the third has the stride. Both tasks use the same
+three.
 
-What our sizes switch on, and `paper` does not have:
+Our sizes switch on parts that the size `paper` does not have:
 - `linear_path`: the shortcut around the convolutions is the block-KLT code, the best linear map of the picture, so that
-  training starts there instead of at noise. For segmentation, which wants meaning and not the picture, the shortcut is
-  a projection of f, and the picture enters weakly: at full strength f drowns in it.
-- `task_share`: each task weighs the convolutions by an affine of its own, and gives each channel a gain.
-- `local_gain`: one gain per block beside the channel's.
+  training starts there instead of at noise. Segmentation needs meaning and not the picture itself. For it the shortcut
+  is a projection of f, and the picture enters weakly, because at full strength it would drown f.
+- `task_share`: each task has its own scale and shift of the convolutions' features, and its own gain of each channel.
+- `local_gain`: beside the gain of each channel, each block has a gain.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from systems.interface import TASKS
 from systems.layers.klt import BlockKLT
 from systems.layers.linear_path import BLOCK, LinearPath, start_from_zero
 
-ACTIVITY_EXPONENT = 0.125  # s^(-1/4) for deviation s, half of the best with a receiver that knows s
+ACTIVITY_EXPONENT = 0.125  # amplitude s^(-1/4) for deviation s: half the exponent that is best if the receiver knows s
 
 
 class TaskShare(nn.Module):
-    """What belongs to one task alone: how it weighs the shared convolutions, and the power of its channels."""
+    """The parameters that belong to one task alone: its scale and shift of the shared convolutions, and the power of
+    its channels.
+    """
 
     def __init__(self, config: GenSCConfig, task: str):
         super().__init__()
@@ -40,19 +43,21 @@ class TaskShare(nn.Module):
         self.project = nn.Conv2d(config.feature_dim, channels, 1) if beside else None
         self.weight = nn.Parameter(torch.ones(2, hidden))
         self.bias = nn.Parameter(torch.zeros(2, hidden))
-        # What the convolutions give is all of segmentation's signal and a small part of reconstruction's.
+        # The convolutions give all of the signal for segmentation, and a small part of it for reconstruction.
         self.scale = nn.Parameter(torch.full((channels,), 0.1 if reconstruct and config.linear_path else 1.0))
         self.log_gain = nn.Parameter(torch.zeros(channels))
         self.power_allocation = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, channels))
         start_from_zero(self.power_allocation[-1])
 
     def affine(self, x: Tensor, layer: int) -> Tensor:
-        """A scale and a shift per channel before the activation of the first or second convolution, (B, hidden, h,
-        w)."""
+        """Scale and shift each channel of x (B, hidden, h, w), before the activation.
+
+        layer: 0 for the first convolution, 1 for the second. The shape stays.
+        """
         return x * self.weight[layer, :, None, None] + self.bias[layer, :, None, None]
 
     def gain(self, snr_db: Tensor) -> Tensor:
-        """Logarithm of each channel's amplitude, (B, channels), a function of what both ends know."""
+        """Logarithm of the amplitude of each channel, (B, channels), from the SNR in dB (B,), which both ends know."""
         gain = self.log_gain.float().expand(len(snr_db), -1)
         if self.sees_snr:
             level = snr_db[:, None] / 10 - 1
@@ -61,10 +66,10 @@ class TaskShare(nn.Module):
 
 
 class JSCCEncoder(nn.Module):
-    """Images and the source KB's feature -> symbol maps; sides of the images divide by 16.
+    """Pictures and the feature of the source KB -> symbol maps. The sides of the pictures are multiples of 16.
 
-    None of it depends on the SNR, which decides the channels' gains alone (`gain`). With a linear path maps are in
-    units of each coefficient's deviation and of the picture's contrast, as `LinearPath.send` takes them.
+    The maps do not depend on the SNR; only the gains of the channels (`gain`) do. With a linear path, the maps are in
+    units of each coefficient's standard deviation and of the picture's contrast, as `LinearPath.send` takes them.
     """
 
     def __init__(self, config: GenSCConfig):
@@ -83,11 +88,11 @@ class JSCCEncoder(nn.Module):
             start_from_zero(self.local_gain)
 
     def of(self, task: str) -> TaskShare | None:
-        """What the task has to itself; None without `task_share`."""
+        """The parameters that belong to `task` alone. None without `task_share`."""
         return self.share[task] if self.share else None  # type: ignore[return-value]
 
     def start_from_klt(self, klt: BlockKLT) -> None:
-        """The KLT's power allocation for reconstruction, equal power of all channels for segmentation."""
+        """Set the channels' gains: for reconstruction the KLT's power allocation, for segmentation equal power."""
         reconstruction, segmentation = self.of("reconstruction"), self.of("segmentation")
         if reconstruction is None or segmentation is None:
             return
@@ -97,14 +102,23 @@ class JSCCEncoder(nn.Module):
             segmentation.log_gain.copy_(-klt.eigenvalues[:count].log() / 2)
 
     def gain(self, task: str, snr_db: Tensor) -> Tensor:
-        """Logarithm of each channel's amplitude, (B, channels), a function of what both ends know: task and SNR in dB
-        (B,). Without `task_share` it is 0."""
+        """Logarithm of the amplitude of each channel, (B, channels), from the task and the SNR in dB (B,), which both
+        ends know.
+
+        Without `task_share` it is 0.
+        """
         share = self.of(task)
         return snr_db.new_zeros(len(snr_db), self.down.out_channels) if share is None else share.gain(snr_db)
 
     def forward(self, images: Tensor, feature: Tensor, path: LinearPath | None, task: str) -> tuple[Tensor, Tensor]:
-        """images (B, 3, H, W) in [0, 1], feature (B, F, H/g, W/g) -> maps (B, channels, H/16, W/16), and the logarithm
-        of each block's gain beside its channel's, of the same shape, or a zero that broadcasts where blocks have none.
+        """Symbol maps (B, channels, H/16, W/16), and the logarithm of the gain of each block.
+
+        images: (B, 3, H, W) in [0, 1].
+        feature: (B, F, H/g, W/g), where g is `encoder_grid`.
+        path: the linear path, or None.
+
+        The gain of a block is added to that of its channel. It has the shape of the maps, or (1, 1, 1, 1) and the value
+        0 where blocks have none.
         """
         share = self.of(task)
         if path is None:
@@ -131,7 +145,7 @@ class JSCCEncoder(nn.Module):
             pooled = F.avg_pool2d(feature, BLOCK // self.grid)
             maps = share.project(pooled).float() + linear * share.shortcut[:, None, None] + maps
         if self.local_gain is None or self.exponent is None or task != "reconstruction":
-            return maps, none  # for segmentation the convolutions alone decide what each block sends
+            return maps, none  # for segmentation, blocks have no gains of their own
         bands = activity(linear * path.unit(path.contrast(images)), path)
         local = bounded(self.local_gain(hidden).float(), GAIN_LIMIT)
         return maps, local - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])

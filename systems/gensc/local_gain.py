@@ -1,8 +1,11 @@
-"""Local gain: power where the picture is busy, less than its share where it is not, undone at the receiver.
+"""Local gain: more power for the busy blocks of a picture and less for the flat ones. The receiver undoes it.
 
-For coefficients of local deviation s the best linear code has amplitude s^(-1/2). A picture's deviations change from
-block to block, so one gain for all blocks (lambda^(-1/4)) leaves 1 to 2 dB at low SNR. The transmitter measures the
-activity of each block in bands of coefficients; the receiver, which is not told, infers it from what it received.
+The JSCC encoder (transmitter) and `systems.gensc.system` (receiver) call it where a configuration has `local_gain`.
+
+The best linear code gives a coefficient of local standard deviation s an amplitude proportional to s^(-1/2). Within a
+picture, s changes from block to block, so the same gain for all blocks, lambda^(-1/4), loses 1 to 2 dB at low SNR. The
+transmitter measures the activity of each block in bands of coefficients. The activity is not sent: the receiver
+estimates it from the received symbols.
 """
 
 from __future__ import annotations
@@ -12,14 +15,16 @@ from torch import Tensor, nn
 
 from systems.layers.linear_path import LinearPath, start_from_zero
 
-GAIN_LIMIT = 1.5  # +-13 dB: what a network may add to a block's gain
-BAND_LIMIT = 10.0  # of a block's log activity; what is measured lies between log(FLOOR) and about 6
-PRIOR_LIMIT = 4.0  # of the logarithm of a coefficient's variance
-FLOOR = 0.02  # of a coefficient's mean variance: what a silent band counts as
+GAIN_LIMIT = 1.5  # largest change of a block's log gain by the network: +-13 dB
+BAND_LIMIT = 10.0  # limit of a block's log activity; measured values lie between log(FLOOR) and about 6
+PRIOR_LIMIT = 4.0  # largest change of the logarithm of a coefficient's variance
+FLOOR = 0.02  # energy that is added to every band, in units of a coefficient's mean variance
 
 
 def band_edges(channels: int) -> tuple[int, ...]:
-    """0, 1, 3, 6, 12, 24, ...: bands of coefficients, by falling variance, about doubling."""
+    """Edges of bands of coefficients: 0, 1, 3, 6, 12, 24, ..., `channels`. Coefficients are in order of falling
+    variance.
+    """
     edges = [0, 1, 3]
     while edges[-1] < channels:
         edges.append(min(2 * edges[-1], channels))
@@ -35,7 +40,7 @@ def band_energies(maps: Tensor, floor: float) -> Tensor:
 
 
 def per_channel(bands: Tensor, channels: int) -> Tensor:
-    """A value of each band, (B, bands, h, w), repeated for its channels, (B, channels, h, w)."""
+    """The value of each band, (B, bands, h, w), repeated for all channels of the band, (B, channels, h, w)."""
     edges = band_edges(channels)
     widths = [high - low for low, high in zip(edges, edges[1:])]
     # No tensor of widths: its copy to a GPU would wait for all that the GPU still has to do.
@@ -44,15 +49,19 @@ def per_channel(bands: Tensor, channels: int) -> Tensor:
 
 
 def bounded(x: Tensor, limit: float) -> Tensor:
-    """x for small x, never beyond +-limit: an exponential of what a network says must not run away."""
+    """limit * tanh(x / limit), in the shape of x (B, C, h, w): near x for small x, never outside +-limit.
+
+    It keeps an exponential of a network's output from growing without limit.
+    """
     return limit * torch.tanh(x / limit)
 
 
 class LocalStatistics(nn.Module):
-    """The receiver's estimate of each block: (C, noisy bands, KB features) -> activity, gain and prior corrections,
+    """The receiver's estimate of each block: its activity, corrections of gain and prior, and a correction from its
     context.
 
-    Gives activity (B, bands, h, w), and log gain, log prior and context (B, C, h, w), all zero at the start.
+    One 1 x 1 convolution computes all four from the symbols, their noisy bands and the KB's features. All are 0 when
+    training starts.
     """
 
     def __init__(self, channels: int, features: int):
@@ -65,8 +74,12 @@ class LocalStatistics(nn.Module):
     def forward(
         self, scaled: Tensor, noisy_bands: Tensor, feature: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """scaled (B, C, h, w), noisy_bands (B, bands, h, w), feature (B, F, h, w) or None -> activity (B, bands, h, w),
-        log gain, log prior and context (B, C, h, w)."""
+        """Activity (B, bands, h, w), and log gain, log prior and context, (B, C, h, w) each.
+
+        scaled: symbols (B, C, h, w).
+        noisy_bands: (B, bands, h, w).
+        feature: (B, F, h, w), or None without a KB.
+        """
         x = [scaled, noisy_bands] if feature is None else [scaled, noisy_bands, feature]
         bands, gain, prior, context = (
             self.head(torch.cat(x, dim=1)).float().split([self.bands, *[self.channels] * 3], dim=1)
@@ -75,8 +88,9 @@ class LocalStatistics(nn.Module):
 
 
 def activity(coefficients: Tensor, path: LinearPath) -> Tensor:
-    """What the transmitter measures: energy of each band of each block in units of its mean variance, as a logarithm.
+    """The activity that the transmitter measures: the log energy of each band in each block, in units of the band's
+    mean variance.
 
-    coefficients: absolute, (B, C, h, w). Gives (B, bands, h, w).
+    coefficients: in absolute units, (B, C, h, w). Returns (B, bands, h, w).
     """
     return band_energies(coefficients / path.deviation[: path.coefficients, None, None], FLOOR)

@@ -1,6 +1,7 @@
-"""The register of what the paper leaves open: every choice is a field of `GenSCConfig`, beside the paper's words.
+"""The register of everything that the paper leaves open. Every choice is a field of `GenSCConfig`, beside the paper's
+words.
 
-`python -m bench list register` prints it. A test keeps it whole: each field of the configuration stands here once.
+`python -m bench list register` prints it. A test checks that each field of the configuration has exactly one entry.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Choice:
-    """One field: where the paper speaks of it, what it says, and what this implementation does about it."""
+    """One entry: the field, the place in the paper, what the paper says there, and what this implementation does."""
 
     field: str
     where: str
@@ -299,7 +300,7 @@ REGISTER = (
     ),
 )
 
-#: Readings that are not fields: where the paper contradicts itself and code had to take a side.
+#: Readings that are no fields: the paper contradicts itself or is silent, and the code had to decide.
 READINGS = (
     Choice(
         "similarity",

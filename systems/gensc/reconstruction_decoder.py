@@ -1,10 +1,13 @@
-"""JSCC decoder for reconstruction (Sec. IV-B): a diffusion transformer over patches of (f~, y), upsampling, residual
-block.
+"""The JSCC decoder for reconstruction (Sec. IV-B).
+
+It is a diffusion transformer over patches of (f~, y), followed by upsampling and residual blocks.
+`systems.gensc.system` calls it.
 
 The channel is the forward process of the diffusion: y = x + sigma e is the state of a variance-exploding diffusion
-whose time is tied to the noise variance at the receiver, t = (2/pi) atan(sigma), the cosine schedule written for sigma.
-The network predicts the clean signal: the symbols x, and from them and its own features the picture. One step from y is
-the MMSE estimate. More steps walk the deterministic (DDIM) path from sigma to 0, predicting x at each.
+whose time is tied to the noise variance at the receiver, t = (2/pi) atan(sigma). This is the cosine schedule written
+for sigma. The network predicts the clean signal: the symbols x, and from them and its own features the picture. One
+step from y gives the MMSE estimate. More steps follow the deterministic (DDIM) path from sigma to 0 and predict x at
+each step.
 """
 
 from __future__ import annotations
@@ -25,12 +28,14 @@ FREQUENCIES = 32
 
 
 def diffusion_time(sigma: Tensor) -> Tensor:
-    """Noise standard deviation per unit-variance symbol -> time in (0, 1): (2/pi) atan(sigma)."""
+    """Standard deviation of the noise per unit-variance symbol, any shape, such as (B,) -> time in (0, 1), (2/pi)
+    atan(sigma).
+    """
     return torch.atan(sigma) * (2 / math.pi)
 
 
 class TimeEmbedding(nn.Module):
-    """Time (B,) in (0, 1) -> (B, dim), sinusoidal features through two linear layers."""
+    """Embedding of the time: sine and cosine features, then two linear layers."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -39,16 +44,16 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * FREQUENCIES, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, time: Tensor) -> Tensor:
-        """Time (B,) -> (B, dim)."""
+        """Time (B,) in (0, 1) -> (B, dim)."""
         phase = math.pi * time.float()[:, None] * self.rates
         return F.silu(self.mlp(torch.cat([phase.sin(), phase.cos()], dim=1)))
 
 
 def grid_positions(height: int, width: int, dim: int, period: int, device: torch.device) -> Tensor:
-    """Fixed 2D sine-cosine position embedding of a token grid, (height, width, dim); any grid, also not square.
+    """Fixed 2D sine-cosine position embedding of a grid of tokens, (height, width, dim). The grid need not be square.
 
-    With windowed attention positions repeat with the window (`period`), so that a picture larger than the training
-    crops shows the network no position it has not seen; period 0 counts on.
+    period: with windowed attention, the side of a window: positions repeat with the window. A picture larger than the
+    training crops then has no position that the network has not seen. 0: positions do not repeat.
     """
     quarter = dim // 4
     rates = 1 / 10000 ** (torch.arange(quarter, device=device) / quarter)
@@ -62,7 +67,7 @@ def grid_positions(height: int, width: int, dim: int, period: int, device: torch
 
 
 class GlobalAttention(nn.Module):
-    """Multi-head attention of every token to every other; (B, h, w, C) -> (B, h, w, C)."""
+    """Multi-head attention of every token to every other token."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -78,8 +83,11 @@ class GlobalAttention(nn.Module):
 
 
 class DiTBlock(nn.Module):
-    """Transformer block whose norms are shifted, scaled and gated by the time (adaLN-Zero); (B, h, w, C), time (B,
-    T)."""
+    """Transformer block whose norms are shifted, scaled and gated by the time (adaLN-Zero).
+
+    Source: W. Peebles and S. Xie, "Scalable diffusion models with transformers", ICCV 2023. window: side of the
+    attention's windows in tokens; 0: global attention.
+    """
 
     def __init__(self, dim: int, heads: int, window: int, shift: int, time_dim: int):
         super().__init__()
@@ -98,12 +106,13 @@ class DiTBlock(nn.Module):
 
 
 class ReconstructionDecoder(nn.Module):
-    """(y, f~) at 1/16 of the picture, and the time -> picture; with `predicts_symbols` also the clean symbols.
+    """Received symbols y, features f~ and the time -> picture. With `predicts_symbols` also the clean symbols.
 
-    Beside a linear path the decoder also reads the linear estimate of the coefficients, and corrects the picture that
-    it makes: each token corrects the coefficients of its block, the transmitted ones and the next
-    `decoder_coefficients` that were not; upsampled tokens and residual blocks at 1/4 of the size then see across the
-    blocks' edges. Without one (size `paper`) the tokens carry the picture alone, in [-1, 1].
+    y and f~ are at 1/16 of the picture's size. Beside a linear path (`forward`), the decoder also reads the linear
+    estimate of the coefficients, and corrects the picture that follows from it. Each token corrects the coefficients of
+    its block: those that were sent and the next ones, in all `decoder_coefficients`. Then upsampled tokens and residual
+    blocks at 1/4 of the size see across the edges of blocks. Without a linear path (`alone`, size `paper`) the tokens
+    carry the whole picture, in [-1, 1].
     """
 
     def __init__(self, config: GenSCConfig):
@@ -112,7 +121,7 @@ class ReconstructionDecoder(nn.Module):
         dim, refine = config.decoder_dim, config.decoder_refine
         inputs = config.channels * (2 if config.linear_path else 1)
         inputs += 2 * config.receiver_hidden if config.receiver_kb else 0
-        self.up_factor = BLOCK // 4  # DiT tokens (1/16) to the refinement grid (1/4)
+        self.up_factor = BLOCK // 4  # from the grid of tokens (1/16) to the grid of refinement (1/4)
         # Patches of `patch` x `patch` on a latent of inputs/patch^2 planes: one token per 16 x 16 block of the picture.
         self.embed = nn.Conv2d(inputs // self.patch**2, dim, self.patch, self.patch)
         window = self.window
@@ -132,7 +141,7 @@ class ReconstructionDecoder(nn.Module):
         start_from_zero(*(layer for layer in (self.symbols, self.coefficients, self.picture) if layer is not None))
 
     def transform(self, inputs: Tensor, time: Tensor) -> Tensor:
-        """Patches with their positions through all blocks: (B, C, h, w), time (B, T) -> tokens (B, h, w, dim)."""
+        """Patches, with their positions, through all blocks: (B, C, h, w), time (B, T) -> tokens (B, h, w, dim)."""
         height, width = inputs.shape[-2:]
         tokens = self.embed(F.pixel_shuffle(inputs, self.patch))
         if self.window:
@@ -145,8 +154,10 @@ class ReconstructionDecoder(nn.Module):
         return self.norm(tokens[:, :height, :width])
 
     def detail(self, tokens: Tensor, read: list[Tensor], time: Tensor) -> Tensor:
-        """Upsampling and residual blocks: tokens (B, h, w, dim) -> (B, 3, 16h, 16w). read: maps at 1/4 of the size that
-        the first convolution reads beside them."""
+        """Upsampling and residual blocks: tokens (B, h, w, dim) -> (B, 3, 16h, 16w).
+
+        read: maps (B, C, 4h, 4w) that the first convolution reads beside the tokens. time: (B, T).
+        """
         fine = F.pixel_shuffle(self.upsample(tokens).permute(0, 3, 1, 2), self.up_factor)
         x = self.merge(torch.cat([fine, *(part.to(fine.dtype) for part in read)], dim=1))
         for block in self.residual:
@@ -154,12 +165,19 @@ class ReconstructionDecoder(nn.Module):
         return F.pixel_shuffle(self.picture(F.silu(x)).float(), self.up_factor)
 
     def correction(self, tokens: Tensor) -> Tensor | None:
-        """What is to be added to the received symbols, (B, C, h, w), so that they are clean."""
+        """Tokens (B, h, w, dim) -> the difference between clean and received symbols, (B, C, h, w). None if it is not
+        predicted.
+        """
         return None if self.symbols is None else self.symbols(tokens).permute(0, 3, 1, 2).float()
 
     def alone(self, received: Tensor, feature: Tensor | None, time: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Without a linear path. received (B, C, h, w), symbols of unit variance -> picture (B, 3, 16h, 16w), not
-        clamped, and the correction to the symbols (B, C, h, w) or None."""
+        """Decode without a linear path.
+
+        received: symbols of unit variance, (B, C, h, w).
+        feature: f~ (B, F, h, w), or None.
+        time: (B, T).
+        Returns the picture (B, 3, 16h, 16w), not clamped, and the correction of the symbols (B, C, h, w) or None.
+        """
         tokens = self.transform(received if feature is None else torch.cat([received, feature], dim=1), time)
         return self.detail(tokens, [], time) / 2 + 0.5, self.correction(tokens)
 
@@ -172,9 +190,15 @@ class ReconstructionDecoder(nn.Module):
         contrast: Tensor,
         time: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
-        """Beside a linear path. received (B, C, h, w): symbols of unit variance; estimate (B, C, h, w): absolute
-        coefficients; contrast (B, 1, 1, 1): the picture's unit, in which it is read and corrected. Gives the picture
-        (B, 3, 16h, 16w), not clamped, and the correction to the symbols (B, C, h, w) or None."""
+        """Decode beside a linear path.
+
+        received: symbols of unit variance, (B, C, h, w).
+        feature: f~ (B, F, h, w), or None.
+        estimate: coefficients in absolute units, (B, C, h, w).
+        contrast: (B, 1, 1, 1), the unit in which the picture is read and corrected.
+        time: (B, T).
+        Returns the picture (B, 3, 16h, 16w), not clamped, and the correction of the symbols (B, C, h, w) or None.
+        """
         inputs = [received, estimate / path.unit(contrast)] + ([] if feature is None else [feature])
         tokens = self.transform(torch.cat(inputs, dim=1), time)
         if self.coefficients is not None:

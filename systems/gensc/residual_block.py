@@ -1,4 +1,4 @@
-"""The residual block of both decoders, of the source KB at the receiver, and of segmentation's feature selection."""
+"""The residual block. Both decoders, the source KB at the receiver, and segmentation's feature selection use it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions and a shortcut; shape kept.
+    """Two 3 x 3 convolutions and a shortcut. The shape stays.
 
-    time_dim: width of an embedding of the noise level, which enters as a shift per channel; 0: none, as in the paper.
-    dilation: of the second convolution (atrous); 1 is the paper's plain one.
+    time_dim: width of an embedding of the noise level, which shifts each channel. 0: there is none, as in the paper.
+    dilation: of the second convolution. 1: a plain convolution, as in the paper.
     """
 
     def __init__(self, channels: int, time_dim: int = 0, dilation: int = 1):
@@ -21,7 +21,7 @@ class ResidualBlock(nn.Module):
         self.time = nn.Linear(time_dim, channels) if time_dim else None
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """(B, channels, h, w), time (B, time_dim) -> (B, channels, h, w)."""
+        """x (B, channels, h, w), time (B, time_dim) or None -> (B, channels, h, w)."""
         hidden = self.conv1(F.silu(self.norm(x)))
         if self.time is not None:
             hidden = hidden + self.time(time)[:, :, None, None]

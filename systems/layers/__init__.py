@@ -1,1 +1,1 @@
-"""Network parts that several systems share. No system stands here."""
+"""Parts of networks that several systems share. There is no system here."""

@@ -1,7 +1,8 @@
-"""What every analog (JSCC) system needs between its network and the channel.
+"""What every analog (JSCC) system needs between its network and the channel. Called by GenSC and all learned baselines.
 
-Reals are paired into complex uses in order, (0, 1), (2, 3), ...; feature maps are laid out channel by channel, so that
-cutting a picture's symbols to its budget drops the last channels' last positions and nothing else.
+The layout: feature maps are laid out channel by channel, and their real values are paired in order into complex uses,
+(0, 1), (2, 3), and so on. If the budget is too small for all symbols of a picture, the last ones are dropped: the last
+positions of the last channels.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ POWER_FLOOR_DB = -40.0
 
 
 def unit_power(symbols: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale each picture's symbols, complex (B, n), to mean |x|^2 = 1; also the power before, float32 (B,)."""
+    """Scale the symbols of each picture, complex (B, n), to mean |x|^2 = 1.
+
+    Returns them, and their power before scaling, float32 (B,).
+    """
     power = symbols.abs().square().mean(dim=1).clamp_min(1e-12)
     return symbols / power.sqrt()[:, None], power
 
 
 def to_symbols(features: Tensor, uses: int) -> Tensor:
-    """Feature maps (B, C, h, w) -> the first `uses` complex symbols, complex64 (B, min(uses, ceil(Chw/2))), not
-    normalised."""
+    """Feature maps (B, C, h, w) -> the first `uses` complex symbols, complex64 (B, min(uses, ceil(Chw/2))).
+
+    The power is not normalised.
+    """
     reals = features.flatten(1).float()
     if reals.shape[1] % 2:
         reals = F.pad(reals, (0, 1))
@@ -36,16 +42,18 @@ def to_symbols(features: Tensor, uses: int) -> Tensor:
 
 
 def to_features(symbols: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """Inverse of `to_symbols`: complex (B, n) -> float32 (B, channels, height, width), zero where nothing was sent."""
+    """The inverse of `to_symbols`: complex (B, n) -> float32 (B, channels, height, width). Values that were not sent
+    are 0.
+    """
     reals = torch.view_as_real(symbols).flatten(1)
     return _fill(reals, channels, height, width)
 
 
 def spread_variance(variance: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """Noise variance of each complex symbol, (B, n) -> per real feature, (B, channels, height, width).
+    """Noise variance of each complex symbol, (B, n) -> of each real feature, (B, channels, height, width).
 
-    Half of a use's noise falls on each of its reals. Positions that were not sent get 0: they carry no noise, only
-    zeros.
+    Half of the noise of a use falls on each of its two reals. Values that were not sent get variance 0, because they
+    are 0 and carry no noise.
     """
     return _fill((variance / 2).repeat_interleave(2, dim=1), channels, height, width)
 
@@ -57,7 +65,10 @@ def _fill(reals: Tensor, channels: int, height: int, width: int) -> Tensor:
 
 
 def power_to_bits(power: Tensor) -> Tensor:
-    """Power (B,) -> 8 bits of side information, uint8 (B, 8): 0.25 dB steps from -40 dB, clamped at both ends."""
+    """Power (B,) -> 8 bits of side information per picture, uint8 (B, 8).
+
+    The power is rounded in steps of 0.25 dB from -40 dB upwards, and clamped at both ends of this range.
+    """
     level = ((10 * torch.log10(power.detach().float()) - POWER_FLOOR_DB) / POWER_STEP_DB).round()
     level = level.clamp(0, 2**POWER_BITS - 1).to(torch.int64)
     shifts = torch.arange(POWER_BITS - 1, -1, -1, device=power.device)
@@ -65,21 +76,21 @@ def power_to_bits(power: Tensor) -> Tensor:
 
 
 def bits_to_power(bits: Tensor) -> Tensor:
-    """Inverse of `power_to_bits`: uint8 (B, 8) -> float32 (B,)."""
+    """The inverse of `power_to_bits`: uint8 (B, 8) -> float32 (B,)."""
     weights = 2 ** torch.arange(POWER_BITS - 1, -1, -1, device=bits.device)
     level = (bits.to(torch.int64) * weights).sum(dim=1).float()
     return 10 ** ((level * POWER_STEP_DB + POWER_FLOOR_DB) / 10)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Grow (B, C, H, W) at the right and bottom, by repeating the edge, until both sides divide by `multiple`."""
+    """Extend (B, C, H, W) on the right and below, by repeating the edge, until `multiple` divides both sides."""
     height, width = images.shape[-2:]
     right, below = (-width) % multiple, (-height) % multiple
     return F.pad(images, (0, right, 0, below), mode="replicate") if right or below else images
 
 
 def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
-    """The size that `pad_to_multiple` gives."""
+    """Height and width after `pad_to_multiple`."""
     return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
 
 
@@ -90,11 +101,11 @@ def lmmse(received: Received) -> Tensor:
 
 
 def estimate(received: Received, with_lmmse: bool) -> Tensor:
-    """Symbols as a network reads them, complex (B, n): the linear MMSE estimate, or the equalised ones as they are."""
+    """The symbols that a network reads, complex (B, n): their linear MMSE estimate, or only equalised ones."""
     return lmmse(received) if with_lmmse else received.equalised()[0]
 
 
 def receiver_snr_db(received: Received) -> Tensor:
-    """SNR in dB that each picture met, float32 (B,): mean |h|^2 / N0, known to the receiver alone under fading."""
+    """SNR in dB that each picture met, float32 (B,): mean |h|^2 / N0. Under fading only the receiver knows it."""
     gain = received.csi.abs().square().mean(dim=1).clamp_min(1e-6)
     return 10 * torch.log10(gain / received.noise_var)

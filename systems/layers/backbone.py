@@ -1,7 +1,8 @@
-"""Feature extractors of the segmentation baselines: three maps a picture, the last at stride 16 (ResNets: or 8).
+"""Feature extractors (backbones) of the segmentation baselines. Each gives three feature maps per picture.
 
-EfficientNet-Lite0 with ImageNet weights (`systems.layers.efficientnet`) serves the small sizes, ResNets the paper
-sizes.
+The last map is at stride 16; a ResNet can also give it at stride 8. EfficientNet-Lite0 with ImageNet weights
+(`systems.layers.efficientnet`) serves the small sizes, ResNets the sizes of the papers. Called by FCN and DeepLab-JSCC;
+`python -m bench weights fetch` calls `fetch_weights`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ BACKBONES = ("efficientnet-lite0", "resnet50", "resnet101")
 
 
 class ResNet(nn.Module):
-    """Images (B, 3, H, W) in [0, 1] -> three maps, 256, 512 and 2048 channels at strides 4, 8 and `output_stride`.
+    """Pictures (B, 3, H, W) in [0, 1] -> three maps with 256, 512 and 2048 channels at strides 4, 8 and
+    `output_stride`.
 
-    pretrained: start from torchvision's ImageNet weights where torch's cache holds them; the attribute of that name
-    says whether it did.
+    pretrained: start from torchvision's ImageNet weights if torch's cache holds them. The attribute `pretrained` says
+    whether they were found. Source: K. He et al., "Deep residual learning for image recognition", CVPR 2016.
     """
 
     channels = (256, 512, 2048)
@@ -55,7 +57,9 @@ class ResNet(nn.Module):
         return True
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 1] -> maps at strides 4, 8 and `output_stride`."""
+        """(B, 3, H, W) in [0, 1] -> (B, 256, H/4, W/4), (B, 512, H/8, W/8) and (B, 2048, H/s, W/s), s =
+        `output_stride`.
+        """
         net = self.net
         x = net.maxpool(net.relu(net.bn1(net.conv1((images - self.mean) / self.deviation))))
         low = net.layer1(x)
@@ -64,14 +68,16 @@ class ResNet(nn.Module):
 
 
 def cached_weights(name: str) -> Path:
-    """Where torch keeps torchvision's ImageNet weights of a ResNet, whether or not they are there."""
+    """The path of torchvision's ImageNet weights of a ResNet in torch's cache. The file need not exist."""
     url = torchvision.models.get_model_weights(name).DEFAULT.url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
 def fetch_weights(name: str) -> Path:
-    """Bring torchvision's ImageNet weights of a ResNet into torch's cache; their hash is verified. UserError if they
-    cannot be had."""
+    """Download torchvision's ImageNet weights of a ResNet into torch's cache, and verify their hash. Returns the file.
+
+    Raises UserError for another name, or if the download fails.
+    """
     if name not in BACKBONES[1:]:
         raise UserError(f"no weights to fetch for {name!r}; {did_you_mean(name, BACKBONES[1:], 'known names')}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
@@ -87,9 +93,14 @@ def fetch_weights(name: str) -> Path:
 def make_backbone(
     name: str, pretrained: bool, output_stride: int = 16, frozen_stages: int = 0
 ) -> EfficientNetLite0 | ResNet:
-    """One of `BACKBONES`. pretrained: start from ImageNet weights. EfficientNet-Lite0 has them with its package, keeps
-    its stem and the first `frozen_stages` of its seven stages, and trains the others at a fifth of the learning rate; a
-    ResNet takes them from torch's cache, or starts from random ones."""
+    """Build one of `BACKBONES`.
+
+    pretrained: start from ImageNet weights. EfficientNet-Lite0 has them in its package. It keeps its stem and the first
+    `frozen_stages` of its seven stages as they are, and trains the others at a fifth of the learning rate. A ResNet
+    takes them from torch's cache, or starts from random weights if they are not there.
+    output_stride: 8 (only ResNets) or 16.
+    Raises UserError for another name or stride.
+    """
     if output_stride not in (8, 16):  # of the ResNets, whose last stages are dilated
         raise UserError(f"backbone {name}: output stride {output_stride} is not 8 or 16")
     if name not in BACKBONES:

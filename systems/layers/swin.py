@@ -1,12 +1,12 @@
-"""Swin transformer blocks, fast: fused attention, one gather per block, no roll, no copy between layouts.
+"""Swin transformer blocks, made fast: fused attention, one gather per block, no roll, no copies between layouts.
 
-Called by WITT, by GenSC's source KB and by its diffusion transformer. Z. Liu et al., "Swin Transformer: Hierarchical
-vision transformer using shifted windows", ICCV 2021. Names and shapes of all weights are torchvision's
-(`torchvision.models.swin_transformer`), and so are the results, which the tests compare.
+Called by WITT, by GenSC's source KB and by its diffusion transformer. Source: Z. Liu et al., "Swin Transformer:
+Hierarchical vision transformer using shifted windows", ICCV 2021. The names and shapes of all weights are those of
+torchvision (`torchvision.models.swin_transformer`). The results are also the same, which the tests check.
 
-A map of tokens (B, h, w, C) becomes windows (windows, N, C) by one gather. Only windows on the border of a shifted map
-hold tokens that must not see each other, so only these are masked. Without gradients on a CPU a block runs through a
-few windows at a time: everything between two gathers then stays in the cache.
+One gather turns a map of tokens (B, h, w, C) into windows (windows, N, C), where N = window^2 tokens. In a shifted map,
+only the windows on the border hold tokens that must not attend to each other, so only these windows are masked. Without
+gradients on a CPU, a block processes a few windows at a time, so that all data between two gathers stays in the cache.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MASKED = -100.0  # added to the logit of a pair that must not see each other, as in the published program
-CHUNK_TOKENS = 1024  # tokens of one pass on a CPU without gradients
+MASKED = -100.0  # added to the logit of two tokens that must not attend to each other, as in the published code
+CHUNK_TOKENS = 1024  # tokens per thread that are processed at a time, on a CPU without gradients
 
 
 @dataclass(frozen=True)
 class Part:
-    """Windows that are treated alike. index: int64 (windows, N), positions in the flattened map (B h w).
+    """Windows that are treated alike.
 
+    index: int64 (windows, N), positions in the flattened map (B h w).
     mask: None, or float32 (windows of one picture, 1, N, N), repeated for each picture.
     """
 
@@ -34,7 +35,7 @@ class Part:
     mask: Tensor | None
 
     def chunks(self, windows: int) -> Iterator[Part]:
-        """The same windows in pieces of at most `windows`."""
+        """The same windows in pieces of at most `windows` windows."""
         for start in range(0, len(self.index), windows):
             end = min(start + windows, len(self.index))
             mask = self.mask
@@ -43,7 +44,10 @@ class Part:
             yield Part(self.index[start:end], mask)
 
     def bias(self, bias: Tensor) -> Tensor:
-        """What is added to the logits, broadcast to (windows, heads, N, N), of the positions' bias (heads, N, N)."""
+        """The values that are added to the logits: the positions' bias (heads, N, N), and the mask if there is one.
+
+        Returns a tensor that broadcasts to (windows, heads, N, N).
+        """
         if self.mask is None:
             return bias[None]
         repeats = len(self.index) // len(self.mask)
@@ -54,7 +58,10 @@ class Part:
 def window_parts(
     batch: int, height: int, width: int, window: int, shift: int, device: torch.device
 ) -> tuple[Part, ...]:
-    """The windows of a map whose sides divide by `window`, cut after a cyclic shift by `shift` up and to the left."""
+    """The windows of `batch` maps of `height` x `width` tokens; `window` divides both sides.
+
+    The map is first shifted cyclically by `shift` tokens up and to the left, then cut.
+    """
     with torch.inference_mode(False):
         positions = torch.arange(height * width).view(height, width)
         if shift:
@@ -77,7 +84,7 @@ def window_parts(
 
 @lru_cache(maxsize=16)
 def relative_positions(window: int, device: torch.device) -> Tensor:
-    """Row of the bias table for each pair of tokens of a window, int64 (N, N)."""
+    """For each pair of tokens of a window, the row of the bias table, int64 (N, N)."""
     with torch.inference_mode(False):
         rows, columns = torch.meshgrid(torch.arange(window), torch.arange(window), indexing="ij")
         rows, columns = rows.flatten(), columns.flatten()
@@ -112,7 +119,9 @@ class WindowAttention(nn.Module):
         return self.relative_position_bias_table[index].permute(2, 0, 1)
 
     def within(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """Windows (windows, N, C) -> the same shape; bias broadcasts to (windows, heads, N, N)."""
+        """Attention inside each window: (windows, N, C) -> (windows, N, C). bias: broadcasts to
+        (windows, heads, N, N).
+        """
         q, k, v = self.qkv(windows).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype))
         return self.proj(out.transpose(1, 2).flatten(2))
@@ -126,7 +135,7 @@ class WindowAttention(nn.Module):
 
 
 def scatter(outs: list[Tensor], parts: tuple[Part, ...]) -> Tensor:
-    """Windows (windows, N, C) of each part -> tokens (B h w, C), each at its place; differentiable."""
+    """The windows of each part, (windows, N, C) -> tokens (B h w, C), each at its place in the map. Differentiable."""
     index = torch.cat([part.index.flatten() for part in parts])
     places = torch.empty_like(index)
     places[index] = torch.arange(len(index), device=index.device)
@@ -149,7 +158,7 @@ class SwinBlock(nn.Module):
             nn.init.normal_(layer.bias, std=1e-6)
 
     def within(self, windows: Tensor, bias: Tensor) -> Tensor:
-        """The whole block on windows (windows, N, C): no token needs what lies outside its window."""
+        """The whole block on windows, (windows, N, C) -> (windows, N, C). No token needs another window."""
         windows = windows + self.attn.within(self.norm1(windows), bias)
         return windows + self.mlp(self.norm2(windows))
 
