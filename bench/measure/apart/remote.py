@@ -37,6 +37,9 @@ _SYSTEM_FILES = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/sys/devices/system", "/proc/cpuinfo",
     "/proc/meminfo", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
 )  # fmt: skip
+#: Folders of installed packages, wherever they lie (a user's own, an environment below this one). They are read whole:
+#: beside the packages lie shared libraries without which these do not import, such as pillow.libs.
+_INSTALLED = ("site-packages", "dist-packages")
 
 
 class RemoteFailure(RuntimeError):
@@ -235,7 +238,7 @@ class Sight:
         wanted = [Path(one) for one in _SYSTEM_FILES] + roots
         listed: list[Path] = []
         for entry in dict.fromkeys(map(Path, path)):
-            if entry.is_file():
+            if entry.is_file() or entry.name in _INSTALLED:
                 wanted.append(entry)
             elif entry.is_dir() and not any(root == entry or root in entry.parents for root in roots):
                 listed.append(entry)

@@ -54,6 +54,18 @@ def picture(seed=1) -> torch.Tensor:
     return values.float() / 255
 
 
+def test_packages_installed_for_one_user_are_read_with_their_libraries(tmp_path, monkeypatch):
+    """As `pip install --user` lays them: wheels put their shared libraries beside the package."""
+    folder, beside = tmp_path / "site-packages", tmp_path / "pictures"
+    (folder / "pillow.libs").mkdir(parents=True)
+    beside.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.syspath_prepend(tmp_path)
+    allowed = [Path(one) for one in Sight.of("hostile_systems:Stashes", {}).read]
+    assert any(one in (folder / "pillow.libs").resolve().parents for one in allowed)
+    assert not any(one in (beside.resolve(), *beside.resolve().parents) for one in allowed)
+
+
 # ---------------------------------------------------------------- nothing passes
 
 
