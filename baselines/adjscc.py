@@ -1,22 +1,27 @@
-"""ADJSCC: Deep JSCC whose features are gated by attention over the picture's content and the SNR.
+"""ADJSCC: Deep JSCC with gates on its features. The gates depend on the content of the picture and on the SNR.
+
+The registry makes it under the name `adjscc`.
 
 Source: J. Xu, B. Ai, W. Chen, A. Yang, P. Sun, M. Rodrigues, "Wireless image transmission using deep source channel
 coding with attention modules", IEEE Trans. Circuits Syst. Video Technol., 2022 (arXiv 2012.00533), Figs. 5 and 6.
-Encoder: 9x9 stride 2, 5x5 stride 2, three 5x5; GDN after each, PReLU after the first four and an attention-feature (AF)
-module after each PReLU. The decoder mirrors it with inverse GDN and ends in a sigmoid.
-GDN: J. Balle, V. Laparra, E. Simoncelli, "Density modeling of images using a generalized normalization
-transformation", ICLR 2016.
 
-Size `paper` is the published network. What still differs around it:
-- any picture size: sides are grown to multiples of 4 by repeating the edge, and cut;
-- the encoder's SNR is the link's; the decoder's is the one that the picture met, the same on AWGN;
-- up-sampling is a transposed convolution with the published kernels; the authors' library crops it otherwise at the
-  border;
-- initialisation: scaled so that ten gated stages keep the signal's size (`GATED`); theirs is their library's.
+The encoder has five convolutions: 9x9 with stride 2, 5x5 with stride 2, and three 5x5. GDN follows each. PReLU and an
+attention-feature (AF) module follow each of the first four. The decoder mirrors the encoder with inverse GDN and ends
+in a sigmoid.
+GDN: J. Balle, V. Laparra, E. Simoncelli, "Density modeling of images using a generalized normalization transformation",
+ICLR 2016.
 
-Fields that are off in `paper`: `lmmse` (the decoder reads the linear MMSE estimate of the symbols instead of the
-equalised ones) and `linear_path`: the network adds to the block-KLT code instead of carrying the picture alone, its
-decoder reads the linear estimate beside the symbols, and the sigmoid is left out: see `systems.layers.linear_path`.
+Size `paper` is the published network. These differences remain:
+- Any picture size is accepted: sides are padded to multiples of 4 by repeating the edge, and cut afterwards.
+- The encoder gets the SNR of the link. The decoder gets the SNR that the picture met; on AWGN both are the same.
+- Up-sampling is a transposed convolution with the published kernels. The authors' library crops it differently at the
+  border.
+- The weights start at a scale that preserves the size of the signal through ten gated stages (`GATED`). The authors use
+  the default of their library.
+
+Two fields are off in `paper`. With `lmmse` the decoder reads the linear MMSE estimate of the symbols instead of the
+equalised symbols. With `linear_path` the network adds to the block-KLT code instead of carrying the whole picture, the
+decoder also reads the linear estimate, and there is no sigmoid (see `systems.layers.linear_path`).
 """
 
 from __future__ import annotations
@@ -36,47 +41,50 @@ from systems.learned import LearnedSystem
 STRIDE = 4
 PEDESTAL = 2.0**-36
 
-# Start-up gain of a convolution behind PReLU (slope 1/4, keeps (1 + 1/16)/2 of the power) and an open-by-half gate:
-# without it ten stages shrink the signal a thousandfold and training idles on a grey picture.
+# Gain of the initial weights of a convolution that follows a PReLU (slope 1/4, which keeps (1 + 1/16)/2 of the power)
+# and a gate that starts at 1/2. Without it, ten stages shrink the signal to a thousandth, and training stays at a grey
+# picture for long.
 GATED = 2 / ((1 + 0.25**2) / 2) ** 0.5
 
 
 @dataclass(frozen=True)
 class ADJSCCConfig:
-    """channels: real feature channels at a quarter of the picture's size (`tcn`); 6 carry CBR 1/16.
+    """Sizes of the network.
 
-    attention_reduction: the AF module's hidden layer has filters / attention_reduction units.
+    channels: real feature channels at 1/4 of the picture's size (`tcn` in the publication); 6 channels give CBR 1/16.
+    attention_reduction: the hidden layer of an AF module has filters / attention_reduction units.
     """
 
     channels: int = 6
-    filters: int = 256  # channels inside
+    filters: int = 256  # channels of the hidden layers
     attention_reduction: int = 16
     linear_path: bool = False  # the network stands beside the block-KLT code
     lmmse: bool = False
 
 
 class _LowerBound(torch.autograd.Function):
-    """max(x, bound), whose gradient still lets an x below the bound climb back."""
+    """max(x, bound). Where x is below the bound, only gradients that raise x pass."""
 
     @staticmethod
     def forward(context, x: Tensor, bound: float) -> Tensor:
-        """max(x, bound), of x's shape."""
+        """max(x, bound), in the shape of x."""
         context.save_for_backward(x)
         context.bound = bound
         return x.clamp_min(bound)
 
     @staticmethod
     def backward(context, gradient: Tensor) -> tuple[Tensor, None]:
-        """Zero where x is below the bound and would sink further."""
+        """The gradient of x: zero where x is below the bound and the step would lower it further."""
         (x,) = context.saved_tensors
         return gradient * ((x >= context.bound) | (gradient < 0)), None
 
 
 class GDN(nn.Module):
-    """Generalised divisive normalisation, y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2), or its inverse (times).
+    """Generalised divisive normalisation, y_i = x_i / sqrt(beta_i + sum_j gamma_ij x_j^2); the inverse multiplies
+    instead.
 
-    beta > 0 and gamma >= 0 are held by storing sqrt(value + pedestal): the square keeps the sign, the pedestal the
-    gradient at zero. (B, C, h, w) -> float32 (B, C, h, w).
+    beta > 0 and gamma >= 0 hold because sqrt(value + pedestal) is stored: squaring it makes the value positive, and the
+    pedestal keeps the gradient at zero finite. Source: Balle et al., 2016.
     """
 
     def __init__(self, channels: int, inverse: bool = False, beta_min: float = 1e-6, gamma_start: float = 0.1):
@@ -87,10 +95,10 @@ class GDN(nn.Module):
         self.gamma = nn.Parameter((gamma_start * torch.eye(channels) + PEDESTAL).sqrt())
 
     def norm_squared(self, x: Tensor) -> Tensor:
-        """beta_i + sum_j gamma_ij x_j^2, float32."""
+        """beta_i + sum_j gamma_ij x_j^2: (B, C, h, w) -> float32 (B, C, h, w)."""
         beta = _LowerBound.apply(self.beta, self.beta_bound).square() - PEDESTAL
         gamma = _LowerBound.apply(self.gamma, PEDESTAL**0.5).square() - PEDESTAL
-        # The bias is added outside: in bfloat16 a sum of squares would lose a small beta.
+        # beta is added in float32, outside the convolution: in bfloat16 a large sum would swallow a small beta.
         return F.conv2d(x.square(), gamma[:, :, None, None]).float() + beta[:, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +108,7 @@ class GDN(nn.Module):
 
 
 class AttentionFeature(nn.Module):
-    """Gate of each channel from the channels' means and the SNR in dB. (B, C, h, w), (B,) -> (B, C, h, w)."""
+    """Multiplies each channel by a gate, computed from the means of all channels and the SNR (Xu et al., Fig. 5)."""
 
     def __init__(self, channels: int, reduction: int):
         super().__init__()
@@ -115,7 +123,9 @@ class AttentionFeature(nn.Module):
 
 
 class _Stage(nn.Module):
-    """Convolution (up- or down-sampling) and (inverse) GDN; PReLU and AF too unless it is the last (reduction None)."""
+    """Convolution (up- or down-sampling) and (inverse) GDN, then PReLU and AF unless it is the last stage (reduction
+    None).
+    """
 
     def __init__(
         self, before: int, after: int, kernel: int, stride: int, up: bool, reduction: int | None, gain: float = GATED
@@ -126,7 +136,7 @@ class _Stage(nn.Module):
             self.conv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=stride - 1)
         else:
             self.conv = nn.Conv2d(before, after, kernel, stride, padding)
-        taps = kernel**2 * before / (stride**2 if up else 1)  # inputs that one output really sums
+        taps = kernel**2 * before / (stride**2 if up else 1)  # number of inputs that one output sums
         nn.init.normal_(self.conv.weight, std=gain * taps**-0.5)
         nn.init.zeros_(self.conv.bias)
         self.gdn = GDN(after, inverse=up)
@@ -134,7 +144,7 @@ class _Stage(nn.Module):
         self.attention = AttentionFeature(after, reduction) if reduction else None
 
     def features(self, x: Tensor) -> Tensor:
-        """What the SNR has no part in."""
+        """The part before the attention, which does not depend on the SNR."""
         x = self.gdn(self.conv(x))
         return x if self.prelu is None else self.prelu(x)
 
@@ -145,13 +155,14 @@ class _Stage(nn.Module):
 
 
 class ADJSCC(LearnedSystem):
-    """Reconstruction by Xu's SNR-adaptive autoencoder."""
+    """Reconstruction by the SNR-adaptive autoencoder of Xu et al."""
 
     Config = ADJSCCConfig
     tasks = ("reconstruction",)
     encoder_sees_snr = True
 
     def build(self, config: ADJSCCConfig) -> None:
+        """Create the layers that `config` describes."""
         width, reduction = config.filters, config.attention_reduction
         self.encoder = nn.ModuleList(
             [
@@ -183,6 +194,10 @@ class ADJSCC(LearnedSystem):
         return features.float()
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
+
+        The first step ends before the first attention, because everything after it depends on the SNR.
+        """
         padded = analog.pad_to_multiple(images, STRIDE if self.linear_path is None else BLOCK)
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
         first, *others = self.encoder
@@ -202,9 +217,11 @@ class ADJSCC(LearnedSystem):
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         snr_db = self.told(analog.receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)

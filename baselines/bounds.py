@@ -1,11 +1,11 @@
-"""Lines that no system can cross, drawn beside the systems: what a genie would deliver.
+"""Bounds: lines that no system can cross. Figures draw them beside the systems. They come from a *genie*.
 
-    <codec>-capacity   the codec, error-free at the capacity of the very channel that the picture met
-    fcn-ceiling        the FCN on the picture as it was taken: what the digital chains could reach with no loss at all
+    <codec>-capacity   the codec without error, at the capacity of the channel that the picture met
+    fcn-ceiling        the FCN on the original picture: the best result of the digital chains if nothing were lost
 
-A genie is not a system that could be built, and says so: `genie` is True. What is sent is Shannon's random code, one
-Gaussian codeword of unit power a picture, so that the audit of power and uses holds. The genie lends the receiver the
-list of pictures sent so far; a matched filter finds which codeword was received.
+A genie is a receiver with knowledge that no real receiver has; the attribute `genie` marks it. The transmitter sends
+Shannon's random code: one Gaussian codeword of unit power per picture, so that the audit of power and uses applies. The
+receiver has the list of pictures sent so far, and a matched filter finds which codeword was received.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from systems.layers.analog import unit_power
 
 
 class Genie(System):
-    """The random code and the list that the receiver is lent. Subclasses say what is delivered."""
+    """The random code, and the list of pictures sent that the receiver may read. Subclasses deliver the result."""
 
     genie = True
     #: The genie's list, by (height, width, uses) and codeword seed. Shared by all instances of a process.
@@ -36,7 +36,10 @@ class Genie(System):
     _sent_kept = 256
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """One Gaussian codeword a picture, over all uses of the budget."""
+        """One Gaussian codeword per picture (B, 3, H, W), over all uses of the budget: symbols (B, uses).
+
+        Raises BudgetTooSmall if the budget has no channel use.
+        """
         uses = link.budget.allowed_uses(self.bits_per_use)
         if uses < 1:
             raise BudgetTooSmall(f"{self.name}: the budget grants no channel use")
@@ -53,7 +56,7 @@ class Genie(System):
         return Transmission(torch.stack(rows).to(images.device), report=report)
 
     def _lent(self, received: Received, link: Link) -> list[np.ndarray]:
-        """The pictures uint8 (H, W, 3) whose codewords were received."""
+        """The pictures, uint8 (H, W, 3), whose codewords were received."""
         symbols, csi = received.symbols.cpu(), received.csi.cpu()
         kind = (link.height, link.width, symbols.shape[1])
         sent = [entry for key, entry in self._sent.items() if key[:3] == kind]
@@ -65,10 +68,10 @@ class Genie(System):
 
 
 class CapacityBound(Genie):
-    """`<codec>-capacity`: the codec at the capacity of the channel, error-free: a line that no channel code can cross.
+    """`<codec>-capacity`: the codec without error at the capacity of the channel. No channel code can cross this line.
 
-    The payload is the sum over the uses of log2(1 + |h|^2 SNR) bits with the gains that the picture really met, so the
-    bound holds picture by picture on fading channels too, even against a transmitter that knew the gains (at constant
+    The payload is the sum over the uses of log2(1 + |h|^2 SNR) bits, with the gains that the picture met. Therefore the
+    bound also holds for each picture on fading channels, even against a transmitter that knows the gains (at constant
     power). No header, CRC or padding is charged.
     """
 
@@ -79,7 +82,9 @@ class CapacityBound(Genie):
         self.name, self.codec = name, names.BOUND.parse(name).codec
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Pictures in the quality that the capacity buys; grey where it does not buy the smallest file."""
+        """Pictures float32 (B, 3, H, W) in the quality that the capacity allows. Grey if even the smallest file does
+        not fit.
+        """
         csi, noise = received.csi.cpu(), received.noise_var.cpu()
         columns = ("status", "stop_reason", "payload_bits", "source_scale", "source_chroma", "quality")
         outputs, report = [], {column: [] for column in columns}
@@ -99,6 +104,7 @@ class CapacityBound(Genie):
         return Decoded(torch.stack(outputs).to(received.symbols.device), report)
 
     def describe(self) -> dict:
+        """See `System.describe`."""
         return super().describe() | {
             "codec": self.codec,
             "genie": "error-free at the capacity of the channel met; the receiver is lent the list of pictures sent",
@@ -106,7 +112,8 @@ class CapacityBound(Genie):
 
 
 class FCNCeiling(Labels, Genie):
-    """`fcn-ceiling`: the labels that the FCN of the digital chains gives the original picture, at every SNR the same.
+    """`fcn-ceiling`: the labels that the FCN of the digital chains gives to the original picture. They are the same at
+    every SNR.
 
     size, checkpoint: of the FCN.
     """
@@ -124,6 +131,7 @@ class FCNCeiling(Labels, Genie):
         return Decoded(torch.stack(logits).to(received.symbols.device))
 
     def describe(self) -> dict:
+        """See `System.describe`."""
         return self.fcn.describe() | {
             "system": self.name,
             "genie": "the FCN labels the original; the receiver is lent the list of pictures sent",

@@ -1,7 +1,8 @@
-"""The catalogue: every system of the bench, one entry per system or family. To add a system, add its file and a line.
+"""The catalogue: every system of the bench, one entry per system or family.
 
-Read by `systems.registry`, which says what the fields mean. Colours stay apart in grey and for readers who are
-colour-blind; `bench.report.style` measures it, and its tests hold it for the systems that share a figure.
+To add a system, add its file and an entry here. `systems.registry` reads the catalogue and explains the fields. The
+colours can be told apart in grey and by colour-blind readers. `bench.report.style` measures how far apart they are, and
+its tests check it for systems in the same figure.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
-"""Deep JSCC: a convolutional autoencoder with the channel as its bottleneck.
+"""Deep JSCC: a convolutional autoencoder with the channel in the middle. The registry makes it as `deepjscc`.
 
 Source: E. Bourtsoulatze, D. B. Kurka, D. Gunduz, "Deep joint source-channel coding for wireless image transmission",
-IEEE Trans. Cogn. Commun. Netw., 2019, Fig. 2: five 5x5 convolutions 16/32/32/32/2c, the first two of stride 2, each
-followed by a PReLU with one slope; the decoder mirrors them and ends in a sigmoid.
+IEEE Trans. Cogn. Commun. Netw., 2019, Fig. 2. The encoder has five 5x5 convolutions with 16/32/32/32/2c channels. The
+first two have stride 2. A PReLU with one slope follows each. The decoder mirrors the encoder and ends in a sigmoid.
 
-The network has no SNR input: the publication trains one model per SNR. A protocol may fix the SNR, and a run may take
-one checkpoint per SNR (`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`).
+The network has no SNR input: the publication trains one model per SNR. A training protocol may fix the SNR, and a run
+may use one checkpoint per SNR (`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`).
 
-Size `paper` is the published network. What still differs around it:
-- any picture size: sides are grown to multiples of 4 by repeating the edge, and cut;
-- under fading the receiver equalises, as for every system of the bench; the publication's receiver does not;
-- initialisation: He, scaled to PReLU's slope; the publication does not say.
+Size `paper` is the published network. These differences remain:
+- Any picture size is accepted: sides are padded to multiples of 4 by repeating the edge, and cut afterwards.
+- Under fading the receiver equalises, as in every system of the bench. The receiver of the publication does not.
+- The weights are initialised after He, scaled to PReLU's slope. The publication does not say how.
 
-Fields that are off in `paper`: `lmmse` (the decoder reads the linear MMSE estimate of the symbols instead of the
-equalised ones) and `linear_path`: the network adds to the block-KLT code instead of carrying the picture alone, its
-decoder reads the linear estimate beside the symbols, and the sigmoid is left out: in a few CPU hours the published
-network, from random weights, stays far below that linear code. What it adds at the receiver is in units of the error
-that this channel's noise leaves in the linear estimate: a network blind to the SNR that added as much at 20 dB as at 0
-dB would spoil it there.
+Two fields are off in `paper`. With `lmmse` the decoder reads the linear MMSE estimate of the symbols instead of the
+equalised symbols. With `linear_path` the network adds to the block-KLT code instead of carrying the whole picture, the
+decoder also reads the linear estimate, and there is no sigmoid. The reason: within a few CPU hours, the published
+network stays far below this linear code when it starts from random weights. The network's addition at the receiver is
+in units of the error that the noise leaves in the linear estimate. The network does not know the SNR. If it added as
+much at 20 dB as at 0 dB, it would spoil the picture at 20 dB.
 """
 
 from __future__ import annotations
@@ -37,22 +37,26 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class DeepJSCCConfig:
-    """channels: real feature channels at a quarter of the picture's size (the paper's 2c); 6 carry CBR 1/16."""
+    """Sizes of the network.
+
+    channels: real feature channels at 1/4 of the picture's size (the paper's 2c); 6 channels give CBR 1/16.
+    """
 
     channels: int = 6
-    filters: tuple[int, ...] = (16, 32, 32, 32)  # channels of each layer but the last
+    filters: tuple[int, ...] = (16, 32, 32, 32)  # channels of all layers except the last
     kernel: int = 5  # side of every convolution
     linear_path: bool = False  # the network stands beside the block-KLT code
     lmmse: bool = False
 
 
 class DeepJSCC(LearnedSystem):
-    """Reconstruction by Bourtsoulatze's autoencoder, blind to the SNR."""
+    """Reconstruction by the autoencoder of Bourtsoulatze et al., which is not given the SNR."""
 
     Config = DeepJSCCConfig
     tasks = ("reconstruction",)
 
     def build(self, config: DeepJSCCConfig) -> None:
+        """Create the layers that `config` describes."""
         widths = (3, *config.filters, config.channels)
         strides = (2, 2, *(1,) * (len(widths) - 3))
         layers: list[nn.Module] = []
@@ -75,6 +79,7 @@ class DeepJSCC(LearnedSystem):
             start_from_zero(self.encoder[-2], self.decoder[-2])
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         if self.linear_path is not None:
             padded = analog.pad_to_multiple(images, BLOCK)
             added = F.pixel_unshuffle(self.encoder(padded), BLOCK // STRIDE)
@@ -84,6 +89,7 @@ class DeepJSCC(LearnedSystem):
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
             added = self.linear_path.expected_error(opened) * self.decoder(opened.features(STRIDE)).float()
@@ -96,11 +102,13 @@ class DeepJSCC(LearnedSystem):
 
 
 def _initialise(module: nn.Module) -> None:
-    """He initialisation, by the inputs that one output really sums: a transposed convolution of stride s has 1/s^2."""
+    """He initialisation, from the number of inputs that one output sums. A transposed convolution of stride s sums
+    1/s^2 as many.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
             taps = layer.kernel_size[0] ** 2 * layer.in_channels
             if isinstance(layer, nn.ConvTranspose2d):
                 taps /= layer.stride[0] ** 2
-            nn.init.normal_(layer.weight, std=(2 / taps / (1 + 0.25**2)) ** 0.5)  # 0.25: the slope PReLU starts from
+            nn.init.normal_(layer.weight, std=(2 / taps / (1 + 0.25**2)) ** 0.5)  # 0.25: initial slope of PReLU
             nn.init.zeros_(layer.bias)

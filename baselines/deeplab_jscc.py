@@ -1,16 +1,17 @@
-"""DeepLab-JSCC: atrous convolutions around the channel, trained end to end for segmentation.
+"""DeepLab-JSCC: atrous convolutions on both sides of the channel, trained end to end for segmentation.
 
-The paper names this baseline and gives no more than "DeepLab JSCC"; what is built here follows DeepLab v3 (L.-C. Chen,
-G. Papandreou, F. Schroff, H. Adam, "Rethinking atrous convolution for semantic image segmentation", 2017):
-transmitter = backbone at output stride 16 -> atrous spatial pyramid pooling (ASPP) -> 1x1 projection to `channels`
-reals, normalised to unit power; receiver = 3x3 convolution -> ASPP -> upsampling -> logits. The pyramid's 3x3
-convolutions are depthwise separable where the size says so (DeepLab v3+).
+The registry makes it as `deeplab-jscc`. The paper names this baseline "DeepLab JSCC" and gives no more. This
+implementation follows DeepLab v3 (L.-C. Chen, G. Papandreou, F. Schroff, H. Adam, "Rethinking atrous convolution for
+semantic image segmentation", 2017).
+Transmitter: backbone at output stride 16 -> atrous spatial pyramid pooling (ASPP) -> 1x1 projection to `channels`
+reals, normalised to unit power. Receiver: 3x3 convolution -> ASPP -> upsampling -> logits. If the size says so, the 3x3
+convolutions of the pyramid are depthwise separable (DeepLab v3+).
 
-The paper gives no layer, so only its name can be held against size `paper`: DeepLab v3's own backbone (ResNet-101,
-output stride 16, rates 6, 12, 18), from ImageNet weights where torch's cache holds them (`python -m bench weights fetch
-resnet101`), and the equalised symbols as they arrive. Neither end is told the SNR. Off in `paper`: `lmmse`, with which
-the receiver reads the linear MMSE estimate of the symbols. Left to differ from DeepLab v3: the multi-grid rates of its
-last block, and its training crop and schedule.
+Because the paper describes no layer, size `paper` can only follow the name: it has the backbone of DeepLab v3
+(ResNet-101, output stride 16, rates 6, 12, 18), with ImageNet weights if torch's cache holds them (`python -m bench
+weights fetch resnet101`), and reads the equalised symbols. Neither end knows the SNR. The field `lmmse` is off in
+`paper`; with it the receiver reads the linear MMSE estimate of the symbols. Two differences from DeepLab v3 remain: the
+multi-grid rates of its last block, and its training crop and schedule.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ STRIDE = 16
 
 @dataclass(frozen=True)
 class DeepLabJSCCConfig:
-    """channels: real feature channels at 1/16 of the size; 50 fill 4900 of the 5000 uses of 20 Kbits at 224x224.
+    """Sizes of the network.
 
-    backbone, pretrained, frozen_stages: as in `FCNConfig`. hidden: channels inside. rates: dilations of the pyramid's
-    3x3s.
+    channels: real feature channels at 1/16 of the size. 50 channels fill 4900 of the 5000 uses of 20 Kbits at 224x224.
+    backbone, pretrained, frozen_stages: as in `FCNConfig`.
+    hidden: channels of the hidden layers.
+    rates: dilations of the pyramid's 3x3 convolutions.
     """
 
     channels: int = 50
@@ -43,13 +46,13 @@ class DeepLabJSCCConfig:
     frozen_stages: int = 0
     hidden: int = 96
     rates: tuple[int, ...] = (3, 6, 9)
-    separable: bool = True  # 3x3s as depthwise and pointwise convolutions
-    dropout: float = 0.1  # before the scores
+    separable: bool = True  # 3x3 convolutions are depthwise, followed by pointwise ones
+    dropout: float = 0.1  # before the class scores
     lmmse: bool = False
 
 
 def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable: bool = False) -> list[nn.Module]:
-    """Convolution (or depthwise and pointwise), batch norm, ReLU."""
+    """Convolution (with `separable`: depthwise, then pointwise), batch norm and ReLU."""
     padding = rate * (kernel // 2)
     if separable and kernel > 1:
         layers: list[nn.Module] = [
@@ -62,7 +65,10 @@ def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable:
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1, 3x3 at each rate, the whole map's mean. (B, in, h, w) -> (B, out, h, w)."""
+    """Atrous spatial pyramid pooling: a 1x1 convolution, a 3x3 at each rate, and the mean of the whole map, merged.
+
+    Source: Chen et al., 2017.
+    """
 
     def __init__(self, before: int, after: int, rates: tuple[int, ...], separable: bool):
         super().__init__()
@@ -72,7 +78,7 @@ class ASPP(nn.Module):
                 *(nn.Sequential(*_convolution(before, after, 3, rate, separable)) for rate in rates),
             ]
         )
-        # No batch norm on the mean: one value a picture gives it nothing to average over, and none at batch 1.
+        # No batch norm on the mean: with one value per picture there is too little to average, and at batch 1 nothing.
         self.pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(before, after, 1), nn.ReLU())
         self.merge = nn.Sequential(*_convolution((len(rates) + 2) * after, after, 1))
 
@@ -83,12 +89,13 @@ class ASPP(nn.Module):
 
 
 class DeepLabJSCC(LearnedSystem):
-    """Segmentation of a picture that only the transmitter sees."""
+    """Segmentation at the receiver of a picture that only the transmitter has."""
 
     Config = DeepLabJSCCConfig
     tasks = ("segmentation",)
 
     def build(self, config: DeepLabJSCCConfig) -> None:
+        """Create the layers that `config` describes."""
         hidden = config.hidden
         self.backbone = make_backbone(config.backbone, config.pretrained, frozen_stages=config.frozen_stages)
         self.pyramid = ASPP(self.backbone.channels[-1], hidden, config.rates, config.separable)
@@ -100,12 +107,14 @@ class DeepLabJSCC(LearnedSystem):
         self.scores = nn.Sequential(nn.Dropout(config.dropout), nn.Conv2d(hidden, NUM_CLASSES, 1))
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         features = self.backbone(analog.pad_to_multiple(images, STRIDE))[-1]
         features = self.projection(self.pyramid(features))
         symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """See `System.decode`. Symbols (B, n) -> class logits float32 (B, 21, H, W)."""
         height, width = analog.padded_size(link.height, link.width, STRIDE)
         symbols = analog.estimate(received, self.config.lmmse)
         features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)

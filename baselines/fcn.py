@@ -1,8 +1,10 @@
-"""FCN: the segmentation network behind the digital links, run on the decoded picture.
+"""FCN: the segmentation network of the digital links. It labels the decoded picture.
+
+`baselines.digital.fcn_stage` calls it. It can be trained, but it is no system of its own.
 
 Source: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015: class
-scores at the coarsest stride, refined by scores of finer features on the way up. Here on a backbone with an atrous last
-stage, as later FCNs have it. Size `paper` is torchvision's fcn_resnet50 (the paper names a ResNet), without skips.
+scores at the coarsest stride, refined by scores of finer features on the way up. As in later FCNs, the last stage of
+the backbone is atrous. Size `paper` is torchvision's fcn_resnet50 (the paper names a ResNet), without skips.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ STRIDE = 16
 
 @dataclass(frozen=True)
 class FCNConfig:
-    """backbone: one of `systems.layers.backbone.BACKBONES`. pretrained: training starts from its ImageNet weights and
-    leaves the first `frozen_stages` there.
+    """Sizes of the network.
 
-    head: channels of the 3x3 convolution before the scores. skips: add scores of the features at strides 8 and 4.
-    mirror: `segment` averages with the mirror image's answer, as L.-C. Chen et al. (arXiv 1706.05587) test.
+    backbone: one of `systems.layers.backbone.BACKBONES`.
+    pretrained: training starts from the backbone's ImageNet weights.
+    frozen_stages: this many first stages keep these weights.
+    head: channels of the 3x3 convolution before the class scores.
+    skips: add class scores of the features at strides 8 and 4.
+    mirror: `segment` averages over the picture and its mirror image, as L.-C. Chen et al. (arXiv 1706.05587) do in
+    tests.
     """
 
     backbone: str = "efficientnet-lite0"
@@ -45,10 +51,11 @@ class FCNConfig:
 
 
 class FCN(Network):
-    """Pictures to class logits. Not a System: it sits behind one.
+    """A network from pictures to class logits. It is a part of systems, not a System itself.
 
-    checkpoint: "shipped", "none" (head random, fixed by `seed`), a file's path, or, for size `paper`, "torchvision"
-    (that project's weights for the VOC classes; fetched once by name, so it needs the network).
+    checkpoint: "shipped", "none" (the head is random, fixed by `seed`), a file's path, or, only in size `paper`,
+    "torchvision": that project's weights for the VOC classes. They are downloaded at the first use, so this needs the
+    internet.
     """
 
     Config = FCNConfig
@@ -59,17 +66,18 @@ class FCN(Network):
 
     @classmethod
     def load(cls, size: str = "small", checkpoint: str = "shipped") -> FCN:
-        """The network in evaluation mode."""
+        """Build the network in evaluation mode. Raises UserError or CheckpointError as `Network` does."""
         return cls(size=size, checkpoint=checkpoint)
 
     def fill(self, checkpoint: str) -> tuple[dict, str]:
-        """As in `Network`, and torchvision's weights."""
+        """See `Network.fill`. It also loads torchvision's weights."""
         if checkpoint != "torchvision":
             return super().fill(checkpoint)
         self._load_torchvision()
         return {}, f"{self.size}-torchvision"
 
     def build(self, config: FCNConfig) -> None:
+        """Create the layers that `config` describes."""
         self.backbone = make_backbone(config.backbone, config.pretrained, config.output_stride, config.frozen_stages)
         low, middle, deep = self.backbone.channels
         self.head = nn.Sequential(
@@ -82,12 +90,12 @@ class FCN(Network):
         self.skips = None
         if config.skips:
             self.skips = nn.ModuleList(nn.Conv2d(width, NUM_CLASSES, 1) for width in (middle, low))
-        for skip in self.skips or ():  # as the paper does: a skip starts from zero and leaves the coarse scores alone
+        for skip in self.skips or ():  # as in the paper, skips start from zero: at first they change nothing
             nn.init.zeros_(skip.weight)
             nn.init.zeros_(skip.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1], any size -> logits float32 (B, 21, H, W)."""
+        """Pictures (B, 3, H, W) in [0, 1], any size -> class logits float32 (B, 21, H, W)."""
         height, width = images.shape[-2:]
         padded = analog.pad_to_multiple(images, STRIDE)
         low, middle, deep = self.backbone(padded)
@@ -99,16 +107,20 @@ class FCN(Network):
 
     @torch.no_grad()
     def segment(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) in [0, 1] -> logits float32 (B, 21, H, W), without gradients; with `mirror` those of the
-        mean
-        probability of the picture and its mirror image."""
+        """Pictures (B, 3, H, W) in [0, 1] -> class logits float32 (B, 21, H, W), without gradients.
+
+        With `mirror` these are the logarithms of the mean probability over the picture and its mirror image.
+        """
         if not self.config.mirror:
             return self(images)
         views = self(images), self(images.flip(-1)).flip(-1)
         return torch.logaddexp(*(logits.log_softmax(dim=1) for logits in views)) - math.log(2)
 
     def training_step(self, images: Tensor, target: Tensor, link=None, channel=None) -> dict[str, Tensor]:
-        """Pixel cross entropy; target as in `pixel_cross_entropy`. `link` and `channel` are not used."""
+        """The pixel cross entropy, a scalar. images: (B, 3, H, W) in [0, 1]. target: as `pixel_cross_entropy` takes it.
+
+        `link` and `channel` are not used.
+        """
         return {"cross_entropy": pixel_cross_entropy(self(images), target)}
 
     def _load_torchvision(self) -> None:
@@ -124,7 +136,10 @@ class FCN(Network):
 
 
 def from_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of torchvision's fcn_resnet50 -> ours; its auxiliary head is dropped."""
+    """Rename the tensors of torchvision's fcn_resnet50; shapes stay. Its auxiliary head is left out.
+
+    For example "classifier.0.weight" (512, 2048, 3, 3) becomes "head.0.weight".
+    """
     names = {"backbone.": "backbone.net.", "classifier.": "head."}
     return {
         names[prefix] + key.removeprefix(prefix): value

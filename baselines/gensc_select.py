@@ -1,12 +1,13 @@
-"""`gensc-select`: a learned receiver on top of `linear-select`, of the transformer blocks of GenSC's decoder.
+"""`gensc-select`: the transmitter of `linear-select` with a learned receiver, built from the blocks of GenSC's decoder.
 
-The transmitter is that of `linear-select`. The receiver's network reads the linear picture, the variance that each
-block's coefficients have by its class, and how much of it the channel left unknown. It adds to the linear picture, in
-units of what is unknown there: where everything arrived it may change little, where nothing did it may change much. Its
-last layer starts from zero, so that untrained it *is* `linear-select`.
+The registry makes it under this name. The receiver's network reads three things: the linear picture, the variances of
+each block's coefficients (known from the block's class), and the variance that is still unknown after the channel. It
+adds to the linear picture, in units of the unknown standard deviation. Where everything arrived it can change little,
+and where nothing arrived it can change much. Its last layer starts from zero, so that without training the system *is*
+`linear-select`.
 
-In the words of the paper, the class map is what the feature selection network of the source KB selects, made spatial;
-the codebook is the knowledge base that both ends hold.
+In the terms of the paper, the class map is a selection by the source KB's feature selection network, made separately
+for each block. The codebook is the knowledge base that both ends hold. The system has no publication of its own.
 
     python -m bench train --systems gensc-select --config small --data-root DATA
 
@@ -34,15 +35,21 @@ from systems.layers.analog import pad_to_multiple
 from systems.layers.linear_path import start_from_zero
 from systems.learned import LearnedSystem
 
-BANDS = (0, 3, 6, 12, 24, 48, 96, 192, 384, DETAILS)  # details by falling variance, about an octave each
-LEAST_UNIT = 1e-3  # of a pixel's standard deviation: a quarter of a grey level
+BANDS = (0, 3, 6, 12, 24, 48, 96, 192, 384, DETAILS)  # bands of details by falling variance, each about an octave wide
+LEAST_UNIT = 1e-3  # smallest unknown standard deviation of a pixel value: a quarter of a grey level
 STRIDE = 8  # pixels of the picture per token and axis
 
 
 @dataclass(frozen=True)
 class GenSCSelectConfig:
-    """Sizes of the receiver's network: depth in transformer blocks, width in channels, attention heads, window in
-    tokens of 8 x 8 pixels, time_dim of the embedded noise level."""
+    """Sizes of the receiver's network.
+
+    depth: transformer blocks.
+    width: channels.
+    heads: attention heads.
+    window: side of an attention window, in tokens of 8 x 8 pixels.
+    time_dim: width of the embedding of the noise level.
+    """
 
     depth: int = 8
     width: int = 192
@@ -52,16 +59,16 @@ class GenSCSelectConfig:
 
 
 class GenSCSelect(LearnedSystem):
-    """Reconstruction only. Any CBR and any budget is served by one set of weights, as by `linear-select`."""
+    """Reconstruction only. One set of weights serves every CBR and every budget, as in `linear-select`."""
 
     Config = GenSCSelectConfig
     tasks = ("reconstruction",)
     encoder_sees_snr = True
-    joins_snr = False  # how long the class map is, and so how many symbols there are, depends on the SNR
+    joins_snr = False  # the class map's length, and so the number of symbols, depends on the SNR
 
     def build(self, config: GenSCSelectConfig) -> None:
-        """Create the layers."""
-        object.__setattr__(self, "front", LinearSelect())  # no part of the weights
+        """Create the layers that `config` describes."""
+        object.__setattr__(self, "front", LinearSelect())  # so that its tensors are no part of the weights
         self.register_buffer("codebook_sha256", _digest(self.front.facts["sha256"]))
         inputs = 3 * STRIDE**2 + 2 * (len(BANDS) - 1) + 1
         self.embed = nn.Linear(inputs, config.width)
@@ -76,7 +83,7 @@ class GenSCSelect(LearnedSystem):
         start_from_zero(self.picture)
 
     def fill(self, checkpoint: str) -> tuple[dict, str]:
-        """As in `Network`; weights that were trained on another codebook are refused."""
+        """See `Network.fill`. Raises CheckpointError also for weights that were trained with another codebook."""
         own = self.codebook_sha256.clone()
         found = super().fill(checkpoint)
         if not torch.equal(own, self.codebook_sha256):
@@ -86,19 +93,20 @@ class GenSCSelect(LearnedSystem):
         return found
 
     def knowledge(self) -> tuple[str, ...]:
-        """What the network knows before it sees a training picture."""
+        """See `Network.knowledge`."""
         return (*super().knowledge(), LinearSelect.fitted_knowledge)
 
     # --- transmitter --------------------------------------------------------------------------------------------------
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """That of `linear-select`."""
+        """See `LinearSelect.prepare`. images: float32 (B, 3, H, W) in [0, 1]."""
         return self.front.prepare(images, link)
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """Images float32 (B, 3, H, W) -> symbols and side information.
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1].
 
-        In training every picture meets its own SNR, and rows of the batch differ in length: short ones end in zeros.
+        In training every picture has its own SNR, and the rows of a batch differ in length. Short rows are filled with
+        zeros.
         """
         if not isinstance(link.snr_db, Tensor) or link.snr_db.ndim == 0:
             return self.front.encode(images, link)
@@ -116,7 +124,7 @@ class GenSCSelect(LearnedSystem):
     # --- receiver -----------------------------------------------------------------------------------------------------
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> images float32 (B, 3, H, W); in [0, 1] outside of training."""
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         estimates = self._estimates(received, link)
         device = received.symbols.device
         linear = self.front.pictures(estimates).to(device)
@@ -139,21 +147,30 @@ class GenSCSelect(LearnedSystem):
         return found
 
     def _known(self, one: Estimate) -> np.ndarray:
-        """Of each block, float32 (rows, columns, 2 bands + 1): logarithms of the variance and of the posterior error in
-        each band of details, in decades, and the posterior error per pixel value, absolute."""
+        """What the receiver knows of each block: float32 (rows, columns, 2 bands + 1).
+
+        For each band of details: the logarithms of the variance and of the posterior error, in decades. Last: the
+        posterior error per pixel value, in absolute units.
+        """
         rows, columns = one.classes.shape
         skip = 3 * rows * columns
         variances = np.exp2(one.levels[skip:].reshape(rows, columns, DETAILS).astype(np.float64) / STEPS)
         errors = one.errors[skip:].reshape(rows, columns, DETAILS)
         starts = list(BANDS[:-1])
         features = [np.add.reduceat(values, starts, axis=-1) / np.diff(BANDS) for values in (variances, errors)]
-        of_means = one.errors[:skip].reshape(3, -1).mean(axis=1).sum()  # the same for all blocks: they were mixed
+        # one value for all blocks, because the means were transformed together
+        of_means = one.errors[:skip].reshape(3, -1).mean(axis=1).sum()
         whole = (errors.sum(axis=-1) + of_means) / SIZE
         logarithms = np.log10(np.concatenate(features, axis=-1) + 1e-7) / 2 + 2
         return np.concatenate([logarithms, whole[..., None]], axis=-1).astype(np.float32)
 
     def _correction(self, linear: Tensor, known: Tensor, time: Tensor) -> Tensor:
-        """linear (B, 3, H, W), sides multiples of 16; known (B, H/16, W/16, features); time (B,) -> (B, 3, H, W)."""
+        """The network's addition to the linear picture, (B, 3, H, W).
+
+        linear: (B, 3, H, W), both sides multiples of 16.
+        known: (B, H/16, W/16, features).
+        time: (B,).
+        """
         unit = known[..., -1:].clamp_min(LEAST_UNIT**2).sqrt().permute(0, 3, 1, 2)
         unit = F.interpolate(unit, scale_factor=BLOCK / STRIDE, mode="bilinear")
         spread = known.repeat_interleave(BLOCK // STRIDE, dim=1).repeat_interleave(BLOCK // STRIDE, dim=2)
@@ -172,5 +189,5 @@ class GenSCSelect(LearnedSystem):
 
 
 def _digest(sha256: str) -> Tensor:
-    """A hexadecimal digest as uint8 (32,)."""
+    """A hexadecimal sha256 as uint8 (32,)."""
     return torch.tensor(list(bytes.fromhex(sha256)), dtype=torch.uint8)

@@ -1,8 +1,9 @@
-"""`linear`: a fixed block-KLT analog code, the floor line of every reconstruction figure.
+"""`linear`: a fixed analog code, the block KLT. It is the lowest line of every reconstruction figure.
 
-16 x 16 blocks, amplitude proportional to lambda^(-1/4), LMMSE receiver, nothing learned but the statistics of the
-training pictures. The receiver knows each picture's power before normalisation through 8 bits of charged side
-information: without that scalar the code loses 1 to 6 dB.
+The registry makes it under this name. It sends 16 x 16 blocks with amplitudes proportional to lambda^(-1/4) to an LMMSE
+receiver (`systems.layers.klt`). Only the statistics of the training pictures are learned. The receiver gets the power
+of each picture before normalisation as 8 bits of side information, which are charged. Without this number the code
+loses 1 to 6 dB.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from systems.learned import FittedSystem
 
 
 class Linear(FittedSystem):
-    """Block-KLT analog code; `checkpoint` is a file of statistics made by `python -m bench train --systems linear`."""
+    """The block-KLT analog code.
+
+    checkpoint: "shipped", or a file of statistics made by `python -m bench train --systems linear`. Raises
+    CheckpointError.
+    """
 
     tasks = ("reconstruction",)
     fitted_size = f"klt{BLOCK}"
@@ -40,23 +45,26 @@ class Linear(FittedSystem):
         if path is None:
             raise CheckpointError("linear: its statistics, baselines/weights/linear-klt16.safetensors, are missing")
         self.facts = zoo.load_weights(self, path)
-        self.eigenvalues.exp_()  # stored as logarithms: float16 does not hold their range
+        self.eigenvalues.exp_()  # stored as logarithms, because float16 does not have their range
         self.variant = f"{self.fitted_size}-{self.facts['sha256'][:8]}"
         self.eval()
 
     @classmethod
     def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
-        """Covariance of all blocks: basis (768, 768), logarithms of the eigenvalues (768,), mean (768,)."""
+        """Measure the statistics of pictures float32 (3, H, W) in [0, 1].
+
+        Returns `basis` (768, 768), `eigenvalues` (768,) as logarithms, and `mean` (768,).
+        """
         klt = BlockKLT.fit(pictures, BLOCK)
         return {"basis": klt.basis, "eigenvalues": klt.eigenvalues.log(), "mean": klt.mean}
 
     @property
     def klt(self) -> BlockKLT:
-        """The statistics, as the block-KLT code takes them."""
+        """The statistics as a `BlockKLT`."""
         return BlockKLT(self.basis, self.eigenvalues, self.mean, BLOCK)
 
     def _layout(self, link: Link) -> tuple[int, int, int, int]:
-        """(uses for symbols, coefficients a block, block rows, block columns), the same at both ends."""
+        """Uses for symbols, coefficients per block, rows of blocks, columns of blocks. The same at both ends."""
         height, width = analog.padded_size(link.height, link.width, BLOCK)
         rows, columns = height // BLOCK, width // BLOCK
         uses = symbol_uses(link, self.name)
@@ -64,6 +72,7 @@ class Linear(FittedSystem):
         return uses, coefficients, rows, columns
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         uses, coefficients, _, _ = self._layout(link)
         maps = self.klt.analyse(analog.pad_to_multiple(images, BLOCK), coefficients)
         maps = maps * self.klt.amplitudes(coefficients)[:, None, None]
@@ -71,6 +80,7 @@ class Linear(FittedSystem):
         return Transmission(symbols, analog.power_to_bits(power))
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W) in [0, 1]."""
         _, coefficients, rows, columns = self._layout(link)
         symbols, variance = received.equalised()
         maps = analog.to_features(symbols, coefficients, rows, columns)
@@ -83,6 +93,7 @@ class Linear(FittedSystem):
         return Decoded(pictures.clamp(0, 1))
 
     def describe(self) -> dict:
+        """See `System.describe`."""
         keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit")
         return {
             "system": self.name,

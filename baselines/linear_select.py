@@ -1,12 +1,13 @@
-"""`linear-select`: the linear code that spends channel uses where the picture needs them.
+"""`linear-select`: a linear code that spends channel uses where the picture needs them.
 
-Each 16 x 16 block of a lapped transform belongs to a class, whose variances both ends hold in a codebook.
-The class map is side information. It tells both ends the variance of every coefficient, so the strongest coefficients
-of the *picture* get the channel uses, with water-filled power, and the receiver estimates each by LMMSE. Nothing is
-trained but the codebook, in closed form. Any CBR and any budget is served: fewer uses cut the weakest coefficients.
+The registry makes it under this name. A lapped transform splits the picture into 16 x 16 blocks. Each block belongs to
+a class. Both ends hold a codebook with the variances of each class. The class map is sent as side information. It tells
+both ends the variance of every coefficient of this picture, so the picture's strongest coefficients get the channel
+uses, with water-filled power. The receiver estimates each by LMMSE. Only the codebook is learned, in closed form. Every
+CBR and every budget is served: with fewer uses, the weakest coefficients are left out.
 
-The encoder sees the SNR: it decides how much power a coefficient is worth, and how much of the budget the map is. The
-parts lie in `baselines.select`.
+The encoder sees the SNR. The SNR decides how the power is distributed over the coefficients, and which share of the
+budget the map gets. The parts are in `baselines.select`.
 """
 
 from __future__ import annotations
@@ -32,32 +33,36 @@ from systems.learned import FittedSystem
 from systems.side_info import control_uses as uses_of_word
 
 CLASSES = 64
-ROTATED = 1  # details that a class transforms: on a lapped transform, a KLT per class brings nothing (`perf select`)
+ROTATED = 1  # details that a class transforms; after a lapped transform more gain nothing (`bench perf select`)
 POWER_BITS = 8
-POWER_STEP_DB, POWER_FLOOR_DB = 0.125, -12.0  # of the picture's power before normalisation; what is expected is 0 dB
-_SILENCE_SEED = 17  # of what is sent for a picture without any detail
-ROUNDS = 2  # of classes and prices at the encoder
+POWER_STEP_DB, POWER_FLOOR_DB = 0.125, -12.0  # of the power before normalisation; the expected power is 0 dB
+_SILENCE_SEED = 17  # seed of the symbols that are sent for a picture with almost nothing to send
+ROUNDS = 2  # how often the encoder chooses classes, then prices, in turn
 
 
 def control_snr_db(link: Link) -> float:
-    """SNR in dB that side information is coded for: that of a link that does not fade, else what the harness says."""
+    """SNR in dB that side information is coded for: the link's on AWGN, and the harness's choice on fading channels."""
     return float(link.snr_db) if link.channel == "awgn" else link.budget.control_snr_db
 
 
 def control_uses(link: Link, bits: int) -> int:
-    """Complex uses that `bits` of side information are charged."""
+    """Complex uses that are charged for `bits` bits of side information."""
     return link.budget.side_info_uses(bits, control_snr_db(link))
 
 
 def control_rate(snr_db: float) -> float:
-    """Bits of side information per use, for a word of 1000 made for `snr_db`."""
+    """Bits of side information per complex use, for a word of 1000 bits coded for `snr_db` dB."""
     return 1000 / uses_of_word(1000, snr_db)
 
 
 class Plan(NamedTuple):
-    """What both ends know before anything is sent. rows, columns: of blocks; uses: complex symbols; map_bits: of the
-    class map, its first bit included, which says whether there is one; noise: variance of each real symbol that the
-    transmitter reckons with."""
+    """What both ends know before anything is sent.
+
+    rows, columns: of blocks.
+    uses: complex symbols.
+    map_bits: bits of the class map. Its first bit says whether there is a map.
+    noise: noise variance of each real symbol that the transmitter assumes.
+    """
 
     rows: int
     columns: int
@@ -68,8 +73,13 @@ class Plan(NamedTuple):
 
 @dataclass
 class Estimate:
-    """What the receiver knows of one picture. coefficients: estimates, float64, in the order of `all_levels`; errors:
-    the variance of each one's error; levels: of all coefficients; classes: int64 (rows, columns)."""
+    """The receiver's estimate of one picture.
+
+    coefficients: estimates, float64 (m,), in the order of `Codebook.all_levels`.
+    errors: variance of the error of each, float64 (m,).
+    levels: of all coefficients, int16 (m,).
+    classes: int64 (rows, columns).
+    """
 
     coefficients: np.ndarray
     errors: np.ndarray
@@ -78,7 +88,11 @@ class Estimate:
 
 
 class LinearSelect(FittedSystem):
-    """checkpoint: a codebook made by `python -m bench train --systems linear-select --config select`."""
+    """The system.
+
+    checkpoint: "shipped", or a codebook made by `python -m bench train --systems linear-select --config select`. Raises
+    CheckpointError.
+    """
 
     tasks = ("reconstruction",)
     encoder_sees_snr = True
@@ -103,7 +117,7 @@ class LinearSelect(FittedSystem):
 
     @classmethod
     def of(cls, codebook: Codebook, name: str = "linear-select") -> LinearSelect:
-        """The system with a codebook that lies in no file."""
+        """The system with a codebook that is in no file."""
         system = cls.__new__(cls)
         super(LinearSelect, system).__init__()
         system.name, system.variant, system.facts = name, f"codebook-of-{codebook.classes}", {}
@@ -112,7 +126,7 @@ class LinearSelect(FittedSystem):
 
     @classmethod
     def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
-        """The codebook's tensors from pictures float32 (3, H, W) in [0, 1]."""
+        """Compute the tensors of the codebook from pictures float32 (3, H, W) in [0, 1]; shapes as in `Codebook`."""
         from baselines.select.fit import FitOptions, fit
 
         codebook = fit(pictures, FitOptions(classes=CLASSES, rotated=ROTATED), control_rate)
@@ -121,13 +135,15 @@ class LinearSelect(FittedSystem):
     # --- both ends ----------------------------------------------------------------------------------------------------
 
     def plan(self, link: Link) -> Plan:
-        """Raises BudgetTooSmall."""
+        """The plan for one picture. Raises BudgetTooSmall if the budget does not hold the side information and one
+        symbol.
+        """
         rows, columns = padded_blocks(link.height, link.width)
         snr_db = float(link.snr_db)
         allowed = link.budget.allowed_uses()
         map_bits = 1 + self.codebook.map_bits(snr_db, allowed, rows * columns)
         uses = allowed - control_uses(link, POWER_BITS + map_bits)
-        if uses < 1:  # room for symbols comes first: without a map all blocks are of one class
+        if uses < 1:  # symbols are more important than the map; without it all blocks have one class
             map_bits = 1
             uses = allowed - control_uses(link, POWER_BITS + map_bits)
         if uses < 1:
@@ -139,13 +155,20 @@ class LinearSelect(FittedSystem):
         return Plan(rows, columns, uses, map_bits, 10 ** (-snr_db / 10) / 2)
 
     def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
-        """Which coefficients are sent and how strongly; levels: int16, as `Codebook.all_levels` gives them."""
+        """Choose the coefficients that are sent, and their power.
+
+        levels: int16 (m,), as `Codebook.all_levels` gives them.
+        """
         return allocate(levels, plan.uses, plan.noise)
 
     # --- transmitter --------------------------------------------------------------------------------------------------
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """Analyses the pictures in every class; what is left depends on the SNR."""
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
+
+        The first step transforms the pictures in every class. The choice of classes and coefficients depends on the
+        SNR.
+        """
         with torch.autocast("cpu", enabled=False):
             found = lapped.analyse(pad_to_multiple(images.detach().cpu().float(), BLOCK))
         means = found.means.double().numpy()
@@ -161,7 +184,10 @@ class LinearSelect(FittedSystem):
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """Images float32 (B, 3, H, W) in [0, 1] -> symbols, and the power and class map of each as side information."""
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1].
+
+        The side information holds the power and the class map of each picture. Raises BudgetTooSmall.
+        """
         return self.prepare(images, link)(link)
 
     def _send(self, plan: Plan, link: Link, means: np.ndarray, parts) -> tuple[np.ndarray, np.ndarray]:
@@ -183,9 +209,10 @@ class LinearSelect(FittedSystem):
         return symbols, side_info
 
     def choose(self, plan: Plan, rate: float, parts) -> tuple[np.ndarray, np.ndarray]:
-        """Classes int64 (rows, columns), and the bits that say so, at most `plan.map_bits`: 0, or 1 and the map.
+        """Choose the class of each block, int64 (rows, columns), and the bits of the map, at most `plan.map_bits`.
 
-        rate: bits per use of the control channel.
+        The bits are a single 0 if no map is sent, otherwise 1 and the map.
+        rate: bits per use of the control channel. parts: as `Codebook.analyse` gives them.
         """
         shape = plan.rows, plan.columns
         plain = np.full(shape, self.plain_class, np.int64)
@@ -202,7 +229,7 @@ class LinearSelect(FittedSystem):
         return classes, np.concatenate([np.ones(1, np.uint8), bits])
 
     def _within(self, costs: np.ndarray, prices: Prices, rate: float, shape: tuple[int, int], room: int):
-        """The map of least cost that takes at most `room` bits, by bisection over the price of a bit."""
+        """The map of least cost that takes at most `room` bits. The price of a bit is found by bisection."""
         tables = self.codebook.tables
         start = prices.use / rate
         low, high = start / 2**8, start * 2**16
@@ -219,13 +246,13 @@ class LinearSelect(FittedSystem):
 
     @property
     def plain_class(self) -> int:
-        """The class of all blocks where no map is sent: the commonest."""
+        """The class of all blocks if no map is sent: the most common class."""
         return int(self.codebook.tables.share.argmin())
 
     # --- receiver -----------------------------------------------------------------------------------------------------
 
     def estimate(self, received: Received, link: Link) -> list[Estimate]:
-        """LMMSE estimates of the coefficients of each picture, and what is known of their errors."""
+        """LMMSE estimates of the coefficients of each picture, and the variances of their errors. Symbols: (B, n)."""
         plan = self.plan(link)
         symbols, variance = received.equalised()
         reals = torch.view_as_real(symbols.cpu().to(torch.complex128)).flatten(1).numpy()
@@ -251,7 +278,7 @@ class LinearSelect(FittedSystem):
         return Estimate(coefficients, errors, levels, classes)
 
     def pictures(self, estimates: list[Estimate]) -> Tensor:
-        """Estimates of pictures of one size -> float32 (B, 3, 16 rows, 16 columns), not clamped."""
+        """Estimates of B pictures of one size -> pictures float32 (B, 3, 16 rows, 16 columns), not clamped."""
         means, details = [], []
         for one in estimates:
             rows, columns = one.classes.shape
@@ -265,19 +292,19 @@ class LinearSelect(FittedSystem):
             )
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> images float32 (B, 3, H, W) in [0, 1]."""
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W) in [0, 1]."""
         pictures = self.pictures(self.estimate(received, link))[..., : link.height, : link.width]
         return Decoded(pictures.clamp(0, 1).to(received.symbols.device))
 
     def describe(self) -> dict:
-        """Facts for the manifest and the table of systems."""
+        """See `System.describe`."""
         keys = ("images_seen", "data", "knowledge", "licence", "sha256", "commit")
         known = {key: self.facts[key] for key in keys if key in self.facts}
         return {"system": self.name, "variant": self.variant, "parameters": 0, **known}
 
 
 def _power_index(power: float) -> int:
-    """Nearest step, 1..255; 0 where the picture has next to nothing to send."""
+    """The nearest step, 1 to 255. 0 if the picture has almost nothing to send."""
     if power < 10 ** ((POWER_FLOOR_DB - 12) / 10):
         return 0
     step = round((10 * np.log10(power) - POWER_FLOOR_DB) / POWER_STEP_DB)
@@ -289,13 +316,15 @@ def _power(index: int) -> float:
 
 
 def _silence(uses: int) -> np.ndarray:
-    """Known reals of unit power per use, float64 (2 uses,)."""
+    """Known reals of unit power per use, float64 (2 uses,). They are sent for a picture that has almost nothing to
+    send.
+    """
     rng = np.random.Generator(np.random.PCG64(_SILENCE_SEED))
     return (rng.integers(0, 2, 2 * uses) * 2.0 - 1.0) * np.sqrt(0.5)
 
 
 def _blank() -> dict[str, Tensor]:
-    """Tensors of the shapes and kinds that a file holds."""
+    """Tensors with the shapes and types that a weight file holds."""
     short = torch.int16
     return {
         "order": torch.zeros(DETAILS, dtype=short),

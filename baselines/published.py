@@ -1,7 +1,8 @@
-"""Weights that others published: their tensors' names and layouts -> ours. Called by `python -m bench weights import`.
+"""Reads weights that others published, and converts names and layouts of their tensors to ours.
 
-Each reader takes a public state dict and gives the configuration, inferred from the tensors alone, and the state under
-our names. What it cannot place is an error of one line. Layouts that are known:
+`python -m bench weights import` calls it. Each reader takes a public state dict. It gives the configuration, inferred
+from the tensors alone, and the state under our names. A tensor that it cannot place raises an error of one line. The
+known layouts:
 
     witt       KeYang8/WITT, the authors' program (HR and CIFAR models, with and without ModNet)
     deepjscc   chunbaobao/Deep-JSCC-PyTorch (Bourtsoulatze 2019)
@@ -33,19 +34,24 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Published:
-    """What a reader made of a public file: configuration, state under our names, and facts for the sidecar."""
+    """A public file after a reader: the configuration, the state under our names, and facts for the sidecar."""
 
     config: Any
     state: State
     facts: dict[str, Any]
 
     def sidecar(self) -> dict[str, Any]:
-        """Facts with the configuration, from which the network is built when the weights are used."""
+        """The facts, with the configuration. When the weights are used, the network is built
+        from this configuration.
+        """
         return {**self.facts, "config": asdict(self.config)}
 
 
 def witt(state: State) -> Published:
-    """The authors' WITT. Their patch merging lists a 2 x 2 patch by columns, ours by rows: weights are permuted."""
+    """The authors' WITT. Raises CheckpointError if it is another layout.
+
+    Their patch merging lists a 2 x 2 patch by columns, ours by rows, so these weights are permuted.
+    """
     from baselines.witt import WITTConfig
 
     def count(prefix: str) -> int:
@@ -85,7 +91,7 @@ def witt(state: State) -> Published:
     ours: State = {}
     for key, value in state.items():
         if not key.startswith(("encoder.", "decoder.")) or key.endswith(("relative_position_index", "attn_mask")):
-            continue  # buffers that follow from the sizes, and losses kept in the model
+            continue  # buffers that the sizes determine, and losses that the model contains
         new = next((re.sub("^" + old, name, key) for old, name in names if re.match(old, key)), key)
         new = new.replace(".mlp.fc1.", ".mlp.0.").replace(".mlp.fc2.", ".mlp.3.")
         if ".downsample." in key:
@@ -95,15 +101,18 @@ def witt(state: State) -> Published:
 
 
 def _by_rows(value: Tensor) -> Tensor:
-    """A LayerNorm's (4C,) or a reduction's (out, 4C) over a 2 x 2 patch: (0,0), (1,0), (0,1), (1,1) -> by rows."""
+    """Reorder (4C,) of a LayerNorm, or (out, 4C) of a reduction, over a 2 x 2 patch: from
+    columns first to rows first.
+    """
     first, second, third, fourth = value.chunk(4, dim=-1)
     return torch.cat([first, third, second, fourth], dim=-1)
 
 
 def deepjscc(state: State) -> Published:
-    """Deep-JSCC-PyTorch. Its symbols have power 1 per real value, ours 1/2: the decoder's first layer takes it up.
+    """Deep-JSCC-PyTorch. Raises CheckpointError if it is another layout.
 
-    Its noise has half the nominal power (its own notes say so): true SNR = nominal + 3.01 dB, in training too.
+    Its symbols have power 1 per real value, ours 1/2, so the decoder's first layer is scaled. Its noise has half of the
+    nominal power (as its own notes say): true SNR = nominal SNR + 3.01 dB, also in training.
     """
     from baselines.deepjscc import DeepJSCCConfig
 
@@ -130,7 +139,7 @@ def deepjscc(state: State) -> Published:
 
 
 def fcn(state: State) -> Published:
-    """torchvision's fcn_resnet50: names and sizes of our FCN in size `paper`."""
+    """torchvision's fcn_resnet50, with the names and sizes of our FCN in size `paper`. Raises CheckpointError."""
     from baselines.fcn import FCNConfig, from_torchvision
     from systems.sizes import load_size
 
@@ -142,8 +151,8 @@ def fcn(state: State) -> Published:
 def read_state(path: Path) -> State:
     """The state dict in a public file: safetensors, or torch's format read with `weights_only`.
 
-    Names are left as they are, but for DataParallel's `module.` and an outer `state_dict` or `model`. CheckpointError
-    in one line.
+    Names stay, except that DataParallel's prefix `module.` and an outer `state_dict` or `model` are removed. Raises
+    CheckpointError.
     """
     try:
         content = path.read_bytes()
@@ -156,7 +165,7 @@ def read_state(path: Path) -> State:
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
-    except Exception as error:  # torch raises what its archive reader, pickle and zipfile raise
+    except Exception as error:  # torch passes on the errors of its archive reader, of pickle and of zipfile
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{path}: not a plain state dict ({reason[:120]}); no code in a checkpoint is run: save its state_dict() "
@@ -171,9 +180,11 @@ def read_state(path: Path) -> State:
 
 
 def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float] | None = None) -> dict[str, Any]:
-    """A public file -> safetensors (every bit kept) and sidecar at `out`; gives the sidecar's facts.
+    """Convert a public file to safetensors (every bit is kept) and a sidecar at `out`. Returns the facts of the
+    sidecar.
 
-    snr_db: least and largest SNR of its training, where the file's layout does not say. CheckpointError, UnknownName.
+    snr_db: lowest and highest SNR in dB of its training, where the layout does not say. Raises CheckpointError, or
+    UnknownName if the layout of `name` is not known.
     """
     if name not in READERS:
         hint = did_you_mean(name, READERS, "known layouts")

@@ -1,22 +1,24 @@
-"""WITT: a Swin transformer on each side of the channel, with features modulated by the SNR.
+"""WITT: a Swin transformer on each side of the channel. The SNR modulates the features. Registered as `witt`.
 
 Source: K. Yang, S. Wang, J. Dai, K. Tan, K. Niu, P. Zhang, "WITT: A wireless image transmission transformer for
-semantic communications", ICASSP 2023. Encoder: 2x2 patches, four stages of pre-norm Swin blocks (window 8) with patch
-merging before each later one, LayerNorm, channel ModNet, linear head to `channels` reals at 1/16 of the size. The
-decoder mirrors it with patch-reverse merging (LayerNorm, linear, pixel shuffle); no sigmoid.
+semantic communications", ICASSP 2023. The encoder has 2x2 patches, four stages of pre-norm Swin blocks (window 8) with
+patch merging before each stage but the first, LayerNorm, the channel ModNet, and a linear head to `channels` reals at
+1/16 of the size. The decoder mirrors it with patch-reverse merging (LayerNorm, linear, pixel shuffle). It has no
+sigmoid.
 
-Size `paper` computes what the authors' program computes: their weights give their features and their pictures
-(`tests/baselines/test_witt_vectors.py`, `python -m bench weights import witt FILE`). What still differs around it:
-- power is normalised per picture, and real and imaginary parts come from the same picture, as the contract demands;
-  the authors normalise the whole batch and pair its first half with its second;
-- the power before normalisation, which the authors hand to their receiver for nothing, goes as 8 charged bits of side
-  information (the last symbols make room for it), so it is known in steps of 0.25 dB;
-- the SNR is one per picture, not one per batch; at the receiver it is the one that the picture met, the same on AWGN;
-- sides that the windows do not divide are grown by repeating their edge, so that any picture size is served;
-- under fading the receiver equalises; the authors' receiver has no knowledge of the channel.
+Size `paper` computes the same as the authors' program: with their weights it gives their features and their pictures
+(`tests/baselines/test_witt_vectors.py`, `python -m bench weights import witt FILE`). These differences remain:
+- The power is normalised per picture, and the real and imaginary parts come from the same picture, as the `System`
+  interface demands. The authors normalise the whole batch and pair its first half with its second.
+- The authors give their receiver the power before normalisation without cost. Here it is sent as 8 bits of side
+  information, which are charged (the last symbols make room for them), so it is known in steps of 0.25 dB.
+- There is one SNR per picture, not one per batch. At the receiver it is the SNR that the picture met; on AWGN both are
+  the same.
+- Any picture size is accepted: if the windows do not divide a side, it is padded by repeating the edge.
+- Under fading the receiver equalises. The authors' receiver does not know the channel.
 
-The fields `linear_path`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path` the network
-adds to the block-KLT code instead of carrying the picture alone: see `systems.layers.linear_path`.
+The fields `linear_path`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path` the network adds
+to the block-KLT code instead of carrying the whole picture (see `systems.layers.linear_path`).
 """
 
 from __future__ import annotations
@@ -37,21 +39,26 @@ from systems.learned import LearnedSystem
 
 @dataclass(frozen=True)
 class WITTConfig:
-    """channels: real feature channels at 1/16 of the picture's size (the paper's C); 96 carry CBR 1/16.
+    """Sizes of the network.
 
-    window: side of the windows in tokens; windows: one for each stage of the encoder, where they differ.
-    modnet_layers: gated layers of the channel ModNet, each `modnet_hidden` wide; 0: none, the published "WITT_W/O".
-    linear_path: the network stands beside the block-KLT code. embed_norm: LayerNorm after the patch embedding.
-    shift_across_stages: plain and shifted windows alternate along the whole network; false: from plain in each stage.
+    channels: real feature channels at 1/16 of the picture's size (the paper's C); 96 channels give CBR 1/16.
+    window: side of the windows in tokens.
+    windows: one side per stage of the encoder, if they differ.
+    modnet_layers: gated layers of the channel ModNet, each `modnet_hidden` wide. 0: no ModNet, the published
+    "WITT_W/O".
+    linear_path: the network adds to the block-KLT code.
+    embed_norm: LayerNorm after the patch embedding.
+    shift_across_stages: plain and shifted windows alternate through the whole network. False: each stage begins with
+    plain windows.
     """
 
     channels: int = 96
-    embed: tuple[int, ...] = (128, 192, 256, 320)  # channels of each stage
-    depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks of each stage
-    heads: tuple[int, ...] = (4, 6, 8, 10)  # attention heads of each stage
+    embed: tuple[int, ...] = (128, 192, 256, 320)  # channels per stage
+    depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks per stage
+    heads: tuple[int, ...] = (4, 6, 8, 10)  # attention heads per stage
     window: int = 8
     windows: tuple[int, ...] = ()
-    mlp_ratio: float = 4.0  # hidden width of each block's MLP over its channels
+    mlp_ratio: float = 4.0  # hidden width of a block's MLP divided by its channels
     modnet_layers: int = 7
     modnet_hidden: int = 480
     linear_path: bool = False
@@ -59,14 +66,14 @@ class WITTConfig:
     shift_across_stages: bool = False
 
     def stage(self, level: int, first: int) -> tuple[int, int, int, int, float, int]:
-        """Arguments of `Stage` for the encoder's stage `level`, with `first` blocks before it on its side."""
+        """Arguments of `Stage` for the encoder's stage `level`. first: number of blocks before it on the same side."""
         window = self.windows[level] if self.windows else self.window
         start = first if self.shift_across_stages else 0
         return self.embed[level], self.depths[level], self.heads[level], window, self.mlp_ratio, start
 
 
 class PatchMerging(nn.Module):
-    """Tokens (B, h, w, C) -> (B, h/2, w/2, out): concatenate 2x2, LayerNorm, linear."""
+    """Concatenate 2x2 tokens, then LayerNorm and a linear layer."""
 
     def __init__(self, dim: int, out: int):
         super().__init__()
@@ -82,7 +89,7 @@ class PatchMerging(nn.Module):
 
 
 class PatchReverseMerging(nn.Module):
-    """Tokens (B, h, w, C) -> (B, 2h, 2w, out): LayerNorm, linear to 4 out, pixel shuffle."""
+    """LayerNorm, a linear layer to 4 out channels, and a pixel shuffle."""
 
     def __init__(self, dim: int, out: int):
         super().__init__()
@@ -97,7 +104,7 @@ class PatchReverseMerging(nn.Module):
 
 
 class Stage(nn.Module):
-    """Swin blocks on tokens (B, h, w, C), of plain and shifted windows in turn; `first` even: the first is plain."""
+    """Swin blocks, with plain and shifted windows in turn. With an even `first`, the first block has plain windows."""
 
     def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float, first: int):
         super().__init__()
@@ -107,7 +114,7 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, h, w, C) -> the same shape."""
+        """(B, h, w, C) -> (B, h, w, C). Sides that the window does not divide are padded, and cut afterwards."""
         height, width = x.shape[1:3]
         if height % self.window or width % self.window:
             padded = analog.pad_to_multiple(x.movedim(-1, 1), self.window).movedim(1, -1)
@@ -116,9 +123,10 @@ class Stage(nn.Module):
 
 
 class ChannelModNet(nn.Module):
-    """Gate of each token's channels from the token and the SNR in dB: (B, h, w, C), (B,) -> (B, h, w, C).
+    """Multiplies each token's channels by a gate, computed from the token and the SNR.
 
-    A chain of linear layers on the (detached) token, each scaled by a gate that a small network makes of the SNR.
+    A chain of linear layers reads the token, without passing gradients back to it. A small network of the SNR scales
+    the output of each layer.
     """
 
     def __init__(self, dim: int, hidden: int, layers: int):
@@ -138,7 +146,7 @@ class ChannelModNet(nn.Module):
         self.out = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
-        """(B, h, w, C), (B,) -> (B, h, w, C)."""
+        """Tokens (B, h, w, C), SNR in dB (B,) -> (B, h, w, C)."""
         gated = x.detach()
         for linear, gate in zip(self.linears, self.gates):
             gated = linear(gated) * gate(snr_db[:, None])[:, None, None, :]
@@ -146,23 +154,22 @@ class ChannelModNet(nn.Module):
 
 
 class NoModNet(nn.Module):
-    """In place of the ModNet: tokens pass, the SNR does not count (the published "WITT_W/O")."""
+    """Takes the place of the ModNet and changes nothing (the published "WITT_W/O")."""
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
-        """(B, h, w, C), (B,) -> the tokens."""
+        """Tokens (B, h, w, C), SNR in dB (B,) -> the same tokens."""
         return x
 
 
 def make_modnet(config: WITTConfig) -> ChannelModNet | NoModNet:
-    """The ModNet of one side."""
+    """The ModNet of one side, or its substitute if the configuration has none."""
     if not config.modnet_layers:
         return NoModNet()
     return ChannelModNet(config.embed[-1], config.modnet_hidden, config.modnet_layers)
 
 
 class Encoder(nn.Module):
-    """Images (B, 3, H, W), sides divisible by 16 -> tokens; tokens and SNR (B,) -> features (B, channels, H/16,
-    W/16)."""
+    """Pictures -> tokens -> features. `tokens` does not depend on the SNR, `forward` does."""
 
     def __init__(self, config: WITTConfig):
         super().__init__()
@@ -177,7 +184,7 @@ class Encoder(nn.Module):
         self.head = nn.Linear(config.embed[-1], config.channels)
 
     def tokens(self, images: Tensor) -> Tensor:
-        """What the SNR has no part in: (B, H/16, W/16, C)."""
+        """Pictures (B, 3, H, W), both sides multiples of 16 -> tokens (B, H/16, W/16, C)."""
         x = self.embed_norm(self.embed(images).movedim(1, -1))
         for merge, stage in zip(self.merges, self.stages):
             x = stage(merge(x))
@@ -189,7 +196,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Features (B, channels, h, w) and SNR (B,) -> images (B, 3, 16h, 16w), not clamped."""
+    """Features and SNR -> pictures."""
 
     def __init__(self, config: WITTConfig):
         super().__init__()
@@ -200,11 +207,12 @@ class Decoder(nn.Module):
         for level in levels:
             self.stages.append(Stage(*config.stage(level, sum(config.depths[level + 1 :]))))
             self.merges.append(PatchReverseMerging(config.embed[level], config.embed[level - 1] if level else 3))
-        # Without a sigmoid behind it, a picture of unit variance is a bad start; the authors start all from 0.02.
+        # There is no sigmoid, so the usual weights would start from unit variance. The authors start all
+        # weights from a deviation of 0.02.
         nn.init.trunc_normal_(self.merges[-1].increment.weight, std=0.02)
 
     def forward(self, features: Tensor, snr_db: Tensor) -> Tensor:
-        """Features (B, channels, h, w), SNR in dB (B,) -> images (B, 3, 16h, 16w), not clamped."""
+        """Features (B, channels, h, w), SNR in dB (B,) -> pictures (B, 3, 16h, 16w), not clamped."""
         x = self.modnet(self.head(features.movedim(1, -1)), snr_db)
         for stage, merge in zip(self.stages, self.merges):
             x = merge(stage(x))
@@ -212,13 +220,14 @@ class Decoder(nn.Module):
 
 
 class WITT(LearnedSystem):
-    """Reconstruction by Yang's Swin transformers, SNR-adaptive on both sides."""
+    """Reconstruction by the Swin transformers of Yang et al. Both sides adapt to the SNR."""
 
     Config = WITTConfig
     tasks = ("reconstruction",)
     encoder_sees_snr = True
 
     def build(self, config: WITTConfig) -> None:
+        """Create the layers that `config` describes."""
         self.stride = 2 ** len(config.embed)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
@@ -227,6 +236,10 @@ class WITT(LearnedSystem):
             start_from_zero(self.encoder.head, self.decoder.merges[-1].increment)
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
+
+        The first step computes the tokens. The ModNet and the head depend on the SNR.
+        """
         padded = analog.pad_to_multiple(images, self.stride)
         tokens = self.encoder.tokens(padded)
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
@@ -241,9 +254,11 @@ class WITT(LearnedSystem):
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         return self.prepare(images, link)(link)
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         snr_db = self.told(analog.receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)

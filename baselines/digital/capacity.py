@@ -1,7 +1,8 @@
 """Limits that no code can cross, on the complex AWGN channel with Es/N0 per complex use.
 
-Shannon 1948 for Gaussian inputs; for equiprobable M-QAM the mutual information of Ungerboeck 1982 (Eq. 5), which for
-square QAM splits into two independent PAM dimensions and is integrated by Gauss-Hermite quadrature.
+The table of schemes (`baselines.digital.mcs`) and the tests call it. Sources: Shannon 1948 for Gaussian inputs. For
+equiprobable M-QAM, the mutual information of Ungerboeck 1982 (Eq. 5). For square QAM it splits into two independent PAM
+dimensions, and Gauss-Hermite quadrature integrates it.
 """
 
 from __future__ import annotations
@@ -12,30 +13,30 @@ _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(64)
 
 
 def shannon_bits(snr_db: float | np.ndarray) -> float | np.ndarray:
-    """Capacity in bits per complex use, log2(1 + SNR)."""
+    """Capacity in bits per complex use, log2(1 + SNR), for SNRs in dB of any shape, such as (points,)."""
     return np.log2(1 + 10 ** (np.asarray(snr_db, dtype=np.float64) / 10))
 
 
 def shannon_limit_db(bits_per_use: float) -> float:
-    """The Es/N0 in dB below which `bits_per_use` information bits a use cannot be sent reliably."""
+    """The lowest Es/N0 in dB at which `bits_per_use` information bits per use can be sent reliably."""
     return float(10 * np.log10(2.0**bits_per_use - 1))
 
 
 def qam_bits(order: int, snr_db: float) -> float:
-    """Mutual information in bits per complex use of equiprobable square `order`-QAM (4, 16, 64, 256) at Es/N0."""
+    """Mutual information in bits per complex use of equiprobable square `order`-QAM (4, 16, 64, 256) at Es/N0 in dB."""
     levels = int(round(order**0.5))
     pam = np.arange(-levels + 1, levels, 2, dtype=np.float64)
     pam /= np.sqrt(2 * np.mean(pam**2))  # half of the unit symbol power on each dimension
     variance = 10 ** (-snr_db / 10) / 2
     noise = np.sqrt(2 * variance) * _NODES
-    # log2 of the sum over rival points of exp((noise^2 - (noise + a_i - a_j)^2) / 2 variance), averaged over the noise
+    # log2 of the sum over all points of exp((noise^2 - (noise + a_i - a_j)^2) / 2 variance), averaged over the noise
     exponent = (noise**2 - (noise + pam[:, None, None] - pam[None, :, None]) ** 2) / (2 * variance)
     loss = np.log2(np.exp(exponent).sum(axis=1)) @ _WEIGHTS / np.sqrt(np.pi)
     return float(2 * (np.log2(levels) - loss.mean()))
 
 
 def qam_limit_db(order: int, rate: float) -> float:
-    """The Es/N0 in dB at which `order`-QAM can just carry code rate `rate`, with the best code; found by bisection."""
+    """The lowest Es/N0 in dB at which `order`-QAM can carry code rate `rate` with the best code, found by bisection."""
     target = rate * np.log2(order)
     low, high = -20.0, 60.0
     for _ in range(50):

@@ -1,14 +1,16 @@
-"""Pictures to bytes under a byte budget: JPEG, WebP, AVIF and HEIC, no metadata, headers counted.
+"""Pictures to bytes under a byte budget: JPEG, WebP, AVIF and HEIC, without metadata; headers count.
 
-The rule: at each size of the picture (whole, half, a quarter, ...) and each way to store colour (4:2:0 with colour at
-half the resolution, 4:4:4 with all of it, where the format has both) the largest quality whose file fits. Of these
-files, the one whose picture, brought back to its size, has the least squared error. A few bytes ask for a smaller
-size: JPEG at quality 8 loses more to its blocks than half the resolution costs. Many bytes ask for 4:4:4: the colour
-that 4:2:0 leaves out is an error that no quality removes. The result says both, in `scale` and `chroma`.
+The digital systems and the capacity bounds call `encode_under` and `decode`.
 
-The digital systems and the capacity bounds call `encode_under` and `decode`. Pillow writes JPEG, WebP and AVIF; HEIC
-(pictures coded by HEVC) needs the extra `heic`, the package pillow-heif, whose wheels hold libheif (LGPL-3) and the
-encoder x265 (GPL-2).
+The rule has two steps. First, for each size of the picture (whole, half, a quarter, ...) and each way to store colour,
+take the largest quality whose file fits. The ways to store colour are 4:2:0 (colour at half the resolution) and 4:4:4
+(colour at full resolution), if the format has both. Second, of these files, take the one whose picture has the least
+squared error after it is resized to the original size. With few bytes a smaller size wins: at quality 8, JPEG's blocks
+cost more than half of the resolution. With many bytes 4:4:4 wins, because no quality removes the error of the colour
+that 4:2:0 leaves out. The result names both, in `scale` and `chroma`.
+
+Pillow writes JPEG, WebP and AVIF. HEIC (pictures coded by HEVC) needs the extra `heic`, the package pillow-heif, whose
+wheels hold libheif (LGPL-3) and the encoder x265 (GPL-2).
 """
 
 from __future__ import annotations
@@ -26,11 +28,11 @@ from systems import cache as memo
 from systems.errors import BudgetTooSmall, MissingDependency
 
 QUALITIES = range(1, 101)
-SMALLEST_SIDE = 8  # pixels; halving stops here
+SMALLEST_SIDE = 8  # pixels; no smaller size is tried
 
 
 class UnreadablePayload(ValueError):
-    """Bytes that are no picture of the expected codec: what a receiver meets after undetected errors."""
+    """Bytes that are no picture of the expected codec. A receiver gets them after errors that were not detected."""
 
 
 def _pillow_write(kind: str, options: dict, chroma: dict) -> Callable[[Image.Image, int, str], bytes]:
@@ -57,7 +59,7 @@ def _pillow_heif():
 
 
 def _write_heic(image: Image.Image, quality: int, way: str) -> bytes:
-    """Through pillow-heif's own calls, so that nothing has to be registered in Pillow, which the process shares."""
+    """Write HEIC by pillow-heif's own calls. Pillow, which the whole process shares, need not be changed."""
     buffer = io.BytesIO()
     _pillow_heif().from_pillow(image).save(buffer, quality=quality, chroma=int(way.replace(":", "")))
     return buffer.getvalue()
@@ -69,11 +71,13 @@ def _open_heic(payload: bytes):
 
 @dataclass(frozen=True)
 class Format:
-    """How one codec is called.
+    """The functions and properties of one codec.
 
-    write: (picture, quality 1..100, way to store colour) -> file. open: file -> an object with `size` in pixels, known
-    before the pixels are made. chroma: the ways to store colour that the format has. overshoot: file size is not quite
-    monotonic in quality, so the search goes on upwards until files are too large by this share.
+    write: (picture, quality 1..100, way to store colour) -> file.
+    open: file -> an object with `size` in pixels, which is known before the pixels are decoded.
+    chroma: the ways to store colour that the format has.
+    overshoot: a higher quality sometimes gives a smaller file. Therefore the search continues upwards until files are
+    too large by this share.
     """
 
     write: Callable[[Image.Image, int, str], bytes]
@@ -86,13 +90,13 @@ def _pillow_format(kind: str, options: dict, chroma: dict[str, dict], overshoot:
     return Format(_pillow_write(kind, options, chroma), _pillow_open(kind), tuple(chroma), overshoot)
 
 
-#: Options that spend encoder time, not bits; one thread, so that files do not depend on the host. The worst drop in
-#: size from one quality to a higher one over natural pictures is 0.3 % (JPEG), 2.8 % (WebP) and 3.3 % (AVIF).
+#: Options that save bits at the cost of encoding time. One thread, so that files do not depend on the host. On natural
+#: pictures, the largest drop in size from one quality to a higher one is 0.3 % (JPEG), 2.8 % (WebP) and 3.3 % (AVIF).
 FORMATS = {
     "jpeg": _pillow_format(
         "JPEG", {"optimize": True}, {"4:2:0": {"subsampling": "4:2:0"}, "4:4:4": {"subsampling": "4:4:4"}}, 0.10
     ),
-    "webp": _pillow_format("WEBP", {"method": 4}, {"4:2:0": {}}, 0.10),  # lossy WebP has no other
+    "webp": _pillow_format("WEBP", {"method": 4}, {"4:2:0": {}}, 0.10),  # lossy WebP has only 4:2:0
     "avif": _pillow_format(
         "AVIF",
         {"speed": 6, "max_threads": 1},
@@ -106,8 +110,13 @@ assert tuple(FORMATS) == CODECS
 
 @dataclass(frozen=True)
 class Coded:
-    """A coded picture: the file, the quality (1..100) it was made with, the scale (1, 1/2, 1/4, ...) of its sides, and
-    how it stores colour ("4:2:0" or "4:4:4")."""
+    """A coded picture.
+
+    payload: the file.
+    quality: from 1 to 100.
+    scale: of its sides, 1, 1/2, 1/4, ...
+    chroma: how it stores colour, "4:2:0" or "4:4:4".
+    """
 
     payload: bytes
     quality: int
@@ -117,9 +126,9 @@ class Coded:
 
 @dataclass
 class _Ladder:
-    """All files of one picture made so far: one picture meets many budgets in a sweep.
+    """All files of one picture that were made so far, because a sweep codes one picture for many budgets.
 
-    A rung is (halvings, way to store colour, quality).
+    A file is named by a rung: (halvings, way to store colour, quality).
     """
 
     image: Image.Image
@@ -132,7 +141,7 @@ class _Ladder:
         return FORMATS[self.codec]
 
     def error(self, halvings: int, chroma: str, quality: int) -> float:
-        """Mean squared error that a file leaves."""
+        """Mean squared error of a file's picture."""
         rung = halvings, chroma, quality
         if rung not in self.errors:
             whole = np.asarray(self.image)
@@ -149,12 +158,12 @@ class _Ladder:
         return self.files[rung]
 
     def largest_quality(self, halvings: int, chroma: str, max_bytes: int) -> int | None:
-        """The largest quality whose file fits, or None."""
+        """The largest quality whose file fits. None if none fits."""
 
         def size(quality: int) -> int:
             return len(self.file(halvings, chroma, quality))
 
-        low, high = QUALITIES[0] - 1, QUALITIES[-1] + 1  # low fits (or is nothing), high does not
+        low, high = QUALITIES[0] - 1, QUALITIES[-1] + 1  # `low` fits (or is below the least quality), `high` does not
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if size(middle) <= max_bytes else (low, middle)
@@ -166,7 +175,7 @@ class _Ladder:
         return low if low >= QUALITIES[0] else None
 
     def best_at(self, halvings: int, max_bytes: int) -> tuple[int, str, int] | None:
-        """Of the files of one size that fit, the one with the least error, or None where none fits."""
+        """Of the files of one size that fit, the one with the least error. None if none fits."""
         found = [(way, self.largest_quality(halvings, way, max_bytes)) for way in self.format.chroma]
         rungs = [(halvings, way, quality) for way, quality in found if quality is not None]
         return min(rungs, key=lambda rung: self.error(*rung)) if rungs else None
@@ -186,12 +195,16 @@ def _ladder(image: np.ndarray, codec: str) -> _Ladder:
 
 
 def scaled_size(width: int, height: int, halvings: int) -> tuple[int, int]:
-    """Sides after `halvings` halvings, rounded up."""
+    """Width and height after `halvings` halvings, rounded up."""
     return math.ceil(width / 2**halvings), math.ceil(height / 2**halvings)
 
 
 def encode_under(image: np.ndarray, max_bytes: int, codec: str = "jpeg") -> Coded:
-    """The best file of `image`, uint8 (H, W, 3), of at most `max_bytes` bytes. Raises BudgetTooSmall."""
+    """The best file of a picture, uint8 (H, W, 3), with at most `max_bytes` bytes.
+
+    Raises BudgetTooSmall if no file is small enough, ValueError for another codec or shape, MissingDependency for HEIC
+    without its package.
+    """
     ladder = _ladder(image, codec)
     height, width = image.shape[:2]
     halvings, smallest = 0, math.inf
@@ -203,7 +216,7 @@ def encode_under(image: np.ndarray, max_bytes: int, codec: str = "jpeg") -> Code
         elif best is None or ladder.error(*rung) < ladder.error(*best):
             best = rung
         else:
-            break  # once a smaller size is worse, those below it are
+            break  # if a smaller size is worse, even smaller sizes are too
         halvings += 1
     if best is None:
         raise BudgetTooSmall(
@@ -214,19 +227,20 @@ def encode_under(image: np.ndarray, max_bytes: int, codec: str = "jpeg") -> Code
 
 
 def decode(payload: bytes, codec: str, height: int, width: int) -> np.ndarray:
-    """File -> uint8 (height, width, 3); a picture coded at a smaller scale is brought back with a Lanczos filter.
+    """File -> picture, uint8 (height, width, 3). A picture that was coded at a smaller scale is resized with a Lanczos
+    filter.
 
     Raises UnreadablePayload if the bytes are not a picture of `codec`, or of no scale of (height, width).
     """
     try:
         image = FORMATS[codec].open(payload)
         allowed = {scaled_size(width, height, halvings) for halvings in range(16)}
-        if tuple(image.size) not in allowed:  # asked before the pixels are made: a broken header may claim gigabytes
+        if tuple(image.size) not in allowed:  # checked before decoding: a broken header may claim gigabytes
             raise UnreadablePayload(f"a {image.size[0]}x{image.size[1]} picture where {width}x{height} is expected")
         picture = (image if isinstance(image, Image.Image) else image.to_pillow()).convert("RGB")
     except (UnreadablePayload, MissingDependency):
         raise
-    except Exception as error:  # the decoders raise whatever their C library met
+    except Exception as error:  # the decoders raise errors of many kinds
         raise UnreadablePayload(f"not a readable {codec.upper()}: {error}") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)

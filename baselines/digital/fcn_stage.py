@@ -1,4 +1,7 @@
-"""The FCN as the last stage of a receiver that holds a picture: of the digital chains, and of their ceiling."""
+"""The FCN as the last stage of a receiver that has decoded a picture.
+
+The digital systems for segmentation and the bound `fcn-ceiling` derive from `Labels`.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from torch import Tensor
 from systems import cache as memo
 from systems.interface import System
 
-#: The FCN meets the same picture at every SNR that decodes, and from every link that carries the same file.
+#: Remembered logits: every SNR at which a link decodes, and every link with the same file, gives the same picture.
 _LOGITS = memo.Memo(16)
 
 
 class Labels(System):
-    """A system that labels pictures by `self.fcn`. Subclasses call `_take_fcn` when they are built."""
+    """A system that labels pictures with `self.fcn`. Subclasses call `_take_fcn` in `__init__`."""
 
     tasks = ("segmentation",)
 
@@ -30,6 +33,7 @@ class Labels(System):
         return _LOGITS.get(key, lambda: self.fcn.segment(picture[None].to(self.device))[0].float().cpu())
 
     def to(self, device: torch.device | str) -> System:
+        """See `System.to`."""
         self.device = torch.device(device)
         self.fcn.to(self.device)
         return self

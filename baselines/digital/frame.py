@@ -1,8 +1,9 @@
-"""What every coded modulation shares: the account of channel uses, CRCs, scrambling, padding, the order of decoding.
+"""What all coded modulations share: how channel uses are spent, CRCs, scrambling, padding, the order of decoding.
 
-A coded modulation is a channel code and a constellation together; users choose one by `--link`. It turns exactly
-`frame.payload_bits` bits into exactly `frame.uses` complex uses, and back. Channel code, constellation and decoder
-belong to the subclass: another decoder is a subclass that overrides `decode_blocks`.
+A coded modulation is a channel code together with a constellation; users choose one by `--link`. It turns exactly
+`frame.payload_bits` bits into exactly `frame.uses` complex uses, and back. The digital systems
+(`baselines.digital.system`) call it. The subclasses `nr` and `textbook` bring channel code, constellation and decoder.
+Another decoder is a subclass that overrides `decode_blocks`.
 """
 
 from __future__ import annotations
@@ -19,22 +20,26 @@ from torch import Tensor
 
 from systems.errors import BudgetTooSmall, UserError
 
-#: Of the noise that a demapper is told: 300 dB below the symbols. Squared distances divided by it stay finite.
+#: Smallest noise variance that a demapper gets, 300 dB below the symbols. Squared distances divided by it stay finite.
 LEAST_VARIANCE = 1e-30
 _SCRAMBLER_SEED = 38211
 _PADDING_SEED = 38212
 
 
 def parse_rate(rate: float | str | Fraction) -> Fraction:
-    """Code rate as an exact fraction of a small denominator: '5/6', 0.75, or a decimal within 1e-4 of one (0.8333)."""
+    """A code rate as an exact fraction with a small denominator, from '5/6', 0.75, or a decimal within 1e-4 of one
+    (0.8333).
+
+    Raises UserError.
+    """
     try:
         text = str(rate)
-        if len(text) > 40 or re.search(r"[eE][+-]?\d{3}", text):  # 1e99999999 would be a number of 100 MB
+        if len(text) > 40 or re.search(r"[eE][+-]?\d{3}", text):  # 1e99999999 would become a number of 100 MB
             raise ValueError(text)
         given = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise UserError(f"code rate {str(rate)[:40]!r} is not a number; write it as 5/6 or 0.75") from None
-    for largest in (12, 100):  # a small denominator first: frames hold whole multiples of it
+    for largest in (12, 100):  # small denominators are better: block lengths are multiples of them
         simple = given.limit_denominator(largest)
         if 0 < simple < 1 and abs(simple - given) <= Fraction(1, 10_000):
             return simple
@@ -43,9 +48,10 @@ def parse_rate(rate: float | str | Fraction) -> Fraction:
 
 @dataclass(frozen=True)
 class Frame:
-    """How the uses of one picture are spent. Bits are bits, uses are complex channel uses.
+    """How the uses of one picture are spent. Lengths are in bits, `uses` in complex channel uses.
 
-    Each of `blocks` equal code blocks carries `k` information bits, of which `crc_bits` are its CRC, in `n` coded bits.
+    There are `blocks` equal code blocks. Each carries `k` information bits, of which `crc_bits` are its CRC, in `n`
+    coded bits.
     """
 
     uses: int
@@ -57,30 +63,33 @@ class Frame:
 
     @property
     def payload_bits(self) -> int:
-        """Bits left to the layer above."""
+        """Bits for the file and its header."""
         return self.blocks * (self.k - self.crc_bits)
 
     @property
     def coded_bits(self) -> int:
-        """Bits that the code puts on the channel."""
+        """Bits that the code sends over the channel."""
         return self.blocks * self.n
 
     @property
     def uses_per_block(self) -> int:
+        """Complex uses of one block."""
         return self.n // self.bits_per_use
 
     @property
     def padding_uses(self) -> int:
-        """Uses that the blocks leave over; they are sent, and count."""
+        """Uses that are left after all blocks. They are sent as padding, and count."""
         return self.uses - self.blocks * self.uses_per_block
 
 
 @dataclass
 class Delivery:
-    """What the receiver makes of one picture's symbols.
+    """The receiver's result for one picture.
 
-    bits: the payload, uint8 (payload_bits,), or None as soon as one block failed. Blocks after the first group with a
-    failure are not decoded, so `blocks_decoded` counts those that were.
+    bits: the payload, uint8 (payload_bits,), or None if a block failed.
+    blocks_decoded: number of blocks that were decoded. Decoding stops after the first group with a failure.
+    block_errors: how many of these failed.
+    stop_reason: why decoding stopped, or empty.
     """
 
     bits: np.ndarray | None
@@ -92,14 +101,16 @@ class Delivery:
 def plan_frame(
     uses: int, order: int, rate: Fraction, *, crc_bits: int, max_k: int, fixed_n: int | None = None, name: str = "link"
 ) -> Frame:
-    """Split `uses` uses into the fewest equal blocks of at most `max_k` information bits, at exactly the code rate.
+    """Split `uses` uses into the fewest equal blocks of at most `max_k` information bits, at exactly the code rate
+    `rate`.
 
-    With `fixed_n` the block length is given and as many blocks as fit are taken. Raises BudgetTooSmall.
+    With `fixed_n` the length of a block is given, and there are as many blocks as fit. name: of the link, for messages.
+    Raises BudgetTooSmall.
     """
     bits_per_use = order.bit_length() - 1
     if fixed_n is None:
         blocks = max(1, -(-int(uses * bits_per_use * rate) // max_k))
-        # n R is to be whole: the code rate then is what the row says, not a rounding of it
+        # n R must be whole, so that the code rate is exact
         step = rate.denominator // np.gcd(rate.denominator, bits_per_use)
         n = int(uses // blocks // step * step) * bits_per_use
     else:
@@ -115,31 +126,32 @@ def plan_frame(
 
 
 class CodedModulation(ABC):
-    """Payload bits <-> unit-power symbols for one budget, one constellation and one code rate.
+    """Payload bits <-> unit-power symbols, for one budget, one constellation and one code rate.
 
-    Symbols are complex64 (uses,), noise variances float32 (uses,) = N0 of each use after equalisation (E|x|^2 = 1).
-    Everything is computed one picture at a time in groups of fixed size: a picture's fate does not depend on its batch.
+    Symbols are complex64 (uses,). Noise variances are float32 (uses,): N0 of each use after equalisation (E|x|^2 = 1).
+    Pictures are processed one at a time, in groups of blocks of fixed size, so the result of a picture does not depend
+    on its batch.
     """
 
     name: str
-    group: int = 2  # blocks decoded at once; a failed group ends the picture
+    group: int = 2  # blocks that are decoded together; after a failed group the rest is not decoded
 
     def __init__(self, frame: Frame):
         self.frame = frame
 
-    # --- what a link must bring ---------------------------------------------------------------------------------------
+    # --- every subclass implements these ------------------------------------------------------------------------------
 
     @abstractmethod
     def add_crc(self, payload: Tensor) -> Tensor:
-        """Bits float32 (blocks, k - crc_bits) -> (blocks, k)."""
+        """Append the CRC of each block: bits float32 (blocks, k - crc_bits) -> (blocks, k)."""
 
     @abstractmethod
     def encode_blocks(self, information: Tensor) -> Tensor:
-        """Bits float32 (blocks, k) -> coded bits (blocks, n), in the order in which they are mapped."""
+        """Bits float32 (blocks, k) -> coded bits (blocks, n), in the order in which `map` reads them."""
 
     @abstractmethod
     def map(self, bits: Tensor) -> Tensor:
-        """Coded bits (..., m * bits_per_use) -> symbols complex64 (..., m) of a constellation of unit mean power."""
+        """Coded bits (..., m * bits_per_use) -> symbols complex64 (..., m), from a constellation of unit mean power."""
 
     @abstractmethod
     def llr(self, symbols: Tensor, variance: Tensor) -> Tensor:
@@ -147,9 +159,9 @@ class CodedModulation(ABC):
 
     @abstractmethod
     def decode_blocks(self, llr: Tensor) -> tuple[Tensor, Tensor]:
-        """log P(1)/P(0), (b, n) -> payload bits float32 (b, k - crc_bits), and whether each CRC holds, bool (b,)."""
+        """log P(1)/P(0), (b, n) -> payload bits float32 (b, k - crc_bits), and whether each CRC is right, bool (b,)."""
 
-    # --- what all links do --------------------------------------------------------------------------------------------
+    # --- the same in all subclasses -----------------------------------------------------------------------------------
 
     def encode(self, payload: np.ndarray) -> Tensor:
         """Payload bits uint8 (payload_bits,) -> symbols complex64 (uses,), padding included."""
@@ -161,7 +173,7 @@ class CodedModulation(ABC):
         return self.map(torch.cat([coded, padding]))
 
     def decode(self, symbols: Tensor, variance: Tensor) -> Delivery:
-        """Equalised symbols complex64 (uses,), N0 of each float32 (uses,) -> the payload, or the news of an outage."""
+        """Decode equalised symbols complex64 (uses,), with N0 of each, float32 (uses,)."""
         frame = self.frame
         used = frame.blocks * frame.uses_per_block
         symbols = symbols[:used].reshape(frame.blocks, -1)
@@ -181,6 +193,9 @@ class CodedModulation(ABC):
 
 @functools.lru_cache(maxsize=64)
 def _fixed_bits(seed: int, count: int) -> np.ndarray:
-    """Bits that both ends know. Scrambling (as in TS 38.211 7.3.1.1) keeps the constellation evenly used, so that a
-    picture's mean power is close to 1 before normalisation whatever the file's bytes are."""
+    """Random bits that both ends know, uint8 (count,).
+
+    They scramble the payload (as in TS 38.211, 7.3.1.1), so that all points of the constellation are used about equally
+    often. Then the mean power of a picture is close to 1 before normalisation, for any bytes in the file.
+    """
     return np.random.Generator(np.random.PCG64(seed)).integers(0, 2, count, dtype=np.uint8)

@@ -1,19 +1,19 @@
-"""Layered offset min-sum decoding of 5G NR LDPC codes in 8-bit integers, on the CPU.
+"""Layered offset min-sum decoding of 5G NR LDPC codes in 8-bit integers, on the CPU. `baselines.digital.nr` calls it.
 
-A code of TS 38.212 5.3.2 is a base matrix whose entries stand for cyclically shifted z x z identities. The z checks of
-one base row touch z different bits of each column, so they are updated together, a vector of 32 at a time. The rows
-take turns (layers; Hocevar 2004) and each sees what the ones before it found. A check sends each bit the smallest
-magnitude of the others, less an offset (Chen et al. 2005), with the product of their signs. A frame ends at the first
-iteration that makes it a word of the code.
+A code of TS 38.212, 5.3.2, is a base matrix. Each of its entries stands for a cyclically shifted z x z identity matrix.
+The z checks of one base row use z different bits of each column, so they are updated together, in vectors of 32. The
+rows are updated one after the other (as layers; Hocevar 2004), and each uses the results of the rows before it. A check
+sends to each bit the smallest magnitude among its other bits, less an offset (Chen et al. 2005), with the product of
+their signs. Decoding of a frame ends at the first iteration after which all checks hold.
 
-A column is kept rotated to where its last row had it: rows write in place, from the column's start, and the next row
-reads from the difference of the two shifts on. The first vector is repeated behind the column's end, so that no read
-wraps inside. Rows whose parity bit is not transmitted are left out: nothing would come of them. The same holds for
-columns of fillers alone.
+Each column is stored rotated to the shift of the last row that used it. A row writes its results from the start of the
+column, and the next row reads from the difference of the two shifts. The first vector is repeated after the end of the
+column, so that no read has to wrap around inside a vector. Rows whose parity bit is not transmitted are left out,
+because they cannot change any bit. Columns that hold only filler bits are left out too.
 
-The row update is LLVM code on vectors, which numba compiles for the processor at hand: AVX2, plain SSE2 and NEON need
-no source of their own. Everything else is plain numba. The compiled code is cached on disk, so only the first process
-waits for it.
+The row update is LLVM code on vectors, which numba compiles for the processor at hand, so AVX2, plain SSE2 and NEON
+need no separate source. Everything else is plain numba. The compiled code is cached on disk, so only the first process
+waits for the compiler.
 """
 
 from __future__ import annotations
@@ -30,23 +30,27 @@ from numba.extending import intrinsic
 
 from systems.compiled import compiled
 
-LANES = 32  # bytes of a vector; no result depends on it
-# Found by block error rate at rates 1/5 to 10/11, QPSK to 64QAM. Wider channel values or messages leave an error floor.
+LANES = 32  # bytes per vector; the results do not depend on it
+# Chosen by the block error rate at rates 1/5 to 10/11, QPSK to 64QAM. Wider values or messages cause an error floor.
 STEPS_PER_LLR = 4.0
-STEPS_PER_LLR_LOW_RATE = 4.5  # up to rate 1/3
-LARGEST_CHANNEL = 31  # in steps, as all that follows
+STEPS_PER_LLR_LOW_RATE = 4.5  # at rates up to 1/3
+LARGEST_CHANNEL = 31  # largest value of a received bit, in steps; the values below are also in steps
 LARGEST_MESSAGE = 40  # before the offset
 OFFSET = 2
 OFFSET_OF_SHORT_ROWS = 1
-SHORT_ROW = 3  # edges, at most
-KNOWN = 127  # of filler bits
-FRAMES_A_THREAD = 128  # some milliseconds: fewer are not worth a thread's start
+SHORT_ROW = 3  # a row with at most this many edges is short
+KNOWN = 127  # value of filler bits, which are known to be 0
+FRAMES_A_THREAD = 128  # they take some milliseconds; for fewer it does not pay to start a thread
 
 
 class Decisions(NamedTuple):
-    """Of b frames. bits: uint8 (b, k), 0 where undecided. decided: bool (b,), whether no information bit is undecided.
-    converged: bool (b,), whether besides all checks hold: it is a word, if not always the one sent. iterations: int64
-    (b,).
+    """The result for b frames.
+
+    bits: uint8 (b, k), 0 where a bit is undecided.
+    decided: bool (b,), True if no information bit is undecided.
+    converged: bool (b,), True if also all checks hold. Then the frame is a word of the code, but not always the word
+    that was sent.
+    iterations: int64 (b,), how many were done.
     """
 
     bits: np.ndarray
@@ -56,12 +60,13 @@ class Decisions(NamedTuple):
 
 
 class LayeredDecoder:
-    """Decoder of what `encoder`, Sionna's LDPC5GEncoder, makes: its lifted base graph, rate matching and bit
-    interleaver.
+    """Decodes what `encoder`, Sionna's LDPC5GEncoder, makes: it undoes the rate matching and the bit interleaver too.
 
-    As many threads as torch may use share the frames; a frame's result does not depend on the others.
+    The frames are shared among as many threads as torch may use. The result of a frame does not depend on the others.
 
-    early_stop: a frame ends at the first iteration that makes it a word; without, after `iterations` always.
+    iterations: the most that are done.
+    early_stop: True: a frame ends at the first iteration after which it is a word of the code. False: it always ends
+    after `iterations`.
     """
 
     def __init__(self, encoder, iterations: int = 20, early_stop: bool = True):
@@ -72,7 +77,10 @@ class LayeredDecoder:
         self._scale = np.float32(STEPS_PER_LLR if encoder.coderate > 1 / 3 else STEPS_PER_LLR_LOW_RATE)
 
     def __call__(self, llr: np.ndarray | torch.Tensor) -> Decisions:
-        """log P(1)/P(0) of the received bits, (b, n); NaN says nothing of its bit."""
+        """Decode log P(1)/P(0) of the received bits, (b, n). NaN means that nothing is known of a bit.
+
+        Raises ValueError for another shape.
+        """
         llr = np.ascontiguousarray(llr, dtype=np.float32)
         if llr.ndim != 2 or llr.shape[1] != self.n:
             raise ValueError(f"LLRs of shape {llr.shape}, not (frames, {self.n})")
@@ -96,16 +104,18 @@ class LayeredDecoder:
 
 
 class _Code(NamedTuple):
-    """Where everything lies. Posteriors are one int8 array, `stride` bytes a column; edges are numbered row by row."""
+    """Addresses of all data. The posteriors are one int8 array with `stride` bytes per column. Edges are numbered row
+    by row.
+    """
 
     z: int
-    vectors: int  # of a column
+    vectors: int  # vectors per column
     stride: int
-    widest: int  # edges of the longest row
+    widest: int  # number of edges of the longest row
     row_start: np.ndarray  # int64 (rows + 1,): first edge of each base row
-    column: np.ndarray  # int32 (edges,): start of each edge's column
-    read: np.ndarray  # int32 (rows, vectors, edges of the row), flat: places to read when the row's turn comes
-    settled: np.ndarray  # the same between two iterations
+    column: np.ndarray  # int32 (edges,): where each edge's column starts
+    read: np.ndarray  # int32 (rows, vectors, edges of the row), flat: places that a row's update reads
+    settled: np.ndarray  # as `read`, but for reading between two iterations
     blank: np.ndarray  # int8: posteriors before anything is received
     channel_at: np.ndarray  # uint32 (n,): place of each received bit
     bit_at: np.ndarray  # uint32 (k,): place of each information bit
@@ -127,7 +137,7 @@ def _tables(encoder) -> _Code:
     shift = base[rows, cols] % z
     row_start = np.searchsorted(rows, np.arange(columns - systematic + 1))
     rotation = np.zeros(columns, dtype=int)
-    rotation[cols] = shift  # the last one stays
+    rotation[cols] = shift  # of several entries, the last one stays
     final, ahead = rotation.copy(), np.empty_like(shift)
     for edge, (col, own) in enumerate(zip(cols, shift, strict=True)):
         ahead[edge] = own - rotation[col]
@@ -158,7 +168,7 @@ _vector = ir.VectorType(ir.IntType(8), LANES)
 
 
 class _Vectors:
-    """LLVM code on vectors of int8; places are counted in bytes, from pointers to int8."""
+    """LLVM code on vectors of int8. Places are counted in bytes, from pointers to int8."""
 
     zero = ir.Constant(_vector, None)
 
@@ -178,14 +188,14 @@ class _Vectors:
         self.builder.store(value, self._at(array, place), align=1)
 
     def call(self, name: str, *operands):
-        """LLVM's intrinsic of that name."""
+        """LLVM's intrinsic of this name."""
         kind = ir.FunctionType(_vector, [operand.type for operand in operands])
         return self.builder.call(
             cgutils.get_or_insert_function(self.builder.module, kind, f"llvm.{name}.v{LANES}i8"), operands
         )
 
     def magnitude(self, x):
-        """To be read as unsigned: that of -128 is 128."""
+        """The magnitude, to be read as unsigned: that of -128 is 128."""
         return self.call("abs", x, ir.Constant(ir.IntType(1), 0))
 
     def negative(self, x):
@@ -204,13 +214,16 @@ class _Vectors:
 
 
 def _emit_update(builder, posterior, message, scratch, read, column, edges, vectors, z) -> None:
-    """The z checks of one base row take their turn.
+    """Emit the code that updates the z checks of one base row.
 
-    posterior: int8, the whole array; of this row: message int8 (vectors, edges, LANES), read int32 (vectors, edges),
-    column int32 (edges,); scratch: int8, room for (vectors, edges + 3, LANES).
+    posterior: int8, the whole array.
+    message: int8 (vectors, edges, LANES), of this row.
+    read: int32 (vectors, edges), of this row.
+    column: int32 (edges,), of this row.
+    scratch: int8, with room for (vectors, edges + 3, LANES).
     """
     b, on = builder, _Vectors(builder)
-    lowest, second, sign = (cgutils.alloca_once(b, _vector) for _ in range(3))  # become registers
+    lowest, second, sign = (cgutils.alloca_once(b, _vector) for _ in range(3))  # LLVM turns them into registers
     width = on.times(edges, LANES)
     results = [b.add(width, ir.Constant(_index, i * LANES)) for i in range(3)]
     step = b.add(width, ir.Constant(_index, 3 * LANES))
@@ -235,7 +248,7 @@ def _emit_update(builder, posterior, message, scratch, read, column, edges, vect
         for place, value in zip(results, (lowest, second, sign), strict=True):
             on.store(b.load(value), kept, place)
 
-    # In a second pass, as a column's vectors must all be read before the first is written at its new place.
+    # In a second pass, because all vectors of a column must be read before the first is written to its new place.
     with on.loop(vectors) as outer:
         new = b.gep(message, [b.mul(outer.index, width)])
         kept = b.gep(scratch, [b.mul(outer.index, step)])
@@ -256,7 +269,9 @@ def _emit_update(builder, posterior, message, scratch, read, column, edges, vect
 
 
 def _emit_parity(builder, posterior, read, edges, vectors):
-    """Whether any of the z checks of one base row fails, 0 or 1; read as in `_emit_update`."""
+    """Emit the code that gives 1 if any of the z checks of one base row fails, otherwise 0.
+    read: as in `_emit_update`.
+    """
     b, on = builder, _Vectors(builder)
     odd, failed = (cgutils.alloca_once_value(b, on.zero) for _ in range(2))
     with on.loop(vectors) as outer:
@@ -280,7 +295,7 @@ def _pointers(context, builder, signature, arguments):
 
 @intrinsic
 def _update_row(typing_context, posterior, message, scratch, read, column, edge, edges, vectors, z):
-    """Emit `_emit_update` for the row of `edges` edges from `edge` on; arrays are of the whole code."""
+    """Emit `_emit_update` for the row whose `edges` edges begin at `edge`. The arrays are those of the whole code."""
 
     def generate(context, builder, signature, arguments):
         posterior, message, scratch, read, column, edge, edges, vectors, z = _pointers(
@@ -304,7 +319,7 @@ def _row_fails(typing_context, posterior, settled, edge, edges, vectors):
     return types.intp(posterior, settled, edge, edges, vectors), generate
 
 
-# Plain loops throughout: each library function that numba would have to compile costs the first process up to a second.
+# Only plain loops: each library function that numba has to compile costs the first process up to a second.
 @compiled
 def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, used):
     n, k, rows = len(code.channel_at), len(code.bit_at), len(code.row_start) - 1
@@ -315,7 +330,7 @@ def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, 
     received = np.empty(n, np.int8)
     for frame in range(len(llr)):
         for i in range(n):
-            x = -scale * llr[frame, i]  # positive: 0 is the likelier
+            x = -scale * llr[frame, i]  # positive: 0 is more likely than 1
             x = limit if x > limit else x
             x = -limit if x < -limit else x
             x = np.float32(0) if x != x else x

@@ -1,6 +1,7 @@
-"""The table of modulation and coding schemes that adaptive transmission chooses from, with measured thresholds.
+"""The table of modulation and coding schemes (MCS), with measured thresholds. Adaptive transmission chooses from it.
 
-`python -m baselines.digital.mcs` measures the thresholds again (minutes) and prints the table.
+`baselines.digital.system` calls `choose` and `tag`. `python -m baselines.digital.mcs` measures the thresholds again
+(minutes) and prints the table.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from fractions import Fraction
 
 from baselines.digital.names import ORDERS
 
-#: A row's threshold is the lowest Es/N0 of the grid at which all FRAMES frames of 9408 uses (224x224 at CBR 1/16; 1 to
-#: 8 code blocks, AWGN, 20 iterations) were decoded without a block error, there and at the next point of the grid.
+#: The threshold of a scheme is the lowest Es/N0 of the grid at which all FRAMES frames were decoded without a block
+#: error, at this and at the next point of the grid. A frame has 9408 uses (224x224 at CBR 1/16; 1 to 8 code blocks,
+#: AWGN, 20 iterations).
 GRID_DB = 0.25
 FRAMES = 20
 USES = 9408
 
-#: What is added before a scheme counts as safe: other pictures have shorter blocks (weaker) or more of them.
+#: A scheme is safe this far above its threshold: other pictures have shorter (weaker) blocks, or more of them.
 MARGIN_DB = 0.25
 
 RATES = ("1/3", "1/2", "2/3", "3/4", "5/6")
@@ -24,7 +26,9 @@ RATES = ("1/3", "1/2", "2/3", "3/4", "5/6")
 
 @dataclass(frozen=True)
 class Mcs:
-    """One scheme: constellation size, code rate, and the Es/N0 in dB from which the NR link decoded every frame."""
+    """One scheme: the constellation's number of points, the code rate, and the lowest Es/N0 in dB at which the NR link
+    decoded every frame.
+    """
 
     order: int
     rate: Fraction
@@ -37,11 +41,12 @@ class Mcs:
 
     @property
     def tag(self) -> str:
+        """The scheme's value in the column `mcs`, such as '16qam-5/6'."""
         return tag(self.order, self.rate)
 
 
 def tag(order: int, rate: Fraction) -> str:
-    """'16qam-5/6', the value of the column `mcs`."""
+    """The value of a scheme in the column `mcs`, such as '16qam-5/6'."""
     return f"{order}qam-{rate}"
 
 
@@ -71,7 +76,9 @@ TABLE = tuple(Mcs(order, Fraction(rate), THRESHOLDS_DB[f"{order}qam-{rate}"]) fo
 
 
 def choose(snr_db: float) -> Mcs:
-    """The scheme that carries most among those safe at `snr_db`; below all of them, the most robust one."""
+    """Of the schemes that are safe at `snr_db`, the one that carries most bits. If none is
+    safe, the most robust one.
+    """
     safe = [mcs for mcs in TABLE if mcs.threshold_db + MARGIN_DB <= snr_db]
     if not safe:
         return min(TABLE, key=lambda mcs: mcs.threshold_db)
@@ -79,7 +86,7 @@ def choose(snr_db: float) -> Mcs:
 
 
 def loses_a_frame(link, snr_db: float, frames: int, seed: int = 0) -> bool:
-    """Whether the link loses any of `frames` random payloads on AWGN at `snr_db`."""
+    """Whether the link loses any of `frames` random payloads on AWGN at `snr_db` dB."""
     import numpy as np
     import torch
 
@@ -97,7 +104,7 @@ def loses_a_frame(link, snr_db: float, frames: int, seed: int = 0) -> bool:
 
 
 def measure() -> None:
-    """Print the thresholds of every scheme, from its constellation-constrained limit upwards."""
+    """Measure and print the threshold of every scheme, from the limit of its constellation upwards."""
     import math
 
     from baselines.digital.capacity import qam_limit_db

@@ -1,11 +1,11 @@
-"""The names of the digital systems, said once: the registry, the systems and the bounds read them here.
+"""The names of the digital systems. The registry, the systems and the bounds read them here.
 
     <codec>-ldpc-<M>qam       one constellation of M points and one code rate, for reconstruction
     <codec>-ldpc-<M>qam-fcn   the same, and an FCN labels the decoded picture, for segmentation
     <codec>-ldpc-adaptive     the best scheme of the table at each SNR, for reconstruction
-    <codec>-capacity          the codec without error at the capacity of the channel: a bound, no system
+    <codec>-capacity          the codec without error at the capacity of the channel: a bound, not a system
 
-Nothing heavy is imported here: `baselines/__init__` registers the families from this module.
+No large package is imported here, because the catalogue registers the families from this module.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ ORDERS = (4, 16, 64, 256)
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of name. form: as people write it; pattern: a regular expression with the group `codec`, and `order`
-    where a constellation is part of the name."""
+    """One kind of name.
+
+    form: the name as people write it.
+    pattern: a regular expression with the group `codec`, and the group `order` if a constellation is part of the name.
+    examples: some names.
+    """
 
     form: str
     pattern: str
     examples: tuple[str, ...]
 
     def parse(self, name: str) -> DigitalName:
-        """The parts of `name`. Raises UserError where it is no name of this family."""
+        """The parts of `name`. Raises UserError if it is not a name of this family."""
         match = re.fullmatch(self.pattern, name)
         if match is None:
             codecs, orders = "|".join(CODECS), "|".join(map(str, ORDERS))
@@ -42,7 +46,11 @@ class Family:
 
 @dataclass(frozen=True)
 class DigitalName:
-    """What a name says. codec: one of CODECS; order: points of the constellation, None where the name gives none."""
+    """The parts of a name.
+
+    codec: one of CODECS.
+    order: points of the constellation; None if the name has none.
+    """
 
     codec: str
     order: int | None

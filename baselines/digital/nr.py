@@ -1,12 +1,12 @@
-"""5G NR LDPC with QAM. CRC, encoder, rate matching, mapping and demapping are Sionna's (its PyTorch release,
-`sionna-no-rt` 2.x).
+"""5G NR LDPC with QAM, the usual link of the digital systems (`--link nr`, `--link nr-sionna`).
 
-Follows TS 38.212: code blocks of at most 8448 bits, a 24-bit CRC each (CRC24B), base graph 1 or 2, rate matching, and
-the bit interleaver of 5.4.2.2. Two simplifications, both in the open: all blocks of a picture are equal (the left-over
-uses are padding, which counts), and there is no further CRC over the whole transport block.
+CRC, encoder, rate matching, mapping and demapping are Sionna's (its PyTorch release, `sionna-no-rt` 2.x). The link
+follows TS 38.212: code blocks of at most 8448 bits, a 24-bit CRC each (CRC24B), base graph 1 or 2, rate matching, and
+the bit interleaver of 5.4.2.2. It has two simplifications. All blocks of a picture are equal; the uses that are left
+over are padding, which counts. And there is no further CRC over the whole transport block.
 
-Blocks are decoded by `baselines.digital.layered` (min-sum, 8 bits, hundreds of times as fast) or by Sionna's belief
-propagation, the reference; on the CPU, both: symbols that arrive on a GPU are brought there first.
+Blocks are decoded by `baselines.digital.layered` (min-sum in 8 bits, hundreds of times as fast), or by Sionna's belief
+propagation, the reference. Both run on the CPU. Symbols that arrive on a GPU are copied there first.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ LOWEST_RATE, HIGHEST_RATE = Fraction(1, 5), Fraction(948, 1024)
 
 @dataclass(frozen=True)
 class NrOptions:
-    """Named choices of the receiver.
+    """Choices of the receiver. Whichever decoder is used, a CRC decides whether a block is right.
 
-    decoder: "layered" (min-sum; a block stops at the first word of the code) or "sionna" (belief propagation: flooding,
-    exact check-node rule). iterations: at most. check_every: of "sionna", iterations between two looks at the CRC;
-    blocks that pass leave the batch. demapper: "app" (exact) or "maxlog". A CRC decides in the end, whatever the
-    decoder.
+    decoder: "layered" (min-sum; a block stops at the first word of the code) or "sionna" (belief propagation with
+    flooding and the exact check-node rule).
+    iterations: the most that are done.
+    check_every: only for "sionna": the CRC is checked after this many iterations, and blocks that pass leave the batch.
+    demapper: "app" (exact) or "maxlog".
     """
 
     decoder: str = "layered"
@@ -44,9 +45,10 @@ class NrOptions:
 
 
 class NrCodedModulation(CodedModulation):
-    """NR LDPC for `uses` uses of `order`-QAM at `rate`, in equal blocks or as `frame` says.
+    """NR LDPC for `uses` uses of `order`-QAM at code rate `rate`, in equal blocks, or split as `frame` says.
 
-    Raises BudgetTooSmall and UserError.
+    Raises BudgetTooSmall if no block fits, UserError for a rate or decoder that does not exist, MissingDependency
+    without Sionna.
     """
 
     name = "nr"
@@ -61,7 +63,7 @@ class NrCodedModulation(CodedModulation):
     ):
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise UserError(f"code rate {rate} is outside what NR LDPC codes carry, 1/5 to 0.92; try 5/6")
-        self.base_graph = None if rate >= Fraction(1, 3) else "bg2"  # None: the choice of TS 38.212
+        self.base_graph = None if rate >= Fraction(1, 3) else "bg2"  # None: TS 38.212 chooses
         if frame is None:
             max_k = MAX_K[self.base_graph or "bg1"]
             frame = plan_frame(uses, order, rate, crc_bits=CRC_BITS, max_k=max_k, name="nr link")
@@ -78,33 +80,37 @@ class NrCodedModulation(CodedModulation):
         self._mapper, self._demapper = _qam(self.frame.bits_per_use, options.demapper)
 
     def add_crc(self, payload: Tensor) -> Tensor:
+        """Append CRC24B to each block: bits float32 (blocks, k - 24) -> (blocks, k)."""
         return self._crc_encoder(payload)
 
     def encode_blocks(self, information: Tensor) -> Tensor:
+        """Bits float32 (blocks, k) -> coded bits (blocks, n), rate-matched and interleaved."""
         return self._encoder(information)
 
     def map(self, bits: Tensor) -> Tensor:
+        """Coded bits (..., m * bits_per_use) -> Gray-mapped QAM symbols complex64 (..., m)."""
         return self._mapper(bits)
 
     def llr(self, symbols: Tensor, variance: Tensor) -> Tensor:
+        """Symbols complex64 (..., m), N0 float32 (..., m) -> log P(1)/P(0), float32 (..., m * bits_per_use)."""
         return self._demapper(symbols, variance)
 
     @torch.no_grad()
     def decode_blocks(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        """log P(1)/P(0), (b, n) -> payload bits float32 (b, k - 24), and whether each block is right, bool (b,)."""
         if self.options.decoder == "sionna":
             return self._belief_propagation(llr)
         found = self._layered(llr)
         bits, valid = self._crc_decoder(torch.from_numpy(found.bits).float())
-        return bits, valid.reshape(-1) & torch.from_numpy(
-            found.decided
-        )  # a block of undecided bits is all 0, as is its CRC
+        # undecided bits are 0, and the CRC of zeros is right
+        return bits, valid.reshape(-1) & torch.from_numpy(found.decided)
 
     def _belief_propagation(self, llr: Tensor) -> tuple[Tensor, Tensor]:
         payload = torch.zeros(len(llr), self.frame.k - CRC_BITS)
         good = torch.zeros(len(llr), dtype=torch.bool)
         active, state, left = torch.arange(len(llr)), None, self.options.iterations
         while left > 0 and len(active):
-            # flooding keeps its whole state in the variable-to-check messages: going on from them is exact
+            # The variable-to-check messages are the whole state of flooding: decoding continues from them exactly.
             information, state = self._flooding(
                 llr[active], num_iter=min(self.options.check_every, left), msg_v2c=state
             )

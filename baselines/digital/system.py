@@ -1,13 +1,14 @@
 """Digital systems: a picture codec, a channel code and QAM (`jpeg-ldpc-16qam` and its family).
 
-Separate source and channel coding as in the paper's baseline "JPEG+LDPC+QAM": the largest quality whose file fits the
-payload of the budget, a channel code at a fixed rate, Gray-mapped QAM, soft demapping, iterative decoding, and a CRC
-that decides. A picture with a failed block, or whose file will not open, is an outage: mid-grey, or all background.
+The registry makes them. They are the paper's baseline "JPEG+LDPC+QAM", with separate source and channel coding. The
+picture is stored in the best file that fits the payload of the budget (`baselines.digital.codec`). Then follow a
+channel code at a fixed rate, Gray-mapped QAM, soft demapping, and iterative decoding. A CRC decides whether a block is
+right. A picture with a failed block, or with an unreadable file, is an outage: it becomes mid-grey, or all background.
 
     <codec>-ldpc-<M>qam[-fcn]   -fcn labels the decoded picture with an FCN
-    <codec>-ldpc-adaptive       the scheme is chosen from `baselines.digital.mcs` by the SNR that both ends know
+    <codec>-ldpc-adaptive       the SNR, which both ends know, chooses the scheme from `baselines.digital.mcs`
 
-`baselines.digital.names` has the grammar of these names.
+`baselines.digital.names` holds the grammar of these names.
 """
 
 from __future__ import annotations
@@ -31,20 +32,22 @@ from systems.layers.analog import unit_power
 from systems.pixels import to_uint8
 
 CODED_MODULATIONS = ("nr", "nr-sionna", "pyldpc")
-HEADER_BITS = 24  # byte count of the file, first in the payload
-GREY = 0.5  # outage picture: 128 of 255 after rounding
+HEADER_BITS = 24  # number of bytes of the file, at the start of the payload
+GREY = 0.5  # value of the picture of an outage: 128 of 255 after rounding
 PADDING_SEED = 20000
 
 
 class _Digital(System):
-    """What the fixed and the adaptive systems share; `_scheme` says which constellation and rate a picture gets."""
+    """What the fixed and the adaptive systems share. `_scheme` gives the constellation and the
+    code rate for a picture.
+    """
 
     codec: str
     link_name = "nr"
     bp_iterations = 20
 
     def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
-        """Constellation size and code rate for a picture that meets `snr_db`."""
+        """Constellation size and code rate for a picture that is sent at `snr_db` dB."""
         raise NotImplementedError
 
     def _coder(self, uses: int, snr_db: float) -> CodedModulation:
@@ -52,7 +55,10 @@ class _Digital(System):
         return make_coded_modulation(self.link_name, uses, order, rate, self.bp_iterations)
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """Images float32 (B, 3, H, W) -> all uses that the budget allows, padding included."""
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1].
+
+        Every picture uses all uses of the budget, padding included.
+        """
         uses = link.budget.allowed_uses(self.bits_per_use)
         columns = ("mcs", "payload_bits", "header_bits", "coded_bits", "source_scale", "source_chroma", "quality")
         rows, report = [], {column: [] for column in columns}
@@ -87,13 +93,13 @@ class _Digital(System):
             ) from error
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> pictures float32 (B, 3, H, W); grey where the link failed."""
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W) in [0, 1], grey for an outage."""
         pictures, report = self._pictures(received, link)
         stack = torch.stack([grey(link) if picture is None else from_uint8(picture) for picture in pictures])
         return Decoded(stack.to(received.symbols.device), report)
 
     def _pictures(self, received: Received, link: Link) -> tuple[list[np.ndarray | None], dict[str, list]]:
-        """Decoded pictures uint8 (H, W, 3), None for an outage, and the receiver's report."""
+        """Decoded pictures, uint8 (H, W, 3), or None for an outage; and the receiver's report."""
         symbols, variance = (tensor.cpu() for tensor in received.equalised())
         uses = link.budget.allowed_uses(self.bits_per_use)
         columns = ("status", "n_blocks", "n_block_errors", "n_bits", "n_bit_errors", "stop_reason")
@@ -109,9 +115,9 @@ class _Digital(System):
                 except UnreadablePayload:
                     reason = "unreadable file"
             pictures.append(picture)
-            # the receiver does not know the bits that were sent, so it cannot count bit errors: empty, not zero
+            # the receiver does not know the bits that were sent, so the counts of bit errors stay empty
             status = "outage" if picture is None else "ok"
-            # a picture given up early leaves blocks untried, whose errors nobody knows
+            # if decoding stopped early, the errors of the remaining blocks are not known
             blocks = coder.frame.blocks
             errors = delivery.block_errors if delivery.blocks_decoded == blocks else None
             facts = (status, blocks, errors, None, None, reason)
@@ -120,6 +126,7 @@ class _Digital(System):
         return pictures, report
 
     def describe(self) -> dict:
+        """See `System.describe`."""
         return {
             "system": self.name,
             "variant": self.variant,
@@ -134,8 +141,11 @@ class _Digital(System):
 class DigitalSystem(_Digital):
     """`<codec>-ldpc-<M>qam`: one constellation and one code rate at every SNR.
 
-    code_rate: '5/6' or 0.8333. link: 'nr' (5G NR LDPC), 'nr-sionna' (the same, decoded by
-    Sionna's belief propagation) or 'pyldpc' (Gallager codes). bp_iterations: of the decoder, at most.
+    code_rate: such as '5/6' or 0.8333.
+    link: 'nr' (5G NR LDPC), 'nr-sionna' (the same code, decoded by Sionna's belief propagation) or 'pyldpc' (Gallager
+    codes).
+    bp_iterations: the most iterations of the decoder.
+    Raises UserError for values that do not exist.
     """
 
     tasks = ("reconstruction",)
@@ -156,9 +166,9 @@ class DigitalSystem(_Digital):
 
 
 class DigitalSegmentation(Labels, DigitalSystem):
-    """`<codec>-ldpc-<M>qam-fcn`: the decoded picture is labelled by the FCN; an outage is labelled background.
+    """`<codec>-ldpc-<M>qam-fcn`: the FCN labels the decoded picture. An outage is labelled background.
 
-    size, checkpoint: of the FCN; the others as in DigitalSystem.
+    size, checkpoint: of the FCN. The other options are those of DigitalSystem.
     """
 
     options = (*DigitalSystem.options, "size", "checkpoint")
@@ -169,26 +179,27 @@ class DigitalSegmentation(Labels, DigitalSystem):
         self._take_fcn(size, checkpoint)
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> class logits float32 (B, 21, H, W)."""
+        """See `System.decode`. Symbols (B, n) -> class logits float32 (B, 21, H, W)."""
         pictures, report = self._pictures(received, link)
         logits = torch.zeros(len(pictures), NUM_CLASSES, link.height, link.width)
         for row, picture in enumerate(pictures):
             if picture is None:
-                logits[row, 0] = 1.0  # background: the commonest class, and what a receiver without a picture would say
+                logits[row, 0] = 1.0  # background, the most common class, is the best guess without a picture
             else:
                 logits[row] = self._label(from_uint8(picture))
         return Decoded(logits.to(received.symbols.device), report)
 
     def describe(self) -> dict:
+        """See `System.describe`."""
         labeller = {key: value for key, value in self.fcn.describe().items() if key not in ("system", "variant")}
         return super().describe() | labeller | {"fcn": self.fcn.variant}
 
 
 class AdaptiveDigital(_Digital):
-    """`<codec>-ldpc-adaptive`: the envelope over the table of schemes, chosen by the SNR that both ends know.
+    """`<codec>-ldpc-adaptive`: the best scheme of the table for the SNR, which both ends know.
 
-    On fading channels the choice follows the mean SNR, as the transmitter does not know the gain; outages are then part
-    of the picture.
+    On fading channels the mean SNR decides, because the transmitter does not know the gain. Some outages are then
+    unavoidable.
     """
 
     tasks = ("reconstruction",)
@@ -206,7 +217,11 @@ class AdaptiveDigital(_Digital):
 
 
 def make_coded_modulation(name: str, uses: int, order: int, rate: Fraction, iterations: int) -> CodedModulation:
-    """What `--link NAME` asks for, one of CODED_MODULATIONS, for one budget and one scheme."""
+    """The coded modulation for `--link NAME` (one of CODED_MODULATIONS), for one budget and one scheme.
+
+    uses: complex uses. order: points of the constellation. rate: of the code. iterations: of the decoder.
+    Raises BudgetTooSmall, UserError, MissingDependency.
+    """
     if name != "pyldpc":
         from baselines.digital.nr import NrCodedModulation, NrOptions
 
@@ -218,19 +233,23 @@ def make_coded_modulation(name: str, uses: int, order: int, rate: Fraction, iter
 
 
 def check_coded_modulation(name: str) -> str:
+    """Return `name` if it is one of CODED_MODULATIONS. Otherwise raise UserError."""
     if name not in CODED_MODULATIONS:
         raise UserError(f"unknown link {name!r}; links are {', '.join(CODED_MODULATIONS)}")
     return name
 
 
 def check_iterations(iterations: int) -> int:
+    """Return `iterations` if it is at least 1. Otherwise raise UserError."""
     if iterations < 1:
         raise UserError(f"bp_iterations is {iterations}; the decoder needs at least 1")
     return iterations
 
 
 def pack(payload: bytes, payload_bits: int) -> np.ndarray:
-    """Header (byte count), file, and known random bits up to uint8 (payload_bits,)."""
+    """A file in the payload of a frame, uint8 (payload_bits,): header (number of bytes), file, and known random bits as
+    padding.
+    """
     header = len(payload).to_bytes(HEADER_BITS // 8, "big")
     bits = np.unpackbits(np.frombuffer(header + payload, dtype=np.uint8))
     rng = np.random.Generator(np.random.PCG64(PADDING_SEED))
@@ -238,7 +257,9 @@ def pack(payload: bytes, payload_bits: int) -> np.ndarray:
 
 
 def unpack(bits: np.ndarray) -> bytes:
-    """Inverse of `pack`. Raises UnreadablePayload if the header claims more bytes than there are."""
+    """The inverse of `pack`: bits uint8 (payload_bits,) -> file. Raises UnreadablePayload if the header claims more
+    bytes than there are.
+    """
     count = int.from_bytes(np.packbits(bits[:HEADER_BITS]).tobytes(), "big")
     end = HEADER_BITS + 8 * count
     if end > len(bits):
@@ -247,7 +268,7 @@ def unpack(bits: np.ndarray) -> bytes:
 
 
 def to_pictures(images: Tensor) -> np.ndarray:
-    """Images float32 (B, 3, H, W) in [0, 1] -> uint8 (B, H, W, 3), as codecs take them."""
+    """Pictures float32 (B, 3, H, W) in [0, 1] -> uint8 (B, H, W, 3), the layout of the codecs."""
     return to_uint8(images).permute(0, 2, 3, 1).cpu().contiguous().numpy()
 
 

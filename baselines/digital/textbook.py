@@ -1,9 +1,10 @@
-"""The textbook link, `--link pyldpc`: Gallager's regular LDPC codes of pyldpc with the QAM of commpy.
+"""The textbook link, `--link pyldpc`: pyldpc's regular LDPC codes of Gallager with commpy's QAM.
 
-Short blocks (1008 coded bits), column weight 3 or 4, pyldpc's sum-product decoder, a 16-bit CRC per block. It is slow
-and weaker than NR. It is there to be read: blocks are demapped and decoded one by one, and the first failure ends the
-work. The demapper is the exact one, computed here: commpy's divides two sums of exponentials, and both are 0 as soon
-as a symbol lies off its point by much more than the noise. A picture scaled to unit power does so from 80 dB on.
+It has short blocks (1008 coded bits), column weight 3 or 4, pyldpc's sum-product decoder, and a 16-bit CRC per block.
+It is slower and weaker than NR. Its purpose is to be easy to read: blocks are demapped and decoded one by one, and
+decoding stops at the first failure. The exact demapper is computed here. commpy's demapper divides two sums of
+exponentials, and both are 0 if a symbol is much farther from its point than the noise. With a picture scaled to unit
+power this happens from 80 dB on.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from torch import Tensor
 from baselines.digital.frame import CodedModulation, plan_frame
 from systems.errors import MissingDependency, UserError
 
-BLOCK_BITS = 1008  # divides by every check degree below and by 2, 4, 6 and 8 bits a symbol
+BLOCK_BITS = 1008  # a multiple of every row weight below, and of 2, 4, 6 and 8 bits per symbol
 CODE_SEED = 1
 CRC_BITS = 16
 CRC_POLYNOMIAL = 0x1021  # x^16 + x^12 + x^5 + 1, CRC16 of TS 38.212
-#: (column weight, row weight) of the regular code: design rate 1 - column/row
+#: Code rate -> (column weight, row weight) of the regular code; the design rate is 1 - column/row.
 DEGREES = {
     Fraction(1, 3): (4, 6),
     Fraction(1, 2): (3, 6),
@@ -35,7 +36,10 @@ MAX_LLR = 30.0
 
 
 class TextbookCodedModulation(CodedModulation):
-    """Gallager code for `uses` uses of `order`-QAM at `rate`. Raises BudgetTooSmall, UserError, MissingDependency."""
+    """A Gallager code for `uses` uses of `order`-QAM at code rate `rate`.
+
+    Raises BudgetTooSmall if no block fits, UserError for another rate, MissingDependency without pyldpc or commpy.
+    """
 
     name = "pyldpc"
     group = 1
@@ -52,20 +56,24 @@ class TextbookCodedModulation(CodedModulation):
         self.iterations = iterations
 
     def add_crc(self, payload: Tensor) -> Tensor:
+        """Append CRC16 to each block: bits float32 (blocks, k - 16) -> (blocks, k)."""
         bits = payload.numpy().astype(np.uint8)
         return torch.from_numpy(np.concatenate([bits, crc16(bits)], axis=1)).float()
 
     def encode_blocks(self, information: Tensor) -> Tensor:
-        # regular Gallager matrices have dependent rows, so the code holds a few bits more than its design rate: zeros
+        """Bits float32 (blocks, k) -> coded bits (blocks, n)."""
+        # The rows of a regular Gallager matrix are dependent, so the code has room for a few more bits: these are 0.
         message = np.zeros((len(information), self._generator.shape[1]), dtype=np.int64)
         message[:, : self.frame.k] = information.numpy()
         return torch.from_numpy(message @ self._generator.T % 2).float()
 
     def map(self, bits: Tensor) -> Tensor:
+        """Coded bits (..., m * bits_per_use) -> Gray-mapped QAM symbols complex64 (..., m)."""
         symbols = self._modem.modulate(bits.reshape(-1).numpy().astype(np.int64)) * self._scale
         return torch.from_numpy(symbols.astype(np.complex64)).reshape(*bits.shape[:-1], -1)
 
     def llr(self, symbols: Tensor, variance: Tensor) -> Tensor:
+        """Symbols complex64 (..., m), N0 float32 (..., m) -> log P(1)/P(0), float32 (..., m * bits_per_use)."""
         points = torch.from_numpy(self._modem.constellation * self._scale)
         distances = (symbols.reshape(-1, 1).to(torch.complex128) - points).abs().square()
         likelihood = -distances / variance.reshape(-1, 1).double()  # logarithm, up to a constant
@@ -76,14 +84,15 @@ class TextbookCodedModulation(CodedModulation):
         return llr.float().reshape(*symbols.shape[:-1], -1)
 
     def decode_blocks(self, llr: Tensor) -> tuple[Tensor, Tensor]:
+        """log P(1)/P(0), (b, n) -> payload bits float32 (b, k - 16), and whether each block is right, bool (b,)."""
         import pyldpc
 
         payload = torch.zeros(len(llr), self.frame.k - CRC_BITS)
         good = torch.zeros(len(llr), dtype=torch.bool)
         for row, values in enumerate(llr.double().clamp(-MAX_LLR, MAX_LLR).numpy()):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # "stopped before convergence": the syndrome and the CRC say so
-                # decode() forms its channel LLR log P(0)/P(1) as 2 y / 10^(-snr/10)
+                warnings.simplefilter("ignore")  # "stopped before convergence"; the syndrome and the CRC show it too
+                # decode() computes the channel LLR log P(0)/P(1) as 2 y / 10^(-snr/10)
                 word = pyldpc.decode(self._check, -values / 2, 0.0, maxiter=self.iterations)
             information = word[: self.frame.k].astype(np.uint8)
             bits, crc = information[None, :-CRC_BITS], information[None, -CRC_BITS:]
@@ -93,7 +102,9 @@ class TextbookCodedModulation(CodedModulation):
 
 
 def crc16(bits: np.ndarray) -> np.ndarray:
-    """CRC16 of TS 38.212 (register starts at 0) of each row: uint8 (b, m) -> uint8 (b, 16), highest power first."""
+    """CRC16 of TS 38.212 of each row, with a register that starts at 0: uint8 (b, m) -> uint8 (b, 16), highest power
+    first.
+    """
     register = np.zeros(len(bits), dtype=np.int64)
     for column in bits.T.astype(np.int64):
         feedback = (register >> (CRC_BITS - 1)) ^ column
@@ -103,7 +114,7 @@ def crc16(bits: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _gallager(rate: Fraction):
-    """Parity-check matrix (m, n) and generator (n, k') of the code, systematic in its first k' bits."""
+    """Parity-check matrix (m, n) and generator (n, k') of the code. The first k' bits of a word are the message."""
     try:
         import pyldpc
     except ImportError as error:
@@ -118,7 +129,7 @@ def _gallager(rate: Fraction):
 
 @functools.cache
 def _modem(order: int):
-    """commpy's square QAM and the factor that brings its points to unit mean power."""
+    """commpy's square QAM, and the factor that scales its points to unit mean power."""
     try:
         from commpy.modulation import QAMModem
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""`linear-select` with a part taken out, for the table of what each part brings (`python -m bench perf select`)."""
+"""`linear-select` with one part removed. `python -m bench perf select` measures with it what each part gains."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from baselines.select.codebook import DETAILS, Codebook
 
 
 class SameEverywhere(LinearSelect):
-    """Every block sends the same coefficients, those that are strongest on average; their power follows its class."""
+    """Every block sends the same coefficients, those that are strongest on average. The class
+    decides only their power.
+    """
 
     def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
-        """As in `LinearSelect`, with the places of the averages."""
+        """See `LinearSelect.allocate`. levels: int16 (m,). The places are those with the largest average variance."""
         given = super().allocate(levels, plan)
         blocks = plan.rows * plan.columns
         variances = np.exp2(np.asarray(levels, np.float64) / STEPS)
@@ -28,10 +30,10 @@ class SameEverywhere(LinearSelect):
 
 
 class FixedPower(LinearSelect):
-    """Power as in `linear`: amplitude proportional to variance^(-1/4), whatever the SNR."""
+    """The power is that of `linear` at every SNR: amplitude proportional to variance^(-1/4)."""
 
     def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
-        """As in `LinearSelect`, with every place sent that a use is left for."""
+        """See `LinearSelect.allocate`. levels: int16 (m,). Every symbol sends a coefficient, even a weak one."""
         given = super().allocate(levels, plan)
         order = np.argsort(-levels.astype(np.int16), kind="stable")[: 2 * plan.uses]
         s = deviation(levels[order])
@@ -39,9 +41,9 @@ class FixedPower(LinearSelect):
 
 
 def _water_filled(order: np.ndarray, s: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
-    """Power over given places."""
+    """Water-filled power over given places. Coefficients that are too weak are left out."""
     sent = np.ones(len(s), bool)
-    while True:  # those too weak to be sent drop out; some rounds
+    while True:  # leave out those that are too weak, until none is
         water = plan.noise * s[sent].sum() / (plan.uses + plan.noise * sent.sum())
         left = sent & (s > water)
         if left.sum() == sent.sum():
@@ -55,7 +57,9 @@ def _water_filled(order: np.ndarray, s: np.ndarray, plan: Plan) -> dict[str, np.
 
 
 def without_context(codebook: Codebook) -> Codebook:
-    """The class map coded without its neighbours; the picture's own counts still speak."""
+    """The codebook for a class map without the neighbours as context. The counts of the picture
+    itself are still used.
+    """
     share = codebook.tables.share
     beside = np.repeat(share[None], codebook.classes + 1, axis=0)
     return replace(codebook, tables=ContextTables(share, beside, beside))

@@ -1,15 +1,16 @@
-"""Who gets the channel uses: the strongest coefficients of the picture, with water-filled power.
+"""Which coefficients get the channel uses: the strongest of the picture, with water-filled power.
 
-Both ends know the variance of every coefficient (from the classes), the noise of the channel and the number of uses.
-For Gaussian coefficients of deviation s, sent with amplitude a over noise of variance v and estimated by LMMSE, the
-least squared error under a power constraint has a^2 s^2 = max(0, c s - v) (Lee and Petersen 1976). With t = v / c:
+`baselines.linear_select` calls it at both ends. Both ends know the variance of every coefficient (from the classes),
+the noise of the channel and the number of uses. Take Gaussian coefficients of standard deviation s, sent with amplitude
+a over noise of variance v and estimated by LMMSE. Under a power constraint, the squared error is least for a^2 s^2 =
+max(0, c s - v) (Lee and Petersen 1976). With t = v / c:
 
-- a coefficient is worth sending where s > t, and sent with a^2 = v (1 / t - 1 / s) / s,
-- the error that is left is t s,
-- one more unit of power takes t^2 / v off the error,
-- one more real symbol takes (s - t)^2 off it, where s is the strongest coefficient that did not get one.
+- A coefficient is sent if s > t. Its amplitude is given by a^2 = v (1 / t - 1 / s) / s.
+- The remaining error is t s.
+- One more unit of power reduces the error by t^2 / v.
+- One more real symbol reduces it by (s - t)^2, where s is the strongest coefficient that has no symbol yet.
 
-Variances are integers, steps of 1 / STEPS octaves: which coefficients are chosen, and in which order, is the same on
+Variances are integers, in steps of 1 / STEPS octaves. So the choice of coefficients and their order are the same on
 every machine.
 """
 
@@ -19,23 +20,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-STEPS = 16  # of a level, in an octave of variance
+STEPS = 16  # levels per octave of variance
 
 
 def deviation(levels: np.ndarray) -> np.ndarray:
-    """Standard deviation, float64, of coefficients whose variance is 2^(level / STEPS)."""
+    """Standard deviation, float64, of coefficients whose variance is 2^(level / STEPS). Any
+    shape, such as (m,), stays.
+    """
     return np.exp2(np.asarray(levels, dtype=np.float64) / (2 * STEPS))
 
 
 def level(variance: np.ndarray, least: float = 2.0**-40) -> np.ndarray:
-    """Inverse of `deviation`: variances -> int16 levels."""
+    """Variances -> int16 levels, as `deviation` reads them. Any shape, such as (m,), stays. Variances below `least`
+    count as `least`.
+    """
     return np.round(STEPS * np.log2(np.maximum(variance, least))).astype(np.int16)
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What is worth what. water: t, a deviation; least: the deviation from which coefficients are sent; noise: variance
-    v of each real symbol."""
+    """How much squared error a resource saves.
+
+    water: t, a standard deviation.
+    least: coefficients with at least this standard deviation are sent.
+    noise: variance v of each real symbol.
+    """
 
     water: float
     least: float
@@ -43,19 +52,23 @@ class Prices:
 
     @property
     def symbol(self) -> float:
-        """Squared error that one more real symbol takes off."""
+        """Squared error that one more real symbol saves."""
         return (self.least - self.water) ** 2
 
     @property
     def use(self) -> float:
-        """Squared error that one more complex use takes off: two real symbols and one unit of power."""
+        """Squared error that one more complex use saves: two real symbols and one unit of power."""
         return 2 * self.symbol + self.water**2 / self.noise
 
 
 @dataclass(frozen=True)
 class Allocation:
-    """places: the coefficients sent, in order, as places in the flat array of levels, int64 (m,); amplitudes and
-    deviations, float64 (m,); prices: at which it was made."""
+    """The coefficients that are sent.
+
+    places: their positions in the flat array of levels, in the order of sending, int64 (m,).
+    amplitudes, deviations: float64 (m,).
+    prices: the prices of this allocation.
+    """
 
     places: np.ndarray
     amplitudes: np.ndarray
@@ -64,12 +77,16 @@ class Allocation:
 
 
 def prices_of(counts: np.ndarray, lowest: int, uses: int, noise: float) -> Prices:
-    """Prices for `uses` complex uses, from how many coefficients have each level: counts[i] of level lowest + i."""
+    """Prices for `uses` complex uses.
+
+    counts: (levels,), the number of coefficients with each level; counts[i] is that of level lowest + i.
+    noise: variance per real symbol.
+    """
     falling = np.arange(len(counts) - 1, -1, -1)
     number, s = counts[falling].astype(np.float64), deviation(lowest + falling)
     number = np.minimum(np.cumsum(number), 2 * uses) - np.minimum(np.cumsum(number) - number, 2 * uses)
     sent, total = np.cumsum(number), np.cumsum(number * s)
-    water = noise * total / (uses + noise * sent)  # were all down to this level sent
+    water = noise * total / (uses + noise * sent)  # if all coefficients down to this level were sent
     worth = (s > water) & (number > 0)
     last = int(np.flatnonzero(worth)[-1]) if worth.any() else 0
     full = sent[last] >= 2 * uses
@@ -77,10 +94,14 @@ def prices_of(counts: np.ndarray, lowest: int, uses: int, noise: float) -> Price
 
 
 def allocate(levels: np.ndarray, uses: int, noise: float) -> Allocation:
-    """The coefficients that `uses` complex uses carry. levels: int (coefficients,); noise: variance per real symbol."""
+    """The coefficients that `uses` complex uses carry.
+
+    levels: int (m,), of all coefficients.
+    noise: variance per real symbol.
+    """
     lowest = int(levels.min())
     prices = prices_of(np.bincount(levels.astype(np.int64) - lowest), lowest, uses, noise)
-    # stable: of equal variances the first in the picture
+    # a stable sort: of equal variances, the first in the picture comes first
     order = np.argsort(-levels.astype(np.int16), kind="stable")[: 2 * uses]
     s = deviation(levels[order])
     worth = s > prices.water
@@ -89,10 +110,10 @@ def allocate(levels: np.ndarray, uses: int, noise: float) -> Allocation:
 
 
 def cost_of_square(deviations: np.ndarray, prices: Prices) -> tuple[np.ndarray, np.ndarray]:
-    """What a coefficient x costs in squared error, power and symbols: weight x^2 + fixed. Both in the shape of
-    `deviations`.
+    """The cost of a coefficient x, in squared error, power and symbols, is weight x^2 + fixed.
 
-    With t and the price k of a symbol, one that is sent costs t x^2 / s + t s - t^2 + k, one that is not costs x^2.
+    Returns weight and fixed, both in the shape of `deviations`, such as (classes, coefficients). Let k be the price of
+    a symbol. A coefficient that is sent costs t x^2 / s + t s - t^2 + k. One that is not sent costs x^2.
     """
     sent = deviations > prices.least - 1e-12
     weight = np.where(sent, prices.water / deviations, 1.0)

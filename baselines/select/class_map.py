@@ -1,11 +1,12 @@
-"""The class of each block as bits, and the choice of classes that is worth its bits.
+"""The class of each block as bits, and the choice of classes. `baselines.linear_select` calls it at both ends.
 
-The probability of a class comes from the classes to its left and above it, by tables of the codebook, and from how
-often this picture has used the class so far. Blocks go row by row. All of it is integers: both ends compute the same.
-The bits are those of an arithmetic coder (Witten, Neal and Cleary 1987).
+The probability of a class follows from the classes to its left and above it, by tables in the codebook, and from how
+often this picture has used the class so far. The blocks are coded row by row. All of this is computed in integers, so
+both ends get the same result. An arithmetic coder writes the bits (Witten, Neal and Cleary 1987).
 
-The encoder takes the class with the least cost: squared error, symbols and power (`allocation.cost_of_square`), and
-bits at their price. Where bits are dear it stays with few classes, and a block takes that of its neighbours.
+The encoder takes the class with the least cost. The cost is the squared error, the symbols and power
+(`allocation.cost_of_square`), and the bits at their price. At a high price it uses few classes, and blocks tend to take
+the class of their neighbours.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ import numpy as np
 
 from systems.compiled import compiled
 
-UNIT = 256  # steps of a table's entry per bit
+UNIT = 256  # steps per bit in a table's entry
 TOTAL = 1 << 15  # sum of the frequencies of all classes
-_LEAST = 12 * UNIT  # a table's least probability, 2^-12
-_PATIENCE = 12  # blocks' worth of trust in the tables before the picture's own counts speak
+_LEAST = 12 * UNIT  # the smallest probability in a table is 2^-12
+_PATIENCE = 12  # the tables weigh as much as the counts of this many blocks of the picture
 _TOP, _HALF, _QUARTER = (1 << 32) - 1, 1 << 31, 1 << 30
 
 
 @dataclass(frozen=True)
 class ContextTables:
-    """Negative logarithms of probabilities in steps of 1/256 bit. of classes k: share int16 (k,); left, above: int16
-    (k + 1, k), the probability of a class beside another one, the last row for none (the picture's border)."""
+    """Probabilities of classes, as negative logarithms in steps of 1/256 bit, for k classes.
+
+    share: int16 (k,), of each class.
+    left, above: int16 (k + 1, k), of a class beside another one. The last row is for blocks without a neighbour (the
+    picture's border).
+    """
 
     share: np.ndarray
     left: np.ndarray
@@ -35,7 +40,7 @@ class ContextTables:
 
     @classmethod
     def fit(cls, maps: list[np.ndarray], classes: int) -> ContextTables:
-        """From maps of classes, int (rows, columns)."""
+        """Count the classes of maps, int (rows, columns) each."""
         left, above = (np.full((classes + 1, classes), 0.0) for _ in range(2))
         share = np.zeros(classes)
         for one in maps:
@@ -51,17 +56,20 @@ class ContextTables:
 
     @classmethod
     def flat(cls, classes: int) -> ContextTables:
-        """All classes alike, everywhere."""
+        """Tables in which all classes have the same probability everywhere."""
         bits = np.int16(round(UNIT * np.log2(classes)))
         return cls(*(np.full(shape, bits) for shape in (classes, (classes + 1, classes), (classes + 1, classes))))
 
 
 def _powers() -> np.ndarray:
-    """2^(16 - i / UNIT) for i = 0.. UNIT - 1, int64, by integer square roots: no machine's exp() is asked."""
+    """2^(16 - i / UNIT) for i = 0 to UNIT - 1, int64.
+
+    They are computed by integer square roots, because exp() may differ between machines.
+    """
     places = 120
     step = (1 << places) // 2  # 2^-1
     for _ in range(UNIT.bit_length() - 1):
-        step = isqrt(step << places)  # its square root
+        step = isqrt(step << places)  # the square root
     found, value = [], 1 << places
     for _ in range(UNIT):
         found.append(value >> (places - 16))
@@ -74,7 +82,9 @@ _POWERS = _powers()
 
 @compiled
 def _frequencies(left, above, used, expected, share, left_table, above_table, powers, out):
-    """Frequency of each class, sum TOTAL, into `out`; and adds the tables' own probabilities to `expected`."""
+    """Write the frequency of each class into `out`, with sum TOTAL. Also add the tables' own probabilities to
+    `expected`.
+    """
     classes = len(out)
     weight = np.empty(classes, np.int64)
     total = np.int64(0)
@@ -87,7 +97,7 @@ def _frequencies(left, above, used, expected, share, left_table, above_table, po
     adapted = np.int64(0)
     for k in range(classes):
         chance = weight[k] * 65536 // total
-        # how much more often this picture uses the class than the tables thought
+        # how much more often this picture uses the class than the tables predict
         ratio = ((used[k] * 65536 + _PATIENCE * 2048) * 1024) // (expected[k] + _PATIENCE * 2048)
         ratio = min(max(ratio, 64), 65536)
         expected[k] += chance
@@ -105,7 +115,9 @@ def _frequencies(left, above, used, expected, share, left_table, above_table, po
 
 @compiled
 def _choose(costs, price, rows, columns, share, left_table, above_table, powers, chosen):
-    """Classes of least cost, row by row, into `chosen` (rows, columns); gives the bits they take."""
+    """Write the classes of least cost, row by row, into `chosen` (rows, columns). Returns the number of bits that they
+    take.
+    """
     classes = len(share)
     used, expected, frequency = np.zeros(classes, np.int64), np.zeros(classes, np.int64), np.empty(classes, np.int64)
     spent = 0.0
@@ -128,7 +140,7 @@ def _choose(costs, price, rows, columns, share, left_table, above_table, powers,
 
 @compiled
 def _encode(chosen, share, left_table, above_table, powers, out):
-    """The map's bits into `out`; gives their number, or -1 where `out` is too short."""
+    """Write the bits of the map into `out`. Returns their number, or -1 if `out` is too short."""
     rows, columns = chosen.shape
     classes = len(share)
     used, expected, frequency = np.zeros(classes, np.int64), np.zeros(classes, np.int64), np.empty(classes, np.int64)
@@ -224,9 +236,10 @@ def _decode(bits, share, left_table, above_table, powers, chosen):
 
 
 def choose(costs: np.ndarray, price: float, shape: tuple[int, int], tables: ContextTables) -> tuple[np.ndarray, float]:
-    """Classes int64 (rows, columns) of least cost with bits at `price`, and about how many bits they take.
+    """Choose the class of each block, int64 (rows, columns), with the least cost if bits have the price `price`.
 
-    costs: float64 (rows * columns, classes), in squared error.
+    costs: float64 (rows * columns, classes), in squared error. shape: (rows, columns). Also returns the number of bits
+    that the map takes, approximately.
     """
     chosen = np.zeros(shape, np.int64)
     spent = _choose(
@@ -237,14 +250,16 @@ def choose(costs: np.ndarray, price: float, shape: tuple[int, int], tables: Cont
 
 
 def encode(chosen: np.ndarray, tables: ContextTables, room: int) -> np.ndarray | None:
-    """Classes int64 (rows, columns) -> bits uint8, or None where they take more than `room`."""
+    """Classes int64 (rows, columns) -> bits uint8 (count,). None if they take more than `room` bits."""
     out = np.zeros(max(room, 0), np.uint8)
     count = _encode(chosen, tables.share, tables.left, tables.above, _POWERS, out)
     return None if count < 0 else out[:count]
 
 
 def decode(bits: np.ndarray, shape: tuple[int, int], tables: ContextTables) -> np.ndarray:
-    """Inverse of `encode`, whatever bits follow the map's own."""
+    """The inverse of `encode`: bits uint8 (count,) -> classes int64 (rows, columns). Any bits may follow those of the
+    map.
+    """
     chosen = np.zeros(shape, np.int64)
     _decode(np.ascontiguousarray(bits, dtype=np.uint8), tables.share, tables.left, tables.above, _POWERS, chosen)
     return chosen

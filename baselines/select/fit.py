@@ -1,9 +1,10 @@
-"""The codebook of `linear-select` from training pictures: deterministic, minutes on one core.
+"""Computes the codebook of `linear-select` from training pictures. It is deterministic and takes minutes on one core.
 
-Blocks begin in classes by how busy they are and in which direction. Then, in turn, each class takes the covariance of
-its blocks, and each block goes to the class that codes it best at a middling operating point (10 dB, CBR 1/16). Classes
-that lose their blocks take half of the largest one's. Pictures are seen whole and at half their size, since test
-pictures are often scaled down.
+`LinearSelect.fit` calls it. At first, blocks are put into classes by their energy and its distribution over
+frequencies. Then two steps alternate: each class takes the covariance of its blocks, and each block moves to the class
+that codes it best at a medium operating point (10 dB, CBR 1/16). A class that has lost its blocks takes half of those
+of the largest class. Each picture is used at its size and at half its size, because test pictures are often scaled
+down.
 """
 
 from __future__ import annotations
@@ -30,14 +31,22 @@ from baselines.select.codebook import (
 )
 from systems.layers.analog import pad_to_multiple
 
-LEAST_BLOCKS = 60  # of a class
+LEAST_BLOCKS = 60  # the fewest blocks of a class
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """classes: how many. rotated: details that a class transforms, at most. blocks: sampled per picture and size.
-    rounds: of covariances and classes. snr_db, uses: operating point, uses per block. maps: pictures, at most, from
-    which the statistics of class maps come; of these, `rates`: from which the maps' sizes come."""
+    """Choices of the computation.
+
+    classes: number of classes.
+    rotated: the most details that a class transforms.
+    blocks: blocks sampled per picture and size.
+    rounds: how often covariances and classes are computed in turn.
+    snr_db, uses: the operating point; uses per block.
+    maps: the most pictures that give the statistics of class maps.
+    rates: how many of these give the sizes of class maps.
+    seed: of the random choices.
+    """
 
     classes: int = 64
     rotated: int = 1
@@ -52,8 +61,12 @@ class FitOptions:
 
 @dataclass
 class _Sample:
-    """details: float32 (blocks, 765); power and count of transformed means by colour and band; pictures: analysed, for
-    the maps."""
+    """Blocks and statistics of the training pictures.
+
+    details: float32 (blocks, 765).
+    mean_levels, mean_counts: power and number of the transformed means, by colour and band.
+    pictures: whole pictures, analysed, for the maps.
+    """
 
     details: np.ndarray
     mean_levels: np.ndarray
@@ -62,8 +75,10 @@ class _Sample:
 
 
 def fit(pictures: Iterable[Tensor], options: FitOptions = FitOptions(), control_rate=lambda snr_db: 0.5) -> Codebook:
-    """The codebook from pictures, float (3, H, W) in [0, 1]. control_rate: SNR in dB -> bits per use that side
-    information is charged."""
+    """Compute the codebook from pictures, float (3, H, W) in [0, 1].
+
+    control_rate: a function from the SNR in dB to the bits of side information per use.
+    """
     sample = _sample(pictures, options)
     order = np.argsort(-np.square(sample.details, dtype=np.float64).mean(axis=0), kind="stable")
     blocks = sample.details[:, order]
@@ -104,12 +119,13 @@ def _sample(pictures: Iterable[Tensor], options: FitOptions) -> _Sample:
             whole.append((flat, height, width))  # of the half size
     known = np.flatnonzero(count > 0)
     levels = allocation.level(power / np.maximum(count, 1))
-    nearest = known[np.abs(np.arange(FREQUENCIES)[:, None] - known).argmin(axis=1)]  # bands that no picture had
+    # a band that no picture had takes the values of the nearest one
+    nearest = known[np.abs(np.arange(FREQUENCIES)[:, None] - known).argmin(axis=1)]
     return _Sample(np.concatenate(rows), levels[:, nearest], count, whole[:: -(-len(whole) // options.maps)])
 
 
 def _start(blocks: np.ndarray, options: FitOptions) -> np.ndarray:
-    """Classes int64 (blocks,): by total energy, and within that by where it lies (k-means on logarithms)."""
+    """First classes, int64 (blocks,): k-means on the logarithms of the energy in groups of details."""
     rng = np.random.default_rng(options.seed)
     groups = np.array_split(np.arange(blocks.shape[1]), [1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 160, 320])
     features = np.stack([np.log(np.square(blocks[:, group]).mean(axis=1) + 1e-5) for group in groups], axis=1)
@@ -124,7 +140,7 @@ def _start(blocks: np.ndarray, options: FitOptions) -> np.ndarray:
 
 
 def _refill(classes: np.ndarray, options: FitOptions) -> np.ndarray:
-    """Classes of fewer than LEAST_BLOCKS take every other block of the largest."""
+    """Each class with fewer than LEAST_BLOCKS blocks takes every other block of the largest class."""
     least = min(LEAST_BLOCKS, len(classes) // (2 * options.classes))
     for k in range(options.classes):
         if (classes == k).sum() < least:
@@ -136,7 +152,7 @@ def _refill(classes: np.ndarray, options: FitOptions) -> np.ndarray:
 def _estimate(
     blocks: np.ndarray, classes: np.ndarray, order: np.ndarray, sample: _Sample, options: FitOptions
 ) -> Codebook:
-    """KLT and variances of each class, drawn a little towards those of all blocks where a class has few."""
+    """KLT and variances of each class. For classes with few blocks they are drawn towards those of all blocks."""
     r = min(options.rotated, DETAILS)
     pooled = np.square(blocks, dtype=np.float64).mean(axis=0)
     rotations = np.empty((options.classes, r, r), np.float32)
@@ -154,7 +170,7 @@ def _estimate(
         values, vectors = np.linalg.eigh(covariance)
         rotations[k] = vectors[:, ::-1]
         levels[k] = allocation.level(np.concatenate([values[::-1], variance[r:]]))
-    # quiet classes first, so that neighbours in number are alike
+    # classes in order of rising energy, so that classes with neighbouring numbers are similar
     rank = np.argsort([np.sqrt(np.exp2(row / allocation.STEPS)).sum() for row in levels.astype(np.float64)])
     classes[:] = np.argsort(rank)[classes]
     flat = ContextTables.flat(options.classes)
@@ -163,7 +179,7 @@ def _estimate(
 
 
 def _prices(codebook: Codebook, classes: np.ndarray, sample: _Sample, snr_db: float, uses: float) -> Prices:
-    """Prices if the blocks of the sample were one picture."""
+    """Prices for the case that the blocks of the sample were one picture."""
     levels = codebook.levels.astype(np.int64)
     lowest = int(min(levels.min(), codebook.mean_levels.min()))
     number = np.bincount(classes, minlength=codebook.classes)
@@ -176,7 +192,7 @@ def _prices(codebook: Codebook, classes: np.ndarray, sample: _Sample, snr_db: fl
 
 
 def _with_maps(codebook: Codebook, classes: np.ndarray, sample: _Sample, options: FitOptions, control_rate) -> Codebook:
-    """Context tables from the maps of whole pictures, and how many bits a map is worth."""
+    """Add the context tables, from the maps of whole pictures, and the number of bits that a map may take."""
 
     def maps(pictures: list, tables: ContextTables, snr_db: float, uses: float) -> tuple[list[np.ndarray], float]:
         """Maps of pictures (parts, rows, columns), and the bits that a block takes."""

@@ -1,14 +1,16 @@
 """Pictures to coefficients and back: an orthogonal lapped transform of 16 x 16 blocks.
 
-A rotation across each border between two blocks, over 8 pixels on either side, comes before the cosine transform of
-the blocks: the lapped orthogonal transform of Malvar and Staelin (1989) in the form of Tran, Liang and Tu (2003). Basis
-functions reach over 32 pixels, fall off smoothly at their ends, and no block borders show. At the picture's own border
-nothing is rotated. Colours are turned by an orthonormal matrix into grey and two differences.
+`baselines.linear_select` calls it. Before the cosine transform of the blocks, the values on both sides of each border
+between two blocks, 8 pixels on either side, are rotated. This is the lapped orthogonal transform of Malvar and Staelin
+(1989), in the form of Tran, Liang and Tu (2003). Its basis functions are 32 pixels long and fall off smoothly at their
+ends, so no borders of blocks are visible. At the border of the picture nothing is rotated. An orthonormal matrix turns
+the colours into grey and two differences.
 
-The mean value of each block (three numbers, one per colour axis) forms small pictures of its own, which are transformed
-once more, by one cosine transform over the whole picture: neighbouring blocks are alike in little else.
+The mean values of the blocks (three per block, one per colour axis) form small pictures. These are transformed once
+more, by one cosine transform over the whole picture, because the means of neighbouring blocks are similar. The other
+coefficients of neighbouring blocks are not.
 
-The transform is orthonormal: squared errors of coefficients are squared errors of the picture.
+The transform is orthonormal: the squared error of the coefficients is the squared error of the picture.
 """
 
 from __future__ import annotations
@@ -23,25 +25,28 @@ from torch import Tensor
 BLOCK = 16
 COLOURS = 3
 SIZE = COLOURS * BLOCK * BLOCK
-#: Grey, red against blue, green against magenta.
+#: Colour axes: grey, red minus blue, and magenta minus green.
 _AXES = (
     (1 / math.sqrt(3), 1 / math.sqrt(3), 1 / math.sqrt(3)),
     (1 / math.sqrt(2), 0.0, -1 / math.sqrt(2)),
     (1 / math.sqrt(6), -2 / math.sqrt(6), 1 / math.sqrt(6)),
 )
-MIDDLE = 0.5  # the value that is taken as zero
+MIDDLE = 0.5  # subtracted from all values
 
 
 class Coefficients(NamedTuple):
-    """Of b pictures of rows x columns blocks. means: (b, 3, rows, columns), transformed over the whole picture, lowest
-    frequency first. details: (b, rows, columns, 765), within each block by colour, then by row of frequencies."""
+    """The coefficients of b pictures of rows x columns blocks.
+
+    means: (b, 3, rows, columns), transformed over the whole picture, lowest frequency first.
+    details: (b, rows, columns, 765); within each block by colour, then by row of frequencies.
+    """
 
     means: Tensor
     details: Tensor
 
 
 def analyse(images: Tensor) -> Coefficients:
-    """Images (b, 3, 16 rows, 16 columns) in [0, 1] -> coefficients, float32."""
+    """Pictures (b, 3, 16 rows, 16 columns) in [0, 1] -> their coefficients, float32."""
     colours = torch.einsum("ij,bjhw->bihw", _colour_axes(), images.float() - MIDDLE)
     blocks = _forward(_forward(colours).transpose(2, 3)).transpose(2, 3)
     count, _, height, width = images.shape
@@ -54,7 +59,7 @@ def analyse(images: Tensor) -> Coefficients:
 
 
 def synthesise(coefficients: Coefficients) -> Tensor:
-    """Inverse of `analyse`: images (b, 3, 16 rows, 16 columns), not clamped."""
+    """The inverse of `analyse`: pictures (b, 3, 16 rows, 16 columns), not clamped."""
     means, details = coefficients
     count, rows, columns, _ = details.shape
     values = cosines(rows).T @ means @ cosines(columns)
@@ -83,7 +88,7 @@ def _colour_axes() -> Tensor:
 
 @functools.cache
 def _border() -> Tensor:
-    """The rotation across a border, (16, 16): sums of mirrored pixels stay, differences are turned among themselves."""
+    """The rotation across a border, (16, 16). Sums of mirrored pixels stay, and their differences are rotated."""
     half = BLOCK // 2
     step = torch.arange(half, dtype=torch.float64)
     fourth = torch.cos(math.pi / half * (step[:, None] + 0.5) * (step + 0.5)) * math.sqrt(2 / half)  # DCT-IV
@@ -96,7 +101,7 @@ def _border() -> Tensor:
 
 
 def _forward(values: Tensor) -> Tensor:
-    """Borders, then blocks, along the last axis."""
+    """Rotate at the borders, then transform the blocks, along the last axis."""
     values = _turn_borders(values, _border())
     return (values.unflatten(-1, (-1, BLOCK)) @ cosines(BLOCK).T).flatten(-2)
 
