@@ -1,4 +1,6 @@
-"""The bench from Python: what notebooks and scripts call as `bench.run`, `bench.evaluate`, `bench.transmit`."""
+"""The Python interface: notebooks and scripts call it as `bench.run`, `bench.evaluate`, `bench.transmit`,
+`bench.load_run`.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,10 @@ Pictures = Tensor | np.ndarray | str | Path | Sequence[str | Path]
 
 
 def load_run(run: str | Path | None = None) -> Run:
-    """A run with its tables as pandas frames: `.samples`, `.summary`, `.confusion`, `.pictures`, and `.manifest`.
+    """A finished or unfinished run, with its tables as pandas frames: `.samples`, `.summary`, `.confusion`,
+    `.pictures`, and `.manifest`.
 
-    run: its folder, or its name under results/; None is the last run. Raises UserError where there is none.
+    run: its folder, or its name under results/. None: the last run. Raises UserError if there is none.
     """
     return Run.open(find_run(None if run is None else str(run)))
 
@@ -46,12 +49,17 @@ def run(
     options: dict[str, Any] | None = None,
     **request: Any,
 ) -> Run:
-    """Simulate figures as `python -m bench run` does, and give the finished run. The same call resumes.
+    """Simulate figures, as `python -m bench run` does, and return the finished run. Calling it again resumes an
+    unfinished run.
 
-    figures, systems: names; None means all. snr: "0:20:2", "1,4,7" or numbers in dB. request: dataset, data_root, cbr,
-    kbits, channel, requirement, limit, reps, seed. options: size, checkpoint, code_rate, link of systems. engine:
-    "serial" works anywhere; "process" needs the usual `if __name__ == "__main__":` guard in a script. Raises UserError
-    for bad input, and RuntimeError where cells failed.
+    figures, systems: names. None: all.
+    snr: "0:20:2", "1,4,7", or numbers, in dB.
+    out: the run's folder. None: a folder under results/, named after the request.
+    engine: "serial" works everywhere. "process" needs the usual `if __name__ == "__main__":` guard in a script.
+    workers: number of processes. device: "auto", "cpu", "cuda" or "cuda:N".
+    options: size, checkpoint, code_rate, link of systems.
+    request: dataset, data_root, cbr, kbits, channel, requirement, limit, reps, seed.
+    Raises UserError for bad input, and RuntimeError if cells failed or the run was interrupted.
     """
     from bench.perf.flops import fill as fill_flops
     from bench.sweep.execute import execute
@@ -88,13 +96,17 @@ def evaluate(
     device: str = "auto",
     **options: Any,
 ) -> pd.DataFrame:
-    """Scores of a system on pictures of yours: a row per picture and SNR, under the audit of every run.
+    """Score a system on your own pictures, under the same audit as every run. One row per picture and SNR.
 
+    system: a name, or a System object. An object runs in this process, without the isolation that a run gives to
+    systems of third parties.
     images: (B, 3, H, W) or (3, H, W), uint8 0..255 or float in [0, 1]; or paths of picture files of one size.
-    masks: class ids (B, H, W), 255 for void, for segmentation. cbr: uses / (3HW), for reconstruction; kbits: thousands
-    of coded bits, for segmentation. options: those of the system, such as size or checkpoint. Raises UserError for bad
-    input and AuditError where the system breaks a rule. A system object runs in this process, without the walls that
-    a run puts round systems of third parties.
+    snr_db: one number, several, or a range such as "0:20:2".
+    masks: class ids (B, H, W), 255 for void; needed for segmentation.
+    task: None: segmentation if masks are given, otherwise the system's first task.
+    cbr: uses / (3HW), for reconstruction. kbits: thousands of coded bits, for segmentation.
+    options: those of the system, such as size or checkpoint.
+    Raises UserError for bad input, and AuditError if the system breaks a rule.
     """
     measurement, batch = _measurement(system, images, masks, task, channel, cbr, kbits, seed, device, options)
     if batch.masks is None and measurement.conditions.task == "segmentation":
@@ -128,9 +140,10 @@ def transmit(
     device: str = "auto",
     **options: Any,
 ) -> Tensor:
-    """What the receiver delivers: pictures uint8 (B, 3, H, W), or class ids uint8 (B, H, W) for segmentation.
+    """Send pictures once and return what the receiver delivers: uint8 (B, 3, H, W), or class ids uint8 (B, H, W) for
+    segmentation.
 
-    Arguments as `evaluate`; the task is the system's first one unless it is named.
+    The arguments are those of `evaluate`. task: None: the system's first task. Raises UserError and AuditError.
     """
     measurement, batch = _measurement(system, images, None, task, channel, cbr, kbits, seed, device, options)
     point = Point(float(snr_db), 0)
@@ -150,7 +163,7 @@ def _measurement(
     device: str,
     options: dict[str, Any],
 ) -> tuple[Measurement, Batch]:
-    """The system under the asked conditions, and the pictures as a batch on its device."""
+    """The system under the requested conditions, and the pictures as a batch on its device."""
     device = pick_device(device)
     own = (build(system, options) if isinstance(system, str) else system).to(device)
     task = task or ("segmentation" if masks is not None and "segmentation" in own.tasks else own.tasks[0])
@@ -168,7 +181,7 @@ def _numbers(values: float | Iterable[float]) -> list[float]:
 
 
 def _batch(images: Pictures, masks: Tensor | np.ndarray | None, device: str) -> Batch:
-    """Pictures as a batch whose ids are their places, or the names of their files."""
+    """The pictures as a batch. Their ids are their positions, or the names of their files."""
     if isinstance(images, (str, Path)):
         images = [images]
     if isinstance(images, (Tensor, np.ndarray)):

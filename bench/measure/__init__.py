@@ -1,1 +1,1 @@
-"""The rules of the comparison: channel, audit, seeds and metrics of one operating point."""
+"""The rules of the comparison: channel, audit, seeds and metrics of one operating point. `bench.sweep` calls them."""

@@ -1,7 +1,8 @@
-"""The audit: what a system really spent, and a hard stop where it broke the rules of the comparison.
+"""The audit: it counts what a system really spent, and raises an error if a rule of the comparison is broken.
 
-A breach is an `AuditError` that names the system, the picture and the figures. It is never a warning: a curve that was
-drawn with 1 % too much power is a wrong curve. `README.md` beside this file lists the rules, and what no audit sees.
+`bench.measure.point` calls it for every batch. A breach is an `AuditError` that names the system, the picture and the
+numbers. It is never only a warning, because a curve that was measured with 1 % too much power is wrong. `README.md`
+beside this file lists the rules, and says what no audit detects.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from systems.interface import Decoded, Link, Transmission
 if TYPE_CHECKING:
     from bench.measure.tasks import Task
 
-POWER_TOLERANCE = 1e-3  # of the mean of |x|^2 over one picture, never over a batch
-POINT_RADIUS = (
-    1e-4  # symbols this near to each other are one point: rounding adds none, and 80 dB below carries nothing
-)
-MOST_POINTS = 256  # an analog system that uses no more is a digital one that chooses its constellation
+POWER_TOLERANCE = 1e-3  # of the mean of |x|^2 over one picture (not over a batch)
+#: Symbols at most so far apart count as one point. Rounding errors are smaller, and a distance 80 dB below the signal
+#: carries no information.
+POINT_RADIUS = 1e-4
+MOST_POINTS = 256  # an analog system with no more different symbols counts as digital, with its own constellation
 
-#: What a system may report for each picture, as columns of samples.csv: whole numbers, numbers, and words.
+#: Columns of samples.csv that a system may report, one value per picture, and their types.
 REPORT_COLUMNS: dict[str, type] = {
     "payload_bits": int, "header_bits": int, "coded_bits": int, "mcs": str, "source_scale": float,
     "source_chroma": str,
@@ -36,23 +37,36 @@ STATUS = ("ok", "outage")
 
 
 class Declared(Protocol):
-    """What the audit asks of a system: `bench.measure.ends.Facts`, or the system itself."""
+    """What the audit needs to know of a system. Both `bench.measure.ends.Facts` and a system have it."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the system."""
+        ...
+
     @property
-    def bits_per_use(self) -> int | None: ...
+    def bits_per_use(self) -> int | None:
+        """Coded bits per complex use; None: analog."""
+        ...
+
     @property
-    def genie(self) -> bool: ...
+    def genie(self) -> bool:
+        """Whether it is a bound."""
+        ...
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What each picture of a batch spent; a batch has one n, so uses are the same for its pictures.
+    """What each picture of a batch spent. All pictures of a batch have the same number of uses.
 
-    n_uses = symbol_uses + side_uses, complex; side_bits: bits of side information; tx_power: mean |x|^2 of each
-    picture; cbr = n_uses / (3HW); budget_uses: what the system was allowed; bits_per_use: of each picture, as declared,
-    or log2 of the points that it used where nothing is declared, or what an analog use counts as.
+    n_uses: complex uses, symbol_uses + side_uses.
+    symbol_uses, side_uses: uses of the symbols, and of the side information.
+    side_bits: bits of side information.
+    tx_power: mean |x|^2 of each picture.
+    cbr: n_uses / (3HW).
+    budget_uses: uses that the system was allowed.
+    bits_per_use: of each picture: the declared number; or log2 of the number of different symbols, if that is small; or
+    the bits that an analog use counts as.
     """
 
     n_uses: int
@@ -66,19 +80,21 @@ class Spent:
 
     @property
     def bits(self) -> list[float]:
-        """Coded bits of each picture, those of the control word counted like the others."""
+        """Coded bits of each picture. The uses of the control word count like the others."""
         return [float(self.n_uses * bits) for bits in self.bits_per_use]
 
 
 def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
-    """Check one batch of symbols against the rules and count what it spent. Raises AuditError.
+    """Check one batch of symbols against the rules, and count what it spent. Raises AuditError.
 
-    `link` is the harness's own: what a system did to the one that it was given changes nothing. Rules: symbols
-    complex64 (B, n), n >= 1, finite, mean |x|^2 = 1 within 1e-3 for each picture; side information uint8 (B, b) of
-    zeros and ones; symbol uses and the uses of the control word together within the budget. A system that says it
-    carries `bits_per_use` bits must send from an alphabet of 2^bits_per_use points, or an analog system could claim
-    QPSK and take twice its airtime. `genie = True` (a capacity bound sends no real code words) lifts the alphabet rule
-    and no other.
+    `link` is the harness's own object, so a system cannot have changed it. The rules:
+
+    - Symbols are complex64 (B, n), n >= 1, finite, with mean |x|^2 = 1 within 1e-3 for each picture.
+    - Side information is uint8 (B, b), zeros and ones.
+    - The uses of the symbols and of the control word together are within the budget.
+    - A system that declares `bits_per_use` sends at most 2^bits_per_use different symbols. Otherwise an analog system
+      could claim QPSK and take twice its uses. Only this rule does not apply with `genie = True`, because a capacity
+      bound sends no real code words.
     """
     symbols, side_info = transmission.symbols, transmission.side_info
     assert side_info is not None
@@ -133,14 +149,16 @@ def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
 
 
 class Ledger:
-    """Holds every transmission of a system under one link to the same uses: a number of uses that follows the picture
-    would tell the receiver something that no one counts."""
+    """Checks that all transmissions of a system under the same link have the same number of uses.
+
+    Otherwise a number of uses that depends on the picture would tell the receiver something that is not counted.
+    """
 
     def __init__(self) -> None:
         self._uses: dict[tuple, tuple[int, int, int]] = {}
 
     def check(self, system: Declared, link: Link, spent: Spent, snr_db: float | None) -> None:
-        """`snr_db`: None where the encoder sees none. Raises AuditError."""
+        """Compare with earlier transmissions. snr_db: None if the encoder does not see it. Raises AuditError."""
         key = (link.task, link.requirement, link.height, link.width, link.budget, link.channel, snr_db)
         uses = (spent.symbol_uses, spent.side_bits, spent.side_uses)
         before = self._uses.setdefault(key, uses)
@@ -150,7 +168,7 @@ class Ledger:
 
 
 def audit_output(system: Declared, decoded: Decoded, link: Link, batch: int, task: Task) -> Tensor:
-    """Check what the receiver delivers: float (B, channels, H, W) as its task says, finite; gives it detached.
+    """Check the output of a receiver: finite floats (B, channels, H, W), as its task says. Returns it detached.
 
     Raises AuditError.
     """
@@ -168,9 +186,10 @@ def audit_output(system: Declared, decoded: Decoded, link: Link, batch: int, tas
 
 
 def audit_report(system: Declared, report: Any, count: int) -> dict[str, list]:
-    """What a system reports that is a column of the table, a value per picture. Raises AuditError where it is not.
+    """Check those parts of a system's report that are columns of the table: one value per picture.
 
-    Values are None, or what `REPORT_COLUMNS` says: one that a table cannot hold would spoil the run for all systems.
+    A value is None, or of the type in `REPORT_COLUMNS`. Raises AuditError for other values, because a value that a
+    table cannot hold would spoil the run for all systems.
     """
     if not isinstance(report, dict):
         raise _breach(system, f"its report is a {type(report).__name__}, it must be a dict of lists")
@@ -216,12 +235,12 @@ def _type_name(tensor: Tensor) -> str:
 
 
 def count_points(symbols: Tensor, limit: int) -> int:
-    """Different points among complex symbols (n,), or `limit` + 1 where there are more.
+    """The number of different points among complex symbols (n,), or `limit` + 1 if there are more than `limit`.
 
-    A point is a disc of `POINT_RADIUS` around one of its symbols: points are told apart by their size, so a chain of
-    near neighbours (analog symbols, sorted) is not one point.
+    A point is a disc of radius `POINT_RADIUS` around one of its symbols. Since discs have a fixed size, a chain of near
+    neighbours (sorted analog symbols) is not one point.
     """
-    # Equal symbols once; and cells of a grid of the radius first, since a disc touches at most nine of them.
+    # First count the cells of a grid that hold symbols: a disc touches at most nine cells.
     codes = torch.unique(symbols.contiguous().view(torch.int64))
     left = torch.view_as_real(codes.view(torch.complex64)).double().cpu()
     cells = (left / POINT_RADIUS).floor().to(torch.int64)

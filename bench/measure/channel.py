@@ -1,11 +1,12 @@
-"""The channel, y = h x + n, which belongs to the harness and never to a system.
+"""The channel, y = h x + n. It belongs to the harness, never to a system.
 
-Units: one complex use carries a symbol of unit mean power, so the SNR is Es/N0 in dB and n ~ CN(0, N0) with
-N0 = 10^(-SNR/10), N0/2 on each real dimension. The gain h has E|h|^2 = 1 and is known to the receiver.
+Units: one complex use carries a symbol of unit mean power, so the SNR is Es/N0 in dB, and n ~ CN(0, N0) with N0 =
+10^(-SNR/10), N0/2 on each real dimension. The gain h has E|h|^2 = 1, and the receiver knows it.
 
-A channel is a record (`Channel`); a third party adds one by an entry point of the group `semantic_bench.channels`.
-`transmit` serves measurement and training alike: the draw depends on a picture's seed and nothing else, and the
-received symbols are differentiable in those sent. Planning reads the records, so torch is loaded by `transmit` alone.
+A channel is a record (`Channel`). A third party adds one by an entry point of the group `semantic_bench.channels`. Both
+measurement and training call `transmit`. The draw depends on the seed of the picture and on nothing else, and the
+received symbols are differentiable in the sent ones. Plans read only the records, so torch is imported inside
+`transmit`.
 """
 
 from __future__ import annotations
@@ -23,47 +24,51 @@ from systems.interface import Link, Received, Transmission
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Separate streams of one seed. A shared one would make h of rayleigh-fast depend on how many noise values came before
-# it, and two systems with different numbers of uses would no longer meet the same channel.
+# Separate streams of one seed. In a shared stream, the h of rayleigh-fast would depend on the number of noise values
+# drawn before, so two systems with different numbers of uses would meet different channels.
 _NOISE, _FADING = 0, 1
 
 
 def standard_complex(seed: int, stream: int, count: int) -> np.ndarray:
-    """`count` draws of CN(0, 1), complex128, E|z|^2 = 1. A smaller count gives a prefix of a larger one."""
+    """Draws of CN(0, 1), complex128 (count,), E|z|^2 = 1. A smaller count gives the first part of a larger one."""
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(stream,))))
-    # I and Q alternate in one sequence: drawn as two blocks, Q would shift with `count` and the prefix would break.
+    # Real and imaginary parts alternate. In two blocks, the second would depend on `count`.
     return generator.standard_normal(2 * count).view(np.complex128) * np.sqrt(0.5)
 
 
 def white_noise(seed: int, uses: int) -> np.ndarray:
-    """n of unit variance, complex128 (uses,)."""
+    """Noise n of unit variance, complex128 (uses,)."""
     return standard_complex(seed, _NOISE, uses)
 
 
 def no_fading(seed: int, uses: int) -> np.ndarray:
-    """h = 1."""
+    """h = 1, complex128 (1,)."""
     return np.ones(1, np.complex128)
 
 
 def block_fading(seed: int, uses: int) -> np.ndarray:
-    """One h ~ CN(0, 1) per picture: Rayleigh magnitude."""
+    """One h ~ CN(0, 1) per picture, complex128 (1,): its magnitude is Rayleigh distributed."""
     return standard_complex(seed, _FADING, 1)
 
 
 def fast_fading(seed: int, uses: int) -> np.ndarray:
-    """One h ~ CN(0, 1) per use."""
+    """One h ~ CN(0, 1) per use, complex128 (uses,)."""
     return standard_complex(seed, _FADING, uses)
 
 
 @dataclass(frozen=True)
 class Channel:
-    """A channel as the bench knows it.
+    """All that the bench knows of a channel.
 
-    name: as in `--channel` and in tables. label: for figures. gain(seed, uses): h, complex128 (1,) or (uses,), with
-    E|h|^2 = 1. noise(seed, uses): n before it is scaled by N0, complex128 (uses,), with E|n|^2 = 1. Both must give a
-    prefix where fewer uses are asked for: the systems differ in their uses and are to meet the same draw.
-    control_snr_db: the SNR that words of side information are made for where the transmitter names none. A channel
-    that fades for a whole word needs more uses than its mean SNR says.
+    name: as in `--channel` and in tables.
+    label: for figures.
+    gain: gain(seed, uses) is h, complex128 (1,) or (uses,), with E|h|^2 = 1.
+    noise: noise(seed, uses) is n before it is scaled by N0, complex128 (uses,), with E|n|^2 = 1.
+    control_snr_db: the SNR that words of side information are coded for, unless the transmitter names another one. On a
+    channel where a whole word can fade, a word needs more uses than the mean SNR suggests.
+
+    With fewer uses, `gain` and `noise` must give the first part of what they give with more uses. The systems have
+    different numbers of uses, and should meet the same draw.
     """
 
     name: str
@@ -86,17 +91,20 @@ CHANNELS = Records(
 
 
 def channel_label(name: str) -> str:
-    """How figures call a channel: its record's label, or its name where its package is not installed."""
+    """The name of a channel in figures: its record's label, or its name if its package is not installed."""
     return CHANNELS[name].label if name in CHANNELS.names() else name
 
 
 def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Received:
-    """Send each picture's symbols through its own draw; `seeds` holds one non-negative integer per picture.
+    """Send the symbols of each picture through a channel draw of its own.
 
-    Symbols complex64 (B, n) -> symbols complex64 (B, n), csi complex64 (B, 1) or (B, n), noise_var float32 (B,). Side
-    information passes as it is: training does not simulate its loss, measurement sends it (`bench.measure.control`).
-    Draws are made on the CPU in float64, so a GPU run meets the same noise. Raises UserError for an unknown channel,
-    ValueError for a number of seeds or SNRs that is not the batch.
+    seeds: one non-negative integer per picture. Symbols complex64 (B, n) -> symbols complex64 (B, n), csi complex64
+    (B, 1) or (B, n), noise_var float32 (B,).
+
+    Side information passes unchanged: training does not simulate its loss, and measurements send it by
+    `bench.measure.control`. The draws are made on the CPU in float64, so a run on a GPU meets the same noise. Raises
+    UnknownName for an unknown channel, UserError for an SNR that is not finite, and ValueError if the number of seeds
+    or SNRs is not that of the pictures.
     """
     import torch
 
@@ -118,7 +126,7 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
         return torch.from_numpy(values).to(torch.complex64).to(symbols.device)
 
     csi = place(gain)
-    faded = symbols if channel.gain is no_fading else csi * symbols  # 1 x rounds nothing, but costs a pass
+    faded = symbols if channel.gain is no_fading else csi * symbols  # multiplying by 1 would only cost time
     assert transmission.side_info is not None
     return Received(faded + place(noise), csi, noise_var.to(symbols.device), transmission.side_info)
 

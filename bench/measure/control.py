@@ -1,16 +1,19 @@
-"""The control channel: words of side information, coded by the harness and sent over the same channel as the symbols.
+"""The control channel: it sends the words of side information, coded by the harness, over the same channel as the
+symbols.
 
-A word follows a picture's symbols as further uses of the same draw: it meets the same noise law and, in a fade, the
-same gain. `systems.side_info` says how many uses it takes, which the audit charges. A word that the receiver knows to
-be lost makes its picture an outage; a word that is wrong and looks right reaches the decoder as it is.
+`bench.measure.point` calls `send`. A word follows the symbols of its picture as further uses of the same draw. So it
+meets the same kind of noise and, under block fading, the same gain. `systems.side_info` gives the number of its uses,
+which the audit charges. If the receiver knows that a word is lost, the picture is an outage. A wrong word that looks
+right reaches the decoder.
 
-Words of up to 11 bits take the small block code of 5G (TS 38.212 5.3.3.3, a subcode of the second-order Reed-Muller
-code), QPSK, repeated to the word's length. All its words are compared (maximum likelihood), and a word counts as lost
-where its probability given what was received is below `SURE`. A CRC would spend uses on what this probability tells
-without any. The polar code of 5G starts at 12 bits; padded to these and decoded in the same way it has no fewer errors
-(8 bits in 80 coded bits at 0 dB: union bound 3.0e-6, this code 1.2e-6).
+A word of up to 11 bits is sent with the small block code of 5G (TS 38.212, 5.3.3.3, a subcode of the second-order
+Reed-Muller code) and QPSK, repeated up to the word's length. The decoder compares all words (maximum likelihood). The
+word counts as lost if its probability, given the received symbols, is below `SURE`. A CRC would spend uses on what this
+probability shows without any. The polar code of 5G starts at 12 bits. Padded to 12 bits and decoded in the same way, it
+does not have fewer errors (8 bits in 80 coded bits at 0 dB: its union bound is 3.0e-6, that of this code 1.2e-6).
 
-Longer words take a 24-bit CRC and 5G LDPC on 4, 16, 64 or 256QAM through `baselines.digital.nr`; the CRC decides.
+A longer word gets a 24-bit CRC and 5G LDPC on 4, 16, 64 or 256QAM through `baselines.digital.nr`. The CRC shows whether
+it is lost.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from bench.measure.channel import transmit
 from systems.interface import Link, Received, Transmission
 from systems.side_info import CRC_BITS, SHORT_WORD
 
-#: A short word whose posterior probability is below this is given up.
+#: A short word counts as lost if its posterior probability is below this.
 SURE = 0.9
 
 #: TS 38.212 Table 5.3.3.3-1: M[i, 0..10], i = 0..31.
@@ -38,16 +41,16 @@ _BASIS = (
     "11101110010 10011100100 11011111000 10000110000 10100010001 11010000011 10001001101 11101000111 "
     "11111011110 11000111001 10110100110 11110101110 10101110100 10111111100 11111111111 10000000000"
 )
-#: Bits per use (CRC included) up to which a constellation is taken: where 5G LDPC at 4 and 16, 16 and 64, 64 and 256QAM
-#: need the same SNR (the thresholds of `baselines.digital.mcs`).
+#: Constellations, and the largest number of bits per use (CRC included) that each is used for. At this number, 5G LDPC
+#: needs the same SNR with the next larger constellation (by the thresholds of `baselines.digital.mcs`).
 _ORDERS = ((4, 1.33), (16, 3.0), (64, 4.7), (256, math.inf))
 
 
 def send(transmission: Transmission, link: Link, seeds: Sequence[int]) -> tuple[Received, Tensor]:
-    """Symbols and control words through one draw per picture.
+    """Send symbols (B, n) and control words (B, b) through one draw per picture. seeds: one per picture.
 
-    Gives what was received, with the side information as it arrived, and whether each word arrived, bool (B,). Where it
-    did not, the bits are zeros.
+    Returns what was received, with the side information as it arrived, and whether each word arrived, bool (B,). The
+    bits of a word that did not arrive are zeros. Raises as `transmit` does.
     """
     assert transmission.side_info is not None
     words, symbols = transmission.side_info, transmission.symbols
@@ -75,7 +78,7 @@ def encode(words: np.ndarray, uses: int) -> Tensor:
 def decode(symbols: Tensor, gains: Tensor, noise_var: Tensor, bits: int) -> tuple[np.ndarray, Tensor]:
     """Received symbols complex64 (B, uses), gains (B, 1) or (B, uses), N0 (B,) -> words uint8 (B, bits), arrived (B,).
 
-    Each word is decoded alone: its fate does not depend on the batch.
+    Each word is decoded alone, so the result does not depend on the batch.
     """
     if bits <= SHORT_WORD:
         return _most_likely(symbols, gains, noise_var, bits)
@@ -96,14 +99,14 @@ def decode(symbols: Tensor, gains: Tensor, noise_var: Tensor, bits: int) -> tupl
 
 
 def _small_block(words: np.ndarray, coded_bits: int) -> np.ndarray:
-    """TS 38.212 5.3.3.3 and rate matching by repetition, uint8 (B, coded_bits)."""
+    """TS 38.212, 5.3.3.3, with rate matching by repetition: uint8 (B, coded_bits)."""
     basis = np.array([[int(bit) for bit in row] for row in _BASIS.split()], np.uint8)[:, : words.shape[1]]
     coded = (words @ basis.T) % 2
     return coded[:, np.arange(coded_bits) % 32]
 
 
 def _qpsk(coded: np.ndarray) -> np.ndarray:
-    """TS 38.211 5.1.3: bits (B, 2m) -> symbols complex64 (B, m)."""
+    """TS 38.211, 5.1.3: bits (B, 2m) -> symbols complex64 (B, m)."""
     signs = 1.0 - 2.0 * coded.astype(np.float64)
     return ((signs[:, 0::2] + 1j * signs[:, 1::2]) / math.sqrt(2)).astype(np.complex64)
 
@@ -122,7 +125,8 @@ def _most_likely(symbols: Tensor, gains: Tensor, noise_var: Tensor, bits: int) -
     soft[:, 0::2], soft[:, 1::2] = matched.real, matched.imag
     soft *= math.sqrt(2) / noise_var.double().clamp_min(1e-30).numpy()[:, None]
     words, signs = _codebook(bits, coded_bits)
-    likelihood = np.stack([row @ signs for row in soft])  # row by row: a matrix product rounds by the batch's shape
+    # row by row, because the rounding of a matrix product depends on the batch's shape
+    likelihood = np.stack([row @ signs for row in soft])
     best = likelihood.argmax(axis=1)
     rest = likelihood - likelihood.max(axis=1, keepdims=True)
     posterior = 1 / np.exp(rest).sum(axis=1)
@@ -146,7 +150,7 @@ class _LongCode:
             k = math.ceil(bits / blocks) + CRC_BITS
             order = next(order for order, most in _ORDERS if blocks * k / uses <= most)
             bits_per_use = order.bit_length() - 1
-            # Below rate 1/5 5G repeats: the receiver adds what it hears of each copy.
+            # Below rate 1/5, 5G repeats the word, and the receiver adds up the copies.
             self.repeats = math.ceil(uses * bits_per_use / (5 * k * blocks))
             n = uses // self.repeats // blocks * bits_per_use
             if 3 * k >= n:
@@ -161,7 +165,7 @@ class _LongCode:
         return self.link.encode(payload).repeat(self.repeats + 1)[: self.uses]
 
     def decode(self, symbols: Tensor, variance: Tensor) -> np.ndarray | None:
-        """Equalised symbols and their noise variance -> the word, or None where a CRC fails."""
+        """Equalised symbols and their noise variances -> the word. None if a CRC fails."""
         uses = self.frame.uses
         copies = [slice(start, start + uses) for start in range(0, self.repeats * uses, uses)]
         weight = torch.stack([1 / variance[copy].clamp_min(1e-30) for copy in copies])

@@ -1,6 +1,7 @@
-"""Calls into a system, as the harness makes them: fixed random streams, timed, and nothing but bytes in and out.
+"""How the harness calls a system: with fixed random streams, with a clock, and with nothing but bytes in and out.
 
-`LocalEnd` calls a system in this process, or a `RemoteSystem`, which stands here for one in a process of its own.
+`bench.measure.point` calls it. `LocalEnd` calls a system in this process. That system may be a `RemoteSystem`, which
+passes each call to a process of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from systems.interface import Decoded, Link, Received, System, Transmission
 
 @dataclass(frozen=True)
 class Facts:
-    """What a system declares of itself, read once. Plain values, so that they pass between processes."""
+    """What a system declares about itself, read once. Plain values, so that they can pass between processes."""
 
     name: str
     variant: str
@@ -35,7 +36,9 @@ class Facts:
 
     @classmethod
     def of(cls, system: System) -> Facts:
-        """Raises AuditError where `bits_per_use` is no whole number: half a bit has no constellation."""
+        """Read the facts of a system. Raises AuditError unless `bits_per_use` is None or a whole number: half a bit has
+        no constellation.
+        """
         bits = system.bits_per_use
         if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16):
             raise AuditError(
@@ -46,14 +49,14 @@ class Facts:
 
 
 class Encoded(NamedTuple):
-    """A batch as it left the transmitter, not audited, and the seconds that the call took."""
+    """A batch as it left the transmitter, not yet audited, and the seconds that the call took."""
 
     transmission: Transmission
     seconds: float
 
 
 class Answer(NamedTuple):
-    """What the receiver made of a batch, not audited, and the seconds that the call took.
+    """A batch as the receiver decoded it, not yet audited, and the seconds that the call took.
 
     A result that the system remembered counts with the time that it took to compute.
     """
@@ -62,20 +65,22 @@ class Answer(NamedTuple):
     seconds: float
 
 
-#: What `System.prepare` gives.
+#: The result of `System.prepare`.
 Prepared = Callable[[Link], Transmission]
-#: The second step of `prepare`: the link with its SNR and a seed per picture -> the transmission.
+#: The second step of `End.prepare`: the link with its SNR, and one seed per picture -> the transmission.
 Send = Callable[[Link, Sequence[int]], Encoded]
 
 
 class End(Protocol):
-    """A system as the harness reaches it. `seeds`: one per picture, of the streams that the system may draw from."""
+    """A system as the harness calls it. seeds: one per picture, for the random streams that the system may use."""
 
     @property
-    def facts(self) -> Facts: ...
+    def facts(self) -> Facts:
+        """What the system declares about itself."""
+        ...
 
     def prepare(self, images: Tensor, link: Link, seeds: Sequence[int]) -> tuple[Send, float]:
-        """`System.prepare`: images float32 (B, 3, H, W) -> the second step, and the seconds of the first."""
+        """`System.prepare`. images: float32 (B, 3, H, W). Returns the second step, and the seconds of the first."""
         ...
 
     def decode(self, received: Received, link: Link, seeds: Sequence[int]) -> Answer:
@@ -86,16 +91,16 @@ class End(Protocol):
 class LocalEnd:
     """A system in this process.
 
-    A system that draws gets one picture at a time, each with the picture's own seed: what it draws then depends on
-    neither the batch nor its order. Systems that do not say so (`System.draws`) are found out by their streams, and the
-    call is made again.
+    A system that draws random numbers gets single pictures, each with the picture's own seed. Then its draws do not
+    depend on the batch or its order. If a system draws without saying so (`System.draws`), the state of the random
+    streams shows it, and the call is repeated with single pictures.
     """
 
     def __init__(self, system: System, device: str = "cpu"):
         self.system, self.device, self.facts = system, device, Facts.of(system)
 
     def prepare(self, images: Tensor, link: Link, seeds: Sequence[int]) -> tuple[Send, float]:
-        """See `End`. Every call has images and a link of its own."""
+        """See `End.prepare`. images: float32 (B, 3, H, W). Every call gets a copy of the pictures and of the link."""
         whole: Prepared | None = None
         singles: list[Prepared] | None = None
         seconds, drew = 0.0, self.facts.draws
@@ -126,7 +131,7 @@ class LocalEnd:
         return [done for done, _, _ in calls], sum(seconds for _, seconds, _ in calls)
 
     def decode(self, received: Received, link: Link, seeds: Sequence[int]) -> Answer:
-        """See `End`. What the receiver is given is a copy of its own."""
+        """See `End.decode`. The receiver gets a copy."""
         if not self.facts.draws:
             decoded, seconds, drew = self._call(partial(self.system.decode, copy_of(received), link.at()), seeds[0])
             if not drew:
@@ -140,7 +145,7 @@ class LocalEnd:
         return Answer(Decoded(outputs, report), sum(seconds for _, seconds, _ in calls))
 
     def _call(self, work: Callable[[], Any], seed: int) -> tuple[Any, float, bool]:
-        """The result, its seconds, and whether anything was drawn."""
+        """The result, the seconds, and whether random numbers were drawn."""
         with stream(seed, self.device) as draws:
             memo.take_saved()
             self._overhead()
@@ -150,7 +155,9 @@ class LocalEnd:
             return done, seconds, draws.used()
 
     def _overhead(self) -> float:
-        """Seconds since the last call in which no system worked: a third party's process was started."""
+        """Seconds since the last call in which no system worked, because a process of a third party's system was being
+        started.
+        """
         return self.system.take_overhead() if isinstance(self.system, RemoteSystem) else 0.0
 
     def _now(self) -> float:
@@ -163,9 +170,10 @@ class LocalEnd:
 
 
 def fresh(tensor: Tensor, what: str) -> Tensor:
-    """The same numbers in contiguous memory of their own: no attribute, wider storage or view passes with them.
+    """The same numbers in new contiguous memory, in the same shape, such as (B, n). Attributes, views or larger storage
+    do not pass.
 
-    TypeError where it is not a plain dense tensor.
+    Raises TypeError if it is not a plain dense tensor.
     """
     if type(tensor) is not Tensor or tensor.layout is not torch.strided:
         raise TypeError(f"{what} must be a plain dense torch.Tensor, not {type(tensor).__name__}")
@@ -173,7 +181,7 @@ def fresh(tensor: Tensor, what: str) -> Tensor:
 
 
 def copy_of(received: Received) -> Received:
-    """What a receiver may change without anyone else seeing it."""
+    """A copy that a receiver may change without effects elsewhere."""
     return Received(
         fresh(received.symbols, "symbols"),
         fresh(received.csi, "csi"),
@@ -183,17 +191,17 @@ def copy_of(received: Received) -> Received:
 
 
 def rows_of(received: Received, rows: Sequence[int]) -> Received:
-    """Some pictures of a batch, in that order, as copies."""
+    """Some pictures of a batch, in the order of `rows`, as copies."""
     index = torch.as_tensor(rows, device=received.symbols.device)
     return Received(received.symbols[index], received.csi[index], received.noise_var[index], received.side_info[index])
 
 
 def link_of_rows(link: Link, rows: Sequence[int]) -> Link:
-    """The link of some pictures of a batch."""
+    """The link for some pictures of a batch."""
     if not isinstance(link.snr_db, Tensor) or link.snr_db.ndim == 0:
         return link.at()
     chosen = link.snr_db[torch.as_tensor(rows)]
-    # A system that takes one SNR at a time gets a number where one picture is left.
+    # A single picture gets a number, for systems that take only one SNR at a time.
     return link.at(snr_db=float(chosen[0]) if len(chosen) == 1 else chosen)
 
 
@@ -214,6 +222,6 @@ def _joined(transmissions: Sequence[Transmission]) -> Transmission:
 
 
 def _merged(reports: Sequence[dict[str, list]]) -> dict[str, list]:
-    """Reports of single pictures as the report of a batch; a value that some do not give is None."""
+    """Reports of single pictures as the report of a batch. A missing value becomes None."""
     keys = dict.fromkeys(key for report in reports for key in report)
     return {key: [value for report in reports for value in report.get(key, [None])] for key in keys}

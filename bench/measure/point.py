@@ -1,8 +1,8 @@
 """One batch of pictures of one system at its operating points: encode, audit, transmit, decode, score.
 
-`bench.sweep.worker` calls it for every cell, `bench.measure.probe` for its diagnoses. It knows no files and no plan,
-and keeps nothing but what one transmission has in common over a sweep. `bench.perf.plain` does the same in the plainest
-way, and shares none of this code.
+`bench.sweep.worker` calls it for every cell, `bench.measure.probe` for its diagnoses. It uses no files and no plan. It
+keeps only what one transmission shares over a sweep. `bench.perf.plain` does the same in the simplest way, and shares
+none of this code.
 """
 
 from __future__ import annotations
@@ -30,15 +30,18 @@ from systems.interface import Decoded, Link, Transmission
 
 LOST = "control word lost"  # the column `stop_reason`
 
-_SCORES = memo.Memo(512)  # of outputs after rounding: a digital link delivers few different ones over a sweep
+_SCORES = memo.Memo(512)  # by rounded output: over a sweep, a digital link delivers few different outputs
 
 
 @dataclass(frozen=True)
 class Conditions:
     """What all points of a measurement share.
 
-    dataset: the name that seeds are drawn with. One of cbr, bits and uses gives the budget. salt: see
-    `bench.measure.seeds`; it is in nothing that a system is given.
+    task, channel: names. requirement: the request in words, "" for the task's default.
+    dataset: the name that enters the seeds.
+    cbr, bits, uses: one of them gives the budget.
+    seed: the base seed.
+    salt: see `bench.measure.seeds`. No system is ever given it.
     """
 
     task: str
@@ -52,12 +55,15 @@ class Conditions:
     uses: int | None = None
 
     def link(self, height: int, width: int, snr_db: float | Tensor) -> Link:
-        """A link of its own for each call: what a system does to one never reaches another."""
+        """A new link for each call, so that nothing that a system does to it reaches another call.
+
+        snr_db: one number, or one per picture, (B,).
+        """
         budget = budget_of(self.channel, height, width, cbr=self.cbr, bits=self.bits, uses=self.uses)
         return Link(self.task, height, width, budget, self.channel, snr_db, self.requirement)
 
     def seeds(self, ids: Sequence[str], point: Point, stream: str) -> list[int]:
-        """The seed of each picture's draw at a point."""
+        """The seeds of the pictures' draws at a point. stream: what is drawn, such as "channel"."""
         return [
             draw_seed(self.seed, self.dataset, one, self.channel, point.snr_db, point.rep, stream, self.salt)
             for one in ids
@@ -65,19 +71,25 @@ class Conditions:
 
 
 class Point(NamedTuple):
-    """One operating point and repetition."""
+    """One operating point and repetition. snr_db: in dB. rep: number of the repetition, from 0."""
 
     snr_db: float
     rep: int
 
 
-#: Stands for the point where none is known yet: an encoder that sees no SNR works before there is one.
+#: Takes the place of the point while it is not known: an encoder that does not see the SNR works before it is chosen.
 _ANY_POINT = Point(0.0, 0)
 
 
 @dataclass
 class Batch:
-    """Pictures of one size: images float32 (B, 3, H, W) in [0, 1] on the device, the same as uint8, masks (B, H, W)."""
+    """Pictures of one size.
+
+    ids: their names.
+    images: float32 (B, 3, H, W) in [0, 1], on the device.
+    reference: the same pictures, uint8 (B, 3, H, W).
+    masks: class ids uint8 (B, H, W), or None.
+    """
 
     ids: tuple[str, ...]
     images: Tensor
@@ -86,7 +98,7 @@ class Batch:
 
     @classmethod
     def of(cls, samples: Sequence[Any], task: str, device: str) -> Batch:
-        """From samples of a data set, all of one size."""
+        """A batch of samples of a data set, all of one size."""
         reference = torch.stack([sample.image for sample in samples])
         masks = torch.stack([sample.mask for sample in samples]) if TASKS[task].target == "mask" else None
         return cls(tuple(sample.image_id for sample in samples), reference.to(device).float() / 255, reference, masks)
@@ -98,13 +110,17 @@ class Batch:
 
     @property
     def targets(self) -> Tensor:
-        """What the task's output is held against."""
+        """What the task's output is compared with: pictures uint8 (B, 3, H, W), or masks (B, H, W)."""
         return self.reference if self.masks is None else self.masks
 
 
 @dataclass
 class Sent:
-    """A batch that has left the transmitter, audited; `seconds` per picture. report: per-picture lists, audited."""
+    """A batch after the transmitter and the audit.
+
+    report: lists with one value per picture, audited.
+    seconds: per picture.
+    """
 
     transmission: Transmission
     spent: Spent
@@ -114,10 +130,13 @@ class Sent:
 
 @dataclass
 class Delivered:
-    """What the receiver made of a batch at one point: pictures or labels as uint8 on the CPU.
+    """A batch as the receiver delivered it at one point.
 
-    seeds: of each picture's channel. report: per-picture lists of columns, `status` always among them.
-    Times in seconds per picture. together: pictures that went through the channel at once.
+    seeds: of each picture's channel.
+    output: pictures (B, 3, H, W) or labels (B, H, W), uint8 on the CPU.
+    report: lists with one value per picture, for columns of the table. `status` is always among them.
+    channel_s, decode_s: seconds per picture.
+    together: number of pictures that went through the channel at once.
     """
 
     sent: Sent
@@ -130,9 +149,10 @@ class Delivered:
 
 
 class Measurement:
-    """A system under given conditions on a device: its transmitter, and its receiver where that is another one.
+    """A system under given conditions on a device.
 
-    The ledger is shared by all measurements of one system.
+    receiver: the end that decodes, if it is not the transmitter's.
+    ledger: shared by all measurements of one system.
     """
 
     def __init__(
@@ -148,12 +168,14 @@ class Measurement:
         self.task, self.ledger = TASKS[conditions.task], ledger or Ledger()
 
     def sender(self, batch: Batch) -> Callable[[Point], Sent]:
-        """Does what serves every point of a sweep, and gives the rest as a function of the point.
+        """Do the part of the encoding that serves every point of a sweep, and return the rest as a function of the
+        point.
 
-        That is the whole transmission where the encoder sees no SNR. Raises AuditError, and what the system raises.
+        If the encoder does not see the SNR, the first part is the whole transmission. Raises AuditError, and the errors
+        of the system.
         """
         count, conditions = len(batch.ids), self.conditions
-        # NaN, so that an encoder that looks at an SNR it must not see is caught by the audit.
+        # NaN, so that the audit detects an encoder that uses an SNR which it must not see.
         blind = conditions.link(*batch.size, snr_db=math.nan)
         send, seconds = self.transmitter.prepare(
             batch.images, blind, conditions.seeds(batch.ids, _ANY_POINT, "encoder")
@@ -167,12 +189,12 @@ class Measurement:
 
         if self.facts.encoder_sees_snr:
             return lambda point: at(point.snr_db, point)
-        # The SNR of an encoder that sees none has no part in its seed either.
+        # If the encoder does not see the SNR, its seed must not depend on it either.
         once = at(math.nan, _ANY_POINT)
         return lambda point: once
 
     def _audited(self, encoded: Encoded, batch: Batch, link: Link, snr_db: float | None, before: float) -> Sent:
-        """The bytes of a transmission, and nothing else of it: what is audited is what is sent."""
+        """Copy the bytes of a transmission and audit the copy. Exactly this copy is sent."""
         given, facts, count = encoded.transmission, self.facts, len(batch.ids)
         if not isinstance(given, Transmission) or given.side_info is None:
             raise AuditError(f"audit: system {facts.name}: encode gives no Transmission")
@@ -189,7 +211,11 @@ class Measurement:
         return Sent(transmission, spent, audit_report(facts, given.report, count), before + encoded.seconds / count)
 
     def deliver(self, points: Sequence[Point], batch: Batch, sent: Sequence[Sent]) -> Iterator[Delivered]:
-        """One batch through channel and decoder at all points at once; `sent[i]` is what was sent for `points[i]`."""
+        """Send one batch through channel and decoder, at all points at once. `sent[i]` is the transmission for
+        `points[i]`.
+
+        Raises AuditError, and the errors of the system.
+        """
         count, together = len(batch.ids), len(batch.ids) * len(points)
         conditions = self.conditions
         snr_db: float | Tensor = points[0].snr_db
@@ -208,7 +234,7 @@ class Measurement:
                 "stop_reason": [LOST] * together,
             }
             rows, decode_s = arrived.nonzero()[:, 0].tolist(), 0.0
-            if rows:  # the receiver of a lost control word knows that it has nothing to decode
+            if rows:  # a receiver whose control word is lost decodes nothing
                 seeds = [seed for point in points for seed in conditions.seeds(batch.ids, point, "decoder")]
                 whole = len(rows) == together
                 at = link if whole else link_of_rows(link, rows)
@@ -224,7 +250,7 @@ class Measurement:
             yield Delivered(own, own_seeds, output[part], told, channel_s, decode_s, together)
 
     def _paint(self, decoded: Any, link: Link, rows: list[int], output: Tensor, report: dict[str, list]) -> None:
-        """Audit what was decoded of some rows, and put it where it is no outage: that is the harness's to paint."""
+        """Audit the decoded rows and copy them to `output`, except outages: their content is chosen by the harness."""
         if not isinstance(decoded, Decoded):
             raise AuditError(f"audit: system {self.facts.name}: decode gives no Decoded")
         found = self.task.delivered(audit_output(self.facts, decoded, link, len(rows), self.task)).cpu()
@@ -240,13 +266,13 @@ class Measurement:
                 output[row] = found[place]
 
     def scores(self, batch: Batch, delivered: Delivered) -> list[dict[str, Any]]:
-        """The metrics of each picture, by column. Each picture is scored alone: no digit depends on the batch."""
+        """The metrics of each picture, by column. Each picture is scored alone, so no digit depends on the batch."""
         scores = []
         for target, output in zip(batch.targets, delivered.output, strict=True):
-            # By content: two data sets may have one name, and an outage gives each picture the same grey.
+            # The key is the content: data sets may share a name, and all outages have the same grey.
             key = (self.task.name, memo.digest(target.numpy()), memo.digest(output.numpy()))
             scores.append(_SCORES.get(key, partial(self.task.score, target, output)))
-        memo.take_saved()  # of the scores: no cost of a system's
+        memo.take_saved()  # the time of scores is no cost of the system
         return scores
 
     def _now(self) -> float:

@@ -1,7 +1,8 @@
-"""Diagnoses of a receiver: what it makes of symbols that carry nothing, of another picture's, and of a wrong SNR.
+"""Diagnoses of a receiver: its output for symbols without content, for the symbols of another picture, and with a wrong
+SNR.
 
-Called by `python -m bench probe`. A receiver that draws a good picture from zeroed symbols has learned the set; one
-whose picture follows the symbols of another picture decodes what it is sent.
+`python -m bench probe` calls it. A receiver that delivers a good picture from zeroed symbols has memorised the set. A
+receiver whose output follows the symbols of another picture really decodes what it receives.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ MISREPORTED_DB = 3.0
 
 @dataclass(frozen=True)
 class Finding:
-    """The mean over pictures of the task's default metric, per probe; `against_other`: scored against the picture whose
-    symbols were decoded, where the probe swaps them."""
+    """The result of one probe.
+
+    mean: over pictures, of the task's default metric.
+    against_other: if the probe swaps symbols: the same, scored against the picture whose symbols were decoded.
+    """
 
     probe: str
     mean: float
@@ -34,7 +38,10 @@ PROBES = ("as sent", "symbols zeroed", "symbols of the next picture", "SNR told 
 
 
 def probe(end: End, conditions: Conditions, batches: list[Batch], snr_db: float, device: str = "cpu") -> list[Finding]:
-    """Every probe over all pictures at one SNR; batches hold pictures of one size each. Swaps need two of a size."""
+    """Run every probe over all pictures at one SNR in dB.
+
+    batches: each holds pictures of one size. Swapping symbols needs two pictures of one size.
+    """
     sums: dict[str, list[list[float]]] = {name: [[], []] for name in PROBES}
     for batch in batches:
         for name, own, others in _one_batch(Measurement(end, conditions, device), batch, Point(snr_db, 0)):
@@ -73,7 +80,7 @@ def _one_batch(measurement: Measurement, batch: Batch, point: Point) -> Iterator
 
 
 def _decode(measurement: Measurement, batch: Batch, received: Received, link: Link) -> torch.Tensor:
-    """What the receiver delivers, uint8; its outages painted."""
+    """The receiver's output, uint8, with outages in the harness's grey or background."""
     seeds = measurement.conditions.seeds(batch.ids, Point(0.0, 0), "decoder")
     decoded = measurement.receiver.decode(copy_of(received), link, seeds).decoded
     output = measurement.task.delivered(decoded.output).cpu()

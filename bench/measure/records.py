@@ -1,7 +1,7 @@
-"""Tables of records that third parties extend by entry points: of channels, metrics and tasks.
+"""Tables of records that third parties can extend by entry points: of channels, metrics and tasks.
 
-A record says all that the bench needs to know of one of them, so that nothing elsewhere asks for it by name. A package
-adds one without touching this repository, for example a channel:
+A record holds all that the bench needs to know about one of them, so no other code asks for it by name. A package adds
+one without touching this repository, for example a channel:
 
     [project.entry-points."semantic_bench.channels"]
     my-channel = "my_package.channels:MY_CHANNEL"
@@ -16,20 +16,26 @@ from systems.errors import UnknownName, did_you_mean
 
 
 class Named(Protocol):
-    """A record knows its name."""
+    """Anything with a name."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name."""
+        ...
 
 
 Record = TypeVar("Record", bound=Named)
 
 
 class Records(Generic[Record]):
-    """Records of one kind by name: the bench's own, then those of the entry-point group, which are loaded when asked.
+    """Records of one kind, by name: first the bench's own, then those of an entry-point group, which are loaded when
+    needed.
 
-    A third party's record that does not load, is of another kind or takes a name of the bench's is left out; `faulty`
-    says why. It never takes the others with it.
+    what: the kind in words, for messages.
+    group: the entry-point group.
+    kind: the class of the records.
+    own: the bench's own records. A third party's record is left out if it cannot be loaded, is of another class, or
+    takes a name of the bench. `faulty` gives the reason. The other records are not affected.
     """
 
     def __init__(self, what: str, group: str, kind: type[Record], own: tuple[Record, ...]):
@@ -43,7 +49,8 @@ class Records(Generic[Record]):
         if self._found is None:
             self._found = dict(self._own)
             for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
-                self._foreign.append(f"{self.what} {point.name} ({point.value})")  # one that fails was run too
+                # also if it fails, because its code ran
+                self._foreign.append(f"{self.what} {point.name} ({point.value})")
                 try:
                     record = point.load()
                 except Exception as error:
@@ -61,24 +68,26 @@ class Records(Generic[Record]):
 
     @property
     def own_names(self) -> tuple[str, ...]:
-        """The bench's own names: for documents that do not depend on what is installed."""
+        """The bench's own names, for documents that must not depend on what is installed."""
         return tuple(self._own)
 
     def foreign(self) -> list[str]:
-        """What installed packages brought so far, as "metric my-metric (my_package:MY_METRIC)", faulty ones included:
-        code that ran in the harness itself."""
+        """Records of installed packages that were loaded so far, such as "metric my-metric (my_package:MY_METRIC)".
+
+        Faulty ones are included, because their code ran in the harness too.
+        """
         return list(self._foreign)
 
     def names(self) -> tuple[str, ...]:
-        """Every name, the bench's own first."""
+        """All names, the bench's own first."""
         return tuple(self._all())
 
     def __iter__(self):
         return iter(self._all().values())
 
     def __getitem__(self, name: str) -> Record:
-        """The record under `name`. Raises UnknownName, which suggests the nearest names."""
-        if name in self._own:  # without asking what is installed
+        """The record with this name. Raises UnknownName with the nearest names."""
+        if name in self._own:  # without searching the installed packages
             return self._own[name]
         found = self._all()
         if name not in found:

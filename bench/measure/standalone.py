@@ -1,10 +1,10 @@
-"""Rows stand alone: what is sent and delivered of a picture depends on that picture, not on its batch or its place.
+"""Checks that rows stand alone: the row of a picture must depend on this picture only, not on its batch or position.
 
-`bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` with every batch of a run, for
-systems of third parties; `test_standalone.py` calls `check_rows` for every one. The pictures of `check_rows`
-can be told from those of a run; what `check_alone` asks is what the run asks. Without these a system could send picture
-i in the row of picture i + 1, spread a batch's budget over its pictures, or tell by the order of rows what no one
-counts.
+`bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` for every batch of a run, for
+systems of third parties. `test_standalone.py` calls `check_rows` for every registered system. A system could
+distinguish the pictures of `check_rows` from those of a run. It cannot distinguish the calls of `check_alone` from
+those of the run. Without these checks a system could send picture i in the row of picture i + 1, spread the budget of a
+batch unevenly over its pictures, or pass information by the order of rows.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from bench.measure.ends import End
 from bench.measure.point import Batch, Conditions, Measurement, Point, Sent
 from systems.errors import AuditError
 
-#: Mean squared difference of unit-power symbols between two batches: rounding gives 1e-10, and -60 dB carries nothing
-#: that a comparison up to 30 dB would show.
+#: Largest mean squared difference of unit-power symbols between two batches. Rounding gives 1e-10. A difference of
+#: -60 dB carries nothing that would have an effect at up to 30 dB.
 SYMBOL_TOLERANCE = 1e-6
-#: Share of a delivered picture's values (or labels) that may differ by more than one level, and labels at all.
+#: Largest share of a delivered picture's values that may differ by more than one level, or of its labels that may
+#: differ at all.
 OUTPUT_TOLERANCE = 0.01
 
 
 def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, device: str = "cpu") -> None:
-    """Send four pictures made from one, uint8 (3, H, W), at once, in another order, and in two parts.
+    """Send four pictures made from one, uint8 (3, H, W), all at once, in another order, and in two parts.
 
-    Raises AuditError where a row does not come out as before, and what the system raises.
+    Raises AuditError if a row changes, and the errors of the system.
     """
     pictures = torch.stack([image, image.flip(2), 255 - image, image.flip(1)])
     ids = tuple(f"row {index}" for index in range(len(pictures)))
@@ -45,9 +46,10 @@ def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, d
 
 
 def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point, device: str = "cpu") -> None:
-    """Send and deliver one picture of a run's batch once more, alone; the salt decides which. `sent`: of the batch.
+    """Send and deliver one picture of a run's batch again, alone. The salt decides which picture.
 
-    Raises AuditError where its row does not come out as in the batch, and what the system raises.
+    sent: the transmission of the whole batch.
+    Raises AuditError if its row differs from that in the batch, and the errors of the system.
     """
     count = len(batch.ids)
     if count == 1:
@@ -67,7 +69,7 @@ def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, poin
 
 
 def _away(measurement: Measurement, one: Tensor, two: Tensor) -> bool:
-    """Whether two delivered pictures differ."""
+    """Whether two delivered pictures differ too much."""
     away = (one.int() - two.int()).abs() > (0 if measurement.task.labels else 1)
     return float(away.float().mean()) > OUTPUT_TOLERANCE
 

@@ -1,4 +1,7 @@
-"""Random streams that a system may draw from while it is called: fixed by a seed, and the caller's left alone."""
+"""Random streams that a system may use while it is called. A seed fixes them, and the caller's streams are restored.
+
+`bench.measure.ends` and `bench.measure.apart.child` call it.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ import torch
 
 @dataclass
 class Stream:
-    """The global streams of torch (CPU, and the device where it is CUDA), numpy and Python after they were seeded."""
+    """The global streams after they were seeded: of torch (CPU, and the device if it is CUDA), numpy and Python."""
 
     device: str
     _start: list[Any]
 
     def used(self) -> bool:
-        """Whether anything was drawn since."""
+        """Whether random numbers were drawn since."""
         return any(not _same(one, other) for one, other in zip(self._start, _states(self.device), strict=True))
 
 
 @contextmanager
 def stream(seed: int, device: str = "cpu") -> Iterator[Stream]:
-    """Seed the global streams inside; afterwards they are where they were before."""
+    """Seed the global streams for the `with` block. Afterwards they continue as before."""
     before = _states(device)
     torch.default_generator.manual_seed(seed % 2**63)
     if device.startswith("cuda"):

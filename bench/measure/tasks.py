@@ -1,7 +1,8 @@
-"""Tasks: what is asked of a receiver, and how its answer is checked, painted at an outage, kept and scored.
+"""Tasks: what a receiver is asked for, and how its output is checked, stored, scored, and replaced at an outage.
 
-A task is a record (`Task`); a third party adds one by an entry point of the group `semantic_bench.tasks`. Systems name
-the tasks that they do, data sets those that they have targets for.
+A task is a record (`Task`). A third party adds one by an entry point of the group `semantic_bench.tasks`. Systems name
+the tasks that they can do, and data sets those that they have targets for. `bench.measure.point` and the tables read
+the records.
 """
 
 from __future__ import annotations
@@ -23,15 +24,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """A task as the bench knows it.
+    """All that the bench knows of a task.
 
-    requirement: what it is asked for in words when the user gives no sentence. target: "image" or "mask", what of a
-    sample the answer is held against. channels: of the output, float (B, channels, H, W). delivered(output): what a
-    user gets, uint8 (B, ...) on the CPU; pictures of it are kept as PNG, with the palette of classes where `labels`.
-    outage_level: what the harness paints where a picture was lost, whatever the system put there: 128 is mid-grey, 0
-    the background. pair(target, delivered): what the task's metrics are computed from, for one picture. raw(pair):
-    further columns of samples.csv, from which a set's values are made. default_metric: of a figure that names none.
-    budget: which rule its figures give their budget by, "cbr" or "kbits".
+    requirement: the request in words, if the user gives none.
+    target: "image" or "mask": the part of a sample that the output is compared with.
+    channels: of the output, float (B, channels, H, W).
+    delivered: delivered(output) is what a user gets, uint8 (B, ...) on the CPU. It is stored as PNG.
+    outage_level: the value of every pixel of a lost picture, whatever the system returned: 128 is mid-grey, 0 is
+    background.
+    pair: pair(target, delivered) is the input of the task's metrics, for one picture.
+    raw: raw(pair) gives more columns of samples.csv, from which values of sets are computed.
+    default_metric: for figures that name none.
+    budget: which rule gives the budget of its figures, "cbr" or "kbits".
+    labels: True: `delivered` holds class labels, which are stored with the palette of classes.
     """
 
     name: str
@@ -47,7 +52,7 @@ class Task:
     labels: bool = False
 
     def score(self, target: Tensor, delivered: Tensor) -> dict[str, Any]:
-        """The columns of one picture: `target` and `delivered` uint8, (3, H, W) or (H, W)."""
+        """The columns of one picture. target, delivered: uint8, (3, H, W) or (H, W)."""
         pair = self.pair(target, delivered)
         return {**self.raw(pair), **table.scores(self.name, pair)}
 

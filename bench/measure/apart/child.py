@@ -1,7 +1,8 @@
-"""What runs in a system's process: build the system, answer requests until the harness closes the socket.
+"""The program of a system's process: it builds the system and answers requests until the harness closes the socket.
 
-Everything that a system gives back is checked here for its kind and turned into plain values; the harness checks the
-bytes again. An exception is an answer too: its kind, one line, and the traceback for `failures/`.
+`bench.measure.apart.nursery` calls `serve`. Everything that a system returns is checked for its type and turned into
+plain values here. The harness checks the bytes again. An exception is also an answer: its kind, one line, and the
+traceback for `failures/`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from systems.interface import Decoded, System, Transmission
 
 
 def serve(connection: socket.socket, measures: list[str]) -> None:
-    """Answer requests: {"op": ..., ...} -> {"value": ...} or {"error": ...}."""
+    """Answer requests {"op": ..., ...} with {"value": ...} or {"error": ...}. measures: how
+    this process is confined.
+    """
     own = _Own(measures)
     while True:
         body = wire.receive(connection)
@@ -35,7 +38,7 @@ def serve(connection: socket.socket, measures: list[str]) -> None:
             request = wire.unpack(body)
             answer = {"value": getattr(own, "do_" + request.pop("op"))(**request)}
             packed = wire.pack(answer)
-        except BaseException as error:  # a system's sys.exit() too
+        except BaseException as error:  # also sys.exit() in a system
             packed = wire.pack({"error": _told(error)})
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -62,7 +65,7 @@ def _told(error: BaseException) -> dict[str, str]:
 
 
 class _Own:
-    """The system of this process."""
+    """The system of this process, and the requests that it answers."""
 
     def __init__(self, measures: list[str]):
         self.measures = measures
@@ -70,10 +73,10 @@ class _Own:
         self.send: Callable | None = None
         self.device = "cpu"
         self.columns: list[str] = []
-        self.drew = False  # whether the last call used the random streams
+        self.drew = False  # whether the last call drew random numbers
 
     def do_build(self, target: str, name: str, options: dict, device: str, columns: list[str]) -> dict[str, Any]:
-        """Import and build; gives what the harness must know of the system."""
+        """Import and build the system. Returns what the harness needs to know of it."""
         kind = _load(target)
         system = kind(name=name, **options)
         if not isinstance(system, System):
@@ -83,18 +86,18 @@ class _Own:
         return {"measures": self.measures, **_facts(self.system)}
 
     def do_measures(self) -> list[str]:
-        """How this process is confined."""
+        """Names of the measures that confine this process."""
         return self.measures
 
     def do_look(self, target: str) -> dict[str, Any]:
-        """What the class says without being built."""
+        """The class's attributes, without building the system."""
         kind = _load(target)
         learned = inspection.isclass(kind) and any(base.__name__ == "LearnedSystem" for base in kind.__mro__)
         tasks = _texts(getattr(kind, "tasks", ()), "tasks")
         return {"tasks": tasks, "options": _texts(getattr(kind, "options", ()), "options"), "learned": learned}
 
     def do_prepare(self, images: torch.Tensor, link, seed: int) -> dict[str, Any]:
-        """The part of the encoding that no SNR changes."""
+        """`System.prepare`: the part of the encoding that does not depend on the SNR. images: float32 (B, 3, H, W)."""
         with self._computing(seed):
             self.send = self._system.prepare(images.to(self.device), link)
         if not callable(self.send):
@@ -102,18 +105,20 @@ class _Own:
         return {"drew": self.drew}
 
     def do_send(self, link, seed: int) -> dict[str, Any]:
-        """The rest of it."""
+        """The second step of `System.prepare`."""
         assert self.send is not None  # `do_prepare` comes first
         with self._computing(seed):
             sent = self.send(link)
         return self._transmission(sent)
 
     def do_encode(self, images: torch.Tensor, link, seed: int) -> dict[str, Any]:
+        """`System.encode`. images: float32 (B, 3, H, W)."""
         with self._computing(seed):
             sent = self._system.encode(images.to(self.device), link)
         return self._transmission(sent)
 
     def do_decode(self, received, link, seed: int) -> dict[str, Any]:
+        """`System.decode`."""
         for name in ("symbols", "csi", "noise_var", "side_info"):
             setattr(received, name, getattr(received, name).to(self.device))
         with self._computing(seed):
@@ -150,7 +155,7 @@ class _Own:
         }
 
     def _report(self, report: Any) -> dict[str, list]:
-        """The columns that the table has, as plain values."""
+        """Those columns of a report that the table has, as plain values."""
         if not isinstance(report, dict):
             raise TypeError(f"report is a {type(report).__name__}, it must be a dict of lists")
         own = {}
@@ -174,7 +179,7 @@ def _load(target: str) -> Any:
 
 
 def _facts(system: System) -> dict[str, Any]:
-    """Plain values of what a system says of itself."""
+    """What a system says of itself, as plain values."""
     told = system.describe()
     if not isinstance(told, dict):
         raise TypeError(f"describe gave a {type(told).__name__}, it must give a dict")
@@ -191,7 +196,7 @@ def _facts(system: System) -> dict[str, Any]:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A value of `describe` as JSON holds it."""
+    """A value of `describe` as JSON can hold it."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict) and depth < 20:

@@ -1,14 +1,16 @@
-"""What Linux takes from a process before it runs a system: the network, other processes, files, memory to share.
+"""The measures that confine a process before it runs a system: no network, no other processes, few files, no shared
+memory.
 
-Called in `bench.measure.apart.nursery`, in the forked process, before any code of a third party is imported. Each
-measure stands alone: where a kernel or a container refuses one, the others hold, and `measures` says which are there.
+`bench.measure.apart.nursery` calls them in the forked process, before any code of a third party is imported. The
+measures are independent: if a kernel or a container refuses one, the others still apply, and `measures` lists those
+that apply.
 
-    user, mount   all file systems read-only, /tmp, /run and /dev/shm empty and private
-    pid           a process tree of its own, which ends with its first process
+    user, mount   all file systems are read-only; /tmp, /run and /dev/shm are empty and private
+    pid           the process tree is separate, and ends with its first process
     net, ipc      no network, no abstract sockets, no System V or POSIX message queues of others
-    landlock      reads only what the system needs to run, never the pictures or the run's folder; writes only in its
-                  own temporary folder; no ptrace, no signals to others
-    seccomp       none of the system calls that keep something in the kernel for the next process of the same user:
+    landlock      the process can read only what the system needs to run, never the pictures or the run's folder;
+                  it can write only in its own temporary folder; no ptrace, no signals to others
+    seccomp       no system call that keeps something in the kernel for the next process of the same user:
                   key rings, which pages of a file are in memory, virtual-machine sockets
 """
 
@@ -36,20 +38,20 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ_FILE, _READ_DIR, _EXECUTE, _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 14, 1 << 15
 _OF_FILES = _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE | _IOCTL
 _PR_SET_SECCOMP, _SECCOMP_FILTER, _ALLOW, _REFUSE = 22, 2, 0x7FFF0000, 0x00050000 | errno.ENOSYS
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06  # of the kernel's packet filters
-#: What the filter refuses, by architecture (its audit number, then numbers of system calls): always, or where an
-#: argument (its place, how it is compared, the value) is what carries something.
+_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06  # operations of the kernel's packet filters
+#: The system calls that the filter refuses: `_ALWAYS` in every case, `_WHERE` if an argument (its position, the
+#: comparison, the value) has an effect that stays. `_CALLS`: by architecture, its audit number and the calls' numbers.
 _ALWAYS = ("add_key", "request_key", "keyctl", "mincore", "fadvise64", "readahead", "cachestat", "io_uring_setup")
 _WHERE = {
-    "preadv2": ((5, _ANY_BIT, 8),),  # RWF_NOWAIT: tells whether a page is in memory
+    "preadv2": ((5, _ANY_BIT, 8),),  # RWF_NOWAIT: shows whether a page is in memory
     "madvise": ((2, _EQUAL, 20), (2, _EQUAL, 21)),  # MADV_COLD, MADV_PAGEOUT
-    "socket": ((0, _EQUAL, 40),),  # AF_VSOCK: no network namespace holds it
+    "socket": ((0, _EQUAL, 40),),  # AF_VSOCK: network namespaces do not confine it
 }
 _CALLS = {
     "x86_64": (0xC000003E, (248, 249, 250, 27, 221, 187, 451, 425), (327, 28, 41)),
     "aarch64": (0xC00000B7, (217, 218, 219, 232, 223, 213, 451, 425), (286, 233, 198)),
 }
-PRIVATE_BYTES = 1 << 30  # of a private temporary folder
+PRIVATE_BYTES = 1 << 30  # size of the private temporary folder
 
 
 def _libc() -> ctypes.CDLL:
@@ -57,24 +59,26 @@ def _libc() -> ctypes.CDLL:
 
 
 def die_with_parent(parent: int | None = None) -> None:
-    """Ask Linux to kill this process when its parent ends; elsewhere nothing. `parent`: its id, as it was known."""
+    """On Linux, ask the kernel to kill this process when its parent ends. parent: the id that the parent had."""
     if sys.platform != "linux":
         return
     _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if parent is not None and os.getppid() != parent:  # it ended before
+    if parent is not None and os.getppid() != parent:  # the parent has already ended
         os._exit(1)
 
 
 def landlock_version() -> int:
-    """Version of the kernel's Landlock, 0 where there is none."""
+    """Version of the kernel's Landlock. 0: there is none."""
     if sys.platform != "linux":
         return 0
     return max(0, _libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
 
 
 def unshare() -> list[str]:
-    """Leave the user, mount, IPC, network and PID namespaces; gives those that were left. The PID namespace is that of
-    the next child."""
+    """Leave the user, mount, IPC, network and PID namespaces. Returns the names of those that were left.
+
+    The new PID namespace applies to the next child.
+    """
     if sys.platform != "linux":
         return []
     libc, uid, gid, done = _libc(), os.getuid(), os.getgid(), []
@@ -89,9 +93,11 @@ def unshare() -> list[str]:
 
 
 def hide_files(private: Path, needed: Iterable[Path]) -> bool:
-    """In a mount namespace of its own: every file system read-only, `private` and the shared places empty and private.
+    """In a separate mount namespace, make every file system read-only, and `private` and the shared folders empty and
+    private.
 
-    A shared place that holds something `needed` stays as it is. False where the kernel refused."""
+    A shared folder that contains a path of `needed` stays as it is. Returns False if the kernel refused.
+    """
     libc = _libc()
     if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
         return False
@@ -110,7 +116,7 @@ def hide_files(private: Path, needed: Iterable[Path]) -> bool:
 
 
 def drop_privileges() -> None:
-    """No capability is left, and none comes back."""
+    """Give up all capabilities, for good."""
     libc = _libc()
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     number = _SYS_CAPSET.get(os.uname().machine)
@@ -119,8 +125,11 @@ def drop_privileges() -> None:
 
 
 def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]) -> bool:
-    """From now on this process opens only what lies beneath `read` (to read), `listed` (names of folders alone) and
-    `write`. False where the kernel has no Landlock."""
+    """From now on this process can open only paths below `read` (for reading), `listed` (only to list folders) and
+    `write`.
+
+    Returns False if the kernel has no Landlock.
+    """
     version = landlock_version()
     if not version:
         return False
@@ -138,7 +147,7 @@ def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]
         try:
             handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
-            continue  # what is not there cannot be read
+            continue  # it does not exist
         own = access & handled & (-1 if path.is_dir() else _OF_FILES)
         if own:
             libc.syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", own, handle), 0)
@@ -149,15 +158,18 @@ def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]
 
 
 def seccomp() -> bool:
-    """From now on the kernel refuses the system calls of `_ALWAYS` and `_WHERE` with ENOSYS, and all of another
-    architecture. Needs `drop_privileges` before. False where there is no such filter."""
+    """From now on the kernel refuses the system calls in `_ALWAYS` and `_WHERE` with ENOSYS, and all calls of another
+    architecture.
+
+    `drop_privileges` must come before. Returns False if there is no such filter.
+    """
     known = _CALLS.get(os.uname().machine) if sys.platform == "linux" else None
     if known is None:
         return False
     architecture, always, where = known
     refuse = (_RETURN, 0, 0, _REFUSE)
     program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, 0)]
-    program += [(_AT_LEAST, 0, 1, 0x40000000), refuse]  # the same calls under the numbers of x32
+    program += [(_AT_LEAST, 0, 1, 0x40000000), refuse]  # the same calls have other numbers in x32
     for number in always:
         program += [(_EQUAL, 0, 1, number), refuse]
     for number, rules in zip(where, _WHERE.values(), strict=True):
@@ -172,10 +184,11 @@ def seccomp() -> bool:
 
 
 def without(paths: Iterable[Path], secrets: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """`paths` less all that is or lies beneath one of `secrets`: (what may be read, folders that may be listed).
+    """`paths` without `secrets` and everything below them. Returns the paths that may be read, and the folders that may
+    be listed.
 
-    A folder that holds a secret is replaced by its other children. Landlock adds rights and takes none, so that there
-    is no shorter way.
+    A folder that contains a secret is replaced by its other children. There is no shorter way, because Landlock can
+    only add rights.
     """
     hidden = {path.resolve() for path in secrets}
     above = {parent for path in hidden for parent in path.parents}

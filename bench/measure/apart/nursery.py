@@ -1,12 +1,12 @@
-"""The process that systems' processes are forked from: torch is imported once, and nothing else is known.
+"""The process from which all processes of systems are forked. It has imported torch, and knows nothing else.
 
-Started by `remote.Home` as a fresh Python, so that it never held a picture, a salt, or code of a third party. It reads
-orders from its clients' sockets. An order is a JSON text with three file descriptors: the socket of the call, a pipe
-that says how the process ended, and a pipe for what the system prints. For each order:
+`remote.Home` starts it as a fresh Python, so it never held a picture, a salt, or code of a third party. It reads orders
+from its clients' sockets. An order is a JSON text with three file descriptors: the socket of the call, a pipe for how
+the process ended, and a pipe for what the system prints. For each order:
 
     nursery -> A (leaves the namespaces) -> B (first process of the new tree) -> C (confined, runs the system)
 
-C ends with its call; then B ends, and with B all that C may have started. Killing A ends all of them.
+C ends with its call. Then B ends, and all processes that C may have started end with B. Killing A ends all of them.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ ORDER_BYTES = 1 << 20
 
 
 def main(handle: int, parent: int) -> None:
-    """Serve until the first client closes its socket."""
+    """Serve until the first client closes its socket. handle: descriptor of this socket. parent: id of the harness's
+    process.
+    """
     confine.die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
-    import systems.zoo  # noqa: F401  (what every system's process needs)
+    import systems.zoo  # noqa: F401  (every system's process needs it)
     from bench.measure.apart import child  # noqa: F401
 
     torch.set_num_threads(1)
@@ -83,12 +85,12 @@ def _reap() -> None:
 
 
 def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket], folder: Path) -> int:
-    """A, of the module's head; gives its id."""
+    """Start A (see the top of the module). Returns its process id."""
     nursery = os.getpid()
     pid = os.fork()
     if pid:
         return pid
-    try:  # A: from here on, no code of the nursery's may run
+    try:  # this is A; from here on it must never return to the nursery's code
         for client in clients:
             client.close()
         os.setsid()
@@ -109,7 +111,7 @@ def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket
 
 
 def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left: list[str]) -> None:
-    """B: starts C, waits for it, and writes how it ended."""
+    """B: start C, wait for it, and write how it ended."""
     call, status, output = handles
     private = Path(tempfile.mkdtemp(dir=folder)) if "mount" not in left else folder
     first = os.getpid()
@@ -141,7 +143,7 @@ def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left
 
 
 def _run(order: dict[str, Any], call: int, output: int, private: Path, left: list[str]) -> None:
-    """C: confined first, then the system."""
+    """C: confine this process, then serve the system."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -1,4 +1,8 @@
-"""The harness's side: a nursery of its own (`Home`), and systems that live in processes of it (`RemoteSystem`)."""
+"""The harness's side of separate processes: the nursery (`Home`), and systems that run in its processes
+(`RemoteSystem`).
+
+`bench.sweep.worker` and `bench.spec.identity` call it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ from bench.util.devices import THREAD_VARIABLES
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
 
-OUTPUT_BYTES = 100_000  # of what one process printed
+OUTPUT_BYTES = 100_000  # at most so much of what a process printed is kept
 _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
@@ -37,13 +41,13 @@ _SYSTEM_FILES = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/sys/devices/system", "/proc/cpuinfo",
     "/proc/meminfo", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
 )  # fmt: skip
-#: Folders of installed packages, wherever they lie (a user's own, an environment below this one). They are read whole:
-#: beside the packages lie shared libraries without which these do not import, such as pillow.libs.
+#: Folders of installed packages, wherever they are (a user's own, an environment below this one). All of their content
+#: may be read, because shared libraries that packages need, such as pillow.libs, are beside the packages.
 _INSTALLED = ("site-packages", "dist-packages")
 
 
 class RemoteFailure(RuntimeError):
-    """A system failed in its process. The text is one line; `traceback` is the process's own, or ""."""
+    """A system failed in its process. The message is one line. `traceback`: that of the process, or ""."""
 
     def __init__(self, line: str, trace: str = ""):
         super().__init__(line)
@@ -51,20 +55,20 @@ class RemoteFailure(RuntimeError):
 
 
 def _interpreter() -> str:
-    """What starts Python again: also where its path leads through a folder that this user may not enter."""
+    """The program that starts Python again, even if its path leads through a folder that this user may not enter."""
     reachable = os.access(sys.executable, os.X_OK) or not os.path.exists("/proc/self/exe")
     return sys.executable if reachable else "/proc/self/exe"
 
 
 class Home:
-    """A nursery, or a further socket to one. Needs `os.fork` and file descriptors over sockets: Linux, macOS."""
+    """A nursery, or another socket to one. It needs `os.fork` and descriptors sent over sockets: Linux or macOS."""
 
     def __init__(self, connection: socket.socket, process: subprocess.Popen | None = None):
         self.connection, self.process = connection, process
 
     @classmethod
     def start(cls) -> Home:
-        """A nursery of one's own. It ends when its first socket closes."""
+        """Start a new nursery. It ends when its first socket closes. Raises UserError on other operating systems."""
         if not hasattr(os, "fork"):
             raise UserError("systems of third parties run in processes of their own, which need Linux or macOS")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
@@ -83,25 +87,25 @@ class Home:
 
     @classmethod
     def shared(cls) -> Home:
-        """That of this process, started when it is first asked for."""
-        if _shared.get("process") != os.getpid():  # a forked worker does not speak over its parent's socket
+        """The nursery of this process. It is started when it is first needed."""
+        if _shared.get("process") != os.getpid():  # a forked worker must not use its parent's socket
             cls.share(cls.start())
         return _shared["home"]
 
     @classmethod
     def share(cls, home: Home) -> None:
-        """Make `home` that of this process."""
+        """Make `home` the nursery of this process."""
         _shared.update(process=os.getpid(), home=home)
 
     def client(self) -> socket.socket:
-        """A further socket to the same nursery, for another process of the harness."""
+        """Another socket to the same nursery, for another process of the harness."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
         _send(self.connection, {"client": True}, [theirs.fileno()])
         theirs.close()
         return ours
 
     def open(self, sight: Sight) -> Call:
-        """A new confined process. Raises RemoteFailure where the nursery is gone."""
+        """Start a new confined process. Raises RemoteFailure if the nursery has ended."""
         ours, theirs = socket.socketpair()
         status_r, status_w = os.pipe()
         handle, name = tempfile.mkstemp(prefix="bench-output-")
@@ -128,7 +132,7 @@ class Home:
             os.close(output_w)
 
     def measures(self) -> list[str]:
-        """What takes systems' processes apart here: names of `bench.measure.apart.confine`."""
+        """The measures that confine systems' processes on this machine: names of `bench.measure.apart.confine`."""
         call = self.open(Sight([], [], [], ["/dev/null"]))
         try:
             return [str(name) for name in call.ask("measures", time.monotonic() + INSPECT_SECONDS)]
@@ -136,7 +140,7 @@ class Home:
             call.close()
 
     def close(self) -> None:
-        """End the nursery, if it is this one's own."""
+        """Close the socket, and end the nursery if this object started it."""
         self.connection.close()
         if self.process is not None:
             try:
@@ -164,7 +168,11 @@ class Call:
         self.open = True
 
     def ask(self, operation: str, deadline: float | None = None, **arguments: Any) -> Any:
-        """The answer to one request. Raises UserError, AuditError, TimeoutError, RemoteFailure."""
+        """Send one request and return the answer.
+
+        deadline: a time of `time.monotonic`. Raises UserError, AuditError and RemoteFailure as the process reports
+        them, TimeoutError after the deadline, and WireError for an answer that is no message.
+        """
         try:
             wire.send(self.connection, wire.pack({"op": operation, **arguments}))
             body = wire.receive(self.connection, deadline)
@@ -203,14 +211,14 @@ class Call:
         return f"its process ended with code {code}"
 
     def close(self) -> str:
-        """End the process and all that it started; gives the end of what it printed."""
+        """End the process and everything that it started. Returns the last part of what it printed."""
         if not self.open:
             return ""
         self.open = False
         self.connection.close()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGKILL)
-        select.select([self.status], [], [], 5)  # its end is closed when all are gone
+        select.select([self.status], [], [], 5)  # readable when all processes have ended
         os.close(self.status)
         printed = b""
         with contextlib.suppress(OSError):
@@ -223,7 +231,13 @@ class Call:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a system's process may open: `read` and below, names alone in `listed`, `write` and below."""
+    """The files that a system's process may open.
+
+    path: `sys.path` of the process.
+    read: paths that it may read, with everything below.
+    listed: folders that it may only list.
+    write: paths that it may write, with everything below.
+    """
 
     path: list[str]
     read: list[str]
@@ -232,7 +246,7 @@ class Sight:
 
     @classmethod
     def of(cls, target: str, options: dict[str, Any], secrets: Iterable[Path] = (), device: str = "cpu") -> Sight:
-        """Of the system `target`: installed packages, its own package, its weights; nothing of `secrets`."""
+        """The files for the system `target`: installed packages, its own package and its weights, without `secrets`."""
         path = [entry or os.getcwd() for entry in sys.path]
         roots = [Path(sys.prefix), Path(sys.base_prefix), *(Path(one) for one in sysconfig.get_paths().values())]
         wanted = [Path(one) for one in _SYSTEM_FILES] + roots
@@ -285,13 +299,16 @@ def _files_of(package: str) -> list[Path]:
 
 
 class RemoteSystem(System):
-    """A system whose every encoding and decoding happens in a new confined process.
+    """A system whose every encoding and decoding runs in a new confined process.
 
-    facts: what `inspect` gave. deadline: of `time.monotonic`, set by the worker for each cell. printed: called with
-    what a process printed. At most one process of it lives at a time: an encoder ends before a decoder starts.
+    facts: as `inspect` returns them.
+    columns: the columns of a report that the table has.
+    printed: called with the text that a process printed. The attribute `deadline` is a time of `time.monotonic`; the
+    worker sets it for each cell. At most one process of a system exists at a time: the encoder's ends before a
+    decoder's starts.
     """
 
-    joins_snr = False  # several observations of one picture in one batch would be more than the channel gives
+    joins_snr = False  # no batch may hold several observations of a picture: a real receiver has only one
 
     def __init__(
         self,
@@ -317,7 +334,10 @@ class RemoteSystem(System):
         self._overhead = 0.0
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """The first step in a process that waits for the second, unless a decoding comes between."""
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
+
+        The process of the first step waits for the second step, unless a decoding comes in between.
+        """
         seed = _seed()
         self._prepare(images, link, seed)
         mine = self._encoder
@@ -333,6 +353,7 @@ class RemoteSystem(System):
         return send
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]. Raises RemoteFailure and WireError."""
         self.rest()
         call = self._open()
         try:
@@ -341,6 +362,9 @@ class RemoteSystem(System):
             self._close(call)
 
     def decode(self, received: Received, link: Link) -> Decoded:
+        """See `System.decode`. Symbols (B, n) -> pictures (B, 3, H, W) or logits (B, 21, H, W). Raises RemoteFailure
+        and WireError.
+        """
         self.rest()
         call = self._open()
         try:
@@ -353,7 +377,7 @@ class RemoteSystem(System):
             self._close(call)
 
     def rest(self) -> None:
-        """End the encoder's process, if one waits."""
+        """End the encoder's process, if one is waiting."""
         if self._encoder is not None:
             self._close(self._encoder)
             self._encoder = None
@@ -403,7 +427,11 @@ class RemoteSystem(System):
 
 
 def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: bool = True) -> dict[str, Any]:
-    """What a class says (`build` False: tasks, options, learned), or what the built system says of itself."""
+    """Ask a system about itself in a confined process.
+
+    build: True: build the system and return what it says. False: only look at its class (tasks, options, learned).
+    Raises UserError if the system cannot be loaded or built.
+    """
     call = home.open(Sight.of(target, options))
     deadline = time.monotonic() + INSPECT_SECONDS
     try:
@@ -422,12 +450,16 @@ INSPECT_SECONDS = 600.0
 
 
 def _seed() -> int:
-    """The seed that the harness set for this call: the system's process draws what it would draw here."""
+    """The seed that the harness set for this call. The system's process draws the same numbers
+    as it would draw here.
+    """
     return torch.initial_seed() % 2**63
 
 
 def _note_draws(told: Any) -> None:
-    """What the process drew counts as drawn here: `bench.measure.ends` then asks again, one picture at a time."""
+    """Count the draws of the process as draws here. `bench.measure.ends` then repeats the call,
+    one picture at a time.
+    """
     if isinstance(told, dict) and told.get("drew"):
         torch.rand(1)
 

@@ -1,8 +1,8 @@
 """Messages between the harness and a system's process: a JSON text and raw buffers. Nothing is ever unpickled.
 
-A frame is 8 bytes of length and a body; the body is 4 bytes of length, a JSON object, and the tensors' bytes. The
-objects of the interface (Link, Transmission, ...) are written field by field and made anew by the reader, so that no
-attribute, view or subclass of theirs reaches the other side.
+`remote` and `child` call it. A frame is 8 bytes of length and a body. The body is 4 bytes of length, a JSON object, and
+the tensors' bytes. The objects of the interface (Link, Transmission, ...) are written field by field, and the reader
+creates new ones. So none of their attributes, views or subclasses reaches the other side.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from systems.interface import Budget, Decoded, Link, Received, Transmission
 
-LARGEST = 1 << 34  # bytes of a frame
+LARGEST = 1 << 34  # largest frame in bytes
 _KINDS = {kind.__name__: kind for kind in (Budget, Decoded, Link, Received, Transmission)}
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -33,23 +33,23 @@ _DTYPES = {
 
 
 class WireError(RuntimeError):
-    """What came is no message."""
+    """The bytes that arrived are no message."""
 
 
 def text(value: Any) -> str:
-    """Any text as one that UTF-8 can hold."""
+    """Any value as text that UTF-8 can encode."""
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def pack(message: Any) -> bytes:
-    """The body of a frame. TypeError for what no message may hold."""
+    """The body of a frame for a message. Raises TypeError if it contains a type that no message may hold."""
     buffers: list[bytes] = []
     head = json.dumps(_plain(message, buffers)).encode("ascii")
     return b"".join([struct.pack(">I", len(head)), head, *buffers])
 
 
 def unpack(body: bytes) -> Any:
-    """What `pack` was given, made anew. WireError where it is not whole."""
+    """The inverse of `pack`, with new objects. Raises WireError if the body is not complete."""
     try:
         (length,) = struct.unpack_from(">I", body)
         return _rich(json.loads(body[4 : 4 + length]), memoryview(body)[4 + length :])
@@ -112,13 +112,16 @@ def _rich(value: Any, data: memoryview) -> Any:
 
 
 def send(connection: socket.socket, body: bytes) -> None:
-    """Write a frame."""
+    """Write one frame."""
     connection.sendall(struct.pack(">Q", len(body)))
     connection.sendall(body)
 
 
 def receive(connection: socket.socket, deadline: float | None = None) -> bytes | None:
-    """Read a frame; None where the other side has closed. TimeoutError after `deadline` (of `time.monotonic`)."""
+    """Read the body of one frame. None if the other side has closed the connection.
+
+    deadline: a time of `time.monotonic`. Raises TimeoutError after it, and WireError for a frame that is too large.
+    """
     head = _exactly(connection, 8, deadline)
     if head is None:
         return None

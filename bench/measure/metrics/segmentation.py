@@ -1,6 +1,6 @@
-"""Scores of segmentations: confusion matrix, IoU, pixel accuracy.
+"""Scores of segmentations: confusion matrix, IoU, pixel accuracy. `bench.measure.metrics.table` lists them.
 
-A set of pictures is scored on one confusion matrix over all of them, not as a mean over pictures.
+A set of pictures is scored by one confusion matrix over all pictures, not by a mean over pictures.
 """
 
 from __future__ import annotations
@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 
 
 class LabelPair:
-    """True labels and those delivered, uint8 (H, W) each: what a metric of segmentations is computed from."""
+    """True labels and delivered labels, uint8 (H, W) each: the input of all metrics of segmentations."""
 
     def __init__(self, truth: Tensor, labels: Tensor):
         self.truth, self.labels = truth, labels
 
     @cached_property
     def matrix(self) -> np.ndarray:
-        """The picture's confusion matrix."""
+        """The confusion matrix of the picture, int64 (classes, classes)."""
         return confusion(self.labels, self.truth)
 
     @property
     def confusion_text(self) -> str:
-        """The column `confusion`: class:intersection:predicted:labelled of each class that occurs."""
+        """The value of the column `confusion`: class:intersection:predicted:labelled for each class that occurs, joined
+        by ";".
+        """
         intersections, unions = intersections_unions(self.matrix)
         predicted, labelled = self.matrix.sum(axis=0), self.matrix.sum(axis=1)
         return ";".join(
@@ -48,10 +50,13 @@ def argmax_labels(logits: Tensor) -> Tensor:
 def confusion(
     pred: Tensor | np.ndarray, target: Tensor | np.ndarray, classes: int = NUM_CLASSES, void: int = VOID
 ) -> np.ndarray:
-    """Pixels of class i labelled as class j, int64 (classes, classes): truth along rows, prediction along columns.
+    """Number of pixels of class i that were labelled as class j, int64 (classes, classes): rows are truth, columns
+    prediction.
 
-    pred, target: class indices of equal shape, (H, W) or more pictures at once. Pixels whose target is `void` are left
-    out. ValueError for any other label outside 0 .. classes - 1, where the index would otherwise count as another pair.
+    pred, target: class indices of equal shape, (H, W) or several pictures at once. Pixels whose target is `void` do not
+    count.
+    Raises ValueError for different shapes, and for any other label outside 0 .. classes - 1, because it would count as
+    another pair.
     """
     pred, target = (np.asarray(x if isinstance(x, np.ndarray) else x.cpu()).astype(np.int64) for x in (pred, target))
     if pred.shape != target.shape:
@@ -65,25 +70,27 @@ def confusion(
 
 
 def intersections_unions(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Confusion matrix -> intersection and union of each class in pixels, int64 (classes,) each.
+    """Confusion matrix (classes, classes) -> intersection and union of each class in pixels, int64 (classes,) each.
 
-    They add up over pictures: the sums over a data set are those of the data set's confusion matrix.
+    They can be added over pictures: the sums over a data set are those of the data set's confusion matrix.
     """
     intersections = np.diag(matrix).astype(np.int64)
     return intersections, (matrix.sum(axis=0) + matrix.sum(axis=1) - intersections).astype(np.int64)
 
 
 def iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
-    """Intersection over union, float64 of the same shape; NaN where a class is neither in the truth nor predicted."""
+    """Intersection over union: (..., classes) each -> float64 (..., classes). NaN for a class that is neither in the
+    truth nor predicted.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(np.asarray(unions) > 0, np.asarray(intersections, dtype=np.float64) / unions, np.nan)
 
 
 def mean_iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
-    """Mean IoU over the last axis (classes), over classes with a union; NaN where there is none.
+    """Mean IoU over the classes with a union: (..., classes) each -> float64 (...,). NaN if there is none.
 
-    A class that is predicted and nowhere true has a union and an IoU of 0, so false alarms cost. On a set that holds
-    all 21 classes, such as VOC 2012 val, this is the benchmark's plain mean over 21.
+    A class that is predicted but nowhere true has a union and an IoU of 0, so false alarms lower the mean. If a data
+    set holds all 21 classes, such as VOC 2012 val, this is the benchmark's plain mean over 21 classes.
     """
     values, present = iou(intersections, unions), np.asarray(unions) > 0
     count = present.sum(axis=-1)
@@ -92,16 +99,22 @@ def mean_iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
 
 
 def iou_from_confusion(matrix: np.ndarray) -> np.ndarray:
-    """IoU of each class, float64 (classes,), NaN for a class without a union."""
+    """IoU of each class, from a confusion matrix (classes, classes) -> float64 (classes,). NaN for a class without a
+    union.
+    """
     return iou(*intersections_unions(matrix))
 
 
 def miou(matrix: np.ndarray) -> float:
-    """Mean IoU of a data set from its confusion matrix (the sum over its pictures); see `mean_iou`."""
+    """Mean IoU of a data set, from its confusion matrix (classes, classes), the sum over its
+    pictures. See `mean_iou`.
+    """
     return float(mean_iou(*intersections_unions(matrix)))
 
 
 def pixel_accuracy(matrix: np.ndarray) -> float:
-    """Share of the counted pixels that got their class; NaN if none was counted."""
+    """Share of the counted pixels with the right class, from a confusion matrix (classes, classes). NaN if none was
+    counted.
+    """
     total = matrix.sum()
     return float(np.trace(matrix) / total) if total else float("nan")

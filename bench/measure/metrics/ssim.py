@@ -1,6 +1,7 @@
-"""The window of SSIM as one compiled pass: blurred means, energies and products of two pictures never leave the cache.
+"""The window of SSIM in one compiled pass. Blurred means, energies and products of two pictures stay in the cache.
 
-Float64 throughout; sums run in a fixed order, so that a value does not depend on the machine's load or threads.
+`bench.measure.metrics.image` calls it. All values are float64, and sums are added in a fixed order, so the result does
+not depend on the load or the number of threads.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ def _blur_row(source: np.ndarray, target: np.ndarray) -> None:
 
 @compiled
 def ssim_terms(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Means over a plane of SSIM and of its contrast-structure part; x, y: float64 (H, W), 0..255, sides of at least
-    11.
+    """Means over a plane of SSIM and of its contrast-structure part.
 
-    The variances enter as their sum only, so four blurs do: of x, y, x^2 + y^2 and x y.
+    x, y: float64 (H, W) in 0..255, with sides of at least 11. Only the sum of the two variances is needed, so there are
+    four blurs: of x, y, x^2 + y^2 and x y.
     """
     columns, width, height = x.shape[1], x.shape[1] - 2 * RADIUS, x.shape[0] - 2 * RADIUS
-    # Arrays of one dimension each, so that every inner loop runs along a row and compiles to vector instructions.
+    # Arrays with one dimension, so that every inner loop runs along a row and becomes vector instructions.
     down_x, down_y, down_energy, down_product = (
         np.empty(columns),
         np.empty(columns),
@@ -49,7 +50,7 @@ def ssim_terms(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         for j in range(columns):
             sum_x, sum_y, sum_energy, sum_product = 0.0, 0.0, 0.0, 0.0
             for k in range(len(_TAPS)):
-                weight = _TAPS[k]  # read once: a second read keeps the compiler from vector instructions
+                weight = _TAPS[k]  # read once; with a second read the compiler makes no vector instructions
                 a, b = x[i + k, j], y[i + k, j]
                 weighted_a, weighted_b = weight * a, weight * b
                 sum_x += weighted_a

@@ -1,8 +1,9 @@
-"""Metrics: what is measured of each picture, and how it is called, shown and put together over a set.
+"""The table of metrics: what is measured for each picture, how it is shown, and how it is combined over a set.
 
-A metric is a function and a record (`Metric`); a third party adds one by an entry point of the group
-`semantic_bench.metrics`. Its values are a column of samples.csv, its set's values rows of summary.csv. Nothing here
-needs torch: tables of a finished run are made without it.
+A metric is a function and a record (`Metric`). A third party adds one by an entry point of the group
+`semantic_bench.metrics`. Its values for pictures are a column of samples.csv, its values for sets are rows of
+summary.csv. Nothing here needs torch, because the tables of a finished run are made without it. Tasks, tables and
+figures read the records.
 """
 
 from __future__ import annotations
@@ -16,20 +17,25 @@ from bench.measure.metrics.perceptual import lpips_of
 from bench.measure.metrics.segmentation import LabelPair, miou, pixel_accuracy
 from bench.measure.records import Records
 
-#: How the value of a set comes of its pictures: the mean of theirs; the PSNR of the mean `mse`; from the sums of the
-#: pictures' `confusion`, as mean IoU or as the share of labelled pixels.
+#: How the value of a set is computed from its pictures: the mean of their values; the PSNR of their mean `mse`; or the
+#: mean IoU or the pixel accuracy of the sum of their `confusion`.
 REDUCTIONS = ("mean", "psnr_of_mean_mse", "miou", "pixel_accuracy")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as the bench knows it.
+    """All that the bench knows of a metric.
 
-    name: the column, and the word of `metric` in a figure. label: of an axis, without the unit. unit: "dB", "%" or "".
-    digits: of a value in a table, after the point, in that unit. higher_is_better: which way is good. tasks: that it
-    judges. of_picture(pair): a picture's value, or None where it has none (a picture too small, a package missing); of
-    what `bench.measure.tasks.Task.pair` makes; None for a metric that only a set has. reduction: one of `REDUCTIONS`.
-    scale: from the stored value to the shown one (100 for per cent).
+    name: the column, and the value of `metric` in a figure.
+    label: on an axis, without the unit.
+    unit: "dB", "%" or "".
+    digits: after the decimal point in tables, in this unit.
+    higher_is_better: True if larger values are better.
+    tasks: the tasks that it scores.
+    of_picture: of_picture(pair) is the value of one picture, or None if it has none (the picture is too small, a
+    package is missing). The pair comes from `bench.measure.tasks.Task.pair`. None for a metric that only sets have.
+    reduction: one of `REDUCTIONS`.
+    scale: the factor from the stored value to the shown value (100 for per cent).
     """
 
     name: str
@@ -48,12 +54,12 @@ class Metric:
 
     @property
     def axis(self) -> str:
-        """The label of an axis."""
+        """The label of an axis, with the unit."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
     def column(self) -> str:
-        """The column of samples.csv that a set's value is made of."""
+        """The column of samples.csv from which the value of a set is computed."""
         columns = {"psnr_of_mean_mse": "mse", "miou": "confusion", "pixel_accuracy": "confusion"}
         return columns.get(self.reduction, self.name)
 
@@ -88,12 +94,12 @@ METRICS = Records(
 
 
 def metrics_of(task: str) -> tuple[Metric, ...]:
-    """The metrics that judge a task; the first is what its figures show unless they say otherwise."""
+    """The metrics that score a task. Figures show the first one, unless they name another."""
     return tuple(metric for metric in METRICS if task in metric.tasks)
 
 
 def picture_columns() -> tuple[str, ...]:
-    """Columns of samples.csv that metrics fill, over all tasks."""
+    """Columns of samples.csv that metrics fill, for all tasks."""
     return tuple(metric.name for metric in METRICS if metric.of_picture is not None)
 
 
