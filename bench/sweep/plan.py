@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from bench.data import Dataset
@@ -167,3 +169,22 @@ def only(tasks: list[Task], ids: set[str]) -> list[Task]:
     """The tasks cut to some cells."""
     cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
     return [task for task in cut if task.cells]
+
+
+def with_samples(todo: list[Task], plan: Plan) -> list[Task]:
+    """The tasks, one of each figure marked: its first cell is decoded once more in a process apart."""
+    if not hasattr(os, "fork"):
+        return todo
+    marked: set[int] = set()
+    for figure in plan.figures:
+        own = (
+            index
+            for index, task in enumerate(todo)
+            if (task.task, task.dataset, task.channel, task.cbr, task.bits, task.uses)
+            == (figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
+            and task.system in figure.systems
+            and not plan.systems[task.system].plugin
+            and not plan.systems[task.system].genie
+        )
+        marked.update(islice(own, 1))
+    return [replace(task, sampled=True) if index in marked else task for index, task in enumerate(todo)]

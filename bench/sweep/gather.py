@@ -1,0 +1,77 @@
+"""Take the outcomes that an engine gives, as they come: first those of the checks, then those of the cells.
+
+Called by `bench.sweep.execute`. Gives what became of each cell, and adds up where the time went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from itertools import islice
+
+from bench.results.archive import PACK_CELLS
+from bench.results.store import RunStore
+from bench.sweep.engines import Outcome
+from bench.sweep.preflight import Reading, Trial
+from bench.sweep.result import trace_path
+from bench.util.files import write_atomic
+from bench.util.progress import Progress
+from systems import timing as stopwatch
+from systems.errors import UserError
+from systems.timing import Seconds
+
+Outcomes = Generator[Outcome, None, None]
+Spent = dict[tuple[str, str], Seconds]  # by system ("": none) and stage
+
+
+def pass_checks(checks: Sequence[Reading | Trial], stream: Outcomes, spent: Spent) -> None:
+    """Wait for the outcomes of all checks. UserError for the first that found something for the user to mend."""
+    system_of, found = {check.id: check.system for check in checks}, {}
+    for outcome in islice(stream, len(checks)):
+        add_spent(spent, system_of[outcome.cell_id], outcome.spent)
+        if outcome.users:
+            found[outcome.cell_id] = outcome.error
+    for check in checks:
+        if check.id in found:
+            raise UserError(found[check.id])
+
+
+def gather(
+    stream: Outcomes, count: int, cached: int, system_of: dict[str, str], store: RunStore, spent: Spent
+) -> tuple[dict[str, Outcome], bool]:
+    """The outcomes of all cells by their ids, and whether Ctrl-C cut them short.
+
+    count: cells to come; cached: cells that are there, for the progress line. Tracebacks are written as they come, and
+    whole cells are packed now and then. UserError where an outcome says that the run must stop.
+    """
+    outcomes: dict[str, Outcome] = {}
+    interrupted = False
+    progress = Progress("sweep", count, "cells") if count else None
+    done = failed = 0
+    try:
+        for outcome in stream:
+            if outcome.status == "fatal":
+                raise UserError(outcome.error)
+            outcomes[outcome.cell_id] = outcome
+            add_spent(spent, system_of[outcome.cell_id], outcome.spent)
+            done += outcome.status == "done"
+            failed += outcome.status == "failed"
+            if progress is not None:
+                progress.update(done + failed, f"{cached} cached, {failed} failed")
+            if outcome.status == "failed" and outcome.trace:
+                write_atomic(trace_path(store.root, outcome.cell_id), outcome.trace.encode())
+            if outcome.status == "done" and done % PACK_CELLS == 0:
+                store.pack()
+    except KeyboardInterrupt:
+        interrupted = True
+        stream.close()
+    if progress is not None:
+        progress.close(f"{cached} cached, {failed} failed")
+    store.pack()
+    return outcomes, interrupted
+
+
+def add_spent(spent: Spent, system: str, more: dict[str, Seconds] | None = None) -> None:
+    """Add seconds by stage to a system's; without `more`, what this process counted since the last call."""
+    for stage, (wall, cpu) in (stopwatch.take() if more is None else more).items():
+        before = spent.get((system, stage), (0.0, 0.0))
+        spent[system, stage] = (before[0] + wall, before[1] + cpu)
