@@ -1,6 +1,6 @@
-"""Data sets: named test sets, any folder of pictures, and their preprocessing. Nothing heavy is imported here.
+"""Data sets: named test sets, any folder of pictures, and their preprocessing. No large package is imported here.
 
-`open_dataset` gives what a sweep runs on, `open_source` what training reads; both read files by `bench.data.pictures`.
+`open_dataset` opens a set for a sweep, `open_source` one for training. Both read files by `bench.data.pictures`.
 """
 
 from bench.data.catalogue import DatasetInfo, default_data_root, list_datasets, open_dataset, open_source

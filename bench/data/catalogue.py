@@ -1,13 +1,15 @@
-"""Names of data sets to data sets: `open_dataset("voc2012", data_root)`, `open_dataset("folder:holiday")`.
+"""The catalogue of data sets: from a name to a set, `open_dataset("voc2012", data_root)`,
+`open_dataset("folder:holiday")`.
 
-A named set is one record, a `DatasetInfo`. A third party adds one without touching this repository, by an entry point
-of the group `semantic_bench.datasets` whose value is such a record:
+The requests of runs, training and `python -m bench list` call it. A named set is one record, a `DatasetInfo`. A third
+party adds one without touching this repository, by an entry point of the group `semantic_bench.datasets` whose value is
+such a record:
 
     [project.entry-points."semantic_bench.datasets"]
     my-set = "my_package.sets:MY_SET"
 
-Layout under the data root (`--data-root`, else the environment variable BENCH_DATA_ROOT, else
-`$XDG_CACHE_HOME/semantic-bench`, which is `~/.cache/semantic-bench` by default):
+Files lie under the data root. This is `--data-root`, otherwise the environment variable BENCH_DATA_ROOT, otherwise
+`$XDG_CACHE_HOME/semantic-bench`, which is `~/.cache/semantic-bench` by default:
 
     VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation}    voc2012, voc2012:SPLIT
     div2k_valid256/    DIV2K_valid_HR/    hires_val/    kodak/
@@ -32,15 +34,15 @@ from systems.errors import UnknownName, UserError, did_you_mean
 ENTRY_POINTS = "semantic_bench.datasets"
 LOW_RESOLUTION = (224, 224)  # the paper's Fig. 4
 FOLDER = "folder:"
-BUNDLED = "bundled"  # a source of training pictures: the photographs that installed packages carry
+BUNDLED = "bundled"  # a source of training pictures: the photographs that installed packages contain
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
     """A named set, and its line of `python -m bench list`.
 
-    `build(info, data_root, split)` opens it; `split` is what follows the colon of `NAME:SPLIT`, "" without one. `where`
-    is the path under the data root, "" for sets that packages carry.
+    build: build(info, data_root, split) opens it. `split` is the text after the colon of `NAME:SPLIT`, or "".
+    where: the path under the data root; "" for sets that packages contain.
     """
 
     name: str
@@ -51,12 +53,12 @@ class DatasetInfo:
     where: str = ""
     demonstration: bool = False
     preprocessing: Preprocessing = Preprocessing()
-    fetch: str = ""  # the argument of `data fetch` that brings it
-    splits: bool = False  # whether NAME:SPLIT is understood
+    fetch: str = ""  # the argument of `data fetch` that downloads it
+    splits: bool = False  # whether NAME:SPLIT is possible
     reference: str = ""  # `Dataset.content()` of the committed reference run
 
     def available(self, data_root: Path | None = None) -> bool:
-        """Whether the files are there."""
+        """Whether the files exist."""
         return not self.where or (Path(data_root or default_data_root()) / self.where).is_dir()
 
 
@@ -68,12 +70,14 @@ def default_data_root() -> Path:
 
 
 def list_datasets() -> list[DatasetInfo]:
-    """Every named set, in the order of the table, then third parties'; `folder:PATH` comes on top of these."""
+    """All named sets, in the order of the table, then those of third parties. `folder:PATH` is
+    possible beside these.
+    """
     return [*_CATALOGUE.values(), *_third_parties()[0].values()]
 
 
 def faulty_plugins() -> dict[str, str]:
-    """Entry points of third parties that add no set: {name: why}. They take none of the other sets with them."""
+    """Entry points of third parties that give no set: {name: reason}. The other sets are not affected."""
     return _third_parties()[1]
 
 
@@ -87,7 +91,7 @@ def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str]]:
             continue
         try:
             info = point.load()
-        except Exception as error:  # a third party's fault must not hide the rest
+        except Exception as error:  # a third party's fault must not affect the other sets
             faults[point.name] = shown(f"{point.value} does not import ({type(error).__name__}: {error})")
             continue
         if isinstance(info, DatasetInfo):
@@ -98,10 +102,11 @@ def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str]]:
 
 
 def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int, int] | None = None) -> Dataset:
-    """Open a set by name (`photos-224`, `voc2012`, `voc2012:train`, ...) or any folder (`folder:PATH`).
+    """Open a set by its name (`photos-224`, `voc2012`, `voc2012:train`, ...), or any folder (`folder:PATH`).
 
-    size: (H, W) instead of the set's own. Sets with masks are stretched to it whole; pictures are cropped at the centre
-    to its aspect ratio. Raises UnknownName with the nearest names, UserError where the files are not there.
+    size: (H, W) instead of the set's own. Pictures with masks are stretched to it. Other pictures are cropped at the
+    centre to its aspect ratio, then resized. Raises UnknownName with the nearest names, and UserError if the files are
+    missing.
     """
     root = _root(data_root)
     if spec.startswith(FOLDER):
@@ -121,11 +126,12 @@ def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int
 
 
 def open_source(source: str, data_root: Path | str | None = None) -> Dataset:
-    """Pictures to train on, at their stored size: `voc2012:SPLIT`, or a folder under the data root such as `photos`.
+    """Open pictures for training, at their stored size: `voc2012:SPLIT`, or a folder under the data root such as
+    `photos`.
 
-    "bundled" are the seven photographs that installed packages carry, for a trial of training and nothing more.
+    "bundled" is the seven photographs that installed packages contain. They suffice only to try out training.
 
-    The files that count, their ids and how they are read are those of the sweep. Raises UserError.
+    The choice of files, their ids and how they are read are the same as in a sweep. Raises UserError.
     """
     name, colon, _ = source.partition(":")
     if source == BUNDLED:
@@ -141,7 +147,7 @@ def open_source(source: str, data_root: Path | str | None = None) -> Dataset:
 
 
 def _root(data_root: Path | str | None) -> Path:
-    """An absolute path, so that a worker process in another folder finds the same files."""
+    """The data root as an absolute path, so that a worker process in another folder finds the same files."""
     root = user_path(data_root, "--data-root") if data_root is not None else default_data_root()
     return Path(os.path.abspath(root))
 
@@ -164,7 +170,7 @@ def _make(info: DatasetInfo, items: dict[str, Item], **changes) -> Dataset:
 
 
 def _open_carried(info: DatasetInfo, root: Path, split: str) -> Dataset:
-    """The photographs that installed packages carry."""
+    """The photographs that installed packages contain."""
     if "segmentation" in info.tasks:
         items = {i: Item(PHOTOGRAPHS[i].path(), mask_path(i)) for i in SEGMENTATION}
         return _make(info, items, upright=False)
@@ -204,7 +210,7 @@ def _open_voc(info: DatasetInfo, root: Path, split: str) -> Dataset:
 
 
 def _open_folder(text: str) -> Dataset:
-    """Any pictures of one folder, not its subfolders."""
+    """All pictures of one folder, without its subfolders."""
     folder = Path(os.path.abspath(user_path(text, FOLDER.rstrip(":"))))
     if not text or not folder.is_dir():
         raise UserError(f"{FOLDER}{shown(text)}: there is no such folder")
@@ -220,7 +226,7 @@ def _open_folder(text: str) -> Dataset:
 
 
 def read_names(path: Path) -> list[str]:
-    """The picture names of a VOC split, one a line; a name that stands twice counts once. Raises UserError."""
+    """The picture names of a VOC split, one per line. A repeated name counts once. Raises UserError."""
     names: dict[str, None] = {}
     for number, line in enumerate(read_text(path, "split").splitlines(), 1):
         fields = line.split()

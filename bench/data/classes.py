@@ -1,4 +1,4 @@
-"""What a segmentation set holds of each class. `python -m bench data info NAME --classes` prints it."""
+"""Counts the classes of a segmentation set. `python -m bench data info NAME --classes` prints the result."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from systems.errors import UserError
 
 @dataclass(frozen=True)
 class ClassCount:
-    """What a set holds of one class. `share` is of the pixels that count, void left out."""
+    """Pictures and pixels of one class in a set. share: of the pixels that count, without void."""
 
     class_id: int
     name: str
@@ -21,9 +21,10 @@ class ClassCount:
 
 
 def class_statistics(dataset: Dataset) -> list[ClassCount]:
-    """Pictures and pixels of each of the 21 classes; the last entry (255, "void") counts what no metric counts.
+    """Pictures and pixels of each of the 21 classes. The last entry (255, "void") holds the pixels that no metric
+    counts.
 
-    Reads the set once, one picture at a time. Raises UserError for a set without masks.
+    The set is read once, one picture at a time. Raises UserError for a set without masks.
     """
     import numpy as np
 

@@ -1,13 +1,15 @@
-"""One picture (`Sample`) and a set of pictures read one at a time (`Dataset`).
+"""One picture (`Sample`), and a set of pictures that are read one at a time (`Dataset`).
 
-A `Dataset` holds paths, never pictures, so a folder of any length works. Two fingerprints exist, for two uses:
+The sweep, training and commands call it. A `Dataset` holds paths, not pictures, so a folder of any length works. It has
+two fingerprints:
 
-- `quick_fingerprint()` covers names, byte sizes and the preprocessing. It reads no picture: for planning, `--dry-run`.
-- `fingerprint()` covers the names, the sha256 of every file and the preprocessing. It reads every file once, and keeps
-  each hash: for the manifest, and to tell whether two runs saw the same pictures.
+- `quick_fingerprint()` covers names, file sizes and the preprocessing. It reads no picture. Plans and `--dry-run` use
+  it.
+- `fingerprint()` covers names, the sha256 of every file, and the preprocessing. It reads every file once, and keeps
+  each hash. The manifest uses it; it shows whether two runs had the same pictures.
 
-A set's identity is its content: `keep_apart` gives two sets of one name two names, and a picture whose hash was taken
-is refused when its file has changed since.
+The identity of a set is its content. `keep_apart` gives two sets with the same name different names. A picture whose
+file has changed since its hash was taken is refused.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture as every system gets it.
+    """One picture, as every system gets it.
 
-    image: uint8 (3, H, W), RGB. mask: uint8 (H, W), class ids 0..20 and 255 for void, or None where the set has none.
+    image: uint8 (3, H, W), RGB.
+    mask: uint8 (H, W), class ids 0..20 and 255 for void; None if the set has no masks.
     """
 
     image_id: str
@@ -44,12 +47,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a source picture becomes a test picture. It belongs to the data set, never to a system.
+    """How a source picture becomes a test picture. This belongs to the data set, never to a system.
 
-    mode "native": as stored. "centre": the middle height x width pixels, none of them scaled; a smaller picture is an
-    error. "cover": the centre crop of the target's aspect ratio, then Lanczos to the size (a square
-    target: the centre square). "stretch": the whole picture to the size by Lanczos, whatever its aspect ratio; masks
-    by nearest neighbour, which makes no new class ids at borders.
+    mode "native": the picture as stored. mode "centre": the middle height x width pixels, not scaled. A smaller picture
+    is an error. mode "cover": the centre crop with the target's aspect ratio, resized by Lanczos (for a square target:
+    the centre square). mode "stretch": the whole picture, resized by Lanczos to the target's aspect ratio. Masks are
+    resized by nearest neighbour, which makes no new class ids at borders.
+
+    Raises ValueError if the mode needs a size and there is none, or the reverse.
     """
 
     mode: str = "native"
@@ -60,11 +65,11 @@ class Preprocessing:
             raise ValueError(f"preprocessing mode {self.mode!r} does not go with size {self.size}")
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(H, W) after preprocessing a picture of height x width."""
+        """(H, W) of a picture of height x width after preprocessing."""
         return self.size or (height, width)
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """The part of the source (left, top, right, bottom) that is kept, in whole pixels."""
+        """The part of the source that is kept: (left, top, right, bottom) in whole pixels."""
         if self.mode not in ("cover", "centre") or self.size is None:
             return 0, 0, width, height
         target_h, target_w = self.size
@@ -77,7 +82,7 @@ class Preprocessing:
         return left, top, left + crop_w, top + crop_h
 
     def apply(self, picture: PIL.Image.Image, resample: int) -> PIL.Image.Image:
-        """Crop, then resize with a Pillow filter (in this order: nothing outside the crop leaks into its edge)."""
+        """Crop, then resize with a Pillow filter. In this order, pixels outside the crop cannot influence its edge."""
         if self.size is None:
             return picture
         return picture.crop(self.box(picture.height, picture.width)).resize(self.size[::-1], resample)
@@ -94,13 +99,13 @@ class Preprocessing:
         return f"{self.size[0]}x{self.size[1]} ({how})"
 
     def key(self) -> dict:
-        """What a fingerprint covers. `version` rises whenever the same numbers would give other pixels."""
+        """The values that enter a fingerprint. `version` must be raised if the same values would give other pixels."""
         return {"mode": self.mode, "size": self.size, "image_filter": "lanczos", "mask_filter": "nearest", "version": 1}
 
 
 @dataclass(frozen=True)
 class Item:
-    """Where one picture lies, and its mask: an indexed PNG, or polygons in JSON."""
+    """The files of one picture and of its mask: an indexed PNG, or polygons in JSON."""
 
     path: Path
     mask: Path | None = None
@@ -108,10 +113,14 @@ class Item:
 
 @dataclass
 class Dataset:
-    """A named set of pictures; `ids` are in the order in which they are run.
+    """A named set of pictures.
 
-    `spec` is what `open_dataset` was asked for; `name` is what the tables use, and holds no path of this machine.
-    A set is small and can be pickled, hashes included: a worker process gets the very set that was planned.
+    name: as tables show it. It contains no path of this machine.
+    tasks: those that it has targets for.
+    items: the files of each picture by its id, in the order of the run.
+    demonstration: it shows how the bench works, and is too small to measure anything.
+    spec: the text that `open_dataset` was asked for. A set is small and can be pickled with its hashes, so a worker
+    process gets exactly the set that was planned.
     """
 
     name: str
@@ -123,61 +132,61 @@ class Dataset:
     preprocessing: Preprocessing = Preprocessing()
     spec: str = ""
     data_root: Path | None = None
-    #: Turn photographs upright by their EXIF tag. Off where masks are drawn on the stored pixels.
+    #: Whether photographs are turned upright by their EXIF tag. Off if masks are drawn on the stored pixels.
     upright: bool = True
-    #: Files of the folder that are no pictures, each with the reason.
+    #: Files in the folder that are no pictures, each with the reason.
     skipped: tuple[str, ...] = ()
-    #: sha256 over the sorted hashes of all files, as the committed reference run had them; "": it had no such set.
+    #: `content()` of the set in the committed reference run; "": that run had no such set.
     reference: str = ""
-    #: The name in the noise seeds; "": `name`. It stays when `keep_apart` gives the set another name.
+    #: The name in the seeds of the noise; "": `name`. `keep_apart` does not change it.
     noise_name: str = ""
     _hashes: dict[Path, str] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Image ids in running order."""
+        """Ids of the pictures, in the order of the run."""
         return tuple(self.items)
 
     @property
     def has_masks(self) -> bool:
-        """Whether every sample carries a class mask."""
+        """Whether every picture has a mask of classes."""
         return "segmentation" in self.tasks
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __iter__(self) -> Iterator[Sample]:
-        """Every sample in turn, one at a time."""
+        """Load all pictures, one at a time."""
         return (self.load(image_id) for image_id in self.items)
 
     @property
     def seed_name(self) -> str:
-        """The name that noise seeds are drawn with."""
+        """The name that enters the seeds of the noise."""
         return self.noise_name or self.name
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know of the set, a line each."""
+        """Notes for the user about the set, one line each."""
         return (skipped_note(self.name, self.skipped),) if self.skipped else ()
 
     def take(self, count: int) -> Dataset:
-        """The same set cut to its first `count` pictures (`--limit`)."""
+        """The set with its first `count` pictures only (`--limit`)."""
         return replace(self, items=dict(list(self.items.items())[:count]), reference="")
 
     def path(self, image_id: str) -> Path:
-        """The source file of a picture."""
+        """The source file of a picture. Raises UserError for an unknown id."""
         return self._item(image_id).path
 
     def size(self, image_id: str) -> tuple[int, int]:
-        """(H, W) of the sample, after preprocessing; reads at most the file's header."""
+        """(H, W) of a picture after preprocessing. At most the header of its file is read. Raises UserError."""
         if self.preprocessing.size is not None:
             return self.preprocessing.size
         return picture_size(self.path(image_id), self.upright)
 
     def load(self, image_id: str) -> Sample:
-        """Read, convert to 8-bit RGB, preprocess (see `bench.data.pictures`).
+        """Read a picture, convert it to 8-bit RGB, and preprocess it (see `bench.data.pictures`).
 
-        Raises UserError that names a file that is missing or damaged, or that changed after its hash was taken.
+        Raises UserError with the name of the file if it is missing or damaged, or has changed since its hash was taken.
         """
         import numpy as np
         import torch
@@ -201,7 +210,7 @@ class Dataset:
         return Sample(image_id, image, mask)
 
     def _content(self, path: Path, what: str) -> bytes:
-        """The bytes of a file. What is decoded is what was hashed: a file that changed since is refused."""
+        """The bytes of a file. If the file has changed since it was hashed, it is refused."""
         data = picture_bytes(path, what)
         known = self._hashes.get(path)
         if known is not None and hashlib.sha256(data).hexdigest() != known:
@@ -209,11 +218,11 @@ class Dataset:
         return data
 
     def sha256(self, image_id: str) -> str:
-        """Hash of the picture's source file, as stored; read once and kept."""
+        """Hash of the picture's source file. It is read once."""
         return self._hash(self._item(image_id).path)
 
     def hashes(self) -> dict[str, dict[str, str]]:
-        """For the manifest: {image_id: {"image": sha256, "mask": sha256}}, "mask" only where there is one."""
+        """{image_id: {"image": sha256, "mask": sha256}} for the manifest. "mask" only if there is one."""
         table = {}
         for image_id, item in self.items.items():
             table[image_id] = {"image": self._hash(item.path)}
@@ -222,22 +231,24 @@ class Dataset:
         return table
 
     def fingerprint(self) -> str:
-        """sha256 over ids, the content of every file (masks too) and the preprocessing. Reads every file once."""
+        """sha256 over ids, the content of every file (masks too) and the preprocessing. Every file is read once."""
         return self._digest({image_id: list(entry.items()) for image_id, entry in self.hashes().items()})
 
     def content(self) -> str:
-        """sha256 over the sorted hashes of all files, whatever they are called. Reads every file once."""
+        """sha256 over the sorted hashes of all files, regardless of their names. Every file is read once."""
         hashes = sorted(digest for entry in self.hashes().values() for digest in entry.values())
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     def reference_note(self) -> str:
-        """One line where the files are not those of the committed reference run, "" else. Reads every file once."""
+        """One line if the files are not those of the committed reference run, otherwise "". Every file is read once."""
         if not self.reference or self.content() == self.reference:
             return ""
         return f"{self.name}: these are not the very files of the committed reference run; its numbers may differ"
 
     def quick_fingerprint(self) -> str:
-        """sha256 over ids, byte sizes and the preprocessing: cheap enough to plan with, blind to an edit in place."""
+        """sha256 over ids, file sizes and the preprocessing. It is quick, but does not notice changes that keep a
+        file's size.
+        """
         return self._digest({i: [_byte_size(f) for f in (item.path, item.mask) if f] for i, item in self.items.items()})
 
     def _digest(self, files: dict) -> str:
@@ -261,12 +272,12 @@ class Dataset:
 
 
 def keep_apart(datasets: dict[str, Dataset]) -> dict[str, Dataset]:
-    """The sets of one run, with names that differ where their content does.
+    """The sets of one run, with different names if their content differs.
 
-    Two folders `a/val` and `b/val` are both called `folder:val`; with other pictures in them they become
-    `folder:val#3f2a91c0` and `folder:val#77d0e41b`, by the first digits of their fingerprints. These do not depend on
-    which sets stand beside them, and the noise stays that of `folder:val`, so numbers are those of a run alone.
-    Reads files only where two names are the same.
+    Two folders `a/val` and `b/val` are both called `folder:val`. If their pictures differ, they become
+    `folder:val#3f2a91c0` and `folder:val#77d0e41b`, by the first digits of their fingerprints. A name does not depend
+    on the other sets of the run. The seeds of the noise stay those of `folder:val`, so the results equal those of a run
+    with one set alone. Files are read only if two names are the same.
     """
     by_name: dict[str, set[str]] = {}
     for spec, dataset in datasets.items():

@@ -1,8 +1,8 @@
-"""Which files of a folder are pictures, and what each one is called: one rule for data sets and for training.
+"""Which files of a folder are pictures, and their ids: the same rule for data sets and for training.
 
-A file counts where its name ends as pictures' names do (`bench.data.pictures.PICTURE_SUFFIXES`) and does not start with
-a dot. Folders, pipes and other files are skipped, counted and named. A link that leads nowhere is an error: a set that
-silently lacks a picture gives another mean.
+A file is a picture if its name has the ending of a picture (`bench.data.pictures.PICTURE_SUFFIXES`) and does not start
+with a dot. Folders, pipes and other files are skipped, counted and named. A broken link is an error, because a set that
+silently lacks a picture would give another mean. `bench.data.catalogue` calls it.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from bench.data.pictures import PICTURE_SUFFIXES
 from bench.util.files import shown
 from systems.errors import UserError
 
-NAMED = 5  # skipped files that a note names; the others are counted
+NAMED = 5  # a note names so many skipped files, and counts the others
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder by their id, in order, and the files that were skipped, each with the reason."""
+    """The pictures of a folder by their id, in order, and the skipped files, each with the reason."""
 
     pictures: dict[str, Path]
     skipped: tuple[str, ...]
 
 
 def list_pictures(folder: Path) -> Listing:
-    """The pictures of one folder, not of its subfolders, sorted by name. Raises UserError where there are none."""
+    """The pictures of one folder, without its subfolders, sorted by name. Raises UserError if there are none."""
     names, skipped, inner = [], [], []
     try:
         with os.scandir(folder) as entries:
@@ -63,7 +63,7 @@ def list_pictures(folder: Path) -> Listing:
 
 
 def skipped_note(name: str, skipped: tuple[str, ...]) -> str:
-    """One line for the eye about the files that were skipped."""
+    """One line for the user about the files that were skipped."""
     return f"{name}: {len(skipped)} of its files {'is' if len(skipped) == 1 else 'are'} not read: {_few(skipped)}"
 
 
@@ -85,11 +85,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
 
 
 def picture_ids(names: list[str]) -> dict[str, str]:
-    """File names -> {id: file name}, in the same order. Ids are different, on one line, and text in UTF-8.
+    """File names -> {id: file name}, in the same order. Ids are all different, on one line, and valid UTF-8.
 
-    An id is the name less its suffix. Where two files share that, or where it is the whole name of another file, it is
-    the whole name. Control characters and bytes that are no UTF-8 are escaped; two names that then look the same get
-    the first digits of their hash.
+    An id is the file name without its suffix. It is the whole name if two files would get the same id, or if another
+    file has this whole name. Control characters and bytes that are not UTF-8 are escaped. Names that then look the same
+    get the first digits of their hash. Raises UserError if two ids are still the same.
     """
     clean = {name: shown(name, most=len(name)) for name in names}
     stems = {name: os.path.splitext(text)[0] for name, text in clean.items()}
@@ -100,6 +100,6 @@ def picture_ids(names: list[str]) -> dict[str, str]:
         if whole[clean[name]] > 1:
             text = f"{clean[name]}~{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
         ids[text] = name
-    if len(ids) != len(names):  # a file that is called as another one's hash; nobody does that by accident
+    if len(ids) != len(names):  # one file has the name of another one's hash
         raise UserError("two pictures of one folder cannot be told apart by their names; rename one")
     return ids

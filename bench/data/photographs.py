@@ -1,7 +1,8 @@
-"""Colour photographs that installed packages carry: real pictures without any network.
+"""Colour photographs that installed packages contain: real pictures without a network. `bench.data.catalogue` uses
+them.
 
-The files are found beside the packages without importing them (scikit-learn takes seconds), and without the packages'
-own loaders, some of which go to the network when a file is not there.
+The files are found without importing the packages (scikit-learn takes seconds), and without the packages' own loaders,
+because some of these download missing files.
 """
 
 from __future__ import annotations
@@ -16,15 +17,21 @@ from systems.errors import UserError
 
 @dataclass(frozen=True)
 class Photograph:
-    """One carried photograph: its package, its path inside it, and its terms."""
+    """One photograph in a package.
 
-    package: str  # import name
-    distribution: str  # what pip calls it
+    package: name to import.
+    distribution: name for pip.
+    inside: path inside the package.
+    licence: its terms.
+    """
+
+    package: str
+    distribution: str
     inside: str
     licence: str
 
     def path(self) -> Path:
-        """Where it lies. Raises UserError when the installed package does not carry it."""
+        """The path of the file. Raises UserError if the installed package does not contain it."""
         spec = find_spec(self.package)
         for folder in (spec.submodule_search_locations or ()) if spec else ():
             path = Path(folder) / self.inside
@@ -36,7 +43,7 @@ class Photograph:
         )
 
 
-#: The photographs of Fig. 4 and 5 in running order, then those that only the segmentation set uses.
+#: First the photographs of Fig. 4 and 5 in the order of the run, then those of the segmentation set only.
 PHOTOGRAPHS = {
     "astronaut": Photograph("skimage", "scikit-image", "data/astronaut.png", "public domain (NASA)"),
     "chelsea": Photograph("skimage", "scikit-image", "data/chelsea.png", "CC0 (Stefan van der Walt)"),
@@ -55,16 +62,16 @@ PHOTOGRAPHS = {
 
 RECONSTRUCTION = ("astronaut", "chelsea", "coffee", "rocket", "motorcycle", "china", "flower")
 
-#: Those that show VOC classes. Left out: the coffee's table (VOC takes only tables for eating at as "diningtable"), the
-#: flower (no pot), and the motorcycle's right view (the same scene twice would count as two pictures in an interval).
+#: Photographs that show VOC classes. Left out: the coffee (in VOC only tables for meals are "diningtable"), the flower
+#: (no pot), and the right view of the motorcycle (the same scene twice would count as two pictures in an interval).
 SEGMENTATION = ("astronaut", "chelsea", "motorcycle", "grace_hopper", "camera")
 
 
 def mask_path(image_id: str) -> Path:
-    """The polygons of a photograph."""
+    """The file with the polygons of a photograph."""
     return MASK_FOLDER / f"{image_id}.json"
 
 
 def licences(image_ids: tuple[str, ...]) -> str:
-    """The terms of each photograph in one line."""
+    """The terms of each photograph, in one line."""
     return "; ".join(f"{image_id}: {PHOTOGRAPHS[image_id].licence}" for image_id in image_ids)

@@ -1,16 +1,17 @@
-"""The one reader of pictures and masks: a file becomes 8-bit RGB or class ids, or one line says why it does not.
+"""The one reader of pictures and masks. A file becomes 8-bit RGB or class ids, or one line says why it cannot.
 
-Called by data sets (and through them by the sweep) and by training, so that both see the same pixels. What each kind of
-file gives:
+Data sets (and through them the sweep) and training call it, so both see the same pixels. The rules for each kind of
+file:
 
-- Grey is repeated in three channels, palettes are looked up, CMYK is converted by Pillow's plain rule, no profile.
-- Alpha is dropped: the stored colour counts, also where the picture is transparent.
-- 16-bit grey is divided by 257 and rounded. 16-bit colour comes from Pillow with the upper 8 bits of each channel.
-- 32-bit and floating-point pixels have no agreed range and are refused.
-- Of an animation or a file of several pages the first picture counts.
+- Grey is repeated in three channels, palettes are looked up, CMYK is converted by Pillow's plain rule without a
+  profile.
+- Alpha is dropped: the stored colour counts, even if the picture is transparent.
+- 16-bit grey is divided by 257 and rounded. Of 16-bit colour, Pillow gives the upper 8 bits of each channel.
+- 32-bit and floating-point pixels are refused, because they have no agreed range.
+- Of an animation, or a file with several pages, the first picture is used.
 - Photographs are turned upright by their EXIF tag, unless masks are drawn on the stored pixels (`upright=False`).
-- A picture beyond Pillow's limit (about 179 million pixels) is refused: it may be a decompression bomb.
-- Cut and damaged files are refused, whatever Pillow would make of them.
+- A picture beyond Pillow's limit (about 179 million pixels) is refused, because it may be a decompression bomb.
+- Truncated and damaged files are refused, even if Pillow could read a part.
 """
 
 from __future__ import annotations
@@ -30,24 +31,24 @@ if TYPE_CHECKING:
     import PIL.Image
     import torch
 
-#: Pillow's names of the formats that are read. Left out: EPS and WMF (they start other programs), films, documents.
+#: Pillow's names of the formats that are read. Not EPS and WMF (they start other programs), films, or documents.
 FORMATS = (
     "AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN",
     "TGA", "TIFF", "WEBP",
 )  # fmt: skip
-#: The files that count as pictures: those whose names end so, in either case.
+#: Files with these endings count as pictures, in upper or lower case.
 PICTURE_SUFFIXES = (
     ".apng", ".avif", ".avifs", ".bmp", ".bw", ".dds", ".dib", ".gif", ".icb", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc",
     ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo", ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".psd",
     ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp",
 )  # fmt: skip
-#: EXIF orientations that turn a picture by a quarter, so that height and width change places.
+#: EXIF orientations that turn a picture by 90 degrees, so that height and width change places.
 _QUARTER_TURNS = (5, 6, 7, 8)
 _EXIF_ORIENTATION = 0x0112
 
 
 def read_picture(path: Path, upright: bool = True) -> torch.Tensor:
-    """A picture file as uint8 (3, H, W), RGB. Raises UserError, one line that names the file and the fix."""
+    """A picture file as uint8 (3, H, W), RGB. Raises UserError: one line with the file and the fix."""
     import numpy as np
     import torch
 
@@ -55,9 +56,9 @@ def read_picture(path: Path, upright: bool = True) -> torch.Tensor:
 
 
 def read_mask(path: Path, size: tuple[int, int]) -> torch.Tensor:
-    """A mask file as uint8 (H, W): class ids 0..20, and 255 for void. `size` is its picture's (H, W).
+    """A mask file as uint8 (H, W): class ids 0..20, and 255 for void. size: (H, W) of its picture.
 
-    The file is an indexed or grey picture of class ids, or polygons in JSON. Raises UserError, one line that names the
+    The file is an indexed or grey picture of class ids, or polygons in JSON. Raises UserError, in one line with the
     file, for another size, other ids, other kinds of pictures, and a palette in another order than VOC's.
     """
     import numpy as np
@@ -67,7 +68,7 @@ def read_mask(path: Path, size: tuple[int, int]) -> torch.Tensor:
 
 
 def picture_size(path: Path, upright: bool = True) -> tuple[int, int]:
-    """(H, W) as `read_picture` gives it, from the file's header alone. Raises UserError."""
+    """(H, W) of the picture that `read_picture` would return, from the header of the file. Raises UserError."""
     try:
         with open_plain(path) as file, _open(file, path) as picture:
             width, height = picture.size
@@ -78,7 +79,7 @@ def picture_size(path: Path, upright: bool = True) -> tuple[int, int]:
 
 
 def picture_bytes(path: Path, what: str = "picture") -> bytes:
-    """The file's content. Raises UserError where it cannot be read."""
+    """The content of a file. what: "picture" or "mask", for the message. Raises UserError if it cannot be read."""
     try:
         return read_bytes(path)
     except OSError as error:
@@ -86,7 +87,7 @@ def picture_bytes(path: Path, what: str = "picture") -> bytes:
 
 
 def decode_picture(data: bytes, path: Path, upright: bool = True) -> PIL.Image.Image:
-    """The content of a picture file as 8-bit RGB; `path` is for messages. Raises UserError."""
+    """The content of a picture file as 8-bit RGB. path: for messages. Raises UserError."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -97,7 +98,7 @@ def decode_picture(data: bytes, path: Path, upright: bool = True) -> PIL.Image.I
             raise UserError(f"cannot read picture {shown(path)}: {reason}; save it with 8 bits a channel")
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of odd palettes and profiles, which change no pixel
+                warnings.simplefilter("ignore")  # warnings about palettes and profiles, which change no pixel
                 picture.load()
                 if upright and _orientation(picture) != 1:
                     picture = ImageOps.exif_transpose(picture)
@@ -111,7 +112,9 @@ def decode_picture(data: bytes, path: Path, upright: bool = True) -> PIL.Image.I
 
 
 def decode_mask(data: bytes, path: Path, size: tuple[int, int]) -> PIL.Image.Image:
-    """The content of a mask file as a Pillow "L" picture of class ids; `size`: its picture's (H, W). UserError else."""
+    """The content of a mask file as a Pillow picture of class ids (mode "L"). size: (H, W) of its picture. Raises
+    UserError.
+    """
     import numpy as np
     from PIL import Image
 
@@ -145,14 +148,16 @@ def decode_mask(data: bytes, path: Path, size: tuple[int, int]) -> PIL.Image.Ima
 
 
 def _check_palette(labels: np.ndarray, colours: np.ndarray, path: Path) -> None:
-    """Refuse a mask whose colours are VOC's in another order: an editor that sorts a palette changes the class ids."""
+    """Refuse a mask whose palette holds VOC's colours in another order: an editor that sorts palettes changes the class
+    ids.
+    """
     import numpy as np
 
     known = {tuple(colour): label for label, colour in enumerate(voc_palette()[:NUM_CLASSES].tolist())}
     known[tuple(voc_palette()[VOID].tolist())] = VOID
     meant = {int(v): known.get(tuple(colours[v].tolist())) for v in np.unique(labels) if v < len(colours)}
     if None in meant.values():
-        return  # another palette than VOC's: the numbers are what counts
+        return  # the palette is not VOC's, so only the numbers count
     moved = [(index, label) for index, label in meant.items() if index != label]
     if moved:
         index, label = moved[0]
@@ -164,12 +169,12 @@ def _check_palette(labels: np.ndarray, colours: np.ndarray, path: Path) -> None:
 
 
 def _open(file, path: Path, what: str = "picture") -> PIL.Image.Image:
-    """Open lazily: Pillow reads the header only."""
+    """Open a picture. Pillow reads only its header here."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a large picture is the user's wish; absurd ones are refused below
+            warnings.simplefilter("ignore")  # large pictures are allowed; far too large ones are refused below
             return Image.open(file, formats=FORMATS)
     except UnidentifiedImageError:
         raise unreadable(
@@ -187,12 +192,12 @@ def _orientation(picture: PIL.Image.Image) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return picture.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # Pillow raises many kinds on a damaged EXIF block, which says nothing about the pixels
+    except Exception:  # a damaged EXIF block raises many kinds of errors, and the pixels may be good
         return 1
 
 
 def unreadable(path: Path, error: Exception, what: str = "picture") -> UserError:
-    """The one line for a file that cannot be read."""
+    """The UserError for a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
         if Path(path).is_symlink():
             return UserError(
@@ -201,5 +206,5 @@ def unreadable(path: Path, error: Exception, what: str = "picture") -> UserError
         return UserError(f"{what} {shown(path)} is missing; bring it back or take it out of the set")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     if isinstance(error, (KeyError, IndexError, AttributeError, TypeError, AssertionError)):
-        reason = "the file is damaged"  # their texts are Pillow's own names
+        reason = "the file is damaged"  # the texts of these errors are internal names of Pillow
     return UserError(f"cannot read {what} {shown(path)}: {shown(reason)}; replace the file or take it out of the set")

@@ -1,12 +1,14 @@
-"""Masks drawn by hand, kept as polygons: one JSON file a photograph, in `masks/`.
+"""Masks that were drawn by hand, stored as polygons: one JSON file per photograph, in `masks/`.
+
+`bench.data.pictures` reads them.
 
     {"image": "chelsea", "size": [451, 300], "void_rim": 2, "notes": "...",
      "polygons": [{"class": "cat", "points": [[x, y], ...]}, ...]}
 
-`size` is (width, height) of the native picture, points are pixel coordinates in it (the outline may run up to the
-size itself, where the object is cut by the picture's edge). Polygons are painted in order, so a later one covers an
-earlier one: "background" cuts a hole, "void" marks what nobody should be judged on. On either side of every border
-between labels `void_rim` pixels are void: 2 makes a rim about as wide as the five pixels of PASCAL VOC.
+`size` is (width, height) of the stored picture. Points are pixel coordinates in it. They may lie on the picture's edge
+where the edge cuts the object. Polygons are painted in order, so a later one covers an earlier one: "background" cuts a
+hole, and "void" marks pixels that no metric should count. On both sides of every border between labels, `void_rim`
+pixels are void. With 2, the rim is about as wide as the five pixels of PASCAL VOC.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ MASK_FOLDER = Path(__file__).parent / "masks"
 
 @dataclass(frozen=True)
 class Polygon:
-    """One outline; `label` is a class id 0..20 or 255."""
+    """One outline. label: a class id 0..20, or 255."""
 
     label: int
     points: tuple[tuple[float, float], ...]
@@ -45,7 +47,7 @@ class Outline:
 
 
 def load_polygons(path: Path) -> Outline:
-    """Read and check one file. Raises UserError that names the file and what is wrong in it."""
+    """Read and check one file. Raises UserError with the file and the fault."""
     content = read_json(path, "mask")
     if content is None:
         raise UserError(f"mask {shown(path)} is missing; bring it back or take it out of the set")
@@ -74,7 +76,7 @@ def _polygon(path: Path, size: tuple[int, int], entry: dict) -> Polygon:
 
 
 def rasterise(outline: Outline) -> np.ndarray:
-    """Paint the polygons: labels uint8 (H, W), background 0."""
+    """Paint the polygons: labels uint8 (H, W), where the background is 0."""
     import numpy as np
     from PIL import Image, ImageDraw
 
@@ -89,7 +91,7 @@ def rasterise(outline: Outline) -> np.ndarray:
 
 
 def _near_border(labels: np.ndarray, reach: int) -> np.ndarray:
-    """Pixels that see another label within `reach` steps, diagonal ones included; bool (H, W)."""
+    """Pixels with another label within `reach` steps, also diagonally; bool (H, W)."""
     import numpy as np
 
     padded = np.pad(labels, reach, mode="edge")

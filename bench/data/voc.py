@@ -1,7 +1,7 @@
-"""PASCAL VOC: its classes and its palette. Data sets, training, figures and the command line take them from here.
+"""The classes and the palette of PASCAL VOC. Data sets, training, figures and the command line use them.
 
 Source: M. Everingham et al., "The PASCAL Visual Object Classes Challenge: A Retrospective", IJCV 111, 2015, and the
-development kit VOC2012 (class order; colour map from the bits of the class id).
+development kit VOC2012 (the order of classes; the colours from the bits of the class id).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VOC_CLASSES = (
     "train",
     "tvmonitor",
 )
-# The same two numbers as in systems.interface, not imported from there: that would load torch to list data sets.
+# The same two numbers as in systems.interface. They are not imported from there, so that data sets stay independent.
 NUM_CLASSES = len(VOC_CLASSES)
 VOID = 255  # label of pixels that no metric counts
 
@@ -42,8 +42,8 @@ VOID = 255  # label of pixels that no metric counts
 def voc_palette() -> np.ndarray:
     """The VOC colour of each label, uint8 (256, 3).
 
-    The development kit's rule: bits 0, 1, 2 of the label are the top bits of red, green and blue, bits 3, 4, 5 the next
-    lower ones, and so on. Label 255 comes out as the cream of the void rims (224, 224, 192).
+    The development kit's rule: bits 0, 1, 2 of the label are the highest bits of red, green and blue, bits 3, 4, 5 the
+    next lower ones, and so on. Label 255 becomes the cream of the void rims (224, 224, 192).
     """
     import numpy as np
 
@@ -57,5 +57,5 @@ def voc_palette() -> np.ndarray:
 
 
 def colourise(labels: np.ndarray) -> np.ndarray:
-    """Labels uint8 (H, W) -> the VOC colours uint8 (H, W, 3)."""
+    """Labels uint8 (H, W) -> their VOC colours, uint8 (H, W, 3)."""
     return voc_palette()[labels]

@@ -1,1 +1,3 @@
-"""The files of a run: how they are written, found and read."""
+"""The files of a run: how they are written, found and read. The sweep writes them; reports and
+comparisons read them.
+"""

@@ -1,10 +1,11 @@
-"""Finished cells put together, so that a run of a hundred thousand cells is some dozen files.
+"""Archives of finished cells, so that a run of a hundred thousand cells consists of a few dozen files.
 
-A worker writes each cell as a file of its own, whole or not at all; that is the unit of resume. The holder of the
-run's lock moves them into ZIP archives from time to time, one entry `<id>.csv` per cell. An archive is never changed:
-its name holds the hash of its bytes. A damaged archive is left out, and so is each cell in it that cannot be read or
-holds nonsense; those cells are computed again. Which archives were checked is noted in `cells/.checked`, so that a
-resumed run of millions of rows need not read every row first.
+`bench.results.store` calls it. A worker writes each cell as a file of its own, completely or not at all. This is the
+unit of resuming. The process that holds the run's lock moves these files into ZIP archives from time to time, one entry
+`<id>.csv` per cell. An archive is never changed: its name contains the hash of its bytes. A damaged archive is left
+out, and so is every cell in it that cannot be read or has wrong values. Such cells are computed again. The file
+`cells/.checked` lists the archives that were checked, so that a resumed run of millions of rows does not have to read
+every row first.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from pathlib import Path
 from bench.results.schema import CELLS, SCHEMA, read_cell_rows
 from bench.util.files import write_atomic
 
-PACK_CELLS = 4096  # of one archive; fewer than that are left as files
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # an archive depends on its cells alone
-_MOST_BYTES = 1 << 26  # of one cell: beyond that an entry is no cell, whatever it says
+PACK_CELLS = 4096  # cells per archive; fewer cells stay as files
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that an archive depends on its cells alone
+_MOST_BYTES = 1 << 26  # a larger entry cannot be a cell
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 1
 
 
 class Archives:
-    """The archives of a folder of cells. `refused`: why an archive or a cell in one is left out, by its name."""
+    """The archives in a folder of cells. `refused`: name of an archive or cell that is left out -> reason."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -37,14 +38,14 @@ class Archives:
         self._names: set[str] = set()
         self._open: dict[str, zipfile.ZipFile] = {}
         self._where: dict[str, str] = {}  # cell's id -> archive
-        self._whole: set[str] = set()  # archives in which every cell is known to be good
-        self._damaged: set[str] = set()  # archives that are left out, or of which some cells are
+        self._whole: set[str] = set()  # archives whose cells are all good
+        self._damaged: set[str] = set()  # archives that are left out, completely or in part
 
     def __contains__(self, cell_id: str) -> bool:
         return cell_id in self._where
 
     def look(self) -> None:
-        """Take note of the archives that are there now, and check those that nobody has checked before."""
+        """Find the archives that exist now, and check those that were not checked before."""
         names = {path.name for path in self.folder.glob("pack-*.zip")}
         for name in self._names - names:
             self._forget(name)
@@ -64,12 +65,12 @@ class Archives:
             self._take(name, archive, name in checked)
 
     def read(self, cell_id: str) -> bytes | None:
-        """The bytes of a cell's file, or None where there is no such cell or it cannot be read."""
+        """The bytes of a cell's file. None if there is no such cell, or if it cannot be read."""
         name = self._where.get(cell_id)
         return None if name is None else _entry(self._open[name], f"{cell_id}.csv")
 
     def add(self, cells: dict[str, bytes]) -> None:
-        """Write one archive of these cells, which the caller has checked."""
+        """Write one archive of these cells (id -> bytes). The caller has checked them."""
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             for cell_id, data in cells.items():
@@ -80,7 +81,7 @@ class Archives:
         self._take(name, zipfile.ZipFile(self.folder / name), True)
 
     def drop(self, cell_ids: Iterable[str]) -> None:
-        """Forget cells; the archives that hold some are written anew without them."""
+        """Remove cells. Archives that hold some of them are written again without them."""
         gone = {cell_id for cell_id in cell_ids if cell_id in self._where}
         for name in {self._where[cell_id] for cell_id in gone}:
             kept = {i: self.read(i) for i, where in self._where.items() if where == name and i not in gone}
@@ -91,9 +92,9 @@ class Archives:
             (self.folder / name).unlink(missing_ok=True)
 
     def mend(self) -> None:
-        """Set damaged archives aside as `damaged-<name>`, their good cells in a new one.
+        """Rename damaged archives to `damaged-<name>`, and write their good cells into a new archive.
 
-        Only for the holder of the run's lock.
+        Only the process that holds the run's lock may call it.
         """
         for name in sorted(self._damaged):
             kept = {i: self.read(i) for i, where in self._where.items() if where == name}
@@ -105,7 +106,9 @@ class Archives:
         self._damaged.clear()
 
     def note_checked(self) -> None:
-        """Write down which archives need no second check. Only for the holder of the run's lock."""
+        """Write the list of archives that need no second check. Only the process that holds the
+        run's lock may call it.
+        """
         names = sorted(self._whole & self._names)
         if names and set(names) != self._checked():
             write_atomic(self.folder / ".checked", "\n".join([_RULES, *names, ""]).encode())
@@ -144,7 +147,7 @@ class Archives:
 
 
 def _entry(archive: zipfile.ZipFile, name: str) -> bytes | None:
-    """The bytes of one entry; None where it is encrypted, packed by an unknown method, damaged or far too large."""
+    """The bytes of one entry. None if it is encrypted, packed by an unknown method, damaged, or far too large."""
     with contextlib.suppress(OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error):
         entry = archive.getinfo(name)
         if entry.compress_type in _METHODS and not entry.flag_bits & _ENCRYPTED and entry.file_size <= _MOST_BYTES:

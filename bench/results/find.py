@@ -1,6 +1,6 @@
-"""Which run is meant: a folder, a name under results/, or the last one; and the list of all runs.
+"""Finds a run by its folder, by its name under results/, or as the last one; and lists all runs.
 
-Called by every command that reads a run. `RUN:SYSTEM`, one system of a run, is taken apart here and nowhere else.
+Called by every command that reads a run. Only this module reads `RUN:SYSTEM`, which means one system of a run.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ RESULTS = Path("results")
 
 
 def find_run(name: str | None = None) -> Path:
-    """The folder of a run; without a name, that of the run whose manifest was written last, which is said on stderr.
+    """The folder of a run. Without a name: of the run whose manifest was written last, which is printed on stderr.
 
-    Raises UserError where there is no such run.
+    Raises UserError if there is no such run.
     """
     if name is not None:
         folder = _folder(name)
@@ -40,7 +40,7 @@ def find_run(name: str | None = None) -> Path:
 def find_system(name: str) -> tuple[Path | None, str]:
     """`RUN` -> (its folder, ""); `RUN:SYSTEM` -> (the folder, the system); any other text -> (None, the text).
 
-    A folder whose own name holds a colon is found as a run. Raises UserError where RUN of `RUN:SYSTEM` is no run.
+    A folder whose name contains a colon is found as a run. Raises UserError if RUN of `RUN:SYSTEM` is no run.
     """
     folder = _folder(name)
     if folder is not None:
@@ -54,12 +54,12 @@ def find_system(name: str) -> tuple[Path | None, str]:
 
 
 def runs() -> list[Path]:
-    """Folders of the runs under results/."""
+    """The folders of all runs under results/."""
     return sorted(path.parent for path in RESULTS.glob(f"*/{NAME}"))
 
 
 def _folder(name: str) -> Path | None:
-    """The run of that name; None where there is none (or where no file can have such a name)."""
+    """The run with this name. None if there is none, or if no file can have such a name."""
     for folder in (Path(name), RESULTS / name):
         try:
             if (folder / NAME).is_file():
@@ -74,7 +74,7 @@ def _folder(name: str) -> Path | None:
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What `python -m bench runs` shows of a run. `problem`: why its manifest cannot be read, else empty."""
+    """What `python -m bench runs` shows of a run. problem: the reason why its manifest cannot be read, or ""."""
 
     name: str
     date: str
@@ -82,13 +82,13 @@ class RunFacts:
     figures: tuple[str, ...]
     systems: tuple[str, ...]
     cells: str
-    size: int  # bytes of all its files
+    size: int  # of all its files, in bytes
     limited: bool = False
     problem: str = ""
 
 
 def facts_of_run(folder: Path) -> RunFacts:
-    """The facts of one run, from its manifest. Never raises for a manifest that is damaged."""
+    """The facts of one run, from its manifest. A damaged manifest raises nothing; see `RunFacts.problem`."""
     size = sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names)
     name = folder.name or folder.resolve().name
     try:

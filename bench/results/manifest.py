@@ -1,7 +1,7 @@
-"""manifest.json: the one reader, and the check against its JSON schema (`manifest.schema.json`, beside this file).
+"""The reader of manifest.json, and its check by a JSON schema (`manifest.schema.json`, beside this file).
 
-Called by the store before a run, by the reader for figures, comparison and claims, and by `python -m bench runs`. A
-manifest that was edited or damaged is one line that names the file, the key and what must stand there.
+Called by the store before a run, by the reader for figures, comparison and claims, and by `python -m bench runs`. For a
+manifest that was edited or damaged, the message of one line names the file, the key, and the value that it needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """The manifest of a run's folder, or None where there is none. UserError where it does not fit the schema."""
+    """The manifest in a run's folder. None if there is none. Raises UserError if it does not fit the schema."""
     path = Path(folder) / NAME
     manifest = read_json(path, "manifest")
     if manifest is None and not path.is_file():
@@ -48,10 +48,10 @@ def schema() -> dict[str, Any]:
 
 
 def problem_of(value: Any, rules: dict[str, Any], where: str = "") -> str | None:
-    """The first thing in which a JSON value breaks a JSON schema, in words; None where there is none.
+    """The first place where a JSON value breaks a JSON schema, in words. None if there is none.
 
-    Knows the keywords that our schema uses: type, enum, required, properties, additionalProperties, items, minItems,
-    pattern, maxLength, minimum, maximum. `where` is the place of the value, as in config.figures[0].id.
+    It knows the keywords of our schema: type, enum, required, properties, additionalProperties, items, minItems,
+    pattern, maxLength, minimum, maximum. where: the place of the value, such as config.figures[0].id.
     """
     here = where or "the file"
     kinds = rules.get("type", ())
@@ -104,7 +104,7 @@ def _shown(value: Any) -> str:
 
 
 def _twice(manifest: dict[str, Any]) -> str | None:
-    """Two figures of one id would write the same files."""
+    """A message if two figures have the same id, because they would write the same files."""
     ids = [figure["id"] for figure in manifest["config"]["figures"]]
     double = next((id_ for id_ in ids if ids.count(id_) > 1), None)
     return None if double is None else f"two of config.figures have the id {double!r}"

@@ -1,4 +1,6 @@
-"""A run's folder as tables: what figures, comparison and claims read. Columns are those of `bench.results.schema`."""
+"""The folder of a run as tables. Figures, comparison and claims read them. `bench.results.schema` describes the
+columns.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +19,22 @@ from bench.util.files import shown
 from systems.errors import UserError
 from systems.interface import NUM_CLASSES
 
-#: What makes an operating point comparable: rows that agree in these may share axes.
+#: Rows that agree in these columns are comparable, and may share axes.
 POINT = ["task", "dataset", "channel", "cbr_target", "bits_target"]
 PAPER_FIGURES = ("fig4", "fig5", "fig7")
-_SNR_DECIMALS = 6  # SNRs are told apart to so many: 0.30000000000000004 dB is 0.3 dB
+_SNR_DECIMALS = 6  # SNRs are rounded to so many decimals: 0.30000000000000004 dB is 0.3 dB
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished (or half-finished) run. Tables are read when first asked for; a missing one is empty."""
+    """A finished or unfinished run. A table is read when it is first needed. A missing table is empty."""
 
     directory: Path
     manifest: dict[str, Any] = field(repr=False)
 
     @classmethod
     def open(cls, directory: Path | str) -> Run:
-        """UserError where the folder is not a run."""
+        """Open the run in a folder. Raises UserError if it is no run."""
         directory = Path(directory)
         manifest = read_manifest(directory)
         if manifest is None:
@@ -41,22 +43,22 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's id: the name of its folder."""
+        """The name of the run: that of its folder."""
         return str(self.manifest.get("run") or self.directory.resolve().name)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """A row per image, operating point and repetition."""
+        """One row per picture, operating point and repetition."""
         return self._table("samples")
 
     @cached_property
     def summary(self) -> pd.DataFrame:
-        """A row per operating point and metric."""
+        """One row per operating point and metric."""
         return self._table("summary")
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
-        """Pixel counts of each image and class."""
+        """Pixel counts of each picture and class."""
         return self._table("confusion")
 
     @cached_property
@@ -69,48 +71,48 @@ class Run:
 
     @cached_property
     def experiments(self) -> list[dict[str, Any]]:
-        """The figures of the run, as `Experiment.as_dict` gave them; keys that a manifest may lack are filled in."""
+        """The figures of the run, as `Figure.as_dict` gave them. Keys that a manifest may lack are filled in."""
         return [_figure(values) for values in self.manifest["config"]["figures"]]
 
     @property
     def limited(self) -> bool:
-        """True for a run with --limit: a trial, not a result."""
+        """Whether the run was made with --limit: it is then a trial, not a result."""
         return bool(self.manifest.get("limited"))
 
     @cached_property
     def system_facts(self) -> dict[str, dict[str, Any]]:
-        """What each system said of itself (`System.describe`), by name; what cannot be read as such is left out."""
+        """What each system said of itself (`System.describe`), by name. Values that cannot be used are left out."""
         return {name: _facts(facts) for name, facts in self.manifest.get("systems", {}).items()}
 
     def picture_hashes(self, dataset: str) -> dict[str, str]:
-        """sha256 of each picture's file (and of its mask), by the picture's name; {} where the manifest has none."""
+        """sha256 of each picture's file (and of its mask), by the picture's name. {} if the manifest has none."""
         files = self.manifest.get("datasets", {}).get(dataset, {}).get("files", {})
         return {image_id: " ".join(f"{kind} {own[kind]}" for kind in sorted(own)) for image_id, own in files.items()}
 
     def shows_a_paper_figure(self) -> bool:
-        """True where some figure of the run is one of the paper's, so that its statements can be looked at."""
+        """Whether one of the run's figures is the paper's, so that the paper's statements can be checked."""
         return any(figure["id"] in PAPER_FIGURES for figure in self.experiments)
 
     def is_demonstration(self, dataset: str) -> bool:
-        """True for a data set that shows how things work and measures nothing."""
+        """Whether a data set only demonstrates the bench and is too small to measure anything."""
         return bool(self.manifest.get("datasets", {}).get(dataset, {}).get("demonstration"))
 
     def summary_of(self, experiment: dict) -> pd.DataFrame:
-        """Rows of summary.csv that belong to a figure."""
+        """The rows of summary.csv for a figure."""
         return _belonging(self.summary, experiment)
 
     def samples_of(self, experiment: dict) -> pd.DataFrame:
-        """Rows of samples.csv that belong to a figure."""
+        """The rows of samples.csv for a figure."""
         return _belonging(self.samples, experiment)
 
     def cut_to(self, experiment: dict) -> Run:
-        """The run as if it held this figure's samples alone."""
+        """The run with the samples of one figure only."""
         part = Run(self.directory, self.manifest)
         part.__dict__.update(samples=self.samples_of(experiment), confusion=self.confusion)
         return part
 
     def pictures_of(self, experiment: dict) -> pd.DataFrame:
-        """Rows of pictures.csv that belong to a figure: its outputs, and the originals and truths of its data set."""
+        """The rows of pictures.csv for a figure: its outputs, and the originals and true masks of its data set."""
         rows = self.pictures
         sources = rows[(rows["system"] == "") & (rows["dataset"] == experiment["dataset"])]
         outputs = _belonging(rows[rows["system"] != ""], experiment)
@@ -119,7 +121,10 @@ class Run:
         return pd.concat([sources, outputs]).drop_duplicates("file") if len(outputs) else outputs
 
     def picture(self, file: str) -> np.ndarray:
-        """A stored picture as uint8 numpy: (H, W, 3), or (H, W) class ids where it is an indexed PNG."""
+        """A stored picture, uint8 (H, W, 3), or class ids (H, W) from an indexed PNG.
+
+        Raises UserError if it cannot be read, or if its path leads out of the run.
+        """
         from PIL import Image
 
         inside = PurePosixPath(file)
@@ -134,7 +139,7 @@ class Run:
 
 
 def _belonging(rows: pd.DataFrame, experiment: dict[str, Any]) -> pd.DataFrame:
-    """The rows of a table that a figure shows: its task, data set, channel, budget, systems and SNRs."""
+    """The rows of a table that a figure shows: those with its task, data set, channel, budget, systems and SNRs."""
     chosen = rows["task"].eq(experiment["task"]) & rows["dataset"].eq(experiment["dataset"])
     chosen &= rows["channel"].eq(experiment["channel"]) & rows["system"].isin(experiment["systems"])
     chosen &= rows["snr_db"].isin(experiment["snr_db"])
@@ -147,7 +152,9 @@ def _belonging(rows: pd.DataFrame, experiment: dict[str, Any]) -> pd.DataFrame:
 
 
 def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose fields are what their columns hold; SNRs as `canonical` numbers. UserError for nonsense."""
+    """The table, after a check that its values fit their columns. SNRs are rounded. Raises
+    UserError for wrong values.
+    """
     for column in (column for columns in TABLES.values() for column in columns if column.choices):
         if column.name in table:
             odd = set(table[column.name].unique()) - {*column.choices, ""}
@@ -176,7 +183,9 @@ def _figure(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """What a third party's system says may be anything; the keys that tables show are of one kind, or not there."""
+    """The description of a system, which may be a third party's. Keys that tables show have the right type, or are left
+    out.
+    """
     kept = {key: value for key, value in facts.items() if _depth_is_small(value)}
     for key in ("knowledge", "variant"):
         if key in kept:

@@ -1,7 +1,7 @@
-"""What the tables of a run hold: every column with its kind, unit and meaning, and the check of a cell's rows.
+"""The tables of a run: every column with its type, unit and meaning, and the check of a cell's rows.
 
-Read by the store (which writes the tables), by the reader (which reads them) and by `python -m bench list columns`.
-A column is added here and nowhere else. What was not simulated, or does not apply, is an empty field, never 0.
+Used by the store (which writes the tables), by the reader (which reads them) and by `python -m bench list columns`. A
+new column is added only here. A value that was not simulated, or does not apply, is an empty field, never 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from bench.measure.metrics.table import METRICS
 from systems.interface import NUM_CLASSES, TASKS
 
-SCHEMA = 2  # raised when the same inputs would give other rows; part of every cell's id
+SCHEMA = 2  # it is raised when the same inputs would give other rows; it is part of every cell's id
 
 TEXT, NUMBER, WHOLE, FLAG, COUNTS = "text", "number", "whole number", "true or false", "class counts"
 STATUSES = ("ok", "outage")
@@ -24,9 +24,11 @@ STATUSES = ("ok", "outage")
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a CSV table. `unit` is empty where there is none; `choices` lists the only values allowed.
+    """One column of a CSV table.
 
-    since: the first `SCHEMA` whose tables have the column. In a table of an earlier one it reads as empty.
+    unit: "" if it has none.
+    choices: the only values that are allowed; () means no such limit.
+    since: the first `SCHEMA` whose tables have the column. In an older table it reads as empty.
     """
 
     name: str
@@ -67,7 +69,7 @@ _SCORES = (
 
 
 def _of_plugins() -> tuple[Column, ...]:
-    """A column per metric that a third party adds; installing or removing one changes the table, and so the cells."""
+    """One column per metric of a third party. Installing or removing one changes the table, and so the cells."""
     own = {"psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy"}
     return tuple(
         Column(metric.name, NUMBER, metric.unit, f"{metric.label}, a metric of a plug-in")
@@ -207,7 +209,7 @@ _CLASS = "|".join(map(str, range(NUM_CLASSES)))
 _COUNTS = rf"(?:{_CLASS})(?::{_WHOLE}){{3}}"
 _PATTERNS = {
     TEXT: r"[^\0]*+",
-    # As Python writes finite numbers: 1.5, 15, 1.5e-07. An exponent above 307 might be beyond what 64 bits hold.
+    # Finite numbers as Python writes them: 1.5, 15, 1.5e-07. With an exponent above 307, 64 bits might overflow.
     NUMBER: r"(?:-?(?:\d(?:\.\d{1,25}+)?+[eE](?:-\d{1,3}|\+?(?:30[0-7]|[0-2]?\d?\d))|\d{1,300}+(?:\.\d{1,300}+)?+))?+",
     WHOLE: r"(?:\d{1,24}+(?:\.0)?+)?+",
     FLAG: r"(?:true|false)?",
@@ -219,7 +221,7 @@ def _pattern(column: Column) -> str:
     return "(?:" + "|".join(map(re.escape, (*column.choices, ""))) + ")" if column.choices else _PATTERNS[column.kind]
 
 
-# Fields of one row joined by NUL, which no field holds: one match checks all of them.
+# The fields of one row are joined by NUL, which no field contains, so one match checks all of them.
 _ROW = re.compile("\0".join(map(_pattern, CELLS)), re.DOTALL)
 _FIELDS = {column.name: re.compile(_pattern(column), re.DOTALL) for column in CELLS}
 _HEAD = list(CELL_COLUMNS)
@@ -227,7 +229,9 @@ _ID, _CONFUSION = CELL_COLUMNS.index("cell_id"), CELL_COLUMNS.index("confusion")
 
 
 def read_cell_rows(cell_id: str, data: bytes) -> list[list[str]] | str:
-    """The rows in a cell's file, fields in the order of CELLS; or, as a text, what is wrong with the file."""
+    """The rows of a cell's file, with fields in the order of CELLS. If the file is wrong: a text that says what is
+    wrong.
+    """
     try:
         rows = list(csv.reader(io.StringIO(data.decode(), newline="")))
     except (UnicodeDecodeError, csv.Error):
@@ -248,7 +252,7 @@ def read_cell_rows(cell_id: str, data: bytes) -> list[list[str]] | str:
 
 
 def problem_of(row: Mapping[str, Any]) -> str | None:
-    """What is wrong with a row of a cell, its fields as text; None where nothing is."""
+    """What is wrong with a row of a cell, whose fields are text. None if nothing is."""
     for column in CELLS:
         text = row.get(column.name) or ""
         if _FIELDS[column.name].fullmatch(text) is None or "\0" in text:
@@ -260,13 +264,13 @@ def problem_of(row: Mapping[str, Any]) -> str | None:
 
 
 def parse_confusion(text: str) -> list[tuple[int, int, int, int]]:
-    """The `confusion` field of a cell's row -> (class, intersection, predicted, labelled) of the classes that occur."""
+    """The field `confusion` of a cell's row -> (class, intersection, predicted, labelled) of the classes that occur."""
     entries = (map(int, entry.split(":")) for entry in text.split(";")) if text else ()
     return [(label, both, predicted, labelled) for label, both, predicted, labelled in entries]
 
 
 def _adds_up(confusion: str) -> bool:
-    """Each class once, and no more pixels right than given or shown."""
+    """Whether each class occurs once, and never more pixels are right than predicted or labelled."""
     counts = parse_confusion(confusion)
     return len({entry[0] for entry in counts}) == len(counts) and all(
         both <= min(predicted, labelled) for _, both, predicted, labelled in counts

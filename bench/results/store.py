@@ -1,16 +1,17 @@
-"""The files of a run. Every one is written under a temporary name, synced and renamed: it is whole or not there.
+"""The files of a run. Each is written under a temporary name, synced and renamed, so it is complete or does not exist.
 
-    <run>/manifest.json   what was asked, of what, with what (see `bench.results.manifest`)
-    <run>/cells/<id>.csv  one file per cell, the unit of caching; in a large run most of them lie in archives,
+    <run>/manifest.json   what was asked for, with which data and systems (see `bench.results.manifest`)
+    <run>/cells/<id>.csv  one file per cell, the unit of caching; in a large run most of them are in archives,
                           <run>/cells/pack-<hash>.zip (see `bench.results.archive`)
-    <run>/samples.csv     a row per image, operating point and repetition, full precision
-    <run>/confusion.csv   pixel counts of each image and class (segmentation)
-    <run>/summary.csv     tidy: a row per point and metric (see `bench.analysis.summary`)
-    <run>/failures.csv    cells that failed the last time they were tried
+    <run>/samples.csv     one row per picture, operating point and repetition, in full precision
+    <run>/confusion.csv   pixel counts of each picture and class (segmentation)
+    <run>/summary.csv     one row per point and metric (see `bench.analysis.summary`)
+    <run>/failures.csv    cells that failed when they were last tried
     <run>/pictures.csv    what each PNG under pictures/ shows; `file` is relative to the run
     <run>/pictures/<data set>/<image>/{original,truth,<system>-<snr>dB-<cell>}.png
 
-Columns are in `bench.results.schema`. Called by the sweep and its workers; `bench.results.reader` reads what it wrote.
+`bench.results.schema` describes the columns. The sweep and its workers call this module; `bench.results.reader` reads
+what it wrote.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from bench.results.tables import drop_compressed, field_text, line_of, read_rows
 from bench.util.files import StorageError, open_atomic, slug, write_atomic
 from systems.errors import UserError
 
-_BEGUN = frozenset({"plan.json", "output"})  # what a run makes before its manifest: a start that was killed leaves it
+_BEGUN = frozenset({"plan.json", "output"})  # made before the manifest; left by a start that was killed
 _IMAGE = CELL_COLUMNS.index("image_id")
 
 
@@ -48,14 +49,14 @@ class RunStore:
     def __init__(self, root: Path):
         self.root = Path(root)
         self.archives = Archives(self.root / "cells")
-        self.refused: dict[str, str] = {}  # why a cell that is there is not used, by its name
-        self._loose: set[str] = set()  # names of the cells' own files, at the last look
+        self.refused: dict[str, str] = {}  # name of an existing cell that cannot be used -> reason
+        self._loose: set[str] = set()  # names of the cells' own files at the last `look`
         self._lock = None
 
     # -- the folder -----------------------------------------------------------------------------------------------
 
     def check(self, config_hash: str) -> None:
-        """UserError if the folder holds another run or something else. Touches nothing."""
+        """Raise UserError if the folder holds another run or other files. Nothing is written."""
         if not self.root.exists():
             return
         if not self.root.is_dir():
@@ -70,10 +71,13 @@ class RunStore:
             )
 
     def open(self, config_hash: str, shared: bool = False, beside: bool = False) -> None:
-        """Make the folder, lock it for this process, clear what a killed run left half-written.
+        """Make the folder, lock it for this process, and delete what a killed run left half-written.
 
-        `shared`: a cluster's jobs may be writing right now, so nothing is cleared. `beside`: where another run holds
-        the lock, go without it; only for who computes nothing and writes tables, each of which is replaced whole.
+        shared: jobs of a cluster may be writing now, so nothing is deleted.
+        beside: if another run holds the lock, continue without it. Only for a process that computes nothing and writes
+        tables, each of which is replaced as a whole.
+        Raises UserError as `check` does, or if another run holds the lock; StorageError if the folder cannot be
+        written.
         """
         self.check(config_hash)
         try:
@@ -83,28 +87,30 @@ class RunStore:
             raise StorageError(
                 f"--out {self.root}: cannot write there ({error.strerror}); choose another folder"
             ) from None
-        self.check(config_hash)  # another process may have made it between the first look and the lock
+        self.check(config_hash)  # again, because another process may have made the run before the lock was held
         for stray in () if shared else list(self.root.rglob(".*.tmp")):
             stray.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def manifest(self) -> dict[str, Any] | None:
-        """manifest.json, or None."""
+        """The content of manifest.json, or None. Raises UserError if it is damaged."""
         return read_manifest(self.root)
 
     # -- cells ----------------------------------------------------------------------------------------------------
 
     def cell_path(self, cell_id: str) -> Path:
-        """Where a cell's rows lie."""
+        """The path of a cell's own file."""
         return self.root / "cells" / f"{cell_id}.csv"
 
     def write_cell(self, cell_id: str, rows: list[dict[str, Any]]) -> None:
-        """The rows of one finished cell. UserError where a field is not what its column holds; nothing is written."""
+        """Write the rows of one finished cell. Raises UserError, and writes nothing, if a value does not fit its
+        column.
+        """
         for row in rows:
             problem = problem_of({key: field_text(value) for key, value in row.items()})
             if problem:
@@ -112,10 +118,10 @@ class RunStore:
         write_atomic(self.cell_path(cell_id), table_text(CELL_COLUMNS, rows).encode())
 
     def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[list[str]] | None:
-        """The rows of a cell as text, fields in the order of CELL_COLUMNS, a row per picture of `image_ids`.
+        """The rows of a cell as text, with fields in the order of CELL_COLUMNS, one row per picture of `image_ids`.
 
-        None where the cell is absent, damaged, or of other pictures; it must then be computed again. What is wrong with
-        a cell that is there is kept in `refused`.
+        None if the cell is absent, damaged, or of other pictures. It must then be computed again. `refused` keeps the
+        reason if the cell exists.
         """
         path = self.cell_path(cell_id)
         data: bytes | None
@@ -139,7 +145,7 @@ class RunStore:
         return rows
 
     def look(self) -> None:
-        """Take note of what is there now, before `has_cell` is asked of many cells."""
+        """Find out which cells exist now. Call it before `has_cell` is asked for many cells."""
         self.archives.look()
         try:
             self._loose = {entry.name for entry in os.scandir(self.root / "cells")}
@@ -147,20 +153,20 @@ class RunStore:
             self._loose = set()
 
     def has_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> bool:
-        """Whether `read_cell` gives rows, as of the last `look`. Cells in archives were checked there."""
+        """Whether `read_cell` would return rows, as of the last `look`, which checked the cells in archives."""
         if f"{cell_id}.csv" in self._loose:
             return self.read_cell(cell_id, image_ids) is not None
         return cell_id in self.archives
 
     def refusals(self) -> list[str]:
-        """A line for each cell or archive that is there but cannot be used, since the last call."""
+        """One line for each cell or archive that exists but cannot be used, since the last call."""
         found = {**self.archives.refused, **self.refused}
         self.archives.refused.clear()
         self.refused.clear()
         return [f"{self.root / 'cells'}: {what} is left out: {why}" for what, why in found.items()]
 
     def drop_cells(self, cell_ids: Iterable[str]) -> None:
-        """Remove cells, so that they cannot be taken for new ones."""
+        """Delete cells, so that they cannot be mistaken for new ones."""
         cell_ids = list(cell_ids)
         for cell_id in cell_ids:
             self.cell_path(cell_id).unlink(missing_ok=True)
@@ -168,7 +174,9 @@ class RunStore:
         self.archives.drop(cell_ids)
 
     def pack(self) -> None:
-        """Move whole cells into archives, PACK_CELLS each. Only for the holder of the lock; others may write cells."""
+        """Move cells into archives of PACK_CELLS. Only the process that holds the lock does it. Others may be writing
+        cells.
+        """
         if self._lock is None:
             return
         self.archives.mend()
@@ -180,7 +188,7 @@ class RunStore:
                 for cell_id, path in files.items()
                 if not isinstance(read_cell_rows(cell_id, data := path.read_bytes()), str)
             }
-            self.archives.drop(cells)  # what was computed anew counts
+            self.archives.drop(cells)  # newly computed cells replace archived ones
             self.archives.add(cells)
             for cell_id in cells:
                 files[cell_id].unlink(missing_ok=True)
@@ -190,11 +198,11 @@ class RunStore:
 
     @staticmethod
     def picture_name(dataset: str, image_id: str, name: str) -> str:
-        """Relative path of a picture of the run."""
+        """The path of a picture, relative to the run."""
         return f"pictures/{slug(dataset)}/{slug(image_id)}/{slug(name)}.png"
 
     def write_picture(self, name: str, pixels, palette: list[int] | None = None) -> None:
-        """uint8 numpy (H, W, 3), or class ids (H, W) with a palette, as PNG under the relative path `name`."""
+        """Write uint8 numpy (H, W, 3), or class ids (H, W) with a palette, as PNG to the relative path `name`."""
         from PIL import Image
 
         picture = Image.fromarray(pixels)
@@ -207,24 +215,26 @@ class RunStore:
     # -- tables ---------------------------------------------------------------------------------------------------
 
     def write_table(self, name: str, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-        """A table of the run."""
+        """Write a table of the run."""
         with self.table(name, columns) as add:
             for row in rows:
                 add(row)
 
     @contextlib.contextmanager
     def table(self, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[Mapping[str, Any]], None]]:
-        """A function that adds a row to a table of the run, which is there when the block ends: for tables beyond
-        memory."""
+        """In a `with` block: a function that adds one row to a table. The file exists when the block ends.
+
+        It is for tables that do not fit into memory.
+        """
         with open_atomic(self.root / name) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield table_writer(text, columns)
-            text.detach()  # flushes; the file is closed by whose it is
+            text.detach()  # it flushes; `open_atomic` closes the file
         drop_compressed(self.root / name)
 
     @contextlib.contextmanager
     def lines(self, name: str, columns: tuple[str, ...]) -> Iterator[Callable[[list[str]], None]]:
-        """As `table`, for rows that are lines of CSV already: a function that adds some at once."""
+        """As `table`, for rows that already are lines of CSV: a function that adds several at once."""
         with open_atomic(self.root / name) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             text.write(line_of(list(columns)) + "\n")
@@ -238,11 +248,11 @@ class RunStore:
         drop_compressed(self.root / name)
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """manifest.json."""
+        """Write manifest.json."""
         write_atomic(self.root / "manifest.json", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
 
     def failures(self) -> list[dict[str, str]]:
-        """The cells that failed the last time they were tried."""
+        """The cells that failed when they were last tried. Raises UserError if the table is damaged."""
         path = self.root / "failures.csv"
         try:
             return [{key: row[key] for key in FAILURE_COLUMNS} for row in read_rows(path, FAILURE_COLUMNS)]
@@ -251,13 +261,13 @@ class RunStore:
 
 
 def _lock(root: Path, beside: bool = False):
-    """An exclusive lock that dies with its process, so a killed run never blocks the next one.
+    """An exclusive lock that ends with its process, so that a killed run never blocks the next one.
 
-    Where another process has it: UserError, or with `beside` None.
+    If another process holds it: raise UserError, or with `beside` return None.
     """
     path = root / ".lock"
-    # Not emptied on opening: the holder's id must survive a look by another process. A link is not followed, for what
-    # it points at would be emptied.
+    # Opening does not empty the file, because it holds the id of the process with the lock. A link is not followed,
+    # because its target would be emptied.
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         handle = os.open(path, flags, 0o644)
@@ -284,7 +294,7 @@ def _lock(root: Path, beside: bool = False):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
-            return file  # a file system without locks: better to run than to refuse
+            return file  # on a file system without locks, run without one
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()

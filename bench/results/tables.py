@@ -1,7 +1,7 @@
-"""CSV tables as text: how they are written, and the one way they are read.
+"""CSV tables as text: how they are written, and how they are read.
 
-The store writes with `table_text` and `table_writer`; the reader, the terminal's tables and the perf commands read with
-`read_rows` (fields as text) or `read_frame` (pandas). A table may lie in the run's folder as NAME.csv, NAME.csv.xz or
+The store writes with `table_text` and `table_writer`. The reader, the tables on the terminal and the perf commands read
+with `read_rows` (fields as text) or `read_frame` (pandas). In a run's folder, a table may be NAME.csv, NAME.csv.xz or
 NAME.csv.gz.
 """
 
@@ -26,9 +26,9 @@ from systems.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Numbers of the reader that are better kept as text: no arithmetic is done with them, and 64 bits do not fit a float.
+#: Whole numbers that `read_frame` keeps as text: nothing is computed with them, and 64 bits do not fit into a float.
 _AS_TEXT = ("seed", "schema")
-#: How a compressed table is opened, by the ending after `.csv`. The first is the one that `compress` writes.
+#: Functions that open compressed tables, by the ending after `.csv`. `compress` writes the first form.
 _OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
 _QUOTED = re.compile(r'[,"\r\n]')
 
@@ -37,9 +37,9 @@ _QUOTED = re.compile(r'[,"\r\n]')
 
 
 def field_text(value: Any) -> str:
-    """One CSV field: the shortest digits that give the same float back; None and NaN are empty.
+    """One CSV field. A float is written with the fewest digits that give the same float back. None and NaN are empty.
 
-    What UTF-8 cannot hold, and NUL, which readers of CSV end a text at, are written as backslash escapes.
+    Characters that UTF-8 cannot hold, and NUL, at which readers of CSV end a text, become backslash escapes.
     """
     if value is None:
         return ""
@@ -56,7 +56,7 @@ def field_text(value: Any) -> str:
 
 
 def line_of(fields: list[str]) -> str:
-    """One line of a CSV table, without its end. Fields with commas, quotes or ends of lines are quoted."""
+    """One line of a CSV table, without its end. Fields with commas, quotes or line ends are quoted."""
     line = ",".join(fields)
     if line.count(",") == len(fields) - 1 and '"' not in line and "\r" not in line and "\n" not in line:
         return line
@@ -64,9 +64,9 @@ def line_of(fields: list[str]) -> str:
 
 
 def table_writer(file: TextIO, columns: Iterable[str]) -> Callable[[Mapping[str, Any]], None]:
-    """Write a table's head; gives the function that adds a row.
+    """Write the head of a table, and return a function that adds one row.
 
-    Keys of a row that are not columns raise ValueError; missing ones are empty.
+    It raises ValueError for keys that are no columns. Missing keys are empty fields.
     """
     columns = tuple(columns)
     known = frozenset(columns)
@@ -81,7 +81,7 @@ def table_writer(file: TextIO, columns: Iterable[str]) -> Callable[[Mapping[str,
 
 
 def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """A whole CSV table; see `table_writer`."""
+    """A whole CSV table as text; see `table_writer`."""
     out = io.StringIO(newline="")
     add = table_writer(out, columns)
     for row in rows:
@@ -90,10 +90,10 @@ def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str
 
 
 def compress(path: Path) -> Path:
-    """Replace a table by its `.csv.xz`, the same bytes on every machine. Gives the new file.
+    """Replace a table by its `.csv.xz`, whose bytes are the same on every machine. Returns the new file.
 
-    xz and not gzip: rows of different systems share seeds and budgets, but lie further apart than gzip looks back. It
-    halves the file.
+    It is half as large as with gzip: rows of different systems share seeds and budgets, but are too far apart for gzip
+    to notice.
     """
     data = lzma.compress(path.read_bytes(), preset=9)
     drop_compressed(path)
@@ -104,7 +104,7 @@ def compress(path: Path) -> Path:
 
 
 def drop_compressed(path: Path) -> None:
-    """Remove the compressed forms of a table, which a new one makes stale."""
+    """Delete the compressed forms of a table, which are out of date when a new one is written."""
     for file in _compressed(path):
         file.unlink(missing_ok=True)
 
@@ -117,13 +117,13 @@ def _compressed(path: Path) -> list[Path]:
 
 
 def find_table(path: Path) -> Path | None:
-    """The table itself, its compressed form, or None where there is neither."""
+    """The table itself, or its compressed form, or None."""
     return next((file for file in (path, *_compressed(path)) if file.is_file()), None)
 
 
 @contextlib.contextmanager
 def _reading(path: Path, binary: bool = False) -> Iterator[Any]:
-    """Open a table, plain or compressed. UserError, one line with the path, for whatever is wrong with the file."""
+    """Open a table, plain or compressed. Raises UserError, in one line with the path, for every fault of the file."""
     opener = _OPENERS.get(path.suffix, open)
     try:
         if binary:
@@ -141,9 +141,9 @@ def _reading(path: Path, binary: bool = False) -> Iterator[Any]:
 
 
 def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
-    """Rows of a table as text; [] where there is no file.
+    """Rows of a table as text. [] if there is no file.
 
-    Raises UserError where the file is no table, or lacks one of `columns`.
+    Raises UserError if the file is no table, or lacks one of `columns`.
     """
     file = find_table(path)
     if file is None:
@@ -162,15 +162,15 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
 
 
 def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None = None) -> pd.DataFrame:
-    """A table as pandas: numbers as float64 with every digit, empty ones NaN; texts as text, "" where empty.
+    """A table as pandas: numbers as float64 with every digit, empty ones NaN; texts as text, "" if empty.
 
-    `only` names the columns to read; the others cost no memory. No file gives no rows. A column that came
-    after the first schema may be missing: it is then empty. UserError where the table is broken.
+    only: names of the columns to read; the others take no memory. If there is no file, there are no rows. A column that
+    came after the first schema may be missing; it is then empty. Raises UserError if the table is damaged.
     """
     import pandas as pd
 
     wanted = [column for column in table if only is None or column.name in frozenset(only)]
-    if all(column.since > 1 for column in wanted):  # of a table without any of them pandas would not tell the length
+    if all(column.since > 1 for column in wanted):  # without one other column, pandas would not give the number of rows
         return read_frame(path, table, [table[0].name, *(c.name for c in wanted)]).drop(columns=table[0].name)
     texts = {c.name for c in wanted if c.kind in (TEXT, FLAG) or c.name in _AS_TEXT}
     types = {c.name: object if c.name in texts else float for c in wanted}
@@ -178,12 +178,12 @@ def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None
     nothing = pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in types.items()})
     if file is None:
         return nothing
-    # Numbers are to be the very ones that were written. From pandas 3.1 on they are; before that only if asked for.
+    # Numbers must be exactly those that were written. Before pandas 3.1 this needs an option.
     exact = {} if tuple(map(int, pd.__version__.split(".")[:2])) >= (3, 1) else {"float_precision": "round_trip"}
     with _reading(file, binary=True) as data:
         if file.suffix not in _OPENERS and data.seek(0, io.SEEK_END):
             data.seek(-1, io.SEEK_END)
-            if data.read() != b"\n":  # pandas would fill the row with nothing
+            if data.read() != b"\n":  # pandas would read the rest of the row as empty
                 raise UserError(f"{file}: it was cut short, its last line has no end; repeat the run")
             data.seek(0)
         try:

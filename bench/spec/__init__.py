@@ -1,1 +1,1 @@
-"""What a user asks for: figures, budgets, SNR grids, and which system exactly is meant."""
+"""What a user asks for: figures, budgets, SNR grids, and which systems exactly. Commands call it before they start."""

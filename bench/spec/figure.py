@@ -1,24 +1,26 @@
-"""What is simulated: figures as TOML files (`configs/figures`). `FIGURE_KEYS` holds each key, its bounds and meaning.
+"""Figures: what is simulated, as TOML files (`configs/figures`). `FIGURE_KEYS` lists each key with its bounds and
+meaning.
 
-A figure names a task, a data set, systems, operating points and a budget; anyone adds one by writing such a file:
+`bench.spec.request` and `bench.report` read them. A figure has a task, a data set, systems, operating points and a
+budget. Anyone can add one by writing such a file:
 
-    id = "mine"                     # file name and caption
+    id = "mine"                     # names files and the caption
     title = "PSNR against SNR"
     task = "reconstruction"         # or "segmentation"
     dataset = "photos-224"          # a name of `python -m bench list`, or "folder:PATH"
     systems = ["gensc", "linear"]
     channel = "awgn"
     snr_db = "0:20:2"               # start:stop:step with the stop included, or a list
-    cbr = "1/16"                    # complex uses over 3HW; or: kbits = 20. A list makes a figure of each budget,
-                                    # and `plot` draws the metric against the budget under this id
-    metric = "psnr_db"              # what the curve shows
+    cbr = "1/16"                    # complex uses over 3HW; or kbits = 20, or uses = 5000. With a list there is
+                                    # one figure per budget, and `plot` draws the metric against the budget
+    metric = "psnr_db"              # what the curves show
 
-    order = ["linear"]              # optional, as are kind, label, colour and ylim: see `bench.spec.look`
+    order = ["linear"]              # optional, like kind, label, colour and ylim: see `bench.spec.look`
 
-    [pictures]                      # optional: outputs kept as PNG
+    [pictures]                      # optional: outputs that are kept as PNG
     id = "fig6"                     # the figure that shows them (default: this one)
     snr_db = [18]                   # these must be points of the sweep
-    limit = 3                       # of the data set's first so many pictures
+    limit = 3                       # this many pictures, from the first of the data set
 """
 
 from __future__ import annotations
@@ -52,14 +54,19 @@ from systems.errors import UserError, did_you_mean
 from systems.interface import Budget
 from systems.sizes import CONFIGS
 
-MOST_USES = 10_000_000  # of one picture
-#: The figure whose settings serve a data set that is named without a figure.
+MOST_USES = 10_000_000  # largest budget of one picture
+#: If a data set is named without a figure, it gets the settings of this figure, by task.
 TEMPLATES = {"reconstruction": "fig4", "segmentation": "fig7"}
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Which outputs are kept as PNG."""
+    """Which outputs are kept as PNG.
+
+    id: of the figure that shows them.
+    snr_db: SNRs in dB.
+    limit: number of pictures.
+    """
 
     id: str = ""
     snr_db: tuple[float, ...] = ()
@@ -68,7 +75,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure, resolved. Exactly one of `cbr`, `bits` and `uses` is set."""
+    """One figure, with every value filled in. Exactly one of `cbr`, `bits` and `uses` is set."""
 
     id: str
     title: str
@@ -82,17 +89,17 @@ class Figure:
     metric: str
     reps: int = 1
     requirement: str = ""
-    uses: int | None = None  # complex uses that every system gets: the third rule of a budget
+    uses: int | None = None  # complex uses that every system gets
     pictures: Pictures = field(default_factory=Pictures)
-    budgets_of: str = ""  # the figure that sets this budget beside others
+    budgets_of: str = ""  # the id of the file whose list of budgets holds this one
     look: Look = field(default_factory=Look)  # how `plot` draws it; no cell depends on it
 
     def budget(self, height: int, width: int) -> Budget:
-        """What one picture of that size may spend."""
+        """What one picture of height x width pixels may spend."""
         return budget_of(self.channel, height, width, cbr=self.cbr, bits=self.bits, uses=self.uses)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest: plain JSON."""
+        """The figure as plain JSON, for the manifest."""
         values = asdict(self)
         values["snr_db"], values["systems"] = list(self.snr_db), list(self.systems)
         values["pictures"]["snr_db"] = list(self.pictures.snr_db)
@@ -101,7 +108,7 @@ class Figure:
 
 
 def check_channel(name: str, where: str = "--channel") -> str:
-    """The name, if it is a channel's. UserError else."""
+    """Return `name` if it is a channel's. Otherwise raise UserError. where: the option or key, for the message."""
     return parse_choice(name, where, CHANNELS.names(), "channels")
 
 
@@ -152,18 +159,18 @@ FIGURE_KEYS = (
 
 
 def figure_names() -> list[str]:
-    """Figures that come with the bench."""
+    """Names of the figures that come with the bench."""
     folder = CONFIGS / "figures"
     return sorted(path.name.removesuffix(".toml") for path in folder.iterdir() if path.name.endswith(".toml"))
 
 
 def paper_figures() -> list[str]:
-    """Figures of the paper: what `--figure all` means. Others ("beyond", "fig7-uses") are asked for by name."""
+    """Names of the paper's figures: these are meant by `--figure all`. Others ("beyond", "fig7-uses") must be named."""
     return [name for name in figure_names() if name.removeprefix("fig").isdecimal()]
 
 
 def load_figure(name: str) -> Figure:
-    """A figure of one budget by name, or by the path of its TOML file. Raises UserError."""
+    """A figure with a single budget, by its name or the path of its TOML file. Raises UserError."""
     figures = load_figures(name)
     if len(figures) > 1:
         raise UserError(f"{name} sets {len(figures)} budgets beside each other; here a figure of one budget is needed")
@@ -171,7 +178,7 @@ def load_figure(name: str) -> Figure:
 
 
 def load_figures(name: str) -> list[Figure]:
-    """A figure by name, or by the path of its TOML file; an figure for each of its budgets. Raises UserError."""
+    """A figure by its name or the path of its TOML file: one Figure per budget. Raises UserError."""
     if name.lower().endswith(".toml"):
         path = user_path(name, "--figure")
         where = str(path)
@@ -188,7 +195,9 @@ def load_figures(name: str) -> list[Figure]:
 
 
 def read_figures(values: dict[str, Any], where: str) -> list[Figure]:
-    """The figures of a file's content: one, or one for each budget of a list. Raises UserError."""
+    """The figures in the content of a file: one, or one per budget of a list. where: the file, for messages. Raises
+    UserError.
+    """
     rule = next((key for key in ("kbits", "cbr") if isinstance(values.get(key), list)), None)
     if rule is None:
         return [read_figure(values, where)]
@@ -207,7 +216,7 @@ def read_figures(values: dict[str, Any], where: str) -> list[Figure]:
 
 
 def read_figure(values: dict[str, Any], where: str) -> Figure:
-    """The content of a figure file, checked. `where` names the file in errors."""
+    """The content of a figure file with one budget, checked. where: the file, for messages. Raises UserError."""
     read = read_table(values, FIGURE_KEYS, where)
     if sum(rule in read for rule in ("cbr", "kbits", "uses")) != 1:
         raise UserError(f"{where}: give cbr, kbits or uses, one of the three")
@@ -241,7 +250,7 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
 
 
 def with_snr(figure: Figure, snr_db: tuple[float, ...]) -> Figure:
-    """Another sweep; of each point at which pictures are kept, the nearest one of the sweep takes the place."""
+    """The figure with other SNRs. Pictures are kept at the points of the new sweep that are nearest to the old ones."""
     shown = figure.pictures
     if shown.snr_db:
         nearest = {min(snr_db, key=lambda point: (abs(point - wanted), -point)) for wanted in shown.snr_db}
@@ -250,7 +259,7 @@ def with_snr(figure: Figure, snr_db: tuple[float, ...]) -> Figure:
 
 
 def budget_text(cbr: float | None, bits: int | None, uses: int | None = None) -> str:
-    """The budget in words."""
+    """The budget in words, such as "CBR 1/16"."""
     if uses is not None:
         return f"{uses} uses"
     return f"{(bits or 0) / 1000:g} kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"

@@ -1,9 +1,9 @@
-"""The small grammars of the command line and of TOML files: SNRs, CBRs, kilobits, counts and names, each within bounds.
+"""Reads the small languages of the command line and of TOML files: SNRs, CBRs, kilobits, counts and names.
 
-Called by `bench.spec.figure` and `bench.spec.request`, by training's protocols and by commands with options of these
-kinds. Each function takes the value as it was written, and `where` (an option, or a file and a key) for its message.
-Numbers are compared as numbers: 0.30000000000000004 dB is 0.3 dB. Every bound is checked on the text of the number,
-before any work that grows with it.
+Called by `bench.spec.figure` and `bench.spec.request`, by the protocols of training, and by commands with such options.
+Each function takes the value as it was written, and `where` (an option, or a file and a key) for its message. All raise
+UserError for a value outside the bounds. Numbers are compared as numbers: 0.30000000000000004 dB is 0.3 dB. Every bound
+is checked on the text of the number, before any work that grows with the number.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from typing import Any
 from bench.util.files import shown
 from systems.errors import UserError
 
-MOST_POINTS = 1000  # SNRs of one sweep
+MOST_POINTS = 1000  # most SNRs of one sweep
 MOST_DB = 200
 MOST_CBR = 4  # complex uses per source value
 LEAST_CBR = Fraction(1, 1_000_000)
-MOST_KBITS = 10_000  # of one picture
+MOST_KBITS = 10_000  # per picture
 MOST_REPS = 10_000
-_DECIMALS = Decimal("1e-9")  # SNRs nearer than that are one
+_DECIMALS = Decimal("1e-9")  # SNRs that differ by less are equal
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_LONGEST = 60  # characters of a number
+_LONGEST = 60  # most characters of a number
 
 
 def parse_snr(value: Any, where: str = "--snr") -> tuple[float, ...]:
-    """SNRs in dB, sorted: "0:20:2" (stop included), "1,4,7", both mixed, a number or a list. UserError else."""
+    """SNRs in dB, sorted, from "0:20:2" (stop included), "1,4,7", both mixed, a number or a list. Raises UserError."""
     parts = value if isinstance(value, (list, tuple)) else _text_of(value).split(",")
     points: list[Decimal] = []
     for part in parts[: MOST_POINTS + 1]:
@@ -82,12 +82,14 @@ def _plain(number: Decimal) -> str:
 
 
 def snr_text(points: tuple[float, ...]) -> str:
-    """The expanded list, for the eye."""
+    """All SNRs as text, for display."""
     return ", ".join(f"{point:g}" for point in points)
 
 
 def parse_cbr(value: Any, where: str = "--cbr") -> float:
-    """A channel bandwidth ratio in complex uses per source value, "1/16" or 0.0625. UserError outside (0, 4]."""
+    """A channel bandwidth ratio in complex uses per source value, from "1/16" or 0.0625. Raises UserError outside (0,
+    4].
+    """
     ratio = parse_ratio(value, where, "a ratio; write 1/16 or 0.0625")
     if not LEAST_CBR <= ratio <= MOST_CBR:
         raise UserError(
@@ -109,9 +111,9 @@ def parse_kbits(value: Any, where: str = "--kbits") -> int:
 
 
 def parse_ratio(value: Any, where: str, what: str) -> Fraction:
-    """A number or a ratio "a/b", exact. `what` ends the message "... is not ". UserError for all else.
+    """A number or a ratio "a/b", exactly. Raises UserError for everything else; its message ends in "... is not WHAT".
 
-    Exponents have at most three digits: a larger one would make a number of a million digits.
+    An exponent has at most three digits, because a larger one would make a number of a million digits.
     """
     text = _text_of(value).replace(" ", "")
     above, slash, below = text.partition("/")
@@ -124,7 +126,7 @@ def parse_ratio(value: Any, where: str, what: str) -> Fraction:
 
 
 def parse_count(value: Any, where: str, most: int, least: int = 1) -> int:
-    """A whole number between two bounds, both included. Raises UserError."""
+    """A whole number from `least` to `most`. Raises UserError."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise UserError(f"{where} must be a whole number, at least {least}")
     if not least <= value <= most:
@@ -133,7 +135,7 @@ def parse_count(value: Any, where: str, most: int, least: int = 1) -> int:
 
 
 def parse_names(value: Any, where: str, most: int = 100) -> tuple[str, ...]:
-    """A list of names, each once, in order. Raises UserError."""
+    """A list of names, without repetitions, in order. Raises UserError for none, or for more than `most`."""
     if not isinstance(value, list) or not value or not all(isinstance(name, str) and name for name in value):
         raise UserError(f"{where} must be a list of names")
     names = tuple(dict.fromkeys(value))
@@ -145,7 +147,7 @@ def parse_names(value: Any, where: str, most: int = 100) -> tuple[str, ...]:
 
 
 def parse_text(value: Any, where: str, most: int = 1000) -> str:
-    """One line of text without control characters. Raises UserError."""
+    """One line of text without control characters, of at most `most` characters. Raises UserError."""
     if not isinstance(value, str):
         raise UserError(f"{where} must be a text")
     if len(value) > most:
@@ -156,7 +158,7 @@ def parse_text(value: Any, where: str, most: int = 1000) -> str:
 
 
 def parse_id(value: Any, where: str) -> str:
-    """A figure's id, which names files: letters, digits, - and _. Raises UserError."""
+    """The id of a figure: letters, digits, - and _, because it names files. Raises UserError."""
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
         return value
     if not isinstance(value, str):
@@ -165,7 +167,7 @@ def parse_id(value: Any, where: str) -> str:
 
 
 def parse_choice(value: Any, where: str, known: Iterable[str], what: str) -> str:
-    """One of the `known` names, else UserError with the nearest; `what` is the plural of what is named."""
+    """One of the `known` names. Raises UserError with the nearest names. what: the kind of name, in the plural."""
     from systems.errors import did_you_mean
 
     known = tuple(known)
@@ -181,7 +183,7 @@ def _text_of(value: Any) -> str:
         return "" if isinstance(value, (list, tuple, dict)) else str(value)
     try:
         return str(value)
-    except ValueError:  # a whole number of more digits than Python writes
+    except ValueError:  # a whole number with more digits than Python converts
         return "a number of thousands of digits"
 
 
@@ -195,7 +197,9 @@ def _is_number(text: str) -> bool:
 
 
 def split_names(text: str | None, flag: str) -> tuple[str, ...] | None:
-    """The comma-separated names given to `flag`; None where it was not given. UserError where it names nothing."""
+    """The comma-separated names given to the option `flag`. None if it was not given. Raises UserError if there is no
+    name.
+    """
     if text is None:
         return None
     found = tuple(part.strip() for part in text.split(",") if part.strip())

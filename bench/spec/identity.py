@@ -1,7 +1,9 @@
-"""Which system exactly makes a row: its options, weights and code. Part of every cell's id, and of the manifest.
+"""Which system exactly makes a row: its options, weights and code. This identity is part of every cell's id, and of the
+manifest.
 
-Our own systems are built here once to say what they are. A third party's is asked in a process of its own
-(`bench.measure.apart`): its code is never imported by the harness.
+`bench.spec.request` and `bench.sweep` call it. Our own systems are built here once, so that they can describe
+themselves. A third party's system is asked in a separate process (`bench.measure.apart`), because the harness never
+imports its code.
 """
 
 from __future__ import annotations
@@ -30,10 +32,18 @@ _OURS = ("systems", "baselines")
 
 @dataclass(frozen=True)
 class SystemFacts:
-    """A system as it is used in a run. `identity` decides whether a cell on disk is still valid.
+    """A system as a run uses it.
 
-    target: "module:attribute" that makes it. plugin: it is a third party's, and runs in processes of its own.
+    name: as in `--systems`.
+    options: those given to it.
+    variant: tag of weights, or of modulation and code.
     bits_per_use: coded bits per complex use, None for an analog system.
+    parameters: number of parameters of its network.
+    identity: everything that decides its rows. A cell on disk is valid only for the same identity.
+    description: what it says of itself.
+    target: "module:attribute" that makes it.
+    plugin: it is a third party's, and runs in separate processes.
+    encoder_sees_snr, genie: as in `System`.
     """
 
     name: str
@@ -49,7 +59,7 @@ class SystemFacts:
     genie: bool = False
 
     def for_manifest(self) -> dict[str, Any]:
-        """Plain JSON without paths."""
+        """The facts as plain JSON, without paths."""
         options = {
             key: without_folders(str(value)) if key == "checkpoint" else value for key, value in self.options.items()
         }
@@ -58,7 +68,9 @@ class SystemFacts:
 
 
 def option_names(name: str) -> tuple[str, ...]:
-    """Options that a system takes: those of its class attribute `options`, and those of every learned system."""
+    """Names of the options that a system takes: those in its class attribute `options`, and those of every learned
+    system.
+    """
     entry = registry.find(name)
     own = _look(name, entry.target)["options"] if entry.plugin else getattr(entry.load(), "options", ())
     return tuple(dict.fromkeys((*(LEARNED_OPTIONS if is_learned(name) else ()), *own)))
@@ -73,44 +85,44 @@ def is_learned(name: str) -> bool:
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
-    """The tasks that a system can do. UserError where a third party's class cannot say so."""
+    """The tasks that a system can do. Raises UserError if a third party's class cannot be asked."""
     entry = registry.find(name)
     return tuple(_look(name, entry.target)["tasks"]) if entry.plugin else registry.tasks_of(name)
 
 
 @cache
 def _look(name: str, target: str) -> dict[str, Any]:
-    """What a third party's class says without being built."""
+    """The attributes of a third party's class, without building the system."""
     from bench.measure.apart import Home, inspect
 
     return inspect(Home.shared(), name, target, {}, build=False)
 
 
 def build(name: str, options: dict[str, Any]) -> System:
-    """The system, ready to run in this process: for those of the bench, and where a user evaluates her own."""
+    """The system, ready to run in this process: for our own systems, and for `bench.evaluate`. Raises UserError."""
     return registry.create(name, **options)
 
 
 def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
-    """What a system is. Raises UserError (weights missing or altered, wrong options).
+    """Describe a system with these options. Raises UserError (weights missing or altered, wrong options).
 
-    Each is built once to say so; what ours said is kept in the user's cache folder under a hash of all that decides it,
-    so that a plan of 10,000 pictures need not wait for networks.
+    The system is built once for this. For our own systems the facts are stored in the user's cache folder, under a hash
+    of everything that they depend on. So the plan of a run does not have to wait until networks are built.
     """
     if registry.find(name).plugin:
         return _asked_facts(name, options)
     path = _kept_facts(name, options)
     try:
         return SystemFacts(**read_json(path, "cache"))
-    except (UserError, TypeError):  # not there, or not what this version writes
+    except (UserError, TypeError):  # there is no such file, or another version wrote it
         facts = _built_facts(name, options)
-    with contextlib.suppress(StorageError, TypeError):  # a cache: without it everything is the same, but slower
+    with contextlib.suppress(StorageError, TypeError):  # it is only a cache: without it the result is the same
         write_atomic(path, json.dumps(asdict(facts)).encode())
     return facts
 
 
 def _kept_facts(name: str, options: dict[str, Any]) -> Path:
-    """Where the facts of one of our systems lie, or would. Weights count by their content."""
+    """The file for the stored facts of one of our systems. Its name depends on the content of the weights."""
     module = registry.find(name).target.partition(":")[0]
     named = files_of(str(options.get("checkpoint") or ""))
     files = [*named, *(file.with_suffix(".json") for file in named)]
@@ -159,7 +171,7 @@ def _facts(
     checkpoint = options.get("checkpoint")
     weights = description.get("sha256")
     if plugin and checkpoint not in (None, "shipped", "none") and Path(str(checkpoint)).is_file():
-        weights = _file_digest(Path(str(checkpoint)))  # by its content, whatever the system says
+        weights = _file_digest(Path(str(checkpoint)))  # the content decides, not what the system says
     identity = {
         "name": name,
         "variant": variant,

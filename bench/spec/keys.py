@@ -1,7 +1,7 @@
 """Tables of the keys that a TOML file may hold: one record per key, with its bounds and its meaning.
 
-`read_table` checks a file's values by such a table, and `python -m bench list keys` prints the same table, so that what
-is documented is what is checked.
+`read_table` checks the values of a file by such a table, and `python -m bench list keys` prints the same table. So the
+documentation always agrees with the check.
 """
 
 from __future__ import annotations
@@ -21,23 +21,28 @@ from systems.errors import UserError, did_you_mean
 
 @dataclass(frozen=True)
 class Key:
-    """One key. `read(value, where)` checks a value and gives what it means; UserError where it does not fit."""
+    """One key of a TOML file.
+
+    read: read(value, where) checks a value and returns it in its final type. It raises UserError for a wrong value.
+    """
 
     name: str
-    kind: str  # for the eye: "text", "whole number 1..1000"
+    kind: str  # for display: "text", "whole number 1..1000"
     doc: str
     read: Callable[[Any, str], Any]
-    default: str = ""  # for the eye; "": there is none
+    default: str = ""  # for display; "": there is none
     required: bool = False
 
 
 def as_it_is(value: Any, where: str) -> Any:
-    """A value that something else checks."""
+    """Return a value unchanged. It is checked elsewhere."""
     return value
 
 
 def read_table(values: Any, keys: Iterable[Key], where: str) -> dict[str, Any]:
-    """The values of a TOML table, each checked by its key; keys that are not there are left out. Raises UserError."""
+    """The values of a TOML table, each checked by its key. Missing keys are left out. where: for messages. Raises
+    UserError.
+    """
     table = {key.name: key for key in keys}
     if not isinstance(values, dict):
         raise UserError(f"{where} must be a table of keys, such as {', '.join(list(table)[:3])}")
@@ -62,7 +67,8 @@ def key_lines(keys: Iterable[Key]) -> list[tuple[str, str, str]]:
 def field_lines(kind: type) -> list[tuple[str, str, str]]:
     """(name, type and default, meaning) of each field of a dataclass, for `list keys`.
 
-    The meaning is the comment on the field's line, or those right above it, or what the class says after "name: ".
+    The meaning is the comment on the field's line or directly above it, or the text after "name: " in the docstring of
+    the class.
     """
     comments = _comments(inspect.getsource(kind))
     said = _said(inspect.getdoc(kind) or "")
@@ -78,7 +84,7 @@ def field_lines(kind: type) -> list[tuple[str, str, str]]:
 
 
 def _said(text: str) -> dict[str, str]:
-    """What a docstring says of fields: "depth: layers of the network. heads, width: as in the paper." """
+    """The meaning of fields in a docstring such as "depth: layers of the network. heads, width: as in the paper." """
     flat = " ".join(text.split())
     names = r"(?:`?\w+`?, )*`?\w+`?"
     found = re.findall(rf"(?:^|[.;] )({names}): (.*?)(?=[.;] {names}: |\.?$)", flat)
@@ -86,7 +92,7 @@ def _said(text: str) -> dict[str, str]:
 
 
 def _comments(source: str) -> dict[str, str]:
-    """field -> the comment beside it, or the lines of comment right above it."""
+    """Field -> the comment beside it, or the comment lines directly above it."""
     lines: dict[int, str] = {}
     for token in tokenize.generate_tokens(io.StringIO(inspect.cleandoc(source)).readline):
         if token.type == tokenize.COMMENT:
@@ -98,7 +104,7 @@ def _comments(source: str) -> dict[str, str]:
         if not field:
             continue
         above = text[number - 2].strip() if lines.get(number - 1) and not text[number - 2][:1].strip() else ""
-        # "# name: ..." above a group of fields is a heading; a comment that goes on in lower case is the field's own.
+        # A comment above a field that starts with a capital is the heading of a group; otherwise it is the field's.
         own = above.lstrip("#: ") if above.startswith("#") and not above.lstrip("#: ")[:1].isupper() else ""
         found.setdefault(field[1], lines.get(number) or own)
     return found

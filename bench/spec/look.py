@@ -1,10 +1,10 @@
-"""How a figure's file wants its systems drawn: what `plot` reads of it, and no simulation.
+"""How a figure's file wants its systems to be drawn. `bench.report` reads it, no simulation does.
 
 In a figure file (`bench.spec.figure`):
 
     kind = "curves"                 # a name in bench.report.kinds (default: by the task)
     order = ["mine", "gensc"]       # these systems come first in legends, in this order
-    ylim = [20, 40]                 # the value axis, in the axis' unit
+    ylim = [20, 40]                 # limits of the value axis, in the axis' unit
     label = {mine = "My system"}    # names in legends and tables
     colour = {mine = "#AA3377"}
 """
@@ -18,7 +18,7 @@ from typing import Any
 from bench.spec.keys import Key, as_it_is
 from systems.errors import UserError
 
-#: How `list keys` describes them. `read_look` checks them together.
+#: The keys as `list keys` describes them. `read_look` checks them together.
 LOOK_KEYS = (
     Key("kind", "text", "how the figure is drawn: a name in bench.report.kinds", as_it_is, "by the task"),
     Key("order", "list of texts", "systems that come first in legends, in this order", as_it_is),
@@ -30,7 +30,7 @@ LOOK_KEYS = (
 
 @dataclass(frozen=True)
 class Look:
-    """The wishes of one figure; empty where the file says nothing. ylim: (low, high) in the axis' unit."""
+    """The wishes of one figure. A field is empty if the file does not set it. ylim: (low, high) in the axis' unit."""
 
     kind: str = ""
     order: tuple[str, ...] = ()
@@ -39,14 +39,16 @@ class Look:
     ylim: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest: plain JSON; only what was said."""
+        """The fields that are set, as plain JSON, for the manifest."""
         values = {"kind": self.kind, "order": list(self.order), "label": self.label, "colour": self.colour,
                   "ylim": None if self.ylim is None else list(self.ylim)}  # fmt: skip
         return {key: value for key, value in values.items() if value}
 
 
 def read_look(values: Any, where: str) -> Look:
-    """The keys of LOOK_KEYS in a figure file or in a manifest's `look`. `where` names the file. Raises UserError."""
+    """Read the keys of LOOK_KEYS, from a figure file or from `look` in a manifest. where: the file, for messages.
+    Raises UserError.
+    """
     if not isinstance(values, dict):
         raise UserError(f"{where}: how it is drawn (look) must be a table")
     kind = values.get("kind", "")
@@ -66,7 +68,7 @@ def read_look(values: Any, where: str) -> Look:
 
 
 def read_ylim(values: Any, where: str) -> tuple[float, float]:
-    """[low, high] -> two finite numbers, the lower first. Raises UserError."""
+    """[low, high] -> two finite numbers. Raises UserError unless the first is lower."""
     numbers = list(values) if isinstance(values, (list, tuple)) else []
     real = all(isinstance(v, (int, float)) and not isinstance(v, bool) and abs(v) < 1e12 for v in numbers)
     if len(numbers) != 2 or not real or not numbers[0] < numbers[1]:

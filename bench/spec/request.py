@@ -1,7 +1,8 @@
-"""What a run is asked for, and the same with every name looked up. Called by `bench run`, `perf sweep` and tests.
+"""The request for a run, and the same request with every name looked up. `bench run`, `perf sweep` and `bench.run` call
+it.
 
 `Request` holds the options as the user gave them. `resolve` turns them into a `Resolved`: figures, data sets, and
-systems with their options. Nothing is written, and every error of the user is found here.
+systems with their options. Nothing is written, and all errors of the user are found here.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from systems.errors import UserError
 from systems.interface import Budget
 from systems.side_info import control_uses
 
-BLOCK = 8  # pictures of a cell; never a function of the number of workers
-MOST_CELLS = 2_000_000  # of one run
+BLOCK = 8  # pictures per cell; it never depends on the number of workers
+MOST_CELLS = 2_000_000  # per run
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; None: not said."""
+    """What the user asked for. None: the option was not given."""
 
     figures: tuple[str, ...] | None = None
     systems: tuple[str, ...] | None = None
@@ -59,13 +60,15 @@ class Request:
 
     @cached_property
     def named_set(self) -> Dataset:
-        """The data set of `dataset`: a folder of many pictures is listed once."""
+        """The data set that `dataset` names. It is opened once, because listing a folder of many
+        pictures takes time.
+        """
         return open_dataset(_absolute(self.dataset or ""), self.data_root)
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A request with every name looked up and every system built once: what will be done, and its fingerprint."""
+    """A request with every name looked up and every system described: what the run will do."""
 
     request: Request
     figures: tuple[Figure, ...]
@@ -75,7 +78,7 @@ class Resolved:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The resolved configuration, as the manifest holds it. Reads every picture's file once."""
+        """The whole configuration, as the manifest holds it. Every picture's file is read once."""
         return self._config({d.name: d.fingerprint() for d in self.datasets.values()})
 
     def _config(self, fingerprints: dict[str, str]) -> dict[str, Any]:
@@ -100,9 +103,10 @@ class Resolved:
 
     @property
     def folder_hash(self) -> str:
-        """sha256 of what a run keeps while it grows: all but systems, SNRs and repetitions. Enough to name a folder.
+        """sha256 of what stays the same while a run grows: everything but systems, SNRs and repetitions. It names the
+        run's folder.
 
-        Names and byte sizes of pictures stand in the place of their content, so that no picture is read.
+        It contains the names and sizes of the pictures' files instead of their content, so no picture is read.
         """
         config = self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()})
         grows = ("systems", "snr_db", "reps")
@@ -112,7 +116,7 @@ class Resolved:
 
 
 def config_sha256(config: dict[str, Any]) -> str:
-    """Of all that decides a cell: how a figure is drawn does not."""
+    """sha256 of everything in a configuration that decides a cell. How a figure is drawn does not."""
     config = {**config, "figures": [{k: v for k, v in f.items() if k != "look"} for f in config["figures"]]}
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
@@ -121,7 +125,7 @@ def config_sha256(config: dict[str, Any]) -> str:
 
 
 def resolve(request: Request) -> Resolved:
-    """Look everything up, touching nothing. Raises UserError."""
+    """Look up everything that a request names. Nothing is written. Raises UserError."""
     for name in request.systems or ():
         if name == "all" and request.systems != ("all",):
             raise UserError("--systems: 'all' stands alone; name systems, or say all")
@@ -148,7 +152,7 @@ def resolve(request: Request) -> Resolved:
 
 
 def _check_size(figures: list[Figure], datasets: dict[str, Dataset]) -> None:
-    """A plan that no machine can hold, let alone compute, is refused before it is made."""
+    """Refuse a run with more cells than any machine can compute."""
     cells = {f.id: len(f.snr_db) * f.reps * -(-len(datasets[f.dataset]) // BLOCK) * len(f.systems) for f in figures}
     largest, total = max(cells, key=lambda name: cells[name]), sum(cells.values())
     if total > MOST_CELLS:
@@ -159,11 +163,13 @@ def _check_size(figures: list[Figure], datasets: dict[str, Dataset]) -> None:
 
 
 def _check_requirements(figures: list[Figure]) -> None:
-    """Tables have no column for the sentence that a receiver was asked with: in one run a point has one."""
+    """Refuse figures whose rows could not be told apart: tables have no column for the requirement, and none for
+    budgets in uses.
+    """
     for a, b in combinations(figures, 2):
         same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
         shared = same and set(a.systems) & set(b.systems) and set(a.snr_db) & set(b.snr_db)
-        if shared and a.uses != b.uses:  # nor one for a budget in uses
+        if shared and a.uses != b.uses:  # there is no column for a budget in uses
             raise UserError(f"figures {a.id} and {b.id} differ in nothing but uses; give each a run of its own")
         if shared and a.requirement != b.requirement:
             raise UserError(
@@ -241,7 +247,7 @@ def _choose_systems(figures: list[Figure], wanted: tuple[str, ...]) -> tuple[lis
 
 
 def _figure_for(dataset: str, request: Request) -> Figure:
-    """The settings for a data set that is named without a figure: those of the paper's figure of its task."""
+    """The settings for a data set that is named without a figure: those of the paper's figure for its task."""
     tasks = request.named_set.tasks
     if request.systems is not None and request.systems != ("all",):
         able = {task for name in request.systems for task in tasks_of(name)}
@@ -291,14 +297,15 @@ def _with_budget(figures: list[Figure], rule: str, value: float, flag: str, othe
 
 
 def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Which option goes to which system; one that goes to none is an error."""
+    """The options of each system: name -> {option: value}. Raises UserError for an option that no system takes."""
     given = {key: value for key, value in given.items() if value is not None}
     takes = {name: option_names(name) for name in names} if given else {}
     options: dict[str, dict[str, Any]] = {name: {} for name in names}
     for key, value in given.items():
         takers = [name for name in names if key in takes[name]]
         flag = "--" + key.replace("_", "-")
-        if key == "checkpoint" and value in ("shipped", "none"):  # holds also where there are no weights to load
+        # these words are also allowed for systems without weights
+        if key == "checkpoint" and value in ("shipped", "none"):
             options = {name: {**own, **({key: value} if is_learned(name) else {})} for name, own in options.items()}
             continue
         if key == "checkpoint":
@@ -313,7 +320,7 @@ def options_of(names: list[str], given: dict[str, Any]) -> dict[str, dict[str, A
 
 
 def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
-    """--checkpoint FILE (one learned system) | name=FILE,name=FILE | name@SNR=FILE,name@SNR=FILE."""
+    """Read --checkpoint: FILE (with one learned system), name=FILE,name=FILE, or name@SNR=FILE,name@SNR=FILE."""
     if "=" not in value:
         if len(learned) != 1:
             raise UserError(f"--checkpoint {value}: there are {len(learned)} learned systems ({', '.join(learned)}); "
@@ -337,7 +344,7 @@ def _checkpoints(value: str, learned: list[str]) -> dict[str, str]:
 
 
 def _absolute(spec: str) -> str:
-    """A folder's spec that also holds in another working directory (a cluster's job)."""
+    """A `folder:PATH` with an absolute path, which is right in every working directory (a cluster's job)."""
     if spec.startswith("folder:") and spec != "folder:":
         return "folder:" + str(user_path(spec.removeprefix("folder:"), "folder").absolute())
     return spec

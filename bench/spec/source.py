@@ -1,8 +1,8 @@
-"""The source that a row depends on, followed from import to import without importing anything.
+"""The source code that a row depends on, found by following imports. Nothing is imported.
 
-Called by `bench.spec.identity`. A module's code counts as it is parsed: a comment, a docstring or the formatting
-changes no hash. Packages that only list names (`systems`, `baselines`, the registry and the catalogue) do not count,
-what they lead to does.
+Called by `bench.spec.identity`. The code of a module counts as it is parsed, so comments, docstrings and formatting do
+not change the hash. Packages that only list names (`systems`, `baselines`, the registry and the catalogue) do not
+count, but the modules that they lead to do.
 """
 
 from __future__ import annotations
@@ -15,23 +15,25 @@ from functools import cache
 from pathlib import Path
 
 _OURS = ("systems", "baselines")
-_LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # say which names there are, and no more
+_LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # they only list names
 _MEASURE = "bench.measure"
 _MEASURE_START = "bench.measure.point"
-_MEASURE_WITHOUT = "bench.measure.apart"  # where a system runs, not what is measured
+_MEASURE_WITHOUT = "bench.measure.apart"  # it decides where a system runs, not what is measured
 
 
 def source_digest(module: str) -> str:
-    """First 16 hex digits of the sha256 of the code that a system of `module` imports, directly or not.
+    """First 16 hex digits of the sha256 of all code that the system in `module` imports, directly or not.
 
-    Counted are modules of systems/, baselines/ and the module's own top package.
+    Modules of systems/, of baselines/ and of the module's own top package count.
     """
     return _digest_of(imported(module, (*_OURS, module.partition(".")[0])))
 
 
 @cache
 def measure_digest() -> str:
-    """The same of what measures: channel, audit, seeds, metrics, with the data files of `bench/measure`."""
+    """The same for the code that measures: channel, audit, seeds, metrics. The data files of
+    `bench/measure` count too.
+    """
     digest = hashlib.sha256(_digest_of(measure_files()).encode())
     folder = _locate(_MEASURE)
     assert folder is not None
@@ -42,15 +44,17 @@ def measure_digest() -> str:
 
 
 def measure_files() -> dict[str, Path]:
-    """Modules that decide a row beside the system: `bench/measure`, and what it uses of systems/ and baselines/."""
+    """The modules that decide a row beside the system's: `bench/measure`, and what it uses of
+    systems/ and baselines/.
+    """
     found = imported(_MEASURE_START, (_MEASURE, *_OURS))
     return {name: file for name, file in found.items() if not name.startswith(_MEASURE_WITHOUT)}
 
 
 def imported(module: str, within: tuple[str, ...]) -> dict[str, Path]:
-    """Modules that `module` imports, itself included, in order of their names; those of the packages `within` alone.
+    """The modules that `module` imports, itself included, sorted by name. Only those inside the packages `within`.
 
-    Imports inside functions count, those for type checkers do not.
+    Imports inside functions count. Imports for type checkers only do not.
     """
     found: dict[str, Path] = {}
     pending = [module]
@@ -71,13 +75,13 @@ def imported(module: str, within: tuple[str, ...]) -> dict[str, Path]:
 
 
 def code_digest(data: bytes) -> str:
-    """sha256 of a module's code as it is parsed, docstrings left out; of its bytes where it is no Python."""
+    """sha256 of a module's code as it is parsed, without docstrings. If it is no Python, sha256 of its bytes."""
     return _parsed(data)[0]
 
 
 @cache
 def _parsed(data: bytes) -> tuple[str, ast.Module]:
-    """The digest of a module's code, and its tree without docstrings (empty where it is no Python)."""
+    """The digest of a module's code, and its syntax tree without docstrings (empty if it is no Python)."""
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError):
@@ -102,7 +106,7 @@ def _digest_of(files: dict[str, Path]) -> str:
 
 
 def _locate(module: str) -> Path | None:
-    """The file of a module; None where it has none, as a compiled one. No module but a namespace is imported."""
+    """The file of a module. None if it has none (a compiled module). Only namespaces are imported."""
     top, *rest = module.split(".")
     folders = _top(top)
     if not rest:
@@ -116,7 +120,7 @@ def _locate(module: str) -> Path | None:
 
 
 def _top(package: str) -> list[Path]:
-    """`__init__.py` of a top package, the file of a top module, or the folders of a namespace."""
+    """The `__init__.py` of a top package, the file of a top module, or the folders of a namespace."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError, AttributeError):
@@ -152,7 +156,7 @@ def _imports(module: str, file: Path) -> Iterator[str]:
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes, less the bodies of `if TYPE_CHECKING`."""
+    """All nodes of a tree, except the bodies of `if TYPE_CHECKING`."""
     yield node
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and _called(child.test) == "TYPE_CHECKING":
@@ -172,7 +176,9 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _forwarded(package: str, name: str) -> Iterator[str]:
-    """Where a package that only lists names has a name from: `from systems import System` leads to its module."""
+    """The module behind a name in a package that only lists names: `from systems import System` leads to
+    `systems.interface`.
+    """
     if package not in _LISTS:
         return
     file = _locate(package)

@@ -1,1 +1,1 @@
-"""Small helpers without knowledge of the bench."""
+"""Small helpers that know nothing of systems, data or runs: files, progress, devices, facts of the machine."""

@@ -1,4 +1,4 @@
-"""Which device computes, and how many workers it feeds. Called by the commands that compute."""
+"""Chooses the device that computes, and the number of workers. Called by the commands that compute."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ import os
 from bench.util.environment import cores
 from systems.errors import UserError
 
-#: What numerical libraries read once, when they are imported.
+#: Environment variables that numerical libraries read once, when they are imported.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def plan_with_one_thread() -> None:
-    """Before numpy and torch are imported: a process that only plans needs no threads, and one without may fork."""
+    """Limit numerical libraries to one thread. Call it before numpy and torch are imported.
+
+    A process that only makes a plan needs no threads, and only a process without threads may fork safely.
+    """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
 
 
 def pick_device(name: str) -> str:
-    """auto | cpu | cuda | cuda:N -> a device that is there. Raises UserError."""
+    """auto | cpu | cuda | cuda:N -> the name of a device that exists. Raises UserError."""
     if name == "cpu":
         return name
     import torch
@@ -41,7 +44,7 @@ def pick_device(name: str) -> str:
 
 
 def default_workers(device: str) -> int:
-    """One a core, or one a GPU."""
+    """The number of workers: one per core on a CPU, one per GPU for "cuda", otherwise 1."""
     if device.startswith("cuda"):
         import torch
 

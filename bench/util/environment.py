@@ -1,4 +1,6 @@
-"""Facts of the machine and of the code, for the manifest and `python -m bench env`: no names, no paths."""
+"""Facts of the machine and of the code, for the manifest and `python -m bench env`. They
+contain no names and no paths.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,10 @@ PACKAGES = (
 
 
 def cache_folder() -> Path:
-    """Where the bench keeps what it can make or fetch again: `$XDG_CACHE_HOME/semantic-bench`, else under `~/.cache`.
+    """The folder for files that can be made or downloaded again: `$XDG_CACHE_HOME/semantic-bench`, or one under
+    `~/.cache`.
 
-    A user without a home folder gets one under the system's folder for temporary files.
+    For a user without a home folder it is under the system's folder for temporary files.
     """
     try:
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
@@ -34,7 +37,7 @@ def cache_folder() -> Path:
 
 @cache
 def package_version(name: str) -> str | None:
-    """Installed version of a distribution, or None."""
+    """The installed version of a distribution. None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -42,13 +45,16 @@ def package_version(name: str) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Python and the installed packages that decide results."""
+    """Versions of Python and of the installed packages that influence results."""
     found = {name: package_version(name) for name in PACKAGES}
     return {"python": platform.python_version(), **{name: text for name, text in found.items() if text}}
 
 
 def git_state() -> dict[str, Any]:
-    """Commit of the package's own repository (never of the working directory), and whether files differ from it."""
+    """The commit of the package's own repository, and whether tracked files differ from it.
+
+    It is never the repository of the working directory. The values are None if there is no repository.
+    """
     folder = Path(__file__).resolve().parent
     nothing = {"commit": None, "dirty": None}
     try:
@@ -62,7 +68,7 @@ def git_state() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit alone, with "-dirty" where tracked files differ from it."""
+    """The commit of the package's repository, with "-dirty" if tracked files differ from it. None if there is none."""
     state = git_state()
     return state["commit"] and state["commit"] + ("-dirty" if state["dirty"] else "")
 
@@ -75,7 +81,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         available = len(os.sched_getaffinity(0))
     else:
@@ -84,7 +90,7 @@ def cores() -> int:
 
 
 def cpu_model() -> str:
-    """The processor's name."""
+    """The name of the processor."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -95,7 +101,7 @@ def cpu_model() -> str:
 
 
 def memory_gib() -> float | None:
-    """Main memory."""
+    """Main memory in GiB. None if it is not known."""
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (AttributeError, OSError, ValueError):
@@ -103,7 +109,7 @@ def memory_gib() -> float | None:
 
 
 def gpus() -> list[dict[str, Any]]:
-    """GPUs that torch sees."""
+    """Name and memory (GiB) of the GPUs that torch can use."""
     import torch
 
     if not torch.cuda.is_available():
@@ -113,7 +119,7 @@ def gpus() -> list[dict[str, Any]]:
 
 
 def host_facts() -> dict[str, Any]:
-    """What the timing columns depend on."""
+    """Facts of the machine that influence the columns of times."""
     import torch
 
     return {
@@ -129,8 +135,7 @@ def host_facts() -> dict[str, Any]:
 
 
 def without_paths(arguments: Iterable[str]) -> list[str]:
-    """A command line with paths that lead out of the folder cut to their last part: a manifest is published, a home is
-    not."""
+    """A command line for the manifest, which may be published: paths out of the folder are cut to their last part."""
     return ["".join(_without_path(part) for part in re.split(r"([=,])", argument)) for argument in arguments]
 
 

@@ -1,8 +1,8 @@
-"""Files: the one atomic writer, the one reader of bytes, text, JSON and TOML, and the rules of names.
+"""Files: the one atomic writer, the one reader of bytes, text, JSON and TOML, and rules for names.
 
-Called by every room that reads or writes files. Each write goes to a temporary file beside its target, is synced and
-renamed, so that a reader or the next run never meets half a file. Each read opens plain files only (a pipe would block
-for ever), and text is UTF-8 with or without a byte order mark.
+Called by all code that reads or writes files. A write goes to a temporary file beside its target, which is synced and
+renamed, so nobody ever reads half a file. A read opens only plain files (opening a pipe would wait for ever). Text is
+UTF-8, with or without a byte order mark.
 """
 
 from __future__ import annotations
@@ -23,25 +23,27 @@ from typing import Any, BinaryIO
 
 from systems.errors import UserError
 
-NAME_BYTES = 200  # of one slug; file systems hold 255, and callers add an ending
+NAME_BYTES = 200  # longest slug; file systems allow 255, and callers add an ending
 _HASH_DIGITS = 10
 
 
 class StorageError(UserError):
-    """The disk does not take what must be written; the run stops, and what is there stays whole."""
+    """The disk refused to store a file. The run stops, and existing files stay complete."""
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Put `data` under `path`, whole or not at all, also across a power cut. StorageError where the disk refuses."""
+    """Write `data` to `path`, completely or not at all, even if the power fails. Raises StorageError if the disk
+    refuses.
+    """
     with open_atomic(path) as file:
         file.write(data)
 
 
 @contextlib.contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
-    """Give a binary file to write. It takes its place under `path` when the block ends without an error.
+    """In a `with` block: a binary file to write. It replaces `path` when the block ends without an error.
 
-    Raises StorageError where the disk refuses; then `path` is as it was.
+    Raises StorageError if the disk refuses. Then `path` is unchanged.
     """
     with replacing(path) as temporary, open(temporary, "wb") as file:
         yield file
@@ -49,9 +51,10 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, for libraries that write by name. It replaces `path` when the block ends.
+    """In a `with` block: a temporary path beside `path`, for libraries that write by name. It replaces `path` at the
+    end.
 
-    The folder is made where it is missing. Raises StorageError where the disk refuses; then `path` is as it was.
+    Missing folders are made. Raises StorageError if the disk refuses. Then `path` is unchanged.
     """
     path = Path(path)
     temporary = None
@@ -85,10 +88,10 @@ def _sync(path: Path, flags: int = os.O_RDWR) -> None:
 
 
 def open_plain(path: Path | str) -> BinaryIO:
-    """Open a plain file to read. Raises OSError, also for a folder, a pipe, a device, or a NUL in the path."""
+    """Open a plain file for reading. Raises OSError also for a folder, a pipe, a device, or a NUL in the path."""
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "the path holds a NUL character")
-    # Without O_NONBLOCK the open itself would wait for a writer of a pipe.
+    # Without O_NONBLOCK, opening a pipe would wait until something writes to it.
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     mode = os.fstat(handle).st_mode
     if stat.S_ISREG(mode):
@@ -100,7 +103,7 @@ def open_plain(path: Path | str) -> BinaryIO:
 
 
 def read_bytes(path: Path | str) -> bytes:
-    """The content of a plain file. Raises OSError as `open_plain`."""
+    """The content of a plain file. Raises OSError as `open_plain` does."""
     with open_plain(path) as file:
         return file.read()
 
@@ -108,8 +111,8 @@ def read_bytes(path: Path | str) -> bytes:
 def read_text(path: Path | str, what: str = "file") -> str:
     """The text of a file in UTF-8, with or without a byte order mark.
 
-    `what` names the file's kind in the message. Raises UserError, one line with the path, where it cannot be read or is
-    in another encoding.
+    what: the kind of file, for the message. Raises UserError, in one line with the path, if it cannot be read or has
+    another encoding.
     """
     try:
         return decode_text(read_bytes(path))
@@ -121,7 +124,7 @@ def read_text(path: Path | str, what: str = "file") -> str:
 
 
 def decode_text(data: bytes) -> str:
-    """Bytes of a text file -> text. Raises ValueError that says how to mend the file where it is not UTF-8."""
+    """The bytes of a text file -> text. Raises ValueError, which says how to correct the file, if it is not UTF-8."""
     advice = "save it in UTF-8"
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ValueError(f"it is UTF-16 or UTF-32; {advice}")
@@ -135,10 +138,10 @@ def decode_text(data: bytes) -> str:
 
 
 def read_json(path: Path, what: str = "file") -> Any:
-    """The value of a JSON file, or None where there is no file.
+    """The value in a JSON file. None if there is no file.
 
-    `what` names the file's kind in the message. Raises UserError, one line with the path, for everything else: no
-    UTF-8, no JSON, values nested too deep.
+    what: the kind of file, for the message. Raises UserError, in one line with the path, if it is not UTF-8, not JSON,
+    or nested too deep.
     """
     try:
         return json.loads(decode_text(read_bytes(path)))
@@ -150,15 +153,15 @@ def read_json(path: Path, what: str = "file") -> Any:
         reason = error.strerror or str(error)
     except json.JSONDecodeError as error:
         reason = f"it is not JSON, {error}"
-    except ValueError as error:  # no UTF-8, or a number of more digits than Python reads
+    except ValueError as error:  # not UTF-8, or a number with more digits than Python reads
         reason = str(error)
     raise UserError(f"{shown(path)}: cannot read this {what} ({reason})")
 
 
 def read_toml(path: Path | str, what: str = "TOML file") -> dict[str, Any]:
-    """The table in a TOML file. Raises UserError, one line with the path, where it cannot be read or is no TOML.
+    """The table in a TOML file. Raises UserError, in one line with the path, if it cannot be read or is not TOML.
 
-    A text with a NUL character, which no path and no name can have, is refused here once for all keys.
+    Texts with a NUL character, which no path and no name can contain, are refused here for all keys.
     """
     text = read_text(path, what)
     try:
@@ -167,7 +170,7 @@ def read_toml(path: Path | str, what: str = "TOML file") -> dict[str, Any]:
             raise ValueError("a text in it holds a NUL character")
     except RecursionError:
         raise UserError(f"{shown(path)}: its values are nested too deep") from None
-    except ValueError as error:  # also a number of more digits than Python reads
+    except ValueError as error:  # also for a number with more digits than Python reads
         raise UserError(f"{shown(path)}: not valid TOML ({shown(error)})") from None
     return values
 
@@ -181,7 +184,9 @@ def _has_nul(value: Any) -> bool:
 
 
 def user_path(text: str | Path, flag: str) -> Path:
-    """A path that the user gave to `flag`, with ~ filled in. Raises UserError where no file can have such a path."""
+    """A path that the user gave to the option `flag`, with ~ replaced. Raises UserError if no file can have such a
+    path.
+    """
     text = str(text)
     if "\0" in text:
         raise UserError(f"{flag} {shown(text)}: a path cannot hold a NUL character; write another")
@@ -197,9 +202,9 @@ def user_path(text: str | Path, flag: str) -> Path:
 
 
 def shown(text: object, most: int = 300) -> str:
-    """A path, name or message on one line that any UTF-8 file and terminal holds, cut to `most` characters.
+    r"""A path, name or message on one line for any UTF-8 file or terminal, cut to about `most` characters.
 
-    Control characters, ends of lines and bytes that are no UTF-8 become backslash escapes (`\\r`, `\\xe9`).
+    Control characters, line ends and bytes that are not UTF-8 become backslash escapes (`\\r`, `\\xe9`).
     """
     text = str(text)
     if len(text) > most:
@@ -211,16 +216,16 @@ def _visible(character: str) -> str:
     if unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp"):
         return character
     number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # how Python holds a byte of a file's name that is no UTF-8
+    if 0xDC80 <= number <= 0xDCFF:  # Python's code for a byte of a file name that is not UTF-8
         return f"\\x{number - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()
 
 
 def slug(text: str) -> str:
-    """A file name of at most NAME_BYTES bytes for any text; different texts get different names.
+    """A file name of at most NAME_BYTES bytes for any text. Different texts get different names.
 
-    A text that is already a plain short name stays as it is. Every other one gets the first digits of its hash: one
-    with characters that were replaced, one that was cut, and one that looks as if it had such a hash.
+    A plain short name stays unchanged. All other texts get the first digits of their hash: texts with characters that
+    were replaced, texts that were cut, and texts that look as if they had such a hash.
     """
     clean = re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "_"
     if clean == text and len(clean) <= NAME_BYTES and not re.search(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$", clean):
@@ -230,5 +235,5 @@ def slug(text: str) -> str:
 
 
 def _cut(name: str, size: int) -> str:
-    """At most `size` bytes of a file's name."""
+    """The first `size` bytes of a file's name."""
     return os.fsdecode(os.fsencode(name)[:size]) if len(os.fsencode(name)) > size else name

@@ -1,7 +1,7 @@
-"""How far a long piece of work is, on stderr. Used by the sweep, the fetcher and `perf`.
+"""Shows the progress of long work on stderr. The sweep, the downloads and `perf` use it.
 
-On a terminal: one line in place with a bar, the rate and the time left (`rich`). Elsewhere (a file, a cluster's log):
-a plain line at the start, then one every `EVERY` seconds, and one at the end.
+On a terminal it is one line that changes in place, with a bar, the rate and the remaining time (by `rich`). Elsewhere
+(a file, a cluster's log) it is a plain line at the start, one every `EVERY` seconds, and one at the end.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ EVERY = 10.0  # seconds between two plain lines
 
 
 class Progress:
-    """`done` of `total` units of work, with a note behind. The first line is shown as soon as it is made.
+    """`done` of `total` units of work, followed by a note. The first line is shown at once.
 
-    label: what is worked at, such as "sweep". unit: the name of the units, such as "cells"; "bytes" are shown as such.
-    total: None where it is not known. A stream that is closed or full silences the display, never the work.
+    label: the kind of work, such as "sweep".
+    unit: the name of the units, such as "cells". "bytes" are shown in MB.
+    total: None if it is not known. If the stream is closed or full, nothing is shown, and the work goes on.
     """
 
     def __init__(self, label: str, total: int | None, unit: str = "", stream: TextIO | None = None):
         self.label, self.total, self.unit = label, total, unit
         self.stream = sys.stderr if stream is None else stream
         self.done = 0
-        self._first = None  # units that were done at the first update: they are no part of the rate
+        self._first = None  # units done at the first update; they do not count in the rate
         self._start = time.monotonic()
         self._last = float("-inf")
         self._bar = None
@@ -36,7 +37,7 @@ class Progress:
         self.update(0)
 
     def update(self, done: int, note: str = "") -> None:
-        """Say that `done` units are done; `note` is shown behind them."""
+        """Show that `done` units are done, followed by `note`."""
         self.done = done
         if self._first is None:
             self._first = done
@@ -48,7 +49,7 @@ class Progress:
                 self._line(note)
 
     def close(self, note: str = "") -> None:
-        """Show the end."""
+        """Show the last state, and end the display."""
         with _quietly():
             if self._bar is not None:
                 self._bar.update(0, completed=self.done, note=note)
@@ -74,13 +75,13 @@ class Progress:
 
 
 def amount(count: int, unit: str) -> str:
-    """A number of units as text; bytes in MB."""
+    """A number of units as text. Bytes are given in MB."""
     return f"{count / 1e6:.1f} MB" if unit == "bytes" else str(count)
 
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """A display that cannot be shown is no reason to stop: the stream may be closed, full, or of another encoding."""
+    """Ignore errors of the display: the stream may be closed, full, or of another encoding."""
     try:
         yield
     except (OSError, ValueError):

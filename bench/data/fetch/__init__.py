@@ -1,8 +1,9 @@
-"""`python -m bench data fetch NAME`: public data sets, resumable, verified, and all or nothing.
+"""`python -m bench data fetch NAME`: downloads public data sets. It can be resumed, verifies files, and is all or
+nothing.
 
-Downloads go to `ROOT/.fetch/NAME` (`download`). A finished file is checked against its known checksum before it counts
-(`sources`); archives are unpacked beside it (`archive`), and only a complete set is renamed into its place under the
-data root, so no half-written set is ever seen. One command at a time fetches a set: the second one is told so.
+Downloads go to `ROOT/.fetch/NAME` (`download`). A complete file is first checked against its known checksum
+(`sources`). Archives are unpacked beside it (`archive`). Only a complete set is renamed to its place under the data
+root, so a half-written set is never visible. Only one command at a time can fetch a set.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ def fetch(
     checksum: str | None = None,
     force: bool = False,
 ) -> list[Path]:
-    """Bring public sets to `data_root`; returns the folders they lie in. A set that is there already is left alone.
+    """Download public sets to `data_root`. Returns their folders. A set that exists already is left unchanged.
 
-    name: kodak | div2k | div2k-valid | div2k-train | voc2012. url: a mirror, of the archive itself or of the folder
-    with the files; the known checksums still hold. checksum: "md5:..." or "sha256:..." in place of an archive's known
-    one. progress: called with (file, bytes so far, bytes in all or None); default: a line on stderr. force: fetch
-    again and replace. Raises UserError for an unknown name, no network, a wrong checksum, an unsafe archive, an
-    unwritable disk.
+    name: kodak | div2k | div2k-valid | div2k-train | voc2012.
+    url: a mirror of the archive, or of the folder with the files. The known checksums still apply.
+    progress: called with (file, bytes so far, bytes in all or None). None: a line on stderr.
+    checksum: "md5:..." or "sha256:..." instead of the known one of an archive.
+    force: download again and replace.
+    Raises UserError for an unknown name, without a network, for a wrong checksum, an unsafe archive, or a disk that
+    cannot be written.
     """
     sources = sources_of(name)
     if checksum is not None:
@@ -65,7 +68,7 @@ def _fetch_one(
             return target
         staging.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=staging):
-            pass  # better now than after two gigabytes
+            pass  # if the disk cannot be written, fail now, not after two gigabytes
         try:
             with _alone(staging, source.name):
                 with _shown(progress) as show:
@@ -77,13 +80,13 @@ def _fetch_one(
                 shutil.rmtree(staging, ignore_errors=True)
         finally:
             for folder in (staging, staging.parent):
-                with contextlib.suppress(OSError):  # something waits in it, or it is gone already
+                with contextlib.suppress(OSError):  # it is not empty, or it does not exist any more
                     folder.rmdir()
     return target
 
 
 def _addresses(source: Source, url: str | None, alone: bool) -> dict[str, str]:
-    """Where each file is asked for: at the known place, or at the mirror."""
+    """The address of each file: the known one, or that of the mirror."""
     if url is None:
         return {file: check_address(source.base_url + file) for file in source.files}
     if alone and source.inside and not url.endswith("/"):
@@ -103,7 +106,7 @@ def _disk_errors(root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(staging: Path, name: str) -> Iterator[None]:
-    """Hold the set's lock, which dies with the process. UserError where another command holds it."""
+    """Hold the lock of the set, which ends with the process. Raises UserError if another command holds it."""
     import filelock
 
     lock = filelock.FileLock(staging / "lock", timeout=0)
@@ -113,7 +116,7 @@ def _alone(staging: Path, name: str) -> Iterator[None]:
         raise UserError(
             f"another command fetches {name} into this data root; wait for it, and repeat this one"
         ) from None
-    except NotImplementedError:  # a file system without locks: better to fetch than to refuse
+    except NotImplementedError:  # on a file system without locks, fetch without one
         yield
         return
     try:
@@ -146,7 +149,7 @@ def _shown(progress: ProgressCallback | None) -> Iterator[ProgressCallback]:
 
 
 def _obtain(source: Source, url: str, file: Path, progress: ProgressCallback) -> Path:
-    """One file, whole and with the checksum that is asked for now: what an earlier call left is checked anew."""
+    """One complete file with the right checksum. A file from an earlier call is checked again."""
     kind, _, wanted = source.files[file.name].partition(":")
     if file.is_symlink():
         file.unlink()
@@ -171,17 +174,17 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _gather(files: list[Path], staging: Path, target: Path) -> None:
-    """Put single files in a folder and rename the folder into place."""
+    """Put single files into a folder, and rename the folder to its place."""
     bundle = staging / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir()
     for file in files:
-        shutil.copyfile(file, bundle / file.name)  # copies: a crash before the rename must not lose what was fetched
+        shutil.copyfile(file, bundle / file.name)  # copies, so that a crash before the rename loses no download
     swap_in(bundle, target)
 
 
 def _unpack(source: Source, archive: Path, staging: Path, target: Path) -> None:
-    """Unpack into the staging folder, then rename the set's folder into place."""
+    """Unpack into the staging folder, then rename the set's folder to its place."""
     folder = staging / "unpacked"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -1,4 +1,7 @@
-"""Unpack a tar or zip archive: plain files and folders only, inside one folder, and no more bytes than pictures."""
+"""Unpacks a tar or zip archive: only plain files and folders, inside one folder, and not more bytes than pictures need.
+
+`bench.data.fetch` calls it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from systems.errors import UserError
 
 CHUNK = 1 << 20
 MOST_MEMBERS = 200_000
-MOST_TIMES = 4  # bytes unpacked over bytes of the archive: PNG and JPEG files do not shrink
+MOST_TIMES = 4  # most unpacked bytes per byte of the archive; PNG and JPEG files hardly shrink
 SPARE_BYTES = 1 << 26
 _DAMAGED = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, ValueError, OverflowError,
@@ -30,8 +33,8 @@ _NOT_THE_DISK = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, 
 def extract(archive: Path, folder: Path) -> None:
     """Unpack `archive` into `folder`. Raises UserError for links, paths outside, bombs and damage; OSError of the disk.
 
-    Written out rather than left to `extractall`: a link inside an archive is a way out of the folder that no data set
-    needs, and nothing there counts the bytes. A tar archive that is compressed as a whole is refused.
+    `extractall` is not used: it does not count bytes, and a link inside an archive could lead out of the folder. No
+    data set needs links. A tar archive that is compressed as a whole is refused.
     """
     allowance = _Allowance(archive)
     try:
@@ -72,7 +75,7 @@ def extract(archive: Path, folder: Path) -> None:
 
 
 class _Allowance:
-    """What an archive may still unpack."""
+    """How many bytes and files an archive may still unpack."""
 
     def __init__(self, archive: Path):
         self.archive = archive
@@ -106,7 +109,9 @@ def _safe_path(archive: Path, folder: Path, member: str) -> Path:
 
 
 def swap_in(folder: Path, target: Path) -> None:
-    """Put a finished folder in the place of `target`; a kill between the two steps is mended by `mend`."""
+    """Put a finished folder in the place of `target`. If the process is killed between the two steps, `mend` repairs
+    it.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     old = _old(target)
     shutil.rmtree(old, ignore_errors=True)  # left by a killed fetch
@@ -119,7 +124,7 @@ def swap_in(folder: Path, target: Path) -> None:
 
 
 def mend(target: Path) -> None:
-    """Bring back the old folder where a fetch was killed before the new one took its place."""
+    """Restore the old folder, if a download was killed before the new folder took its place."""
     if _old(target).is_dir() and not target.exists():
         _old(target).rename(target)
 

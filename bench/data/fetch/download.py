@@ -1,8 +1,8 @@
-"""Download one file whole, resume it after a break, and never ask a server for ever.
+"""Downloads one file completely, resumes it after an interruption, and gives up after some attempts.
 
-An interrupted download waits as `FILE.part` and goes on by HTTP Range; `FILE.part.json` keeps the server's name of the
-version (ETag or date), so that a file that changed meanwhile is not glued to its old beginning. Only https is spoken,
-and plain http with this machine itself; redirects are held to the same.
+`bench.data.fetch` calls it. An interrupted download is kept as `FILE.part` and continued by HTTP Range.
+`FILE.part.json` keeps the server's name of the version (ETag or date), so that a changed file is not appended to the
+beginning of the old one. Only https is allowed, and plain http to this machine itself. The same holds for redirects.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from bench.util.files import decode_text, read_bytes, shown, write_atomic
 from systems.errors import UserError
 
 CHUNK = 1 << 20
-TIMEOUT_S = 30  # without one byte
+TIMEOUT_S = 30  # longest wait for the next byte
 SLOW_S, SLOW_BYTES = 60.0, 60_000  # a connection that brings less in that time counts as broken
 ATTEMPTS = 5  # connections tried in a row without one new byte
-CONNECTIONS = 100  # of one file, whatever they bring
-RESTARTS = 3  # from the first byte, because what the server sent does not continue what is there
-MOST_BYTES = 1 << 36  # of one file
+CONNECTIONS = 100  # most connections for one file
+RESTARTS = 3  # restarts from the first byte, if the server's data does not continue the partial file
+MOST_BYTES = 1 << 36  # largest file
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 #: progress(file name, bytes so far, bytes in all or None)
@@ -33,7 +33,7 @@ ProgressCallback = Callable[[str, int, int | None], None]
 
 
 def check_address(url: str) -> str:
-    """The address, if it is https, or http on this machine. UserError else."""
+    """Return the address if it is https, or http on this machine. Otherwise raise UserError."""
     try:
         parts = urlsplit(url)
         host, scheme = parts.hostname, parts.scheme
@@ -47,9 +47,10 @@ def check_address(url: str) -> str:
 
 
 class _SameRules(urllib.request.HTTPRedirectHandler):
-    """Redirects lead only to where the bench may ask in the first place."""
+    """Redirects may lead only to addresses that are allowed in the first place."""
 
     def redirect_request(self, request, response, code, message, headers, url):
+        """Check the new address. Raises UserError if it is not allowed."""
         try:
             check_address(url)
         except UserError as error:
@@ -60,7 +61,7 @@ class _SameRules(urllib.request.HTTPRedirectHandler):
 
 
 def _open(request: urllib.request.Request):
-    opener = urllib.request.OpenerDirector()  # not build_opener: that speaks ftp, file and data too
+    opener = urllib.request.OpenerDirector()  # not build_opener, which also allows ftp, file and data
     for handler in (
         urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _SameRules(),
         urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor(),
@@ -70,7 +71,7 @@ def _open(request: urllib.request.Request):
 
 
 def download_file(url: str, part: Path, label: str, progress: ProgressCallback) -> None:
-    """Fill `part` until it is as long as the server says. Raises UserError, one line that names the address."""
+    """Download until `part` is as long as the server says. label: for `progress`. Raises UserError with the address."""
     check_address(url)
     idle, restarts, reason = 0, 0, ""
     for _ in range(CONNECTIONS):
@@ -102,20 +103,20 @@ def _length(part: Path) -> int:
 
 
 def _transfer(url: str, part: Path, label: str, progress: ProgressCallback) -> bool:
-    """One connection. True when `part` is whole, False when the connection ended early or was of no use."""
+    """One connection. True if `part` is complete, False if the connection ended early or was of no use."""
     done = _length(part)
     headers = {"User-Agent": "semantic-bench", "Accept-Encoding": "identity"}
     if done:
         headers["Range"] = f"bytes={done}-"
         if validator := _recall(part):
-            headers["If-Range"] = validator  # a file that changed since is sent whole
+            headers["If-Range"] = validator  # if the file has changed, the server sends all of it
     try:
         response = _open(urllib.request.Request(url, headers=headers))
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         if (error.headers.get("Content-Range") or "").strip() == f"bytes */{done}":
-            return True  # the part was whole already
+            return True  # the part was already complete
         forget(part)
         return False
     with response:
@@ -149,7 +150,7 @@ def _transfer(url: str, part: Path, label: str, progress: ProgressCallback) -> b
 
 
 def _content_range(text: str) -> tuple[int, int | None]:
-    """ "bytes 5-9/10" -> (5, 10); (-1, None) where it cannot be read, which no offset equals."""
+    """ "bytes 5-9/10" -> (5, 10). (-1, None), which equals no offset, if it cannot be read."""
     try:
         span, _, total = text.removeprefix("bytes").strip().partition("/")
         return int(span.partition("-")[0][:16]), int(total[:16]) if total.isdigit() else None
@@ -162,13 +163,13 @@ def _note(part: Path) -> Path:
 
 
 def _remember(part: Path, validator: str | None) -> None:
-    """Keep the ETag or date of what `part` holds, so that a later Range goes on with the same file."""
+    """Keep the ETag or date of the file in `part`, so that a later Range continues the same file."""
     strong = validator if validator and not validator.startswith("W/") and _is_header(validator) else None
     write_atomic(_note(part), json.dumps({"validator": strong}).encode())
 
 
 def _recall(part: Path) -> str | None:
-    """What `_remember` kept; None where the note is not there, damaged, or no header (anyone may have written it)."""
+    """The value that `_remember` kept. None if the note is missing, damaged, or no valid header."""
     try:
         validator = json.loads(decode_text(read_bytes(_note(part))))["validator"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -181,6 +182,6 @@ def _is_header(text: str) -> bool:
 
 
 def forget(part: Path) -> None:
-    """Take a part and its note away."""
+    """Delete a partial file and its note."""
     part.unlink(missing_ok=True)
     _note(part).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The public sets that `data fetch` brings: where each comes from, and the checksums that its files must have.
+"""The public sets that `data fetch` can download: their addresses, and the checksums that their files must have.
 
-Checksums: TensorFlow Datasets publishes those of DIV2K and of VOC 2012. Those of the 24 Kodak pictures are pinned alike
-by several public projects, and were compared with the files themselves. A set without known checksums is not fetched.
+TensorFlow Datasets publishes the checksums of DIV2K and VOC 2012. Those of the 24 Kodak pictures are the same in
+several public projects, and were compared with the files. A set without known checksums is not offered.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from systems.errors import UnknownName, UserError, did_you_mean
 
 @dataclass(frozen=True)
 class Source:
-    """One set. `files`: {name on the server: "sha256:..."}; one archive, or (inside == "") single pictures."""
+    """One set.
+
+    files: {name on the server: "sha256:..."}: one archive, or (if inside == "") single pictures.
+    """
 
     name: str
-    base_url: str  # of the folder that holds the files
+    base_url: str  # address of the folder with the files
     files: dict[str, str]
-    target: str  # the folder under the data root that is there when the set is
+    target: str  # the set's folder under the data root
     inside: str  # that folder's path inside the archive; "" for single files
-    size: int  # bytes to download, about
+    size: int  # about so many bytes to download
 
 
 SOURCES = {
@@ -65,7 +68,7 @@ GROUPS = {"div2k": ("div2k-valid", "div2k-train")}
 
 
 def sources_of(name: str) -> list[Source]:
-    """The sets that a name of `data fetch` stands for. Raises UnknownName with the nearest."""
+    """The sets that a name of `data fetch` means. Raises UnknownName with the nearest names."""
     if name in SOURCES:
         return [SOURCES[name]]
     if name in GROUPS:
@@ -74,7 +77,7 @@ def sources_of(name: str) -> list[Source]:
 
 
 def checked_checksum(text: str) -> str:
-    """A checksum as it was given to `--checksum`, in lower case. Raises UserError where it has another form."""
+    """A checksum that was given to `--checksum`, in lower case. Raises UserError if it has another form."""
     kind, _, digest = text.lower().partition(":")
     if len(digest) != {"md5": 32, "sha256": 64}.get(kind) or set(digest) - set("0123456789abcdef"):
         raise UserError(f"checksum {text!r} is not md5:<32 hex digits> or sha256:<64 hex digits>")
