@@ -1,1 +1,1 @@
-"""Statistics over finished rows: intervals, summaries, comparisons, claims."""
+"""Statistics of finished rows: intervals, summaries, comparisons, claims. They read tables, and compute no pictures."""

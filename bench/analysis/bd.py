@@ -1,6 +1,7 @@
-"""Whole curves against each other: Bjontegaard's mean gains (VCEG-M33), over SNR instead of rate.
+"""Compares whole curves: Bjontegaard's mean gains (VCEG-M33), over SNR instead of rate.
 
-Called by the comparison; gives the mean gain in quality at equal SNR, and the mean SNR saved at equal quality.
+The comparison (`bench.analysis.compare`) calls it. It gives the mean gain in quality at equal SNR, and the mean SNR
+saved at equal quality.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ import numpy as np
 
 
 def bd_psnr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.ndarray) -> float:
-    """Mean gain in PSNR, dB, of a curve over the reference, over the SNRs both span: the area between, by the width.
+    """Mean gain in PSNR (dB) of a curve over the reference, over the SNRs that both cover. All arrays: (points,), SNR
+    in dB.
 
-    Monotone (PCHIP) interpolation instead of Bjontegaard's cubic, which overshoots at a digital system's cliff. The
-    SNR in dB takes the place of the log rate. NaN where fewer than two points are left or the curves share no range.
+    It is the area between the curves, divided by its width. Bjontegaard interpolates by a cubic, which overshoots at
+    the cliff of a digital system. Monotone (PCHIP) interpolation is used instead, and the SNR in dB takes the place of
+    the logarithm of the rate. NaN if a curve has fewer than two points, or if the curves share no range. Raises
+    ValueError for arrays of different lengths, or for two values at one SNR.
     """
     x_ref, y_ref = _points(snr_ref, psnr_ref)
     x, y = _points(snr, psnr)
@@ -22,9 +26,11 @@ def bd_psnr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np
 
 
 def bd_snr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.ndarray) -> float:
-    """Mean SNR saved at equal PSNR, dB, positive where the curve needs less SNR than the reference (a BD-rate).
+    """Mean SNR (dB) that a curve saves at equal PSNR; positive if it needs less SNR than the reference. All arrays:
+    (points,).
 
-    Each curve is read as the least SNR at which a PSNR is first reached, so plateaus and dips do not break the inverse.
+    Each curve is read as the lowest SNR at which it reaches a PSNR, so flat and falling parts do no harm. NaN and
+    ValueError as in `bd_psnr`.
     """
     y_ref, x_ref = _first_reached(*_points(snr_ref, psnr_ref))
     y, x = _first_reached(*_points(snr, psnr))
@@ -32,7 +38,7 @@ def bd_snr(snr_ref: np.ndarray, psnr_ref: np.ndarray, snr: np.ndarray, psnr: np.
 
 
 def _points(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Simulated points in order of x."""
+    """The simulated points, in order of x."""
     x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"a curve needs as many values as SNRs, got {x.shape} and {y.shape}")
@@ -46,7 +52,7 @@ def _points(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_reached(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Swap the axes of a curve and keep the points that rise above all before them."""
+    """The curve with its axes swapped, at the points that lie above all points before them."""
     best = np.concatenate([[-np.inf], np.maximum.accumulate(y)[:-1]])
     rising = y > best
     return y[rising], x[rising]

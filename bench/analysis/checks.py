@@ -1,8 +1,8 @@
-"""The checks behind the paper's statements: each looks at a run's rows and says what they decide.
+"""The checks behind the paper's statements: each reads the rows of a run, and decides whether a statement holds there.
 
-`bench.analysis.claims` names the statements and calls the checks. A check gives a `Finding`, or raises `Missing` where
-the run lacks what it needs. Statements on PSNR are checked under both reductions, the mean of PSNR over pictures and
-the PSNR of the mean squared error; where these disagree, nothing is decided.
+`bench.analysis.claims` names the statements and calls the checks. A check returns a `Finding`, or raises `Missing` if
+the run lacks the rows that it needs. Statements about PSNR are checked under both reductions: the mean of PSNR over
+pictures, and the PSNR of the mean squared error. If these disagree, nothing is decided.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ OURS = "gensc"
 RECONSTRUCTION_RIVALS = ("witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "jpeg-ldpc-adaptive")
 SEGMENTATION_RIVALS = ("deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn")
 FIGURES = {"low": "fig4", "high": "fig5", "segmentation": "fig7"}
-LOW_SNR_DB = 6.0  # "when SNR is low": the paper gives no number; points up to here
-STABLE_MIOU = 0.02  # "will stabilize": within so much mIoU of the value at the highest SNR
-DECIMALS = 9  # below this a difference is rounding of the arithmetic, and no system is ahead by it
+LOW_SNR_DB = 6.0  # "when SNR is low" in the paper, which gives no number: points up to here
+STABLE_MIOU = 0.02  # "will stabilize" in the paper: within so much mIoU of the value at the highest SNR
+DECIMALS = 9  # differences are rounded to so many decimals; smaller ones are rounding errors
 REDUCTIONS = {"psnr_db": "mean PSNR", OF_MEAN_MSE: "PSNR of the mean MSE"}
 
 
 class Missing(Exception):
-    """The run lacks what a check needs; the message says what."""
+    """The run lacks the rows that a check needs. The message says which."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: the verdict, a line of numbers per comparison, and the systems that it rests on."""
+    """The result of a check: the verdict, one line of numbers per comparison, and the systems that it depends on."""
 
     verdict: str
     numbers: tuple[str, ...]
@@ -49,7 +49,11 @@ Check = Callable[[Run], Finding]
 
 @dataclass
 class _Tally:
-    """Comparisons of one check. holds, against: one entry each. complete: nothing that is covered is missing."""
+    """The comparisons of one check.
+
+    holds, against: one entry per comparison: whether it supports the statement, whether it contradicts it.
+    complete: False if something that the statement covers is missing.
+    """
 
     holds: list[bool] = field(default_factory=list)
     against: list[bool] = field(default_factory=list)
@@ -66,7 +70,7 @@ class _Tally:
 
 
 def both_reductions(check: Callable[[Run, str], Finding]) -> Check:
-    """A check of PSNR under both reductions: what both say, else undecided."""
+    """Make a check of PSNR run under both reductions. The verdict is the common one, otherwise undecided."""
 
     def combined(run: Run) -> Finding:
         found = {metric: check(run, metric) for metric in REDUCTIONS}
@@ -90,13 +94,13 @@ def _figure(run: Run, name: str) -> dict[str, Any]:
 
 
 def _at_point_of(run: Run, figure: dict[str, Any]) -> Run:
-    """The run cut to a figure's operating points, with every system that any figure ran there."""
+    """The run with only a figure's operating points, and with every system that any figure ran there."""
     names = sorted({name for other in run.experiments for name in other["systems"]})
     return run.cut_to({**figure, "systems": names})
 
 
 def _sides(run: Run, name: str, rivals: tuple[str, ...], tally: _Tally) -> list[tuple[Side, Side]]:
-    """(ours, rival) for each rival that was run, and each training of the two; rivals that were not are noted."""
+    """(ours, rival) for each rival in the run, and for each training of the two. Absent rivals are noted in `tally`."""
     part = _at_point_of(run, _figure(run, name))
     here = set(part.samples["system"])
     if OURS not in here:
@@ -114,7 +118,9 @@ def _sides(run: Run, name: str, rivals: tuple[str, ...], tally: _Tally) -> list[
 
 
 def _trainings(part: Run, system: str, tally: _Tally) -> list[Side]:
-    """One side per variant where a point was run in several (other seeds of training), else the system as one side."""
+    """One side per variant if the system was run in several variants (other seeds of training), otherwise a single
+    side.
+    """
     rows = part.samples[part.samples["system"] == system]
     if not rows.duplicated(KEY).any():
         return [side(part, system)]
@@ -129,7 +135,11 @@ def _trainings(part: Run, system: str, tally: _Tally) -> list[Side]:
 
 
 def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Finding]:
-    """Ours is ahead of every rival at every SNR, over all pictures. PSNR is checked under both reductions."""
+    """A check: our system is ahead of every rival at every SNR, over all pictures. PSNR is checked under both
+    reductions.
+
+    name: of the figure. rivals: names of systems.
+    """
 
     def check(run: Run, metric: str = metric) -> Finding:
         tally = _Tally()
@@ -146,7 +156,7 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
             if behind_at:
                 strict = _points(compare_sides(ours, rival, metric, level=1 - (1 - LEVEL) / looked))
                 behind = strict.loc[compared, "ci_high"] < 0
-            # Where only we decode we are ahead; where only the rival does, it is. Where neither does, nobody is best.
+            # If only one of the two decodes, it is ahead. If neither does, nobody is.
             tally.holds += [*ahead, *(v == "only A decodes" for v in table.loc[silent, "verdict"])]
             tally.against += [*behind, *(v == "only B decodes" for v in table.loc[silent, "verdict"])]
             lost = int((table["outages_b"] > 0).sum())
@@ -162,7 +172,7 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
 
 
 def _points(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of single SNRs. Missing where the two sides share none."""
+    """Rows of single SNRs. Raises Missing if the two sides share none."""
     if table.empty:
         raise Missing("the systems share no picture at any SNR")
     return table.dropna(subset=["snr_db"]).reset_index(drop=True)
@@ -184,13 +194,17 @@ def _spread(rows: pd.DataFrame, scale: float, unit: str, ahead: int, behind: int
 
 
 def mean_gap(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Mean of gaps (resamples, SNRs) over the low SNRs, dB; NaN where there is none."""
+    """Mean of gaps (resamples, SNRs) over the low SNRs, in dB: (resamples,). NaN if there is no
+    low SNR. snrs: (SNRs,).
+    """
     low = snrs <= LOW_SNR_DB
     return gaps[:, low].mean(axis=1) if low.any() else np.full(len(gaps), np.nan)
 
 
 def slope(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Least-squares slope of gaps (resamples, SNRs) over SNR, dB per dB; NaN below two SNRs."""
+    """Least-squares slope of gaps (resamples, SNRs) over SNR, in dB per dB: (resamples,). NaN
+    for fewer than two SNRs.
+    """
     if len(snrs) < 2:
         return np.full(len(gaps), np.nan)
     x = snrs - snrs.mean()
@@ -198,9 +212,10 @@ def slope(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 
 
 def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit: str) -> Check:
-    """A statistic of the gap to each rival is above 0, over the SNRs at which both deliver every picture.
+    """A check: a statistic of the gap to each rival is above 0, over the SNRs at which both deliver every picture.
 
-    A rival without such an SNR cannot be compared, and then the statement cannot hold either.
+    statistic: `mean_gap` or `slope`. unit: of its value, for display. A rival without such SNRs cannot be compared, and
+    then the statement cannot hold either.
     """
 
     def check(run: Run, metric: str) -> Finding:
@@ -226,7 +241,9 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
 def _estimate(
     joined: pd.DataFrame, metric: str, statistic: Callable, comparisons: int
 ) -> tuple[float, float, float, float, int]:
-    """The statistic, its interval, the upper end of the corrected interval, and the number of pictures (0: none)."""
+    """The statistic, its interval, the upper end of the corrected interval, and the number of
+    pictures (0: no result).
+    """
     column = "mse" if metric == OF_MEAN_MSE else metric
     nothing = (np.nan,) * 4 + (0,)
     ok = (joined["status_a"] == "ok") & (joined["status_b"] == "ok")
@@ -257,9 +274,11 @@ def _estimate(
 
 
 def cliff(modulation: str, threshold: float) -> Check:
-    """Below `threshold` dB most pictures are lost, from there on most arrive, by that rate's interval over pictures.
+    """A check: below `threshold` dB most pictures are lost, and from there on most arrive. The interval of the rate
+    decides.
 
-    The bench chose its code rate so that the cliffs lie where the paper has them: agreement is calibrated, not found.
+    modulation: such as "16qam". The bench chose its code rate so that the cliffs lie where the paper has them. So an
+    agreement is "calibrated", and no finding.
     """
 
     def check(run: Run) -> Finding:
@@ -292,7 +311,9 @@ def cliff(modulation: str, threshold: float) -> Check:
 
 
 def stable(run: Run) -> Finding:
-    """Above 0 dB our mIoU stays within STABLE_MIOU of its value at the highest SNR (an equivalence test)."""
+    """A check: above 0 dB, our mIoU stays within STABLE_MIOU of its value at the highest SNR (a
+    test of equivalence).
+    """
     figure = _figure(run, FIGURES["segmentation"])
     part = _at_point_of(run, figure)
     tally = _Tally(systems={OURS})
@@ -330,10 +351,10 @@ def _stability(training: Side, tally: _Tally) -> None:
 
 
 def overhead(run: Run, metric: str) -> Finding:
-    """Ours needs fewer channel uses than every rival for equal PSNR, over a sweep of the budget (CBR) at each SNR.
+    """A check: our system needs fewer channel uses than every rival for equal PSNR, over a sweep of CBR at each SNR.
 
-    Each curve is PSNR over log2 of the mean uses, all pictures; the gap is its mean over the PSNRs that both reach. The
-    interval is over resampled pictures.
+    A curve is PSNR over log2 of the mean uses, for all pictures. The gap is its mean over the PSNRs that both reach.
+    The interval is over resampled pictures.
     """
     swept = _swept(run)
     if not swept:
@@ -364,7 +385,7 @@ def overhead(run: Run, metric: str) -> Finding:
 
 
 def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
-    """(data set, SNR, rows) of each point that ours was run at with two budgets or more, on AWGN."""
+    """(data set, SNR, rows) for each point at which our system was run with two budgets or more, on AWGN."""
     rows = run.samples
     rows = rows[(rows["task"] == "reconstruction") & (rows["channel"] == "awgn") & rows["cbr_target"].notna()]
     found = []
@@ -375,7 +396,9 @@ def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
 
 
 def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """PSNR or MSE of each picture, a column per budget from the least uses on, and the mean uses of each budget."""
+    """PSNR or MSE of each picture, with one column per budget in order of rising uses; and the mean uses of each
+    budget.
+    """
     own = rows[rows["system"] == system]
     if own.empty:
         return pd.DataFrame(), np.array([])
@@ -389,9 +412,9 @@ def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFra
 def _fewer_uses(
     values: list[np.ndarray], uses: tuple[np.ndarray, ...], metric: str, comparisons: int
 ) -> tuple[Interval, float]:
-    """Mean of log2 of our uses over theirs at equal PSNR, with its interval, and the corrected interval's lower end.
+    """Mean of log2 (our uses / theirs) at equal PSNR with its interval, and the lower end of the corrected interval.
 
-    values: (pictures, budgets) of each side. NaN where there is no PSNR to compare at.
+    values: (pictures, budgets) of each side. NaN if there is no PSNR at which to compare.
     """
     n = len(values[0])
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, n)
@@ -411,11 +434,12 @@ def _fewer_uses(
 
 
 def log_uses_gap(uses_a: np.ndarray, quality_a: np.ndarray, uses_b: np.ndarray, quality_b: np.ndarray) -> np.ndarray:
-    """Mean of log2(uses of a / uses of b) over the qualities that both reach, of many curves (curves, budgets).
+    """Mean of log2(uses of a / uses of b) over the qualities that both reach, of many curves: (curves,).
 
-    uses (budgets,) ascend. log2 of the uses is linear in the quality between budgets; where quality falls with more
-    uses, the best so far counts. Where one curve begins above the end of the other, its least uses over the other's
-    most bound the ratio, and stand for it.
+    uses_a, uses_b: (budgets,), rising.
+    quality_a, quality_b: (curves, budgets). Between two budgets, log2 of the uses is linear in the quality. If the
+    quality falls with more uses, the best quality so far counts. If one curve begins above the end of the other, the
+    ratio is bounded by the least uses of the one and the most uses of the other, and this bound is taken.
     """
     q_a, q_b = (np.maximum.accumulate(quality, axis=1) for quality in (quality_a, quality_b))
     u_a, u_b = np.log2(uses_a), np.log2(uses_b)
@@ -427,7 +451,7 @@ def log_uses_gap(uses_a: np.ndarray, quality_a: np.ndarray, uses_b: np.ndarray, 
 
 
 def _area(quality: np.ndarray, log_uses: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Integral of piecewise linear curves log_uses(quality) from low to high, one per row."""
+    """Integral of the piecewise linear curves log_uses(quality) from low to high, one per row."""
     total = np.zeros(len(quality))
     for left in range(len(log_uses) - 1):
         q0, q1 = quality[:, left], quality[:, left + 1]

@@ -1,17 +1,16 @@
-"""What the paper's Sec. V states, as checks on a run's tables. No verdict is set by hand.
+"""The statements in the paper's Sec. V, as checks of a run's tables. No verdict is set by hand.
 
-"best" and "better" are decided by intervals of differences paired over pictures:
+`python -m bench claims`, `plot` and `report` call it. The checks are in `bench.analysis.checks`. "best" and "better"
+are decided by intervals of differences paired over pictures:
 
-- holds: every comparison that the statement covers is ahead with its 95 % interval clear of 0 (all must be, so no
-  correction is due);
-- contradicted: some comparison is behind with its interval clear of 0, at a level corrected for the number of
-  comparisons looked at (Bonferroni), for among many one will be behind by chance;
-- calibrated: the run agrees because the bench was set up so that it would;
-- undecided: none of these, or the run lacks the data, or the two reductions of PSNR disagree;
-- withheld: the statement rests on a system that was trained too little. The numbers, which are given, speak of these
-  weights and not of the systems.
-
-The checks are in `bench.analysis.checks`. Called by `python -m bench claims`, `plot` and `report`.
+- holds: in every comparison that the statement covers, our system is ahead, and the 95 % interval excludes 0. (All must
+  be, so no correction is needed.)
+- contradicted: in some comparison it is behind, and the interval excludes 0 at a level that is corrected for the number
+  of comparisons (Bonferroni), because one of many is behind by chance.
+- calibrated: the run agrees because the bench was set up so that it agrees.
+- undecided: none of these; or the run lacks the data; or the two reductions of PSNR disagree.
+- withheld: the statement depends on a system that was trained too little. The numbers are given. They hold for these
+  weights, not for the systems.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Claim:
-    """One statement: its name, its words, where the paper says it, and the check that decides it."""
+    """One statement: its name, its words, its place in the paper, and the check that decides it."""
 
     name: str
     statement: str
@@ -74,7 +73,11 @@ class Claim:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decided claim. numbers: one line per comparison. undertrained: the systems it rests on that are marked so."""
+    """A decided claim.
+
+    numbers: one line per comparison.
+    undertrained: the systems that it depends on and that were trained too little.
+    """
 
     name: str
     statement: str
@@ -140,7 +143,7 @@ CLAIMS = (
 
 
 def judge(run: Run | Path | str) -> list[Verdict]:
-    """Every claim, decided on one run. UserError where the folder is no run, or shows none of the paper's figures."""
+    """Decide every claim on one run. Raises UserError if the folder is no run, or shows none of the paper's figures."""
     run = run if isinstance(run, Run) else Run.open(run)
     if not run.shows_a_paper_figure():
         ids = ", ".join(figure["id"] for figure in run.experiments) or "none"
@@ -158,7 +161,7 @@ def judge(run: Run | Path | str) -> list[Verdict]:
 
 
 def table(verdicts: list[Verdict]) -> pd.DataFrame:
-    """One row a claim, for CSV and Markdown."""
+    """One row per claim, for CSV and Markdown."""
     return pd.DataFrame(
         [
             {
@@ -175,7 +178,7 @@ def table(verdicts: list[Verdict]) -> pd.DataFrame:
 
 
 def markdown(verdicts: list[Verdict]) -> str:
-    """The claims for the eye."""
+    """The claims as a table in Markdown."""
     lines = ["| Statement of the paper | Verdict | Numbers |", "|---|---|---|"]
     for v in verdicts:
         weak = f"<br>rests on undertrained systems: {', '.join(v.undertrained)}" if v.undertrained else ""

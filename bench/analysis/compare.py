@@ -1,14 +1,14 @@
-"""Two systems, or two runs, against each other: paired over pictures, an interval per point, a verdict per point.
+"""Compares two systems, or two runs: paired over pictures, with an interval and a verdict per point.
 
-Rows are joined on (task, data set, picture, channel, SNR, budget, repetition), so each difference is one of the same
-picture. Between two runs a picture is the same where the manifests hold the same sha256 of its file; others are left
-out and named. There are two reductions, both reported:
+`python -m bench compare` and the claims call it. `bench.analysis.compare_text` prints the table.
 
-- "all pictures": a lost picture counts with what the harness painted for it (mid-grey, or the majority class). The
-  verdict rests on this one, so that nobody gains by losing the pictures that are hard.
-- "both delivered": pictures that neither side lost.
+Rows are joined on (task, data set, picture, channel, SNR, budget, repetition), so each difference is between two
+results for the same picture. In two runs, pictures are the same if the manifests hold the same sha256 of their files.
+Other pictures are left out and named. There are two reductions, and both are reported:
 
-Called by `python -m bench compare` and by the claims. `bench.analysis.compare_text` puts the table into words.
+- "all pictures": a lost picture counts with what the harness painted for it (mid-grey, or the most common class). The
+  verdict rests on this reduction, so that losing difficult pictures brings no advantage.
+- "both delivered": only pictures that neither side lost.
 """
 
 from __future__ import annotations
@@ -34,17 +34,22 @@ from systems.errors import UserError, did_you_mean
 
 KEY = [*POINT, "snr_db", "image_id", "rep"]
 DEFAULT_METRIC = {"reconstruction": "psnr_db", "segmentation": "miou"}
-RATIOS = {"miou": "union", "pixel_accuracy": "labelled"}  # of sums over the data set: what the pixels are divided by
+RATIOS = {"miou": "union", "pixel_accuracy": "labelled"}  # ratios of sums over the data set, and their denominators
 OF_MEAN_MSE = "psnr_of_mean_mse_db"
 ALL, DELIVERED = "all pictures", "both delivered"
-DECIMALS = 12  # a smaller difference is rounding of the arithmetic, and nobody is ahead by it
-NO_BUDGET = -1.0  # stands for an empty budget column while tables are joined: NaN does not equal NaN
+DECIMALS = 12  # differences are rounded to so many decimals; smaller ones are rounding errors
+NO_BUDGET = -1.0  # in place of an empty budget while tables are joined, because NaN does not equal NaN
 _NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the runs is compared; None takes all. figure: an id; channel: a name; snr_db: SNRs in dB."""
+    """Which part of the runs is compared. None: all.
+
+    figure: an id.
+    channel: a name.
+    snr_db: SNRs in dB.
+    """
 
     figure: str | None = None
     channel: str | None = None
@@ -58,23 +63,23 @@ class Side:
     run: Run
     system: str
     variant: str = ""
-    foreign: bool = False  # of another run than the one compared in
+    foreign: bool = False  # True: it belongs to another run than the one at hand
     selection: Selection = Selection()
 
     @property
     def label(self) -> str:
-        """How tables name it."""
+        """Its name in tables."""
         own = self.system + (f"@{self.variant}" if self.variant else "")
         return f"{self.run.name}:{own}" if self.foreign else own
 
     @property
     def source(self) -> tuple[Path, str, str]:
-        """What it is, whatever it is called."""
+        """Its folder, system and variant, which identify it whatever its label."""
         return self.run.directory.resolve(), self.system, self.variant
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """Rows of samples.csv. UserError where the selection leaves none."""
+        """Its rows of samples.csv. Raises UserError if the selection leaves none."""
         rows = self._own(_chosen(self.run, self.selection))
         if rows.empty:
             raise UserError(f"{self.label} has no rows {_words(self.selection)} in run {shown(self.run.name)}")
@@ -82,7 +87,7 @@ class Side:
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
-        """Rows of confusion.csv, with the columns of POINT."""
+        """Its rows of confusion.csv, with the columns of POINT."""
         cells = self.samples[["cell_id", "image_id", *[c for c in POINT if c not in ("dataset", "channel")]]]
         return self._own(self.run.confusion).merge(
             cells.drop_duplicates(["cell_id", "image_id"]), on=["cell_id", "image_id"]
@@ -94,7 +99,9 @@ class Side:
 
 
 def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # noqa: B008  (frozen)
-    """`system`, or `system@variant` where the run has several variants of it. UserError where the run lacks it."""
+    """The side `system`, or `system@variant` if the run has several variants of it. Raises UserError if the run lacks
+    it.
+    """
     name, _, variant = system.partition("@")
     rows = run.samples[run.samples["system"] == name]
     if rows.empty:
@@ -103,7 +110,7 @@ def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # 
     variants = sorted(rows["variant"].unique())
     if variant and variant not in variants:
         raise UserError(f"run {run.name} has no {name}@{variant}; its variants are {', '.join(variants)}")
-    # A point may be run in one variant a figure; two variants at one point would pair at random.
+    # Two variants at the same point would be paired at random.
     if variant and _filled(rows[rows["variant"] == variant]).duplicated(KEY).any():
         raise UserError(f"run {run.name} has several rows of {name}@{variant} at one point; they cannot be paired")
     if not variant and _filled(rows).duplicated(KEY).any():
@@ -114,7 +121,7 @@ def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # 
 
 
 def _filled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Budgets as numbers that can be joined on: equal but for the last digits is equal."""
+    """Budgets as rounded numbers, so that rows can be joined on them."""
     filled = {c: rows[c].astype(float).round(9).fillna(NO_BUDGET) for c in ("cbr_target", "bits_target")}
     return rows.assign(**filled)
 
@@ -146,14 +153,14 @@ def _words(selection: Selection) -> str:
 
 @dataclass(frozen=True)
 class Matched:
-    """The rows of two sides, one per picture that is the same on both. notes: what was left out, a line each."""
+    """The rows of two sides, one per picture that both have. notes: what was left out, one line each."""
 
     rows: pd.DataFrame
     notes: tuple[str, ...]
 
 
 def match(a: Side, b: Side) -> Matched:
-    """Join two sides. Pictures of two runs are the same where the manifests hold the same hashes; see the module."""
+    """Join two sides. In two runs, pictures are the same if the manifests hold the same hashes (see the module)."""
     left, right, notes = a.samples, b.samples, []
     if a.run.directory.resolve() != b.run.directory.resolve():
         left, right, notes = _by_content(a, b)
@@ -170,8 +177,10 @@ def match(a: Side, b: Side) -> Matched:
 
 
 def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """Both sides' rows with pictures named by content, where the manifests know it. A folder's own name does not count:
-    the same pictures in another folder are the same."""
+    """The rows of both sides, with pictures named by their content if the manifests know it.
+
+    The name of a folder does not count: the same pictures in another folder are the same.
+    """
     notes: list[str] = []
     sides = []
     shared = set(a.samples["dataset"]) & set(b.samples["dataset"])
@@ -212,7 +221,7 @@ def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]
 
 
 def _content_names(hashes: dict[str, str]) -> dict[str, str]:
-    """A name of each picture by its content; equal files of one folder are numbered in the order of their names."""
+    """A name for each picture from its content. Equal files in one folder are numbered in the order of their names."""
     seen: dict[str, int] = {}
     names = {}
     for name in sorted(hashes):
@@ -228,7 +237,7 @@ def _left_out(images: pd.Series, why: str) -> str:
 
 
 def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame, joined: pd.DataFrame) -> list[str]:
-    """A line for the SNRs of each side that the other does not have, per task, data set, channel and budget."""
+    """One line for the SNRs of each side that the other side lacks, per task, data set, channel and budget."""
     notes = []
     for name, rows, other in (("A", left, right), ("B", right, left)):
         for point, own in rows.groupby(POINT, sort=True):
@@ -246,14 +255,17 @@ def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame, joined: pd.DataFrame) 
 def compare_sides(
     a: Side, b: Side, metric: str | None = None, level: float = LEVEL, matched: Matched | None = None
 ) -> pd.DataFrame:
-    """One row per point that both sides have: means, a - b with its interval, and the verdict.
+    """One row per point that both sides have: the means, a - b with its interval, and the verdict.
 
-    mean_a to n_images are over all pictures, lost ones as the harness painted them; the columns that begin with
-    delivered_ are over those that neither side lost; `rests_on` names the one that decides the verdict. verdict: "A",
-    "B" (ahead), "tied" (the interval spans 0), "undecided" (one picture has no interval), "only A decodes", "only B
-    decodes", "neither decodes" (the other side lost every picture). `snr_db` is empty in the row that takes all points
-    together. outages_a, outages_b count pictures lost at least once. same_noise, uses_a, uses_b, bits_a and bits_b say
-    whether the comparison was a fair one.
+    The columns mean_a to n_images are over all pictures, lost ones as the harness painted them. The columns that begin
+    with delivered_ are over the pictures that neither side lost. `rests_on` names the reduction that decides the
+    verdict. The verdict is "A" or "B" (this side is ahead), "tied" (the interval contains 0), "undecided" (a single
+    picture has no interval), or "only A decodes", "only B decodes", "neither decodes" (a side lost every picture).
+    `snr_db` is empty in the row over all SNRs together. outages_a and outages_b count pictures that were lost at least
+    once. same_noise, uses_a, uses_b, bits_a and bits_b show whether the comparison was fair.
+
+    level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
+    samples.csv does not have.
     """
     known = (None, OF_MEAN_MSE, *RATIOS)
     if metric not in known and (metric not in a.run.samples or a.run.samples[metric].dtype == object):
@@ -269,7 +281,7 @@ def compare_sides(
         pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, metric or default, level)
         found = pairs.rows([[snr] for snr in snrs] + ([snrs] if len(snrs) > 1 else []))
         if metric not in (None, default) and all(np.isnan(row["mean_a"]) and np.isnan(row["mean_b"]) for row in found):
-            continue  # a metric of the other task
+            continue  # the metric belongs to the other task
         rows += found
     return pd.DataFrame(rows)
 
@@ -281,7 +293,7 @@ class _Pairs:
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
 
     def rows(self, levels: Sequence[list[float]]) -> list[dict[str, Any]]:
-        """A row of the table for each list of SNRs."""
+        """One row of the table for each list of SNRs."""
         snrs = self.group["snr_db"].to_numpy()
         chosen = [np.isin(snrs, level) for level in levels]
         ok = ((self.group["status_a"] == "ok") & (self.group["status_b"] == "ok")).to_numpy()
@@ -341,7 +353,7 @@ class _Pairs:
         sides = [self.group[f"{column}_{s}"].to_numpy(float) for s in "ab"]
         values = []
         for rows in chosen:
-            # Mean over SNRs and repetitions first: pictures, not draws of noise, are what is sampled.
+            # First the mean over SNRs and repetitions, because pictures are resampled, not draws of noise.
             both = np.stack([_by_picture(codes, side, rows & kept, len(names)) for side in sides], axis=1)
             values.append(both[~np.isnan(both).any(axis=1)])
         if self.metric == OF_MEAN_MSE:
@@ -375,7 +387,7 @@ class _Pairs:
 
 
 def _by_picture(codes: np.ndarray, values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """Mean of each picture's values over its rows, (count,), NaN where it has none. codes: the picture of each row."""
+    """Mean of each picture's values over its rows, (count,). NaN if it has none. codes: the picture of each row."""
     known = rows & ~np.isnan(values)
     sums = np.bincount(codes[known], values[known], minlength=count)
     number = np.bincount(codes[known], minlength=count)
@@ -383,7 +395,7 @@ def _by_picture(codes: np.ndarray, values: np.ndarray, rows: np.ndarray, count: 
 
 
 def _psnr_of_means(values: np.ndarray, level: float) -> tuple[float, float, Interval]:
-    """PSNR of the mean MSE of both sides and the interval of a - b, dB; values (pictures, 2) are their MSE."""
+    """PSNR of the mean MSE of both sides, and the interval of a - b, in dB. values: MSE, (pictures, 2)."""
     n = len(values)
     if n == 0:
         return np.nan, np.nan, _NOTHING
@@ -397,10 +409,11 @@ def _psnr_of_means(values: np.ndarray, level: float) -> tuple[float, float, Inte
 
 
 def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "union") -> tuple[np.ndarray, np.ndarray]:
-    """Intersections and unions in pixels, (SNRs, images, classes) each, of the rows that `wanted` names.
+    """Intersections and unions in pixels, (SNRs, images, classes) each, of the rows in `wanted`.
 
-    wanted: columns cell_id, image_id, snr_db, rep. Repetitions are summed. Images are in order of their ids.
-    whole: the column that is given in the place of the unions.
+    confusion: rows of confusion.csv.
+    wanted: the columns cell_id, image_id, snr_db, rep. Repetitions are summed. Images are in the order of their ids.
+    whole: the column that is returned instead of the unions.
     """
     rows = confusion.merge(wanted, on=["cell_id", "image_id", "snr_db", "rep"])
     if rows.empty:
@@ -418,10 +431,11 @@ def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "un
 def paired_miou(
     a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float, Interval]:
-    """mIoU of both sides and the interval of a - b; each is (intersections, unions), (SNRs, images, classes).
+    """mIoU of both sides, and the interval of a - b. Each side is (intersections, unions), (SNRs, images, classes)
+    each.
 
-    Pictures are resampled for both sides at once, the set's mIoU taken anew at each SNR, then averaged over SNRs.
-    Classes may differ in number between the sides: a class that one side never met has no union there.
+    Pictures are resampled for both sides at once. The mIoU of the resampled set is computed at each SNR, then averaged
+    over SNRs. The sides may differ in their number of classes: a class that one side never had has no union there.
     """
     n = a[0].shape[1]
     mean_a, mean_b = (float(np.mean(mean_iou(i.sum(axis=1), u.sum(axis=1)))) for i, u in (a, b))
@@ -439,10 +453,11 @@ def paired_miou(
 
 
 def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
-    """BD gain (dB of PSNR, or points of another metric) and SNR shift (dB) of a over b, from `compare_sides`' rows.
+    """BD gain (dB of PSNR, or points of another metric) and SNR shift (dB) of a over b, from the rows of
+    `compare_sides`.
 
-    Both curves are over the pictures that both delivered, so that neither has a cliff in it. snr_shift_db is positive
-    where a needs less SNR than b for the same quality.
+    Both curves are over the pictures that both sides delivered, so neither has a cliff. snr_shift_db is positive if a
+    needs less SNR than b for the same quality.
     """
     rows = []
     for key, group in points.dropna(subset=["snr_db"]).groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
@@ -471,12 +486,14 @@ def compare(
     metric: str | None = None,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
 ) -> pd.DataFrame:
-    """The table behind `python -m bench compare A B [--run RUN] [--baseline X]`; its `attrs["notes"]` are lines to say.
+    """The table of `python -m bench compare A B [--run RUN] [--baseline X]`. Its `attrs["notes"]` are lines for the
+    user.
 
-    A, B and X are systems of `run` (`system` or `system@variant`; default: the last run) or of another, `RUN:system`.
-    Or A and B are two runs, each a folder or a name under results/: then every system that both have is compared with
-    itself, A's rows minus B's, and X is a system of both. A run alone needs `baseline`: every other system of it minus
-    that one. With `baseline`, A and B are compared with it as well. UserError where nothing can be joined.
+    A, B and X are systems of `run` (`system` or `system@variant`; default: the last run), or of another run
+    (`RUN:system`). Or A and B are two runs, each a folder or a name under results/. Then every system that both have is
+    compared with itself (A's rows minus B's), and X is a system of both. A single run needs `baseline`: every other
+    system of it minus that one. With `baseline`, A and B are also compared with it. Raises UserError if nothing can be
+    joined.
     """
     tables, notes = [], []
     for first, second in _pairs_of(a, b, baseline, run, selection):
@@ -525,7 +542,7 @@ def _pairs_of(
 
 
 def _side_of(name: str, at_hand: Run | None, selection: Selection) -> Side:
-    """`system` of the run at hand, or `RUN:system` of another."""
+    """`system` of the run at hand, or `RUN:system` of another run."""
     folder, system = find_system(name)
     if folder is not None:
         return replace(side(Run.open(folder), system, selection), foreign=True)

@@ -1,4 +1,7 @@
-"""A comparison in words, for a terminal: first a summary of each pair, then its points, then what to know of it."""
+"""Prints a comparison on a terminal: first a summary of each pair, then its points, then notes.
+
+`python -m bench compare` calls it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pandas as pd
 from bench.analysis.compare import ALL, DELIVERED, RATIOS, whole_curves
 from bench.results.reader import POINT
 
-_SAME = 0.02  # uses or bits that differ by less count as equal
+_SAME = 0.02  # uses or bits that differ by less than this share count as equal
 
 
 def report(points: pd.DataFrame) -> str:

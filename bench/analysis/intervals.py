@@ -1,9 +1,12 @@
-"""Intervals and comparisons, always over pictures: repetitions of one picture are averaged first, since a second noise
-draw on the same photograph tells nothing about other photographs.
+"""Intervals and paired comparisons, always over pictures.
+
+Summaries, comparisons and claims call it. The repetitions of one picture are averaged first, because a second draw of
+the noise for the same photograph says nothing about other photographs.
 
 Bootstrap intervals are percentile intervals with the small-sample correction of Hesterberg, "What Teachers Should Know
-About the Bootstrap" (The American Statistician, 2015): on normal data the plain percentile interval of a mean covers
-89 % at 7 pictures, this one 95 % (91 % at 5). Deterministic in `seed`; NaN is "not simulated" and left out.
+About the Bootstrap" (The American Statistician, 2015). On normal data, the plain percentile interval of a mean covers
+89 % at 7 pictures, and this one 95 % (91 % at 5). The results are fixed by `seed`. NaN means "not simulated" and is
+left out.
 """
 
 from __future__ import annotations
@@ -13,19 +16,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit  # scipy.stats would add a second to every start
+from scipy.special import ndtr, ndtri, stdtrit  # importing scipy.stats would take a second
 
 from bench.measure.metrics.segmentation import mean_iou
 
 LEVEL = 0.95
 RESAMPLES = 2000
-_CHUNK = 2_000_000  # resampled indices held in memory at a time
+_CHUNK = 2_000_000  # resampled indices in memory at a time
 _TOGETHER = 16  # columns of one matrix product
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its interval over `n` pictures. NaN where unknown: low, high, std at n = 1, all at n = 0."""
+    """An estimate and its interval over `n` pictures. NaN: low, high and std at n = 1, all values at n = 0."""
 
     mean: float
     std: float
@@ -35,14 +38,16 @@ class Interval:
 
     @property
     def decision(self) -> str:
-        """Of a difference: "higher", "lower", "tied" (the interval holds 0) or "undecided" (there is no interval)."""
+        """Of a difference: "higher", "lower", "tied" (the interval contains 0) or "undecided"
+        (there is no interval).
+        """
         if math.isnan(self.low) or math.isnan(self.high):
             return "undecided"
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "tied"
 
     @property
     def tied(self) -> bool:
-        """No difference is proved."""
+        """Whether no difference is shown."""
         return self.decision in ("tied", "undecided")
 
 
@@ -50,7 +55,11 @@ class Interval:
 
 
 def per_image(values: np.ndarray) -> np.ndarray:
-    """(images,) or (images, repetitions) -> (images,): mean over the repetitions simulated, NaN where none was."""
+    """Mean over the repetitions of each picture: (images,) or (images, repetitions) -> (images,). NaN if none was
+    simulated.
+
+    Raises ValueError for another shape.
+    """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim == 1:
         return values
@@ -63,16 +72,19 @@ def per_image(values: np.ndarray) -> np.ndarray:
 
 
 def bootstrap_mean(values: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Mean over pictures with its interval; `values` (images,) or (images, repetitions), std over pictures (n - 1)."""
+    """Mean over pictures with its interval. values: (images,) or (images, repetitions). std:
+    over pictures, with n - 1.
+    """
     return bootstrap_means([values], level, resamples, seed)[0]
 
 
 def bootstrap_means(
     columns: Sequence[np.ndarray], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Interval]:
-    """`bootstrap_mean` of many points at once; points with equally many pictures share their resamples.
+    """`bootstrap_mean` of many points at once: one array (images,) or (images, repetitions) per point.
 
-    Each interval is the one that the point has alone, to the last bit.
+    Points with equally many pictures share their resamples. Each interval is exactly the one that the point would have
+    alone.
     """
     known = [values[~np.isnan(values)] for values in map(per_image, columns)]
     found: list[Interval | None] = [None] * len(known)
@@ -95,8 +107,9 @@ def bootstrap_means(
 def resampled_sums(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
     """Sums over resampled pictures, (resamples, columns), of values (images, columns).
 
-    A resample says how often each picture was drawn, so that all columns are one matrix product. Columns are padded to
-    blocks of one width: a column's sums do not depend on how many others there are.
+    A resample is stored as the number of times that each picture was drawn, so that all columns become one matrix
+    product. Columns are padded to blocks of equal width, so the sums of a column do not depend on the number of other
+    columns.
     """
     n, count = values.shape
     padded = np.zeros((-(-count // _TOGETHER), n, _TOGETHER))
@@ -117,10 +130,11 @@ def resampled_sums(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
 def paired_difference(
     a: np.ndarray, b: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """Mean of a - b over pictures, the rows of both in the same order of pictures; `.decision` says who is ahead.
+    """Mean of a - b over pictures, with its interval. `.decision` says which is ahead.
 
-    Pictures that either side lacks are left out. Resampling the differences, not each side alone, keeps what all
-    systems share (a hard photograph is hard for everyone) out of the interval.
+    a, b: (images,) or (images, repetitions), with the pictures in the same order. Pictures that either side lacks are
+    left out. The differences are resampled, not each side alone. So the interval does not contain what all systems
+    share (a difficult photograph is difficult for all). Raises ValueError for different numbers of pictures.
     """
     a, b = per_image(a), per_image(b)
     if a.shape != b.shape:
@@ -131,10 +145,11 @@ def paired_difference(
 def bootstrap_miou(
     intersections: np.ndarray, unions: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """mIoU of the data set with its interval; pixels of each picture and class, (N, classes) each, repetitions summed.
+    """mIoU of the data set with its interval, from pixels of each picture and class, (images, classes) each.
 
-    Pictures are resampled and the mIoU taken anew on each sum. `std` is that of the resampled mIoU (a standard error),
-    for a picture has no mIoU of its own.
+    Repetitions are summed. Pictures are resampled, and the mIoU is computed for each resampled sum. `std` is that of
+    these values (a standard error), because a single picture has no mIoU of its own. Raises ValueError for other
+    shapes.
     """
     intersections, unions = np.asarray(intersections, dtype=np.float64), np.asarray(unions, dtype=np.float64)
     if intersections.shape != unions.shape or intersections.ndim != 2:
@@ -154,7 +169,7 @@ def bootstrap_miou(
 
 
 def resample(n: int, resamples: int, seed: int):
-    """Indices 0..n-1 of pictures drawn with replacement: int64 (rows, n) chunks, `resamples` rows in all."""
+    """Indices of pictures drawn with replacement from 0..n-1: int64 (rows, n) arrays, `resamples` rows in all."""
     generator = np.random.Generator(np.random.PCG64(seed))
     step = max(1, _CHUNK // n)
     for start in range(0, resamples, step):
@@ -162,9 +177,9 @@ def resample(n: int, resamples: int, seed: int):
 
 
 def percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]:
-    """(low, high) of an interval from its bootstrap `values` over `n` >= 2 pictures, in the unit of the values.
+    """(low, high) of an interval from its bootstrap values (resamples,) over `n` >= 2 pictures, in the values' unit.
 
-    The ends are moved outwards as Student's t and the n - 1 divisor ask; nothing changes for large n.
+    The ends are moved outwards as Student's t and the divisor n - 1 demand. For large n nothing changes.
     """
     tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
     low, high = np.quantile(values, [tail, 1 - tail])
@@ -175,7 +190,10 @@ def percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]
 
 
 def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
-    """A rate with Wilson's score interval (1927); right for rates near 0 and 1, where the normal one leaves [0, 1]."""
+    """A rate with Wilson's score interval (1927). It is right near 0 and 1, where the normal interval leaves [0, 1].
+
+    Raises ValueError unless 0 <= successes <= n.
+    """
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, 0)
     if not 0 <= successes <= n:
@@ -183,17 +201,17 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
     p, z = successes / n, float(ndtri((1 + level) / 2))
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    # At 0 and n the formula gives 0 and 1 but for rounding, which could put the estimate outside its own interval.
+    # At 0 and n the formula gives 0 and 1, but rounding could put the estimate outside its own interval.
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return Interval(p, math.sqrt(p * (1 - p)), low, high, n)
 
 
 def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, str]:
-    """The rate of an event over pictures, (images,) or (images, repetitions) of 0 and 1, NaN = not simulated.
+    """The rate of an event over pictures, from 0 and 1, (images,) or (images, repetitions); NaN: not simulated.
 
-    Gives the interval and its method: Wilson's where every picture's own rate is 0 or 1 (always so with one
-    repetition), else the bootstrap over pictures.
+    Returns the interval and its method: Wilson's if every picture's own rate is 0 or 1 (always with one repetition),
+    otherwise the bootstrap over pictures.
     """
     rates = per_image(lost)
     rates = rates[~np.isnan(rates)]
@@ -203,5 +221,5 @@ def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, 
 
 
 def zero_error_bound(n: int) -> float:
-    """Upper 95 % bound of an error rate when none was seen in `n` trials: 3/n, from (1 - p)^n = 0.05; NaN at n = 0."""
+    """Upper 95 % bound of an error rate after `n` trials without an error: 3/n, from (1 - p)^n = 0.05. NaN at n = 0."""
     return min(1.0, 3 / n) if n else math.nan

@@ -1,7 +1,7 @@
 """Differences of all pairs of systems in one figure, with intervals paired over pictures.
 
-`bench.report.html` shows any system relative to any other. `compare` answers for one pair from two runs; this module
-answers for all pairs of one figure at once, from the same resamples, so both give the same numbers.
+`bench.report.html` shows any system relative to any other. `compare` compares one pair, also from two runs. This module
+compares all pairs of one figure at once, with the same resamples, so both give the same numbers.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
 from systems.interface import NUM_CLASSES
 
-DECIMALS = 12  # a smaller difference is rounding of the arithmetic
+DECIMALS = 12  # differences are rounded to so many decimals; smaller ones are rounding errors
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of a - b over the pictures that both delivered, and its 95 % interval (NaN where there is none).
+    """Mean of a - b over the pictures that both delivered, and its 95 % interval (NaN if there is none).
 
-    `n`: pictures. `lost`: pictures that at least one of the two lost. The unit is that of the metric.
+    n: number of pictures.
+    lost: pictures that at least one of the two lost. The unit is that of the metric.
     """
 
     a: str
@@ -38,9 +39,10 @@ class Difference:
 
 
 def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against: str | None = None) -> list[Difference]:
-    """Differences of all pairs of systems at each SNR; with `against`, of the pairs that this system is in.
+    """Differences of all pairs of systems at each SNR. against: only the pairs with this system.
 
-    rows: rows of samples.csv of one figure. confusion: rows of confusion.csv of the same run (read for segmentation).
+    rows: rows of samples.csv of one figure.
+    confusion: rows of confusion.csv of the same run (read for segmentation).
     metric: "psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips", "miou" or "pixel_accuracy".
     """
     found = []
@@ -63,7 +65,7 @@ def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against:
 
 
 def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tuple[float, str], pd.DataFrame]:
-    """Pixels of each picture by (SNR, system): intersections of all classes, then the wholes they are divided by."""
+    """Pixels of each picture by (SNR, system): the intersections of all classes, then their denominators."""
     own = confusion[confusion["cell_id"].isin(rows["cell_id"].unique())]
     columns = pd.MultiIndex.from_product([["intersection", whole], np.arange(float(NUM_CLASSES))])
     tables = {}
@@ -77,7 +79,7 @@ def _pairs_at(
     snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set], metric: str, against: str | None
 ) -> list[Difference]:
     names, found = list(values), []
-    # Pairs with the same pictures share one resample; as a rule that is all pairs of systems without outages.
+    # Pairs with the same pictures share one resample: usually all pairs of systems without outages.
     groups: dict[tuple, list[tuple[str, str]]] = {}
     for place, a in enumerate(names):
         for b in names[place + 1 :]:
@@ -104,7 +106,7 @@ def _pairs_at(
 
 @lru_cache(maxsize=4)
 def _weights(n: int) -> np.ndarray:
-    """How often each of `n` pictures is in each resample (resamples, n); the same for all points of a figure."""
+    """How often each of `n` pictures is in each resample, (resamples, n). It is the same for all points of a figure."""
     parts = []
     for picks in resample(n, RESAMPLES, 0):
         places = picks + n * np.arange(len(picks))[:, None]
@@ -113,7 +115,7 @@ def _weights(n: int) -> np.ndarray:
 
 
 def _resampled(tables: list[np.ndarray], metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """The metric of each system on the pictures (systems,), and on each resample of them (resamples, systems)."""
+    """The metric of each system on the pictures, (systems,), and on each resample of them, (resamples, systems)."""
     n = len(tables[0])
     if n == 0:
         return np.full(len(tables), np.nan), np.empty((0, len(tables)))

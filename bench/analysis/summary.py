@@ -1,7 +1,7 @@
-"""summary.csv: each operating point's means and intervals over pictures; what was not simulated has empty fields.
+"""summary.csv: means and intervals over pictures of each operating point. What was not simulated is an empty field.
 
-The sweep adds the rows of one operating point after another to a `Point`, which keeps the few columns that metrics are
-made of as numbers; `summarise` makes the table from the points, and needs only a few of them in memory at a time.
+The sweep (`bench.sweep.tables`) adds the rows of each operating point to a `Point`, which keeps only the columns that
+metrics need, as numbers. `summarise` makes the table from the points. Only a few points are in memory at a time.
 """
 
 from __future__ import annotations
@@ -27,21 +27,22 @@ from bench.measure.metrics.table import METRICS, metrics_of
 from bench.results.schema import CELL_COLUMNS, parse_confusion
 from systems.interface import NUM_CLASSES
 
-_LOWER = ("mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")  # of the columns that are no metrics
+# columns that are no metrics, and where less is better
+_LOWER = ("mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")
 _NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
 _OF_COUNTS = ("miou", "pixel_accuracy")
-_SOURCE = {"psnr_of_mean_mse_db": "mse"}  # the column that a metric is made of, where it is not the metric's own
-_TOGETHER = 1_000_000  # values of pictures in memory at a time, whose intervals are made at once
+_SOURCE = {"psnr_of_mean_mse_db": "mse"}  # the column from which a metric is computed, if it is not its own
+_TOGETHER = 1_000_000  # values of pictures in memory at a time
 _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
 
 
 def lower_is_better(metric: str) -> bool:
-    """Whether less of a metric, or of another column of samples.csv, is better."""
+    """Whether a smaller value of a metric, or of another column of samples.csv, is better."""
     return metric in _LOWER or any(known.name == metric and not known.higher_is_better for known in METRICS)
 
 
 class Point:
-    """The rows of one operating point. `names`: the columns of the summary that name it, system to budget."""
+    """The rows of one operating point. names: the columns of the summary that identify it, from system to budget."""
 
     def __init__(self, names: dict[str, Any]):
         self.names = names
@@ -57,11 +58,12 @@ class Point:
         return len(self._lost)
 
     def add(self, rows: Iterable[Sequence[str]]) -> None:
-        """Rows as the store reads them: fields as text, in the order of CELL_COLUMNS."""
+        """Add rows as the store reads them: fields as text, in the order of CELL_COLUMNS."""
         image, rep, status, counts = (_PLACE[name] for name in ("image_id", "rep", "status", "confusion"))
         places = [(self._values[column], _PLACE[column]) for column in self._columns]
         for row in rows:
-            picture = self._images.setdefault(intern(row[image]), len(self._images))  # one text for all points
+            # so that all points share one string
+            picture = self._images.setdefault(intern(row[image]), len(self._images))
             self._picture.append(picture)
             self._rep.append(self._reps.setdefault(row[rep], len(self._reps)))
             self._lost.append(row[status] == "outage" if row[status] else math.nan)
@@ -71,13 +73,15 @@ class Point:
                 self._counts += [(picture, *entry) for entry in parse_confusion(row[counts])]
 
     def facts(self) -> dict[str, Any]:
-        """The columns that all metrics of the point share. n_outage: pictures lost in at least one repetition."""
+        """The columns that all metrics of the point share. n_outage: pictures that were lost in at least one
+        repetition.
+        """
         lost = np.frombuffer(self._lost) if self._lost else np.zeros(0)
         pictures = np.frombuffer(self._picture, dtype=np.int64) if self._picture else np.zeros(0, np.int64)
         return {**self.names, "snr_def": "esn0", "n_reps": len(self._reps), "n_outage": len(set(pictures[lost == 1]))}
 
     def values(self, metric: str) -> np.ndarray:
-        """Float64 (pictures, repetitions) of a metric, NaN where it was not simulated."""
+        """Values of a metric, float64 (pictures, repetitions). NaN: not simulated."""
         table = np.full((len(self._images), len(self._reps)), np.nan)
         source = self._lost if metric == "outage_rate" else self._values[_SOURCE.get(metric, metric)]
         if len(source):
@@ -86,7 +90,7 @@ class Point:
         return table
 
     def class_counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Intersections, unions and labelled pixels, (pictures with a mask, 21) each, repetitions summed."""
+        """Intersections, unions and labelled pixels, (pictures with a mask, 21) each. Repetitions are summed."""
         entries = np.array(self._counts, dtype=np.int64).reshape(-1, 5)
         pictures, places = np.unique(entries[:, 0], return_inverse=True)
         counts = np.zeros((3, len(pictures), NUM_CLASSES))
@@ -97,7 +101,9 @@ class Point:
 
 
 def summarise(points: Iterable[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
-    """One row per point and metric, in the order of the points; reads as many points ahead as are estimated at once."""
+    """One row per point and metric, in the order of the points. It reads ahead as many points
+    as are estimated at once.
+    """
     waiting: list[Point] = []
     held = 0
     for point in points:
@@ -110,7 +116,7 @@ def summarise(points: Iterable[Point], run: str, limited: bool) -> Iterator[dict
 
 
 def _rows(points: list[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
-    """The rows of some points, their means' intervals made at once."""
+    """The rows of some points. The intervals of their means are computed at once."""
     wanted = [(p, m) for p in points for m in p.metrics if m not in _OF_COUNTS]
     intervals = dict(zip([(id(p), m) for p, m in wanted], bootstrap_means([p.values(m) for p, m in wanted])))
     for point in points:
@@ -138,7 +144,7 @@ def _outage_rate(lost: np.ndarray) -> tuple[Interval, str]:
 
 
 def _of_counts(metric: str, correct: np.ndarray, union: np.ndarray, labelled: np.ndarray) -> Interval:
-    if metric == "pixel_accuracy":  # a ratio of sums over the data set, which is the IoU of one class
+    if metric == "pixel_accuracy":  # a ratio of sums over the data set is computed as the IoU of one class
         correct, union = correct.sum(axis=1, keepdims=True), labelled.sum(axis=1, keepdims=True)
     return bootstrap_miou(correct, union)
 
@@ -147,4 +153,4 @@ def _of_mean(metric: str, interval: Interval) -> Interval:
     if metric != "psnr_of_mean_mse_db" or not interval.n:
         return interval
     values = (psnr_db(interval.mean), math.nan, psnr_db(interval.high), psnr_db(interval.low))
-    return Interval(*map(float, values), interval.n)  # a larger error is a lower PSNR
+    return Interval(*map(float, values), interval.n)  # a larger error means a lower PSNR

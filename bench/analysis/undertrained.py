@@ -1,7 +1,7 @@
-"""Which systems of a run were trained too little. Called by the claims, the figures and the tables.
+"""Finds the systems of a run that were trained too little. Called by the claims, the figures and the tables.
 
-A verdict that rests on such a system is withheld, and figures draw it thin. Three things decide: what the system says
-of itself, a task that its weights never saw, and this run's own rows below a floor.
+A verdict that depends on such a system is withheld, and figures draw it with a thin line. There are three criteria:
+what the system says of itself, a task that its weights never saw, and this run's own rows if they lie below a floor.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import pandas as pd
 from bench.analysis.intervals import bootstrap_mean
 from bench.results.reader import Run
 
-FLOOR = "linear"  # a code that learns nothing but a covariance
+FLOOR = "linear"  # a code that learns only a covariance
 
 
 def undertrained(run: Run) -> frozenset[str]:
-    """Names of the systems whose weights were trained too little. Decided once per run object."""
+    """Names of the systems whose weights were trained too little. It is decided once per run object."""
     if "_undertrained" not in run.__dict__:
         run.__dict__["_undertrained"] = frozenset(_marked(run) | _unseen(run) | below_floor(run))
     return run.__dict__["_undertrained"]
 
 
 def _marked(run: Run) -> set[str]:
-    """Those that say so, or whose variant does."""
+    """Systems that say so themselves, or whose variant says so."""
     return {
         name
         for name, fact in run.system_facts.items()
@@ -34,7 +34,7 @@ def _marked(run: Run) -> set[str]:
 
 
 def _unseen(run: Run) -> set[str]:
-    """Those whose weights saw no picture of a task of this run."""
+    """Systems whose weights were trained on no picture for a task of this run."""
     seen = {name: fact.get("images_seen") for name, fact in run.system_facts.items()}
     return {
         name
@@ -45,10 +45,10 @@ def _unseen(run: Run) -> set[str]:
 
 
 def below_floor(run: Run) -> set[str]:
-    """Learned systems that some figure shows below `linear` at some SNR on AWGN.
+    """Learned systems that lie below `linear` at some SNR on AWGN in some figure.
 
-    AWGN is the channel that weights are trained for. The interval of the difference paired over pictures decides: it
-    must lie below 0 as a whole. A run with --limit decides nothing.
+    Weights are trained for AWGN. The interval of the difference, paired over pictures, decides: it must lie completely
+    below 0. A run with --limit decides nothing.
     """
     found: set[str] = set()
     learned = {name for name, fact in run.system_facts.items() if fact.get("images_seen")} - {FLOOR}
@@ -66,6 +66,6 @@ def below_floor(run: Run) -> set[str]:
 
 
 def _means(rows: pd.DataFrame, system: str) -> Any:
-    """PSNR of each picture at each SNR, dB, repetitions averaged."""
+    """PSNR of each picture at each SNR in dB, averaged over repetitions."""
     own = rows[(rows["system"] == system) & np.isfinite(rows["psnr_db"])]
     return own.groupby(["snr_db", "image_id"])["psnr_db"].mean()

@@ -1,1 +1,1 @@
-"""From a plan of cells to finished tables: workers, engines, resumption."""
+"""A run: from a plan of cells to finished tables, with workers, engines and resuming. Start with `execute`."""

@@ -1,4 +1,4 @@
-"""What a run would do, as text: cells, what is cached, budgets. Called by `bench run --dry-run`."""
+"""What a run would do, as text: cells, how many are cached, budgets. Called by `bench run --dry-run`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.sweep.execute import default_out, manifest_of
 from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, Task, make_plan, missing
 
-SIZES_LOOKED_AT = 250  # pictures whose headers a dry run reads, spread over the set
+SIZES_LOOKED_AT = 250  # a dry run reads the headers of so many pictures, spread over the set
 
 
 def dry_run_text(resolved: Resolved, out: Path | None) -> str:
-    """Cells, what is cached, and what each system may spend. Touches nothing."""
+    """The cells, how many of them are cached, and what each system may spend. Nothing is written. Raises UserError."""
     out = out or default_out(resolved)
     cached: list[tuple[Task, Cell]] = []
     if out.exists():
@@ -26,7 +26,7 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
         merged_config(out, manifest_of(store), resolved)
         gone = {cell.id for task in missing(plan, store) for cell in task.cells}
         cached = [(task, cell) for task, cell in plan.cells if cell.id not in gone]
-    # In a new folder nothing is cached, and no picture need be read to count its cells.
+    # The cells of a new folder can be counted without reading any picture.
     points = {point for figure in resolved.figures for name in figure.systems for point in _points_of(figure, name)}
     total = sum(-(-len(resolved.datasets[point[2]]) // BLOCK) for point in points)
     lines = [f"run folder {out}", f"{total} cells, {len(cached)} cached, {total - len(cached)} to compute"]
@@ -36,19 +36,19 @@ def dry_run_text(resolved: Resolved, out: Path | None) -> str:
         sizes = sorted({dataset.size(image_id) for image_id in looked_at}, key=lambda size: size[0] * size[1])
         lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
                      f"{budget_text(figure.cbr, figure.bits, figure.uses)}, SNR {snr_text(figure.snr_db)} dB, "
-                     f"{figure.reps} repetition(s)")  # fmt: skip
+                     f"{figure.reps} repetition{'s' if figure.reps > 1 else ''}")  # fmt: skip
         for name in figure.systems:
             facts = resolved.systems[name]
             count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
             own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
             done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits, t.uses) == own for t, _ in cached)
             spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
-            lines.append(f"  {name}: {count} cells, {done} cached; at most {' to '.join(spends)} a picture")
+            lines.append(f"  {name}: {count} cells, {done} cached; per picture at most {' to '.join(spends)}")
     return "\n".join(lines)
 
 
 def _points_of(figure: Figure, system: str) -> Iterator[tuple]:
-    """What tells the cells of one block of pictures apart."""
+    """The operating points of a system in a figure: for one block of pictures, each is one cell."""
     of = (system, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses, figure.requirement)
     return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
 

@@ -1,7 +1,7 @@
-"""Compute a resolved request: plan, checks, workers, tables. Called by `bench run`, `bench.run` and `perf sweep`.
+"""Computes a resolved request: plan, checks, workers, tables. Called by `bench run`, `bench.run` and `perf sweep`.
 
-`execute` reads from top to bottom as a run goes. What it calls stands in a module each: `plan`, `grow`, `salt`,
-`preflight`, `schedule`, `engines`, `gather`, `manifest`, `tables`, `result`.
+`execute` is in the order of the work. Each step is a module of its own: `plan`, `grow`, `salt`, `preflight`,
+`schedule`, `engines`, `gather`, `manifest`, `tables`, `result`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,22 @@ def execute(
     salt: str | None = None,
     cell_timeout: float | None = None,
 ) -> Result:
-    """Compute what is missing, then write the tables. UserErrors come before anything is written, but a full disk.
+    """Compute the cells that are missing, then write the tables. Returns how the run ended.
 
-    out: the run's folder; where a run that fits is there, it grows. salt: of the noise, as a manifest holds it; None:
-    the run's own, or a new one. cell_timeout: seconds that one cell may take.
+    resolved: the request.
+    out: the run's folder. If it holds a run that fits, this run grows. None: a folder under results/.
+    engine: "serial", "process" or "slurm". workers: number of processes or jobs. device: of each.
+    batch: pictures per batch; None: chosen by size.
+    force: compute all cells again. retry_failed: compute only the cells that failed.
+    collect: compute nothing, and write the tables of the cells that exist.
+    slurm: parameters of jobs. argv: the command line, for the manifest.
+    say: receives lines for the user.
+    salt: of the noise, as a manifest holds it. None: the run's own, or a new one.
+    cell_timeout: seconds that one cell may take.
+    Raises UserError before anything is written, and StorageError if the disk is full.
     """
-    from bench.sweep.worker import CELL_SECONDS, Worker  # not needed to plan, and loads torch
+    # imported late, because it loads torch, which plans do not need
+    from bench.sweep.worker import CELL_SECONDS, Worker
 
     out = out or default_out(resolved)
     cell_timeout = cell_timeout or CELL_SECONDS
@@ -90,7 +100,7 @@ def execute(
         )
         try:
             keep_salt(out, run.salt)
-            if force:  # cells made anew must not fall back on their old rows when they fail
+            if force:  # if a cell fails now, its old rows must not be used
                 run.store.drop_cells(cell.id for task in todo for cell in task.cells)
             say(f"run folder {out}: {total} cells, {cached} cached, {_cells_of(todo)} to compute")
             manifest = make_manifest(resolved, run.config, run.plan, run.store, argv, how, run.salt_is)
@@ -116,12 +126,12 @@ def execute(
 
 
 def default_out(resolved: Resolved) -> Path:
-    """A folder named after what a run keeps while it grows, so that the same command finds its own run."""
+    """A folder named after what stays the same while a run grows, so that the same command finds its own run."""
     return Path("results") / f"run-{resolved.folder_hash[:8]}"
 
 
 def manifest_of(store: RunStore) -> dict[str, Any] | None:
-    """The manifest of the run in a folder, or None. UserError where the folder holds something else."""
+    """The manifest of the run in a folder, or None. Raises UserError if the folder holds something else."""
     manifest = store.manifest() if store.root.exists() else None
     store.check("" if manifest is None else manifest.get("config_sha256"))
     return manifest
@@ -132,26 +142,28 @@ class _Run:
     """A run as one command finds it: its folder, what earlier commands left there, and the plan."""
 
     store: RunStore
-    hash_before: str | None  # of the configuration that lies there
+    hash_before: str | None  # hash of the configuration in the folder
     config: dict[str, Any]  # of the whole run, earlier commands included
     plan: Plan
-    left: list[Task]  # of the plan, with the cells that are not on disk
+    left: list[Task]  # the plan's tasks, with only the cells that are not on disk
     salt: str
     salt_is: str  # where the salt comes from, for the manifest
 
     @property
     def system_of(self) -> dict[str, str]:
-        """The system of each cell of the plan."""
+        """The system of each cell in the plan, by the cell's id."""
         return {cell.id: task.system for task, cell in self.plan.cells}
 
 
 def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
-    """Look into the folder and plan. Writes nothing; UserError where the folder's run and the request do not fit."""
+    """Read the folder, and plan. Nothing is written. Raises UserError if the run in the folder and the request do not
+    fit.
+    """
     store = RunStore(out)
     before = manifest_of(store)
     config = merged_config(out, before, resolved)
     plan = make_plan(resolved)
-    if before is not None:  # without a manifest no command of this run got as far as its first cell
+    if before is not None:  # without a manifest, no earlier command reached its first cell
         plan = with_earlier(out, plan)
     salt = salt_of(out, before, given_salt)
     salt_is = "published" if before and before.get("salt") else "given" if given_salt else "kept" if before else "drawn"
@@ -159,7 +171,9 @@ def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
-    """What the user should know before the run: foreign code in the harness, and what a data set is not."""
+    """Notes for the user before the run: code of others in the harness, and data sets that differ from the reference
+    run's.
+    """
     for one in inside():
         yield f"{one} of an installed package runs inside the harness, where it can change any number: trust its author"
     for dataset in plan.datasets.values():
@@ -168,8 +182,8 @@ def _notes(plan: Plan) -> Iterator[str]:
 
 
 def _home():
-    """The nursery that systems' processes are forked from; None where the platform cannot fork."""
-    from bench.measure.apart import Home  # loads torch, which a dry run does without
+    """The nursery from which the processes of systems are forked. None if the platform cannot fork."""
+    from bench.measure.apart import Home  # imported late, because it loads torch
 
     return Home.shared() if hasattr(os, "fork") else None
 
@@ -186,7 +200,9 @@ def _write_tables(
     limited: bool,
     say: Callable[[str], None],
 ) -> tuple[dict[str, Outcome], set[str]]:
-    """Write the tables of what is there. Gives the cells that failed, and the ids of all cells without rows."""
+    """Write the tables of the cells that exist. Returns the cells that failed, and the ids of
+    all cells without rows.
+    """
     absent = {cell.id for task in missing(run.plan, run.store) for cell in task.cells}
     failures = _failures(outcomes, absent, partial)
     with stopwatch.stage("tables"):
@@ -197,9 +213,9 @@ def _write_tables(
 
 
 def _failures(outcomes: dict[str, Outcome], absent: set[str], partial: bool) -> dict[str, Outcome]:
-    """The cells that failed and are absent, and those that are absent although nothing failed.
+    """The cells that failed and are absent, and the cells that are absent although nothing failed.
 
-    partial: the command need not have brought every cell.
+    partial: the command did not have to compute every cell.
     """
     failures = {i: outcome for i, outcome in outcomes.items() if outcome.status == "failed" and i in absent}
     gone = set() if partial else absent - failures.keys()

@@ -1,6 +1,6 @@
-"""Take the outcomes that an engine gives, as they come: first those of the checks, then those of the cells.
+"""Takes the outcomes of an engine as they come: first those of the checks, then those of the cells.
 
-Called by `bench.sweep.execute`. Gives what became of each cell, and adds up where the time went.
+Called by `bench.sweep.execute`. It returns the outcome of each cell, and adds up the time of each stage.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from systems.errors import UserError
 from systems.timing import Seconds
 
 Outcomes = Generator[Outcome, None, None]
-Spent = dict[tuple[str, str], Seconds]  # by system ("": none) and stage
+Spent = dict[tuple[str, str], Seconds]  # by system ("": no system) and stage
 
 
 def pass_checks(checks: Sequence[Reading | Trial], stream: Outcomes, spent: Spent) -> None:
-    """Wait for the outcomes of all checks. UserError for the first that found something for the user to mend."""
+    """Wait for the outcomes of all checks. Raises UserError for the first check that found an error of the user."""
     system_of, found = {check.id: check.system for check in checks}, {}
     for outcome in islice(stream, len(checks)):
         add_spent(spent, system_of[outcome.cell_id], outcome.spent)
@@ -38,10 +38,11 @@ def pass_checks(checks: Sequence[Reading | Trial], stream: Outcomes, spent: Spen
 def gather(
     stream: Outcomes, count: int, cached: int, system_of: dict[str, str], store: RunStore, spent: Spent
 ) -> tuple[dict[str, Outcome], bool]:
-    """The outcomes of all cells by their ids, and whether Ctrl-C cut them short.
+    """The outcomes of all cells by their ids, and whether Ctrl-C interrupted them.
 
-    count: cells to come; cached: cells that are there, for the progress line. Tracebacks are written as they come, and
-    whole cells are packed now and then. UserError where an outcome says that the run must stop.
+    count: number of cells to come. cached: number of cells that exist, for the progress line. Tracebacks are written as
+    they come, and cells are packed into archives from time to time. Raises UserError if an outcome says that the run
+    must stop.
     """
     outcomes: dict[str, Outcome] = {}
     interrupted = False
@@ -71,7 +72,9 @@ def gather(
 
 
 def add_spent(spent: Spent, system: str, more: dict[str, Seconds] | None = None) -> None:
-    """Add seconds by stage to a system's; without `more`, what this process counted since the last call."""
+    """Add seconds by stage to those of a system. more: None: the seconds that this process
+    counted since the last call.
+    """
     for stage, (wall, cpu) in (stopwatch.take() if more is None else more).items():
         before = spent.get((system, stage), (0.0, 0.0))
         spent[system, stage] = (before[0] + wall, before[1] + cpu)

@@ -1,7 +1,7 @@
 """A run that grows: more systems, SNRs, repetitions or pictures in the folder of an earlier command.
 
-Cells do not know which command asked for them, so those that are there count. `plan.json` in the run's folder holds the
-cells of all commands; the tables are made of all of them. Called by `bench.sweep.execute` and `dry_run`.
+Called by `bench.sweep.execute` and `dry_run`. A cell does not depend on the command that asked for it, so existing
+cells are used. `plan.json` in the run's folder lists the cells of all commands, and the tables contain all of them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ _SAME_OF_FIGURE = ("task", "dataset", "channel", "cbr", "bits", "requirement", "
 
 
 def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolved) -> dict[str, Any]:
-    """The configuration of the run with this request added to it.
+    """The configuration of the run with this request added.
 
-    Raises UserError where the request does not fit: other rules, other options of a system, other pictures.
+    root: the run's folder. manifest: the one there, or None. Raises UserError if the request does not fit: other rules,
+    other options of a system, or other pictures.
     """
     new = resolved.config
     if manifest is None:
@@ -90,7 +91,9 @@ def _other(root: Path, why: str) -> UserError:
 
 
 def with_earlier(root: Path, plan: Plan) -> Plan:
-    """The plan with the cells of earlier commands that it does not replace."""
+    """The plan together with those cells of earlier commands that it does not replace. Raises UserError if plan.json is
+    damaged.
+    """
     path = root / FILE
     if not path.is_file():
         return plan
@@ -112,7 +115,7 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
 
 
 def keep_plan(store: RunStore, plan: Plan) -> None:
-    """Write the cells of the run, those of earlier commands first."""
+    """Write plan.json: the cells of the run, those of earlier commands first."""
     text = json.dumps({"tasks": [_written(task) for task in (*plan.earlier, *plan.tasks)]}, separators=(",", ":"))
     write_atomic(store.root / FILE, text.encode())
 

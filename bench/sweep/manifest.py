@@ -1,4 +1,4 @@
-"""The manifest of a run: what was asked, of which data, with which code. Written by `bench.sweep.execute`."""
+"""The manifest of a run: what was asked for, on which data, with which code. `bench.sweep.execute` writes it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def make_manifest(
     engine: dict[str, Any],
     salt_is: str,
 ) -> dict[str, Any]:
-    """The manifest of a run that begins or goes on: `end`, `salt` and the cells' numbers are filled in at its end.
+    """The manifest of a run that begins or continues. `end`, `salt` and the counts of cells are filled in at its end.
 
-    config: of the whole run, earlier commands included. salt_is: "drawn" in this session, "given" by the user, "kept"
-    from a session that did not end, or "published" by one that did: noise whose salt is in a manifest is no secret.
+    config: of the whole run, earlier commands included.
+    salt_is: "drawn" in this session, "given" by the user, "kept" from a session that did not end, or "published" by one
+    that did: noise whose salt is in a manifest is no secret.
     """
     before = store.manifest() or {}
     return {
@@ -66,7 +67,7 @@ def make_manifest(
                     "licence": dataset.licence,
                     "description": ""
                     if dataset.name.startswith("folder:")
-                    else dataset.description,  # a folder's holds its path
+                    else dataset.description,  # the description of a folder contains its path
                     "files": dataset.hashes(),
                 }
                 for dataset in plan.datasets.values()
@@ -75,7 +76,7 @@ def make_manifest(
         "host": host_facts(),
         "engine": engine,
         "cells": {"expected": None, "done": None, "failed": None},
-        # Cells of another session than the last were made by what is said here of it.
+        # Cells of earlier sessions were made with the versions and options listed here.
         "sessions": [
             *before.get("sessions", []),
             {
@@ -94,9 +95,10 @@ def make_manifest(
 
 
 def inside() -> list[str]:
-    """Code of installed packages that runs in the harness's own process, beyond what any audit sees."""
+    """Code of installed packages that runs in the process of the harness, where no audit can check it."""
     return [one for records in (CHANNELS, METRICS, TASKS) for one in records.foreign()]
 
 
 def now() -> str:
+    """The time in UTC, in ISO format."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,9 +1,9 @@
-"""What a run will do: cells, the tasks that they are handed out in, and the order of work. Nothing here needs torch.
+"""What a run will do: its cells, and the tasks in which they are given to workers. Nothing here needs torch.
 
-A cell is one system on one block of pictures at one operating point and repetition: the unit of caching and resume. Its
-id is a hash of everything that decides its rows, so a cell that is on disk is never computed again, and one whose
-weights, pictures or source changed always is. A task is the cells of one system and block: its pictures are encoded
-once for the whole sweep wherever the encoder does not see the SNR.
+`bench.sweep.execute` calls it. A cell is one system on one block of pictures at one operating point and repetition: the
+unit of caching and resuming. Its id is a hash of everything that decides its rows. So a cell that is on disk is never
+computed again, and a cell whose weights, pictures or source code changed always is. A task is the cells of one system
+and one block. If the encoder does not see the SNR, the pictures of a task are encoded once for the whole sweep.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from systems.side_info import control_uses
 
 @dataclass(frozen=True)
 class Cell:
-    """One operating point and repetition of a task. `pictures`: images whose output is kept as PNG."""
+    """One operating point and repetition of a task. pictures: images whose output is kept as PNG."""
 
     id: str
     snr_db: float
@@ -40,37 +40,40 @@ class Cell:
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker is given: one system, one block of pictures, and the cells wanted of them."""
+    """The work for a worker: one system, one block of pictures, and the wanted cells."""
 
     system: str
     task: str
-    dataset: str  # the spec that opens it
+    dataset: str  # the text that opens it
     image_ids: tuple[str, ...]
     channel: str
     cbr: float | None
     bits: int | None
     requirement: str
     cells: tuple[Cell, ...]
-    points: tuple[Cell, ...] = ()  # the plan's, wanted or not: which of them share a batch must not depend on that
-    sampled: bool = False  # decoded once more in a process apart, to see that it gives the same
-    set_name: str = ""  # of the data set, as the tables have it
-    variant: str = ""  # of the system
-    uses: int | None = None  # the budget, where it is given in complex uses
+    points: tuple[Cell, ...] = ()  # all cells of the plan, because batches must not depend on which are wanted
+    sampled: bool = False  # True: decoded once more in a separate process, which must give the same
+    set_name: str = ""  # name of the data set in tables
+    variant: str = ""  # variant of the system
+    uses: int | None = None  # the budget, if it is given in complex uses
 
     @property
     def inputs(self) -> Task:
-        """What it does before its first cell: pieces of one task have equal inputs."""
+        """The task without its cells. Pieces of one task have equal inputs, and need the same preparation."""
         return replace(self, cells=())
 
     def picture_file(self, image_id: str, cell: Cell) -> str:
-        """Where the PNG of one output lies, relative to the run."""
+        """The path of the PNG of one output, relative to the run."""
         return RunStore.picture_name(self.set_name, image_id, f"{self.system}-{cell.snr_db:g}dB-{cell.id[:8]}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will do, in the order of its tables. `datasets`: by the spec that the figures use. `earlier`:
-    tasks of earlier commands in the same folder, which count in the tables and are not computed."""
+    """Everything that a run will do, in the order of its tables.
+
+    datasets: by the text that figures use.
+    earlier: tasks of earlier commands in the same folder. They appear in the tables, and are not computed.
+    """
 
     figures: tuple[Figure, ...]
     tasks: tuple[Task, ...]
@@ -80,15 +83,15 @@ class Plan:
 
     @property
     def cells(self) -> list[tuple[Task, Cell]]:
-        """Every cell of this command with its task."""
+        """Every cell of this command, with its task."""
         return [(task, cell) for task in self.tasks for cell in task.cells]
 
 
 def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
-    """First 16 hex digits of the sha256 of all that decides a cell's rows, but for the run's salt.
+    """First 16 hex digits of a sha256 over everything that decides a cell's rows, except the run's salt.
 
-    fingerprint: of the block's own pictures, so that a set may grow. The name of the data set counts, not what opens
-    it.
+    fingerprint: of the pictures in the block only, so that a set may grow. The name of the data set counts, not the
+    text that opens it.
     """
     key = {
         "schema": SCHEMA,
@@ -112,7 +115,7 @@ def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep
 
 
 def make_plan(resolved: Resolved) -> Plan:
-    """All cells of a resolved request; what two figures share is planned once."""
+    """All cells of a resolved request. Cells that two figures share are planned once."""
     figures, datasets, systems = resolved.figures, resolved.datasets, resolved.systems
     seed = resolved.request.seed
     tasks: dict[Any, dict] = {}
@@ -150,7 +153,7 @@ def make_plan(resolved: Resolved) -> Plan:
 
 
 def missing(plan: Plan, store: RunStore) -> list[Task]:
-    """The plan's tasks with the cells that are not on disk, whole and with their pictures."""
+    """The plan's tasks with only those cells that are not on disk, completely and with their pictures."""
     left = []
     store.look()
     for task in plan.tasks:
@@ -166,13 +169,13 @@ def missing(plan: Plan, store: RunStore) -> list[Task]:
 
 
 def only(tasks: list[Task], ids: set[str]) -> list[Task]:
-    """The tasks cut to some cells."""
+    """The tasks with only the cells in `ids`."""
     cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
     return [task for task in cut if task.cells]
 
 
 def with_samples(todo: list[Task], plan: Plan) -> list[Task]:
-    """The tasks, one of each figure marked: its first cell is decoded once more in a process apart."""
+    """The tasks, one per figure marked as `sampled`: its first cell is decoded once more in a separate process."""
     if not hasattr(os, "fork"):
         return todo
     marked: set[int] = set()

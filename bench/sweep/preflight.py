@@ -1,4 +1,4 @@
-"""The checks that come before a run writes anything. Planned here; the workers carry them out."""
+"""The checks before a run writes anything. They are planned here; workers carry them out (`bench.sweep.worker`)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from dataclasses import dataclass, replace
 
 from bench.sweep.plan import Plan, Task
 
-READ_TOGETHER = 64  # pictures of a `Reading`
-PREFLIGHT_PARAMETERS = 100_000_000  # above this, building and encoding once more costs too much
+READ_TOGETHER = 64  # pictures per `Reading`
+PREFLIGHT_PARAMETERS = 100_000_000  # a larger system is not tried, because building it once more takes too long
 
 
 class _Check:
-    """What an engine runs before the tasks: to it, a task of one cell, itself."""
+    """A check, in a form that an engine can run like a task: it is its own only cell."""
 
     @property
     def inputs(self) -> _Check:
-        """Its own alone."""
+        """The check itself, because it shares no preparation with others."""
         return self
 
     @property
     def cells(self) -> tuple[_Check]:
-        """What an engine counts: itself."""
+        """The check itself, as its only cell."""
         return (self,)
 
 
 @dataclass(frozen=True)
 class Reading(_Check):
-    """Pictures to be read once before anything is written, so that one that cannot be read stops the run first."""
+    """Read pictures once before anything is written, so that an unreadable picture stops the run first."""
 
     id: str
     dataset: str
@@ -37,8 +37,10 @@ class Reading(_Check):
 
 @dataclass(frozen=True)
 class Trial(_Check):
-    """A system to be built, and to encode `image_ids` of each point (a task without pictures) at the lowest and highest
-    SNR."""
+    """Build a system, and let it encode pictures at the lowest and the highest SNR of each of its points.
+
+    points: (a task without pictures, ids of pictures, (lowest SNR, highest SNR)).
+    """
 
     id: str
     system: str
@@ -46,10 +48,11 @@ class Trial(_Check):
 
 
 def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
-    """What finds the user's errors before anything is written: pictures that cannot be read, budgets that hold nothing.
+    """The checks that find errors of the user before anything is written: unreadable pictures, budgets that are too
+    small.
 
-    Every picture is read once, and every system (the very large aside) encodes the smallest one at each of its budgets;
-    under a budget in bits also the largest, which has the fewest bits a pixel.
+    Every picture is read once. Every system, except very large ones, encodes the smallest picture with each of its
+    budgets. With a budget in bits it also encodes the largest picture, which has the fewest bits per pixel.
     """
     checks: list[Reading | Trial] = []
     ends: dict[str, tuple[str, ...]] = {}  # the smallest picture and the largest

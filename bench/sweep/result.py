@@ -1,5 +1,6 @@
-"""How a run ended: counts, failures and the exit code. Made by `bench.sweep.execute`, told by `bench run` and
-`bench.run`."""
+"""How a run ended: counts, failures and the exit code. `bench.sweep.execute` makes it; `bench run` and `bench.run` show
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +21,16 @@ class Result:
     done: int
     failures: dict[str, Outcome]
     system_of: dict[str, str]  # of each cell
-    spent: dict[tuple[str, str], Seconds]  # by system ("": none) and stage
+    spent: dict[tuple[str, str], Seconds]  # by system ("": no system) and stage
     interrupted: bool = False
     salt: str = ""  # of the run's noise, as its manifest holds it
-    waiting: int = 0  # cells that jobs of a cluster may still bring, after --collect
+    waiting: int = 0  # after --collect: cells that jobs of a cluster may still compute
 
     @property
     def exit_code(self) -> int:
-        """0; 2 where all that failed is the user's to mend; 1 otherwise, also where rows are missing; 130 after
-        Ctrl-C."""
+        """0: all is done. 2: all failures are errors of the user. 1: other failures, or rows are missing. 130: after
+        Ctrl-C.
+        """
         if self.interrupted:
             return 130
         if not self.failures:
@@ -36,7 +38,7 @@ class Result:
         return 2 if all(outcome.users for outcome in self.failures.values()) else 1
 
     def failure_lines(self) -> list[str]:
-        """One line for each different error, with how many cells of which systems it took."""
+        """One line per different error, with the systems and the number of cells that it affected."""
         cells: dict[str, list[str]] = {}
         for identifier, outcome in self.failures.items():
             cells.setdefault(outcome.error, []).append(identifier)
@@ -57,10 +59,10 @@ class Result:
 
     @property
     def first_trace(self) -> str:
-        """The traceback of the first failure that has one."""
+        """The traceback of the first failure that has one, or ""."""
         return next((outcome.trace for outcome in self.failures.values() if outcome.trace), "")
 
 
 def trace_path(run_dir: Path, cell_id: str) -> Path:
-    """Where the traceback of a failed cell lies."""
+    """The file with the traceback of a failed cell."""
     return run_dir / "failures" / f"{cell_id}.txt"

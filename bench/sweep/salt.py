@@ -1,8 +1,9 @@
-"""The salt of a run's noise: secret while the run lasts, in the manifest when it has ended.
+"""The salt of a run's noise: secret while the run lasts, and in the manifest afterwards.
 
-Every seed is a hash of public names and of this salt, so that no system can know the noise that it will meet. The salt
-is drawn when a run begins and lies in the file `.salt` of its folder, readable by its owner alone; processes of third
-parties' systems cannot open the folder. A run has one salt for its whole life, so its cells never mix two.
+`bench.sweep.execute` and the worker call it. Every seed is a hash of public names and of this salt, so no system can
+know the noise that it will meet. The salt is drawn when a run begins, and stored in the file `.salt` of its folder,
+which only its owner can read. The processes of third parties' systems cannot open the folder. A run has one salt for
+its whole life, so its cells never mix two.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from bench.util.files import StorageError
 from systems.errors import UserError
 
 FILE = ".salt"
-NONE = "none"  # what --salt takes for a run without salt, as before there were salts
+NONE = "none"  # the value of --salt for a run without salt, as before there were salts
 
 
 def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> str:
-    """The salt of the run in `root`: the one it has, else `given`, else a new one. Writes nothing.
+    """The salt of the run in `root`: the one that it has, otherwise `given`, otherwise a new one. Nothing is written.
 
-    Raises UserError where `given` is no salt, or another than the run's.
+    Raises UserError if `given` is no salt, or another one than the run's.
     """
     if given is not None and given != NONE and not re.fullmatch(r"[0-9a-f]{8,128}", given):
         raise UserError(f"--salt {given!r}: a salt is 8 to 128 hex digits, as a manifest holds it, or {NONE!r}")
@@ -47,16 +48,16 @@ def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
     if manifest is None:
         return None
     told = manifest.get("salt")
-    return told if isinstance(told, str) else ""  # a run of before there were salts
+    return told if isinstance(told, str) else ""  # a run from before there were salts
 
 
 def kept_salt(root: Path) -> str:
-    """The salt in the run's folder; "" where it has none."""
+    """The salt in the run's folder. "" if there is none."""
     return _known(root, {}) or ""
 
 
 def keep_salt(root: Path, salt: str) -> None:
-    """Write the file, if it is not there."""
+    """Write the file, unless it exists. Raises StorageError if the disk refuses."""
     try:
         handle = os.open(root / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
     except FileExistsError:

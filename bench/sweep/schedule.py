@@ -1,4 +1,4 @@
-"""The order of work: how the tasks of a plan are cut into pieces for the workers."""
+"""The order of work: the tasks of a plan are cut into pieces for the workers. `bench.sweep.execute` calls it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from functools import cache
 
 from bench.sweep.plan import Plan, Task
 
-SHARES = 8  # a piece is at most such a part of the work of one worker
+SHARES = 8  # a piece is at most 1/SHARES of the work of one worker
 
 
 def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
-    """The order of work: heavy tasks first, and those that would keep one worker busy at the end split at operating
-    points.
+    """The pieces of work in order: heavy tasks first. Tasks that would keep one worker busy at the end are split by
+    operating points.
 
-    A worker that gets the pieces of a task one after another encodes its block once; each worker more encodes it once
-    more. Rows are the same: cells do not know which task they came in.
+    A worker that gets all pieces of a task encodes its block once. Each additional worker encodes it once more. The
+    rows are the same, because a cell does not depend on the task that it came in.
     """
 
     @cache
@@ -24,7 +24,7 @@ def schedule(tasks: list[Task], plan: Plan, workers: int) -> list[Task]:
         return sum(math.prod(plan.datasets[spec].size(image_id)) for image_id in image_ids)
 
     def weight(task: Task) -> float:
-        # A small network has its few weights at full resolution, so that work grows slower than parameters.
+        # The few weights of a small network work at full resolution, so the work grows more slowly than the parameters.
         work = 1 + math.sqrt(plan.systems[task.system].parameters / 1e5)
         return pixels(task.dataset, task.image_ids) * len(task.cells) * work
 

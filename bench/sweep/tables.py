@@ -1,4 +1,4 @@
-"""The tables of a run, made from its cell files. Called by `bench.sweep.execute` when the cells are there."""
+"""The tables of a run, made from the files of its cells. `bench.sweep.execute` calls it when the cells exist."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ def write_tables(
     config: dict[str, Any],
     limited: bool,
 ) -> set[str]:
-    """samples, confusion, pictures, summary, failures: all from the cell files, one operating point in memory at a
-    time.
+    """Write samples, confusion, pictures, summary and failures, from the files of cells. One operating point is in
+    memory at a time.
 
-    config: of the whole run, as the manifest holds it. Earlier commands' cells that are still there count too. Gives
-    the ids of cells that could not be read back: their rows are in no table, and they stand in failures.csv.
+    failures: cells that failed now. failed_before: rows of failures.csv from before. still_missing: ids of cells
+    without rows.
+    config: of the whole run, as the manifest holds it. Existing cells of earlier commands appear too. Returns the ids
+    of cells that could not be read back. Their rows are in no table, and they appear in failures.csv.
     """
     from bench.analysis.summary import Point, summarise  # loads SciPy
 
-    shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # place in the plan, task, cell, row
+    shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # position in the plan, task, cell, row
     failed: list[dict[str, Any]] = []
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
     lost: set[str] = set()
@@ -97,7 +99,7 @@ def write_tables(
     return lost
 
 
-#: What is said of a cell that was computed and is not there.
+#: The error of a cell that was computed, but whose file is missing.
 LOST = "its rows are not in the run's folder: they were deleted or damaged while the run went on; repeat the command"
 
 
@@ -105,7 +107,7 @@ _OF_ROW = [CELL_COLUMNS.index(name) for name in CONFUSION_COLUMNS if name in CEL
 
 
 def _confusion_lines(row: list[str]) -> Iterator[str]:
-    """The counts of each class in a row's `confusion`, its last field."""
+    """The counts of each class, from `confusion`, the last field of a row."""
     key = line_of([row[place] for place in _OF_ROW])
     for label, both, predicted, labelled in parse_confusion(row[-1]):
         yield f"{key},{label},{both},{predicted},{labelled},{predicted + labelled - both}"
@@ -120,7 +122,7 @@ def _failure(task, cell, dataset: str, error: str) -> dict[str, Any]:
 
 
 def _list_picture(pictures: dict, figures: dict, store: RunStore, task, cell, row: dict[str, str]) -> None:
-    """Rows of pictures.csv for one stored output, and once for its original and truth."""
+    """Rows of pictures.csv for one stored output, and (once) for its original and its true mask."""
     dataset, image_id = row["dataset"], row["image_id"]
     for kind in ("original", "truth"):
         file = store.picture_name(dataset, image_id, kind)

@@ -1,5 +1,6 @@
-"""Compute cells: the worker that every engine calls with a task of the plan (`bench.sweep.plan`), or with a check
-before it."""
+"""The worker, which computes cells. Every engine calls it with a task of the plan (`bench.sweep.plan`), or with a check
+before the tasks (`bench.sweep.preflight`).
+"""
 
 from __future__ import annotations
 
@@ -38,48 +39,55 @@ from systems.errors import AuditError, UserError
 from systems.interface import System
 from systems.zoo import seeded
 
-CELL_SECONDS = 3600.0  # for one cell, unless --cell-timeout says otherwise
-OUTPUT_BYTES = 1 << 20  # of what a third party's system prints over a run
-#: A batch holds at most so many, unless --batch says otherwise: on a CPU what its caches hold, on a GPU what fills it.
+CELL_SECONDS = 3600.0  # time limit of one cell, unless --cell-timeout is given
+OUTPUT_BYTES = 1 << 20  # at most so much of what a third party's system prints is kept
+#: Most pixels per batch, unless --batch is given: as many as fit a CPU's caches, or fill a GPU.
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
 
 @dataclass
 class Worker:
-    """`work(task)` of the engines: computes cells and writes them. Picklable; what it builds stays in its process."""
+    """`work(task)` for the engines: computes cells and writes them. It can be pickled; what it builds stays in its
+    process.
+    """
 
     root: Path
     systems: dict[str, SystemFacts]
-    datasets: dict[str, Dataset]  # by what opens each; with the hashes that were planned with, so no file is swapped
+    datasets: dict[str, Dataset]  # by the text that opens each; with the plan's hashes, so that no file is replaced
     seed: int = 0
-    salt: str | None = None  # None: that of the run's folder
+    salt: str | None = None  # None: read from the run's folder
     batch: int | None = None
     device: str = "cpu"
-    cell_timeout: float = CELL_SECONDS  # of a system in a process of its own; the engine watches the others
+    cell_timeout: float = CELL_SECONDS  # for systems in separate processes; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
-    _apart: set[Task] = field(default_factory=set, repr=False)  # tasks tried before their cells
+    _apart: set[Task] = field(default_factory=set, repr=False)  # tasks that have passed the checks
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
-        """Without what was built, and without the salt: a cluster's job lies in files, and reads the run's own."""
+        """The state without what was built, and without the salt: a cluster's jobs are stored in files, and read the
+        run's salt.
+        """
         return {**self.__dict__, "salt": None, "_built": {}, "_ledgers": {}, "_apart": set(), "_ready": None}
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
-        """Worker number `index` of several takes its own GPU, and forks systems' processes from the run's `nursery`."""
+        """Called in worker number `index`: take its own GPU, and fork systems' processes from the run's `nursery`."""
         if nursery is not None:
             Home.share(Home(nursery))
         if self.device == "cuda":
             self.device = f"cuda:{index % torch.cuda.device_count()}"
 
     def __call__(self, task: Task | Reading | Trial) -> Iterator[Outcome]:
-        """Compute the task's cells, those that share a batch together. Each outcome takes along where the time went."""
+        """Compute the cells of a task; cells that share a batch together. Each outcome contains the time spent by
+        stage.
+        """
         for outcome in self._outcomes(task) if isinstance(task, Task) else [self._checked(task)]:
             yield replace(outcome, spent=stopwatch.take())
 
     def _checked(self, check: Reading | Trial) -> Outcome:
-        """Failed where something is the user's to mend. Another fault of a system is none here: its cells will say
-        so."""
+        """The outcome of a check. It fails for errors of the user. Other faults of a system are ignored here: its cells
+        will report them.
+        """
         try:
             with stopwatch.stage("preflight"):
                 if isinstance(check, Reading):
@@ -92,7 +100,7 @@ class Worker:
         return Outcome(check.id, "done")
 
     def _try(self, trial: Trial) -> None:
-        """Encode without noise: the salt has no part in it."""
+        """Let a system encode without noise, so the salt has no influence."""
         system = self._system(trial.system)
         for task, image_ids, (lowest, highest) in trial.points:
             conditions = self._conditions(task, salt="")
@@ -106,7 +114,7 @@ class Worker:
                         system.encode(image, conditions.link(*image.shape[2:], snr_db))
                     except UserError:
                         raise
-                    except Exception:  # that of one point must not hide the user's at another
+                    except Exception:  # a fault at one point must not hide an error of the user at another
                         continue
 
     def _outcomes(self, task: Task) -> Iterator[Outcome]:
@@ -131,7 +139,7 @@ class Worker:
                 if len(group) == 1:
                     yield _failed(group[0], error)
                     continue
-                rows = {}  # one point that fails must not take those beside it along: each alone
+                rows = {}  # compute each point alone, so that only the faulty one fails
             for cell in wanted:
                 try:
                     done = rows[cell] if rows else self._compute(system, task, [cell], batches, senders)[cell]
@@ -146,9 +154,11 @@ class Worker:
                     yield _failed(cell, error)
 
     def _prepared(self, system: System, task: Task) -> tuple[list[Batch], list[Callable[[Point], Sent]]]:
-        """Pictures and what is sent of them: those of the task before, where this is another piece of it."""
+        """Batches of pictures, and their senders. If the last task was another piece of the same task, its own are used
+        again.
+        """
         if self._ready is None or self._ready[0] != task.inputs:
-            self._ready = None  # never two at once
+            self._ready = None  # so that there are never two in memory
             with stopwatch.stage("data"):
                 batches = self._batches(task)
             with stopwatch.stage("encode"):
@@ -159,10 +169,11 @@ class Worker:
     def _hold_apart(
         self, system: System, task: Task, batches: list[Batch], senders: list[Callable[[Point], Sent]]
     ) -> None:
-        """A receiver of the bench must make the same of the symbols in a process that never saw the pictures.
+        """Check that a receiver of the bench gives the same output in a process that never had the pictures.
 
-        A sample of the tasks is tried so, with the first batch of its first cell. AuditError where the outputs differ.
-        Systems of third parties always decode in such a process; bounds (`genie`) are no receivers.
+        A sample of the tasks is checked, with the first batch of the first cell. Raises AuditError if the outputs
+        differ. Systems of third parties always decode in such a process, so their rows are checked instead. Bounds
+        (`genie`) are no receivers.
         """
         if isinstance(system, RemoteSystem):
             if system.genie:
@@ -197,8 +208,11 @@ class Worker:
     def _hold_rows(
         self, system: RemoteSystem, task: Task, batches: list[Batch], senders: list[Callable[[Point], Sent]]
     ) -> None:
-        """Rows of a third party's system must stand alone: tried once per worker with pictures made for it, and with
-        one picture of every batch at one point of the task. AuditError where they do not."""
+        """Check that the rows of a third party's system stand alone (`bench.measure.standalone`). Raises AuditError if
+        they do not.
+
+        It is checked once per worker with made pictures, and with one picture of every batch at one point of the task.
+        """
         if task.inputs in self._apart:
             return
         made = replace(task.inputs, image_ids=(), points=())
@@ -215,13 +229,14 @@ class Worker:
                     check_alone(end, conditions, batch, sender(point), point, self.device)
         except AuditError:
             raise
-        except Exception:  # a fault of another kind is its cells' to tell
+        except Exception:  # the cells will report faults of other kinds
             return
         self._apart.add(task.inputs)
 
     def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
-        """Points that go through the decoder in one batch: a function of the plan and the options, not of what is
-        left."""
+        """Points that go through the decoder in one batch. They depend on the plan and the options, not on which cells
+        are missing.
+        """
         points, per = task.points or task.cells, 1
         if system.joins_snr:
             per = max(1, min(self._batch_size(*batch.size) // len(batch.ids) for batch in batches))
@@ -235,7 +250,7 @@ class Worker:
         batches: list[Batch],
         senders: list[Callable[[Point], Sent]],
     ) -> dict[Cell, tuple[list[dict[str, Any]], dict[str, np.ndarray]]]:
-        """Rows of the group's cells, and outputs of the pictures that they keep."""
+        """Rows of the cells in the group, and outputs of the pictures that are kept."""
         rows: dict[Cell, list] = {cell: [] for cell in group}
         kept: dict[Cell, dict[str, np.ndarray]] = {cell: {} for cell in group}
         measurement, points = self._measurement(system, task), [_point(cell) for cell in group]
@@ -280,7 +295,7 @@ class Worker:
         return self._built[name]
 
     def _remote(self, name: str) -> RemoteSystem:
-        """The system in processes of its own, which can open neither the pictures nor a run."""
+        """The system in separate processes, which can open neither the pictures nor a run."""
         facts = self.systems[name]
         files = [
             path for one in self.datasets.values() for item in one.items.values() for path in (item.path, item.mask)
@@ -300,7 +315,7 @@ class Worker:
         )  # fmt: skip
 
     def _keep_output(self, name: str, text: str) -> None:
-        """What a system printed goes to `output/<system>.log` of the run, up to OUTPUT_BYTES."""
+        """Append what a system printed to `output/<system>.log` of the run, up to OUTPUT_BYTES."""
         path = self.root / "output" / f"{slug(name)}.log"
         try:
             path.parent.mkdir(exist_ok=True)
@@ -308,10 +323,10 @@ class Worker:
                 if file.tell() < OUTPUT_BYTES:
                     file.write(text.encode("utf-8", "backslashreplace"))
         except OSError:
-            pass  # before the run has its folder, or on a full disk: no row depends on it
+            pass  # the run has no folder yet, or the disk is full; no row depends on this file
 
     def _start_clock(self, system: System) -> None:
-        """A cell begins."""
+        """Set the deadline of a cell that begins."""
         if isinstance(system, RemoteSystem):
             system.deadline = time.monotonic() + self.cell_timeout
 
@@ -319,7 +334,7 @@ class Worker:
         return self.datasets[spec]
 
     def _batches(self, task: Task) -> list[Batch]:
-        """Pictures of one size together, in order: batches depend on the block and the options, never on the engine."""
+        """Pictures of one size together, in order. Batches depend on the block and the options, never on the engine."""
         dataset = self._dataset(task.dataset)
         sizes: dict[tuple[int, int], list] = {}
         for image_id in task.image_ids:
@@ -333,11 +348,11 @@ class Worker:
         return batches
 
     def _batch_size(self, height: int, width: int) -> int:
-        """Pictures at once."""
+        """Number of pictures per batch."""
         return self.batch or max(1, BATCH_PIXELS[torch.device(self.device).type] // (height * width))
 
     def _conditions(self, task: Task, salt: str | None = None) -> Conditions:
-        """What the task's points share, as `bench.measure` takes it."""
+        """What all points of the task share, for `bench.measure`."""
         if salt is None:
             self.salt = salt = kept_salt(self.root) if self.salt is None else self.salt
         name = self._dataset(task.dataset).seed_name
@@ -357,7 +372,7 @@ class Worker:
         delivered: Delivered,
         scores: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
-        """A row of samples.csv per picture."""
+        """One row of samples.csv per picture."""
         dataset, sent = self._dataset(task.dataset), delivered.sent
         height, width = batch.size
         report = {**sent.report, **delivered.report}
@@ -397,7 +412,7 @@ def _failed(cell: Cell | Reading | Trial, error: BaseException) -> Outcome:
 
 
 def _write_references(store: RunStore, dataset: str, image_id: str, batch: Batch, index: int) -> None:
-    """The original, and the true labels, beside the outputs."""
+    """Write the original, and the true labels, beside the outputs."""
     original = store.picture_name(dataset, image_id, "original")
     if not (store.root / original).is_file():
         store.write_picture(original, batch.reference[index].permute(1, 2, 0).contiguous().numpy())

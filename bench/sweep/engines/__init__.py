@@ -1,9 +1,10 @@
-"""Where the work is done: one method, `run(tasks, work, before)`, that gives outcomes as they come.
+"""Engines: where the work of a run is done. Each has one method, `run(tasks, work, before)`, which yields outcomes as
+they come.
 
-A task is one system on one block of pictures (its `inputs`), with all its cells (operating points and repetitions).
-`work(task)` yields one `Outcome` a cell, after the cell's file is safely written; an engine hands them on in whatever
-order they come, never raises for a failing cell, and never lets one cancel its siblings. The rows do not depend on the
-engine.
+`bench.sweep.execute` calls it. A task is one system on one block of pictures (its `inputs`), with all its cells
+(operating points and repetitions). `work(task)` yields one `Outcome` per cell, after the file of the cell is safely
+written. An engine passes outcomes on in any order. It never raises for a failing cell, and a failing cell never cancels
+others. The rows do not depend on the engine.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ ENGINES = ("serial", "process", "slurm")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a cell: "done", "failed" (its error is one line), or "fatal": the whole run must stop."""
+    """The end of a cell: "done", "failed" (`error` is one line), or "fatal": the whole run must stop."""
 
     cell_id: str
     status: str
     error: str = ""
-    users: bool = False  # the error is one the user can mend (exit code 2)
+    users: bool = False  # True: the user can correct the error (exit code 2)
     trace: str = ""  # the traceback, for failures/
-    spent: dict[str, Seconds] = field(default_factory=dict)  # by stage, since the worker's outcome before
+    spent: dict[str, Seconds] = field(default_factory=dict)  # by stage, since the worker's last outcome
 
 
 Work = Callable[["Task"], Iterator[Outcome]]
@@ -43,22 +44,24 @@ class Engine(Protocol):
     """Runs tasks somewhere."""
 
     def run(self, tasks: list[Task], work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Outcomes of all cells of all tasks, as they complete; those of the tasks in `before` come before any other
-        begins."""
+        """Yield the outcomes of all cells of all tasks as they complete. The tasks in `before` end before any other
+        begins.
+        """
         ...
 
 
 def lost(task: Task, seen: Iterable[str], error: str) -> Iterator[Outcome]:
-    """The cells of a task that no outcome came for."""
+    """An outcome for each cell of a task that has none yet. seen: ids of the cells that have one."""
     known = set(seen)
     return (Outcome(cell.id, "failed", error) for cell in task.cells if cell.id not in known)
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc's malloc to keep freed blocks of up to 1 GiB for the next tensor, where it would hand large ones back.
+    """Ask glibc's malloc to keep freed blocks of up to 1 GiB for the next tensor, instead of returning them to the
+    system.
 
-    A network's activations are of the same sizes at every operating point; page by page from the system they cost up to
-    a third of the time. Other C libraries are left as they are.
+    The activations of a network have the same sizes at every operating point. Getting this memory from the system again
+    costs up to a third of the time. Other C libraries are not changed.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # M_* of malloc.h
     try:
@@ -71,7 +74,9 @@ def keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread for torch and BLAS inside: sums are added in one order, so every engine gives the same digits."""
+    """In a `with` block: torch and BLAS use one thread. Sums are then added in one order, so all engines give the same
+    digits.
+    """
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -93,8 +98,14 @@ def make_engine(
     home: Home | None = None,
     cell_timeout: float = math.inf,
 ) -> Engine:
-    """An engine by name. home: the nursery of this process, for workers of this machine. cell_timeout: in seconds.
-    MissingDependency where slurm's package is not installed."""
+    """An engine by its name.
+
+    run_dir: the run's folder.
+    slurm: parameters of jobs.
+    home: the nursery of this process, for workers on this machine.
+    cell_timeout: in seconds.
+    Raises MissingDependency if slurm's package is not installed, ValueError for another name.
+    """
     if name == "serial":
         from bench.sweep.engines.serial import SerialEngine
 

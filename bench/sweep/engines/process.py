@@ -1,11 +1,11 @@
-"""Worker processes on this machine, one task at a time each.
+"""The engine "process": worker processes on this machine, each with one task at a time.
 
-Each worker has a pipe of its own, so one that is killed (out of memory, kill -9) is noticed as the end of its pipe: its
-cells count as failed, a new worker takes its place, and the others never hear of it. A pool of the standard library
-would be broken as a whole. A worker that ends no cell within the time limit is killed and replaced likewise.
+Each worker has its own pipe. If a worker is killed (out of memory, kill -9), its pipe ends. Then its cells count as
+failed, a new worker takes its place, and the others are not affected. In contrast, a pool of the standard library would
+break as a whole. A worker that completes no cell within the time limit is killed and replaced in the same way.
 
-Workers are forked, so that torch is imported once, where that is safe: on Linux, from a process that has one thread and
-computes on the CPU. Elsewhere they are spawned: threads, OpenMP's pool and CUDA do not survive a fork.
+Where it is safe, workers are forked, so that torch is imported only once: on Linux, from a process that has one thread
+and computes on the CPU. Elsewhere they are spawned, because threads, OpenMP's pool and CUDA do not survive a fork.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from bench.measure.apart import Home
 
 _TASK_DONE = None
-_LOOK_SECONDS = 1.0  # between two looks at the time limit
-_GRACE_SECONDS = 30.0  # beyond it: a system's process is given up first, and its worker says so
-_LOOK_AHEAD = 64  # tasks of the queue among which a worker's next one is chosen
+_LOOK_SECONDS = 1.0  # the time limit is checked so often
+_GRACE_SECONDS = 30.0  # added to the limit, so that a worker can first end the process of a system and report it
+_LOOK_AHEAD = 64  # a worker's next task is chosen among so many in the queue
 
 
 class _Worker:
-    """One process, its pipe, and the task it is at."""
+    """One process, its pipe, and its current task."""
 
     def __init__(self, index: int, work: Work, home: Home | None, others: list[Connection]):
         context = multiprocessing.get_context("fork" if may_fork(work) else "spawn")
@@ -51,25 +51,27 @@ class _Worker:
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
         with _single_threaded_environment():
             self.process.start()
-        theirs.close()  # else the pipe would not end with the worker
+        theirs.close()  # otherwise the pipe would not end with the worker
         if nursery is not None:
             nursery.close()
         self.task = None
-        self.since = time.monotonic()  # its last sign of life
-        self.inputs = None  # of its last task
-        self.systems: set[str] = set()  # that it has had tasks of
+        self.since = time.monotonic()  # time of its last outcome
+        self.inputs = None  # inputs of its last task
+        self.systems: set[str] = set()  # systems that it has built
         self.seen: list[str] = []
 
     def give(self, task) -> None:
+        """Send a task to the process."""
         self.task, self.seen, self.inputs = task, [], task.inputs
         self.since = time.monotonic()
         self.systems.add(task.system)
         try:
             self.connection.send(task)
         except OSError:
-            pass  # dead already: its pipe says so at the next look
+            pass  # it is dead; this is noticed when its pipe is read
 
     def stop(self, at_once: bool = False) -> None:
+        """End the process."""
         self.connection.close()
         (self.process.kill if at_once else self.process.terminate)()
         self.process.join(5)
@@ -78,6 +80,7 @@ class _Worker:
             self.process.join()
 
     def post_mortem(self) -> str:
+        """How the process ended, in one line."""
         self.process.join(5)
         code = self.process.exitcode
         if code is not None and code < 0:
@@ -88,15 +91,18 @@ class _Worker:
 
 
 class ProcessEngine:
-    """`workers` processes at most; fewer where there are fewer tasks."""
+    """At most `workers` processes; fewer if there are fewer tasks."""
 
     def __init__(self, workers: int, home: Home | None = None, cell_timeout: float = float("inf")):
-        """home: where the workers fork systems' processes from. cell_timeout: seconds without an outcome of a worker
-        at work, after which it is killed; a system's own process is given up before that."""
+        """home: the nursery from which workers fork the processes of systems.
+
+        cell_timeout: a worker without an outcome for so many seconds is killed. The process of a system is ended before
+        that.
+        """
         self.workers, self.home, self.cell_timeout = workers, home, cell_timeout
 
     def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Outcomes as they come. What `before` makes a worker build is there when its tasks come."""
+        """Outcomes as they come. What a worker builds for `before`, it still has when its tasks come."""
         workers: dict[Connection, _Worker] = {}
         count = min(self.workers, max(len(tasks), len(before)))
         try:
@@ -110,7 +116,9 @@ class ProcessEngine:
                 worker.stop()
 
     def _drain(self, queue: deque, work: Work, workers: dict[Connection, _Worker]) -> Iterator[Outcome]:
-        """Give out the queue and wait for all of it. A worker that died is replaced while there is work for it."""
+        """Give out the queue, and wait until all of it is done. A dead worker is replaced while
+        there is work for it.
+        """
         for worker in list(workers.values())[: len(queue)]:
             worker.give(_next(queue, worker, workers))
         while any(worker.task is not None for worker in workers.values()):
@@ -156,9 +164,12 @@ class ProcessEngine:
 
 
 def _next(queue: deque, worker: _Worker, workers: dict[Connection, _Worker]):
-    """Take a task for a worker: the one that it has most of already. Pieces of the task it was at, whose pictures it
-    has
-    encoded; then what nobody else is at, of a system that it has built, in the queue's order."""
+    """Take the task from the queue that suits a worker best.
+
+    First choice: a piece of its last task, because it has already encoded these pictures. Second: a task whose pictures
+    no other worker is working on. Third: a task of a system that it has already built. Otherwise the order of the queue
+    decides.
+    """
     busy = [other.inputs for other in workers.values() if other is not worker and other.task is not None]
 
     def lacks(index: int) -> tuple:
@@ -172,7 +183,7 @@ def _next(queue: deque, worker: _Worker, workers: dict[Connection, _Worker]):
 
 
 def may_fork(work: Work) -> bool:
-    """Whether a fork of this process may compute: on Linux, without other threads, on the CPU."""
+    """Whether a forked process may compute: on Linux, without other threads, on the CPU."""
     if sys.platform != "linux" or str(getattr(work, "device", "cpu")) != "cpu":
         return False
     try:
@@ -190,8 +201,8 @@ def _serve(
     nursery: socket.socket | None,
     others: list[Connection],
 ) -> None:
-    """A worker's life: it ends with its parent, so a killed run leaves no orphans at work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """The program of a worker. It ends with its parent, so a killed run leaves no process behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     for other in others:
         other.close()
     _end_with(parent)
@@ -210,7 +221,7 @@ def _serve(
 
 
 def _end_with(parent: int) -> None:
-    """Also in the middle of a cell: the kernel sees to it on Linux, a thread elsewhere."""
+    """End with the parent, even in the middle of a cell: by the kernel on Linux, by a thread elsewhere."""
     if sys.platform == "linux":
         die_with_parent(parent)
         return
@@ -225,7 +236,9 @@ def _end_with(parent: int) -> None:
 
 @contextmanager
 def _single_threaded_environment() -> Iterator[None]:
-    """Libraries that read their number of threads once, at import, find 1 in the child."""
+    """In a `with` block: a new process finds 1 as the number of threads, which libraries read
+    when they are imported.
+    """
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     try:

@@ -1,4 +1,6 @@
-"""Everything in this process, one task after another: for debugging, and for machines with one core."""
+"""The engine "serial": everything in this process, one task after another. For debugging, and for machines with one
+core.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from bench.sweep.engines import Outcome, Work, one_thread
 
 
 class SerialEngine:
-    """One task after another."""
+    """Runs one task after another."""
 
     def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
         """Outcomes in the order of the tasks."""

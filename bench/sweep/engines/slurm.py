@@ -1,14 +1,16 @@
-"""A cluster: one job array a system through submitit, so that a job builds one system and a system's jobs fail alone.
+"""The engine "slurm": a cluster, through submitit. There is one job array per system: a job builds one system, and
+other systems are not affected if it fails.
 
-The jobs write cells into the shared run folder themselves, and what became of each cell into a log of their own
-(`slurm/outcomes/*.jsonl`). This process reads the logs and may be ended at any time: the jobs go on, and `python -m
-bench run ... --collect` makes the tables of what is there. A job that is preempted, killed (also by the kernel, for
-memory) or out of time is put back into the queue by Slurm, or at the latest by this process; its log tells it where to
-go on, so that it loses the cell it was at. A cell that takes its job down MAX_STARTS times fails, and the job goes on
-behind it.
+The jobs write cells into the shared run folder themselves, and the outcome of each cell into their own log
+(`slurm/outcomes/*.jsonl`). This process reads the logs. It may be ended at any time: the jobs continue, and `python -m
+bench run ... --collect` makes the tables of the cells that exist. A job that is preempted, killed (also by the kernel,
+for memory) or out of time is put back into the queue, by Slurm or by this process. Its log says where to continue, so
+only the current cell is lost. A cell that ends its job MAX_STARTS times fails, and the job continues with the next
+cell.
 
-Parameters of the jobs (partition, time, GPUs) come from the table [slurm] of the `--config` file, in submitit's names,
-such as timeout_min or slurm_partition. BENCH_SLURM_CLUSTER=local runs the same jobs as processes of this machine.
+Parameters of the jobs (partition, time, GPUs) come from the table [slurm] in the file of `--slurm-config`, with
+submitit's names, such as timeout_min or slurm_partition. With BENCH_SLURM_CLUSTER=local the same jobs run as processes
+on this machine.
 """
 
 from __future__ import annotations
@@ -31,17 +33,17 @@ from bench.sweep.engines.serial import SerialEngine
 from systems.errors import MissingDependency, UserError
 
 POLL_SECONDS = 2.0
-QUEUE_SECONDS = 10.0  # between two looks at the queue
-GRACE_SECONDS = 20.0  # a result may appear so long after its job has left the queue (network file systems)
-MAX_STARTS = 3  # of one job at the same cell
-MAX_DEADLY = 3  # cells of one job, one after another, that took it down; then the rest of it fails
-MAX_TIMEOUTS = 1000  # a job may be longer than the partition's limit: it is continued as often as that takes
+QUEUE_SECONDS = 10.0  # the queue is read so often
+GRACE_SECONDS = 20.0  # on network file systems, a result may appear so long after its job has left the queue
+MAX_STARTS = 3  # most starts of one job at the same cell
+MAX_DEADLY = 3  # if so many successive cells end their job, the rest of the job fails
+MAX_TIMEOUTS = 1000  # a job longer than the partition's limit is continued up to so many times
 
-# Slurm itself requeues after preemption and a node's failure, and submitit before the time is over. A killed task is
-# left to the batch script: a code of 125 (out of memory) or 128 and a signal's number puts the job back into the queue.
+# Slurm itself requeues a job after preemption and after a node's failure, and submitit before its time is over. After a
+# killed task the batch script does it, by the exit code: 125 (out of memory), or 128 plus the number of a signal.
 _REQUEUE_KILLED = [
     "code=$?",
-    # The array's own id would mean all of its jobs.
+    # The id of the array alone would mean all of its jobs.
     'job="${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}"; job="${job:-$SLURM_JOB_ID}"',
     'if [ "$code" -ge 125 ] && [ "$code" -ne 127 ] && [ "$code" -lt 200 ]'
     ' && [ "${SLURM_RESTART_COUNT:-0}" -lt 1000 ]; then',
@@ -53,14 +55,15 @@ _REQUEUE_KILLED = [
 
 
 DEADLY = f"took its job down {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
-_ENDED_UNWANTED = ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")  # CANCELLED was meant
+# not CANCELLED, which somebody wanted
+_ENDED_UNWANTED = ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")
 
 
 class SlurmEngine:
-    """At most `workers` jobs (at least one a system); their logs lie in `folder`."""
+    """At most `workers` jobs (at least one per system). Their logs are in `folder`."""
 
     def __init__(self, workers: int, folder: Path, parameters: dict[str, Any], cluster: str | None = None):
-        """Raises MissingDependency or UserError; writes nothing yet."""
+        """Raises MissingDependency or UserError. Nothing is written yet."""
         try:
             import submitit  # noqa: F401
         except ImportError:
@@ -95,7 +98,7 @@ class SlurmEngine:
         return executor
 
     def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Outcomes as they come; a job that is lost for good fails its cells only. `before` is done in this process."""
+        """Outcomes as they come. If a job is lost for good, only its cells fail. `before` is done in this process."""
         yield from SerialEngine().run([], work, before)
         running = [
             job for system, chunks in chunked(tasks, self.workers).items() for job in self._submit(system, chunks, work)
@@ -106,7 +109,7 @@ class SlurmEngine:
             if self.cluster == "slurm" and time.monotonic() - looked > QUEUE_SECONDS:
                 queue, looked = queued(), time.monotonic()
             for job in list(running):
-                over = self._is_over(job, queue)  # before the log is read, or its last lines would be missed
+                over = self._is_over(job, queue)  # asked before the log is read, so that its last lines are not missed
                 yield from job.news()
                 if not over:
                     continue
@@ -121,14 +124,14 @@ class SlurmEngine:
                     yield from lost(task, job.log.ended, f"job {job.handle.job_id} was lost ({reason})")
 
     def _submit(self, system: str, chunks: list[list], work: Work, log: OutcomeLog | None = None) -> list[_Running]:
-        """One job array. A failing sbatch is the user's to mend."""
+        """Submit one job array. If sbatch fails, it is an error of the user."""
         stamp = uuid.uuid4().hex[:8]
         logs = [log or OutcomeLog(self.folder / "outcomes" / f"{stamp}-{index}.jsonl") for index in range(len(chunks))]
         for own in logs:
             own.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             handles = self._executor(self.folder, system).map_array(_Job(work), chunks, [own.path for own in logs])
-        except Exception as error:  # submitit wraps what sbatch said in a class of its own
+        except Exception as error:  # submitit raises the message of sbatch in its own class
             raise UserError(f"--engine slurm: cannot submit the jobs of {system} ({_one_line(error)})") from None
         return [
             _Running(system, chunk, handle, own, own.starts)
@@ -136,8 +139,9 @@ class SlurmEngine:
         ]
 
     def _no_way_on(self, job: _Running) -> str:
-        """Why a job that left no result is not to be submitted again; "" where it was killed without anyone wanting
-        it."""
+        """The reason not to submit a job again that left no result. "" if it was killed and
+        should be submitted again.
+        """
         if self.cluster != "slurm":
             return ""
         state = state_of(job.handle.job_id)
@@ -157,7 +161,7 @@ class SlurmEngine:
 
 @dataclass
 class _Running:
-    """A submitted job as this process sees it. `starts`: of its log when it was submitted."""
+    """A submitted job as this process sees it. starts: number of starts in its log when it was submitted."""
 
     system: str
     chunk: list
@@ -172,7 +176,7 @@ class _Running:
 
     @property
     def left(self) -> set[str]:
-        """Cells that nothing is known of."""
+        """Ids of the cells without an outcome."""
         return {cell.id for task in self.chunk for cell in task.cells} - self.log.ended.keys()
 
     @property
@@ -181,7 +185,7 @@ class _Running:
         return list(without(self.chunk, self.log.ended))
 
     def reason(self) -> str:
-        """The job's own error, in a line; "" where it was killed and could leave none."""
+        """The error of the job, in one line. "" if it was killed and could leave none."""
         if not self.handle.paths.result_pickle.exists():
             return ""
         error = self.handle.exception()
@@ -189,17 +193,19 @@ class _Running:
 
 
 class OutcomeLog:
-    """What became of the cells of one job, a JSON object a line, written by the job and read by who waits for it."""
+    """The outcomes of the cells of one job, one JSON object per line. The job writes it, the
+    waiting process reads it.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         self.ended: dict[str, Outcome] = {}
         self.starts = 0
-        self.tries = 0  # starts at the cell that comes next
+        self.tries = 0  # starts at the next cell
         self._offset = 0
 
     def read(self) -> list[Outcome]:
-        """What is new since the last call; a half-written last line waits for the next one."""
+        """New outcomes since the last call. An incomplete last line is left for the next call."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -222,11 +228,11 @@ class OutcomeLog:
         return fresh
 
     def start(self) -> None:
-        """A job begins, or begins again. What a killed one left of a line is closed."""
+        """Note that the job begins, or begins again. A line that a killed job left incomplete is ended."""
         self._append(b'\n"start"\n')
 
     def add(self, outcome: Outcome) -> None:
-        """A cell has ended."""
+        """Note that a cell has ended."""
         self._append(json.dumps(asdict(outcome)).encode() + b"\n")
 
     def _append(self, data: bytes) -> None:
@@ -237,7 +243,7 @@ class OutcomeLog:
 
 
 class _Job:
-    """One job of the array. A class of this module, so that the job imports it instead of unpickling code."""
+    """One job of the array. It is a class of this module, so that the job imports it instead of unpickling code."""
 
     def __init__(self, work: Work):
         self.work = work
@@ -265,15 +271,18 @@ class _Job:
                         return
 
     def checkpoint(self, chunk: list, path: Path):
-        """What submitit resubmits before the job's time is over: the same, for the log says where it was."""
+        """What submitit submits again before the job's time is over: the same job, because its log says where to
+        continue.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, chunk, path)
 
 
 def logged_failures(folder: Path) -> dict[str, Outcome]:
-    """Of all jobs that ever ran for a run: the cells whose last outcome was a failure. For who did not wait for
-    them."""
+    """The cells whose last outcome was a failure, from the logs of all jobs of a run: for a process that did not wait
+    for them.
+    """
     last: dict[str, Outcome] = {}
     for path in sorted((Path(folder) / "outcomes").glob("*.jsonl"), key=lambda path: path.stat().st_mtime):
         log = OutcomeLog(path)
@@ -283,7 +292,7 @@ def logged_failures(folder: Path) -> dict[str, Outcome]:
 
 
 def queued() -> set[str] | None:
-    """Ids of this user's jobs that are waiting, running or ending; None where the controller does not answer."""
+    """Ids of this user's jobs that are waiting, running or ending. None if the controller does not answer."""
     try:
         done = subprocess.run(
             ["squeue", "--me", "-h", "-r", "-o", "%i"], capture_output=True, text=True, timeout=60, check=True
@@ -294,7 +303,7 @@ def queued() -> set[str] | None:
 
 
 def state_of(job_id: str) -> str:
-    """A job's state, such as FAILED, as long as the controller remembers it; else ""."""
+    """The state of a job, such as FAILED, while the controller remembers it. Otherwise ""."""
     try:
         done = subprocess.run(
             ["scontrol", "-o", "show", "job", job_id], capture_output=True, text=True, timeout=60, check=True
@@ -306,7 +315,7 @@ def state_of(job_id: str) -> str:
 
 
 def without(tasks: list, ended: dict) -> Iterator:
-    """The tasks less the cells that have ended."""
+    """The tasks without the cells that have ended."""
     for task in tasks:
         cells = tuple(cell for cell in task.cells if cell.id not in ended)
         if cells:
@@ -314,7 +323,7 @@ def without(tasks: list, ended: dict) -> Iterator:
 
 
 def chunked(tasks: list, jobs: int) -> dict[str, list[list]]:
-    """Each system's tasks in lists, one a job: about `jobs` lists in all, at least one a system."""
+    """The tasks of each system in lists, one per job: about `jobs` lists in all, at least one per system."""
     systems: dict[str, list] = {}
     for task in tasks:
         systems.setdefault(task.system, []).append(task)
