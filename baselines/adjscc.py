@@ -122,7 +122,7 @@ class AttentionFeature(nn.Module):
         return features * gate[:, :, None, None]
 
 
-class _Stage(nn.Module):
+class Stage(nn.Module):
     """Convolution (up- or down-sampling) and (inverse) GDN, then PReLU and AF unless it is the last stage (reduction
     None).
     """
@@ -166,22 +166,22 @@ class ADJSCC(LearnedSystem):
         width, reduction = config.filters, config.attention_reduction
         self.encoder = nn.ModuleList(
             [
-                _Stage(3, width, 9, 2, False, reduction, gain=1),
-                _Stage(width, width, 5, 2, False, reduction),
-                _Stage(width, width, 5, 1, False, reduction),
-                _Stage(width, width, 5, 1, False, reduction),
-                _Stage(width, config.channels, 5, 1, False, None),
+                Stage(3, width, 9, 2, False, reduction, gain=1),
+                Stage(width, width, 5, 2, False, reduction),
+                Stage(width, width, 5, 1, False, reduction),
+                Stage(width, width, 5, 1, False, reduction),
+                Stage(width, config.channels, 5, 1, False, None),
             ]
         )
         self.decoder = nn.ModuleList(
             [
-                _Stage(
+                Stage(
                     config.channels + (3 * STRIDE**2 if config.linear_path else 0), width, 5, 1, True, reduction, gain=1
                 ),
-                _Stage(width, width, 5, 1, True, reduction),
-                _Stage(width, width, 5, 1, True, reduction),
-                _Stage(width, width, 5, 2, True, reduction),
-                _Stage(width, 3, 9, 2, True, None),
+                Stage(width, width, 5, 1, True, reduction),
+                Stage(width, width, 5, 1, True, reduction),
+                Stage(width, width, 5, 2, True, reduction),
+                Stage(width, 3, 9, 2, True, None),
             ]
         )
         self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2) if config.linear_path else None

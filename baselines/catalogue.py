@@ -43,6 +43,13 @@ register(
     label="GenSC, selecting",
 )
 register(
+    "adjscc-select",
+    "baselines.adjscc_select:ADJSCCSelect",
+    tasks=RECONSTRUCTION,
+    learned=True,
+    label="ADJSCC, selecting",
+)
+register(
     "deepjscc", "baselines.deepjscc:DeepJSCC", tasks=RECONSTRUCTION, learned=True, label="Deep JSCC", colour=MAGENTA
 )
 register("adjscc", "baselines.adjscc:ADJSCC", tasks=RECONSTRUCTION, learned=True, label="ADJSCC", colour=GREEN)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from baselines.select import class_map, lapped
-from baselines.select.allocation import STEPS, Allocation, Prices, allocate
+from baselines.select.allocation import STEPS, Allocation, Prices, allocate, deviation
 from baselines.select.codebook import DETAILS, FREQUENCIES, SNRS_DB, USES_A_BLOCK, Codebook, padded_blocks
 from baselines.select.lapped import BLOCK, Coefficients
 from systems import zoo
@@ -192,9 +192,23 @@ class LinearSelect(FittedSystem):
 
     def _send(self, plan: Plan, link: Link, means: np.ndarray, parts) -> tuple[np.ndarray, np.ndarray]:
         """Symbols complex64 (uses,) and side information uint8 (POWER_BITS + map_bits,) of one picture."""
-        classes, bits = self.choose(plan, control_rate(control_snr_db(link)), parts)
+        return self.modulate(plan, *self.choose(plan, control_rate(control_snr_db(link)), parts), means, parts)
+
+    def modulate(
+        self,
+        plan: Plan,
+        classes: np.ndarray,
+        bits: np.ndarray,
+        means: np.ndarray,
+        parts,
+        added: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `_send`, for classes and their bits as `choose` gives them. added: what a network adds to each
+        coefficient, in units of its deviation, float (coefficients,)."""
         levels = self.codebook.all_levels(classes)
         values = np.concatenate([means.ravel(), self.codebook.coefficients(parts, classes.ravel()).ravel()])
+        if added is not None:
+            values = values + added * deviation(levels)
         given = self.allocate(levels, plan)
         reals = np.zeros(2 * plan.uses)
         reals[: len(given.places)] = values[given.places] * given.amplitudes

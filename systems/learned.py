@@ -144,6 +144,8 @@ class Network(nn.Module):
     tasks: tuple[str, ...]
     options: tuple[str, ...] = ("size", "checkpoint")
     sends: bool = False  # True: `training_step` sends over a channel; False: pictures are only labelled, by `segment`
+    watching: bool = False  # evaluated between steps: a system may take the short cuts that training takes
+    host_free: bool = True  # a training step needs nothing of the host, so that a GPU can record and replay it
     reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets the loss of its protocol
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -47,14 +48,14 @@ class Coefficients(NamedTuple):
 
 def analyse(images: Tensor) -> Coefficients:
     """Pictures (b, 3, 16 rows, 16 columns) in [0, 1] -> their coefficients, float32."""
-    colours = torch.einsum("ij,bjhw->bihw", _colour_axes(), images.float() - MIDDLE)
+    colours = torch.einsum("ij,bjhw->bihw", placed(_colour_axes, images.device), images.float() - MIDDLE)
     blocks = _forward(_forward(colours).transpose(2, 3)).transpose(2, 3)
     count, _, height, width = images.shape
     split = blocks.reshape(count, COLOURS, height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     flat = split.permute(0, 2, 4, 1, 3, 5).reshape(count, height // BLOCK, width // BLOCK, COLOURS, BLOCK * BLOCK)
     means = flat[..., 0].permute(0, 3, 1, 2)
     rows, columns = means.shape[2:]
-    means = cosines(rows) @ means @ cosines(columns).T
+    means = placed(cosines, images.device, rows) @ means @ placed(cosines, images.device, columns).T
     return Coefficients(means, flat[..., 1:].flatten(3))
 
 
@@ -62,14 +63,21 @@ def synthesise(coefficients: Coefficients) -> Tensor:
     """The inverse of `analyse`: pictures (b, 3, 16 rows, 16 columns), not clamped."""
     means, details = coefficients
     count, rows, columns, _ = details.shape
-    values = cosines(rows).T @ means @ cosines(columns)
+    device = details.device
+    values = placed(cosines, device, rows).T @ means @ placed(cosines, device, columns)
     flat = torch.cat(
         [values.permute(0, 2, 3, 1)[..., None], details.reshape(count, rows, columns, COLOURS, -1)], dim=-1
     )
     split = flat.reshape(count, rows, columns, COLOURS, BLOCK, BLOCK).permute(0, 3, 1, 4, 2, 5)
     blocks = split.reshape(count, COLOURS, rows * BLOCK, columns * BLOCK)
     colours = _backward(_backward(blocks.transpose(2, 3)).transpose(2, 3))
-    return torch.einsum("ij,bihw->bjhw", _colour_axes(), colours) + MIDDLE
+    return torch.einsum("ij,bihw->bjhw", placed(_colour_axes, device), colours) + MIDDLE
+
+
+@functools.cache
+def placed(make: Callable[..., Tensor], device: torch.device, *arguments: int) -> Tensor:
+    """What `make` gives, on a device; it is copied there once."""
+    return make(*arguments).to(device)
 
 
 @functools.cache
@@ -102,13 +110,13 @@ def _border() -> Tensor:
 
 def _forward(values: Tensor) -> Tensor:
     """Rotate at the borders, then transform the blocks, along the last axis."""
-    values = _turn_borders(values, _border())
-    return (values.unflatten(-1, (-1, BLOCK)) @ cosines(BLOCK).T).flatten(-2)
+    values = _turn_borders(values, placed(_border, values.device))
+    return (values.unflatten(-1, (-1, BLOCK)) @ placed(cosines, values.device, BLOCK).T).flatten(-2)
 
 
 def _backward(values: Tensor) -> Tensor:
-    values = (values.unflatten(-1, (-1, BLOCK)) @ cosines(BLOCK)).flatten(-2)
-    return _turn_borders(values, _border().T)
+    values = (values.unflatten(-1, (-1, BLOCK)) @ placed(cosines, values.device, BLOCK)).flatten(-2)
+    return _turn_borders(values, placed(_border, values.device).T)
 
 
 def _turn_borders(values: Tensor, turn: Tensor) -> Tensor:

@@ -121,9 +121,10 @@ def scale_command(rows: int, out: str | None) -> None:
 @perf_group.command("select", context_settings=_SETTINGS)
 @click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option("--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table there.")
-def select_command(data_root: str | None, csv: str | None) -> None:
+@click.option("--weights", multiple=True, metavar="FILE", help="Trained weights on the same front end, a row each.")
+def select_command(data_root: str | None, csv: str | None, weights: tuple[str, ...]) -> None:
     """What each part of linear-select brings, on held-out training pictures: minutes, codebooks are fitted anew."""
     from bench.data import default_data_root
     from bench.perf.select import report_select
 
-    report_select({"data_root": data_root or default_data_root(), "csv": csv}, say=click.echo)
+    report_select({"data_root": data_root or default_data_root(), "csv": csv, "weights": weights}, say=click.echo)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -29,7 +30,9 @@ from bench.spec.grammar import split_names
 @click.option(
     "--minutes", type=float, metavar="M", help="Train by the clock: all systems end, finished, after so many minutes."
 )
+@click.option("--speeds", metavar="FILE", help="Share --minutes by a table of `perf train --csv`: equally many crops.")
 @click.option("--pack", metavar="FILE", help="Take the protocol's pictures from a file of `data pack`.")
+@click.option("--plain-steps", is_flag=True, help="Neither compile a step nor record it on a GPU.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads on the CPU.")
 def train_command(
     systems: str,
@@ -40,9 +43,12 @@ def train_command(
     device: str,
     tasks: str | None,
     pack: str | None,
+    speeds: str | None,
+    plain_steps: bool,
     **rest: Any,
 ) -> None:
     """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
+    began = time.monotonic()  # before torch is imported: --minutes count from here
     import baselines  # noqa: F401  (registers its systems)
     from bench.data import default_data_root
     from bench.training.run import run_training
@@ -63,6 +69,9 @@ def train_command(
         device=pick_device(device),
         tasks=split_names(tasks, "--tasks"),
         pack=user_path(pack, "--pack") if pack else None,
+        speeds=user_path(speeds, "--speeds") if speeds else None,
+        began=began,
+        **({"compile": False, "record": False} if plain_steps else {}),
         **rest,
     )
     for path in written:

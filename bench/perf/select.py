@@ -3,10 +3,14 @@
 Codebooks with fewer classes, and with a KLT for each class, are fitted anew from the pictures of
 `configs/train/select.toml`; the others leave a part out of the codebook that ships. All are measured on the pictures
 that the protocol holds out, 224 x 224 at CBR 1/16, with the same noise. No test picture is read.
+
+What networks bring beside it (`gensc-select` with and without one at the transmitter, `adjscc-select`) is measured on
+their trained weights: `--weights FILE`, once per file.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +22,7 @@ from bench.training.crops import Album
 from bench.training.protocol import read_protocol
 from bench.training.sources import Library
 from bench.training.validate import SIZE, SNRS, reconstruction_psnr
-from systems import registry
+from systems import registry, zoo
 
 COLUMNS = ("what", "snr_db", "psnr_db", "over_linear_db")
 FEWER_CLASSES = (1, 8)
@@ -37,7 +41,8 @@ def report_select(options: dict[str, Any], say: Callable[[str], None]) -> None:
     album = Album(pictures, task.sources[0], plan.holdout, SIZE)
     rows, floor = [], None
     say("PSNR in dB at " + ", ".join(f"{snr:g}" for snr in SNRS) + f" dB, {len(album.held_out)} pictures")
-    for what, system in _systems(album):
+    trained = [_trained(Path(path)) for path in options["weights"]]  # before minutes are spent on the others
+    for what, system in itertools.chain(_systems(album), trained):
         found = list(reconstruction_psnr(system, album, task, plan.channel).values())
         floor = floor or found
         over = [mine - its for mine, its in zip(found, floor, strict=True)]
@@ -45,6 +50,13 @@ def report_select(options: dict[str, Any], say: Callable[[str], None]) -> None:
         say(f"  {what:46} " + "  ".join(f"{a:6.2f} ({b:+.2f})" for a, b in zip(found, over, strict=True)))
     if options["csv"]:
         write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
+
+
+def _trained(path: Path) -> tuple[str, Any]:
+    """(what it is, system) of a weight file. Raises CheckpointError."""
+    facts = zoo.read_facts(path)
+    name, size = str(facts.get("system")), str(facts.get("size"))
+    return f"{name}, {size}", registry.create(name, size=size, checkpoint=str(path))
 
 
 def _systems(album: Album) -> Iterator[tuple[str, Any]]:

@@ -24,6 +24,7 @@ from bench.training.distributed import World
 from bench.training.picture import Picture
 from bench.training.precision import resolve
 from bench.training.protocol import Protocol, Stage, read_protocol
+from bench.training.replay import Compiled, Recorded
 from bench.training.run import build
 from bench.training.trainer import Trainer
 from systems import registry
@@ -37,7 +38,8 @@ PARTS = ("data", "forward", "backward", "optimiser")
 class Row:
     """One system, size and task. Seconds are of one step of `batch` crops, medians; `before` is crops a second of the
     loop as it was, in batches of four. flops: operations of a step's products and convolutions; matrix_flops_per_s: the
-    processor's rate in a square product, timed in the same rounds; matrix_share: the step's rate as a share of it."""
+    processor's rate in a square product, timed in the same rounds; matrix_share: the step's rate as a share of it.
+    passes: plain, recorded or compiled; the parts are those of plain ones."""
 
     system: str
     size: str
@@ -54,6 +56,7 @@ class Row:
     matrix_share: float
     before_crops_per_s: float | None
     ratio: float | None
+    passes: str
 
 
 def report_train(options: dict, say: Callable[[str], None]) -> list[Row]:
@@ -72,7 +75,7 @@ def report_train(options: dict, say: Callable[[str], None]) -> list[Row]:
     for name, size in chosen:
         for task in registry.tasks_of(name):
             if task in plan.tasks:
-                row = measure(name, size, task, plan, device, rate, options)
+                row = measure(name, size, task, plan, device, rate, options, say)
                 rows.append(row)
                 say(_line(row))
     if options["csv"]:
@@ -83,14 +86,25 @@ def report_train(options: dict, say: Callable[[str], None]) -> list[Row]:
     return rows
 
 
-def measure(name: str, size: str, task: str, plan: Protocol, device: str, rate: float, options: dict) -> Row:
+def measure(
+    name: str,
+    size: str,
+    task: str,
+    plan: Protocol,
+    device: str,
+    rate: float,
+    options: dict,
+    say: Callable[[str], None] = lambda text: None,
+) -> Row:
     """Time one system on one task. options: crop, batch, steps, before."""
     last = plan.tasks[task].stages[-1]
     crop, batch = options["crop"] or last.crop, options["batch"] or last.batch
     entry = replace(plan.tasks[task], stages=(Stage(1.0, crop, batch),), images_seen=10**9, coded=0.0, distill=0.0)
+    kbits = entry.validate_kbits if isinstance(entry.kbits, tuple) else entry.kbits
+    entry = replace(entry, budget_jitter=0.0, kbits=kbits)  # one kind of batch
     plan = replace(plan, tasks={task: entry}, teacher="none", start="none")
     albums = {task: made_up(max(crop, 256), task == "segmentation", device)}
-    new = Trainer(build(name, size, "none"), plan, albums, Path("nowhere"), World(device=device), say=lambda text: None)
+    new = Trainer(build(name, size, "none"), plan, albums, Path("nowhere"), World(device=device), say=say)
     old = None
     if options["before"]:
         old = LoopBefore(build(name, size, "none"), task, plan, albums[task], crop, device)
@@ -112,7 +126,16 @@ def measure(name: str, size: str, task: str, plan: Protocol, device: str, rate: 
     return Row(
         name, size, task, crop, batch, batch / step, *(statistics.median(parts[part]) for part in PARTS), flops,
         max(rates), flops / step / max(rates), before, None if before is None else batch / step / before,
+        _form(new),
     )  # fmt: skip
+
+
+def _form(trainer: Trainer) -> str:
+    """How the trainer's passes are made by now."""
+    passes = trainer.passes
+    if isinstance(passes, Recorded | Compiled) and not passes.off:
+        return "recorded" if isinstance(passes, Recorded) else "compiled"
+    return "plain"
 
 
 def matrix_rate(device: str, precision: str, products: int = 6) -> float:
@@ -142,6 +165,7 @@ def made_up(side: int, masks: bool, device: str) -> Album:
 def _timed_parts(trainer: Trainer, device: str) -> list[float]:
     """Seconds of each part of one step."""
     held: dict = {}
+    trainer.prepare()
     steps = (
         lambda: held.update(batch=trainer.draw()),
         lambda: held.update(losses=trainer.forward(held["batch"])),
@@ -154,6 +178,7 @@ def _timed_parts(trainer: Trainer, device: str) -> list[float]:
 def _flops(trainer: Trainer) -> float:
     """Operations of one step's forward and backward pass."""
     batch = trainer.draw()
+    trainer.prepare()
     with FlopCounterMode(display=False) as counter:
         trainer.backward(trainer.forward(batch))
     return float(counter.get_total_flops())
@@ -189,5 +214,5 @@ def _line(row: Row) -> str:
     before = "" if row.before_crops_per_s is None else f" {row.before_crops_per_s:8.2f} {row.ratio:5.2f}x"
     return (
         f"{row.system:14} {row.size:7} {row.task:15} {row.crop:4} {row.batch:5} {row.crops_per_s:9.2f} {shares} "
-        f"{100 * row.matrix_share:6.0f}%{before}"
+        f"{100 * row.matrix_share:6.0f}%{before}  {row.passes}"
     )

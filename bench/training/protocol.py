@@ -20,6 +20,7 @@ from systems.learned import RECONSTRUCTION_LOSSES
 from systems.sizes import CONFIGS, fill
 
 AUTOCAST = ("auto", "bfloat16", "off")
+BUDGETS = 8  # sizes that a drawn budget has: each makes other shapes, which a GPU records or compiles once
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,14 @@ class TaskProtocol:
     stages: tuple[Stage, ...]  # the crop schedule, in order; the last one ends at 1
     sources: tuple[str, ...]  # a folder under the data root, folder:PATH, voc2012:SPLIT, bundled, pack:FILE
     cbr: str | None = None  # budget: complex channel uses over 3HW, "1/16"
-    kbits: float | tuple[float, float] | None = None  # one budget, or least and most: drawn log-uniformly, one a batch
+    kbits: float | tuple[float, float] | None = (
+        None  # one budget, or least and most: one of eight, evenly spaced on a log scale, is drawn for each batch
+    )
     kbits_side: int = 224  # the side of the picture that `kbits` are granted to; a crop has its share by area
     validate_kbits: float = 20.0  # the budget of the validation where `kbits` is a range
-    budget_jitter: float = 0.0  # half of the batches may spend only a random share down to 1 - jitter of the budget
+    budget_jitter: float = (
+        0.0  # half of the batches may spend only a share down to 1 - jitter of the budget, in 8 steps
+    )
     lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
     whole: float = 0.35  # of the resized crops, the share that are the whole picture, as the test sees it
     balance_classes: bool = False  # draw a class first, then a picture that shows it
@@ -53,12 +58,13 @@ class TaskProtocol:
     def budget(self, side: int, u: Sequence[float]) -> Budget:
         """What a crop of side x side may spend; `u`, two uniform numbers, decides where the protocol leaves a
         choice."""
-        share = 1.0 if u[0] < 0.5 else 1.0 - self.budget_jitter * u[1]
+        step = min(int(u[1] * BUDGETS), BUDGETS - 1) / (BUDGETS - 1)
+        share = 1.0 if u[0] < 0.5 else 1.0 - self.budget_jitter * step
         if self.cbr is not None:
             return Budget.from_cbr(parse_cbr(self.cbr, "cbr") * share, side, side)
         kbits = self.kbits
         if isinstance(kbits, tuple):
-            kbits, share = kbits[0] * (kbits[1] / kbits[0]) ** u[1], 1.0
+            kbits, share = kbits[0] * (kbits[1] / kbits[0]) ** step, 1.0
         return self._bits(kbits * share, side)
 
     def validation_budget(self, side: int) -> Budget:
@@ -89,6 +95,8 @@ class Protocol:
     channel: str = "awgn"  # awgn, rayleigh-block or rayleigh-fast
     autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 where the hardware multiplies it
     compile: bool = False  # torch.compile of the step: pays after minutes
+    compile_seconds: float = 120.0  # that compiling may take in all; then training goes on without
+    record: bool = True  # on one GPU: record the passes of a step and replay them (CUDA graphs)
     validate_every: int = 500  # steps
     validations: int = 8  # under --minutes: how often a system is watched
     checkpoint_every: int = 100  # steps
@@ -187,6 +195,7 @@ def _check_protocol(file: str, protocol: Protocol) -> None:
             **dict.fromkeys(("validate_every", "checkpoint_every"), _between(1, 10**9)),
             **dict.fromkeys(("holdout", "validations"), _between(1, 10**6)),
             "weight_decay": _between(0, 1000),
+            "compile_seconds": _above(1e6),
             "warmup": _between(0, 10**9),
             "final_rate": _SHARE,
             "seed": _between(0, 2**62),

@@ -6,12 +6,14 @@ Nothing is written before everything that was asked for has been checked.
 
 from __future__ import annotations
 
+import csv
+import functools
 import math
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -74,18 +76,22 @@ def run_training(
     minutes: float | None = None,
     pack: Path | None = None,
     say: Callable[[str], None] = _say,
+    began: float | None = None,
+    speeds: Path | None = None,
     **overrides,
 ) -> list[Path]:
     """Train each named system by one protocol, or by `tasks` of it alone; gives the weight files.
 
     systems: None for all that have one of the tasks (with `minutes`: all that take steps). pack: a file of `data pack`
-    in which the protocol's sources are found. minutes: for all of them together, reading and writing included. A run in
-    `out` that was stopped is resumed. UserError where anything asked for cannot be done; then nothing was written.
+    in which the protocol's sources are found. minutes: for all of them together, reading and writing included, from
+    `began` on (on the scale of `time.monotonic`; default: from now on); speeds: a table of `perf train --csv` by which
+    they are shared, in place of the protocol's shares. A run in `out` that was stopped is resumed.
+    UserError where anything asked for cannot be done; then nothing was written.
     """
-    began = time.monotonic()
+    began = time.monotonic() if began is None else began
     if threads:
         torch.set_num_threads(threads)
-    request = check_request(systems, protocol, data_root, out, size, tasks, minutes, pack, **overrides)
+    request = check_request(systems, protocol, data_root, out, size, tasks, minutes, pack, speeds, **overrides)
     written = []
     with World.join(device) as world:
         library = Library(request.root, request.pack)
@@ -97,12 +103,12 @@ def run_training(
             for task in request.plan.tasks
             if any(task in registry.tasks_of(name) for name in request.systems)
         }
-        clock = _Clock(request, began)
+        clock, floor = _Clock(request, began), _Floor(request.plan, albums.get("reconstruction"))
         for name in request.systems:
             if request.fitted(name):
                 written += [_fit(name, request, albums)] if world.first else []
             else:
-                path = _train(name, request, albums, world, clock.minutes(name), max_steps, say)
+                path = _train(name, request, albums, world, floor, clock.minutes(name), max_steps, say)
                 written += [path] if path is not None else []
     return written
 
@@ -116,6 +122,7 @@ def check_request(
     tasks: Sequence[str] | None,
     minutes: float | None,
     pack: Path | None = None,
+    speeds: Path | None = None,
     **overrides,
 ) -> Request:
     """Everything that can be checked before a picture is read. Writes nothing. Raises UserError."""
@@ -138,6 +145,8 @@ def check_request(
         chosen = [n for n in chosen if registry.find(n, parts=True).fitted or _has_size(n, size)]
         if all(registry.find(n, parts=True).fitted for n in chosen):
             raise UserError(f"--size {size}: no system has it; see configs/models")
+    if speeds is not None:
+        plan = replace(plan, shares=_equal_shares(speeds, plan, size, chosen, minutes))
     root = Path(data_root) if data_root is not None else default_data_root()
     used = {task for name in chosen for task in registry.tasks_of(name)} & set(plan.tasks)
     if plan.teacher != "none" and any(plan.tasks[task].distill for task in used):
@@ -191,6 +200,26 @@ def _all_of(plan: Protocol) -> list[str]:
     return [entry.name for entry in registry.trainables() if set(registry.tasks_of(entry.name)) & set(plan.tasks)]
 
 
+def _equal_shares(path: Path, plan: Protocol, size: str, chosen: list[str], minutes: float | None) -> dict[str, float]:
+    """Shares of time in which every system sees the protocol's crops, or as many less as its neighbours, at the speeds
+    that `perf train --csv` measured. UserError where the table does not say."""
+    if minutes is None:
+        raise UserError("--speeds has no effect without --minutes, which it shares")
+    seconds: dict[str, float] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if row["size"] == size and row["task"] in plan.tasks:
+                    crops = plan.tasks[row["task"]].images_seen
+                    seconds[row["system"]] = seconds.get(row["system"], 0.0) + crops / float(row["crops_per_s"])
+    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of `perf train --csv` ({type(error).__name__}: {error})") from None
+    for name in chosen:
+        if not registry.find(name, parts=True).fitted and not 0 < seconds.get(name, 0.0) < math.inf:
+            raise UserError(f"{path}: has no speed of {name} in size {size}; measure it with `perf train --csv`")
+    return seconds
+
+
 class _Clock:
     """Shares of the time that a command may take; what an earlier visit used counts."""
 
@@ -235,7 +264,14 @@ def build(name: str, size: str, start: str):
 
 
 def _train(
-    name: str, request: Request, albums: dict[str, Album], world: World, minutes: float | None, max_steps, say
+    name: str,
+    request: Request,
+    albums: dict[str, Album],
+    world: World,
+    floor: _Floor,
+    minutes: float | None,
+    max_steps: int | None,
+    say: Callable[[str], None],
 ) -> Path | None:
     began = time.monotonic()
     plan = request.plan
@@ -248,12 +284,14 @@ def _train(
             say(f"{name}: resuming at step {trainer.step}{total}")
     elif world.first:
         say(f"{name}: training begins; state, curves and weights go to {trainer.folder}")
+    least = floor.values if "reconstruction" in trainer.tasks and world.first else {}  # while there is time
     if not trainer.run(max_steps, began) or not world.first:
         return None
     facts = {**trainer.facts(), "knowledge": knowledge(plan, module, taught), "commit": git_commit()}
     facts |= {key: module.facts[key] for key in ("linear_validation", "undertrained") if key in module.facts}
-    if "reconstruction" in trainer.tasks:
-        facts |= _floor(trainer)
+    if least:
+        last = trainer.rows[-1]
+        facts |= {"linear_validation": least, "undertrained": any(last[key] < least[key] for key in least)}
     try:
         zoo.save_weights(trainer.weights_file, trainer.weights(), facts)
     except ValueError as error:
@@ -261,16 +299,20 @@ def _train(
     return trainer.weights_file
 
 
-def _floor(trainer: Trainer) -> dict:
-    """What `linear` scores on the same pictures. A learned system below the best linear code has not been trained far
-    enough to be judged."""
-    plan, (low, high) = trainer.protocol, trainer.protocol.snr_range
-    snrs = (low,) if low == high else SNRS
-    floor = reconstruction_psnr(
-        registry.create(FLOOR), trainer.albums["reconstruction"], plan.tasks["reconstruction"], plan.channel, snrs
-    )
-    last = trainer.rows[-1]
-    return {"linear_validation": floor, "undertrained": any(last[key] < floor[key] for key in floor)}
+class _Floor:
+    """What `linear` scores on the held-out pictures, measured once for all systems. A learned system below the best
+    linear code has not been trained far enough to be judged."""
+
+    def __init__(self, plan: Protocol, album: Album | None):
+        self.plan, self.album = plan, album
+
+    @functools.cached_property
+    def values(self) -> dict[str, float]:
+        """Mean PSNR in dB, by the names of the validation's columns."""
+        low, high = self.plan.snr_range
+        snrs = (low,) if low == high else SNRS
+        task = self.plan.tasks["reconstruction"]
+        return reconstruction_psnr(registry.create(FLOOR), self.album, task, self.plan.channel, snrs)
 
 
 def _is_taught(plan: Protocol, module) -> bool:

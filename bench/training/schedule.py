@@ -17,7 +17,8 @@ from bench.training.protocol import Protocol, Stage, TaskProtocol
 class Schedule:
     """The course of one system's run.
 
-    minutes: None, or the time that the run may take. `used`, in seconds, is then set by the trainer before each step.
+    minutes: None, or the time that the run may take. `used`, and `pace`, what the last step took, both in seconds, are
+    then set by the trainer before each step.
     """
 
     tasks: dict[str, TaskProtocol]
@@ -25,6 +26,7 @@ class Schedule:
     final_rate: float
     minutes: float | None = None
     used: float = 0.0
+    pace: float = 0.0
     _planned: dict[str, int] = field(init=False)
 
     def __post_init__(self):
@@ -46,8 +48,8 @@ class Schedule:
         return min(1.0, used)
 
     def ended(self, step: int) -> bool:
-        """Whether nothing is left to do."""
-        return step >= self.total if self.minutes is None else self.used >= 60 * self.minutes
+        """Whether nothing is left to do; by the clock, whether less than half a step fits."""
+        return step >= self.total if self.minutes is None else self.used + self.pace / 2 >= 60 * self.minutes
 
     def task(self, done: dict[str, int]) -> str:
         """The task of the next step, from the steps that each has done: the tasks' steps are spread evenly."""

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ from bench.training.crops import Album, Window
 from bench.training.distributed import World
 from bench.training.precision import autocast, resolve
 from bench.training.protocol import Protocol, TaskProtocol
+from bench.training.replay import Compiled, Recorded
 from bench.training.schedule import Schedule
 from bench.training.teacher import soften
 from bench.training.validate import validate
@@ -115,15 +117,28 @@ class Trainer:
         self.average = {key: value.detach().clone() for key, value in self._live.items()}
         self._floats = [key for key, value in self._live.items() if value.is_floating_point()]
         self._counters = [key for key in self._live if key not in set(self._floats)]
-        self.step, self.spent = 0, 0.0
+        self.step, self.spent, self.validations = 0, 0.0, protocol.validations
         self.seen, self.done = dict.fromkeys(self.tasks, 0), dict.fromkeys(self.tasks, 0)
         self.rows: list[dict] = []
         self.step_module: nn.Module = _Step(self.module)
-        if protocol.compile:
-            self.step_module = torch.compile(self.step_module)
         if self.world.size > 1:
             together.share_layers(self.module, self.world.rank, self.world.size)
             self.step_module = nn.parallel.DistributedDataParallel(self.step_module, find_unused_parameters=True)
+        self.passes = self._passes()
+
+    def _passes(self) -> Callable[[Batch], dict[str, Tensor]]:
+        """Forward and backward pass of a batch, as fast as protocol and machine allow: gives the losses, detached."""
+        plain = partial(self._pass, self.step_module)
+        if self.world.size > 1 or not self.module.host_free:
+            return plain
+        if self.protocol.compile:
+            seconds = self.protocol.compile_seconds
+            if self.minutes is not None:
+                seconds = min(seconds, 15 * self.minutes)  # a quarter of what there is
+            return Compiled(self._pass, self.step_module, self.name, self.say, seconds)
+        if self.protocol.record and self.world.device.startswith("cuda"):
+            return Recorded(plain, self.parameters, self.name, self.say, None, self.module.sends, self.prepare)
+        return plain
 
     def _freeze_what_others_use(self) -> None:
         """Going on with some tasks of weights that serve more: what the others use stays, to the bit."""
@@ -171,12 +186,15 @@ class Trainer:
                 images = self._coded(images, plan, step)
         return Batch(task, images, target, link, keys, stage.batch)
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """This process's losses, whose mean over processes is the batch's."""
+    def prepare(self) -> None:
+        """Training mode, and the seed of the step's dropout."""
         torch.manual_seed(draws.step_seed(self.protocol.seed, self.step, 0, "dropout"))
         self.module.train()
+
+    def forward(self, batch: Batch, step: nn.Module | None = None) -> dict[str, Tensor]:
+        """This process's losses, whose mean over processes is the batch's. step: in place of `step_module`."""
         with autocast(self.protocol.autocast, self.world.device):
-            losses = self.step_module(batch.images, batch.target, batch.link, batch.keys)
+            losses = (step or self.step_module)(batch.images, batch.target, batch.link, batch.keys)
             if self.world.size > 1:
                 weight = together.weight_of(batch.target, VOID, self.world.size)
                 losses = {key: weight * value for key, value in losses.items()}
@@ -186,6 +204,12 @@ class Trainer:
         """Gradients of the sum of the losses."""
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
+
+    def _pass(self, step: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Both passes by the module `step`."""
+        losses = self.forward(batch, step)
+        self.backward(losses)
+        return {key: value.detach() for key, value in losses.items()}
 
     def optimise(self) -> float:
         """Clip, one step of AdamW, the moving average; gives the learning rate."""
@@ -200,13 +224,13 @@ class Trainer:
     def advance(self) -> dict:
         """One optimiser step; gives its task, learning rate and losses, the losses still on the device."""
         batch = self.draw()
-        losses = self.forward(batch)
-        self.backward(losses)
+        self.prepare()
+        losses = self.passes(batch)
         rate = self.optimise()
         self.step += 1
         self.done[batch.task] += 1
         self.seen[batch.task] += batch.size
-        return {"task": batch.task, "lr": rate, "losses": {key: value.detach() for key, value in losses.items()}}
+        return {"task": batch.task, "lr": rate, "losses": losses}
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -248,11 +272,13 @@ class Trainer:
         kept = {key: value.clone() for key, value in self._live.items()}
         self.module.load_state_dict(self.average)
         self.module.eval()
+        self.module.watching = True
         try:
             return validate(
                 self.module, self.albums, self.tasks, self.protocol.channel, self.protocol.snr_range, self.world.device
             )
         finally:
+            self.module.watching = False
             self.module.load_state_dict(kept)
 
     # ------------------------------------------------------------------ state on disk
@@ -315,8 +341,9 @@ class Trainer:
 
     def digest(self) -> str:
         """sha256 of all that decides the run: a state of another one is refused."""
+        speed = ("compile", "compile_seconds", "record", "shares")  # how fast, not what
         decides = [
-            self._protocol(),
+            {key: value for key, value in self._protocol().items() if key not in speed},
             self.module.facts.get("sha256"),
             {task: self.albums[task].digest for task in self.tasks},
             self.name,
@@ -346,20 +373,27 @@ class Trainer:
         """
         start, first = time.monotonic() if started is None else started, self.step
         before, shown = self.spent, 0.0
-        fresh = self.minutes is not None and self.step == 0
-        if fresh:  # the first point of the curve; it also says how long the last one will take
+        if self.minutes is not None and self.step == 0:  # the first point of the curve, and the first state
             begin = time.monotonic()
+            self.rows.clear()  # of a run that was stopped before its first step
             self._watch({"lr": 0.0, "losses": {}})
-            reserve = min(1.5 * (time.monotonic() - begin) + 1.0, 30 * self.minutes)
-            self.schedule.minutes = self.world.same(max(self.minutes - reserve / 60, 1e-9))
+            watched = time.monotonic()
+            if self.world.first:
+                self.save_state()
+            # What the end will take: as much again, and the weights.
+            reserve = 1.5 * (watched - begin) + 2 * (time.monotonic() - watched) + 1.0
+            self.schedule.minutes = self.world.same(max(self.minutes - min(reserve / 60, self.minutes / 2), 1e-9))
+            # Watching takes a tenth of the time at most.
+            most = int(0.1 * 60 * self.minutes / max(self.world.same(watched - begin), 1e-3))
+            self.validations = max(1, min(self.protocol.validations, most))
         try:
             while not self._over() and (max_steps is None or self.step - first < max_steps):
-                share = self.schedule.share(self.step)
+                share, earlier = self.schedule.share(self.step), self.spent
                 report = self.advance()
                 now = time.monotonic()
                 if self.world.size == 1 or self.step % 16 == 0 or self.step == first + 1:
                     self.spent = before + self.world.same(now - start)
-                self.schedule.used = self.spent
+                self.schedule.used, self.schedule.pace = self.spent, self.spent - earlier
                 last = self._over()
                 due = self._due(share)
                 pause = max_steps is not None and self.step - first == max_steps
@@ -389,7 +423,7 @@ class Trainer:
         """Whether the step that began at `share` of the run, and is done, is one to watch."""
         if self.minutes is None:
             return self.step % self.protocol.validate_every == 0
-        count = self.protocol.validations
+        count = self.validations
         return math.floor(share * count) != math.floor(self.schedule.share(self.step) * count)
 
     def _watch(self, report: dict) -> None:

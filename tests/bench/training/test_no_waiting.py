@@ -49,6 +49,8 @@ class Listener(TorchDispatchMode):
         ("adjscc", "light", "reconstruction"),
         ("deepjscc", "light", "reconstruction"),
         ("witt", "light", "reconstruction"),
+        ("gensc-select", "light", "reconstruction"),
+        ("adjscc-select", "small", "reconstruction"),
         ("deeplab-jscc", "light", "segmentation"),
         ("fcn", "light", "segmentation"),
     ],

@@ -50,6 +50,8 @@ REFUSED = [
     (["--systems", "deepjscc", "--minutes", "0"], "--minutes 0"),
     (["--systems", "deepjscc", "--minutes", "nan"], "--minutes nan"),
     (["--systems", "deepjscc", "--minutes", "inf"], "--minutes inf"),
+    (["--systems", "deepjscc", "--speeds", "x.csv"], "--speeds has no effect without --minutes"),
+    (["--systems", "deepjscc", "--minutes", "1", "--speeds", "nowhere.csv"], "nowhere.csv: not a table"),
     (["--systems", "deepjscc", "--device", "tpu"], "--device tpu"),
     (["--systems", "deepjscc", "--data-root", "nowhere"], "no such folder of training pictures"),
     (["--systems", "deepjscc", "--pack", "nowhere.pack"], "no such pack"),
@@ -168,6 +170,31 @@ def test_shares_of_time(ground):
     late = _Clock(request, time.monotonic() - 60 * 4)
     assert late.minutes("deepjscc") == pytest.approx(1, rel=0.05)
     assert _Clock(request, time.monotonic() - 60 * 100).minutes("deepjscc") > 0
+
+
+SPEEDS = """system,size,task,crops_per_s
+deepjscc,small,reconstruction,400
+adjscc,small,reconstruction,100
+adjscc,light,reconstruction,7
+deeplab-jscc,small,segmentation,10
+"""
+
+
+def test_measured_speeds_give_every_system_equally_many_crops(ground):
+    root, protocol = ground
+    table = root / "speeds.csv"
+    table.write_text(SPEEDS)
+    options = {"size": "small", "tasks": None, "minutes": 10.0, "speeds": table}
+    request = check_request(["deepjscc", "adjscc"], protocol(8), root, root / "out", **options)
+    clock = _Clock(request, time.monotonic())
+    minutes = {name: clock.minutes(name) for name in ("deepjscc",)}
+    assert minutes["deepjscc"] * 400 == pytest.approx((10 - minutes["deepjscc"]) * 100, rel=0.02)
+    with pytest.raises(UserError, match="has no speed of witt in size small"):
+        check_request(["deepjscc", "witt"], protocol(8), root, root / "out", **options)
+    for damage in ("", "a,b\n1,2\n", SPEEDS.replace("400", "fast"), SPEEDS.replace("400", "0")):
+        table.write_text(damage)
+        with pytest.raises(UserError, match="not a table of|has no speed of deepjscc"):
+            check_request(["deepjscc"], protocol(8), root, root / "out", **options)
 
 
 def test_finished_systems_are_not_trained_again(ground):

@@ -1,0 +1,79 @@
+"""`adjscc-select`: the stages of ADJSCC on the front end of `linear-select`, so that a reader sees how much of what
+`gensc-select` gains is the front end. `baselines.select.learned` says what the two ends read and add.
+
+Its encoder is ADJSCC's at a quarter of the picture's size; what its last stage gives adds to the first details of each
+block. Its decoder reads the linear picture and what is known of each block. The attention modules see the SNR, as
+published. No weights ship: `--checkpoint none` runs it untrained, which is `linear-select`.
+
+    python -m bench train --systems adjscc-select --size light --config light --data-root DATA
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.adjscc import STRIDE, Stage
+from baselines.select.lapped import BLOCK
+from baselines.select.learned import FEATURES, SelectingSystem
+from systems.layers.linear_path import start_from_zero
+
+
+@dataclass(frozen=True)
+class ADJSCCSelectConfig:
+    """channels: that the encoder adds at a quarter of the picture's size, 16 details of a block each; filters: channels
+    inside; attention_reduction: of the attention modules' hidden layer."""
+
+    channels: int = 6
+    filters: int = 96
+    attention_reduction: int = 16
+
+
+class ADJSCCSelect(SelectingSystem):
+    """Reconstruction by ADJSCC's stages beside `linear-select`."""
+
+    Config = ADJSCCSelectConfig
+
+    def build_networks(self, config: ADJSCCSelectConfig) -> None:
+        """Create the layers."""
+        width, reduction = config.filters, config.attention_reduction
+        self.sends_features = True
+        self.encoder = nn.ModuleList(
+            [
+                Stage(3, width, 9, 2, False, reduction, gain=1),
+                Stage(width, width, 5, 2, False, reduction),
+                Stage(width, width, 5, 1, False, reduction),
+                Stage(width, width, 5, 1, False, reduction),
+                Stage(width, config.channels, 5, 1, False, None),
+            ]
+        )
+        inputs = 3 * STRIDE**2 + 2 * FEATURES + 1
+        self.decoder = nn.ModuleList(
+            [
+                Stage(inputs, width, 5, 1, True, reduction, gain=1),
+                Stage(width, width, 5, 1, True, reduction),
+                Stage(width, width, 5, 1, True, reduction),
+                Stage(width, width, 5, 2, True, reduction),
+                Stage(width, 3, 9, 2, True, None),
+            ]
+        )
+        start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
+
+    def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
+        """As in `SelectingSystem`. The published encoder sees the picture and the SNR alone, not the variances."""
+        features = images
+        for stage in self.encoder:
+            features = stage(features, snr_db)
+        return F.pixel_unshuffle(features, BLOCK // STRIDE).permute(0, 2, 3, 1)
+
+    def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
+        """As in `SelectingSystem`."""
+        of_blocks = torch.cat([features.permute(0, 3, 1, 2), unit.log10()], dim=1)
+        spread = of_blocks.repeat_interleave(BLOCK // STRIDE, dim=2).repeat_interleave(BLOCK // STRIDE, dim=3)
+        x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)
+        for stage in self.decoder:
+            x = stage(x, snr_db)
+        return x.float() * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")

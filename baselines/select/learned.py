@@ -1,0 +1,255 @@
+"""Base of the learned systems on the front end of `linear-select`: a network at each end, beside the closed form.
+
+The transmitter's network, where there is one, adds to the selected coefficients, in units of their deviations. The
+receiver's network reads the linear picture, the variance that each block's coefficients have by its class, and how much
+of it the channel left unknown. It adds to the linear picture, in units of what is unknown there: where everything
+arrived it may change little, where nothing did it may change much. Last layers start from zero, so that an untrained
+system *is* `linear-select`.
+
+In evaluation the front end is that of `linear-select`, bits of the class map included. In training, and where training
+is watched, it is the one of `baselines.select.batch`, which stays on the device and needs no Numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from baselines.linear_select import Estimate, LinearSelect, control_rate, control_snr_db
+from baselines.select import lapped
+from baselines.select.allocation import STEPS
+from baselines.select.batch import BatchFront, known
+from baselines.select.codebook import DETAILS
+from baselines.select.lapped import BLOCK, SIZE
+from systems.errors import BudgetTooSmall, CheckpointError
+from systems.interface import Decoded, Link, Received, Transmission
+from systems.layers.analog import pad_to_multiple, receiver_snr_db
+from systems.learned import LearnedSystem
+
+BANDS = (0, 3, 6, 12, 24, 48, 96, 192, 384, DETAILS)  # details by falling variance, about an octave each
+FEATURES = len(BANDS) - 1  # of each block, for each end
+LEAST_UNIT = 1e-3  # of a pixel's standard deviation: a quarter of a grey level
+
+
+class SelectingSystem(LearnedSystem):
+    """Reconstruction only. Any CBR and any budget is served by one set of weights, as by `linear-select`.
+
+    Subclasses build their layers in `build_networks`, and answer `correction` and, where they have an encoder, `added`.
+    """
+
+    tasks = ("reconstruction",)
+    encoder_sees_snr = True
+    joins_snr = False  # how long the class map is, and so how many symbols there are, depends on the SNR
+    sends_features = False  # whether there is a network at the transmitter
+
+    def build(self, config) -> None:
+        """Create the layers."""
+        object.__setattr__(self, "front", LinearSelect())  # no part of the weights
+        object.__setattr__(self, "_batch_front", None)
+        self.register_buffer("codebook_sha256", _digest(self.front.facts["sha256"]))
+        self.build_networks(config)
+
+    def build_networks(self, config) -> None:
+        """Create the networks' layers; sets `sends_features`."""
+        raise NotImplementedError
+
+    def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
+        """What the transmitter adds to the first details of each block, in units of their deviations.
+
+        images: (B, 3, 16 rows, 16 columns) in [0, 1]; variances: of each block's bands, (B, rows, columns, FEATURES),
+        in decades; SNR in dB (B,) -> (B, rows, columns, up to 765).
+        """
+        raise NotImplementedError
+
+    def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
+        """What the receiver adds to the linear picture, in units of what is unknown.
+
+        linear: (B, 3, 16 rows, 16 columns); features: of each block, (B, rows, columns, 2 FEATURES), in decades; unit:
+        deviation of what is unknown, (B, 1, rows, columns); SNR in dB (B,) -> (B, 3, 16 rows, 16 columns).
+        """
+        raise NotImplementedError
+
+    def fill(self, checkpoint: str) -> tuple[dict, str]:
+        """As in `Network`; weights that were trained on another codebook are refused."""
+        own = self.codebook_sha256.clone()
+        found = super().fill(checkpoint)
+        if not torch.equal(own, self.codebook_sha256):
+            raise CheckpointError(
+                f"{self.name}: the weights were trained on another codebook than the one that ships; train them again"
+            )
+        return found
+
+    def knowledge(self) -> tuple[str, ...]:
+        """What the network knows before it sees a training picture."""
+        return (*super().knowledge(), LinearSelect.fitted_knowledge)
+
+    # --- transmitter --------------------------------------------------------------------------------------------------
+
+    def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
+        """As in `System`; without a network at the transmitter that of `linear-select`."""
+        if not self.sends_features:
+            return self.front.prepare(images, link)
+        return lambda at: self.encode(images, at)
+
+    def encode(self, images: Tensor, link: Link) -> Transmission:
+        """Images float32 (B, 3, H, W) -> symbols and side information.
+
+        Where every picture meets its own SNR, rows of the batch differ in length: short ones end in zeros. In training
+        side information is the classes and the power in decibels, as numbers.
+        """
+        if self.training or self.watching:
+            return self._encode_batch(images, link)
+        if not isinstance(link.snr_db, Tensor) or link.snr_db.ndim == 0:
+            return self._encode(images, link)
+        sent = [
+            self._encode(image[None], link.at(snr_db=snr))
+            for image, snr in zip(images, link.snr_db.tolist(), strict=True)
+        ]
+        uses = max(one.symbols.shape[1] for one in sent)
+        bits = max(one.side_info.shape[1] for one in sent)
+        return Transmission(
+            torch.cat([F.pad(one.symbols, (0, uses - one.symbols.shape[1])) for one in sent]),
+            torch.cat([F.pad(one.side_info, (0, bits - one.side_info.shape[1])) for one in sent]),
+        )
+
+    def _encode(self, images: Tensor, link: Link) -> Transmission:
+        """At one SNR, with the bits of the class map."""
+        if not self.sends_features:
+            return self.front.encode(images, link)
+        front, plan, rate = self.front, self.front.plan(link), control_rate(control_snr_db(link))
+        padded = pad_to_multiple(images.detach().float(), BLOCK)
+        found = lapped.analyse(padded.cpu())
+        parts = [front.codebook.analyse(one.flatten(0, 1).numpy()) for one in found.details]
+        chosen = [front.choose(plan, rate, part) for part in parts]
+        variances = np.stack([self._variances(front.codebook.levels[classes]) for classes, _ in chosen])
+        snr_db = self.told(link.snr_tensor(len(images), images.device))
+        added = self.added(padded, torch.from_numpy(variances).float().to(images.device), snr_db)
+        added = F.pad(added.float(), (0, DETAILS - added.shape[3])).flatten(1)
+        added = F.pad(added, (3 * plan.rows * plan.columns, 0)).detach().cpu().double().numpy()
+        rows = [
+            front.modulate(plan, *which, means, part, own)
+            for which, means, part, own in zip(chosen, found.means.double().numpy(), parts, added, strict=True)
+        ]
+        symbols, side_info = (torch.from_numpy(np.stack(part)).to(images.device) for part in zip(*rows, strict=True))
+        return Transmission(symbols, side_info, side_info_snr_db=control_snr_db(link))
+
+    def _encode_batch(self, images: Tensor, link: Link) -> Transmission:
+        padded, snr_db, front = (
+            pad_to_multiple(images.float(), BLOCK),
+            self._snr(images, link),
+            self.batch_front(images),
+        )
+        values, sent, uses = front.prepare(padded, *self._rule(link), snr_db, link.budget.allowed_uses())
+        if self.sends_features:
+            rows, columns = sent.classes.shape[1:]
+            levels = front.levels[sent.classes]
+            added = self.added(padded, self._band_means((levels / STEPS).exp2()), snr_db).float()
+            added = F.pad(F.pad(added, (0, DETAILS - added.shape[3])).flatten(1), (3 * rows * columns, 0))
+            values = values + added * sent.deviations
+        symbols, power = front.modulate(values, sent, uses)
+        decibels = (80 * power.detach().log10()).round() / 8  # in the steps of the real link
+        return Transmission(symbols, torch.cat([sent.classes.flatten(1).float(), decibels[:, None]], dim=1))
+
+    # --- receiver -----------------------------------------------------------------------------------------------------
+
+    def decode(self, received: Received, link: Link) -> Decoded:
+        """Received symbols -> images float32 (B, 3, H, W); in [0, 1] outside of training."""
+        if self.training or self.watching:
+            linear, features = self._linear_batch(received, link)
+        else:
+            estimates = self._estimates(received, link)
+            device = received.symbols.device
+            linear = self.front.pictures(estimates).to(device)
+            features = torch.from_numpy(np.stack([self._known(one) for one in estimates])).to(device)
+        unit = features[..., -1:].clamp_min(LEAST_UNIT**2).sqrt().permute(0, 3, 1, 2)
+        snr_db = self.told(receiver_snr_db(received))
+        pictures = linear + self.correction(linear, features[..., :-1], unit, snr_db)
+        pictures = pictures[..., : link.height, : link.width]
+        return Decoded(pictures if self.training else pictures.clamp(0, 1))
+
+    def _linear_batch(self, received: Received, link: Link) -> tuple[Tensor, Tensor]:
+        front, side_info = self.batch_front(received.symbols), received.side_info
+        rows, columns = -(-link.height // BLOCK), -(-link.width // BLOCK)
+        classes = side_info[:, :-1].long().unflatten(1, (rows, columns))
+        snr_db, allowed = self._snr(received.symbols, link), link.budget.allowed_uses()
+        sent = front.share(classes, *self._rule(link), snr_db, allowed)
+        symbols, variance = received.equalised()
+        with torch.autocast(symbols.device.type, enabled=False):
+            found = front.estimate(symbols, variance.expand_as(symbols), 10 ** (side_info[:, -1] / 10), sent)
+            return front.pictures(found), known(found.errors, found.deviations, rows, columns, BANDS)
+
+    def _estimates(self, received: Received, link: Link) -> list[Estimate]:
+        if not isinstance(link.snr_db, Tensor) or link.snr_db.ndim == 0:
+            return self.front.estimate(received, link)
+        found = []
+        for row, snr in enumerate(link.snr_db.tolist()):
+            own, at = slice(row, row + 1), link.at(snr_db=snr)
+            uses = self.front.plan(at).uses
+            csi = received.csi[own] if received.csi.shape[1] == 1 else received.csi[own, :uses]
+            part = Received(received.symbols[own, :uses], csi, received.noise_var[own], received.side_info[own])
+            found += self.front.estimate(part, at)
+        return found
+
+    def _known(self, one: Estimate) -> np.ndarray:
+        """As `batch.known`, float32 (rows, columns, 2 FEATURES + 1), of one picture."""
+        rows, columns = one.classes.shape
+        skip = 3 * rows * columns
+        errors = one.errors[skip:].reshape(rows, columns, DETAILS)
+        of_means = one.errors[:skip].reshape(3, -1).mean(axis=1).sum()  # the same for all blocks: they were mixed
+        whole = (errors.sum(axis=-1) + of_means) / SIZE
+        variances = self._variances(one.levels[skip:].reshape(rows, columns, DETAILS))
+        return np.concatenate([variances, _in_decades(errors), whole[..., None]], axis=-1).astype(np.float32)
+
+    # --- both ends ----------------------------------------------------------------------------------------------------
+
+    def batch_front(self, like: Tensor) -> BatchFront:
+        """The front end for training, on the device of `like`."""
+        if self._batch_front is None or self._batch_front.device != like.device:
+            front = BatchFront(self.front.codebook, self.front.plain_class, like.device)
+            object.__setattr__(self, "_batch_front", front)
+        return self._batch_front
+
+    def _rule(self, link: Link):
+        """Key and rule of the plans of a link, for `BatchFront.plan`."""
+
+        def rule(snr_db: float) -> tuple[int, int, float]:
+            at = link.at(snr_db=snr_db)
+            rate = control_rate(control_snr_db(at))
+            try:
+                plan = self.front.plan(at)
+            except BudgetTooSmall:  # at an SNR of the table that nobody may ever meet
+                return 1, 1, rate
+            return plan.uses, plan.map_bits, rate
+
+        return (link.budget, link.height, link.width, link.channel), rule
+
+    @staticmethod
+    def _snr(like: Tensor, link: Link) -> Tensor:
+        """SNR in dB of each picture, (B,)."""
+        return link.snr_tensor(len(like), like.device)
+
+    @staticmethod
+    def _variances(levels: np.ndarray) -> np.ndarray:
+        """Levels (..., 765) -> logarithms of the mean variance in each band, (..., FEATURES)."""
+        return _in_decades(np.exp2(levels.astype(np.float64) / STEPS))
+
+    @staticmethod
+    def _band_means(values: Tensor) -> Tensor:
+        """Variances (..., 765) -> logarithms of their means in each band, (..., FEATURES)."""
+        parts = [values[..., start:end].mean(dim=-1) for start, end in zip(BANDS, BANDS[1:])]
+        return (torch.stack(parts, dim=-1) + 1e-7).log10() / 2 + 2
+
+
+def _in_decades(values: np.ndarray) -> np.ndarray:
+    """Variances (..., 765) -> logarithms of their means in each band, (..., FEATURES)."""
+    means = np.add.reduceat(values, list(BANDS[:-1]), axis=-1) / np.diff(BANDS)
+    return np.log10(means + 1e-7) / 2 + 2
+
+
+def _digest(sha256: str) -> Tensor:
+    """A hexadecimal digest as uint8 (32,)."""
+    return torch.tensor(list(bytes.fromhex(sha256)), dtype=torch.uint8)

@@ -1,0 +1,243 @@
+"""The forward and backward pass of a training step, made faster where the machine can: recorded and replayed on a GPU,
+or compiled; and the plain passes wherever that fails.
+
+Called by the trainer. A small network's step is thousands of short kernels, and a GPU waits for the host to launch
+them. A recorded step (a CUDA graph) is launched once. One is recorded for each kind of batch: task, sizes, budget.
+Where a record cannot be made, or its losses or gradients are not those of the plain passes, one line says so and
+training goes on without. The same holds for a compilation that fails or takes longer than it may.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from bench.training.trainer import Batch
+
+Losses = dict[str, Tensor]
+Passes = Callable[["Batch"], Losses]
+Body = Callable[[], tuple[Losses, list[Tensor | None]]]
+
+AGREES = 0.02  # relative difference of losses and of the gradient's norm up to which a record counts as the same step
+MOST_KINDS = 64  # kinds of batches that are recorded; others take the plain passes
+WATCHED_STEPS = 16  # a compiled step that meets a new shape compiles again; so many first steps are timed
+
+
+class Recorded:
+    """Passes that are recorded when a kind of batch comes for the second time, and replayed from then on.
+
+    plain: the passes of one batch; it leaves gradients in `parameters` and gives the losses, detached. record: makes a
+    replayable form of a function without arguments; `cuda_graph` unless a test says otherwise. seed: sets the step's
+    dropout, which a record and the plain passes must share to be compared.
+    """
+
+    def __init__(
+        self,
+        plain: Passes,
+        parameters: Sequence[nn.Parameter],
+        name: str,
+        say: Callable[[str], None],
+        record: Callable[[Body], Body] | None = None,
+        sees_link: bool = True,
+        seed: Callable[[], None] = lambda: None,
+    ):
+        self.plain, self.parameters, self.name, self.say, self.seed = plain, parameters, name, say, seed
+        self.record, self.sees_link = record or cuda_graph, sees_link
+        self.kinds: dict[tuple, Callable[[Batch], Losses] | None] = {}
+        self.off = False
+
+    def __call__(self, batch: Batch) -> Losses:
+        """Losses of the batch, detached; gradients lie in the parameters."""
+        kind = self._kind(batch)
+        if self.off or (kind not in self.kinds and len(self.kinds) >= MOST_KINDS):
+            return self.plain(batch)
+        if kind not in self.kinds:
+            self.kinds[kind] = None
+            return self.plain(batch)
+        known = self.kinds[kind]
+        return known(batch) if known is not None else self._make(kind, batch)
+
+    def _kind(self, batch: Batch) -> tuple:
+        link = batch.link
+        spoken = (link.budget, link.channel) if self.sees_link else ()
+        return (batch.task, tuple(batch.images.shape), tuple(batch.target.shape), batch.target.dtype, *spoken)
+
+    def _make(self, kind: tuple, batch: Batch) -> Losses:
+        """The plain passes, then a record of them, which must give the same."""
+        losses, size = self.plain(batch), self._gradient_size()
+        place = Place.now(batch.images.device)
+        try:
+            replay = self._recorded(batch)
+            self.seed()
+            found = replay(batch)
+            for key, value in losses.items():
+                if not torch.allclose(found[key].float(), value.float(), rtol=AGREES, atol=1e-4):
+                    raise RuntimeError(f"{key} was {float(value):.4g} plain and {float(found[key]):.4g} recorded")
+            again = self._gradient_size()
+            if not torch.allclose(again, size, rtol=5 * AGREES, atol=1e-6):
+                raise RuntimeError(f"the gradient's norm was {float(size):.4g} plain and {float(again):.4g} recorded")
+        except Exception as error:  # whatever a driver says: the plain passes need nothing of it
+            self.off = True
+            self.kinds.clear()
+            place.restore()
+            self.say(f"{self.name}: steps are not recorded ({_words(error)}); training goes on without")
+            self.seed()
+            return self.plain(batch)
+        self.kinds[kind] = replay
+        return found
+
+    def _recorded(self, batch: Batch) -> Callable[[Batch], Losses]:
+        images = batch.images.clone()
+        target = images if batch.target is batch.images else batch.target.clone()
+        snr_db = batch.link.snr_db.clone() if isinstance(batch.link.snr_db, Tensor) else batch.link.snr_db
+        keys = batch.keys.clone()
+        own = replace(batch, images=images, target=target, keys=keys, link=batch.link.at(snr_db=snr_db))
+
+        def body() -> tuple[Losses, list[Tensor | None]]:
+            losses = self.plain(own)
+            return losses, [parameter.grad for parameter in self.parameters]
+
+        again = self.record(body)
+
+        def replay(new: Batch) -> Losses:
+            images.copy_(new.images)
+            if target is not images:
+                target.copy_(new.target)
+            keys.copy_(new.keys)
+            if isinstance(snr_db, Tensor):
+                snr_db.copy_(new.link.snr_db)
+            losses, gradients = again()
+            for parameter, gradient in zip(self.parameters, gradients, strict=True):
+                parameter.grad = gradient
+            return {key: value.clone() for key, value in losses.items()}
+
+        return replay
+
+    def _gradient_size(self) -> Tensor:
+        found = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        return torch.stack(torch._foreach_norm(found)).norm()
+
+
+def cuda_graph(body: Body) -> Body:
+    """Record `body` as a CUDA graph; all graphs of the process share their memory, since one runs at a time."""
+    global _pool
+    if _pool is None:
+        _pool = torch.cuda.graph_pool_handle()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, pool=_pool):
+        held = body()
+
+    def again():
+        graph.replay()
+        return held
+
+    return again
+
+
+_pool = None
+
+
+class Place:
+    """What a record that fails may leave behind on a GPU: another stream, a random generator that thinks it is being
+    recorded."""
+
+    def __init__(self, device: torch.device, stream):
+        self.device, self.stream = device, stream
+
+    @classmethod
+    def now(cls, device: torch.device) -> Place:
+        """The present one."""
+        return cls(device, torch.cuda.current_stream(device) if device.type == "cuda" else None)
+
+    def restore(self) -> None:
+        """Back to it."""
+        global _pool
+        if self.stream is None:
+            return
+        torch.cuda.set_stream(self.stream)
+        _pool = None
+        fresh = torch.Generator(device=self.device)
+        own = torch.cuda.default_generators[self.device.index or 0]
+        own.graphsafe_set_state(fresh.graphsafe_get_state())
+
+
+class Compiled:
+    """Passes through `torch.compile`, with a limit of time for all that is compiled; beyond it, the plain ones.
+
+    passes(step, batch): the passes of a batch by a module like `step`.
+    """
+
+    def __init__(
+        self,
+        passes: Callable[[nn.Module, Batch], Losses],
+        step: nn.Module,
+        name: str,
+        say: Callable[[str], None],
+        seconds: float,
+    ):
+        self.passes, self.step, self.name, self.say = passes, step, name, say
+        self.left, self.steps = seconds, 0
+        self.compiled: nn.Module | None = None
+        self.off = False
+
+    def __call__(self, batch: Batch) -> Losses:
+        """Losses of the batch, detached; gradients lie in the parameters."""
+        if self.off:
+            return self.passes(self.step, batch)
+        began = time.monotonic()
+        try:
+            with limit(self.left if self.steps < WATCHED_STEPS else None):
+                if self.compiled is None:
+                    self.compiled = torch.compile(self.step)  # type: ignore[assignment]
+                losses = self.passes(self.compiled, batch)
+        except TooLong:
+            return self._without(batch, "compiling takes longer than it may")
+        except Exception as error:  # an error of the network itself comes again below
+            return self._without(batch, f"compiling failed: {_words(error)}")
+        self.steps += 1
+        self.left = max(1.0, self.left - (time.monotonic() - began))
+        return losses
+
+    def _without(self, batch: Batch, why: str) -> Losses:
+        self.off, self.compiled = True, None
+        losses = self.passes(self.step, batch)
+        self.say(f"{self.name}: the step is not compiled ({why}); training goes on without")
+        return losses
+
+
+class TooLong(BaseException):
+    """The time is over. Not an Exception: a compiler that catches these would go on."""
+
+
+@contextmanager
+def limit(seconds: float | None) -> Iterator[None]:
+    """Raise TooLong in the body after so many seconds. None: no limit; nor is there one outside the main thread."""
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_):
+        raise TooLong
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _words(error: BaseException) -> str:
+    """An error as part of one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 160 else text[:157] + "..."
