@@ -87,7 +87,7 @@ def both_reductions(check: Callable[[Run, str], Finding]) -> Check:
 
 
 def _figure(run: Run, name: str) -> dict[str, Any]:
-    for figure in run.experiments:
+    for figure in run.figures:
         if figure["id"] == name and len(run.samples_of(figure)):
             return figure
     raise Missing(f"the run has no rows of {name}")
@@ -95,7 +95,7 @@ def _figure(run: Run, name: str) -> dict[str, Any]:
 
 def _at_point_of(run: Run, figure: dict[str, Any]) -> Run:
     """The run with only a figure's operating points, and with every system that any figure ran there."""
-    names = sorted({name for other in run.experiments for name in other["systems"]})
+    names = sorted({name for other in run.figures for name in other["systems"]})
     return run.cut_to({**figure, "systems": names})
 
 

@@ -129,7 +129,7 @@ def _filled(rows: pd.DataFrame) -> pd.DataFrame:
 def _chosen(run: Run, selection: Selection) -> pd.DataFrame:
     rows = run.samples
     if selection.figure is not None:
-        figures = {figure["id"]: figure for figure in run.experiments}
+        figures = {figure["id"]: figure for figure in run.figures}
         if selection.figure not in figures:
             hint = did_you_mean(selection.figure, figures, "figures")
             raise UserError(f"--figure {shown(selection.figure)}: run {shown(run.name)} has no such figure; {hint}")

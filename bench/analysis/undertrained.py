@@ -38,7 +38,7 @@ def _unseen(run: Run) -> set[str]:
     seen = {name: fact.get("images_seen") for name, fact in run.system_facts.items()}
     return {
         name
-        for figure in run.experiments
+        for figure in run.figures
         for name in figure["systems"]
         if isinstance(counts := seen.get(name), dict) and counts.get(figure["task"]) == 0
     }
@@ -54,7 +54,7 @@ def below_floor(run: Run) -> set[str]:
     learned = {name for name, fact in run.system_facts.items() if fact.get("images_seen")} - {FLOOR}
     if run.limited or not learned:
         return found
-    for figure in run.experiments:
+    for figure in run.figures:
         if figure["task"] != "reconstruction" or figure["channel"] != "awgn" or FLOOR not in figure["systems"]:
             continue
         rows = run.samples_of(figure)

@@ -122,7 +122,7 @@ def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     from systems.learned import IMPORTED
     from systems.sizes import fill as fill_config
 
-    figure = next(figure for figure in run.experiments if figure["id"] == figure_id)
+    figure = next(figure for figure in run.figures if figure["id"] == figure_id)
     samples = run.samples_of(figure)
     first = samples[samples["system"] == system].iloc[0]
     height, width = int(first["height"]), int(first["width"])

@@ -2,7 +2,7 @@
 score.
 
 Nothing is kept from one point to the next but the systems themselves. It shares the parts (systems, channel, seeds,
-metrics) with the runner and none of its order, batches or memory, so equal rows mean that reuse changed no result.
+metrics) with the sweep and none of its order, batches or memory, so equal rows mean that reuse changed no result.
 """
 
 from __future__ import annotations

@@ -18,14 +18,14 @@ from systems.errors import UserError
 def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path | None = None) -> list[Path]:
     """A figure of each reconstruction figure of the run, PNG and PDF. Raises UserError where nothing matches."""
     written = []
-    for experiment in run.experiments:
-        if experiment["task"] == "reconstruction":
-            points = points_of(run, experiment, rows, snr_db)
+    for figure in run.figures:
+        if figure["task"] == "reconstruction":
+            points = points_of(run, figure, rows, snr_db)
             if points:
                 with drawing():
-                    looks = style.figure_looks(experiment, run.system_facts)
-                    sheet = draw(points, experiment["title"], snr_db, looks)
-                    written += save(sheet.finish(), out or run.directory / "figures", f"latency-{experiment['id']}")
+                    looks = style.figure_looks(figure, run.system_facts)
+                    sheet = draw(points, figure["title"], snr_db, looks)
+                    written += save(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
     if not written:
         raise UserError(
             f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run"
@@ -33,19 +33,17 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
     return written
 
 
-def points_of(
-    run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float
-) -> list[tuple[str, str, float, float]]:
+def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:
     """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures.
 
     A system has no point where that size has less than half or more than twice their pixels.
     """
-    summary = run.summary_of(experiment)
+    summary = run.summary_of(figure)
     at = summary[
         (summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)
     ]
     means = dict(zip(at["system"], at["mean"]))
-    samples = run.samples_of(experiment)
+    samples = run.samples_of(figure)
     pixels = float((samples["height"] * samples["width"]).median())
     points = []
     for name, device in dict.fromkeys((row["system"], row["device"]) for row in rows):

@@ -17,13 +17,13 @@ CLASS_COLUMNS = (
 )  # fmt: skip
 
 
-def class_table(run: Run, experiment: dict) -> pd.DataFrame:
+def class_table(run: Run, figure: dict) -> pd.DataFrame:
     """A row a system, SNR and class, CLASS_COLUMNS. Pixels are summed over pictures and repetitions, void left out.
 
     n_images: pictures that show the class in their truth. iou is empty where the class neither occurs nor is predicted.
     n_outage: pictures of that point that did not decode; they count as nothing found.
     """
-    samples = run.samples_of(experiment)
+    samples = run.samples_of(figure)
     key = ["cell_id", "image_id", "snr_db", "rep"]
     own = run.confusion.merge(samples[[*key, "status", "bits_target"]], on=key)
     lost = samples[samples["status"] == "outage"].groupby(["system", "variant", "snr_db"])["image_id"].nunique()
@@ -34,10 +34,10 @@ def class_table(run: Run, experiment: dict) -> pd.DataFrame:
     table["iou"] = np.where(
         table["union"] > 0, table["intersection"] / table["union"].where(table["union"] > 0), np.nan
     )
-    table["figure"] = experiment["id"]
+    table["figure"] = figure["id"]
     table["name"] = [VOC_CLASSES[int(label)] for label in table["class"]]
     table["n_outage"] = [lost.get((row.system, row.variant, row.snr_db), 0) for row in table.itertuples()]
-    places = style.figure_looks(experiment, run.system_facts).places(table["system"])
+    places = style.figure_looks(figure, run.system_facts).places(table["system"])
     table = table.assign(_place=table["system"].map(places)).sort_values(
         ["_place", "variant", "snr_db", "class"], kind="stable"
     )

@@ -59,7 +59,7 @@ def jobs_of(
     found: dict[str, tuple[Job, Callable]] = {}
     groups: dict[str, list[dict]] = {}
     known: dict[str, None] = {}
-    for figure in run.experiments:
+    for figure in run.figures:
         known |= dict.fromkeys(figure["systems"])
         groups.setdefault(figure.get("budgets_of") or figure["id"], []).append(figure)
     for name, (other, wanted) in overlays.items():

@@ -70,19 +70,19 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
     Height and width are the picture's that FLOPs were counted on: the figure's first.
     """
     table = []
-    for experiment in run.experiments:
-        samples = run.samples_of(experiment)
-        for system in style.figure_looks(experiment, run.system_facts).sorted(samples["system"]):
+    for figure in run.figures:
+        samples = run.samples_of(figure)
+        for system in style.figure_looks(figure, run.system_facts).sorted(samples["system"]):
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
-                counted = flops.get((experiment["id"], system), {})
+                counted = flops.get((figure["id"], system), {})
                 mean = {
                     c: own[c].mean()
                     for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
                 }
                 table.append(
                     {
-                        "figure": experiment["id"],
+                        "figure": figure["id"],
                         "system": system,
                         "variant": variant,
                         "undertrained": system in undertrained(run),
@@ -192,17 +192,17 @@ def flops_keys(run: Run) -> dict[tuple[str, str], str]:
     and the budget.
     """
     keys = {}
-    for experiment in run.experiments:
-        samples = run.samples_of(experiment)
-        budget = experiment["cbr"] if experiment["cbr"] is not None else experiment["bits"] or experiment.get("uses")
+    for figure in run.figures:
+        samples = run.samples_of(figure)
+        budget = figure["cbr"] if figure["cbr"] is not None else figure["bits"] or figure.get("uses")
         for system, own in samples.groupby("system", sort=True):
             facts = run.system_facts.get(system, {})
             if facts.get("parameters"):
                 first = own.iloc[0]
                 identity = json.dumps(facts.get("identity", {}), sort_keys=True)
-                keys[experiment["id"], system] = (
+                keys[figure["id"], system] = (
                     f"{system} {first['variant']} {hashlib.sha256(identity.encode()).hexdigest()[:12]} "
-                    f"{experiment['task']} {int(first['height'])}x{int(first['width'])} {budget}"
+                    f"{figure['task']} {int(first['height'])}x{int(first['width'])} {budget}"
                 )
     return keys
 

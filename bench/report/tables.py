@@ -27,17 +27,17 @@ def write_tables(run: Run) -> list[Path]:
 
     written = []
     overheads = overhead_table(run, kept_flops(run))
-    for experiment in run.experiments:
-        rows = results_table(run, experiment)
+    for figure in run.figures:
+        rows = results_table(run, figure)
         if len(rows):
-            looks = style.figure_looks(experiment, run.system_facts)
-            text = results_markdown(rows, experiment, looks)
-            text += spending_notes(overheads[overheads["figure"] == experiment["id"]])
-            written += _write(run, f"results-{experiment['id']}", rows, text)
-            if experiment["task"] == "segmentation":
-                classes = class_table(run, experiment)
+            looks = style.figure_looks(figure, run.system_facts)
+            text = results_markdown(rows, figure, looks)
+            text += spending_notes(overheads[overheads["figure"] == figure["id"]])
+            written += _write(run, f"results-{figure['id']}", rows, text)
+            if figure["task"] == "segmentation":
+                classes = class_table(run, figure)
                 written += _write(
-                    run, f"classes-{experiment['id']}", classes, class_markdown(classes, experiment["title"], looks)
+                    run, f"classes-{figure['id']}", classes, class_markdown(classes, figure["title"], looks)
                 )
     if len(overheads):
         written += _write(run, "overheads", overheads, overhead_markdown(overheads, run.system_facts))
@@ -62,35 +62,35 @@ def _write(run: Run, name: str, table: pd.DataFrame, markdown: str) -> list[Path
 # ---------------------------------------------------------------- results
 
 
-def results_table(run: Run, experiment: dict) -> pd.DataFrame:
+def results_table(run: Run, figure: dict) -> pd.DataFrame:
     """A row a metric, system and SNR, RESULT_COLUMNS: the figure's own metric first, systems in the legend's order.
 
     Metrics that were measured nowhere in the figure have no rows.
     """
-    rows = run.summary_of(experiment)
-    known = rows["mean"].notna() | (rows["metric"].eq(experiment["metric"]) & (rows["n_outage"] > 0))
+    rows = run.summary_of(figure)
+    known = rows["mean"].notna() | (rows["metric"].eq(figure["metric"]) & (rows["n_outage"] > 0))
     measured = rows[known].groupby("metric").size()
-    metrics = [experiment["metric"], *(m for m in (*AXES, "outage_rate") if m != experiment["metric"])]
+    metrics = [figure["metric"], *(m for m in (*AXES, "outage_rate") if m != figure["metric"])]
     places = {metric: place for place, metric in enumerate(metrics)}
     rows = rows[rows["metric"].isin([m for m in metrics if m in measured.index])].copy()
-    looks = style.figure_looks(experiment, run.system_facts)
-    rows.insert(0, "figure", experiment["id"])
+    looks = style.figure_looks(figure, run.system_facts)
+    rows.insert(0, "figure", figure["id"])
     rows = rows.assign(
         _metric=rows["metric"].map(places), _order=rows["system"].map(looks.places(rows["system"]))
     ).sort_values(["_metric", "_order", "variant", "snr_db"], kind="stable")
-    if experiment["channel"] == "awgn" and not (rows["n_outage"] > 0).any():
+    if figure["channel"] == "awgn" and not (rows["n_outage"] > 0).any():
         rows = rows[rows["metric"] != "outage_rate"]
     return rows[RESULT_COLUMNS].reset_index(drop=True)
 
 
-def results_markdown(rows: pd.DataFrame, experiment: dict, looks: style.Looks | None = None) -> str:
+def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None = None) -> str:
     """A table a metric, systems by SNR: mean and 95 % interval.
 
     Where pictures were lost it says how many; in a fading channel, where every SNR loses some, the value stands beside
     it, lost pictures scored as mid-grey. What was not simulated is empty.
     """
-    faded = experiment["channel"] != "awgn"
-    return "\n".join(_metric_markdown(own, str(metric), experiment["title"], looks or style.Looks(), faded)
+    faded = figure["channel"] != "awgn"
+    return "\n".join(_metric_markdown(own, str(metric), figure["title"], looks or style.Looks(), faded)
                      for metric, own in rows.groupby("metric", sort=False))  # fmt: skip
 
 

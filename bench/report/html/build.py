@@ -58,13 +58,13 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
     several = len(runs) > 1
     figures, systems, claims = [], {}, []
     for run in runs:
-        for figure in run.experiments:
+        for figure in run.figures:
             rows = run.summary_of(figure)
             if len(rows):
                 figures.append(_figure(run, figure, rows, several))
         for name, facts in run.system_facts.items():
             systems[_key(run, name, several)] = _system(run, name, facts, several)
-        if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.experiments):
+        if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
         "runs": [_run(run) for run in runs],

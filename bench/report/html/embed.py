@@ -27,7 +27,7 @@ def embedded_pictures(runs: list[Run], most_mib: float, key: Callable[[Run, str]
     items: list[dict[str, Any]] = []
     left, spent = 0, 0.0
     for run in runs:
-        for figure in run.experiments:
+        for figure in run.figures:
             rows = run.pictures_of(figure)
             for image in rows["image_id"].drop_duplicates() if len(rows) else ():
                 item = None if spent > most_mib else _item(run, figure, rows[rows["image_id"] == image], key)
