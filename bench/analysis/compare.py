@@ -23,21 +23,26 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.bd import bd_psnr, bd_snr
-from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, bootstrap_means, percentiles, resampled_sums
-from bench.analysis.summary import lower_is_better
+from bench.analysis.intervals import (
+    DECIMALS,
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    bootstrap_means,
+    percentiles,
+    resampled_sums,
+)
+from bench.analysis.quantity import default_metric, lower_is_better, of_mean_error, quantity, whole_of
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
+from bench.measure.metrics.table import METRICS
 from bench.results.find import find_run, find_system
 from bench.results.reader import POINT, Run
 from bench.util.files import shown
 from systems.errors import UserError, did_you_mean
 
 KEY = [*POINT, "snr_db", "image_id", "rep"]
-DEFAULT_METRIC = {"reconstruction": "psnr_db", "segmentation": "miou"}
-RATIOS = {"miou": "union", "pixel_accuracy": "labelled"}  # ratios of sums over the data set, and their denominators
-OF_MEAN_MSE = "psnr_of_mean_mse_db"
 ALL, DELIVERED = "all pictures", "both delivered"
-DECIMALS = 12  # differences are rounded to so many decimals; smaller ones are rounding errors
 NO_BUDGET = -1.0  # in place of an empty budget while tables are joined, because NaN does not equal NaN
 _NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
 
@@ -267,16 +272,15 @@ def compare_sides(
     level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
     samples.csv does not have.
     """
-    known = (None, OF_MEAN_MSE, *RATIOS)
-    if metric not in known and (metric not in a.run.samples or a.run.samples[metric].dtype == object):
-        raise UserError(
-            f"--metric {metric}: not a number in samples.csv; psnr_db, {OF_MEAN_MSE}, ms_ssim, lpips, mse, miou, "
-            "pixel_accuracy, n_uses are"
-        )
+    if metric is not None and quantity(metric).column == metric:  # not made of other columns
+        if metric not in a.run.samples or a.run.samples[metric].dtype == object:
+            raise UserError(
+                f"--metric {metric}: not a number in samples.csv; {', '.join(METRICS.names())}, mse, n_uses are"
+            )
     joined = (matched or match(a, b)).rows
     rows: list[dict[str, Any]] = []
     for point, group in joined.groupby(POINT, sort=True):
-        default = DEFAULT_METRIC[point[0]]
+        default = default_metric(point[0])
         snrs = sorted(group["snr_db"].unique())
         pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, metric or default, level)
         found = pairs.rows([[snr] for snr in snrs] + ([snrs] if len(snrs) > 1 else []))
@@ -344,9 +348,10 @@ class _Pairs:
 
     def _estimates(self, chosen: list[np.ndarray], kept: np.ndarray) -> list[tuple[float, float, Interval]]:
         """(mean of a, mean of b, interval of a - b) over the rows that are kept, for each choice of rows."""
-        if self.metric in RATIOS:
-            return self._ratios(chosen, kept)
-        column = "mse" if self.metric == OF_MEAN_MSE else self.metric
+        whole = whole_of(self.metric)
+        if whole:
+            return self._ratios(chosen, kept, whole)
+        column = quantity(self.metric).column
         if f"{column}_a" not in self.group or self.group[f"{column}_a"].dtype == object:
             return [(np.nan, np.nan, _NOTHING)] * len(chosen)
         codes, names = pd.factorize(self.group["image_id"], sort=True)
@@ -356,13 +361,13 @@ class _Pairs:
             # First the mean over SNRs and repetitions, because pictures are resampled, not draws of noise.
             both = np.stack([_by_picture(codes, side, rows & kept, len(names)) for side in sides], axis=1)
             values.append(both[~np.isnan(both).any(axis=1)])
-        if self.metric == OF_MEAN_MSE:
+        if of_mean_error(self.metric):
             return [_psnr_of_means(part, self.level) for part in values]
         gaps = bootstrap_means([np.round(part[:, 0] - part[:, 1], DECIMALS) for part in values], self.level)
         means = [part.mean(axis=0) if len(part) else (np.nan, np.nan) for part in values]
         return [(float(a), float(b), gap) for (a, b), gap in zip(means, gaps, strict=True)]
 
-    def _ratios(self, chosen: list[np.ndarray], kept: np.ndarray) -> list[tuple[float, float, Interval]]:
+    def _ratios(self, chosen: list[np.ndarray], kept: np.ndarray, whole: str) -> list[tuple[float, float, Interval]]:
         group = self.group[kept]
         if group.empty or self.point["task"] != "segmentation":
             return [(np.nan, np.nan, _NOTHING)] * len(chosen)
@@ -370,8 +375,8 @@ class _Pairs:
         sides = []
         for s, cell in ((self.a, "cell_id_a"), (self.b, "cell_id_b")):
             wanted = group[[*key, cell]].rename(columns={cell: "cell_id"})
-            counts = class_counts(s.confusion, wanted, RATIOS[self.metric])
-            if self.metric == "pixel_accuracy":  # a ratio of sums is the IoU of one class
+            counts = class_counts(s.confusion, wanted, whole)
+            if quantity(self.metric).reduction == "pixel_accuracy":  # a ratio of sums is the IoU of one class
                 counts = tuple(pixels.sum(axis=2, keepdims=True) for pixels in counts)
             sides.append(counts)
         names, snrs = np.unique(group["image_id"]), np.unique(group["snr_db"])

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from baselines.catalogue import FLOOR
 from bench.analysis.intervals import bootstrap_mean
 from bench.results.reader import Run
-
-FLOOR = "linear"  # a code that learns only a covariance
 
 
 def undertrained(run: Run) -> frozenset[str]:

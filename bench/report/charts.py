@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
-from bench.report.curves import Difference, Series, axis_label
+from bench.report.curves import Difference, Series
 from bench.report.page import COLUMN, Sheet
 from bench.report.published import Published
 from bench.report.style import Looks
@@ -25,8 +26,6 @@ COVERS = 1.2  # points: curves nearer than this lie on each other
 MOST_COVERS = 2  # deeper stacks are no longer told apart
 LEGEND_SIZE = 6.6
 MOST_TICKS = 11
-#: Metrics that cannot pass this value, in the axis' unit.
-CEILINGS = {"ms_ssim": 1.0, "miou": 100.0, "pixel_accuracy": 100.0}
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _ticks(axes, chart: Chart) -> None:
     shown = tick_values(grid)
     axes.set_xticks(shown, [chart.axis.show(value) for value in shown])
     span = (grid[-1] - grid[0]) or 1.0
-    if axes.get_xscale() == "linear":
+    if axes.get_xscale() != "log":
         axes.set_xlim(grid[0] - 0.03 * span, grid[-1] + 0.03 * span)
 
 
@@ -189,12 +188,11 @@ def _value_limits(axes, chart: Chart) -> None:
         values += [end for curve in chart.curves for end in (curve.low, curve.high)]
     known = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.array([])
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    if chart.metric in ("ms_ssim", "lpips"):
-        step = 0.05 if high - low > 0.12 else 0.01
-    else:
-        step = 1.0
+    unit = quantity(chart.metric).unit
+    step = 1.0 if unit else 0.05 if high - low > 0.12 else 0.01
+    ceiling = 100.0 if unit == "%" else 1.0 if not unit and high <= 1.0 else math.inf
     low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
-    low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, CEILINGS.get(chart.metric, high))
+    low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, ceiling)
     low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
     if not high > low:
         high = low + step
@@ -245,7 +243,7 @@ def _cliffs(axes, chart: Chart) -> None:
         lost, first = curve.cliff
         colour = chart.looks[curve.system].colour
         top = float(curve.mean[list(curve.x).index(first)])
-        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=style.DOTTED, zorder=3)
+        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=style.DASHES["dotted"], zorder=3)
         if first in seen:  # a second curve with the same cliff needs no second text
             continue
         seen.append(first)
@@ -259,7 +257,7 @@ def _cliffs(axes, chart: Chart) -> None:
 
 def _outages(axes, chart: Chart, height: float) -> None:
     """Outage rates in per cent, with their intervals."""
-    axes.set_ylabel("Outages (%)", labelpad=3)
+    axes.set_ylabel(axis_label(OUTAGE_RATE.name), labelpad=3)
     for place, curve in enumerate(chart.curves):
         if curve.rate is None:
             continue
@@ -274,8 +272,8 @@ def _outages(axes, chart: Chart, height: float) -> None:
 
 def _differences(axes, chart: Chart, height: float) -> None:
     """Each system minus the reference with the interval of the difference; the line at 0 is the reference."""
-    unit = axis_label(chart.metric).partition("(")[2].partition(")")[0]
-    unit = {"%": " (points)", "dB": " (dB)"}.get(unit, "")
+    unit = quantity(chart.metric).unit
+    unit = {"": "", "%": " (points)"}.get(unit, f" ({unit})")
     name = chart.looks.label(chart.reference).partition(" (")[0]
     words = f"Δ to {name}{unit}" if len(name) < 14 else f"Δ{unit}"
     axes.set_ylabel(words, fontsize=7.0)

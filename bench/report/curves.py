@@ -18,29 +18,10 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pairs import all_pairs
+from bench.analysis.quantity import OUTAGE_RATE, quantity
+from bench.measure.metrics.table import METRICS
 from bench.report.style import Looks
 from bench.results.reader import Run
-
-#: Metric -> axis label and factor from the table's unit to the axis' unit.
-AXES = {
-    "psnr_db": ("PSNR (dB)", 1.0),
-    "psnr_of_mean_mse_db": ("PSNR of mean MSE (dB)", 1.0),
-    "ms_ssim": ("MS-SSIM", 1.0),
-    "lpips": ("LPIPS (lower is better)", 1.0),
-    "miou": ("mIoU (%)", 100.0),
-    "pixel_accuracy": ("Pixel accuracy (%)", 100.0),
-}
-RATE = ("Outages (%)", 100.0)
-
-
-def axis_label(metric: str) -> str:
-    """What an axis of the metric is called."""
-    return AXES[metric][0] if metric in AXES else RATE[0] if metric == "outage_rate" else metric
-
-
-def axis_scale(metric: str) -> float:
-    """Factor from the table's unit to the axis' unit."""
-    return AXES[metric][1] if metric in AXES else RATE[1] if metric == "outage_rate" else 1.0
 
 
 @dataclass(frozen=True)
@@ -105,9 +86,9 @@ def series_of(
 
     `undertrained` names the systems that are marked so; `along` the column that is the figure's horizontal axis.
     """
-    scale = axis_scale(metric)
+    scale = quantity(metric).scale
     rows = summary[summary["metric"] == metric]
-    rates = summary[summary["metric"] == "outage_rate"]
+    rates = summary[summary["metric"] == OUTAGE_RATE.name]
     grid = np.array(sorted(rows[along].dropna().unique()), dtype=float)
     places = (looks or Looks()).places(rows["system"])
     keys = rows[["system", "variant"]].drop_duplicates().itertuples(index=False)
@@ -176,7 +157,7 @@ def differences_of(
     """
     names = {f"{place}": curve for place, curve in enumerate(curves)}  # a name a curve, whatever run and variant
     base = next((name for name, curve in names.items() if curve.system == reference), None)
-    if base is None or metric not in AXES:
+    if base is None or metric not in METRICS.names():
         return []
     gaps: dict[tuple[str, float], tuple[float, float, float]] = {}
     for figure in figures:
@@ -186,7 +167,7 @@ def differences_of(
             sign, other = (1, gap.a) if gap.b == base else (-1, gap.b)
             low, high = sorted((sign * gap.low, sign * gap.high)) if gap.low <= gap.high else (np.nan, np.nan)
             gaps[other, gap.snr_db if along == "snr_db" else budget[along]] = sign * gap.mean, low, high
-    scale, found = axis_scale(metric), []
+    scale, found = quantity(metric).scale, []
     for name, curve in names.items():
         drawn = ~np.isnan(curve.mean) & np.isin(curve.x, names[base].x[~np.isnan(names[base].mean)])
         nothing = (np.nan, np.nan, np.nan)

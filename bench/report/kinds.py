@@ -15,10 +15,10 @@ import pandas as pd
 
 from bench.analysis.undertrained import undertrained
 from bench.measure.channel import channel_label
-from bench.measure.metrics.table import metrics_of
+from bench.measure.metrics.table import METRICS, metrics_of
 from bench.report import style
 from bench.report.charts import UNSET, Chart, XAxis, draw_chart
-from bench.report.curves import AXES, Series, bands_overlap, differences_of, series_of
+from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.gallery import Block, Tile, draw_gallery
 from bench.report.options import Options
 from bench.report.page import Sheet
@@ -219,7 +219,7 @@ def _several(count: int, what: str) -> str:
 
 
 def _measured(rows: pd.DataFrame, metric: str) -> bool:
-    return metric in AXES and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
+    return metric in METRICS.names() and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
 
 
 def _chart(

@@ -25,8 +25,19 @@ from bench.spec.look import read_look
 from systems import registry
 from systems.errors import UserError
 
-SOLID, DASHED, DOTTED, DASHDOT = (0, ()), (0, (5, 2)), (0, (1, 1.3)), (0, (6, 1.6, 1.4, 1.6))
-LONG, SHORT, DASHDOTDOT = (0, (9, 2.4)), (0, (2.6, 1.4)), (0, (5, 1.5, 1, 1.5, 1, 1.5))
+#: Dash patterns by the names that the catalogue uses: strokes and gaps in line widths, as matplotlib takes them.
+DASHES: dict[str, tuple] = {
+    "solid": (0, ()),
+    "dashed": (0, (5, 2)),
+    "dotted": (0, (1, 1.3)),
+    "dash-dot": (0, (6, 1.6, 1.4, 1.6)),
+    "long": (0, (9, 2.4)),
+    "short": (0, (2.6, 1.4)),
+    "dash-dot-dot": (0, (5, 1.5, 1, 1.5, 1, 1.5)),
+    "close": (0, (3.5, 1.0)),
+    "wide dots": (0, (1.2, 1.8)),
+}
+_UNPLACED = 100  # in the order of legends: behind all systems with a mark
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Style:
     marker: str
     dash: tuple
     label: str
-    order: float = 100
+    order: float = _UNPLACED
     width: float = 1.5
     marker_size: float = 4.2
     hollow: bool = False
@@ -60,46 +71,32 @@ class Style:
         }
 
 
-#: Marker, dash, line width and marker size of the paper's systems, in the order of legends. Others get spare looks.
-_MARKS: dict[str, tuple[str, tuple, float, float]] = {
-    "gensc": ("o", SOLID, 2.0, 5.0),
-    "witt": ("s", DASHED, 1.5, 4.2),
-    "adjscc": ("^", DASHDOT, 1.5, 4.8),
-    "deepjscc": ("D", SHORT, 1.5, 3.8),
-    "deeplab-jscc": ("P", LONG, 1.5, 6.0),
-    "jpeg-ldpc-16qam": ("v", SOLID, 1.2, 4.6),
-    "jpeg-ldpc-64qam": ("X", DASHDOTDOT, 1.5, 6.0),
-    "jpeg-ldpc-adaptive": ("*", (0, (3.5, 1.0)), 1.2, 6.0),
-    "fcn-ceiling": ("", DOTTED, 1.0, 4.2),
-    "jpeg-capacity": ("", DOTTED, 1.0, 4.2),
-    "linear": ("x", (0, (1.2, 1.8)), 1.2, 4.0),
-}
-
 #: Colours for systems that name none: indigo, teal, olive, wine and rose of Tol's "muted" scheme.
 _MUTED = ("#332288", "#44AA99", "#999933", "#882255", "#CC6677")
-#: Looks that no system of the paper has: other colours and other markers, as wide and as large.
+#: Looks for systems without a mark: colours and markers that no mark of the catalogue has.
 _SPARE = [
-    (colour, marker, dash)
-    for marker, dash, colour in product(("<", ">", "h", "p", "d", "8"), (DASHED, LONG, DASHDOTDOT, SHORT), _MUTED)
+    (colour, marker, DASHES[dash])
+    for marker, dash, colour in product(
+        ("<", ">", "h", "p", "d", "8"), ("dashed", "long", "dash-dot-dot", "short"), _MUTED
+    )
 ]
 
 
 def style_of(system: str, config: Mapping | None = None, step: int = 0) -> Style:
     """The look of a system: label and colour as the catalogue or its class say, the rest by its name alone.
 
-    config: the system's configuration as the manifest holds it. A digital link followed by a segmentation network
-    (`-fcn`) looks as the link alone does: the two never share axes. A system without a look of its own gets a spare
-    one, chosen by a hash of its name; `step` goes on to the next.
+    config: the system's configuration as the manifest holds it. A system without a mark in the catalogue gets a spare
+    look, chosen by a hash of its name; `step` goes on to the next.
     """
-    label, colour = registry.look(system, config)
-    base = system.removesuffix("-fcn")
-    number = int.from_bytes(hashlib.sha256(base.encode("utf-8", "surrogatepass")).digest()[:8])
+    look = registry.look(system, config)
+    number = int.from_bytes(hashlib.sha256(look.like.encode("utf-8", "surrogatepass")).digest()[:8])
     spare, marker, dash = _SPARE[(number + step) % len(_SPARE)]
-    colour = to_hex(colour) or spare
-    if base in _MARKS:
-        marker, dash, width, size = _MARKS[base]
-        return Style(colour, marker, dash, printable(label), list(_MARKS).index(base), width, size)
-    return Style(colour, marker, dash, printable(label), width=1.6, marker_size=5.0)
+    colour, label = to_hex(look.colour) or spare, printable(look.label)
+    if look.mark is None:
+        return Style(colour, marker, dash, label, width=1.6, marker_size=5.0)
+    return Style(
+        colour, look.mark.marker, DASHES[look.mark.dash], label, look.mark.place, look.mark.width, look.mark.size
+    )
 
 
 def label_of(system: str) -> str:
@@ -175,8 +172,8 @@ def looks_of(
         own = facts.get(system, facts.get(name, {}))
         config = own.get("config") if isinstance(own.get("config"), Mapping) else None
         style = styles.get(name) if run and name in styles else _told_apart(name, config, taken)
-        if style.order >= 100:  # no place of its own: as its figure names it
-            style = replace(style, order=100 + given[system] / 1000)
+        if style.order >= _UNPLACED:  # no place of its own: as its figure names it
+            style = replace(style, order=_UNPLACED + given[system] / 1000)
         if run:
             style = replace(
                 style, label=f"{style.label} ({printable(run)})", dash=_other_dash(style.dash), hollow=True,
@@ -204,7 +201,7 @@ def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) ->
 def _told_apart(system: str, config: Mapping | None, taken: set[tuple]) -> Style:
     """The look by name; of the spare looks one that no other system of the figure has."""
     style, step = style_of(system, config), 0
-    while system.removesuffix("-fcn") not in _MARKS and (style.marker, style.dash) in taken and step < len(_SPARE):
+    while style.order >= _UNPLACED and (style.marker, style.dash) in taken and step < len(_SPARE):
         step += 1
         style = style_of(system, config, step)
     taken.add((style.marker, style.dash))
@@ -212,7 +209,7 @@ def _told_apart(system: str, config: Mapping | None, taken: set[tuple]) -> Style
 
 
 def _other_dash(dash: tuple) -> tuple:
-    return DASHED if dash == SOLID else DOTTED
+    return DASHES["dashed"] if dash == DASHES["solid"] else DASHES["dotted"]
 
 
 # ---------------------------------------------------------------- colour vision

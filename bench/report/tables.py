@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantities, quantity
 from bench.report import style
 from bench.report.class_tables import class_markdown, class_table
-from bench.report.curves import AXES, axis_label, axis_scale
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
 from bench.report.text import cell, printable
 from bench.results.reader import Run
@@ -70,7 +70,7 @@ def results_table(run: Run, figure: dict) -> pd.DataFrame:
     rows = run.summary_of(figure)
     known = rows["mean"].notna() | (rows["metric"].eq(figure["metric"]) & (rows["n_outage"] > 0))
     measured = rows[known].groupby("metric").size()
-    metrics = [figure["metric"], *(m for m in (*AXES, "outage_rate") if m != figure["metric"])]
+    metrics = [figure["metric"], *(m.name for m in quantities() if m.name != figure["metric"])]
     places = {metric: place for place, metric in enumerate(metrics)}
     rows = rows[rows["metric"].isin([m for m in metrics if m in measured.index])].copy()
     looks = style.figure_looks(figure, run.system_facts)
@@ -79,7 +79,7 @@ def results_table(run: Run, figure: dict) -> pd.DataFrame:
         _metric=rows["metric"].map(places), _order=rows["system"].map(looks.places(rows["system"]))
     ).sort_values(["_metric", "_order", "variant", "snr_db"], kind="stable")
     if figure["channel"] == "awgn" and not (rows["n_outage"] > 0).any():
-        rows = rows[rows["metric"] != "outage_rate"]
+        rows = rows[rows["metric"] != OUTAGE_RATE.name]
     return rows[RESULT_COLUMNS].reset_index(drop=True)
 
 
@@ -95,9 +95,8 @@ def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None
 
 
 def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.Looks, faded: bool) -> str:
-    places = 3 if metric in ("ms_ssim", "lpips") else 1 if metric == "outage_rate" else 2
     snrs = sorted(rows["snr_db"].unique())
-    of = "of the whole data set" if metric in ("miou", "pixel_accuracy", "psnr_of_mean_mse_db") else "mean over images"
+    of = "mean over images" if quantity(metric).reduction == "mean" else "of the whole data set"
     lines = [f"**{cell(title)}**: {axis_label(metric)}, {of}, with its 95 % interval.", ""]
     lines += ["| System | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |", "|---|" + "---:|" * len(snrs)]
     for (system, variant), own in rows.groupby(["system", "variant"], sort=False):
@@ -105,16 +104,16 @@ def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.L
         cells = []
         for snr in snrs:
             at = own[own["snr_db"] == snr]
-            cells.append(_value(at.iloc[-1], metric, places, faded) if len(at) else "")
+            cells.append(_value(at.iloc[-1], metric, faded) if len(at) else "")
         name = cell(looks.label(system)) + (f" [{cell(variant)}]" if several else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _value(row: pd.Series, metric: str, places: int, faded: bool) -> str:
+def _value(row: pd.Series, metric: str, faded: bool) -> str:
     """One cell: the mean with its interval, and the pictures lost."""
-    scale = axis_scale(metric)
-    lost = f"{row['n_outage']:g} lost" if row["n_outage"] > 0 and metric != "outage_rate" else ""
+    scale, places = quantity(metric).scale, quantity(metric).digits
+    lost = f"{row['n_outage']:g} lost" if row["n_outage"] > 0 and metric != OUTAGE_RATE.name else ""
     if lost and not faded:
         return f"outage ({lost})"
     if np.isnan(row["mean"]):

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 import baselines  # noqa: F401  (registers the baselines)
+from baselines.catalogue import FLOOR
 from bench.data import default_data_root
 from bench.training import checkpoint
 from bench.training.crops import Album
@@ -32,7 +33,6 @@ from systems.errors import UserError
 from systems.learned import fill_from
 from systems.sizes import sizes_of
 
-FLOOR = "linear"  # the system whose statistics others start from, and below which they count as undertrained
 MOST_MINUTES = 60 * 24 * 366
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 
 from bench.analysis.claims import judge
 from bench.analysis.pairs import all_pairs
+from bench.analysis.quantity import OUTAGE_RATE, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
-from bench.measure.metrics.table import METRICS, metrics_of
+from bench.measure.metrics.table import metrics_of
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
 from bench.report.published import published_for
@@ -79,14 +80,12 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
 
 
 def _metrics() -> dict[str, dict[str, Any]]:
-    """What the page shows of each metric, plug-ins' included; and the rate of lost pictures, which is none's own."""
-    facts = {
+    """What the page shows of each metric, plug-ins' included, and of the rate of lost pictures."""
+    return {
         metric.name: {"label": metric.label, "unit": metric.unit, "factor": metric.scale, "digits": metric.digits,
                       "higher": metric.higher_is_better}
-        for metric in METRICS
+        for metric in quantities()
     }  # fmt: skip
-    lost = {"label": "Outage rate (pictures lost)", "unit": "%", "factor": 100.0, "digits": 1, "higher": False}
-    return facts | {"outage_rate": lost}
 
 
 def _key(run: Run, system: str, several: bool) -> str:
@@ -145,7 +144,7 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool)
             for d in all_pairs(samples, run.confusion, metric)
         ]
         for metric in metrics
-        if metric != "outage_rate"
+        if metric != OUTAGE_RATE.name
     }
     return {
         "id": figure["id"], "run": run.name, "title": figure.get("title") or figure["id"], "task": figure["task"],

@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
-from bench.analysis.compare import OF_MEAN_MSE, Selection, compare, compare_sides, paired_miou, side, whole_curves
+from bench.analysis.compare import Selection, compare, compare_sides, paired_miou, side, whole_curves
 from bench.analysis.compare_text import report
 from bench.measure.metrics.segmentation import mean_iou
 from bench.results.reader import Run
@@ -83,7 +83,7 @@ def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):
         return (40.0 if index < 4 else 20.0) + (0 if system == "b" else 3.0 if index < 4 else -2.0)
 
     run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0])], mixed)
-    plain, pooled = (compare("a", "b", run=run, metric=metric).iloc[0] for metric in ("psnr_db", OF_MEAN_MSE))
+    plain, pooled = (compare("a", "b", run=run, metric=metric).iloc[0] for metric in ("psnr_db", "psnr_of_mean_mse_db"))
     mse = {s: np.mean([255**2 / 10 ** (mixed(None, s, 0, i) / 10) for i in range(8)]) for s in "ab"}
     assert plain["difference"] == pytest.approx(0.5)
     assert pooled["difference"] == pytest.approx(10 * np.log10(mse["b"] / mse["a"])) and pooled["verdict"] == "B"
