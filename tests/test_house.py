@@ -97,7 +97,7 @@ def test_no_circle_of_modules():
 
 
 def test_no_room_that_measures_names_a_system():
-    """The catalogue says which systems there are, and how they look. Claims and measurements of one system may name it."""
+    """The catalogue says which systems there are, and how they look. The claims, and measurements of one, name some."""
     import baselines  # noqa: F401  (registers its systems)
     from systems import registry
 

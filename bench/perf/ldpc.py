@@ -13,7 +13,6 @@ one of a few random ones.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import numpy as np
 import torch
 
 from baselines.digital.capacity import shannon_limit_db
+from bench.util.progress import Progress
 
 #: (k, n, Es/N0 of QPSK in dB), about where a hundredth of the layered decoder's blocks fail.
 POINTS = ((6336, 7603, 5.3), (4224, 8448, 1.2))
@@ -33,7 +33,6 @@ BATCH = 32
 TIMED_FRAMES = 2 * BATCH
 ROUNDS = 16  # of these frames in one call of the layered decoder, which is done with one in 2 ms
 WORDS = 64
-REPORT_S = 30.0
 COLUMNS = (
     "k", "n", "snr_db", "decoder", "threads", "mbit_s", "mbit_s_iqr", "mbit_s_one_thread", "mbit_s_one_thread_iqr",
     "iterations", "frames", "block_errors", "bler", "bler_low", "bler_high", "cpu",
@@ -293,7 +292,7 @@ def count_errors(code: Code, effort: Effort) -> tuple[dict[str, Count], dict[str
     """Block errors of each decoder, and its iterations a frame."""
     counts = {name: Count() for name in code.decoders}
     spent = 0
-    progress = Progress(code, effort, counts)
+    progress = Progress(f"k={code.k}", len(counts) * effort.errors, "block errors")
     for sent, llr in _batches(code, effort):
         shared = counts["sionna"].errors < effort.errors
         if not shared and counts["layered"].errors >= effort.errors:
@@ -303,7 +302,9 @@ def count_errors(code: Code, effort: Effort) -> tuple[dict[str, Count], dict[str
         counts["layered"].add((found.bits != sent).any(axis=1))
         if shared:
             counts["sionna"].add((code.decoders["sionna"](llr) != sent).any(axis=1))
-        progress.tell()
+        told = ", ".join(f"{name} {count.errors} in {count.frames} frames" for name, count in counts.items())
+        progress.update(sum(min(count.errors, effort.errors) for count in counts.values()), told)
+    progress.close()
     return counts, {"layered": spent / counts["layered"].frames, "sionna": float(ITERATIONS)}
 
 
@@ -312,28 +313,6 @@ def _batches(code: Code, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarra
     while effort.frames is None or seed * BATCH <= effort.frames:
         yield code.frames(BATCH, seed)
         seed += 1
-
-
-class Progress:
-    """A line on the standard error now and then, with the time that is left as far as one can tell."""
-
-    def __init__(self, code: Code, effort: Effort, counts: dict[str, Count]):
-        self.code, self.effort, self.counts = code, effort, counts
-        self.start = self.last = time.perf_counter()
-
-    def tell(self) -> None:
-        now = time.perf_counter()
-        if now - self.last < REPORT_S:
-            return
-        self.last = now
-        errors = {name: count.errors for name, count in self.counts.items()}
-        waiting = "sionna" if errors["sionna"] < self.effort.errors else "layered"
-        left = (now - self.start) * (self.effort.errors / max(1, errors[waiting]) - 1)
-        told = ", ".join(
-            f"{name} {count.errors} block errors in {count.frames} frames" for name, count in self.counts.items()
-        )
-        hope = f"about {left:.0f} s until {waiting} has {self.effort.errors}"
-        print(f"k={self.code.k}: {told}; {hope}", file=sys.stderr, flush=True)
 
 
 def text_of(rows: list[dict[str, Any]]) -> str:

@@ -68,15 +68,18 @@ def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
     from bench.results.tables import table_text
     from bench.util.environment import host_facts
     from bench.util.files import write_atomic
+    from bench.util.progress import Progress
 
     jobs = list(plan_jobs(options))
     figures = _scatter_source(options["run"]) if options["run"] else None
     rows = []
+    progress = Progress("models", len(jobs), "measurements")
     for index, job in enumerate(jobs, 1):
-        print(f"{index}/{len(jobs)}: {job.system} {job.height}x{job.width} {job.device}", file=sys.stderr, flush=True)
         rows.append(in_own_process(job))
+        progress.update(index, f"{job.system} {job.height}x{job.width} {job.device}")
         if options["csv"]:  # after every row: the last ones may take minutes each
             write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
+    progress.close()
     host = host_facts()
     say(f"{host['cpu']}, {host['cores']} cores" + "".join(f", {gpu['name']}" for gpu in host["gpus"]))
     say(table(rows))
