@@ -14,6 +14,7 @@ RED, NAVY, GREEN, MAGENTA, BLUE = "#D2271F", "#183D85", "#076348", "#CC53C9", "#
 BLACK, AMBER, BROWN, GREY = "#000000", "#FCA218", "#511B00", "#9D9D9D"
 
 FLOOR = "linear"  # learns nothing but a covariance; who is below it counts as undertrained, and others start from it
+SPELT = (("jpeg", "JPEG"), ("webp", "WebP"), ("avif", "AVIF"), ("heic", "HEIC"))  # codecs, in labels
 RECONSTRUCTION, SEGMENTATION = ("reconstruction",), ("segmentation",)
 
 register(
@@ -102,6 +103,7 @@ register(
     pattern=names.FIXED.pattern,
     examples=names.FIXED.examples,
     label="{codec}+LDPC+{order}QAM",
+    spelt=SPELT,
     looks=(
         ("jpeg-ldpc-16qam", BLACK, Mark(5, "v", "solid", 1.2, 4.6)),
         ("jpeg-ldpc-64qam", AMBER, Mark(6, "X", "dash-dot-dot", 1.5, 6.0)),
@@ -114,6 +116,7 @@ register(
     pattern=names.LABELLED.pattern,
     examples=names.LABELLED.examples,
     label="{codec}+LDPC+{order}QAM+FCN",
+    spelt=SPELT,
     like="{codec}-ldpc-{order}qam",
 )
 register(
@@ -123,6 +126,7 @@ register(
     pattern=names.ADAPTIVE.pattern,
     examples=names.ADAPTIVE.examples,
     label="{codec}+LDPC, adaptive",
+    spelt=SPELT,
     looks=(("jpeg-ldpc-adaptive", BROWN, Mark(7, "*", "close", 1.2, 6.0)),),
 )
 register(
@@ -132,5 +136,6 @@ register(
     pattern=names.BOUND.pattern,
     examples=names.BOUND.examples,
     label="{codec} at capacity (bound)",
+    spelt=SPELT,
     looks=(("jpeg-capacity", BLACK, Mark(9, "", "dotted", 1.0)),),
 )

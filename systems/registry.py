@@ -70,6 +70,7 @@ class Entry:
     label: the name in figures and tables. For a family, a format string over the named groups of the pattern.
     colour, mark: as in `Look`.
     looks: only for a family: (name, colour, mark) of single names.
+    spelt: only for a family: (part of a name, its spelling in labels).
     like: only for a family: a format string as `label`, for the system that each of its systems looks like. The two
     never stand in one figure.
     asks: "module:attribute" of a class whose `match(sentence)` returns the task that a sentence asks for.
@@ -88,6 +89,7 @@ class Entry:
     colour: str = ""
     mark: Mark | None = None
     looks: tuple[tuple[str, str, Mark], ...] = ()
+    spelt: tuple[tuple[str, str], ...] = ()
     like: str = ""
     asks: str = ""
     plugin: bool = False
@@ -125,9 +127,6 @@ class Entry:
 _OWN: dict[str, Entry] = {}
 _plugins: dict[str, Entry] | None = None  # None: not searched yet
 _disabled: dict[str, str] = {}
-
-#: Spelling of codecs in labels.
-_SPELT = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC", "jpeg2000": "JPEG 2000"}
 
 
 def register(name: str, target: str, *, pattern: str | None = None, **facts: Any) -> None:
@@ -263,7 +262,8 @@ def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
         return Look(name, "", None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name
     if entry.pattern is not None and (match := entry.pattern.fullmatch(name)):
-        label = label.format(**{key: _SPELT.get(value, value) for key, value in match.groupdict("").items()})
+        spelt = dict(entry.spelt)
+        label = label.format(**{key: spelt.get(value, value) for key, value in match.groupdict("").items()})
         if entry.like:
             like = entry.like.format(**match.groupdict(""))
             colour, mark = look(like)[1:3]

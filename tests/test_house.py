@@ -141,3 +141,18 @@ def test_top_level_names_are_those_of_the_contract():
         pytest.skip("not a git checkout")
     tops = {line.split("/")[0] for line in tracked.stdout.splitlines()}
     assert {name for name in tops if not name.startswith(".")} <= allowed
+
+
+def test_the_readme_of_the_bench_names_files_that_are_there():
+    """Its section "Where to change what" is the map for contributors."""
+    import re
+
+    text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Where to change what")[1].split("\n## ")[0]
+    files = re.findall(r"`([a-z_/]+\.py)`", section)
+    assert len(files) > 15
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    for room in re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.M):
+        assert (ROOT / "bench" / room).is_dir(), room
+    rooms = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set(re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.M))

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.compare import KEY, Side, class_counts, compare_sides, paired_miou, side
+from bench.analysis.differences import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, rate_over_images, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
+from bench.analysis.sides import KEY, Side, side
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run
 

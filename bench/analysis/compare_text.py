@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from bench.analysis.compare import ALL, DELIVERED, whole_curves
+from bench.analysis.differences import ALL, DELIVERED, whole_curves
 from bench.analysis.quantity import quantity
 from bench.results.reader import POINT
 

@@ -32,8 +32,9 @@ def compare_command(
 
     A system is a name, of --run, or RUN:NAME, of another run.
     """
-    from bench.analysis.compare import Selection, compare
+    from bench.analysis.compare import compare
     from bench.analysis.compare_text import report
+    from bench.analysis.sides import Selection
     from bench.spec.grammar import parse_snr
 
     selection = Selection(figure, channel, None if snr is None else parse_snr(snr))

@@ -1,4 +1,4 @@
-"""How each system looks in figures and tables: label, colour, marker, dash and place in the legend.
+"""How things look: each system in figures and tables (label, colour, marker, dash, place in the legend), colour maps.
 
 Every drawing and every table asks here, so that a system looks the same in all of them. A look comes from, in rising
 order of precedence: the catalogue of systems (or, for a third party's system, its class), the figure's TOML file, and
@@ -37,6 +37,8 @@ DASHES: dict[str, tuple] = {
     "close": (0, (3.5, 1.0)),
     "wide dots": (0, (1.2, 1.8)),
 }
+ERROR_MAP = "magma"  # the colour map of error pictures, as matplotlib names it
+FRAME = "#D2271F"  # round a part of a picture that is shown enlarged
 _UNPLACED = 100  # in the order of legends: behind all systems with a mark
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from made_run import figure, make_run
 
-from bench.analysis.compare import compare_sides, side
+from bench.analysis.differences import compare_sides
 from bench.analysis.pairs import all_pairs
+from bench.analysis.sides import side
 from bench.results.reader import Run
 
 
