@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.util.environment import host_facts
 from systems import timing as stopwatch
 from systems.timing import Seconds
+
+if TYPE_CHECKING:
+    from bench.perf.plain import Plain
 
 #: Stages in the order of the table, with what each holds.
 STAGES = {
@@ -37,7 +40,7 @@ Table = list[tuple[str, str, float, float]]
 
 def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run, print, and write `options["csv"]`. Raises UserError."""
-    from bench.perf.plain import compare_rows, plain_loop
+    from bench.perf.plain import plain_loop
     from bench.results.tables import table_text
     from bench.spec.request import resolve
     from bench.util.devices import default_workers, pick_device
@@ -72,6 +75,30 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
         if options["plain"] or other:
             plain = plain_loop(other or resolved, device, lambda text: print(text, file=sys.stderr), result.salt)
             say("\n" + compare_rows(result.run_dir, plain, elapsed + imports, options["plain_link"] or ""))
+
+
+def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:
+    """The plain loop and the run beside each other: whether they found the same, and how long each took.
+
+    elapsed: seconds of the run, from its start. link: the digital link of the loop, where it is another one.
+    """
+    from bench.perf.plain import KEY
+    from bench.results.tables import read_rows
+
+    loop = f"plain loop with link {link}" if link else "plain loop"
+    found = {tuple(row[column] for column in KEY): row for row in read_rows(run_dir / "samples.csv")}
+    shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
+    gaps = [abs(float(a["psnr_db"]) - b["psnr_db"]) for a, b in shared if "psnr_db" in b]
+    labels = [abs(float(a["miou"]) - b["miou"]) for a, b in shared if "miou" in b]
+    status = sum(a["status"] != b["status"] for a, b in shared)
+    total = sum(plain.seconds.values())
+    lines = [
+        f"{loop}: {len(plain.rows)} rows, {len(shared)} of them in the run's {len(found)}; outages differ in {status}; "
+        f"largest difference {max(gaps, default=0.0):.1e} dB PSNR, {max(labels, default=0.0):.1e} mIoU of a picture",
+        f"{loop} {total:.1f} s, sweep {elapsed:.1f} s from its start: {total / elapsed:.2f} times as fast",
+        *(f"  {name}: {seconds:.1f} s in the plain loop" for name, seconds in plain.seconds.items()),
+    ]
+    return "\n".join(lines)
 
 
 def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[str] = ()):
