@@ -1,8 +1,8 @@
-"""The sweep as one would write it down first: for each system, each SNR, each picture: read, encode, send, decode,
-score.
+"""The sweep in its simplest form: for each system, SNR and picture: read, encode, send, decode, score.
 
-Nothing is kept from one point to the next but the systems themselves. It shares the parts (systems, channel, seeds,
-metrics) with the runner and none of its order, batches or memory, so equal rows mean that reuse changed no result.
+`perf sweep` and the tests compare the real sweep with it. It shares systems, channel, seeds and metrics with the real
+sweep, but not its order, batches or memory. Nothing is kept from one point to the next except the systems. So equal
+rows show that reuse changes no result.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ TOLERANCE_DB = 1e-3
 
 @dataclass(frozen=True)
 class Plain:
-    """What the loop measured: rows by KEY as text, and seconds of wall time by system, its building left out."""
+    """The results of the loop.
+
+    rows: by KEY as text.
+    seconds: wall time by system, without building it.
+    """
 
     rows: dict[tuple[str, ...], dict]
     seconds: dict[str, float]
@@ -39,7 +43,7 @@ class Plain:
 def plain_loop(
     resolved: Resolved, device: str = "cpu", say: Callable[[str], None] = lambda text: None, salt: str = ""
 ) -> Plain:
-    """Measure every point of every figure. salt: that of the run it is compared with, as its manifest holds it."""
+    """Measure every point of every figure. salt: that of the run to compare with, as its manifest holds it."""
     rows, seconds = {}, {}
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
@@ -79,7 +83,7 @@ def _point(
     status = "outage" if decoded is None else decoded.report.get("status", ["ok"])[0]
     row = {"status": status, "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
     if figure.task == "reconstruction":
-        # The harness paints an outage, whatever the system put there: mid-grey, or the background.
+        # The harness replaces the output of an outage by mid-grey, or by the background.
         output = torch.full(images.shape, 128, dtype=torch.uint8) if status == "outage" else decoded.output.cpu()
         mse = float(mse_per_image(sample.image[None], output)[0])
         similarity = ms_ssim(sample.image[None], output)
@@ -89,8 +93,9 @@ def _point(
 
 
 def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:
-    """The two ways beside each other: whether they found the same, and what they took; `link`: the loop's, if
-    another."""
+    """Compare a run with the loop, as text: whether they found the same, and how long they took. link: of the loop, if
+    it is another.
+    """
     loop = f"plain loop with link {link}" if link else "plain loop"
     found = {tuple(row[column] for column in KEY): row for row in read_rows(run_dir / "samples.csv")}
     shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
