@@ -28,7 +28,11 @@ KEY = ("system", "task", "dataset", "image_id", "channel", "cbr_target", "bits_t
 
 @dataclass(frozen=True)
 class Plain:
-    """What the loop measured: rows by KEY as text, and seconds of wall time by system, its building left out."""
+    """The results of the loop.
+
+    rows: by KEY as text.
+    seconds: wall time by system, without building it.
+    """
 
     rows: dict[tuple[str, ...], dict]
     seconds: dict[str, float]
@@ -37,7 +41,7 @@ class Plain:
 def plain_loop(
     resolved: Resolved, device: str = "cpu", say: Callable[[str], None] = lambda text: None, salt: str = ""
 ) -> Plain:
-    """Measure every point of every figure. salt: that of the run it is compared with, as its manifest holds it."""
+    """Measure every point of every figure. salt: that of the run to compare with, as its manifest holds it."""
     rows, seconds = {}, {}
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]

@@ -1,4 +1,4 @@
-"""`python -m bench perf sweep`: a run of its own in a temporary folder, and the stages that its time went to."""
+"""`python -m bench perf sweep`: does a run in a temporary folder, and shows in which stages its time was spent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from systems.timing import Seconds
 if TYPE_CHECKING:
     from bench.perf.plain import Plain
 
-#: Stages in the order of the table, with what each holds.
+#: The stages in the order of the table, and what each contains.
 STAGES = {
     "start-up": "imports, weights, worker processes",
     "plan": "names, figures and cells; hashes of pictures and sources; every system built once",
@@ -48,13 +48,13 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
     from systems.errors import UserError
 
     other = None
-    if options["plain_link"]:  # a name that does not exist is said before the run
+    if options["plain_link"]:  # looked up first, so that an unknown name is reported before the run
         request = _request(options)
         try:
             other = resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
         except UserError as error:
             raise UserError(str(error).replace("--link", "--plain-link")) from None
-    imports = time.process_time()  # of this process since it began: imports, and what the other link's systems took
+    imports = time.process_time()  # of this process so far: imports, and building the systems of the other link
     device = pick_device(options["device"])
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         resolved, result, elapsed, spent = timed_run(options, device, Path(folder) / "run", argv)
@@ -102,7 +102,9 @@ def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") ->
 
 
 def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[str] = ()):
-    """(resolved request, its result, seconds, what they went to): a run of `options` into the folder `out`."""
+    """Run `options` into the folder `out`. Returns (resolved request, its result, seconds, seconds by system and
+    stage).
+    """
     from bench.spec.request import resolve
     from bench.sweep.execute import execute
 
@@ -128,7 +130,7 @@ def _request(options: dict[str, Any]):
 
 
 def as_table(spent: dict[tuple[str, str], Seconds]) -> Table:
-    """Rows of COLUMNS: systems in the order of the run, what belongs to none first."""
+    """Rows of COLUMNS, with systems in the order of the run. Seconds that belong to no system come first."""
     systems = list(dict.fromkeys(["", *(system for system, _ in spent)]))
     return [
         (system or NOBODY, stage, *spent[system, stage])
@@ -139,7 +141,7 @@ def as_table(spent: dict[tuple[str, str], Seconds]) -> Table:
 
 
 def pivot(table: Table, column: int, name: str) -> str:
-    """Systems by stages, with sums and shares, for the terminal."""
+    """Systems by stages, with sums and shares, as text for the terminal."""
     stages = [stage for stage in STAGES if any(row[1] == stage for row in table)]
     systems = list(dict.fromkeys(row[0] for row in table))
     values = {(row[0], row[1]): row[column] for row in table}
@@ -165,7 +167,7 @@ def pivot(table: Table, column: int, name: str) -> str:
 
 
 def machine_line(device: str, workers: int) -> str:
-    """The machine that the figures are of."""
+    """The machine that was measured, in one line."""
     host = host_facts()
     gpu = f", {host['gpus'][0]['name']}" if host["gpus"] and device.startswith("cuda") else ""
     return f"{host['cpu']}, {host['cores']} cores{gpu}; device {device}, {workers} worker(s) of one thread"

@@ -1,7 +1,7 @@
-"""What GenSC's refinement steps buy: PSNR and MS-SSIM against their number, paired over pictures with the same noise.
+"""What GenSC's refinement steps gain: PSNR and MS-SSIM against their number, paired over pictures with the same noise.
 
-One step from the received symbols is the MMSE estimate, which the PSNR figures use; more walk the DDIM path from the
-channel's noise to none (`systems.gensc.reconstruction_decoder`).
+`python -m bench refine` calls it. One step from the received symbols gives the MMSE estimate, which the PSNR figures
+use. More steps follow the DDIM path from the channel's noise to none (`systems.gensc.reconstruction_decoder`).
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ def refinement_table(
     channel: str = "awgn",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row for each number of steps and SNR: means with 95 % intervals over pictures, and the PSNR's difference to
-    the first of `steps`. The noise is that of `run`, so a row of one step repeats the run's.
+    """One row per number of steps and SNR: means with 95 % intervals over pictures, and the difference in PSNR to the
+    first of `steps`.
+
+    The noise is that of a `run` without salt, so a row with one step equals the run's.
     """
     values: dict[tuple[int, float], list[tuple[float, float]]] = {(n, snr): [] for n in steps for snr in snr_db}
     progress = Progress("refine", len(dataset), "pictures")

@@ -1,4 +1,6 @@
-"""PSNR of a run against the latency that `perf model` measured: what a decibel costs in time."""
+"""PSNR of a run against the latency that `perf model` measured: the cost of a decibel in time.
+`perf model` calls it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from systems.errors import UserError
 
 
 def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path | None = None) -> list[Path]:
-    """A figure of each reconstruction figure of the run, PNG and PDF. Raises UserError where nothing matches."""
+    """A figure for each reconstruction figure of the run, as PNG and PDF. Returns the files. Raises UserError if
+    nothing matches.
+    """
     written = []
     for figure in run.figures:
         if figure["task"] == "reconstruction":
@@ -34,9 +38,10 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
 
 
 def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:
-    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures.
+    """(system, device, latency in ms, PSNR in dB). The latency is that of the measured size nearest to the figure's
+    pictures.
 
-    A system has no point where that size has less than half or more than twice their pixels.
+    A system has no point if this size has less than half or more than twice their pixels.
     """
     summary = run.summary_of(figure)
     at = summary[
@@ -57,7 +62,7 @@ def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float)
 
 
 def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float, looks: style.Looks) -> Sheet:
-    """A sheet of one column's width: filled markers on the CPU, open ones on a GPU."""
+    """A sheet as wide as one column: filled markers for the CPU, open markers for a GPU."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     names = looks.sorted(name for name, *_ in points)

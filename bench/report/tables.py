@@ -1,4 +1,6 @@
-"""Tables of a run: results of each figure, overheads, claims. CSV at full precision, and Markdown for the eye."""
+"""The tables of a run: results of each figure, overheads, claims. CSV in full precision, and Markdown. Called by
+`plot`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ RESULT_COLUMNS = [
 
 
 def write_tables(run: Run) -> list[Path]:
-    """Write every table of the run into its folder tables/; gives the files. Builds no network."""
+    """Write all tables of the run into its folder tables/. Returns the files. No network is built."""
     from bench.analysis import claims
 
     written = []
@@ -63,9 +65,10 @@ def _write(run: Run, name: str, table: pd.DataFrame, markdown: str) -> list[Path
 
 
 def results_table(run: Run, figure: dict) -> pd.DataFrame:
-    """A row a metric, system and SNR, RESULT_COLUMNS: the figure's own metric first, systems in the legend's order.
+    """One row per metric, system and SNR, with RESULT_COLUMNS: the figure's own metric first, systems in the order of
+    the legend.
 
-    Metrics that were measured nowhere in the figure have no rows.
+    Metrics that were not measured in the figure have no rows.
     """
     rows = run.summary_of(figure)
     known = rows["mean"].notna() | (rows["metric"].eq(figure["metric"]) & (rows["n_outage"] > 0))
@@ -84,10 +87,10 @@ def results_table(run: Run, figure: dict) -> pd.DataFrame:
 
 
 def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None = None) -> str:
-    """A table a metric, systems by SNR: mean and 95 % interval.
+    """One table per metric, systems by SNR: mean and 95 % interval.
 
-    Where pictures were lost it says how many; in a fading channel, where every SNR loses some, the value stands beside
-    it, lost pictures scored as mid-grey. What was not simulated is empty.
+    Where pictures were lost, a cell gives their number. In a fading channel, where every SNR loses some, the value is
+    also given, with lost pictures scored as mid-grey. What was not simulated is empty.
     """
     faded = figure["channel"] != "awgn"
     return "\n".join(_metric_markdown(own, str(metric), figure["title"], looks or style.Looks(), faded)
@@ -111,7 +114,7 @@ def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.L
 
 
 def _value(row: pd.Series, metric: str, faded: bool) -> str:
-    """One cell: the mean with its interval, and the pictures lost."""
+    """One cell: the mean with its interval, and the number of lost pictures."""
     scale, places = quantity(metric).scale, quantity(metric).digits
     lost = f"{row['n_outage']:g} lost" if row["n_outage"] > 0 and metric != OUTAGE_RATE.name else ""
     if lost and not faded:

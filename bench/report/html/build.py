@@ -1,4 +1,4 @@
-"""From runs to the JSON that the page reads, and to the page itself."""
+"""From runs to the JSON that the page reads, and to the page itself. Called by `python -m bench report`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from bench.report.published import published_for
 from bench.results.reader import Run
 from bench.util.files import write_atomic
 
-MOST_ROWS = 200_000  # samples of a figure that the page carries one by one; above it the page says that it does not
-PICTURE_MIB = 24  # of pictures in one page
+MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
+PICTURE_MIB = 24  # most MiB of pictures in one page
 
 
 def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -> Path:
-    """Write one self-contained HTML file for `runs` to `out`, and give its path.
+    """Write one self-contained HTML file for `runs` to `out`, and return its path.
 
-    Raises UserError where a run's tables are broken or `out` cannot be written.
+    picture_mib: the most MiB of pictures in the page. Raises UserError if a run's tables are damaged or `out` cannot be
+    written.
     """
     page = _part("page.html")
     title = "semantic-bench: " + ", ".join(run.name for run in runs)
@@ -41,7 +42,7 @@ def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
         "/* {{chart}} */": _part("vendor/uplot.min.js"),
         "/* {{script}} */": _part("report.js"),
-        # A picture's name may hold "</script>"; inside JSON strings "<" may be written as an escape.
+        # A name may contain "</script>". In JSON strings, "<" can be written as an escape.
         '"{{data}}"': data.replace("<", "\\u003c"),
     }
     for key, text in filled.items():
@@ -55,7 +56,7 @@ def _part(name: str) -> str:
 
 
 def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, Any]:
-    """All that the page shows, as plain JSON: see the keys below."""
+    """Everything that the page shows, as plain JSON with the keys below."""
     several = len(runs) > 1
     figures, systems, claims = [], {}, []
     for run in runs:
@@ -80,7 +81,7 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
 
 
 def _metrics() -> dict[str, dict[str, Any]]:
-    """What the page shows of each metric, plug-ins' included, and of the rate of lost pictures."""
+    """What the page shows of each metric, plug-ins included, and of the rate of lost pictures."""
     return {
         metric.name: {"label": metric.label, "unit": metric.unit, "factor": metric.scale, "digits": metric.digits,
                       "higher": metric.higher_is_better}
@@ -127,7 +128,7 @@ def _claim(run: Run, verdict) -> dict[str, Any]:
 
 
 def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool) -> dict[str, Any]:
-    """A figure: its points, the paired differences of all pairs, and each picture's values."""
+    """A figure: its points, the paired differences of all pairs, and the values of each picture."""
     samples = run.samples_of(figure)
     metrics = [name for name in _metrics() if rows.loc[rows["metric"] == name, "mean"].notna().any()]
     snrs = sorted(float(snr) for snr in rows["snr_db"].unique())
@@ -159,7 +160,7 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool)
 
 
 def _published(figure: dict[str, Any], metric: str) -> list[dict[str, Any]]:
-    """Curves that others published for this data set, channel and budget, over the SNR."""
+    """Curves over the SNR that others published for this data set, channel and budget."""
     return [
         {"label": curve.label, "x": curve.x.tolist(), "values": curve.values.tolist(), "origin": curve.origin}
         for curve in published_for(figure, metric)
@@ -167,7 +168,7 @@ def _published(figure: dict[str, Any], metric: str) -> list[dict[str, Any]]:
 
 
 def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
-    """[mean, low, high, pictures, lost]; None where nothing was simulated."""
+    """[mean, low, high, pictures, lost]. None if nothing was simulated."""
     if (name, snr) not in own.index:
         return None
     row = own.loc[(name, snr)]
@@ -178,7 +179,7 @@ def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
 
 
 def _uses(samples: pd.DataFrame, key: dict[str, str]) -> dict[str, list]:
-    """Channel uses per picture by system: [all, of these for side information, bits], means over the figure's rows."""
+    """Channel uses per picture, by system: [all, those of side information, bits], means over the figure's rows."""
     return {
         key[name]: [_number(own[column].mean()) for column in ("n_uses", "side_uses", "bits")]
         for name, own in samples.groupby("system")
@@ -187,7 +188,7 @@ def _uses(samples: pd.DataFrame, key: dict[str, str]) -> dict[str, list]:
 
 
 def _classes(run: Run, figure: dict, samples: pd.DataFrame, key: dict[str, str], snrs: list[float]) -> dict[str, list]:
-    """IoU in percent of each class by system: a list an SNR, with null for a class that does not occur."""
+    """IoU in per cent of each class, by system: one list per SNR, with null for a class that does not occur."""
     if figure["task"] != "segmentation":
         return {}
     own = run.confusion[run.confusion["cell_id"].isin(samples["cell_id"].unique())]
@@ -206,7 +207,7 @@ def _classes(run: Run, figure: dict, samples: pd.DataFrame, key: dict[str, str],
 
 
 def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str, Any] | None:
-    """Each picture's own values, column by column; None where there are too many to carry."""
+    """The values of each picture, column by column. None if there are too many."""
     if len(samples) > MOST_ROWS:
         return None
     names = [metric.name for metric in metrics_of(task) if metric.of_picture is not None]
@@ -231,7 +232,7 @@ def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str,
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or None, which JSON has and NaN not."""
+    """A finite number, or None, because JSON has no NaN."""
     value = float(value)
     return None if not math.isfinite(value) else (int(value) if value == int(value) else value)
 
