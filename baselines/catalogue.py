@@ -8,13 +8,14 @@ its tests check it for systems in the same figure.
 from __future__ import annotations
 
 from baselines.digital import names
-from systems.registry import register
+from systems.registry import Mark, register
 
 RED, NAVY, GREEN, MAGENTA, BLUE = "#D2271F", "#183D85", "#076348", "#CC53C9", "#268CC8"
 BLACK, AMBER, BROWN, GREY = "#000000", "#FCA218", "#511B00", "#9D9D9D"
 
+FLOOR = "linear"  # learns nothing but a covariance; who is below it counts as undertrained, and others start from it
+SPELT = (("jpeg", "JPEG"), ("webp", "WebP"), ("avif", "AVIF"), ("heic", "HEIC"))  # codecs, in labels
 RECONSTRUCTION, SEGMENTATION = ("reconstruction",), ("segmentation",)
-QAM_COLOURS = {"jpeg-ldpc-16qam": BLACK, "jpeg-ldpc-64qam": AMBER}
 
 register(
     "gensc",
@@ -24,9 +25,16 @@ register(
     asks="systems.gensc.task_kb:TaskKB",
     label="GenSC",
     colour=RED,
+    mark=Mark(0, "o", "solid", 2.0, 5.0),
 )
 register(
-    "linear", "baselines.linear:Linear", tasks=RECONSTRUCTION, fitted=True, label="Linear (block KLT)", colour=GREY
+    "linear",
+    "baselines.linear:Linear",
+    tasks=RECONSTRUCTION,
+    fitted=True,
+    label="Linear (block KLT)",
+    colour=GREY,
+    mark=Mark(10, "x", "wide dots", 1.2, 4.0),
 )
 register(
     "linear-select",
@@ -50,10 +58,32 @@ register(
     label="ADJSCC, selecting",
 )
 register(
-    "deepjscc", "baselines.deepjscc:DeepJSCC", tasks=RECONSTRUCTION, learned=True, label="Deep JSCC", colour=MAGENTA
+    "deepjscc",
+    "baselines.deepjscc:DeepJSCC",
+    tasks=RECONSTRUCTION,
+    learned=True,
+    label="Deep JSCC",
+    colour=MAGENTA,
+    mark=Mark(3, "D", "short", 1.5, 3.8),
 )
-register("adjscc", "baselines.adjscc:ADJSCC", tasks=RECONSTRUCTION, learned=True, label="ADJSCC", colour=GREEN)
-register("witt", "baselines.witt:WITT", tasks=RECONSTRUCTION, learned=True, label="WITT", colour=NAVY)
+register(
+    "adjscc",
+    "baselines.adjscc:ADJSCC",
+    tasks=RECONSTRUCTION,
+    learned=True,
+    label="ADJSCC",
+    colour=GREEN,
+    mark=Mark(2, "^", "dash-dot", 1.5, 4.8),
+)
+register(
+    "witt",
+    "baselines.witt:WITT",
+    tasks=RECONSTRUCTION,
+    learned=True,
+    label="WITT",
+    colour=NAVY,
+    mark=Mark(1, "s", "dashed", 1.5, 4.2),
+)
 register(
     "deeplab-jscc",
     "baselines.deeplab_jscc:DeepLabJSCC",
@@ -61,6 +91,7 @@ register(
     learned=True,
     label="DeepLab-JSCC",
     colour=BLUE,
+    mark=Mark(4, "P", "long", 1.5, 6.0),
 )
 register("fcn", "baselines.fcn:FCN", tasks=SEGMENTATION, learned=True, part=True, label="FCN")
 register(
@@ -69,6 +100,7 @@ register(
     tasks=SEGMENTATION,
     label="FCN on the original",
     colour=BLACK,
+    mark=Mark(8, "", "dotted", 1.0),
 )
 
 register(
@@ -78,7 +110,11 @@ register(
     pattern=names.FIXED.pattern,
     examples=names.FIXED.examples,
     label="{codec}+LDPC+{order}QAM",
-    colours=tuple(QAM_COLOURS.items()),
+    spelt=SPELT,
+    looks=(
+        ("jpeg-ldpc-16qam", BLACK, Mark(5, "v", "solid", 1.2, 4.6)),
+        ("jpeg-ldpc-64qam", AMBER, Mark(6, "X", "dash-dot-dot", 1.5, 6.0)),
+    ),
 )
 register(
     names.LABELLED.form,
@@ -87,7 +123,8 @@ register(
     pattern=names.LABELLED.pattern,
     examples=names.LABELLED.examples,
     label="{codec}+LDPC+{order}QAM+FCN",
-    colours=tuple((f"{name}-fcn", colour) for name, colour in QAM_COLOURS.items()),
+    spelt=SPELT,
+    like="{codec}-ldpc-{order}qam",
 )
 register(
     names.ADAPTIVE.form,
@@ -96,7 +133,8 @@ register(
     pattern=names.ADAPTIVE.pattern,
     examples=names.ADAPTIVE.examples,
     label="{codec}+LDPC, adaptive",
-    colours=(("jpeg-ldpc-adaptive", BROWN),),
+    spelt=SPELT,
+    looks=(("jpeg-ldpc-adaptive", BROWN, Mark(7, "*", "close", 1.2, 6.0)),),
 )
 register(
     names.BOUND.form,
@@ -105,5 +143,6 @@ register(
     pattern=names.BOUND.pattern,
     examples=names.BOUND.examples,
     label="{codec} at capacity (bound)",
-    colours=(("jpeg-capacity", BLACK),),
+    spelt=SPELT,
+    looks=(("jpeg-capacity", BLACK, Mark(9, "", "dotted", 1.0)),),
 )

@@ -29,11 +29,31 @@ from systems.interface import System
 ENTRY_POINT_GROUP = "semantic_bench.systems"
 
 
+class Mark(NamedTuple):
+    """How figures draw a system beside its colour. Only our own systems have one; the figures choose the others'.
+
+    place: in the order of legends, from 0. marker: as matplotlib names it, "" for none. dash: a name of
+    `bench.report.style.DASHES`. width: of the line, in points. size: of the marker, in points.
+    """
+
+    place: int
+    marker: str
+    dash: str
+    width: float = 1.5
+    size: float = 4.2
+
+
 class Look(NamedTuple):
-    """How figures and tables show a system."""
+    """How figures and tables show a system.
+
+    label: its name there. colour: "#RRGGBB", or "" where the figures choose one. mark: None where the figures choose
+    one. like: the system whose look it shares; as a rule the system itself.
+    """
 
     label: str
-    colour: str  # "#RRGGBB", or "" where the figures choose one
+    colour: str
+    mark: Mark | None
+    like: str
 
 
 @dataclass(frozen=True)
@@ -48,8 +68,11 @@ class Entry:
     part: a network that other systems contain (the FCN). It can be trained, but it is no system of its own.
     pattern, examples: only for a family: the pattern of its names, and some names that match it.
     label: the name in figures and tables. For a family, a format string over the named groups of the pattern.
-    colour: "#RRGGBB".
-    colours: only for a family: (name, "#RRGGBB") of single names.
+    colour, mark: as in `Look`.
+    looks: only for a family: (name, colour, mark) of single names.
+    spelt: only for a family: (part of a name, its spelling in labels).
+    like: only for a family: a format string as `label`, for the system that each of its systems looks like. The two
+    never stand in one figure.
     asks: "module:attribute" of a class whose `match(sentence)` returns the task that a sentence asks for.
     plugin: it is a third party's system.
     """
@@ -64,7 +87,10 @@ class Entry:
     examples: tuple[str, ...] = ()
     label: str = ""
     colour: str = ""
-    colours: tuple[tuple[str, str], ...] = ()
+    mark: Mark | None = None
+    looks: tuple[tuple[str, str, Mark], ...] = ()
+    spelt: tuple[tuple[str, str], ...] = ()
+    like: str = ""
     asks: str = ""
     plugin: bool = False
 
@@ -101,9 +127,6 @@ class Entry:
 _OWN: dict[str, Entry] = {}
 _plugins: dict[str, Entry] | None = None  # None: not searched yet
 _disabled: dict[str, str] = {}
-
-#: Spelling of codecs in labels.
-_SPELT = {"jpeg": "JPEG", "webp": "WebP", "avif": "AVIF", "heic": "HEIC", "jpeg2000": "JPEG 2000"}
 
 
 def register(name: str, target: str, *, pattern: str | None = None, **facts: Any) -> None:
@@ -228,8 +251,7 @@ def _bare(text: str) -> str:
 
 
 def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
-    """Label and colour of a system. The name need not be registered (it may come from an old table). No network is
-    built.
+    """How a system is shown. The name need not be registered (it may come from an old table). No network is built.
 
     config: the configuration of the system, as a manifest holds it. Where training started from the block-KLT code, the
     label says so, because the published network has no such start.
@@ -237,22 +259,26 @@ def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
     _all()
     entry = _find(name)
     if entry is None:
-        return Look(name, "")
-    label, colour = entry.label, entry.colour
+        return Look(name, "", None, name)
+    label, colour, mark, like = entry.label, entry.colour, entry.mark, name
     if entry.pattern is not None and (match := entry.pattern.fullmatch(name)):
-        label = label.format(**{key: _SPELT.get(value, value) for key, value in match.groupdict("").items()})
-        colour = dict(entry.colours).get(name, colour)
+        spelt = dict(entry.spelt)
+        label = label.format(**{key: spelt.get(value, value) for key, value in match.groupdict("").items()})
+        if entry.like:
+            like = entry.like.format(**match.groupdict(""))
+            colour, mark = look(like)[1:3]
+        colour, mark = next((own[1:] for own in entry.looks if own[0] == name), (colour, mark))
     if entry.plugin:
         try:
             kind = entry.load()
         except UserError:
-            return Look(name, "")
+            return Look(name, "", None, name)
         label, colour = str(getattr(kind, "label", "")), getattr(kind, "colour", "")
         ours = (own for known in _OWN.values() for own in known.names)
         if label and any(_bare(label) in (_bare(own), _bare(look(own).label)) for own in ours):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
     started = bool(config and config.get("linear_path")) and not entry.fitted
-    return Look((label or name) + (" (KLT start)" if started else ""), colour)
+    return Look((label or name) + (" (KLT start)" if started else ""), colour, mark, like)
 
 
 def create(name: str, **options) -> System:

@@ -97,13 +97,22 @@ def test_no_circle_of_modules():
 
 
 def test_no_room_that_measures_names_a_system():
-    """Which systems there are is said in the catalogue. Claims, ablations and the marks of figures may name some."""
+    """The catalogue says which systems there are, and how they look. The claims, and measurements of one, name some."""
     import baselines  # noqa: F401  (registers its systems)
     from systems import registry
 
     names = set(registry.names())
     assert {"gensc", "linear", "witt"} <= names
-    rooms = ("bench.spec", "bench.data", "bench.measure", "bench.sweep", "bench.results", "bench.util")
+    rooms = (
+        "bench.spec",
+        "bench.data",
+        "bench.measure",
+        "bench.sweep",
+        "bench.results",
+        "bench.util",
+        "bench.report",
+        "bench.training",
+    )
     for path in FILES:
         if floor_of(name_of(path))[1] not in rooms:
             continue
@@ -132,3 +141,18 @@ def test_top_level_names_are_those_of_the_contract():
         pytest.skip("not a git checkout")
     tops = {line.split("/")[0] for line in tracked.stdout.splitlines()}
     assert {name for name in tops if not name.startswith(".")} <= allowed
+
+
+def test_the_readme_of_the_bench_names_files_that_are_there():
+    """Its section "Where to change what" is the map for contributors."""
+    import re
+
+    text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
+    section = text.split("## Where to change what")[1].split("\n## ")[0]
+    files = re.findall(r"`([a-z_/]+\.py)`", section)
+    assert len(files) > 15
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    for room in re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.M):
+        assert (ROOT / "bench" / room).is_dir(), room
+    rooms = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set(re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.M))

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.compare import KEY, OF_MEAN_MSE, Side, class_counts, compare_sides, paired_miou, side
+from bench.analysis.differences import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, rate_over_images, resampled_sums
+from bench.analysis.quantity import of_mean_error, quantity
+from bench.analysis.sides import KEY, Side, side
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run
 
@@ -27,7 +29,8 @@ SEGMENTATION_RIVALS = ("deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-f
 FIGURES = {"low": "fig4", "high": "fig5", "segmentation": "fig7"}
 LOW_SNR_DB = 6.0  # "when SNR is low" in the paper, which gives no number: points up to here
 STABLE_MIOU = 0.02  # "will stabilize" in the paper: within so much mIoU of the value at the highest SNR
-DECIMALS = 9  # differences are rounded to so many decimals; smaller ones are rounding errors
+STATISTIC_DECIMALS = 9  # areas and slopes over many points are rounded so: their rounding errors add up
+OF_MEAN_MSE = "psnr_of_mean_mse_db"
 REDUCTIONS = {"psnr_db": "mean PSNR", OF_MEAN_MSE: "PSNR of the mean MSE"}
 
 
@@ -87,7 +90,7 @@ def both_reductions(check: Callable[[Run, str], Finding]) -> Check:
 
 
 def _figure(run: Run, name: str) -> dict[str, Any]:
-    for figure in run.experiments:
+    for figure in run.figures:
         if figure["id"] == name and len(run.samples_of(figure)):
             return figure
     raise Missing(f"the run has no rows of {name}")
@@ -95,7 +98,7 @@ def _figure(run: Run, name: str) -> dict[str, Any]:
 
 def _at_point_of(run: Run, figure: dict[str, Any]) -> Run:
     """The run with only a figure's operating points, and with every system that any figure ran there."""
-    names = sorted({name for other in run.experiments for name in other["systems"]})
+    names = sorted({name for other in run.figures for name in other["systems"]})
     return run.cut_to({**figure, "systems": names})
 
 
@@ -146,7 +149,8 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
         pairs = _sides(run, name, rivals, tally)
         tables = [_points(compare_sides(ours, rival, metric)) for ours, rival in pairs]
         looked = sum(int((table["n_images"] > 0).sum()) for table in tables)
-        scale, unit = (100.0, "points") if metric == "miou" else (1.0, "dB")
+        record = quantity(metric)
+        scale, unit = record.scale, "points" if record.unit == "%" else record.unit
         lines = []
         for (ours, rival), table in zip(pairs, tables, strict=True):
             silent = table["verdict"].str.contains("decodes")
@@ -244,7 +248,7 @@ def _estimate(
     """The statistic, its interval, the upper end of the corrected interval, and the number of
     pictures (0: no result).
     """
-    column = "mse" if metric == OF_MEAN_MSE else metric
+    column = quantity(metric).column
     nothing = (np.nan,) * 4 + (0,)
     ok = (joined["status_a"] == "ok") & (joined["status_b"] == "ok")
     whole = [snr for snr, good in ok.groupby(joined["snr_db"]) if good.all()]
@@ -258,9 +262,9 @@ def _estimate(
         return nothing
 
     def of_means(means: np.ndarray) -> np.ndarray:
-        quality = np.asarray(psnr_db(means)) if metric == OF_MEAN_MSE else means
+        quality = np.asarray(psnr_db(means)) if of_mean_error(metric) else means
         ours, theirs = np.split(quality, 2, axis=-1)
-        return np.round(statistic(snrs, ours - theirs), DECIMALS)
+        return np.round(statistic(snrs, ours - theirs), STATISTIC_DECIMALS)
 
     value = float(of_means(both.mean(axis=0, keepdims=True))[0])
     draws = of_means(resampled_sums(both, RESAMPLES, 0) / n)
@@ -402,7 +406,7 @@ def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFra
     own = rows[rows["system"] == system]
     if own.empty:
         return pd.DataFrame(), np.array([])
-    own = own.assign(value=own["mse" if metric == OF_MEAN_MSE else metric], budget=own["cbr_target"].round(9))
+    own = own.assign(value=own[quantity(metric).column], budget=own["cbr_target"].round(9))
     table = own.pivot_table(index="image_id", columns="budget", values="value").dropna()
     uses = own.groupby("budget")["n_uses"].mean().reindex(table.columns).to_numpy(float)
     order = np.argsort(uses)
@@ -422,9 +426,9 @@ def _fewer_uses(
         return nothing, np.nan
 
     def gap(means: np.ndarray) -> np.ndarray:
-        quality = np.asarray(psnr_db(means)) if metric == OF_MEAN_MSE else means
+        quality = np.asarray(psnr_db(means)) if of_mean_error(metric) else means
         ours, theirs = np.split(quality, [values[0].shape[1]], axis=-1)
-        return np.round(log_uses_gap(uses[0], ours, uses[1], theirs), DECIMALS)
+        return np.round(log_uses_gap(uses[0], ours, uses[1], theirs), STATISTIC_DECIMALS)
 
     both = np.concatenate(values, axis=1)
     mean = float(gap(both.mean(axis=0, keepdims=True))[0])

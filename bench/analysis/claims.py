@@ -146,7 +146,7 @@ def judge(run: Run | Path | str) -> list[Verdict]:
     """Decide every claim on one run. Raises UserError if the folder is no run, or shows none of the paper's figures."""
     run = run if isinstance(run, Run) else Run.open(run)
     if not run.shows_a_paper_figure():
-        ids = ", ".join(figure["id"] for figure in run.experiments) or "none"
+        ids = ", ".join(figure["id"] for figure in run.figures) or "none"
         raise UserError(f"run {run.name} has none of the paper's figures ({', '.join(PAPER_FIGURES)}); it has {ids}")
     verdicts = []
     for claim in CLAIMS:

@@ -10,7 +10,8 @@ import math
 import numpy as np
 import pandas as pd
 
-from bench.analysis.compare import ALL, DELIVERED, RATIOS, whole_curves
+from bench.analysis.differences import ALL, DELIVERED, whole_curves
+from bench.analysis.quantity import quantity
 from bench.results.reader import POINT
 
 _SAME = 0.02  # uses or bits that differ by less than this share count as equal
@@ -114,7 +115,8 @@ def _equal(a: float, b: float) -> bool:
 
 
 def _unit(metric: str) -> tuple[float, str]:
-    return (100.0, "points") if metric in RATIOS else (1.0, "dB" if metric.endswith("_db") else "")
+    record = quantity(metric)
+    return record.scale, "points" if record.unit == "%" else record.unit
 
 
 def _budget(row: pd.Series) -> str:

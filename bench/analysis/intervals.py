@@ -22,6 +22,7 @@ from bench.measure.metrics.segmentation import mean_iou
 
 LEVEL = 0.95
 RESAMPLES = 2000
+DECIMALS = 12  # differences are rounded to so many decimals; smaller ones are rounding errors
 _CHUNK = 2_000_000  # resampled indices in memory at a time
 _TOGETHER = 16  # columns of one matrix product
 

@@ -12,12 +12,11 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from bench.analysis.intervals import RESAMPLES, percentiles, resample
+from bench.analysis.intervals import DECIMALS, RESAMPLES, percentiles, resample
+from bench.analysis.quantity import of_mean_error, quantity, whole_of
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
 from systems.interface import NUM_CLASSES
-
-DECIMALS = 12  # differences are rounded to so many decimals; smaller ones are rounding errors
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,10 @@ def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against:
 
     rows: rows of samples.csv of one figure.
     confusion: rows of confusion.csv of the same run (read for segmentation).
-    metric: "psnr_db", "psnr_of_mean_mse_db", "ms_ssim", "lpips", "miou" or "pixel_accuracy".
+    metric: the name of a metric (`bench.measure.metrics.table`).
     """
     found = []
-    ratio = {"miou": "union", "pixel_accuracy": "labelled"}.get(metric)
+    ratio = whole_of(metric)
     counts = _counts(rows, confusion, ratio) if ratio else {}
     for snr, here in rows.groupby("snr_db", sort=True):
         lost = here[here["status"] == "outage"].groupby("system")["image_id"].agg(set).to_dict()
@@ -55,7 +54,7 @@ def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against:
                 system: counts[snr, system] for system in dict.fromkeys(here["system"]) if (snr, system) in counts
             }
         else:
-            column = "mse" if metric == "psnr_of_mean_mse_db" else metric
+            column = quantity(metric).column
             means = here.assign(value=here[column].astype(float)).groupby(["system", "image_id"])["value"].mean()
             values = {
                 system: own.droplevel(0).dropna().to_frame() for system, own in means.groupby(level=0, sort=False)
@@ -119,16 +118,16 @@ def _resampled(tables: list[np.ndarray], metric: str) -> tuple[np.ndarray, np.nd
     n = len(tables[0])
     if n == 0:
         return np.full(len(tables), np.nan), np.empty((0, len(tables)))
-    weights = _weights(n)
+    weights, reduction = _weights(n), quantity(metric).reduction
 
     def score(sums: np.ndarray, total: np.ndarray) -> np.ndarray:
         """Sums over pictures (..., columns) -> the metric."""
-        if metric == "miou":
+        if reduction == "miou":
             return mean_iou(*np.split(sums, 2, axis=-1))
-        if metric == "pixel_accuracy":
+        if reduction == "pixel_accuracy":
             inside, whole = np.split(sums, 2, axis=-1)
             return inside.sum(axis=-1) / whole.sum(axis=-1)
-        return np.asarray(psnr_db(sums[..., 0] / total) if metric == "psnr_of_mean_mse_db" else sums[..., 0] / total)
+        return np.asarray(psnr_db(sums[..., 0] / total) if of_mean_error(metric) else sums[..., 0] / total)
 
     points = np.array([score(table.sum(axis=0), np.float64(n)) for table in tables])
     samples = np.stack([score(weights @ table, np.float64(n)) for table in tables], axis=1)

@@ -22,23 +22,15 @@ from bench.analysis.intervals import (
     rate_over_images,
     zero_error_bound,
 )
+from bench.analysis.quantity import OUTAGE_RATE, lower_is_better, of_mean_error, quantity, whole_of
 from bench.measure.metrics.image import psnr_db
-from bench.measure.metrics.table import METRICS, metrics_of
+from bench.measure.metrics.table import metrics_of
 from bench.results.schema import CELL_COLUMNS, parse_confusion
 from systems.interface import NUM_CLASSES
 
-# columns that are no metrics, and where less is better
-_LOWER = ("mse", "outage_rate", "n_uses", "bits", "encode_s", "decode_s")
 _NOTHING = Interval(math.nan, math.nan, math.nan, math.nan, 0)
-_OF_COUNTS = ("miou", "pixel_accuracy")
-_SOURCE = {"psnr_of_mean_mse_db": "mse"}  # the column from which a metric is computed, if it is not its own
 _TOGETHER = 1_000_000  # values of pictures in memory at a time
 _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
-
-
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of a metric, or of another column of samples.csv, is better."""
-    return metric in _LOWER or any(known.name == metric and not known.higher_is_better for known in METRICS)
 
 
 class Point:
@@ -49,7 +41,7 @@ class Point:
         self.metrics = tuple(metric.name for metric in metrics_of(names["task"]))
         self._images: dict[str, int] = {}
         self._reps: dict[str, int] = {}
-        self._columns = [c for c in dict.fromkeys(_SOURCE.get(m, m) for m in self.metrics) if c not in _OF_COUNTS]
+        self._columns = [c for c in dict.fromkeys(quantity(m).column for m in self.metrics) if c != "confusion"]
         self._values = {column: array("d") for column in self._columns}
         self._picture, self._rep, self._lost = array("q"), array("q"), array("d")
         self._counts: list[tuple[int, int, int, int, int]] = []  # picture, class, intersection, predicted, labelled
@@ -83,7 +75,7 @@ class Point:
     def values(self, metric: str) -> np.ndarray:
         """Values of a metric, float64 (pictures, repetitions). NaN: not simulated."""
         table = np.full((len(self._images), len(self._reps)), np.nan)
-        source = self._lost if metric == "outage_rate" else self._values[_SOURCE.get(metric, metric)]
+        source = self._lost if metric == OUTAGE_RATE.name else self._values[quantity(metric).column]
         if len(source):
             places = (np.frombuffer(array_, dtype=np.int64) for array_ in (self._picture, self._rep))
             table[tuple(places)] = np.frombuffer(source)
@@ -117,14 +109,14 @@ def summarise(points: Iterable[Point], run: str, limited: bool) -> Iterator[dict
 
 def _rows(points: list[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
     """The rows of some points. The intervals of their means are computed at once."""
-    wanted = [(p, m) for p in points for m in p.metrics if m not in _OF_COUNTS]
+    wanted = [(p, m) for p in points for m in p.metrics if not whole_of(m)]
     intervals = dict(zip([(id(p), m) for p, m in wanted], bootstrap_means([p.values(m) for p, m in wanted])))
     for point in points:
         facts = point.facts()
-        for metric in (*point.metrics, "outage_rate"):
-            if metric == "outage_rate":
+        for metric in (*point.metrics, OUTAGE_RATE.name):
+            if metric == OUTAGE_RATE.name:
                 interval, method = _outage_rate(point.values(metric))
-            elif metric in _OF_COUNTS:
+            elif whole_of(metric):
                 interval, method = _of_counts(metric, *point.class_counts()), "bootstrap over images"
             else:
                 interval, method = _of_mean(metric, intervals[id(point), metric]), "bootstrap over images"
@@ -144,13 +136,13 @@ def _outage_rate(lost: np.ndarray) -> tuple[Interval, str]:
 
 
 def _of_counts(metric: str, correct: np.ndarray, union: np.ndarray, labelled: np.ndarray) -> Interval:
-    if metric == "pixel_accuracy":  # a ratio of sums over the data set is computed as the IoU of one class
+    if quantity(metric).reduction == "pixel_accuracy":  # a ratio of sums is computed as the IoU of one class
         correct, union = correct.sum(axis=1, keepdims=True), labelled.sum(axis=1, keepdims=True)
     return bootstrap_miou(correct, union)
 
 
 def _of_mean(metric: str, interval: Interval) -> Interval:
-    if metric != "psnr_of_mean_mse_db" or not interval.n:
+    if not of_mean_error(metric) or not interval.n:
         return interval
     values = (psnr_db(interval.mean), math.nan, psnr_db(interval.high), psnr_db(interval.low))
     return Interval(*map(float, values), interval.n)  # a larger error means a lower PSNR

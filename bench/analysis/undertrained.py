@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from baselines.catalogue import FLOOR
 from bench.analysis.intervals import bootstrap_mean
 from bench.results.reader import Run
-
-FLOOR = "linear"  # a code that learns only a covariance
 
 
 def undertrained(run: Run) -> frozenset[str]:
@@ -38,7 +37,7 @@ def _unseen(run: Run) -> set[str]:
     seen = {name: fact.get("images_seen") for name, fact in run.system_facts.items()}
     return {
         name
-        for figure in run.experiments
+        for figure in run.figures
         for name in figure["systems"]
         if isinstance(counts := seen.get(name), dict) and counts.get(figure["task"]) == 0
     }
@@ -54,7 +53,7 @@ def below_floor(run: Run) -> set[str]:
     learned = {name for name, fact in run.system_facts.items() if fact.get("images_seen")} - {FLOOR}
     if run.limited or not learned:
         return found
-    for figure in run.experiments:
+    for figure in run.figures:
         if figure["task"] != "reconstruction" or figure["channel"] != "awgn" or FLOOR not in figure["systems"]:
             continue
         rows = run.samples_of(figure)

@@ -1,1 +1,1 @@
-"""What the bench costs: measured, with the machine beside it."""
+"""Measures what the bench and its systems cost in time, memory and operations. `python -m bench perf` calls it."""

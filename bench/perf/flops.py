@@ -1,8 +1,8 @@
-"""Floating-point operations of a run's systems, counted when the run ends, so that `plot` builds no network.
+"""Floating-point operations of a run's systems. They are counted when the run ends, so that `plot` builds no network.
 
-`fill` is called by `bench run`; it writes tables/flops.json, which `bench.report.overheads` reads. Our own systems are
-counted in this process, once for all runs (the count is kept in the user's cache folder). A third party's is counted in
-a process of its own, with a limit of time.
+`bench run` calls `fill`, which writes tables/flops.json. `bench.report.overheads` reads it. Our own systems are counted
+in this process, once for all runs (the count is stored in the user's cache folder). A third party's system is counted
+in a separate process, with a time limit.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bench.util.files import StorageError, shown, write_atomic
 from systems import registry
 from systems.errors import UserError
 
-PATIENCE = 300  # seconds for a third party's system
+PATIENCE = 300  # time limit for a third party's system in seconds
 
 
 def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
-    """Floating-point operations {"encode", "decode"} of one picture of the link's size, a multiply-add as two.
+    """Floating-point operations {"encode", "decode"} for one picture of the link's size. A multiply-add counts as two.
 
-    torch counts matrix products, convolutions and attention; what is done outside torch (JPEG, LDPC decoding) and
-    elementwise work is not in it.
+    torch counts matrix products, convolutions and attention. Elementwise operations, and work outside torch (JPEG, LDPC
+    decoding), are not counted.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -37,7 +37,7 @@ def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
     from bench.measure.channel import transmit
     from systems import cache as memo
 
-    memo.forget()  # a result that is remembered costs nothing
+    memo.forget()  # remembered results would not be counted
     generator = torch.Generator().manual_seed(0)
     image = torch.rand((1, 3, link.height, link.width), generator=generator).to(device)
     counts = {}
@@ -53,9 +53,11 @@ def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
 
 
 def fill(run_dir: Path, say: Callable[[str], None] = lambda text: None) -> dict[tuple[str, str], dict[str, float]]:
-    """Count what tables/flops.json of a run lacks, and write it. Gives {(figure, system): {"encode": n, "decode": n}}.
+    """Count the systems that are missing in a run's tables/flops.json, and write it. Returns {(figure, system):
+    {"encode": n, "decode": n}}.
 
-    A system that cannot be built or counted here is named by `say` and has no entry.
+    A system that cannot be built or counted is reported by `say`, and has no entry. Raises UserError if the folder is
+    no run.
     """
     run = Run.open(run_dir)
     counted = kept_flops(run)
@@ -74,7 +76,7 @@ def fill(run_dir: Path, say: Callable[[str], None] = lambda text: None) -> dict[
 
 
 def _counted(run: Run, figure_id: str, system: str, key: str, say: Callable[[str], None]) -> dict[str, float] | None:
-    """One count: from the user's cache, or made now."""
+    """One count: from the user's cache, or made now. None if it fails."""
     try:
         if not registry.is_ours(system):
             return _counted_apart(run, figure_id, system)
@@ -86,9 +88,9 @@ def _counted(run: Run, figure_id: str, system: str, key: str, say: Callable[[str
         try:
             write_atomic(kept, json.dumps(found).encode())
         except StorageError:
-            pass  # a cache: without it everything is the same, but slower
+            pass  # it is only a cache: without it the result is the same
         return found
-    except Exception as error:  # whatever a system does when it is built: its FLOPs are then unknown
+    except Exception as error:  # a system may raise any error; its FLOPs are then unknown
         say(f"{system}: its operations were not counted ({shown(error)})")
         return None
 
@@ -98,7 +100,7 @@ def _cache_file(key: str) -> Path:
 
 
 def _counted_apart(run: Run, figure_id: str, system: str) -> dict[str, float]:
-    """The count by another process. Raises UserError where that fails, RuntimeError where it takes too long."""
+    """The count by another process. Raises UserError if that fails, RuntimeError if it takes too long."""
     command = [sys.executable, "-m", "bench.perf.flops", str(run.directory), figure_id, system]
     try:
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE, stdin=subprocess.DEVNULL, check=False)
@@ -114,7 +116,7 @@ def _counted_apart(run: Run, figure_id: str, system: str) -> dict[str, float]:
 
 
 def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
-    """{"encode", "decode"}: operations of one picture of the figure's first size. Builds the system."""
+    """{"encode", "decode"}: operations for one picture of the figure's first size. The system is built."""
     from bench.measure.budget import budget_of
     from bench.spec.identity import build
     from systems import registry
@@ -122,7 +124,7 @@ def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     from systems.learned import IMPORTED
     from systems.sizes import fill as fill_config
 
-    figure = next(figure for figure in run.experiments if figure["id"] == figure_id)
+    figure = next(figure for figure in run.figures if figure["id"] == figure_id)
     samples = run.samples_of(figure)
     first = samples[samples["system"] == system].iloc[0]
     height, width = int(first["height"]), int(first["width"])
@@ -131,7 +133,7 @@ def count(run: Run, figure_id: str, system: str) -> dict[str, float]:
     link = Link(figure["task"], height, width, budget, figure["channel"], 20.0, figure.get("requirement", ""))
     facts = run.system_facts.get(system, {})
     options = dict(facts.get("options", {}))
-    # FLOPs do not depend on the weights, and of a file the manifest keeps the name alone.
+    # FLOPs do not depend on the weights, and the manifest has only the name of a file.
     if options.get("checkpoint", "shipped") != "shipped":
         options["checkpoint"] = "none"
     if (

@@ -1,19 +1,19 @@
-"""`python -m bench perf link`: the nr link's decoder beside Sionna's, on the same frames.
+"""`python -m bench perf link`: compares the nr link's decoder with Sionna's, on the same frames.
 
-Three parts: speed and block errors at two codes; the speed at 10 fixed iterations of the code (9126, 8448), which
-others publish; and how many soft values the decoder's 8 bits cut off, by modulation. `--table` compares block errors
-over lifting sizes and rates instead, and names the places where min-sum loses to belief propagation (an hour or more).
+There are three parts: speed and block errors for two codes; the speed with 10 fixed iterations for the code (9126,
+8448), which others publish; and how many soft values the decoder's 8 bits clip, by modulation. `--table` instead
+compares block errors over lifting sizes and rates, and names the codes where min-sum is worse than belief propagation
+(an hour or more).
 
-Speed is in bits of information a second, the median over repetitions that take turns, with all cores this process may
-use and with one. Sionna runs its faster check-node rule ("boxplus") for all iterations, in batches that suit it; the
-layered decoder stops a frame that has become a word of the code. Block errors are counted on the same frames until
-Sionna's are enough, then on more frames until the layered decoder's are too; a frame has its own noise, and its word is
-one of a few random ones.
+Speed is in information bits per second: the median over repetitions in which the decoders take turns, once with all
+cores that this process may use and once with one. Sionna uses its faster check-node rule ("boxplus") and does all
+iterations, in batches that suit it. The layered decoder stops a frame when it has become a word of the code. Block
+errors are counted on the same frames until Sionna has enough, then on more frames until the layered decoder has enough
+too. Each frame has its own noise, and its word is one of a few random ones.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,22 +25,22 @@ import numpy as np
 import torch
 
 from baselines.digital.capacity import shannon_limit_db
+from bench.util.progress import Progress
 
-#: (k, n, Es/N0 of QPSK in dB), about where a hundredth of the layered decoder's blocks fail.
+#: (k, n, Es/N0 of QPSK in dB), where about one in a hundred blocks of the layered decoder fails.
 POINTS = ((6336, 7603, 5.3), (4224, 8448, 1.2))
 ITERATIONS = 20
 BATCH = 32
 TIMED_FRAMES = 2 * BATCH
-ROUNDS = 16  # of these frames in one call of the layered decoder, which is done with one in 2 ms
+ROUNDS = 16  # how often these frames are repeated in one call of the layered decoder, which takes 2 ms for one
 WORDS = 64
-REPORT_S = 30.0
 COLUMNS = (
     "k", "n", "snr_db", "decoder", "threads", "mbit_s", "mbit_s_iqr", "mbit_s_one_thread", "mbit_s_one_thread_iqr",
     "iterations", "frames", "block_errors", "bler", "bler_low", "bler_high", "cpu",
 )  # fmt: skip
-#: The code and the iterations, all of them spent, at which the literature gives speeds of a processor core.
+#: The code and the fixed number of iterations for which publications give speeds of a processor core.
 FIXED, FIXED_ITERATIONS = (8448, 9126, 7.0), 10
-#: Of the table: information bits (each its own lifting size) and rates; codes that NR does not have are left out.
+#: The table's information bits (each has its own lifting size) and rates. Codes that NR does not have are left out.
 TABLE_BITS = (88, 176, 352, 640, 1408, 2560, 3840, 5632, 8448)
 TABLE_RATES = (1 / 5, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 5 / 6, 8 / 9)
 TABLE_FRAMES = 2000
@@ -48,7 +48,7 @@ TABLE_COLUMNS = (
     "k", "n", "z", "snr_db", "frames", "bler_layered", "bler_layered_low", "bler_layered_high", "bler_sionna",
     "bler_sionna_low", "bler_sionna_high", "verdict",
 )  # fmt: skip
-RAIL_FRAMES = 4  # of RAIL_USES uses each
+RAIL_FRAMES = 4  # each of RAIL_USES uses
 RAIL_USES = 9408
 
 Decode = Callable[[np.ndarray], np.ndarray]
@@ -56,8 +56,12 @@ Decode = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Effort:
-    """How long it takes. errors: block errors of each decoder at which counting ends; frames: where it ends at the
-    latest."""
+    """How much is measured.
+
+    repeats: of each timing.
+    errors: counting ends when each decoder has so many block errors.
+    frames: counting ends at the latest after so many frames. None: no limit.
+    """
 
     repeats: int = 5
     errors: int = 100
@@ -75,11 +79,12 @@ class Count:
     errors: int = 0
 
     def add(self, wrong: np.ndarray) -> None:
+        """Add frames. wrong: bool (frames,), whether each was decoded wrongly."""
         self.frames += len(wrong)
         self.errors += int(wrong.sum())
 
     def rate(self) -> tuple[float, float, float]:
-        """Block error rate and its exact 95 % interval (Clopper and Pearson)."""
+        """The block error rate and its exact 95 % interval (Clopper and Pearson)."""
         from scipy.stats import binomtest
 
         low, high = binomtest(self.errors, self.frames).proportion_ci(0.95)
@@ -88,7 +93,10 @@ class Count:
 
 @dataclass
 class Code:
-    """One code with both decoders. LLRs are log P(1)/P(0), float32 (frames, n); bits uint8 (frames, k)."""
+    """One code with both decoders.
+
+    LLRs are log P(1)/P(0), float32 (frames, n). Bits are uint8 (frames, k).
+    """
 
     k: int
     n: int
@@ -113,7 +121,7 @@ class Code:
         self._sent, self._words = bits.numpy().astype(np.uint8), 2 * encoder(bits).numpy().astype(np.float32) - 1
 
     def frames(self, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sent bits and LLRs of `count` frames: QPSK, a bit a real dimension, at `snr_db`."""
+        """Sent bits (count, k) and LLRs (count, n): QPSK, one bit per real dimension, at `snr_db`."""
         which = np.arange(count) % WORDS
         snr = 10 ** (self.snr_db / 10)
         # y = x / sqrt(2) + noise of variance 1 / (2 snr), and its LLR is 4 snr y / sqrt(2)
@@ -151,7 +159,9 @@ def report_link(options: dict[str, Any], say: Callable[[str], None]) -> None:
 
 
 def report_table(options: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Block errors of both decoders over lifting sizes and rates, printed row by row; also `options["csv"]`."""
+    """Block errors of both decoders over lifting sizes and rates, printed row by row, and
+    written to `options["csv"]`.
+    """
     from bench.results.tables import table_text
     from bench.util.files import write_atomic
 
@@ -175,18 +185,18 @@ def report_table(options: dict[str, Any], say: Callable[[str], None]) -> None:
 
 @torch.inference_mode()
 def compare_at(k: int, n: int, frames: int) -> dict[str, Any] | None:
-    """A row of TABLE_COLUMNS, at the Es/N0 where about a hundredth of the layered decoder's blocks fail; None where NR
+    """A row of TABLE_COLUMNS, at the Es/N0 where about one in a hundred blocks of the layered decoder fails. None if NR
     has no such code.
 
-    verdict: "loses" where the 95 % interval of the layered decoder's block error rate lies above that of belief
-    propagation, "wins" where it lies below, else "even".
+    verdict: "loses" if the 95 % interval of the layered decoder's block error rate lies above that of belief
+    propagation, "wins" if it lies below, otherwise "even".
     """
     try:
         code = Code(k, n, 0.0)
     except (ValueError, AssertionError):
         return None
     snr_db = np.ceil(4 * shannon_limit_db(2 * k / n)) / 4
-    while True:  # the first point of a quarter decibel with at most one error in 50
+    while True:  # find the first quarter of a decibel with at most one error in 50 frames
         code.snr_db = float(snr_db)
         sent, llr = code.frames(200, seed=999)
         if (code.layered(llr).bits != sent).any(axis=1).mean() <= 0.02:
@@ -207,7 +217,9 @@ def compare_at(k: int, n: int, frames: int) -> dict[str, Any] | None:
 
 @torch.inference_mode()
 def fixed_rate(effort: Effort) -> tuple[float, float]:
-    """Mbit/s of information of one core at FIXED with FIXED_ITERATIONS, none left out: median, interquartile range."""
+    """Information in Mbit/s of one core at FIXED with FIXED_ITERATIONS, all of them done:
+    median, interquartile range.
+    """
     from baselines.digital.layered import LayeredDecoder
 
     code = Code(*FIXED)
@@ -227,7 +239,7 @@ def fixed_rate(effort: Effort) -> tuple[float, float]:
 
 
 def rail_shares() -> list[tuple[int, float, float]]:
-    """(points of the constellation, Es/N0 in dB, share of soft values at the rail) of each scheme of rate 5/6."""
+    """(points of the constellation, Es/N0 in dB, share of clipped soft values) of each scheme with rate 5/6."""
     from fractions import Fraction
 
     from baselines.digital import mcs
@@ -252,7 +264,7 @@ def rail_shares() -> list[tuple[int, float, float]]:
 
 @torch.inference_mode()
 def measure(code: Code, effort: Effort, threads: int) -> list[dict[str, Any]]:
-    """A row of COLUMNS (without the machine) of each decoder."""
+    """A row of COLUMNS (without the machine) for each decoder."""
     before = torch.get_num_threads()
     try:
         speeds = {count: rates(code, effort, count) for count in (threads, 1)}
@@ -274,11 +286,11 @@ def measure(code: Code, effort: Effort, threads: int) -> list[dict[str, Any]]:
 
 
 def rates(code: Code, effort: Effort, threads: int) -> dict[str, tuple[float, float]]:
-    """Mbit/s of information of each decoder, median and interquartile range."""
+    """Information in Mbit/s of each decoder: median and interquartile range."""
     torch.set_num_threads(threads)
     _, llr = code.frames(TIMED_FRAMES, seed=0)
     found: dict[str, list[float]] = {name: [] for name in code.decoders}
-    for repeat in range(1 + effort.repeats):  # the first compiles and warms up
+    for repeat in range(1 + effort.repeats):  # the first repetition compiles and warms up
         for name, decode in code.decoders.items():
             frames = np.tile(llr, (ROUNDS, 1)) if name == "layered" else llr
             start = time.perf_counter()
@@ -290,10 +302,10 @@ def rates(code: Code, effort: Effort, threads: int) -> dict[str, tuple[float, fl
 
 
 def count_errors(code: Code, effort: Effort) -> tuple[dict[str, Count], dict[str, float]]:
-    """Block errors of each decoder, and its iterations a frame."""
+    """Block errors of each decoder, and its mean iterations per frame."""
     counts = {name: Count() for name in code.decoders}
     spent = 0
-    progress = Progress(code, effort, counts)
+    progress = Progress(f"k={code.k}", len(counts) * effort.errors, "block errors")
     for sent, llr in _batches(code, effort):
         shared = counts["sionna"].errors < effort.errors
         if not shared and counts["layered"].errors >= effort.errors:
@@ -303,7 +315,9 @@ def count_errors(code: Code, effort: Effort) -> tuple[dict[str, Count], dict[str
         counts["layered"].add((found.bits != sent).any(axis=1))
         if shared:
             counts["sionna"].add((code.decoders["sionna"](llr) != sent).any(axis=1))
-        progress.tell()
+        told = ", ".join(f"{name} {count.errors} in {count.frames} frames" for name, count in counts.items())
+        progress.update(sum(min(count.errors, effort.errors) for count in counts.values()), told)
+    progress.close()
     return counts, {"layered": spent / counts["layered"].frames, "sionna": float(ITERATIONS)}
 
 
@@ -314,30 +328,8 @@ def _batches(code: Code, effort: Effort) -> Iterator[tuple[np.ndarray, np.ndarra
         seed += 1
 
 
-class Progress:
-    """A line on the standard error now and then, with the time that is left as far as one can tell."""
-
-    def __init__(self, code: Code, effort: Effort, counts: dict[str, Count]):
-        self.code, self.effort, self.counts = code, effort, counts
-        self.start = self.last = time.perf_counter()
-
-    def tell(self) -> None:
-        now = time.perf_counter()
-        if now - self.last < REPORT_S:
-            return
-        self.last = now
-        errors = {name: count.errors for name, count in self.counts.items()}
-        waiting = "sionna" if errors["sionna"] < self.effort.errors else "layered"
-        left = (now - self.start) * (self.effort.errors / max(1, errors[waiting]) - 1)
-        told = ", ".join(
-            f"{name} {count.errors} block errors in {count.frames} frames" for name, count in self.counts.items()
-        )
-        hope = f"about {left:.0f} s until {waiting} has {self.effort.errors}"
-        print(f"k={self.code.k}: {told}; {hope}", file=sys.stderr, flush=True)
-
-
 def text_of(rows: list[dict[str, Any]]) -> str:
-    """Both decoders of one code, for the terminal."""
+    """Both decoders of one code, as text for the terminal."""
     first, (layered, sionna) = rows[0], sorted(rows, key=lambda row: row["decoder"])
     threads = first["threads"]
     lines = [f"k={first['k']}, n={first['n']} (rate {first['k'] / first['n']:.3f}), QPSK at {first['snr_db']:g} dB"]

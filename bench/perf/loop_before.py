@@ -1,8 +1,9 @@
-"""The training loop as it was before its draws moved to the device, kept as the measure of `perf train`.
+"""The training loop as it was before its random draws moved to the device. `perf train` compares the present loop with
+it.
 
-Called by `bench.perf.train` alone. Each picture of a batch of four is cut, flipped and converted on the host, its noise
-is drawn there from a seed of its own, the moving average walks the state dict by name, and every step reads its losses
-back.
+Only `bench.perf.train` calls it. Each picture of a batch of four is cropped, flipped and converted on the host. Its
+noise is drawn there from its own seed. The moving average goes through the state dict by name, and every step copies
+its losses back to the host.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BATCH = 4
 
 
 class LoopBefore:
-    """One system and one task, `BATCH` crops a step."""
+    """One system and one task, with `BATCH` crops per step."""
 
     def __init__(self, system, task: str, protocol: Protocol, album: Album, crop: int, device: str):
         self.module, self.task, self.protocol, self.album = system, task, protocol, album
@@ -37,7 +38,7 @@ class LoopBefore:
         self.average = {key: value.detach().clone() for key, value in self.module.state_dict().items()}
 
     def advance(self) -> dict[str, float]:
-        """One optimiser step; gives its losses."""
+        """Do one step of the optimiser. Returns its losses."""
         images, target, link, seeds = self._batch()
         torch.manual_seed(step_seed(self.protocol.seed, self.step, 0, "dropout"))
         self.module.train()

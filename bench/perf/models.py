@@ -1,9 +1,10 @@
-"""`python -m bench perf model`: what one picture costs each system, measured in a process of its own.
+"""`python -m bench perf model`: the cost of one picture for each system, measured in a separate process.
 
-Latency is of one picture, encoder and decoder apart, the channel left out: median and interquartile range after a
-warm-up, on a GPU by device events. Every repetition meets another photograph and empty memories, as a real transmitter
-would. Throughput is of batches. Peak memory is the process' largest resident set on a CPU, libraries included
-(`idle_mib` says how much of it was there before the system), and what torch allocated on a GPU.
+Latency is that of one picture, for encoder and decoder separately, without the channel: median and interquartile range
+after a warm-up, on a GPU by events of the device. Every repetition has another photograph and an empty memory of
+results, as in a real transmission. Throughput is that of batches. Peak memory is, on a CPU, the largest resident set of
+the process with its libraries (`idle_mib` is the part that was there before the system), and on a GPU what torch
+allocated.
 """
 
 from __future__ import annotations
@@ -64,19 +65,22 @@ class Job:
 
 
 def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
-    """Measure, print, write CSV and scatter. Raises UserError."""
+    """Measure, print, write CSV and scatter plots. Raises UserError."""
     from bench.results.tables import table_text
     from bench.util.environment import host_facts
     from bench.util.files import write_atomic
+    from bench.util.progress import Progress
 
     jobs = list(plan_jobs(options))
     figures = _scatter_source(options["run"]) if options["run"] else None
     rows = []
+    progress = Progress("models", len(jobs), "measurements")
     for index, job in enumerate(jobs, 1):
-        print(f"{index}/{len(jobs)}: {job.system} {job.height}x{job.width} {job.device}", file=sys.stderr, flush=True)
         rows.append(in_own_process(job))
-        if options["csv"]:  # after every row: the last ones may take minutes each
+        progress.update(index, f"{job.system} {job.height}x{job.width} {job.device}")
+        if options["csv"]:  # written after every row, because a row may take minutes
             write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
+    progress.close()
     host = host_facts()
     say(f"{host['cpu']}, {host['cores']} cores" + "".join(f", {gpu['name']}" for gpu in host["gpus"]))
     say(table(rows))
@@ -95,7 +99,7 @@ def _scatter_source(name: str):
 
 
 def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
-    """Every system at every size on every device. Raises UserError."""
+    """Every system with every size on every device. Raises UserError."""
     from bench.spec.figure import TEMPLATES, load_figure
     from bench.spec.grammar import split_names
     from bench.spec.request import options_of
@@ -117,7 +121,7 @@ def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
 
 
 def parse_sizes(text: str) -> list[tuple[int, int]]:
-    """'224x224,512x768' -> heights and widths."""
+    """ "224x224,512x768" -> heights and widths in pixels. Raises UserError."""
     sizes = []
     for part in text.split(","):
         height, _, width = part.strip().partition("x")
@@ -128,7 +132,7 @@ def parse_sizes(text: str) -> list[tuple[int, int]]:
 
 
 def parse_devices(text: str) -> list[str]:
-    """'auto' -> the CPU, and the GPU where there is one; else a list of devices that are there."""
+    """ "auto" -> the CPU, and the GPU if there is one. Otherwise a list of devices that exist. Raises UserError."""
     from bench.util.devices import pick_device
 
     if text == "auto":
@@ -137,7 +141,7 @@ def parse_devices(text: str) -> list[str]:
 
 
 def in_own_process(job: Job) -> dict[str, Any]:
-    """Measure in a fresh process: its peak memory is this system's. Raises UserError where it fails."""
+    """Measure in a fresh process, so that its peak memory is that of this system. Raises UserError if it fails."""
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         answer = Path(folder) / "row.json"
         command = [sys.executable, "-m", "bench.perf.models", json.dumps(asdict(job)), str(answer)]
@@ -150,7 +154,7 @@ def in_own_process(job: Job) -> dict[str, Any]:
 
 @torch.inference_mode()
 def measure(job: Job) -> dict[str, Any]:
-    """One row of COLUMNS, in this process."""
+    """One row of COLUMNS, measured in this process."""
     from bench.measure.channel import transmit
     from bench.perf.flops import measure_costs
     from bench.spec.figure import TEMPLATES, load_figure
@@ -183,7 +187,7 @@ def measure(job: Job) -> dict[str, Any]:
     encode, decode = np.array(times[WARM_UP:]).T
     batch = pictures[torch.arange(job.batch) % len(pictures)].to(job.device)
     batches = [sum(once(batch, 1000)) for _ in range(1 + max(2, job.repeats // 5))][1:]
-    # The kernel keeps the peak up to date in steps, so it may lag behind what was resident by some pages.
+    # The kernel updates the peak in steps, so it may be some pages too low.
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else max(idle, peak_mib())
     facts = system.describe()
     costs = measure_costs(system, link, job.device) if system.bits_per_use is None else {}
@@ -212,7 +216,7 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def photographs(height: int, width: int) -> torch.Tensor:
-    """The carried photographs, cut and resized, float32 (7, 3, height, width) in [0, 1]."""
+    """The photographs in installed packages, cropped and resized, float32 (7, 3, height, width) in [0, 1]."""
     from dataclasses import replace
 
     from bench.data import open_dataset
@@ -229,7 +233,7 @@ def _wall_clock(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _event_clock(work: Callable[[], Any]) -> tuple[Any, float]:
-    """Milliseconds between two events of the device's stream, the work's last kernel included."""
+    """Milliseconds between two events of the device's stream, including the last kernel of the work."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     done = work()
@@ -244,7 +248,7 @@ def _iqr(values: np.ndarray) -> float:
 
 
 def peak_mib() -> float:
-    """Largest resident set of this process so far."""
+    """The largest resident set of this process so far, in MiB."""
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -252,7 +256,7 @@ def peak_mib() -> float:
 
 
 def resident_mib() -> float:
-    """Resident set now; where the system does not say, the largest so far."""
+    """The resident set now, in MiB. If the system does not say, the largest so far."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
@@ -263,7 +267,7 @@ def resident_mib() -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """For the terminal."""
+    """The rows as text for the terminal."""
     from bench.report.overheads import engineering
 
     heads = ("system", "picture", "device", "threads", "parameters", "FLOPs enc", "FLOPs dec", "encode ms (IQR)",

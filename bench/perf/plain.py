@@ -1,8 +1,8 @@
-"""The sweep as one would write it down first: for each system, each SNR, each picture: read, encode, send, decode,
-score.
+"""How the bench works, in one loop: for each system, SNR and picture, encode, audit, send, decode and score.
 
-Nothing is kept from one point to the next but the systems themselves. It shares the parts (systems, channel, seeds,
-metrics) with the runner and none of its order, batches or memory, so equal rows mean that reuse changed no result.
+Nothing is kept from one point to the next but the systems themselves. The loop shares the parts (systems, audit,
+channel, seeds, metrics) with the sweep, and none of its order, batches or memory. So equal rows mean that reuse changed
+no result: `python -m bench perf sweep --plain` and the tests compare the two.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
+from bench.measure.audit import audit
 from bench.measure.control import send
 from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
 from bench.measure.seeds import draw_seed
-from bench.results.tables import read_rows
 from bench.spec.identity import build
 from bench.spec.request import Resolved
 from systems import cache as memo
 from systems.interface import Link
 
 KEY = ("system", "task", "dataset", "image_id", "channel", "cbr_target", "bits_target", "snr_db", "rep")
-TOLERANCE_DB = 1e-3
 
 
 @dataclass(frozen=True)
 class Plain:
-    """What the loop measured: rows by KEY as text, and seconds of wall time by system, its building left out."""
+    """The results of the loop.
+
+    rows: by KEY as text.
+    seconds: wall time by system, without building it.
+    """
 
     rows: dict[tuple[str, ...], dict]
     seconds: dict[str, float]
@@ -39,7 +41,7 @@ class Plain:
 def plain_loop(
     resolved: Resolved, device: str = "cpu", say: Callable[[str], None] = lambda text: None, salt: str = ""
 ) -> Plain:
-    """Measure every point of every figure. salt: that of the run it is compared with, as its manifest holds it."""
+    """Measure every point of every figure. salt: that of the run to compare with, as its manifest holds it."""
     rows, seconds = {}, {}
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
@@ -49,11 +51,12 @@ def plain_loop(
             for snr_db in figure.snr_db:
                 for rep in range(figure.reps):
                     for image_id in dataset.ids:
+                        # Public names and the run's salt, and not the system: every system meets the same noise.
+                        names = (dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel")
+                        seed = draw_seed(resolved.request.seed, *names, salt)
                         key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr),
                                _text(figure.bits), _text(snr_db), str(rep))  # fmt: skip
-                        rows[key] = _point(
-                            system, figure, dataset, image_id, snr_db, rep, resolved.request.seed, device, salt
-                        )
+                        rows[key] = _point(system, figure, dataset.load(image_id), snr_db, seed, device)
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
             say(f"plain loop: {figure.id} {name}, {time.perf_counter() - start:.1f} s")
     return Plain(rows, seconds)
@@ -64,44 +67,30 @@ def _text(value) -> str:
 
 
 @torch.inference_mode()
-def _point(
-    system, figure, dataset, image_id: str, snr_db: float, rep: int, base_seed: int, device: str, salt: str
-) -> dict:
+def _point(system, figure, sample, snr_db: float, seed: int, device: str) -> dict:
+    """One picture at one SNR. The row has the columns of samples.csv that the comparison needs."""
     memo.forget()
-    sample = dataset.load(image_id)
     images = sample.image[None].to(device).float() / 255
     height, width = images.shape[2:]
     link = Link(figure.task, height, width, figure.budget(height, width), figure.channel, snr_db, figure.requirement)
+
+    # The transmitter: complex symbols, and side information, which is sent as a coded control word.
     sent = system.encode(images, link)
-    seed = draw_seed(base_seed, dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel", salt)
+    spent = audit(system, sent, link)  # power, budget, alphabet; raises AuditError
+
+    # The channel: y = h x + n. A control word that does not arrive is an outage.
     received, arrived = send(sent, link, [seed])
-    decoded = system.decode(received, link) if bool(arrived) else None  # a lost control word is an outage
+
+    # The receiver sees the symbols, the channel and the control word.
+    decoded = system.decode(received, link) if bool(arrived) else None
     status = "outage" if decoded is None else decoded.report.get("status", ["ok"])[0]
-    row = {"status": status, "seed": str(seed), "n_symbols": sent.symbols.shape[1]}
+    row = {"status": status, "seed": str(seed), "n_symbols": spent.symbol_uses}
+
+    # The score. The harness paints an outage, whatever the system put there: mid-grey, or the background.
     if figure.task == "reconstruction":
-        # The harness paints an outage, whatever the system put there: mid-grey, or the background.
         output = torch.full(images.shape, 128, dtype=torch.uint8) if status == "outage" else decoded.output.cpu()
         mse = float(mse_per_image(sample.image[None], output)[0])
         similarity = ms_ssim(sample.image[None], output)
         return row | {"psnr_db": psnr_db(mse), "ms_ssim": None if similarity is None else float(similarity[0])}
     labels = torch.zeros(height, width, dtype=torch.uint8) if status == "outage" else decoded.output[0].argmax(dim=0)
     return row | {"miou": miou(confusion(labels, sample.mask))}
-
-
-def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:
-    """The two ways beside each other: whether they found the same, and what they took; `link`: the loop's, if
-    another."""
-    loop = f"plain loop with link {link}" if link else "plain loop"
-    found = {tuple(row[column] for column in KEY): row for row in read_rows(run_dir / "samples.csv")}
-    shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
-    gaps = [abs(float(a["psnr_db"]) - b["psnr_db"]) for a, b in shared if "psnr_db" in b]
-    labels = [abs(float(a["miou"]) - b["miou"]) for a, b in shared if "miou" in b]
-    status = sum(a["status"] != b["status"] for a, b in shared)
-    total = sum(plain.seconds.values())
-    lines = [
-        f"{loop}: {len(plain.rows)} rows, {len(shared)} of them in the run's {len(found)}; outages differ in {status}; "
-        f"largest difference {max(gaps, default=0.0):.1e} dB PSNR, {max(labels, default=0.0):.1e} mIoU of a picture",
-        f"{loop} {total:.1f} s, sweep {elapsed:.1f} s from its start: {total / elapsed:.2f} times as fast",
-        *(f"  {name}: {seconds:.1f} s in the plain loop" for name, seconds in plain.seconds.items()),
-    ]
-    return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`python -m bench perf sweep`: a run of its own in a temporary folder, and the stages that its time went to."""
+"""`python -m bench perf sweep`: does a run in a temporary folder, and shows in which stages its time was spent."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.util.environment import host_facts
 from systems import timing as stopwatch
 from systems.timing import Seconds
 
-#: Stages in the order of the table, with what each holds.
+if TYPE_CHECKING:
+    from bench.perf.plain import Plain
+
+#: The stages in the order of the table, and what each contains.
 STAGES = {
     "start-up": "imports, weights, worker processes",
     "plan": "names, figures and cells; hashes of pictures and sources; every system built once",
@@ -37,7 +40,7 @@ Table = list[tuple[str, str, float, float]]
 
 def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run, print, and write `options["csv"]`. Raises UserError."""
-    from bench.perf.plain import compare_rows, plain_loop
+    from bench.perf.plain import plain_loop
     from bench.results.tables import table_text
     from bench.spec.request import resolve
     from bench.util.devices import default_workers, pick_device
@@ -45,13 +48,13 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
     from systems.errors import UserError
 
     other = None
-    if options["plain_link"]:  # a name that does not exist is said before the run
+    if options["plain_link"]:  # looked up first, so that an unknown name is reported before the run
         request = _request(options)
         try:
             other = resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
         except UserError as error:
             raise UserError(str(error).replace("--link", "--plain-link")) from None
-    imports = time.process_time()  # of this process since it began: imports, and what the other link's systems took
+    imports = time.process_time()  # of this process so far: imports, and building the systems of the other link
     device = pick_device(options["device"])
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         resolved, result, elapsed, spent = timed_run(options, device, Path(folder) / "run", argv)
@@ -74,8 +77,34 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
             say("\n" + compare_rows(result.run_dir, plain, elapsed + imports, options["plain_link"] or ""))
 
 
+def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") -> str:
+    """The plain loop and the run beside each other: whether they found the same, and how long each took.
+
+    elapsed: seconds of the run, from its start. link: the digital link of the loop, where it is another one.
+    """
+    from bench.perf.plain import KEY
+    from bench.results.tables import read_rows
+
+    loop = f"plain loop with link {link}" if link else "plain loop"
+    found = {tuple(row[column] for column in KEY): row for row in read_rows(run_dir / "samples.csv")}
+    shared = [(found[key], row) for key, row in plain.rows.items() if key in found]
+    gaps = [abs(float(a["psnr_db"]) - b["psnr_db"]) for a, b in shared if "psnr_db" in b]
+    labels = [abs(float(a["miou"]) - b["miou"]) for a, b in shared if "miou" in b]
+    status = sum(a["status"] != b["status"] for a, b in shared)
+    total = sum(plain.seconds.values())
+    lines = [
+        f"{loop}: {len(plain.rows)} rows, {len(shared)} of them in the run's {len(found)}; outages differ in {status}; "
+        f"largest difference {max(gaps, default=0.0):.1e} dB PSNR, {max(labels, default=0.0):.1e} mIoU of a picture",
+        f"{loop} {total:.1f} s, sweep {elapsed:.1f} s from its start: {total / elapsed:.2f} times as fast",
+        *(f"  {name}: {seconds:.1f} s in the plain loop" for name, seconds in plain.seconds.items()),
+    ]
+    return "\n".join(lines)
+
+
 def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[str] = ()):
-    """(resolved request, its result, seconds, what they went to): a run of `options` into the folder `out`."""
+    """Run `options` into the folder `out`. Returns (resolved request, its result, seconds, seconds by system and
+    stage).
+    """
     from bench.spec.request import resolve
     from bench.sweep.execute import execute
 
@@ -101,7 +130,7 @@ def _request(options: dict[str, Any]):
 
 
 def as_table(spent: dict[tuple[str, str], Seconds]) -> Table:
-    """Rows of COLUMNS: systems in the order of the run, what belongs to none first."""
+    """Rows of COLUMNS, with systems in the order of the run. Seconds that belong to no system come first."""
     systems = list(dict.fromkeys(["", *(system for system, _ in spent)]))
     return [
         (system or NOBODY, stage, *spent[system, stage])
@@ -112,7 +141,7 @@ def as_table(spent: dict[tuple[str, str], Seconds]) -> Table:
 
 
 def pivot(table: Table, column: int, name: str) -> str:
-    """Systems by stages, with sums and shares, for the terminal."""
+    """Systems by stages, with sums and shares, as text for the terminal."""
     stages = [stage for stage in STAGES if any(row[1] == stage for row in table)]
     systems = list(dict.fromkeys(row[0] for row in table))
     values = {(row[0], row[1]): row[column] for row in table}
@@ -138,7 +167,7 @@ def pivot(table: Table, column: int, name: str) -> str:
 
 
 def machine_line(device: str, workers: int) -> str:
-    """The machine that the figures are of."""
+    """The machine that was measured, in one line."""
     host = host_facts()
     gpu = f", {host['gpus'][0]['name']}" if host["gpus"] and device.startswith("cuda") else ""
     return f"{host['cpu']}, {host['cores']} cores{gpu}; device {device}, {workers} worker(s) of one thread"

@@ -1,12 +1,11 @@
-"""What GenSC's refinement steps buy: PSNR and MS-SSIM against their number, paired over pictures with the same noise.
+"""What GenSC's refinement steps gain: PSNR and MS-SSIM against their number, paired over pictures with the same noise.
 
-One step from the received symbols is the MMSE estimate, which the PSNR figures use; more walk the DDIM path from the
-channel's noise to none (`systems.gensc.reconstruction_decoder`).
+`python -m bench refine` calls it. One step from the received symbols gives the MMSE estimate, which the PSNR figures
+use. More steps follow the DDIM path from the channel's noise to none (`systems.gensc.reconstruction_decoder`).
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from bench.data import Dataset
 from bench.measure.channel import transmit
 from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.seeds import draw_seed
+from bench.util.progress import Progress
 from systems import Budget, Link
 from systems.gensc.system import GenSC
 
@@ -35,10 +35,13 @@ def refinement_table(
     channel: str = "awgn",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row for each number of steps and SNR: means with 95 % intervals over pictures, and the PSNR's difference to
-    the
-    first of `steps`. The noise is that of `run`, so a row of one step repeats the run's."""
+    """One row per number of steps and SNR: means with 95 % intervals over pictures, and the difference in PSNR to the
+    first of `steps`.
+
+    The noise is that of a `run` without salt, so a row with one step equals the run's.
+    """
     values: dict[tuple[int, float], list[tuple[float, float]]] = {(n, snr): [] for n in steps for snr in snr_db}
+    progress = Progress("refine", len(dataset), "pictures")
     for index, sample in enumerate(dataset, 1):
         reference = sample.image[None]
         height, width = reference.shape[-2:]
@@ -54,8 +57,8 @@ def refinement_table(
                 similarity = ms_ssim(reference, output)
                 score = float("nan") if similarity is None else float(similarity[0])
                 values[count, snr].append((float(psnr_db(mse_per_image(reference, output))[0]), score))
-        print(f"\rpicture {index} of {len(dataset)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        progress.update(index)
+    progress.close()
     rows = []
     for (count, snr), pairs in values.items():
         psnr, similarity = zip(*pairs)

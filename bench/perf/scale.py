@@ -1,8 +1,9 @@
-"""What a very large run costs after its cells are computed: a made-up run is packed, scanned, tabled and read.
+"""What a very large run costs after its cells are computed: an invented run is packed, scanned, made into tables and
+read.
 
-Called by `python -m bench perf scale`. The rows are invented; the files, the scan, the tables and the reader are those
-of a real run. Seconds of the processor stand beside seconds of the clock, for on a busy machine the clock tells little;
-memory is the most that was resident.
+`python -m bench perf scale` calls it. The rows are invented. The files, the scan, the tables and the reader are those
+of a real run. CPU seconds are given beside wall seconds, because wall seconds say little on a busy machine. Memory is
+the largest resident set.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _SET, _CBR, _USES = "made-up", 0.0625, 9408
 
 
 def made_up_plan(rows: int) -> Plan:
-    """The plan of a run of about `rows` rows: ten systems at eleven SNRs on as many pictures as that takes."""
+    """The plan of a run with about `rows` rows: ten systems at eleven SNRs, on as many pictures as needed."""
     count = -(-rows // (len(SYSTEMS) * len(SNRS)))
     images = [f"picture-{index:06d}" for index in range(count)]
     tasks = []
@@ -58,7 +59,7 @@ def made_up_plan(rows: int) -> Plan:
 
 
 def write_cells(plan: Plan, store: RunStore) -> None:
-    """Every cell of a made-up plan, in archives as a run leaves them."""
+    """Write every cell of an invented plan, in archives as a run leaves them."""
     pack: dict[str, bytes] = {}
     for cell_id, data in _cells(plan):
         pack[cell_id] = data
@@ -100,7 +101,7 @@ def _cells(plan: Plan) -> Iterator[tuple[str, bytes]]:
 
 
 def report_scale(rows: int, folder: Path | None, say: Callable[[str], None]) -> None:
-    """Make the run in `folder` (default: a temporary one that is removed) and say what each step costs."""
+    """Make the run in `folder` (default: a temporary one, which is removed) and report the cost of each step."""
     with tempfile.TemporaryDirectory() as temporary:
         _report(rows, folder or Path(temporary) / "run", say)
 
@@ -115,7 +116,7 @@ def _report(rows: int, folder: Path, say: Callable[[str], None]) -> None:
     maker.open("made-up")
     _timed(say, f"{len(plan.cells):,} cells written and packed", lambda: write_cells(plan, maker))
     maker.write_manifest({"schema": SCHEMA, "run": "made-up", "config": config, "config_sha256": "made-up"})
-    store = RunStore(folder)  # as the next command finds it
+    store = RunStore(folder)  # a new object, as in the next command
     left = _timed(say, "scan of a resumed run", lambda: missing(plan, store))
     if left:
         raise RuntimeError(f"{len(left)} tasks are missing in a run that was just written")

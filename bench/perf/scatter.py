@@ -1,4 +1,6 @@
-"""PSNR of a run against the latency that `perf model` measured: what a decibel costs in time."""
+"""PSNR of a run against the latency that `perf model` measured: the cost of a decibel in time.
+`perf model` calls it.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,18 @@ from systems.errors import UserError
 
 
 def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path | None = None) -> list[Path]:
-    """A figure of each reconstruction figure of the run, PNG and PDF. Raises UserError where nothing matches."""
+    """A figure for each reconstruction figure of the run, as PNG and PDF. Returns the files. Raises UserError if
+    nothing matches.
+    """
     written = []
-    for experiment in run.experiments:
-        if experiment["task"] == "reconstruction":
-            points = points_of(run, experiment, rows, snr_db)
+    for figure in run.figures:
+        if figure["task"] == "reconstruction":
+            points = points_of(run, figure, rows, snr_db)
             if points:
                 with drawing():
-                    looks = style.figure_looks(experiment, run.system_facts)
-                    sheet = draw(points, experiment["title"], snr_db, looks)
-                    written += save(sheet.finish(), out or run.directory / "figures", f"latency-{experiment['id']}")
+                    looks = style.figure_looks(figure, run.system_facts)
+                    sheet = draw(points, figure["title"], snr_db, looks)
+                    written += save(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
     if not written:
         raise UserError(
             f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run"
@@ -33,19 +37,18 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
     return written
 
 
-def points_of(
-    run: Run, experiment: dict, rows: list[dict[str, Any]], snr_db: float
-) -> list[tuple[str, str, float, float]]:
-    """(system, device, latency in ms, PSNR in dB); latency at the measured size nearest to the figure's pictures.
+def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:
+    """(system, device, latency in ms, PSNR in dB). The latency is that of the measured size nearest to the figure's
+    pictures.
 
-    A system has no point where that size has less than half or more than twice their pixels.
+    A system has no point if this size has less than half or more than twice their pixels.
     """
-    summary = run.summary_of(experiment)
+    summary = run.summary_of(figure)
     at = summary[
         (summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)
     ]
     means = dict(zip(at["system"], at["mean"]))
-    samples = run.samples_of(experiment)
+    samples = run.samples_of(figure)
     pixels = float((samples["height"] * samples["width"]).median())
     points = []
     for name, device in dict.fromkeys((row["system"], row["device"]) for row in rows):
@@ -59,7 +62,7 @@ def points_of(
 
 
 def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float, looks: style.Looks) -> Sheet:
-    """A sheet of one column's width: filled markers on the CPU, open ones on a GPU."""
+    """A sheet as wide as one column: filled markers for the CPU, open markers for a GPU."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     names = looks.sorted(name for name, *_ in points)

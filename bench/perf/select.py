@@ -1,11 +1,11 @@
-"""`python -m bench perf select`: what each part of `linear-select` brings, on held-out training pictures.
+"""`python -m bench perf select`: what each part of `linear-select` gains, on training pictures that were held out.
 
-Codebooks with fewer classes, and with a KLT for each class, are fitted anew from the pictures of
-`configs/train/select.toml`; the others leave a part out of the codebook that ships. All are measured on the pictures
-that the protocol holds out, 224 x 224 at CBR 1/16, with the same noise. No test picture is read.
+Codebooks with fewer classes, and with a KLT for each class, are computed from the pictures of
+`configs/train/select.toml`. Other variants remove a part of the codebook that ships. All are measured on the pictures
+that the protocol holds out, at 224 x 224 and CBR 1/16, with the same noise. No test picture is read.
 
-What networks bring beside it (`gensc-select` with and without one at the transmitter, `adjscc-select`) is measured on
-their trained weights: `--weights FILE`, once per file.
+The gain of networks on the same front end (`gensc-select` with and without a network at the transmitter,
+`adjscc-select`) is measured on their trained weights: `--weights FILE`, once for each file.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _trained(path: Path) -> tuple[str, Any]:
 
 
 def _systems(album: Album) -> Iterator[tuple[str, Any]]:
-    """(what it is, system) one after the other; a codebook is fitted when its turn comes."""
+    """(description, system), one after the other. A codebook is computed when its turn comes."""
     from baselines.linear_select import CLASSES, ROTATED, LinearSelect
     from baselines.select.ablation import FixedPower, SameEverywhere, without_context
     from baselines.select.codebook import Codebook

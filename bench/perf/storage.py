@@ -1,6 +1,6 @@
-"""What a storage form of weights costs: the same pictures, noise and network, in 16 bits a value and in 8.
+"""What a storage form of weights costs: the same pictures, noise and network, with 16 and with 8 bits per value.
 
-Called by `python -m bench weights loss`. Choices rest on it, so the pictures must be of no test set.
+`python -m bench weights loss` calls it. Its results are used for choices, so its pictures must not be from a test set.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def report_loss(
     limit: int | None,
     snrs: Sequence[float],
 ) -> Iterator[str]:
-    """One line per task and SNR. UserError for a test set, for a system without weights, and for weights in 8 bits."""
+    """One line per task and SNR. Raises UserError for a test set, for a system without weights, and for weights in 8
+    bits.
+    """
     if dataset.startswith(TEST_SETS) or dataset in ("voc2012", "voc2012:val"):
         raise UserError(f"--dataset {dataset} is a test set, on which nothing is chosen; take photos, or voc2012:train")
     entry = registry.find(name, parts=True)
@@ -60,7 +62,7 @@ def report_loss(
 
 @torch.inference_mode()
 def _compare(plain, coarse, task: str, snr: float | None, samples) -> str:
-    """Both networks at one operating point; the difference is 8 bits minus 16."""
+    """Both networks at one operating point. The difference is 8 bits minus 16 bits."""
     scores: list[list[float]] = [[], []]
     tables: list[Any] = [0, 0]
     agree, pixels = 0, 0

@@ -1,7 +1,8 @@
-"""`python -m bench perf train`: what a training step costs, beside the loop as it was, in one run.
+"""`python -m bench perf train`: what a training step costs, compared with an earlier loop in the same run.
 
-Pictures are made up (their content changes no time), networks start at random. Both loops take turns, round by round,
-so that what else the machine does meets both. On a GPU each timed part ends with a wait, and so does each whole step.
+Pictures are random (their content does not change the time), and networks start from random weights. Both loops take
+turns, round by round, so that other load on the machine affects both. On a GPU, each timed part and each whole step end
+with a synchronisation.
 """
 
 from __future__ import annotations
@@ -36,10 +37,15 @@ PARTS = ("data", "forward", "backward", "optimiser")
 
 @dataclass(frozen=True)
 class Row:
-    """One system, size and task. Seconds are of one step of `batch` crops, medians; `before` is crops a second of the
-    loop as it was, in batches of four. flops: operations of a step's products and convolutions; matrix_flops_per_s: the
-    processor's rate in a square product, timed in the same rounds; matrix_share: the step's rate as a share of it.
-    passes: plain, recorded or compiled; the parts are those of plain ones."""
+    """One system, size and task. Seconds are medians over steps of `batch` crops.
+
+    flops: operations of a step's products and convolutions.
+    matrix_flops_per_s: the processor's rate in a square matrix product, timed in the same rounds.
+    matrix_share: the step's rate as a share of it.
+    before_crops_per_s: crops per second of the earlier loop, in batches of four.
+    ratio: crops per second over those of the earlier loop.
+    passes: plain, recorded or compiled. The seconds of the parts are always those of plain passes.
+    """
 
     system: str
     size: str
@@ -60,7 +66,7 @@ class Row:
 
 
 def report_train(options: dict, say: Callable[[str], None]) -> list[Row]:
-    """Measure and print; `options` as the command line gives them. Raises UserError."""
+    """Measure and print. options: as the command line gives them. Raises UserError."""
     device = options["device"]
     if options["threads"]:
         torch.set_num_threads(options["threads"])
@@ -111,7 +117,7 @@ def measure(
     flops = _flops(new)
     parts: dict[str, list[float]] = {part: [] for part in PARTS}
     ours, theirs, rates = [], [], [rate]
-    for round_ in range(options["steps"] + 1):  # the first one warms up
+    for round_ in range(options["steps"] + 1):  # the first round warms up
         times = _timed_parts(new, device)
         rates.append(matrix_rate(device, resolve(plan.autocast, device), products=2))
         ours.append(_seconds(new.advance, device))
@@ -139,7 +145,7 @@ def _form(trainer: Trainer) -> str:
 
 
 def matrix_rate(device: str, precision: str, products: int = 6) -> float:
-    """Floating-point operations a second of a large square matrix product, the best of several."""
+    """Floating-point operations per second of a large square matrix product, the best of several."""
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
     side = 8192 if device.startswith("cuda") else 1024
     a, b = (torch.randn(side, side, dtype=kind, device=device) for _ in range(2))
@@ -148,7 +154,7 @@ def matrix_rate(device: str, precision: str, products: int = 6) -> float:
 
 
 def made_up(side: int, masks: bool, device: str) -> Album:
-    """Sixteen pictures of noise, side x 4/3 side, with class ids where asked."""
+    """Sixteen pictures of noise, side x 4/3 side, with class ids if `masks`."""
     rng = np.random.default_rng(0)
     shape = (side, side * 4 // 3)
     pictures = [

@@ -1,4 +1,6 @@
-"""What a run looks like: figures and tables from its own files, without simulating anything."""
+"""Figures and tables of a run, made from its files. Nothing is simulated. `python -m bench
+plot` and `report` call it.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,12 @@ from pathlib import Path
 
 
 def draw_all(run_dir: Path, figures: Sequence[str] | None = None, **options) -> list[Path]:
-    """Draw the figures of a run into `run_dir`/figures, PNG and PDF each, and its tables into `run_dir`/tables.
+    """Draw the figures of a run as PNG and PDF into `run_dir`/figures, and write its tables into `run_dir`/tables.
 
-    `figures`: ids such as "fig4" or "fig6"; None draws all that the run has data for. `options`: the fields of
-    `bench.report.options.Options`. Gives the files written. Raises UserError for a folder that is no run, an unknown
-    figure or system, or a folder that cannot be written.
+    figures: ids such as "fig4" or "fig6". None: all that the run has data for.
+    options: the fields of `bench.report.options.Options`.
+    Returns the written files. Raises UserError for a folder that is no run, an unknown figure or system, or a folder
+    that cannot be written.
     """
     from bench.report.figures import draw_run
     from bench.report.options import Options

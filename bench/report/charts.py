@@ -1,8 +1,8 @@
-"""Curves as ink: the main panel, and under it the outage rates and the paired differences where they say something.
+"""Draws curves: the main panel, and below it outage rates and paired differences, if they show something.
 
-`Chart` holds what one figure shows, as numbers; `draw_chart` puts it on a sheet of one column's width, and
-`draw_panels` into any place of a sheet (Fig. 7 stands over its pictures). Curves that lie on each other stay visible:
-where one covers another, the covered one is drawn wider, so that it shows on both sides.
+`bench.report.kinds` calls it. A `Chart` holds the content of one figure as numbers. `draw_chart` draws it on a sheet as
+wide as one column, `draw_panels` at any place of a sheet (in Fig. 7, above the pictures). Where curves lie on each
+other, the covered curve is drawn wider, so that both stay visible.
 """
 
 from __future__ import annotations
@@ -13,38 +13,40 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
-from bench.report.curves import Difference, Series, axis_label
+from bench.report.curves import Difference, Series
 from bench.report.page import COLUMN, Sheet
 from bench.report.published import Published
 from bench.report.style import Looks
 from bench.report.text import broken, ratio
 
 UNSET = (None, None)
-COVERS = 1.2  # points: curves nearer than this lie on each other
-MOST_COVERS = 2  # deeper stacks are no longer told apart
+COVERS = 1.2  # points; curves that are nearer lie on each other
+MOST_COVERS = 2  # more covering curves make no difference
 LEGEND_SIZE = 6.6
 MOST_TICKS = 11
-#: Metrics that cannot pass this value, in the axis' unit.
-CEILINGS = {"ms_ssim": 1.0, "miou": 100.0, "pixel_accuracy": 100.0}
 
 
 @dataclass(frozen=True)
 class XAxis:
-    """The horizontal axis: its name, the unit that follows its numbers (" dB"), and whether it shows ratios."""
+    """The horizontal axis: its name, the unit after its numbers (" dB"), and whether it shows ratios."""
 
     label: str = "SNR (dB)"
     unit: str = " dB"
     ratios: bool = False
 
     def show(self, value: float) -> str:
-        """A value as its tick says it."""
+        """A value as text for its tick."""
         return ratio(value) if self.ratios else f"{value:g}"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What one figure of curves shows. `ylim`: (low, high), None where the data decides."""
+    """The content of one figure of curves.
+
+    ylim: (low, high); None: the data decides.
+    """
 
     metric: str
     curves: list[Series]
@@ -59,12 +61,12 @@ class Chart:
 
     @property
     def has_outages(self) -> bool:
-        """Whether the panel of outage rates is drawn: in a fading channel, where any picture was lost."""
+        """Whether there is a panel of outage rates: in a fading channel, if any picture was lost."""
         return any(curve.faded and "outage" in curve.state for curve in self.curves)
 
 
 def draw_chart(chart: Chart) -> Sheet:
-    """One column: the panels and, under them, the legend."""
+    """A sheet as wide as one column: the panels, and the legend below them."""
     sheet = Sheet(COLUMN)
     left, right = 0.47, 0.08
     bottom, handles, labels = draw_panels(sheet, chart, left, 0.06 + (0.2 if chart.title else 0), COLUMN - left - right)
@@ -73,7 +75,7 @@ def draw_chart(chart: Chart) -> Sheet:
 
 
 def legend_under(sheet: Sheet, handles: list, labels: list[str], top: float, columns: int = 2) -> None:
-    """A legend over the sheet's width, as high as its longest column."""
+    """A legend across the sheet, as high as its longest column. top: in inches."""
     if not handles:
         return
     labels = [broken(label, 27) for label in labels]
@@ -90,7 +92,9 @@ def legend_under(sheet: Sheet, handles: list, labels: list[str], top: float, col
 def draw_panels(
     sheet: Sheet, chart: Chart, x: float, y: float, width: float, height: float = 2.05
 ) -> tuple[float, list, list[str]]:
-    """The panels from (x, y) on, inches. Gives the bottom of the last axis' label, and the legend's entries."""
+    """Draw the panels from (x, y) on; all lengths in inches. Returns the bottom of the last axis label, and the entries
+    of the legend.
+    """
     panels = [(_main, height)]
     if chart.has_outages:
         panels.append((_outages, 0.75))
@@ -114,22 +118,22 @@ def draw_panels(
 
 
 def _ticks(axes, chart: Chart) -> None:
-    """Ticks at the run's own points, at whole numbers where there are enough of them."""
+    """Ticks at points of the run, only at whole numbers if there are enough of them."""
     grid = sorted({float(x) for curve in chart.curves for x in curve.x})
     if not grid:
         return
-    if chart.axis != XAxis() and grid[0] > 0 and grid[-1] / grid[0] > 16:  # budgets: a decibel is a logarithm already
+    if chart.axis != XAxis() and grid[0] > 0 and grid[-1] / grid[0] > 16:  # a logarithmic axis for budgets, not for dB
         axes.set_xscale("log")
         axes.minorticks_off()
     shown = tick_values(grid)
     axes.set_xticks(shown, [chart.axis.show(value) for value in shown])
     span = (grid[-1] - grid[0]) or 1.0
-    if axes.get_xscale() == "linear":
+    if axes.get_xscale() != "log":
         axes.set_xlim(grid[0] - 0.03 * span, grid[-1] + 0.03 * span)
 
 
 def tick_values(grid: list[float]) -> list[float]:
-    """At most 11 of the run's points, evenly taken; whole numbers alone where at least three are whole."""
+    """At most 11 points of the run, evenly chosen. If at least three are whole numbers, only whole numbers."""
     whole = [value for value in grid if value == round(value)]
     grid = whole if len(whole) >= 3 else grid
     return grid[:: math.ceil(len(grid) / MOST_TICKS)]
@@ -137,7 +141,7 @@ def tick_values(grid: list[float]) -> list[float]:
 
 def _label(curve: Series, chart: Chart) -> str:
     text = chart.looks.label(curve.system)
-    if [c.system for c in chart.curves].count(curve.system) > 1:  # several variants share a look
+    if [c.system for c in chart.curves].count(curve.system) > 1:  # its variants look the same
         text += f" [{curve.variant}]"
     if curve.undertrained:
         text += " (undertrained)"
@@ -173,7 +177,7 @@ def _main(axes, chart: Chart, height: float) -> None:
         _outline(axes, curve, covered[place], options, zorder)
     for line in chart.published:
         axes.plot(line.x, line.values, color="#555555", linewidth=0.6, zorder=1.8, label="_")
-        # To the left of its end: to the right the text would leave the axes where the line ends near their edge.
+        # The text is to the left of the line's end, because to the right it could leave the axes.
         axes.annotate(line.label, (line.x[-1], line.values[-1]), xytext=(0, 1.5), textcoords="offset points",
                       fontsize=5.4, color="#444444", ha="right", va="bottom", zorder=1.9)  # fmt: skip
     _cliffs(axes, chart)
@@ -181,7 +185,7 @@ def _main(axes, chart: Chart, height: float) -> None:
 
 
 def _value_limits(axes, chart: Chart) -> None:
-    """Fix the value axis: from the data, whole numbers at its ends, no further than the metric goes; then `ylim`."""
+    """Set the value axis: from the data to whole numbers, within the metric's range; then `ylim`."""
     from matplotlib.ticker import MaxNLocator
 
     values = [curve.mean for curve in chart.curves] + [line.values for line in chart.published]
@@ -189,12 +193,11 @@ def _value_limits(axes, chart: Chart) -> None:
         values += [end for curve in chart.curves for end in (curve.low, curve.high)]
     known = np.concatenate([v[np.isfinite(v)] for v in values]) if values else np.array([])
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
-    if chart.metric in ("ms_ssim", "lpips"):
-        step = 0.05 if high - low > 0.12 else 0.01
-    else:
-        step = 1.0
+    unit = quantity(chart.metric).unit
+    step = 1.0 if unit else 0.05 if high - low > 0.12 else 0.01
+    ceiling = 100.0 if unit == "%" else 1.0 if not unit and high <= 1.0 else math.inf
     low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
-    low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, CEILINGS.get(chart.metric, high))
+    low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, ceiling)
     low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
     if not high > low:
         high = low + step
@@ -203,7 +206,7 @@ def _value_limits(axes, chart: Chart) -> None:
 
 
 def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> list[np.ndarray]:
-    """For each curve and point, how many curves lie on it: those drawn above it and nearer than COVERS points."""
+    """For each curve and point, how many curves lie on it: those above it that are nearer than COVERS points."""
     counts = []
     for place, curve in enumerate(curves):
         count = np.zeros(len(curve.x), dtype=int)
@@ -217,7 +220,7 @@ def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> l
 
 
 def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dict, zorder: float) -> None:
-    """Draw the covered part of a curve wider than what covers it."""
+    """Draw the covered part of a curve wider than the curve that covers it."""
     extra = {key: options[key] for key in ("color", "alpha")} | {"label": "_", "zorder": zorder - 0.5}
     for index in np.flatnonzero(covered):
         if options["marker"]:
@@ -234,7 +237,7 @@ def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dic
 
 
 def _cliffs(axes, chart: Chart) -> None:
-    """A dotted drop line at each digital cliff, with the two points between which it lies."""
+    """Draw a dotted vertical line at each digital cliff, with the two points between which it lies."""
     from matplotlib.patheffects import withStroke
 
     bottom = axes.get_ylim()[0]
@@ -245,7 +248,7 @@ def _cliffs(axes, chart: Chart) -> None:
         lost, first = curve.cliff
         colour = chart.looks[curve.system].colour
         top = float(curve.mean[list(curve.x).index(first)])
-        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=style.DOTTED, zorder=3)
+        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=style.DASHES["dotted"], zorder=3)
         if first in seen:  # a second curve with the same cliff needs no second text
             continue
         seen.append(first)
@@ -258,8 +261,8 @@ def _cliffs(axes, chart: Chart) -> None:
 
 
 def _outages(axes, chart: Chart, height: float) -> None:
-    """Outage rates in per cent, with their intervals."""
-    axes.set_ylabel("Outages (%)", labelpad=3)
+    """Draw the outage rates in per cent, with their intervals."""
+    axes.set_ylabel(axis_label(OUTAGE_RATE.name), labelpad=3)
     for place, curve in enumerate(chart.curves):
         if curve.rate is None:
             continue
@@ -273,9 +276,9 @@ def _outages(axes, chart: Chart, height: float) -> None:
 
 
 def _differences(axes, chart: Chart, height: float) -> None:
-    """Each system minus the reference with the interval of the difference; the line at 0 is the reference."""
-    unit = axis_label(chart.metric).partition("(")[2].partition(")")[0]
-    unit = {"%": " (points)", "dB": " (dB)"}.get(unit, "")
+    """Draw each system minus the reference, with the interval of the difference. The line at 0 is the reference."""
+    unit = quantity(chart.metric).unit
+    unit = {"": "", "%": " (points)"}.get(unit, f" ({unit})")
     name = chart.looks.label(chart.reference).partition(" (")[0]
     words = f"Δ to {name}{unit}" if len(name) < 14 else f"Δ{unit}"
     axes.set_ylabel(words, fontsize=7.0)

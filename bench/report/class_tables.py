@@ -1,5 +1,8 @@
-"""The classes behind an mIoU: each system's IoU of every class at every SNR, with the pixel counts and pictures it
-rests on."""
+"""The table of classes behind an mIoU: each system's IoU of every class at every SNR, with counts of pixels and
+pictures.
+
+`bench.report.tables` calls it.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ CLASS_COLUMNS = (
 )  # fmt: skip
 
 
-def class_table(run: Run, experiment: dict) -> pd.DataFrame:
-    """A row a system, SNR and class, CLASS_COLUMNS. Pixels are summed over pictures and repetitions, void left out.
+def class_table(run: Run, figure: dict) -> pd.DataFrame:
+    """One row per system, SNR and class, with CLASS_COLUMNS. Pixels are summed over pictures and repetitions, without
+    void.
 
-    n_images: pictures that show the class in their truth. iou is empty where the class neither occurs nor is predicted.
-    n_outage: pictures of that point that did not decode; they count as nothing found.
+    n_images: pictures whose truth contains the class.
+    iou: empty if the class neither occurs nor is predicted.
+    n_outage: pictures of this point that were not decoded. They count as if nothing was found.
     """
-    samples = run.samples_of(experiment)
+    samples = run.samples_of(figure)
     key = ["cell_id", "image_id", "snr_db", "rep"]
     own = run.confusion.merge(samples[[*key, "status", "bits_target"]], on=key)
     lost = samples[samples["status"] == "outage"].groupby(["system", "variant", "snr_db"])["image_id"].nunique()
@@ -34,10 +39,10 @@ def class_table(run: Run, experiment: dict) -> pd.DataFrame:
     table["iou"] = np.where(
         table["union"] > 0, table["intersection"] / table["union"].where(table["union"] > 0), np.nan
     )
-    table["figure"] = experiment["id"]
+    table["figure"] = figure["id"]
     table["name"] = [VOC_CLASSES[int(label)] for label in table["class"]]
     table["n_outage"] = [lost.get((row.system, row.variant, row.snr_db), 0) for row in table.itertuples()]
-    places = style.figure_looks(experiment, run.system_facts).places(table["system"])
+    places = style.figure_looks(figure, run.system_facts).places(table["system"])
     table = table.assign(_place=table["system"].map(places)).sort_values(
         ["_place", "variant", "snr_db", "class"], kind="stable"
     )
@@ -45,7 +50,7 @@ def class_table(run: Run, experiment: dict) -> pd.DataFrame:
 
 
 def class_markdown(table: pd.DataFrame, title: str, looks: style.Looks | None = None) -> str:
-    """IoU in per cent, classes by systems, each at its highest SNR; under them the mean over classes."""
+    """IoU in per cent, classes by systems, each system at its highest SNR, and the mean over classes."""
     systems = [own for _, own in table.groupby(["system", "variant"], sort=False)]
     systems = [own[own["snr_db"] == own["snr_db"].max()].set_index("class") for own in systems]
     looks = looks or style.Looks()

@@ -1,12 +1,12 @@
-"""Curves as numbers: what Fig. 4, 5 and 7 draw of a run's tables, before any ink.
+"""Curves as numbers: the content of Fig. 4, 5 and 7, from a run's tables, before it is drawn.
 
 A `Series` is one system's curve over SNR or over the budget. A `Difference` is one system minus another, paired over
-pictures. `bench.report.charts` draws both; tests and other tools read them.
+pictures. `bench.report.charts` draws both. Tests and other tools read them too.
 
-On AWGN an operating point at which any picture was an outage is no part of a curve: the curve is broken there, and a
-thin line marks the cliff, which lies between the last SNR with outages and the first without. In a fading channel every
-SNR has outages: there the curve is drawn with the lost pictures scored as mid-grey, beside a panel of outage rates.
-A point that was not simulated is a gap, never 0.
+On AWGN, a point at which any picture was an outage is not part of a curve. The curve is broken there, and a thin line
+marks the cliff between the last SNR with outages and the first one without. In a fading channel every SNR has outages.
+There the curve is drawn with lost pictures scored as mid-grey, with a panel of outage rates. A point that was not
+simulated is a gap, never 0.
 """
 
 from __future__ import annotations
@@ -18,38 +18,22 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pairs import all_pairs
+from bench.analysis.quantity import OUTAGE_RATE, quantity
+from bench.measure.metrics.table import METRICS
 from bench.report.style import Looks
 from bench.results.reader import Run
-
-#: Metric -> axis label and factor from the table's unit to the axis' unit.
-AXES = {
-    "psnr_db": ("PSNR (dB)", 1.0),
-    "psnr_of_mean_mse_db": ("PSNR of mean MSE (dB)", 1.0),
-    "ms_ssim": ("MS-SSIM", 1.0),
-    "lpips": ("LPIPS (lower is better)", 1.0),
-    "miou": ("mIoU (%)", 100.0),
-    "pixel_accuracy": ("Pixel accuracy (%)", 100.0),
-}
-RATE = ("Outages (%)", 100.0)
-
-
-def axis_label(metric: str) -> str:
-    """What an axis of the metric is called."""
-    return AXES[metric][0] if metric in AXES else RATE[0] if metric == "outage_rate" else metric
-
-
-def axis_scale(metric: str) -> float:
-    """Factor from the table's unit to the axis' unit."""
-    return AXES[metric][1] if metric in AXES else RATE[1] if metric == "outage_rate" else 1.0
 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: arrays over the figure's grid, NaN where nothing is drawn.
+    """One curve: arrays (points,) over the figure's grid, NaN where nothing is drawn.
 
-    x: SNR in dB, or the budget; mean, low, high in the unit of the metric's axis. state: "ok", "outage" (at least one
-    picture did not decode) or "missing" (not simulated). rate, rate_low, rate_high: outage rate in [0, 1] with its
-    interval, NaN where the table has none. faded: outages do not break the curve.
+    x: SNR in dB, or the budget.
+    mean, low, high: in the unit of the metric's axis.
+    outages: number of lost pictures.
+    state: "ok", "outage" (at least one picture was not decoded) or "missing" (not simulated), per point.
+    rate, rate_low, rate_high: outage rate in [0, 1] with its interval, NaN where the table has none.
+    faded: True: outages do not break the curve.
     """
 
     system: str
@@ -68,7 +52,7 @@ class Series:
 
     @property
     def cliff(self) -> tuple[float, float] | None:
-        """(last x with outages, first x after it that decodes every picture); None without a cliff."""
+        """(last x with outages, first x after it where every picture is decoded). None if there is no cliff."""
         for index in range(1, len(self.state)):
             if not self.faded and self.state[index] == "ok" and "outage" in self.state[:index]:
                 lost = max(i for i in range(index) if self.state[i] == "outage")
@@ -77,13 +61,15 @@ class Series:
 
     @property
     def loses_everywhere(self) -> bool:
-        """True where points were simulated, none of them decodes every picture, and nothing is drawn."""
+        """True if points were simulated, but at none of them every picture was decoded, so nothing is drawn."""
         return not self.faded and "outage" in self.state and "ok" not in self.state
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A system minus the reference, paired over pictures, in the unit of the metric's axis; NaN where there is none."""
+    """A system minus the reference, paired over pictures, in the unit of the metric's axis. Arrays (points,), NaN where
+    there is none.
+    """
 
     system: str
     variant: str
@@ -101,13 +87,16 @@ def series_of(
     looks: Looks | None = None,
     faded: bool = False,
 ) -> list[Series]:
-    """The curves of one metric in `summary` (rows of one figure), in the order of legends.
+    """The curves of one metric, in the order of legends.
 
-    `undertrained` names the systems that are marked so; `along` the column that is the figure's horizontal axis.
+    summary: rows of summary.csv of one figure.
+    undertrained: names of systems that are marked so.
+    along: the column of the horizontal axis.
+    looks: of the systems. faded: outages do not break curves.
     """
-    scale = axis_scale(metric)
+    scale = quantity(metric).scale
     rows = summary[summary["metric"] == metric]
-    rates = summary[summary["metric"] == "outage_rate"]
+    rates = summary[summary["metric"] == OUTAGE_RATE.name]
     grid = np.array(sorted(rows[along].dropna().unique()), dtype=float)
     places = (looks or Looks()).places(rows["system"])
     keys = rows[["system", "variant"]].drop_duplicates().itertuples(index=False)
@@ -122,7 +111,7 @@ def series_of(
         )
         outages = own["n_outage"].fillna(0).to_numpy(dtype=float)
         value = own["mean"].to_numpy(dtype=float) * scale
-        # A point where every picture failed may carry no mean at all: it was simulated, and it is an outage.
+        # A point where every picture failed may have no mean. It was simulated, and is an outage.
         state = tuple(
             "outage" if lost > 0 else "missing" if np.isnan(mean) else "ok"
             for mean, lost in zip(value, outages, strict=True)
@@ -150,7 +139,7 @@ def series_of(
 
 
 def bands_overlap(curves: list[Series]) -> bool:
-    """Whether the intervals of two systems meet at any point, so that bands would hide more than they say."""
+    """Whether the intervals of two systems overlap at any point, so that bands would hide each other."""
     for a, b in combinations(curves, 2):
         for x in set(a.x) & set(b.x):
             i, j = int(np.flatnonzero(a.x == x)[0]), int(np.flatnonzero(b.x == x)[0])
@@ -170,13 +159,15 @@ def differences_of(
 ) -> list[Difference]:
     """Every curve's system minus `reference`, paired over pictures, with the interval of the difference.
 
-    runs: "" is the run at hand, another key the run of the systems "KEY:system". figures: the run's figures that share
-    the axes (one, or one a budget). `snr_db` keeps one SNR. All pictures count, lost ones as they were scored; where
-    one of the two curves is not drawn there is no difference. Curves without rows per picture are left out.
+    runs: "" is the run at hand; any other key is the run of the systems "KEY:system".
+    figures: the run's figures that share the axes (one, or one per budget).
+    along: the column of the horizontal axis.
+    snr_db: only this SNR. All pictures count, lost ones as they were scored. Where one of the two curves is not drawn,
+    there is no difference. Curves without rows per picture are left out.
     """
-    names = {f"{place}": curve for place, curve in enumerate(curves)}  # a name a curve, whatever run and variant
+    names = {f"{place}": curve for place, curve in enumerate(curves)}  # one name per curve, for every run and variant
     base = next((name for name, curve in names.items() if curve.system == reference), None)
-    if base is None or metric not in AXES:
+    if base is None or metric not in METRICS.names():
         return []
     gaps: dict[tuple[str, float], tuple[float, float, float]] = {}
     for figure in figures:
@@ -186,7 +177,7 @@ def differences_of(
             sign, other = (1, gap.a) if gap.b == base else (-1, gap.b)
             low, high = sorted((sign * gap.low, sign * gap.high)) if gap.low <= gap.high else (np.nan, np.nan)
             gaps[other, gap.snr_db if along == "snr_db" else budget[along]] = sign * gap.mean, low, high
-    scale, found = axis_scale(metric), []
+    scale, found = quantity(metric).scale, []
     for name, curve in names.items():
         drawn = ~np.isnan(curve.mean) & np.isin(curve.x, names[base].x[~np.isnan(names[base].mean)])
         nothing = (np.nan, np.nan, np.nan)
@@ -199,7 +190,7 @@ def differences_of(
 def _rows_of(
     runs: dict[str, Run], figure: dict, names: dict[str, Series], snr_db: float | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of samples.csv and confusion.csv behind the curves of a figure, under the curves' names."""
+    """The rows of samples.csv and confusion.csv behind the curves of a figure, with the names of the curves."""
     samples, confusion = [], []
     for name, curve in names.items():
         key, _, system = curve.system.rpartition(":")

@@ -1,4 +1,4 @@
-"""From a run's tables to files: which figures it holds, the line of small print, the files. Called by `plot`."""
+"""From a run's tables to files: which figures the run has, their footnotes, and the files. Called by `plot`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Overlay = tuple[Run, tuple[str, ...] | None]
 
 @dataclass
 class Drawn:
-    """What was written, and what was left out, one line each."""
+    """The files that were written, and notes on what was left out, one line each."""
 
     files: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ def draw_run(
     run_dir: Path, figures: Sequence[str] | None = None, options: Options | None = None,
     overlays: Sequence[tuple[Path, str]] = (),
 ) -> Drawn:  # fmt: skip
-    """See `bench.report.draw_all`."""
+    """See `bench.report.draw_all`. overlays: (folder of another run, a system of it or "") to draw over the figures."""
     from bench.report.tables import write_tables
 
     options, run = options or Options(), Run.open(run_dir)
@@ -54,12 +54,12 @@ def draw_run(
 def jobs_of(
     run: Run, options: Options | None = None, overlays: dict[str, Overlay] | None = None
 ) -> dict[str, tuple[Job, Callable[[Job], list[Drawing]]]]:
-    """Figure id -> the job and its kind; only figures with data. Raises UserError for names that the run lacks."""
+    """Figure id -> the job and its kind, for figures with data. Raises UserError for names that the run lacks."""
     options, overlays = options or Options(), overlays or {}
     found: dict[str, tuple[Job, Callable]] = {}
     groups: dict[str, list[dict]] = {}
     known: dict[str, None] = {}
-    for figure in run.experiments:
+    for figure in run.figures:
         known |= dict.fromkeys(figure["systems"])
         groups.setdefault(figure.get("budgets_of") or figure["id"], []).append(figure)
     for name, (other, wanted) in overlays.items():
@@ -106,7 +106,7 @@ def _overlays(run: Run, named: Sequence[tuple[Path, str]]) -> dict[str, Overlay]
 
 
 def _write(job: Job, drawing: Drawing) -> list[Path]:
-    """The drawing's files, its footnote set, its provenance in their metadata."""
+    """Write the files of a drawing, with its footnote, and its origin in their metadata."""
     options, run = job.options, job.run
     if options.caption:
         drawing.sheet.footnote(wrapped(drawing.words, 80 if drawing.sheet.width <= page.COLUMN else 165))

@@ -1,7 +1,8 @@
-"""Fig. 6: pictures as each system delivers them, at each asked SNR: the picture, an enlarged detail, the error.
+"""Fig. 6: the pictures that each system delivers, at each wanted SNR: the picture, an enlarged detail, and the error.
 
-A column per system, the original first. The detail's place is chosen from the original alone. Error maps show the mean
-absolute error over the three colours, on one scale for the whole figure.
+`bench.report.kinds` calls it. There is one column per system, and the original comes first. The place of the detail is
+chosen from the original alone. Error maps show the mean absolute error over the three colours, with one scale for the
+whole figure.
 """
 
 from __future__ import annotations
@@ -11,17 +12,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bench.report import style
 from bench.report.page import PAGE, Sheet
 from bench.report.text import broken
 
 COLUMNS = 8
-FRAME = "#D2271F"
-ERRORS = "magma"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One system's picture: uint8 (H, W, 3) or None where it was not simulated, a title and lines of figures."""
+    """One system's picture.
+
+    picture: uint8 (H, W, 3), or None if it was not simulated.
+    title, caption: above and below it.
+    """
 
     picture: np.ndarray | None
     title: str
@@ -39,8 +43,9 @@ class Block:
 def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 1.33) -> tuple[int, int, int, int]:
     """(top, left, height, width) of the enlarged part: where `original` (H, W, 3) has the most gradient energy.
 
-    Chosen from the original alone, so that no system has a say in which part is shown. `share` is the window's width
-    over the picture's, `aspect` its width over its height. A margin of 4 % of the picture is kept clear.
+    It depends on the original alone, so no system can influence it.
+    share: width of the window over the width of the picture.
+    aspect: width of the window over its height. A margin of 4 % of the picture is left out.
     """
     grey = original.astype(np.float64).mean(axis=2)
     rows, columns = grey.shape
@@ -48,7 +53,7 @@ def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 1.33
     height = min(rows, max(8, round(width / aspect)))
     if min(grey.shape) < 2:
         return 0, 0, rows, columns
-    # The square root tempers single hard edges, which would win over a whole region of structure.
+    # Without the square root, a single hard edge would count more than a whole region of structure.
     energy = np.sqrt(np.hypot(*np.gradient(grey)))
     total = np.pad(energy.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
@@ -59,14 +64,14 @@ def detail_window(original: np.ndarray, share: float = 0.3, aspect: float = 1.33
 
 
 def error_map(picture: np.ndarray, original: np.ndarray) -> np.ndarray:
-    """Mean absolute error over the colours, (H, W), in grey levels of 255."""
+    """Mean absolute error over the colours of two pictures (H, W, 3): (H, W), in grey levels of 0..255."""
     return np.abs(picture.astype(np.float64) - original.astype(np.float64)).mean(axis=2)
 
 
 def error_scale(blocks: list[Block], original: np.ndarray) -> float:
     """The error that the maps show as brightest: the 99th percentile over all tiles, at least 8 levels of 255.
 
-    Lost pictures, which are grey all over, have no say in it.
+    original: (H, W, 3). Lost pictures, which are uniformly grey, do not count.
     """
     errors = [
         error_map(tile.picture, original)
@@ -78,10 +83,13 @@ def error_scale(blocks: list[Block], original: np.ndarray) -> float:
 
 
 def draw_gallery(original: np.ndarray, blocks: list[Block], size: str = "") -> Sheet:
-    """A page-wide sheet of one picture: a block of tiles per SNR, the original in the first column of each."""
+    """A page-wide sheet of one picture: one block of tiles per SNR, each with the original in the first column.
+
+    original: uint8 (H, W, 3). size: text below the original.
+    """
     rows, cols = original.shape[:2]
     window = detail_window(original)
-    gap, aside = 0.05, 0.16  # inches; the margin at the left holds the SNR
+    gap, aside = 0.05, 0.16  # inches; the SNR is in the margin at the left
     columns = min(COLUMNS, 1 + max(len(block.tiles) for block in blocks))
     cell = min((PAGE - 0.02 - aside - gap * (columns - 1)) / columns, 1.5)
     high = min(cell * rows / cols, 1.5 * cell)
@@ -110,7 +118,7 @@ def draw_gallery(original: np.ndarray, blocks: list[Block], size: str = "") -> S
 
 
 def _tile(sheet: Sheet, tile: Tile, original: np.ndarray, window, box, largest: float, is_original: bool) -> None:
-    """The picture with the detail's frame, the detail and the error, one below the other."""
+    """Draw the picture with the frame of the detail, the detail, and the error, one below the other."""
     from matplotlib.patches import Rectangle
 
     x, y, cell, high, detail = box
@@ -124,24 +132,24 @@ def _tile(sheet: Sheet, tile: Tile, original: np.ndarray, window, box, largest: 
                   color="#777777")  # fmt: skip
         return
     full.imshow(tile.picture, interpolation="lanczos", aspect="auto")
-    for colour, width in (("white", 1.4), (FRAME, 0.7)):
+    for colour, width in (("white", 1.4), (style.FRAME, 0.7)):
         full.add_patch(Rectangle((left - 0.5, top - 0.5), wide, tall, fill=False, edgecolor=colour, linewidth=width))
     zoom.imshow(tile.picture[top : top + tall, left : left + wide], interpolation="nearest", aspect="auto")
     for spine in zoom.spines.values():
-        spine.set(color=FRAME, linewidth=0.7)
+        spine.set(color=style.FRAME, linewidth=0.7)
     if is_original:
         _scale(error, largest)
     elif tile.picture.shape == original.shape:
-        error.imshow(error_map(tile.picture, original), cmap=ERRORS, vmin=0, vmax=largest, aspect="auto")
+        error.imshow(error_map(tile.picture, original), cmap=style.ERROR_MAP, vmin=0, vmax=largest, aspect="auto")
 
 
 def _scale(axes, largest: float) -> None:
-    """The key of the error maps, in the original's place."""
+    """Draw the scale of the error maps below the original."""
     axes.set_facecolor("none")
     for spine in axes.spines.values():
         spine.set_visible(False)
     bar = axes.inset_axes((0.06, 0.42, 0.88, 0.16))
-    bar.imshow(np.linspace(0, 1, 256)[None], cmap=ERRORS, aspect="auto", extent=(0, 1, 0, 1))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=style.ERROR_MAP, aspect="auto", extent=(0, 1, 0, 1))
     bar.set_yticks([])
     bar.grid(False)
     bar.tick_params(labelsize=5.5, length=1.5, pad=1)

@@ -1,7 +1,8 @@
 """The kinds of figure, as a table: a kind is a function from a `Job` to drawings.
 
-A figure's file may name its kind; else its task decides. Third parties add a kind by the entry-point group
-`semantic_bench.figures`: a function with the signature of `curves` below, under the name that figure files give.
+`bench.report.figures` calls it. The file of a figure may name its kind; otherwise its task decides. Third parties add a
+kind by the entry-point group
+`semantic_bench.figures`: a function with the signature of `curves` below, under the name that figure files use.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import pandas as pd
 
 from bench.analysis.undertrained import undertrained
 from bench.measure.channel import channel_label
-from bench.measure.metrics.table import metrics_of
+from bench.measure.metrics.table import METRICS, metrics_of
 from bench.report import style
 from bench.report.charts import UNSET, Chart, XAxis, draw_chart
-from bench.report.curves import AXES, Series, bands_overlap, differences_of, series_of
+from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.gallery import Block, Tile, draw_gallery
 from bench.report.options import Options
 from bench.report.page import Sheet
@@ -36,7 +37,7 @@ ENTRY_POINT_GROUP = "semantic_bench.figures"
 
 @dataclass(frozen=True)
 class Drawing:
-    """One figure, ready to be finished and saved: its file's name, the sheet, and the words of its footnote."""
+    """One figure, ready to be saved: the name of its file, the sheet, and the words of its footnote."""
 
     name: str
     sheet: Sheet
@@ -45,9 +46,11 @@ class Drawing:
 
 @dataclass
 class Job:
-    """One figure to draw: its id, the run, its entries in the manifest (one, or one a budget), and what was asked.
+    """One figure to draw: its id, the run, its entries in the manifest (one, or one per budget), and the user's
+    options.
 
-    overlays: {run's name: (run, its systems, None for all)}. What cannot be drawn is said in `notes`, one line each.
+    overlays: {name of a run: (run, its systems, or None for all)}.
+    notes: what cannot be drawn, one line each.
     """
 
     id: str
@@ -59,16 +62,16 @@ class Job:
 
     @property
     def figure(self) -> dict:
-        """The figure's entry in the manifest, the first where there are several budgets."""
+        """The figure's entry in the manifest. If there are several budgets, the first."""
         return self.figures[0]
 
     @property
     def look(self) -> Look:
-        """How the figure's file wants it drawn. Raises UserError where the manifest holds nonsense."""
+        """How the figure's file wants it to be drawn. Raises UserError if the manifest is wrong."""
         return read_look(self.figure.get("look", {}), f"run {self.run.name}, figure {self.id}")
 
     def rows(self, figure: dict) -> pd.DataFrame:
-        """Rows of summary.csv that a figure shows: its own, those of overlays under "RUN:system"."""
+        """Rows of summary.csv for a figure: its own, and those of overlays with names "RUN:system"."""
         tables = [self.run.summary_of(figure)]
         for name, (run, wanted) in self.overlays.items():
             systems = sorted(set(run.summary["system"])) if wanted is None else list(wanted)
@@ -78,12 +81,12 @@ class Job:
         return rows if self.options.systems is None else rows[rows["system"].isin(self.options.systems)]
 
     def systems(self) -> list[str]:
-        """The figure's systems, in the order of its file; with `--systems` those alone."""
+        """The figure's systems, in the order of its file. With `--systems` only those."""
         named = list(dict.fromkeys(name for figure in self.figures for name in figure["systems"]))
         return named if self.options.systems is None else [n for n in self.options.systems if n in named]
 
     def looks(self, systems) -> style.Looks:
-        """The looks of these systems: the catalogue's, the file's, the options'."""
+        """The looks of these systems, from the catalogue, the file and the options."""
         wish = self.look
         return style.looks_of(
             [*(name for name in self.systems() if name in set(systems)), *systems],
@@ -95,7 +98,7 @@ class Job:
         )
 
     def ylim(self) -> tuple[float | None, float | None]:
-        """Limits of the value axis from the options or the figure's file."""
+        """Limits of the value axis, from the options or the figure's file."""
         return self.options.ylim or self.look.ylim or UNSET
 
 
@@ -103,7 +106,7 @@ Kind = Callable[[Job], list[Drawing]]
 
 
 def curves(job: Job) -> list[Drawing]:
-    """Quality against SNR, a drawing of each metric that was measured; the figure's own metric has its id alone."""
+    """Quality against SNR: one drawing per measured metric. The drawing of the figure's own metric has the plain id."""
     rows, own = job.rows(job.figure), job.figure["metric"]
     drawings = []
     for metric in (own, *(m.name for m in metrics_of(job.figure["task"]) if m.name != own)):
@@ -117,7 +120,7 @@ def curves(job: Job) -> list[Drawing]:
 
 
 def budgets(job: Job) -> list[Drawing]:
-    """Quality against the budget, a drawing an SNR."""
+    """Quality against the budget: one drawing per SNR."""
     first = job.figure
     rows = pd.concat([job.rows(figure) for figure in job.figures])
     rows = rows.assign(kbits=rows["bits_target"] / 1000)
@@ -137,7 +140,7 @@ def budgets(job: Job) -> list[Drawing]:
 
 
 def pictures(job: Job) -> list[Drawing]:
-    """Fig. 6: a drawing of each stored picture, with every SNR at which outputs were kept."""
+    """Fig. 6: one drawing per stored picture, with every SNR at which outputs were kept."""
     table = job.run.pictures_of(job.figure)
     outputs, looks = table[table["system"] != ""], job.looks(job.systems())
     drawings: list[Drawing] = []
@@ -168,7 +171,7 @@ def pictures(job: Job) -> list[Drawing]:
 
 
 def segmentation(job: Job) -> list[Drawing]:
-    """Fig. 7: accuracy against SNR over the pictures' segmentations; without the pictures the curves alone."""
+    """Fig. 7: accuracy against SNR above segmented pictures. Without pictures, the curves alone."""
     rows = job.rows(job.figure)
     chart = _chart(job, rows, job.figure["metric"])
     if job.run.is_demonstration(job.figure["dataset"]):
@@ -189,7 +192,7 @@ def segmentation(job: Job) -> list[Drawing]:
     return drawings
 
 
-#: name -> kind; the names are what a figure's file may give as `kind`.
+#: Name -> kind. A figure's file may give these names as `kind`.
 KINDS: dict[str, Kind] = {
     "curves": curves,
     "budgets": budgets,
@@ -199,7 +202,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_named(name: str, where: str) -> Kind:
-    """A kind of ours or of a plug-in. Raises UserError where there is none, or the plug-in does not import."""
+    """A kind of ours, or of a plug-in. Raises UserError if there is none, or if the plug-in cannot be imported."""
     if name in KINDS:
         return KINDS[name]
     points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
@@ -219,7 +222,7 @@ def _several(count: int, what: str) -> str:
 
 
 def _measured(rows: pd.DataFrame, metric: str) -> bool:
-    return metric in AXES and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
+    return metric in METRICS.names() and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
 
 
 def _chart(
@@ -230,11 +233,11 @@ def _chart(
     faded = job.figure["channel"] != "awgn"
     drawn = series_of(rows, metric, undertrained(job.run), along, looks, faded)
     overlap = bands_overlap(drawn)
-    known = any(np.isfinite(curve.low).any() for curve in drawn)  # one picture has no interval
+    known = any(np.isfinite(curve.low).any() for curve in drawn)  # with a single picture there is no interval
     bands = known and (not overlap if job.options.bands is None else job.options.bands)
     reference = _reference(job, drawn)
     differences = []
-    # A user who speaks of bands has had the word; the panel of differences is what stands in for them.
+    # The panel of differences takes the place of overlapping bands, unless the user has chosen about bands.
     if reference and (job.options.relative_to or (job.options.bands is None and overlap)):
         runs = {"": job.run} | {name: run for name, (run, _) in job.overlays.items()}
         differences = differences_of(runs, job.figures, drawn, metric, reference, along, snr_db)
@@ -244,7 +247,9 @@ def _chart(
 
 
 def _reference(job: Job, drawn: list[Series]) -> str:
-    """The system that the lower panel compares with: as asked, else the highlighted one, else the legend's first."""
+    """The system that the lower panel compares with: the wanted one, otherwise the highlighted one, otherwise the first
+    in the legend.
+    """
     there = [curve.system for curve in drawn]
     if job.options.relative_to is not None:
         return job.options.relative_to if job.options.relative_to in there else ""
@@ -254,7 +259,7 @@ def _reference(job: Job, drawn: list[Series]) -> str:
 
 
 def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | None) -> list[str]:
-    """The footnote: data set, pictures, channel, budget, what is drawn how, origins, run."""
+    """The footnote: data set, pictures, channel, budget, what is drawn, origins, run."""
     words = [printable(figure["dataset"])]
     if rows is not None:
         counts = rows.loc[rows["metric"].eq(figure["metric"]) & (rows["n_images"] > 0), "n_images"].astype(int)
@@ -265,7 +270,7 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
                 else f"{counts.min()} to {counts.max()} images"
             )
     words.append(channel_label(figure["channel"]))
-    if (figure["cbr"], figure["bits"], figure.get("uses")) != (None, None, None):  # else the budget is the axis
+    if (figure["cbr"], figure["bits"], figure.get("uses")) != (None, None, None):  # otherwise the budget is the axis
         words.append(budget_text(figure["cbr"], figure["bits"], figure.get("uses")))
     if chart is not None:
         if chart.bands:
@@ -287,7 +292,7 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
 
 
 def _stored(job: Job, files: pd.Series) -> np.ndarray | None:
-    """The first of these stored pictures; None where it is not there or cannot be read."""
+    """The first of these stored pictures that can be read, or None."""
     for file in files:
         try:
             return job.run.picture(file)
@@ -332,6 +337,6 @@ def _examples(job: Job) -> list[Example]:
 
 
 def same_pictures(job: Job, run: Run, dataset: str) -> bool:
-    """Whether another run measured a data set of that name on the same pictures, as far as the manifests say."""
+    """Whether another run used the same pictures for a data set of this name, as far as the manifests say."""
     ours, theirs = (r.manifest.get("datasets", {}).get(dataset, {}).get("fingerprint") for r in (job.run, run))
     return ours is None or theirs is None or ours == theirs

@@ -1,4 +1,4 @@
-"""What the user may say of a drawing: the options of `plot`, checked before anything is written."""
+"""What the user can choose for a drawing: the options of `plot`, checked before anything is written."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from systems.errors import UserError, did_you_mean
 
 @dataclass(frozen=True)
 class Options:
-    """How the figures of a run are drawn; the fields are `plot`'s options. None: not said, the figure decides.
+    """How the figures of a run are drawn; the fields are the options of `plot`. None: not given, the figure decides.
 
-    out: where the figures go (default: the run's own folder, with its tables). systems: these alone, in this order.
-    bands: True and False are the user's word; None draws them where they do not overlap. relative_to: the system that
-    the lower panel compares with ("" for no such panel). dpi: of PNG. small: PNG for a repository or a mail, pictures
-    at 100 dpi and 256 colours.
+    out: the folder for figures (default: in the run's own folder, together with its tables).
+    systems: only these, in this order.
+    bands: True or False as the user wants. None: bands are drawn if they do not overlap.
+    relative_to: the system that the lower panel compares with; "" for no such panel.
+    dpi: of PNG.
+    small: PNG for a repository or a mail; pictures at 100 dpi with 256 colours.
     """
 
     out: Path | None = None
@@ -40,7 +42,7 @@ class Options:
         return self.dpi or (page.SMALL_DPI if self.small else page.DPI[self.style])
 
     def check_names(self, known: list[str]) -> None:
-        """UserError where an option names a system that the run has not."""
+        """Raise UserError if an option names a system that the run does not have."""
         for flag, names in (
             ("--systems", self.systems or ()), ("--label", self.labels), ("--highlight", self.highlight),
             ("--relative-to", [self.relative_to] if self.relative_to else []),

@@ -1,8 +1,9 @@
-"""What each system of a run spends: channel uses, bits, parameters, operations, time. One of the run's tables.
+"""The table of what each system of a run spends: channel uses, bits, parameters, operations, time.
 
-Overheads are counted, not quoted: channel uses and bits from the audited rows, latency as the median of the measured
-seconds, floating-point operations by torch's counter over one picture's encoding and decoding. The operations were
-counted when the run ended (`bench.perf.flops`) and lie in tables/flops.json: no network is built here.
+`bench.report.tables` calls it. All values are measured: channel uses and bits are from the audited rows, latency is the
+median of the measured seconds, and torch's counter counts the floating-point operations for encoding and decoding one
+picture. The operations were counted when the run ended (`bench.perf.flops`), and are in tables/flops.json, so no
+network is built here.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ OVERHEAD_COLUMNS = (
     "trained_on",
     "knowledge",
 )
-UNDERSPENT = 0.95  # below this share of the budget a comparison is no longer one at matched rate, and tables say so
+UNDERSPENT = 0.95  # if a system spends a smaller share of its budget, the tables say so
 _HEADERS = {
     "figure": "Figure",
     "system": "System",
@@ -64,25 +65,26 @@ _HEADERS = {
 
 
 def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> pd.DataFrame:
-    """What each system of each figure spends, OVERHEAD_COLUMNS. flops: {(figure, system): {"encode": n, "decode": n}}.
+    """What each system of each figure spends, with OVERHEAD_COLUMNS.
 
-    n_uses, cbr and the bits are means over pictures, of what was sent; latencies are medians, milliseconds a picture.
-    Height and width are the picture's that FLOPs were counted on: the figure's first.
+    flops: {(figure, system): {"encode": n, "decode": n}}. n_uses, cbr and bits are means over pictures of what was
+    sent. Latencies are medians in milliseconds per picture. height and width are those of the picture for which
+    operations were counted: the figure's first.
     """
     table = []
-    for experiment in run.experiments:
-        samples = run.samples_of(experiment)
-        for system in style.figure_looks(experiment, run.system_facts).sorted(samples["system"]):
+    for figure in run.figures:
+        samples = run.samples_of(figure)
+        for system in style.figure_looks(figure, run.system_facts).sorted(samples["system"]):
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
-                counted = flops.get((experiment["id"], system), {})
+                counted = flops.get((figure["id"], system), {})
                 mean = {
                     c: own[c].mean()
                     for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
                 }
                 table.append(
                     {
-                        "figure": experiment["id"],
+                        "figure": figure["id"],
                         "system": system,
                         "variant": variant,
                         "undertrained": system in undertrained(run),
@@ -104,7 +106,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
 
 
 def _total(value) -> float | None:
-    """A sidecar's `images_seen` is a number, or one a task or stage of training."""
+    """The sum of a sidecar's `images_seen`, which is a number, or one number per task or stage of training."""
     if isinstance(value, dict):
         counts = [_total(item) for item in value.values()]
         return sum(count for count in counts if count is not None)
@@ -112,7 +114,7 @@ def _total(value) -> float | None:
 
 
 def _sources(data) -> str:
-    """The sets that a sidecar's `data` names: a text, a list, or {task: {"sources": [...]}}; each once."""
+    """The sets that a sidecar's `data` names (a text, a list, or {task: {"sources": [...]}}), each once."""
     if isinstance(data, dict):
         parts = [data["sources"]] if "sources" in data else list(data.values())
         names = [name for part in parts for name in _sources(part).split(", ")]
@@ -122,7 +124,7 @@ def _sources(data) -> str:
 
 
 def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None = None) -> str:
-    """The overheads for the eye. facts: what the manifest says of each system, for its label."""
+    """The table of overheads in Markdown. facts: what the manifest says of each system, for its label."""
     looks = style.looks_of(table["system"], facts)
     lines = ["| " + " | ".join(_HEADERS.values()) + " |", "|---|---|" + "---:|" * (len(_HEADERS) - 4) + "---|---|"]
     for row in table.itertuples():
@@ -152,7 +154,7 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
 
 
 def spending_notes(table: pd.DataFrame) -> str:
-    """A line for each row of an overhead table whose system leaves more than 5 % of its budget unspent; "" for none."""
+    """One line for each row whose system leaves more than 5 % of its budget unspent. "" if there is none."""
     rows = table[table["n_uses"] < UNDERSPENT * table["budget_uses"]].itertuples()
     return "".join(
         f"\n{row.figure}: {style.label_of(row.system)} spends {share:.0f} % of the budget.\n"
@@ -173,7 +175,7 @@ def _ms(value) -> str:
 
 
 def engineering(value: float) -> str:
-    """Three digits and a unit, 1.2 G; "" for nothing."""
+    """A number with three digits and a unit, such as 1.2 G. "" for 0."""
     for limit, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if value >= limit:
             return f"{value / limit:.3g} {unit}"
@@ -181,35 +183,36 @@ def engineering(value: float) -> str:
 
 
 def flops_path(run: Run) -> Path:
-    """Where the counted operations of a run lie."""
+    """The file with the counted operations of a run."""
     return run.directory / "tables" / "flops.json"
 
 
 def flops_keys(run: Run) -> dict[tuple[str, str], str]:
     """(figure, system) -> the key of its count in flops.json, for each system with parameters.
 
-    The key holds all that decides the count: the system's identity, the task, the size of the figure's first picture
-    and the budget.
+    The key holds everything that decides the count: the system's identity, the task, the size of the figure's first
+    picture, and the budget.
     """
     keys = {}
-    for experiment in run.experiments:
-        samples = run.samples_of(experiment)
-        budget = experiment["cbr"] if experiment["cbr"] is not None else experiment["bits"] or experiment.get("uses")
+    for figure in run.figures:
+        samples = run.samples_of(figure)
+        budget = figure["cbr"] if figure["cbr"] is not None else figure["bits"] or figure.get("uses")
         for system, own in samples.groupby("system", sort=True):
             facts = run.system_facts.get(system, {})
             if facts.get("parameters"):
                 first = own.iloc[0]
                 identity = json.dumps(facts.get("identity", {}), sort_keys=True)
-                keys[experiment["id"], system] = (
+                keys[figure["id"], system] = (
                     f"{system} {first['variant']} {hashlib.sha256(identity.encode()).hexdigest()[:12]} "
-                    f"{experiment['task']} {int(first['height'])}x{int(first['width'])} {budget}"
+                    f"{figure['task']} {int(first['height'])}x{int(first['width'])} {budget}"
                 )
     return keys
 
 
 def kept_flops(run: Run) -> dict[tuple[str, str], dict[str, float]]:
-    """{(figure, system): {"encode": n, "decode": n}} as counted when the run ended; systems never counted are not in
-    it."""
+    """{(figure, system): {"encode": n, "decode": n}}, as counted when the run ended. Systems that were not counted are
+    missing.
+    """
     try:
         kept = json.loads(flops_path(run).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,8 +1,9 @@
-"""The paper that figures are drawn on: matplotlib's settings, the sheet with its places in inches, and the files.
+"""The paper for figures: matplotlib's settings, a sheet with places in inches, and the files.
 
-A figure is laid out on a `Sheet` of fixed width, in inches from the top left; its height follows from what was placed.
-`drawing` sets matplotlib up from its own defaults, so that neither the user's matplotlibrc nor MPLBACKEND changes a
-figure. `save` writes PNG, PDF and SVG with the provenance in their metadata, without dates, whole or not at all.
+All drawings use it. A figure is laid out on a `Sheet` of fixed width, in inches from the top left. Its height follows
+from its content. `drawing` starts from matplotlib's own defaults, so that the user's matplotlibrc and MPLBACKEND do not
+change a figure. `save` writes PNG, PDF and SVG with the figure's origin in their metadata, without dates, completely or
+not at all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from bench.util.files import write_atomic
 from systems.errors import UserError
 
-#: Column of a journal and the full page, inches.
+#: Width of a journal's column, and of the full page, in inches.
 COLUMN, PAGE = 3.5, 7.16
 FORMATS = ("png", "pdf", "svg")
 STYLES = ("screen", "ieee")
@@ -31,7 +32,7 @@ DPI = {"screen": 200, "ieee": 600}
 SMALL_DPI = 100
 
 _SANS = ("DejaVu Sans",)
-#: Times and its metric twins; the last but one comes with matplotlib. DejaVu Sans has the letters that they lack.
+#: Times, and fonts with the same widths; matplotlib contains STIXGeneral. DejaVu Sans has letters that they lack.
 _TIMES = (
     "Times New Roman", "Times", "Nimbus Roman", "TeX Gyre Termes", "Liberation Serif", "STIXGeneral", "DejaVu Sans",
 )  # fmt: skip
@@ -50,7 +51,7 @@ _COMMON = {
     "legend.fontsize": 7,
     "legend.frameon": False,
     "legend.handlelength": 3.2,
-    "text.parse_math": False,  # names hold $, ^ and _
+    "text.parse_math": False,  # names may contain $, ^ and _
     "pdf.fonttype": 42,
     "svg.hashsalt": "bench",
     "svg.fonttype": "path",
@@ -74,9 +75,10 @@ _OWN = {
 
 
 def load_matplotlib() -> None:
-    """Import matplotlib as if the user had no settings: a broken matplotlibrc or backend would fail the import itself.
+    """Import matplotlib without the user's settings, because a damaged matplotlibrc or backend would make the import
+    fail.
 
-    matplotlib looks for a matplotlibrc in the working directory first, then where MATPLOTLIBRC points.
+    matplotlib looks for a matplotlibrc first in the working directory, then at the path in MATPLOTLIBRC.
     """
     if "matplotlib" in sys.modules:
         return
@@ -104,9 +106,9 @@ def load_matplotlib() -> None:
 
 @contextlib.contextmanager
 def drawing(style: str = "screen") -> Iterator[None]:
-    """matplotlib's defaults with the settings of `style`, undone afterwards; draws without a display.
+    """In a `with` block: matplotlib's defaults with the settings of `style`. No display is needed.
 
-    Letters that no font has become boxes; there is one warning about it at most, not one a letter and pass.
+    Letters that no font contains become boxes. There is at most one warning about them.
     """
     load_matplotlib()
     import matplotlib
@@ -123,7 +125,7 @@ def drawing(style: str = "screen") -> Iterator[None]:
 
 
 class Sheet:
-    """A figure of fixed width whose parts are placed in inches from the top left. `finish` fixes its height."""
+    """A figure of fixed width. Its parts are placed in inches from the top left. `finish` sets its height."""
 
     def __init__(self, width: float):
         from matplotlib.figure import Figure
@@ -135,7 +137,7 @@ class Sheet:
         self._legends: list[tuple] = []
 
     def axes(self, x: float, y: float, width: float, height: float, bare: bool = False):
-        """Axes whose frame is this box; `bare`: without ticks and grid, for a picture."""
+        """Axes with this box as their frame. bare: without ticks and grid, for a picture."""
         axes = self.figure.add_axes((0, 0, 1, 1), label=str(len(self._axes)))
         if bare:
             axes.set_xticks([])
@@ -149,31 +151,33 @@ class Sheet:
         return axes
 
     def text(self, x: float, y: float, words: str, **options):
-        """A text at that point; the options are `Figure.text`'s."""
+        """A text at this point. options: those of `Figure.text`."""
         text = self.figure.text(0, 0, words, **options)
         self._texts.append((text, x, y))
         return text
 
     def legend(self, handles, labels, x: float, y: float, height: float, **options):
-        """A legend whose upper left corner, or `loc` with its point, is there; it takes `height` inches."""
+        """A legend with its upper left corner (or the corner that `loc` names) at this point. It
+        takes `height` inches.
+        """
         legend = self.figure.legend(handles, labels, **{"loc": "upper left", "borderaxespad": 0.0, **options})
         self._legends.append((legend, x, y))
         self.bottom = max(self.bottom, y + height)
         return legend
 
     def footnote(self, lines: list[str]) -> None:
-        """Small print under everything that was placed."""
+        """Small text below everything that was placed."""
         if not lines:
             return
         size = 5.6
-        most = int(self.width * 72 / (0.6 * size))  # characters of a line: one is about half as wide as high
+        most = int(self.width * 72 / (0.6 * size))  # characters per line: a letter is about half as wide as high
         lines = [part for line in lines for part in textwrap.wrap(line, most, break_long_words=True) or [line]]
         self.text(0.04, self.bottom + 0.05, "\n".join(lines), fontsize=size, color="#555555", va="top",
                   linespacing=1.25)  # fmt: skip
         self.bottom += 0.06 + len(lines) * 1.25 * size * 1.2 / 72
 
     def finish(self):
-        """The matplotlib figure, as high as what was placed needs."""
+        """The matplotlib figure, as high as its content."""
         height = self.bottom + 0.04
         self.figure.set_size_inches(self.width, height)
         for axes, x, y, wide, high in self._axes:
@@ -189,11 +193,11 @@ def save(
     figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "pdf"), dpi: int = DPI["screen"],
     provenance: dict[str, str] | None = None, small: bool = False,
 ) -> list[Path]:  # fmt: skip
-    """Write a matplotlib figure; equal tables give equal files. Gives the paths.
+    """Write a matplotlib figure. Equal tables give equal files. Returns the paths.
 
-    provenance: "Title", "Description" and "Keywords", which go into each file's metadata. A PNG of lines alone is
-    stored with a palette of 256 colours; photographs keep theirs unless `small`. Raises UserError where a file cannot
-    be written.
+    provenance: "Title", "Description" and "Keywords", for the metadata of each file.
+    small: also reduce photographs to 256 colours. A PNG that only has lines always gets a palette of 256 colours.
+    Raises UserError if a file cannot be written, or for a name that makes no file name.
     """
     if not re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*", name):
         raise UserError(
@@ -225,7 +229,7 @@ def _metadata(kind: str, provenance: dict[str, str]) -> dict[str, str | None]:
 
 
 def _with_palette(png: bytes, dither: bool = False) -> bytes:
-    """The PNG with at most 256 colours, a third of its size; its texts and resolution stay."""
+    """The PNG with at most 256 colours, a third of its size. Its texts and its resolution stay."""
     from PIL import Image, PngImagePlugin
 
     with Image.open(io.BytesIO(png)) as picture:
@@ -235,7 +239,7 @@ def _with_palette(png: bytes, dither: bool = False) -> bytes:
         out = io.BytesIO()
         plain = picture.convert("RGB")
         reduced = plain.quantize(256)
-        if dither:  # the palette is found first: Pillow dithers against a given one alone
+        if dither:  # Pillow dithers only with a given palette, so the palette is computed first
             reduced = plain.quantize(palette=reduced, dither=Image.Dither.FLOYDSTEINBERG)
         reduced.save(out, "png", optimize=True, dpi=picture.info.get("dpi", (200, 200)), pnginfo=info)
     return min(png, out.getvalue(), key=len)

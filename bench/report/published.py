@@ -1,7 +1,7 @@
-"""Curves that other authors published, for the figures of the same data set, channel and budget.
+"""Curves that other authors published, for figures with the same data set, channel and budget.
 
-They are read from `published.toml` beside this file, which names the origin of each. Figures draw them as thin labelled
-lines, and the caption says where they come from.
+`bench.report.kinds` and the HTML report call it. The curves are read from `published.toml` beside this file, which
+names the origin of each. Figures draw them as thin labelled lines, and the caption names their origin.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Published:
-    """One published curve: x in dB of SNR, or the CBR; values in the metric's unit."""
+    """One published curve.
+
+    x: SNR in dB, or CBR, (points,).
+    values: in the metric's unit, (points,).
+    """
 
     label: str
     x: np.ndarray
@@ -26,7 +30,9 @@ class Published:
 
 
 def published_for(figure: dict, metric: str, along: str = "snr_db", snr_db: float | None = None) -> list[Published]:
-    """The published curves of a figure (as the manifest holds it): data set, channel, metric, budget or SNR agree."""
+    """The published curves for a figure (as the manifest holds it), with its data set, channel, metric, and budget or
+    SNR.
+    """
     found = []
     for entry in _entries():
         if (entry["dataset"], entry["channel"], entry["metric"]) != (figure["dataset"], figure["channel"], metric):

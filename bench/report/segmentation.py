@@ -1,7 +1,7 @@
-"""Fig. 7: segmentation accuracy against SNR over rows of segmentations, in the colours of PASCAL VOC.
+"""Fig. 7: segmentation accuracy against SNR, above rows of segmentations in the colours of PASCAL VOC.
 
-The labels lie over the picture, so that one sees what they name. Where one SNR is shown a picture takes one row, its
-truth beside it; with several, a row per SNR, the truth below the original.
+`bench.report.kinds` calls it. The labels are drawn over the picture, so that both are visible. With one SNR, a picture
+takes one row, with its truth beside it. With several, there is one row per SNR, and the truth is below the original.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from bench.report.charts import Chart, draw_panels, legend_under
 from bench.report.page import COLUMN, PAGE, Sheet
 from bench.report.text import broken
 
-PAINT = 0.6  # share of the class' colour over the picture
+PAINT = 0.6  # how strongly a class's colour covers the picture
 
 
 @dataclass
 class Example:
-    """One picture's block: the original uint8 (H, W, 3), its truth (H, W), and each system's labels at each SNR.
+    """The block of one picture.
 
-    predictions: {snr_db: {system: labels (H, W), or None where that point has no valid picture}}.
-    notes: {snr_db: {system: words under an empty tile, such as "outage"}}.
+    original: uint8 (H, W, 3).
+    truth: labels (H, W).
+    predictions: {snr_db: {system: labels (H, W), or None if this point has no valid picture}}.
+    notes: {snr_db: {system: words in an empty tile, such as "outage"}}.
     """
 
     original: np.ndarray
@@ -33,17 +35,18 @@ class Example:
     notes: dict[float, dict[str, str]] = field(default_factory=dict)
 
     def labels(self) -> list[np.ndarray]:
-        """Every map of the block that is shown."""
+        """All maps of the block, (H, W) each."""
         return [self.truth] + [p for row in self.predictions.values() for p in row.values() if p is not None]
 
 
 def overlay(original: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The picture in grey under the classes' colours, uint8 (H, W, 3); background stays the picture, void turns white.
+    """The picture in grey below the colours of the classes, uint8 (H, W, 3). Background shows the picture, void is
+    white.
 
-    A dark line runs along the borders of classes.
+    original: uint8 (H, W, 3). labels: (H, W). A dark line runs along the borders of classes.
     """
     grey = np.repeat(original.astype(np.float64).mean(axis=2, keepdims=True), 3, axis=2)
-    if labels.shape != original.shape[:2]:  # the picture was replaced: the labels alone
+    if labels.shape != original.shape[:2]:  # the picture was replaced, so only labels are shown
         grey = np.full((*labels.shape, 3), 160.0)
     paint = voc_palette().astype(np.float64)[labels]
     share = np.where((labels == 0) | (labels == VOID), 0.0, PAINT)[..., None]
@@ -56,13 +59,13 @@ def overlay(original: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def classes_shown(examples: list[Example]) -> list[int]:
-    """Every class that occurs in a map of the figure, in order, void last."""
+    """All classes that occur in a map of the figure, in order, void last."""
     found = {int(c) for example in examples for labels in example.labels() for c in np.unique(labels)}
     return sorted(c for c in found if c < len(VOC_CLASSES)) + ([VOID] if VOID in found else [])
 
 
 def draw_segmentation(chart: Chart, examples: list[Example], systems: list[str]) -> Sheet:
-    """Curves on top, blocks of pictures below; without pictures a figure of one column's width."""
+    """Curves on top, and blocks of pictures below. Without pictures, a figure as wide as one column."""
     wide = bool(examples)
     sheet = Sheet(PAGE if wide else COLUMN)
     top = 0.06 + (0.2 if chart.title else 0)
@@ -79,11 +82,11 @@ def draw_segmentation(chart: Chart, examples: list[Example], systems: list[str])
 
 
 def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list[str], y: float) -> float:
-    """The blocks of pictures from `y` on; gives where they end."""
+    """Draw the blocks of pictures from `y` on. Returns where they end."""
     one = max(len(example.predictions) for example in examples) == 1
     first = ["Original", "Truth"] if one else ["Original,\ntruth below"]
     columns = len(first) + len(systems)
-    gap, aside = 0.05, 0.2  # inches; the SNR stands in the margin before the systems
+    gap, aside = 0.05, 0.2  # inches; the SNR is in the margin before the systems
     cell = min((PAGE - 0.02 - aside - gap * (columns - 1)) / columns, 1.3)
     left = [i * (cell + gap) + (aside if i >= len(first) else 0) for i in range(columns)]
     titles = first + [broken(chart.looks.label(name), max(9, int(cell / 0.066))) for name in systems]
@@ -116,7 +119,7 @@ def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list
 
 
 def _legend_of_classes(sheet: Sheet, examples: list[Example], y: float) -> None:
-    """Every class that occurs, in columns under the pictures."""
+    """Draw a legend of all classes that occur, in columns below the pictures."""
     from matplotlib.patches import Patch
 
     palette = voc_palette() / 255

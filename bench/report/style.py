@@ -1,11 +1,11 @@
-"""How each system looks in figures and tables: label, colour, marker, dash and place in the legend.
+"""How things look: each system in figures and tables (label, colour, marker, dash, place in the legend), colour maps.
 
-Every drawing and every table asks here, so that a system looks the same in all of them. A look comes from, in rising
-order of precedence: the catalogue of systems (or, for a third party's system, its class), the figure's TOML file, and
-the options of `plot`. `looks_of` puts these together for the systems of one figure.
+All drawings and tables ask here, so a system looks the same everywhere. A look comes from three places, and later ones
+win: the catalogue of systems (or, for a third party's system, its class), the figure's TOML file, and the options of
+`plot`. `looks_of` combines them for the systems of one figure.
 
-Markers and dashes alone tell all systems of a figure apart. Colours help: they stay apart in grey and under
-deuteranopia as well, which `luminance`, `deuteranopia` and `distance` measure and the tests hold.
+Markers and dashes alone suffice to distinguish all systems of a figure. The colours can also be distinguished in grey
+and with deuteranopia. `luminance`, `deuteranopia` and `distance` measure this, and the tests check it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,39 @@ from itertools import product
 
 import numpy as np
 
-import baselines  # noqa: F401  (fills the catalogue)
+import baselines  # noqa: F401  (registers all systems)
 from bench.report.page import load_matplotlib
 from bench.report.text import printable
 from bench.spec.look import read_look
 from systems import registry
 from systems.errors import UserError
 
-SOLID, DASHED, DOTTED, DASHDOT = (0, ()), (0, (5, 2)), (0, (1, 1.3)), (0, (6, 1.6, 1.4, 1.6))
-LONG, SHORT, DASHDOTDOT = (0, (9, 2.4)), (0, (2.6, 1.4)), (0, (5, 1.5, 1, 1.5, 1, 1.5))
+#: Dash patterns by the names that the catalogue uses: strokes and gaps in line widths, as matplotlib takes them.
+DASHES: dict[str, tuple] = {
+    "solid": (0, ()),
+    "dashed": (0, (5, 2)),
+    "dotted": (0, (1, 1.3)),
+    "dash-dot": (0, (6, 1.6, 1.4, 1.6)),
+    "long": (0, (9, 2.4)),
+    "short": (0, (2.6, 1.4)),
+    "dash-dot-dot": (0, (5, 1.5, 1, 1.5, 1, 1.5)),
+    "close": (0, (3.5, 1.0)),
+    "wide dots": (0, (1.2, 1.8)),
+}
+ERROR_MAP = "magma"  # the colour map of error pictures, as matplotlib names it
+FRAME = "#D2271F"  # round a part of a picture that is shown enlarged
+_UNPLACED = 100  # in the order of legends: behind all systems with a mark
 
 
 @dataclass(frozen=True)
 class Style:
-    """How one system is drawn: matplotlib colour, marker and dash pattern, and its place in the order of legends."""
+    """How one system is drawn: matplotlib's colour, marker and dash pattern, and its place in the legend."""
 
     colour: str
     marker: str
     dash: tuple
     label: str
-    order: float = 100
+    order: float = _UNPLACED
     width: float = 1.5
     marker_size: float = 4.2
     hollow: bool = False
@@ -60,55 +73,42 @@ class Style:
         }
 
 
-#: Marker, dash, line width and marker size of the paper's systems, in the order of legends. Others get spare looks.
-_MARKS: dict[str, tuple[str, tuple, float, float]] = {
-    "gensc": ("o", SOLID, 2.0, 5.0),
-    "witt": ("s", DASHED, 1.5, 4.2),
-    "adjscc": ("^", DASHDOT, 1.5, 4.8),
-    "deepjscc": ("D", SHORT, 1.5, 3.8),
-    "deeplab-jscc": ("P", LONG, 1.5, 6.0),
-    "jpeg-ldpc-16qam": ("v", SOLID, 1.2, 4.6),
-    "jpeg-ldpc-64qam": ("X", DASHDOTDOT, 1.5, 6.0),
-    "jpeg-ldpc-adaptive": ("*", (0, (3.5, 1.0)), 1.2, 6.0),
-    "fcn-ceiling": ("", DOTTED, 1.0, 4.2),
-    "jpeg-capacity": ("", DOTTED, 1.0, 4.2),
-    "linear": ("x", (0, (1.2, 1.8)), 1.2, 4.0),
-}
-
 #: Colours for systems that name none: indigo, teal, olive, wine and rose of Tol's "muted" scheme.
 _MUTED = ("#332288", "#44AA99", "#999933", "#882255", "#CC6677")
-#: Looks that no system of the paper has: other colours and other markers, as wide and as large.
+#: Looks for systems without a mark: colours and markers that no mark of the catalogue has.
 _SPARE = [
-    (colour, marker, dash)
-    for marker, dash, colour in product(("<", ">", "h", "p", "d", "8"), (DASHED, LONG, DASHDOTDOT, SHORT), _MUTED)
+    (colour, marker, DASHES[dash])
+    for marker, dash, colour in product(
+        ("<", ">", "h", "p", "d", "8"), ("dashed", "long", "dash-dot-dot", "short"), _MUTED
+    )
 ]
 
 
 def style_of(system: str, config: Mapping | None = None, step: int = 0) -> Style:
-    """The look of a system: label and colour as the catalogue or its class say, the rest by its name alone.
+    """The look of a system: label and colour from the catalogue or its class, the rest from its name alone.
 
-    config: the system's configuration as the manifest holds it. A digital link followed by a segmentation network
-    (`-fcn`) looks as the link alone does: the two never share axes. A system without a look of its own gets a spare
-    one, chosen by a hash of its name; `step` goes on to the next.
+    config: the system's configuration, as the manifest holds it.
+    step: 0; 1 and more give the next spare looks. A system without a mark in the catalogue gets a spare look, chosen by
+    a hash of its name.
     """
-    label, colour = registry.look(system, config)
-    base = system.removesuffix("-fcn")
-    number = int.from_bytes(hashlib.sha256(base.encode("utf-8", "surrogatepass")).digest()[:8])
+    look = registry.look(system, config)
+    number = int.from_bytes(hashlib.sha256(look.like.encode("utf-8", "surrogatepass")).digest()[:8])
     spare, marker, dash = _SPARE[(number + step) % len(_SPARE)]
-    colour = to_hex(colour) or spare
-    if base in _MARKS:
-        marker, dash, width, size = _MARKS[base]
-        return Style(colour, marker, dash, printable(label), list(_MARKS).index(base), width, size)
-    return Style(colour, marker, dash, printable(label), width=1.6, marker_size=5.0)
+    colour, label = to_hex(look.colour) or spare, printable(look.label)
+    if look.mark is None:
+        return Style(colour, marker, dash, label, width=1.6, marker_size=5.0)
+    return Style(
+        colour, look.mark.marker, DASHES[look.mark.dash], label, look.mark.place, look.mark.width, look.mark.size
+    )
 
 
 def label_of(system: str) -> str:
-    """The name that a legend shows where the figure gives no other."""
+    """The name in legends, if the figure gives no other."""
     return style_of(system).label
 
 
 def to_hex(value: object) -> str:
-    """A colour as '#RRGGBB' from what matplotlib takes for one ("#d2271f", "teal"); "" for anything else."""
+    """A colour as '#RRGGBB', from any text that matplotlib accepts ("#d2271f", "teal"). "" for anything else."""
     if not isinstance(value, str) or not value:
         return ""
     if re.fullmatch(r"#[0-9A-Fa-f]{6}", value):
@@ -121,7 +121,7 @@ def to_hex(value: object) -> str:
 
 
 def parse_colour(value: object, where: str) -> str:
-    """A colour as '#RRGGBB'. Raises UserError."""
+    """A colour as '#RRGGBB'. where: for the message. Raises UserError."""
     colour = to_hex(value)
     if not colour:
         raise UserError(f"{where}: {printable(value)!r} is no colour; write #RRGGBB or a name such as teal")
@@ -130,7 +130,7 @@ def parse_colour(value: object, where: str) -> str:
 
 @dataclass(frozen=True)
 class Looks:
-    """The looks of one figure's systems. Names that it was not made for get the look of `style_of`."""
+    """The looks of the systems of one figure. Other names get the look of `style_of`."""
 
     styles: Mapping[str, Style] = field(default_factory=dict)
 
@@ -138,7 +138,7 @@ class Looks:
         return self.styles[system] if system in self.styles else style_of(system)
 
     def label(self, system: str) -> str:
-        """The name that legends, rows of pictures and tables show."""
+        """The name in legends, rows of pictures and tables."""
         return self[system].label
 
     def sorted(self, systems: Iterable[str]) -> list[str]:
@@ -146,7 +146,7 @@ class Looks:
         return sorted(set(systems), key=lambda name: (self[name].order, name))
 
     def places(self, systems: Iterable[str]) -> dict[str, int]:
-        """Each system's place in that order."""
+        """The place of each system in this order."""
         return {name: place for place, name in enumerate(self.sorted(systems))}
 
 
@@ -158,11 +158,13 @@ def looks_of(
     colours: Mapping[str, str] | None = None,
     highlight: Iterable[str] = (),
 ) -> Looks:
-    """The looks of `systems`, which stand in one figure.
+    """The looks of the systems of one figure.
 
-    facts: what the run's manifest says of each system; its `config` enters the label. `order`: names that come first.
-    `highlight`: these are drawn wide and the others faint. A name "RUN:system" is a system of another run: it has that
-    system's colour, another dash and hollow markers. Raises UserError for a colour that is none.
+    facts: what the run's manifest says of each system. Its `config` influences the label.
+    order: names that come first.
+    labels, colours: by system, instead of the catalogue's.
+    highlight: these are drawn wide, the others faint. A name "RUN:system" is a system of another run. It has the colour
+    of the system, another dash and hollow markers. Raises UserError for a colour that does not exist.
     """
     facts, labels, colours = facts or {}, labels or {}, colours or {}
     first = {name: place for place, name in enumerate(order)}
@@ -175,8 +177,8 @@ def looks_of(
         own = facts.get(system, facts.get(name, {}))
         config = own.get("config") if isinstance(own.get("config"), Mapping) else None
         style = styles.get(name) if run and name in styles else _told_apart(name, config, taken)
-        if style.order >= 100:  # no place of its own: as its figure names it
-            style = replace(style, order=100 + given[system] / 1000)
+        if style.order >= _UNPLACED:  # without its own place: the order of its figure
+            style = replace(style, order=_UNPLACED + given[system] / 1000)
         if run:
             style = replace(
                 style, label=f"{style.label} ({printable(run)})", dash=_other_dash(style.dash), hollow=True,
@@ -196,15 +198,15 @@ def looks_of(
 
 
 def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) -> Looks:
-    """The looks of a figure's systems (an entry of the manifest) as its file wishes them; what tables use."""
+    """The looks of a figure's systems (an entry of the manifest), as its file wants them. Tables use it."""
     wish = read_look(figure.get("look", {}), f"figure {figure['id']}")
     return looks_of(figure["systems"], facts, wish.order, wish.label, wish.colour)
 
 
 def _told_apart(system: str, config: Mapping | None, taken: set[tuple]) -> Style:
-    """The look by name; of the spare looks one that no other system of the figure has."""
+    """The look by name. A spare look is one that no other system of the figure has."""
     style, step = style_of(system, config), 0
-    while system.removesuffix("-fcn") not in _MARKS and (style.marker, style.dash) in taken and step < len(_SPARE):
+    while style.order >= _UNPLACED and (style.marker, style.dash) in taken and step < len(_SPARE):
         step += 1
         style = style_of(system, config, step)
     taken.add((style.marker, style.dash))
@@ -212,7 +214,7 @@ def _told_apart(system: str, config: Mapping | None, taken: set[tuple]) -> Style
 
 
 def _other_dash(dash: tuple) -> tuple:
-    return DASHED if dash == SOLID else DOTTED
+    return DASHES["dashed"] if dash == DASHES["solid"] else DASHES["dotted"]
 
 
 # ---------------------------------------------------------------- colour vision
@@ -234,7 +236,7 @@ def _lab(linear: np.ndarray) -> np.ndarray:
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance in [0, 1] of '#RRGGBB': what is left of a colour in grey."""
+    """Relative luminance in [0, 1] of '#RRGGBB': the colour in grey."""
     return float(_linear(colour) @ np.array([0.2126729, 0.7151522, 0.0721750]))
 
 
@@ -245,7 +247,7 @@ DEUTERANOPIA = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0
 
 
 def distance(first: str, second: str, seen: str = "normal") -> float:
-    """Distance of two colours '#RRGGBB' in CIE L*a*b*, as `seen`: "normal", "deuteranopia" or "grey"."""
+    """Distance of two colours '#RRGGBB' in CIE L*a*b*. seen: "normal", "deuteranopia" or "grey"."""
 
     def lab(colour: str) -> np.ndarray:
         linear = _linear(colour)

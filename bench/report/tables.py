@@ -1,4 +1,6 @@
-"""Tables of a run: results of each figure, overheads, claims. CSV at full precision, and Markdown for the eye."""
+"""The tables of a run: results of each figure, overheads, claims. CSV in full precision, and Markdown. Called by
+`plot`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantities, quantity
 from bench.report import style
 from bench.report.class_tables import class_markdown, class_table
-from bench.report.curves import AXES, axis_label, axis_scale
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
 from bench.report.text import cell, printable
 from bench.results.reader import Run
@@ -22,22 +24,22 @@ RESULT_COLUMNS = [
 
 
 def write_tables(run: Run) -> list[Path]:
-    """Write every table of the run into its folder tables/; gives the files. Builds no network."""
+    """Write all tables of the run into its folder tables/. Returns the files. No network is built."""
     from bench.analysis import claims
 
     written = []
     overheads = overhead_table(run, kept_flops(run))
-    for experiment in run.experiments:
-        rows = results_table(run, experiment)
+    for figure in run.figures:
+        rows = results_table(run, figure)
         if len(rows):
-            looks = style.figure_looks(experiment, run.system_facts)
-            text = results_markdown(rows, experiment, looks)
-            text += spending_notes(overheads[overheads["figure"] == experiment["id"]])
-            written += _write(run, f"results-{experiment['id']}", rows, text)
-            if experiment["task"] == "segmentation":
-                classes = class_table(run, experiment)
+            looks = style.figure_looks(figure, run.system_facts)
+            text = results_markdown(rows, figure, looks)
+            text += spending_notes(overheads[overheads["figure"] == figure["id"]])
+            written += _write(run, f"results-{figure['id']}", rows, text)
+            if figure["task"] == "segmentation":
+                classes = class_table(run, figure)
                 written += _write(
-                    run, f"classes-{experiment['id']}", classes, class_markdown(classes, experiment["title"], looks)
+                    run, f"classes-{figure['id']}", classes, class_markdown(classes, figure["title"], looks)
                 )
     if len(overheads):
         written += _write(run, "overheads", overheads, overhead_markdown(overheads, run.system_facts))
@@ -62,42 +64,42 @@ def _write(run: Run, name: str, table: pd.DataFrame, markdown: str) -> list[Path
 # ---------------------------------------------------------------- results
 
 
-def results_table(run: Run, experiment: dict) -> pd.DataFrame:
-    """A row a metric, system and SNR, RESULT_COLUMNS: the figure's own metric first, systems in the legend's order.
+def results_table(run: Run, figure: dict) -> pd.DataFrame:
+    """One row per metric, system and SNR, with RESULT_COLUMNS: the figure's own metric first, systems in the order of
+    the legend.
 
-    Metrics that were measured nowhere in the figure have no rows.
+    Metrics that were not measured in the figure have no rows.
     """
-    rows = run.summary_of(experiment)
-    known = rows["mean"].notna() | (rows["metric"].eq(experiment["metric"]) & (rows["n_outage"] > 0))
+    rows = run.summary_of(figure)
+    known = rows["mean"].notna() | (rows["metric"].eq(figure["metric"]) & (rows["n_outage"] > 0))
     measured = rows[known].groupby("metric").size()
-    metrics = [experiment["metric"], *(m for m in (*AXES, "outage_rate") if m != experiment["metric"])]
+    metrics = [figure["metric"], *(m.name for m in quantities() if m.name != figure["metric"])]
     places = {metric: place for place, metric in enumerate(metrics)}
     rows = rows[rows["metric"].isin([m for m in metrics if m in measured.index])].copy()
-    looks = style.figure_looks(experiment, run.system_facts)
-    rows.insert(0, "figure", experiment["id"])
+    looks = style.figure_looks(figure, run.system_facts)
+    rows.insert(0, "figure", figure["id"])
     rows = rows.assign(
         _metric=rows["metric"].map(places), _order=rows["system"].map(looks.places(rows["system"]))
     ).sort_values(["_metric", "_order", "variant", "snr_db"], kind="stable")
-    if experiment["channel"] == "awgn" and not (rows["n_outage"] > 0).any():
-        rows = rows[rows["metric"] != "outage_rate"]
+    if figure["channel"] == "awgn" and not (rows["n_outage"] > 0).any():
+        rows = rows[rows["metric"] != OUTAGE_RATE.name]
     return rows[RESULT_COLUMNS].reset_index(drop=True)
 
 
-def results_markdown(rows: pd.DataFrame, experiment: dict, looks: style.Looks | None = None) -> str:
-    """A table a metric, systems by SNR: mean and 95 % interval.
+def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None = None) -> str:
+    """One table per metric, systems by SNR: mean and 95 % interval.
 
-    Where pictures were lost it says how many; in a fading channel, where every SNR loses some, the value stands beside
-    it, lost pictures scored as mid-grey. What was not simulated is empty.
+    Where pictures were lost, a cell gives their number. In a fading channel, where every SNR loses some, the value is
+    also given, with lost pictures scored as mid-grey. What was not simulated is empty.
     """
-    faded = experiment["channel"] != "awgn"
-    return "\n".join(_metric_markdown(own, str(metric), experiment["title"], looks or style.Looks(), faded)
+    faded = figure["channel"] != "awgn"
+    return "\n".join(_metric_markdown(own, str(metric), figure["title"], looks or style.Looks(), faded)
                      for metric, own in rows.groupby("metric", sort=False))  # fmt: skip
 
 
 def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.Looks, faded: bool) -> str:
-    places = 3 if metric in ("ms_ssim", "lpips") else 1 if metric == "outage_rate" else 2
     snrs = sorted(rows["snr_db"].unique())
-    of = "of the whole data set" if metric in ("miou", "pixel_accuracy", "psnr_of_mean_mse_db") else "mean over images"
+    of = "mean over images" if quantity(metric).reduction == "mean" else "of the whole data set"
     lines = [f"**{cell(title)}**: {axis_label(metric)}, {of}, with its 95 % interval.", ""]
     lines += ["| System | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |", "|---|" + "---:|" * len(snrs)]
     for (system, variant), own in rows.groupby(["system", "variant"], sort=False):
@@ -105,16 +107,16 @@ def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.L
         cells = []
         for snr in snrs:
             at = own[own["snr_db"] == snr]
-            cells.append(_value(at.iloc[-1], metric, places, faded) if len(at) else "")
+            cells.append(_value(at.iloc[-1], metric, faded) if len(at) else "")
         name = cell(looks.label(system)) + (f" [{cell(variant)}]" if several else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _value(row: pd.Series, metric: str, places: int, faded: bool) -> str:
-    """One cell: the mean with its interval, and the pictures lost."""
-    scale = axis_scale(metric)
-    lost = f"{row['n_outage']:g} lost" if row["n_outage"] > 0 and metric != "outage_rate" else ""
+def _value(row: pd.Series, metric: str, faded: bool) -> str:
+    """One cell: the mean with its interval, and the number of lost pictures."""
+    scale, places = quantity(metric).scale, quantity(metric).digits
+    lost = f"{row['n_outage']:g} lost" if row["n_outage"] > 0 and metric != OUTAGE_RATE.name else ""
     if lost and not faded:
         return f"outage ({lost})"
     if np.isnan(row["mean"]):

@@ -10,7 +10,7 @@ from bench.spec.request import Resolved
 
 
 def result_tables(resolved: Resolved, out: Path) -> str:
-    """The mean of each figure's metric, systems by SNR, for the terminal."""
+    """The mean of each figure's metric, systems by SNR."""
     summary = read_rows(out / "summary.csv")
     blocks = []
     for figure in resolved.figures:

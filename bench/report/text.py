@@ -1,4 +1,6 @@
-"""Texts of figures: names that nobody chose for print, made fit for it, and numbers as readers write them."""
+"""Texts of figures and tables: names of any kind made printable, and numbers in the usual form. All of `bench.report`
+uses it.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +13,29 @@ LONGEST = 60
 
 
 def printable(text: object) -> str:
-    """A name for a figure: on one line, what no font can show as an escape, a long name shortened in its middle."""
+    """A name for a figure: on one line, with escapes for what no font can show, and shortened in the middle if it is
+    long.
+    """
     return shown(text, LONGEST)
 
 
 def cell(text: object) -> str:
-    """A name inside a Markdown table: `|` and backslashes escaped."""
+    """A name inside a Markdown table, with `|` escaped."""
     return shown(text, 1000).replace("|", "\\|")
 
 
 def thousands(number: float) -> str:
-    """12345.0 -> '12 345', with narrow spaces."""
+    """12345.0 -> '12 345', with a narrow space."""
     return f"{round(number):,}".replace(",", "\u202f")
 
 
 def ratio(value: float) -> str:
-    """A channel bandwidth ratio as authors write it: 0.0625 -> '1/16', 0.3 -> '3/10'."""
+    """A channel bandwidth ratio as a fraction: 0.0625 -> '1/16', 0.3 -> '3/10'."""
     return str(Fraction(value).limit_denominator(10000))
 
 
 def wrapped(words: list[str], limit: int) -> list[str]:
-    """Words joined by ' · ' into lines of at most `limit` characters where that can be."""
+    """Words joined by ' · ' into lines of at most `limit` characters. A longer word has its own line."""
     lines = [""]
     for word in words:
         if lines[-1] and len(lines[-1]) + 3 + len(word) > limit:
@@ -41,7 +45,9 @@ def wrapped(words: list[str], limit: int) -> list[str]:
 
 
 def broken(title: str, length: int) -> str:
-    """A name over lines of at most `length` characters where it can be: broken before a bracket or +, or at a space."""
+    """A name on lines of at most `length` characters, if possible. It is broken before a
+    bracket or +, or at a space.
+    """
     lines = [""]
     for part in re.findall(r" ?\([^()]*\)|[+ ]?[^+ ]+", title):
         if lines[-1] and len(lines[-1] + part) > length:

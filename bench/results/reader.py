@@ -70,7 +70,7 @@ class Run:
         return _checked(self.directory / f"{name}.csv", read_frame(self.directory / f"{name}.csv", TABLES[name]))
 
     @cached_property
-    def experiments(self) -> list[dict[str, Any]]:
+    def figures(self) -> list[dict[str, Any]]:
         """The figures of the run, as `Figure.as_dict` gave them. Keys that a manifest may lack are filled in."""
         return [_figure(values) for values in self.manifest["config"]["figures"]]
 
@@ -91,32 +91,32 @@ class Run:
 
     def shows_a_paper_figure(self) -> bool:
         """Whether one of the run's figures is the paper's, so that the paper's statements can be checked."""
-        return any(figure["id"] in PAPER_FIGURES for figure in self.experiments)
+        return any(figure["id"] in PAPER_FIGURES for figure in self.figures)
 
     def is_demonstration(self, dataset: str) -> bool:
         """Whether a data set only demonstrates the bench and is too small to measure anything."""
         return bool(self.manifest.get("datasets", {}).get(dataset, {}).get("demonstration"))
 
-    def summary_of(self, experiment: dict) -> pd.DataFrame:
+    def summary_of(self, figure: dict) -> pd.DataFrame:
         """The rows of summary.csv for a figure."""
-        return _belonging(self.summary, experiment)
+        return _belonging(self.summary, figure)
 
-    def samples_of(self, experiment: dict) -> pd.DataFrame:
+    def samples_of(self, figure: dict) -> pd.DataFrame:
         """The rows of samples.csv for a figure."""
-        return _belonging(self.samples, experiment)
+        return _belonging(self.samples, figure)
 
-    def cut_to(self, experiment: dict) -> Run:
+    def cut_to(self, figure: dict) -> Run:
         """The run with the samples of one figure only."""
         part = Run(self.directory, self.manifest)
-        part.__dict__.update(samples=self.samples_of(experiment), confusion=self.confusion)
+        part.__dict__.update(samples=self.samples_of(figure), confusion=self.confusion)
         return part
 
-    def pictures_of(self, experiment: dict) -> pd.DataFrame:
+    def pictures_of(self, figure: dict) -> pd.DataFrame:
         """The rows of pictures.csv for a figure: its outputs, and the originals and true masks of its data set."""
         rows = self.pictures
-        sources = rows[(rows["system"] == "") & (rows["dataset"] == experiment["dataset"])]
-        outputs = _belonging(rows[rows["system"] != ""], experiment)
-        outputs = outputs[outputs["snr_db"].isin(experiment["pictures"]["snr_db"])]
+        sources = rows[(rows["system"] == "") & (rows["dataset"] == figure["dataset"])]
+        outputs = _belonging(rows[rows["system"] != ""], figure)
+        outputs = outputs[outputs["snr_db"].isin(figure["pictures"]["snr_db"])]
         sources = sources[sources["image_id"].isin(outputs["image_id"])]
         return pd.concat([sources, outputs]).drop_duplicates("file") if len(outputs) else outputs
 
@@ -138,16 +138,16 @@ class Run:
             raise UserError(f"{shown(path)}: cannot read the picture ({shown(error)}); repeat the run") from None
 
 
-def _belonging(rows: pd.DataFrame, experiment: dict[str, Any]) -> pd.DataFrame:
+def _belonging(rows: pd.DataFrame, figure: dict[str, Any]) -> pd.DataFrame:
     """The rows of a table that a figure shows: those with its task, data set, channel, budget, systems and SNRs."""
-    chosen = rows["task"].eq(experiment["task"]) & rows["dataset"].eq(experiment["dataset"])
-    chosen &= rows["channel"].eq(experiment["channel"]) & rows["system"].isin(experiment["systems"])
-    chosen &= rows["snr_db"].isin(experiment["snr_db"])
+    chosen = rows["task"].eq(figure["task"]) & rows["dataset"].eq(figure["dataset"])
+    chosen &= rows["channel"].eq(figure["channel"]) & rows["system"].isin(figure["systems"])
+    chosen &= rows["snr_db"].isin(figure["snr_db"])
     for column, key in (("cbr_target", "cbr"), ("bits_target", "bits")):
-        if experiment[key] is None:
+        if figure[key] is None:
             chosen &= rows[column].isna()
         else:
-            chosen &= np.isclose(rows[column].to_numpy(float), experiment[key], rtol=1e-9, atol=0)
+            chosen &= np.isclose(rows[column].to_numpy(float), figure[key], rtol=1e-9, atol=0)
     return rows[chosen]
 
 

@@ -70,11 +70,10 @@ _SCORES = (
 
 def _of_plugins() -> tuple[Column, ...]:
     """One column per metric of a third party. Installing or removing one changes the table, and so the cells."""
-    own = {"psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy"}
     return tuple(
         Column(metric.name, NUMBER, metric.unit, f"{metric.label}, a metric of a plug-in")
         for metric in METRICS
-        if metric.of_picture is not None and metric.name not in own
+        if metric.of_picture is not None and metric.name not in METRICS.own_names
     )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib.util
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+from bench.util.packages import spec_of
 
 _OURS = ("systems", "baselines")
 _LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # they only list names
@@ -121,10 +122,7 @@ def _locate(module: str) -> Path | None:
 
 def _top(package: str) -> list[Path]:
     """The `__init__.py` of a top package, the file of a top module, or the folders of a namespace."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError, AttributeError):
-        return []
+    spec = spec_of(package)
     if spec is None:
         return []
     if spec.origin and spec.origin.endswith(".py"):

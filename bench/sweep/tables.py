@@ -17,7 +17,7 @@ from bench.results.schema import (
 from bench.results.store import RunStore
 from bench.results.tables import line_of
 from bench.sweep.engines import Outcome
-from bench.sweep.plan import Plan
+from bench.sweep.plan import Cell, Plan, Task
 
 
 def write_tables(
@@ -37,29 +37,64 @@ def write_tables(
     config: of the whole run, as the manifest holds it. Existing cells of earlier commands appear too. Returns the ids
     of cells that could not be read back. Their rows are in no table, and they appear in failures.csv.
     """
-    from bench.analysis.summary import Point, summarise  # loads SciPy
+    failed = _failed_rows(plan, failures, failed_before, still_missing)
+    shown, lost = _write_rows(plan, store, still_missing, limited)
+    failed += [_failure(task, cell, LOST) for task, cell in lost]
+    store.write_table("pictures.csv", PICTURE_COLUMNS, _picture_rows(store, config, shown))
+    store.write_table("failures.csv", FAILURE_COLUMNS, failed)
+    return {cell.id for _, cell in lost}
 
-    shown: list[tuple[int, Any, Any, dict[str, str]]] = []  # position in the plan, task, cell, row
-    failed: list[dict[str, Any]] = []
+
+#: A cell whose PNGs are listed: its position in the plan, task, cell and the row of the picture.
+Shown = tuple[int, Task, Cell, dict[str, str]]
+
+
+def _of_run(plan: Plan) -> list[tuple[Task, Cell]]:
+    """The cells of all commands of the run, those of earlier commands first."""
+    return [*((task, cell) for task in plan.earlier for cell in task.cells), *plan.cells]
+
+
+def _failed_rows(
+    plan: Plan, failures: dict[str, Outcome], failed_before: dict[str, dict[str, str]], still_missing: set[str]
+) -> list[dict[str, Any]]:
+    """Rows of failures.csv, in the order of the plan: what failed now, and what failed before and is still missing."""
+    rows: list[dict[str, Any]] = []
+    for task, cell in _of_run(plan):
+        if cell.id in failures:
+            rows.append(_failure(task, cell, failures[cell.id].error))
+        elif cell.id in failed_before and cell.id in still_missing:
+            rows.append(failed_before[cell.id])
+    return rows
+
+
+def _points(plan: Plan, still_missing: set[str]) -> list[tuple[dict[str, Any], list[tuple[int, Task, Cell]]]]:
+    """The operating points in the order of summary.csv: the columns that name one, and its cells that have rows."""
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
-    lost: set[str] = set()
-    earlier = [(task, cell) for task in plan.earlier for cell in task.cells]
-    for place, (task, cell) in enumerate([*earlier, *plan.cells]):
-        dataset = task.set_name
+    for place, (task, cell) in enumerate(_of_run(plan)):
         point = {
-            "system": task.system, "variant": task.variant, "task": task.task, "dataset": dataset,
+            "system": task.system, "variant": task.variant, "task": task.task, "dataset": task.set_name,
             "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
         }  # fmt: skip
-        cells_of_point = points.setdefault((*point.values(), task.requirement), (point, []))[1]
-        if cell.id in failures:
-            failed.append(_failure(task, cell, dataset, failures[cell.id].error))
-        elif cell.id in failed_before and cell.id in still_missing:
-            failed.append(failed_before[cell.id])
+        cells = points.setdefault((*point.values(), task.requirement), (point, []))[1]
         if cell.id not in still_missing:
-            cells_of_point.append((place, task, cell))
+            cells.append((place, task, cell))
     names = [task.system for task in plan.earlier] + list(plan.systems)
     order = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    ranked = sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
+    return sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
+
+
+def _write_rows(
+    plan: Plan, store: RunStore, still_missing: set[str], limited: bool
+) -> tuple[list[Shown], list[tuple[Task, Cell]]]:
+    """Write samples, confusion and summary in one reading of the cells.
+
+    Returns the rows of pictures that were kept, and the cells of this command that could not be read back.
+    """
+    from bench.analysis.summary import Point, summarise  # loads SciPy
+
+    shown: list[Shown] = []
+    lost: list[tuple[Task, Cell]] = []
+    earlier = sum(len(task.cells) for task in plan.earlier)
     with (
         store.lines("samples.csv", SAMPLE_COLUMNS) as sample,
         store.lines("confusion.csv", CONFUSION_COLUMNS) as confusion,
@@ -67,14 +102,13 @@ def write_tables(
     ):
 
         def filled_points() -> Iterator[Point]:
-            for names, cells in ranked:
+            for names, cells in _points(plan, still_missing):
                 point = Point(names)
                 for place, task, cell in sorted(cells, key=lambda entry: entry[2].rep):
                     rows = store.read_cell(cell.id, task.image_ids)
                     if rows is None:
-                        if place >= len(earlier):
-                            lost.add(cell.id)
-                            failed.append(_failure(task, cell, task.set_name, LOST))
+                        if place >= earlier:
+                            lost.append((task, cell))
                         continue
                     point.add(rows)
                     sample([line_of(row[:-1]) for row in rows])
@@ -86,17 +120,20 @@ def write_tables(
 
         for line in summarise(filled_points(), store.root.resolve().name, limited):
             summary(line)
-    pictures: dict[str, dict[str, Any]] = {}
+    return sorted(shown, key=lambda entry: entry[0]), lost
+
+
+def _picture_rows(store: RunStore, config: dict[str, Any], shown: list[Shown]) -> list[dict[str, Any]]:
+    """Rows of pictures.csv: every stored output, and once its original and its true mask."""
     figures: dict[str, set[tuple[str, str]]] = {}
     for figure in config["figures"]:
         own = figure.get("pictures") or {}
         if own.get("snr_db"):
             figures.setdefault(own.get("id") or figure["id"], set()).add((figure["task"], figure["dataset"]))
-    for _, task, cell, row in sorted(shown, key=lambda entry: entry[0]):
+    pictures: dict[str, dict[str, Any]] = {}
+    for _, task, cell, row in shown:
         _list_picture(pictures, figures, store, task, cell, row)
-    store.write_table("pictures.csv", PICTURE_COLUMNS, pictures.values())
-    store.write_table("failures.csv", FAILURE_COLUMNS, failed)
-    return lost
+    return list(pictures.values())
 
 
 #: The error of a cell that was computed, but whose file is missing.
@@ -113,9 +150,9 @@ def _confusion_lines(row: list[str]) -> Iterator[str]:
         yield f"{key},{label},{both},{predicted},{labelled},{predicted + labelled - both}"
 
 
-def _failure(task, cell, dataset: str, error: str) -> dict[str, Any]:
+def _failure(task: Task, cell: Cell, error: str) -> dict[str, Any]:
     return {
-        "cell_id": cell.id, "system": task.system, "dataset": dataset, "images": " ".join(task.image_ids),
+        "cell_id": cell.id, "system": task.system, "dataset": task.set_name, "images": " ".join(task.image_ids),
         "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
         "rep": cell.rep, "error": error,
     }  # fmt: skip

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from bench.data import Dataset
-from bench.measure.apart import Home, RemoteSystem
-from bench.measure.apart.remote import RemoteFailure, Sight
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight
 from bench.measure.apart.wire import text as as_text
 from bench.measure.audit import REPORT_COLUMNS, Ledger
 from bench.measure.control import send

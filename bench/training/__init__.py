@@ -1,1 +1,5 @@
-"""Training: one protocol for all learned systems (`protocol`), its pictures (`pictures`), and the loop (`loop`)."""
+"""Training: one protocol for all learned systems (`protocol`), its pictures (`sources`, `crops`), and the loop
+(`trainer`).
+
+`python -m bench train` calls `run`.
+"""

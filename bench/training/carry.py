@@ -1,4 +1,4 @@
-"""What `python -m bench data pack` does: read sources, label them where a teacher is asked, write one file."""
+"""The work of `python -m bench data pack`: reads sources, labels them if a teacher is wanted, and writes one file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,13 @@ def pack_training_set(
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Write the pack; gives its path.
+    """Write the pack. Returns its path.
 
-    Exactly one of `sources` (names, comma between) and `config` (a training protocol: its sources, and its teacher's
-    labels where a task is distilled) is given. UserError, and nothing written, where the request cannot be met.
+    sources: names, separated by commas. config: a training protocol. Exactly one of the two is given. A protocol gives
+    its sources, and its teacher's labels if a task is distilled.
+    teacher: label the sources by this teacher.
+    max_mib: the largest size of the file.
+    Raises UserError, and writes nothing, if the request cannot be met.
     """
     path = user_path(file, "FILE")
     root = user_path(data_root, "--data-root") if data_root else default_data_root()

@@ -1,8 +1,8 @@
-"""The training channel: y = h x + n as `bench.measure.channel` defines it, its draws made on the device.
+"""The training channel: y = h x + n as in `bench.measure.channel`, but drawn on the device.
 
-Called by the training step. Measurement draws on the CPU from a seed a picture; a GPU would wait for that at every
-step. Units are the same: unit symbol power, n ~ CN(0, N0), N0 = 10^(-SNR/10), and the receiver knows h. A test holds
-both channels to one definition.
+The training step calls it. Measurements draw on the CPU from one seed per picture. A GPU would have to wait for that at
+every step. The units are the same: unit symbol power, n ~ CN(0, N0), N0 = 10^(-SNR/10), and the receiver knows h. A
+test checks that both channels have the same definition.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ def transmit(transmission: Transmission, link: Link, keys: Tensor) -> Received:
     """Send each picture through its own draw.
 
     Symbols complex64 (B, n), keys int64 (B,) of `draws.sample_keys` on the same device -> symbols complex64 (B, n), csi
-    complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var float32 (B,). Differentiable in the symbols. Nothing is
-    read back from the device. The channel's name is checked when the protocol is read.
+    complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var float32 (B,). The result is differentiable in the symbols.
+    Nothing is copied back from the device. The name of the channel was checked when the protocol was read.
     """
     symbols = transmission.symbols
     batch, uses = symbols.shape

@@ -1,6 +1,7 @@
-"""The state of a training run on disk: all that going on to the bit needs, in safetensors, written whole or not at all.
+"""The state of a training run on disk, in safetensors: everything that is needed to resume it exactly.
 
-Called by the trainer. Loading unpickles nothing; a damaged file is one line.
+The trainer calls it. The file is written completely or not at all. Loading unpickles nothing. A damaged file gives a
+message of one line.
 """
 
 from __future__ import annotations
@@ -18,23 +19,27 @@ from bench.util.files import replacing
 from systems.errors import UserError
 
 FILE = "state.safetensors"
-_LONGEST = 10**9  # bytes of a header that is believed
+_LONGEST = 10**9  # longest plausible header in bytes
 
 
 def state_file(folder: Path) -> Path:
-    """Where a run in `folder` keeps its state."""
+    """The file with the state of a run in `folder`."""
     return folder / FILE
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors and plain facts; the folder is made where it is missing."""
+    """Write tensors, by name and of any shape, and plain facts. A missing folder is made. Raises StorageError if the
+    disk refuses.
+    """
     stored = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
     with replacing(state_file(folder)) as temporary:
         save_file(stored, temporary, {"facts": json.dumps(facts)})
 
 
 def read_facts(folder: Path) -> dict[str, Any] | None:
-    """The facts of a run in `folder`, without its tensors, or None where there is none. UserError where damaged."""
+    """The facts of a run in `folder`, without its tensors. None if there is none. Raises UserError if the file is
+    damaged.
+    """
     path = state_file(folder)
     if not path.is_file():
         return None
@@ -54,7 +59,9 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """(tensors, facts) of a run in `folder`, or None where there is none. UserError where the file is damaged."""
+    """(tensors by name, in their saved shapes; facts) of a run in `folder`. None if there is none. Raises UserError if
+    the file is damaged.
+    """
     facts = read_facts(folder)
     if facts is None:
         return None
@@ -69,7 +76,7 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def damaged(path: Path) -> UserError:
-    """The one line for a state that cannot be gone on from."""
+    """The UserError for a state from which training cannot continue."""
     return UserError(
         f"{path}: damaged, training cannot go on from it; remove the file to start anew, or choose another --out"
     )

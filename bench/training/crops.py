@@ -1,7 +1,7 @@
-"""The pictures of one task on the training device, and crops of them, a whole batch at once.
+"""The pictures of one task on the training device, and crops of them, for a whole batch at once.
 
-Called by the trainer. All pictures lie in one uint8 tensor; a batch is gathered from it there, by windows that are a
-pure function of the samples' keys (`draws`). Nothing is copied from the host and nothing is read back from the device.
+The trainer calls it. All pictures are in one uint8 tensor. A batch is gathered from it, with windows that depend only
+on the keys of the samples (`draws`). Nothing is copied from the host, and nothing is copied back from the device.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ from bench.training.sources import Picture
 from systems.errors import UserError
 from systems.interface import NUM_CLASSES, VOID
 
-#: Places of one sample's uniform numbers.
+#: Positions in a sample's uniform numbers.
 _PICTURE, _CLASS, _SIDE, _ASPECT, _WHOLE, _TOP, _LEFT, _FLIP, _SNR = range(9)
 
 
 @dataclass(frozen=True)
 class Window:
-    """How crops are cut. crop: side of the result in pixels.
+    """How crops are cut.
 
-    lowest_scale below 1: windows of `lowest_scale` to 1 of the shorter side, of aspect ratios from sqrt(3/4) to
-    sqrt(4/3), resized to the crop; a share `whole` of them is the whole picture, as the test sees it. 1: windows of
-    crop x crop pixels. balance: a class first, then a picture that shows it.
+    crop: side of the result in pixels.
+    lowest_scale: 1: windows of crop x crop pixels. Below 1: the side of a window is from `lowest_scale` to 1 of the
+    picture's shorter side, with aspect ratios from sqrt(3/4) to sqrt(4/3), and the window is resized to the crop.
+    whole: the share of such windows that are the whole picture, as in tests.
+    balance: first draw a class, then a picture that shows it.
     """
 
     crop: int
@@ -41,9 +43,11 @@ class Window:
 
 @dataclass(frozen=True)
 class Crops:
-    """One batch. images: float32 (B, 3, crop, crop) in [0, 1], channels last. mask, labels: int64 (B, crop, crop), of
-    the ground truth and of the teacher, or None. snr: float32 (B,), uniform from 0 to below 1, to be scaled by the
-    protocol.
+    """One batch.
+
+    images: float32 (B, 3, crop, crop) in [0, 1], channels last.
+    mask, labels: int64 (B, crop, crop), of the ground truth and of the teacher, or None.
+    snr: float32 (B,), uniform from 0 to below 1; the protocol's range scales it.
     """
 
     images: Tensor
@@ -53,8 +57,11 @@ class Crops:
 
 
 def split(pictures: Sequence[Picture], first: str, holdout: int) -> tuple[list[Picture], list[Picture]]:
-    """(training, held out): of the source `first`, the `holdout` pictures whose names hash lowest are held out, so that
-    what is watched is one kind of picture. UserError where nothing is left to train on."""
+    """(training, held out). The `holdout` pictures of the source `first` whose names have the lowest hashes are held
+    out.
+
+    So validation uses one kind of picture. Raises UserError if nothing is left for training.
+    """
     own = sorted((p for p in pictures if p.source == first), key=lambda p: _order(p.name))
     held_out = own[:holdout]
     kept = {picture.name for picture in held_out}
@@ -73,10 +80,14 @@ def _order(name: str) -> str:
 
 
 class Album:
-    """The training pictures of one task, and its held-out ones.
+    """The training pictures of one task, and those that are held out.
 
-    pictures: of all sources, in order. with_masks: the task needs class ids; a picture without a mask counts as void
-    everywhere and must have a teacher's labels. least_side: smaller pictures are enlarged to it.
+    pictures: of all sources, in order.
+    first, holdout: as in `split`.
+    least_side: smaller pictures are enlarged to it.
+    with_masks: the task needs class ids. A picture without a mask counts as void everywhere, and must have a teacher's
+    labels.
+    Raises UserError if nothing is left for training, or for a picture that has neither mask nor labels.
     """
 
     def __init__(
@@ -115,7 +126,9 @@ class Album:
         return len(self.training)
 
     def _by_class(self) -> tuple[Tensor, Tensor]:
-        """Pictures of each class that occurs: indices (classes, most), and how many of each row count, (classes,)."""
+        """Indices of the pictures of each class that occurs, (classes, most), and the number of valid ones per row,
+        (classes,).
+        """
         shown = [np.unique(p.mask if p.mask is not None else p.labels) for p in self.training]
         rows = [[i for i, ids in enumerate(shown) if c in ids] for c in range(1, NUM_CLASSES)]
         rows = [row for row in rows if row] or [list(range(len(self.training)))]
@@ -124,7 +137,9 @@ class Album:
         return members, torch.tensor([len(row) for row in rows], device=self.device)
 
     def cut(self, keys: Tensor, window: Window) -> Crops:
-        """One crop a key, int64 (B,) of `draws.sample_keys`; each depends on its own key alone."""
+        """One crop per key, int64 (B,) of `draws.sample_keys`: images (B, 3, crop, crop). Each crop depends only on its
+        own key.
+        """
         u = draws.uniforms(draws.stream(keys, draws.WINDOW), 9)
         picture = self._choose(u, window.balance)
         height, width = self._pixels.height[picture], self._pixels.width[picture]
@@ -151,9 +166,9 @@ class Album:
         return self._members[row, _below(u[:, _PICTURE], self._counts[row])]
 
     def _resized(self, picture: Tensor, box, flip: Tensor, crop: int) -> Tensor:
-        """Bilinear samples on a grid finer than the result, averaged: a window that shrinks leaves no aliases.
+        """Bilinear samples on a grid finer than the result, averaged, so that a window that shrinks has no aliasing.
 
-        The fineness follows from the largest picture, not from the batch, so that no size is read from the device.
+        The fineness follows from the largest picture, not from the batch, so no size has to be copied from the device.
         """
         fine = max(1, round(self._pixels.largest_short_side / crop))
         total = 0
@@ -164,7 +179,7 @@ class Album:
         return (total / (255 * fine * fine)).permute(0, 3, 1, 2)
 
     def _bilinear(self, picture: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """float32 (B, crop, crop, 3) at positions y (B, crop), x (B, crop) in pixels; borders are repeated."""
+        """Pixels float32 (B, crop, crop, 3) at positions y (B, crop), x (B, crop). Outside, the border is repeated."""
         y0, x0 = y.floor(), x.floor()
         wy, wx = (y - y0).float()[:, :, None, None], (x - x0).float()[:, None, :, None]
         y0, x0 = y0.long(), x0.long()
@@ -176,7 +191,9 @@ class Album:
         return self._pixels.at(picture, y, x).float()
 
     def _classes(self, stack: _Stack | None, picture: Tensor, box, flip: Tensor, crop: int) -> Tensor | None:
-        """The class ids nearest to the crop's pixels; a stack of another size than the pictures covers them whole."""
+        """The class ids nearest to the crop's pixels. A map of another size than the picture
+        covers the whole picture.
+        """
         if stack is None:
             return None
         y, x = _grid(box, flip, crop, 0.5)
@@ -186,7 +203,7 @@ class Album:
 
 
 class _Stack:
-    """Arrays of several sizes in one tensor, (N, channels) uint8, pixel after pixel."""
+    """Arrays of several sizes in one uint8 tensor (N, channels), pixel after pixel."""
 
     def __init__(self, arrays: Sequence[np.ndarray], device: torch.device):
         sizes = torch.tensor([array.shape[:2] for array in arrays])
@@ -202,8 +219,10 @@ class _Stack:
         self.largest_short_side = int(sizes.min(dim=1).values.max())
 
     def at(self, picture: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Values (B, rows, columns, channels) of pictures (B,) at rows y (B, rows) and columns x (B, columns), int64;
-        places outside count as the border."""
+        """Values (B, rows, columns, channels) of pictures (B,) at rows y (B, rows) and columns x (B, columns), int64.
+
+        Outside, the border is repeated.
+        """
         height, width = self.height[picture][:, None], self.width[picture][:, None]
         y = torch.minimum(y.clamp_min(0), height - 1)
         x = torch.minimum(x.clamp_min(0), width - 1)
@@ -211,7 +230,7 @@ class _Stack:
 
 
 def contents(pictures: Sequence[Picture]) -> str:
-    """sha256 over names, pixels, masks and labels."""
+    """sha256 over names, pixels, masks and labels of the pictures."""
     total = hashlib.sha256()
     for line in sorted(
         f"{picture.name} {picture.digest} {_hash(picture.mask)} {_hash(picture.labels)}" for picture in pictures
@@ -221,9 +240,10 @@ def contents(pictures: Sequence[Picture]) -> str:
 
 
 def centre(picture: Picture, size: int, whole: bool) -> tuple[Tensor, Tensor | None]:
-    """A held-out picture for validation: float32 (3, size, size) and class ids int64 (size, size) or None; its centre,
-    or
-    the `whole` picture resized."""
+    """A held-out picture for validation: float32 (3, size, size), and class ids int64 (size, size) or None.
+
+    whole: True: the whole picture, resized. False: its centre.
+    """
     image, mask = Image.fromarray(picture.pixels), None if picture.mask is None else Image.fromarray(picture.mask)
     if whole:
         image = image.resize((size, size), Image.Resampling.LANCZOS)
@@ -255,7 +275,9 @@ def _scaled(u: Tensor, height: Tensor, width: Tensor, window: Window) -> tuple[T
 
 
 def _grid(box, flip: Tensor, crop: int, down: float, right: float | None = None) -> tuple[Tensor, Tensor]:
-    """Positions in the picture of the point (`down`, `right`) of each of the crop's pixels, float64 (B, crop) each."""
+    """Positions in the picture for each pixel of the crop, at (`down`, `right`) inside the pixel: float64 (B, crop)
+    each.
+    """
     top, left, rows, columns = box
     steps = torch.arange(crop, device=top.device, dtype=torch.float64)
     y = top[:, None] + (steps + down) * (rows[:, None] / crop)

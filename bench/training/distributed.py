@@ -1,11 +1,12 @@
-"""Several processes, each with a part of the batch, compute what one process computes with the whole batch.
+"""Training in several processes: each has a part of the batch, and together they compute the same as one process with
+the whole batch.
 
-Called by the trainer, under torchrun. Gradients are averaged by DistributedDataParallel. That is the whole batch's
-gradient only if nothing else depends on who holds which picture, and three things do: batch norm takes its mean and
-variance over the pictures at hand, dropout draws for them, and a mean over labelled pixels has another divisor on each
-process. Here the first is taken over all processes, the second drawn for the whole batch, and the third weighted.
-(torch's SyncBatchNorm does the first on GPUs only.) Sums are still added in another order, so results agree to
-rounding, not to the bit.
+The trainer calls it, under torchrun. DistributedDataParallel averages the gradients. This is the gradient of the whole
+batch only if nothing else depends on the process that has a picture. Three things do: batch norm takes its mean and
+variance over the pictures at hand, dropout draws for them, and a mean over labelled pixels has a different divisor in
+each process. Here, batch norm uses the pictures of all processes, dropout draws for the whole batch, and means are
+weighted. (torch's SyncBatchNorm does the first on GPUs only.) Sums are still added in another order, so results agree
+up to rounding, not exactly.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce  # differentiable: the gradients of all processes are summed
+from torch.distributed.nn.functional import all_reduce  # differentiable: it sums the gradients of all processes
 
 from systems.errors import UserError
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among those of torchrun; one process alone is rank 0 of 1."""
+    """This process among those of torchrun. A single process is rank 0 of 1."""
 
     rank: int = 0
     size: int = 1
@@ -38,7 +39,9 @@ class World:
         return self.rank == 0
 
     def same(self, value: float) -> float:
-        """The first process's `value`, on all: clocks differ, and a run must end on the same step everywhere."""
+        """The first process's `value`, in all processes. Clocks differ, and a run must end at
+        the same step everywhere.
+        """
         if self.size == 1:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -48,7 +51,9 @@ class World:
     @classmethod
     @contextlib.contextmanager
     def join(cls, device: str):
-        """The world that torchrun's environment describes; leaves the process group at the end."""
+        """In a `with` block: the world that torchrun's environment describes. Raises UserError for a wrong environment
+        or device.
+        """
         try:
             size = int(os.environ.get("WORLD_SIZE", "1"))
             local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -71,8 +76,10 @@ class World:
 
 
 def share_layers(module: nn.Module, rank: int, size: int) -> None:
-    """Let batch norm and dropout of `module` act as on the batch of all processes; process r holds pictures r, r +
-    size, ..."""
+    """Make batch norm and dropout of `module` work as for the batch of all processes.
+
+    Process r of `size` has the pictures r, r + size, ...
+    """
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.forward = partial(_batch_norm, layer, layer.forward)
@@ -81,10 +88,11 @@ def share_layers(module: nn.Module, rank: int, size: int) -> None:
 
 
 def weight_of(target: Tensor, void: int, size: int) -> Tensor | float:
-    """What this process's mean over labelled pixels counts in the mean over processes: its share of them, times `size`.
+    """The weight of this process's mean over labelled pixels in the mean over processes: its share of them, times
+    `size`.
 
-    target: class indices with `void` = not labelled; of anything else (pictures, probabilities) every pixel counts. A
-    scalar on the target's device.
+    target: class indices (B, H, W), where `void` is not labelled. For pictures or probabilities (B, C, H, W) every
+    pixel counts. Returns a scalar on the target's device.
     """
     if target.is_floating_point():
         return 1.0
@@ -95,19 +103,20 @@ def weight_of(target: Tensor, void: int, size: int) -> Tensor | float:
 
 
 def mean_over_processes(values: list[float], device: str) -> list[float]:
-    """Each value's mean over the processes."""
+    """The mean of each value over the processes."""
     total = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return (total / dist.get_world_size()).tolist()
 
 
 def _batch_norm(layer: nn.BatchNorm2d, alone, x: Tensor) -> Tensor:
-    """`layer` on x (b, C, H, W), with the statistics of all processes where it takes the batch's. Variance in two
-    passes."""
+    """`layer` on x (b, C, H, W). Where it uses the batch's statistics, they are those of all processes, computed in two
+    passes.
+    """
     if not layer.training:
         return alone(x)
     values, over = x.float(), (0, 2, 3)
-    count = values.numel() // values.shape[1] * dist.get_world_size()  # every process holds as many pictures
+    count = values.numel() // values.shape[1] * dist.get_world_size()  # every process has the same number of pictures
     mean = all_reduce(values.sum(over)) / count
     centred = values - mean[:, None, None]
     variance = all_reduce(centred.square().sum(over)) / count
@@ -120,14 +129,16 @@ def _batch_norm(layer: nn.BatchNorm2d, alone, x: Tensor) -> Tensor:
     y = centred * torch.rsqrt(variance + layer.eps)[:, None, None]
     if layer.affine:
         y = y * layer.weight[:, None, None] + layer.bias[:, None, None]
-    for name in ("drop", "act"):  # timm's batch norm carries its activation
+    for name in ("drop", "act"):  # timm's batch norm includes its activation
         if hasattr(layer, name):
             y = getattr(layer, name)(y)
     return y.to(x.dtype)
 
 
 def _dropout(layer: nn.Dropout, rank: int, size: int, x: Tensor) -> Tensor:
-    """Of the whole batch's draw, the pictures held here; all processes stand at the same state of the generator."""
+    """The part of the whole batch's draw for the pictures of this process. All processes have the same state of the
+    generator.
+    """
     if not layer.training or layer.p == 0:
         return x
     layout = (

@@ -1,14 +1,14 @@
-"""A training set in one file, to carry it to another machine: `python -m bench data pack FILE`, source `pack:FILE`.
+"""A training set in one file, to copy it to another machine: `python -m bench data pack FILE`, source `pack:FILE`.
 
-The file is a ZIP archive without compression of its own:
+`carry` writes packs, `sources` reads them. The file is a ZIP archive whose entries are stored without compression:
 
-    index.json          format, codec, quality, sources, teacher, and a row a picture: name and the files it has
-    p/00000.webp        the picture, WebP at one quality for all, as high as the size allows
-    m/00000.png         its mask, 8-bit grey, class ids (where the source has masks)
-    t/00000.png         its teacher's labels at the teacher's own size (where a teacher was asked)
+    index.json          format, codec, quality, sources, teacher, and one row per picture: its name and its files
+    p/00000.webp        the picture, WebP; all have the same quality, the highest that the size of the file allows
+    m/00000.png         its mask, 8-bit grey, class ids (if the source has masks)
+    t/00000.png         its teacher's labels, at the teacher's own size (if a teacher was wanted)
 
-The same pictures and the same version of Pillow give the same bytes. Files are decoded by the reader of `bench.data`,
-so a pack is held to the rules of any other set.
+The same pictures and the same version of Pillow give the same bytes. `bench.data` decodes the files, so the rules for a
+pack are the same as for any other set.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from bench.util.files import write_atomic
 from systems.errors import UserError
 
 FORMAT = "semantic-bench training pack 1"
-_HIGHEST, _LOWEST = 95, 20  # qualities of WebP that are tried
-_LARGEST = 4 * 2**30  # bytes of all files of a pack that is read
+_HIGHEST, _LOWEST = 95, 20  # range of WebP's quality
+_LARGEST = 4 * 2**30  # most bytes of all files in a pack
 _ENTRY = re.compile(r"[pmt]/\d{5,}\.(webp|png)")
 _KINDS = ("picture", "mask", "labels")
-_DATE = (1980, 1, 1, 0, 0, 0)  # one date for all entries: bytes must not depend on the clock
+_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date for all entries, so that the bytes do not depend on the clock
 
 
 def write_pack(
     path: Path, pictures: Sequence[Picture], sources: Sequence[str], max_bytes: int, say: Callable[[str], None] = print
 ) -> int:
-    """Write `pictures` into one file of at most `max_bytes` bytes; gives the quality that fitted.
+    """Write `pictures` into one file of at most `max_bytes` bytes. Returns the quality.
 
-    UserError, and nothing written, where even the lowest quality is too large.
+    Raises UserError, and writes nothing, if even the lowest quality is too large.
     """
     names = [picture.name for picture in pictures]
     if len(set(names)) != len(names):
@@ -56,7 +56,7 @@ def write_pack(
         masks = list(pool.map(lambda p: _png(p.mask), pictures))
         labels = list(pool.map(lambda p: _png(p.labels), pictures))
         fixed = sum(len(data) for data in (*masks, *labels) if data)
-        fixed += 600 * len(pictures)  # index and directory: measured 350 to 500 bytes a picture with three files
+        fixed += 600 * len(pictures)  # index and directory: 350 to 500 bytes per picture with three files were measured
         room = max_bytes - fixed
         quality = _estimate(pictures, room, pool)
         while True:
@@ -101,7 +101,7 @@ def write_pack(
 
 
 def read_pack(path: Path) -> list[Picture]:
-    """The pictures of a pack, in its order. UserError, one line, for what is no pack or is damaged."""
+    """The pictures of a pack, in order. Raises UserError, in one line, if the file is no pack or is damaged."""
     if not path.is_file():
         raise UserError(f"{path}: no such pack; make one with `python -m bench data pack`")
     try:
@@ -112,7 +112,7 @@ def read_pack(path: Path) -> list[Picture]:
     except (zipfile.BadZipFile, OSError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a whole training pack ({reason}); make it again with `data pack`") from None
-    except (RuntimeError, EOFError, zlib.error):  # an encrypted entry, or one that is cut
+    except (RuntimeError, EOFError, zlib.error):  # an encrypted or truncated entry
         raise UserError(f"{path}: not a whole training pack; make it again with `data pack`") from None
 
     def one(row) -> Picture:
@@ -128,9 +128,9 @@ def read_pack(path: Path) -> list[Picture]:
 
 
 def decode_class_map(data: bytes, path: Path) -> np.ndarray:
-    """Class ids uint8 (h, w) of a mask file of any size, by the reader of masks; `path` is for messages. UserError."""
+    """Class ids uint8 (h, w) of a mask file of any size. path: for messages. Raises UserError."""
     try:
-        with Image.open(io.BytesIO(data)) as header:  # the size alone; the reader decodes
+        with Image.open(io.BytesIO(data)) as header:  # only its size is read here
             size = header.size[::-1]
     except Exception as error:
         raise unreadable(path, error, "mask") from None
@@ -138,7 +138,7 @@ def decode_class_map(data: bytes, path: Path) -> np.ndarray:
 
 
 def _entries(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The index, and the content of every file that a pack may hold."""
+    """The index, and the content of every file that a pack may contain."""
     infos = archive.infolist()
     if sum(info.file_size for info in infos) > _LARGEST:
         raise ValueError("it says that it holds more than 4 GiB")
@@ -159,7 +159,7 @@ def _content(row: dict[str, str], kind: str, files: dict[str, bytes]) -> bytes |
 
 
 def _estimate(pictures: Sequence[Picture], room: int, pool: ThreadPoolExecutor) -> int:
-    """The highest quality at which a sample of the pictures promises to fit."""
+    """The highest quality at which, judging from a sample of the pictures, all will fit."""
     sample = pictures[:: max(1, len(pictures) // 64)]
     pixels = sum(p.pixels.size for p in pictures) / max(1, sum(p.pixels.size for p in sample))
     low, high = _LOWEST, _HIGHEST

@@ -1,5 +1,6 @@
-"""One training picture with its mask and its teacher's labels, decoded. Made by `sources` and `pack`, used by
-`crops`."""
+"""One training picture with its mask and its teacher's labels, decoded. `sources` and `pack`
+make it, `crops` uses it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +15,10 @@ from PIL import Image
 class Picture:
     """One training picture.
 
-    pixels: uint8 (H, W, 3). mask: class ids uint8 (H, W), 255 = void, or None. labels: a teacher's class ids uint8
-    (h, w) of the whole picture at the teacher's own size, or None; `teacher` names who gave them.
+    pixels: uint8 (H, W, 3).
+    mask: class ids uint8 (H, W), 255 = void, or None.
+    labels: a teacher's class ids uint8 (h, w) of the whole picture, at the teacher's own size, or None.
+    teacher: the name of this teacher.
     """
 
     name: str
@@ -26,16 +29,16 @@ class Picture:
 
     @property
     def source(self) -> str:
-        """The source that the picture came from."""
+        """The source of the picture."""
         return self.name.rpartition("/")[0]
 
     @property
     def digest(self) -> str:
-        """sha256 of size and pixels: the key under which its labels are kept."""
+        """sha256 of size and pixels: the key under which its labels are stored."""
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
     def enlarged(self, least_side: int) -> Picture:
-        """The same picture, its shorter side at least `least_side`: bicubic, masks by nearest neighbour."""
+        """The picture with a shorter side of at least `least_side`: bicubic, masks by nearest neighbour."""
         height, width = self.pixels.shape[:2]
         if min(height, width) >= least_side:
             return self

@@ -1,6 +1,6 @@
-"""The training protocol: one TOML file under `configs/train`, shared by every system of a comparison.
+"""The training protocol: one TOML file under `configs/train`, shared by all systems of a comparison.
 
-Read by `run`. The fields stand in `Protocol` and `TaskProtocol`; configs/README.md explains them with examples.
+`run` reads it. `Protocol` and `TaskProtocol` list the fields; configs/README.md explains them with examples.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ BUDGETS = 8  # sizes that a drawn budget has: each makes other shapes, which a G
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of the crop schedule: it ends when `until` (0..1) of a task's crops, or of the time, is used."""
+    """One part of the crop schedule. It ends when the share `until` (0..1) of a task's crops,
+    or of the time, is used.
+    """
 
-    until: float  # 0..1, of the task's crops or of the time
+    until: float  # end of the stage: 0..1, of the task's crops or of the time
     crop: int  # side in pixels
     batch: int  # crops per step
 
@@ -36,28 +38,25 @@ class Stage:
 class TaskProtocol:
     """How one task is trained. Exactly one of `cbr` and `kbits` is given."""
 
-    images_seen: int  # crops, repeats included; under --minutes only the proportion between tasks
+    images_seen: int  # number of crops, repeats included; with --minutes only the ratio between tasks counts
     stages: tuple[Stage, ...]  # the crop schedule, in order; the last one ends at 1
     sources: tuple[str, ...]  # a folder under the data root, folder:PATH, voc2012:SPLIT, bundled, pack:FILE
     cbr: str | None = None  # budget: complex channel uses over 3HW, "1/16"
-    kbits: float | tuple[float, float] | None = (
-        None  # one budget, or least and most: one of eight, evenly spaced on a log scale, is drawn for each batch
-    )
-    kbits_side: int = 224  # the side of the picture that `kbits` are granted to; a crop has its share by area
-    validate_kbits: float = 20.0  # the budget of the validation where `kbits` is a range
-    budget_jitter: float = (
-        0.0  # half of the batches may spend only a share down to 1 - jitter of the budget, in 8 steps
-    )
-    lowest_scale: float = 1.0  # random resized crops take at least this share of the picture's shorter side
-    whole: float = 0.35  # of the resized crops, the share that are the whole picture, as the test sees it
-    balance_classes: bool = False  # draw a class first, then a picture that shows it
+    kbits: float | tuple[float, float] | None = None  # one budget, or a range: one of eight per batch, even in log
+    kbits_side: int = 224  # side of the picture that `kbits` is for; a crop gets its share by area
+    validate_kbits: float = 20.0  # the budget in validation, if `kbits` is a range
+    budget_jitter: float = 0.0  # half of the batches get one of eight shares of the budget, 1 - jitter to 1
+    lowest_scale: float = 1.0  # below 1: random resized crops, at least this share of the picture's shorter side
+    whole: float = 0.35  # share of the resized crops that are the whole picture, as in tests
+    balance_classes: bool = False  # first draw a class, then a picture that shows it
     distill: float = 0.0  # weight of the teacher's class beside the ground truth
-    coded: float = 0.0  # of the crops of a network behind a digital link, the share that it sees as JPEG leaves them
-    coded_bytes: tuple[int, int] = (600, 8000)  # what such a crop may have, drawn on a logarithmic scale
+    coded: float = 0.0  # for a network behind a digital link: share of crops that go through JPEG
+    coded_bytes: tuple[int, int] = (600, 8000)  # range of bytes of such a crop, uniform in log
 
     def budget(self, side: int, u: Sequence[float]) -> Budget:
-        """What a crop of side x side may spend; `u`, two uniform numbers, decides where the protocol leaves a
-        choice."""
+        """What a crop of side x side pixels may spend. u: two uniform numbers, which decide if the protocol leaves a
+        choice.
+        """
         step = min(int(u[1] * BUDGETS), BUDGETS - 1) / (BUDGETS - 1)
         share = 1.0 if u[0] < 0.5 else 1.0 - self.budget_jitter * step
         if self.cbr is not None:
@@ -68,7 +67,7 @@ class TaskProtocol:
         return self._bits(kbits * share, side)
 
     def validation_budget(self, side: int) -> Budget:
-        """What a whole picture of side x side may spend where the task is watched."""
+        """What a whole picture of side x side pixels may spend in validation."""
         if self.cbr is not None:
             return Budget.from_cbr(parse_cbr(self.cbr, "cbr"), side, side)
         return self._bits(self.validate_kbits if isinstance(self.kbits, tuple) else self.kbits, side)
@@ -79,42 +78,42 @@ class TaskProtocol:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Everything that decides a training run besides the system itself."""
+    """Everything that decides a training run, except the system itself."""
 
-    seed: int = 0  # of every draw
-    learning_rate: float = 1e-4  # the peak
-    learning_rates: dict[str, float] = field(default_factory=dict)  # of single systems, in place of `learning_rate`
-    betas: tuple[float, float] = (0.5, 0.999)  # of AdamW
-    weight_decay: float = 0.01  # of AdamW
+    seed: int = 0  # seed of all random draws
+    learning_rate: float = 1e-4  # highest learning rate
+    learning_rates: dict[str, float] = field(default_factory=dict)  # by system, instead of `learning_rate`
+    betas: tuple[float, float] = (0.5, 0.999)  # betas of AdamW
+    weight_decay: float = 0.01  # weight decay of AdamW
     warmup: int = 100  # steps of linear warm-up
-    final_rate: float = 0.02  # of the learning rate, reached by a cosine at the end; 1: no decay
-    clip_norm: float = 1.0  # the largest norm of the gradient
-    reconstruction_loss: str = "mse"  # Eq. 5; "log_mse": its logarithm picture by picture
-    ema: float = 0.999  # decay of the moving average whose weights are kept
-    snr_db: float | tuple[float, float] = (0.0, 20.0)  # one SNR, or least and most: uniform in dB, one a picture
+    final_rate: float = 0.02  # share of the learning rate at the end, after a cosine; 1: no decay
+    clip_norm: float = 1.0  # largest norm of the gradient
+    reconstruction_loss: str = "mse"  # "mse": Eq. 5; "log_mse": its logarithm for each picture
+    ema: float = 0.999  # decay of the moving average of weights; the averaged weights are stored
+    snr_db: float | tuple[float, float] = (0.0, 20.0)  # one SNR, or a range: one per picture is drawn, uniform in dB
     channel: str = "awgn"  # awgn, rayleigh-block or rayleigh-fast
     autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 where the hardware multiplies it
-    compile: bool = False  # torch.compile of the step: pays after minutes
-    compile_seconds: float = 120.0  # that compiling may take in all; then training goes on without
+    compile: bool = False  # torch.compile of the step, which pays after some minutes
+    compile_seconds: float = 120.0  # longest time for compiling; after it, training continues without
     record: bool = True  # on one GPU: record the passes of a step and replay them (CUDA graphs)
-    validate_every: int = 500  # steps
-    validations: int = 8  # under --minutes: how often a system is watched
-    checkpoint_every: int = 100  # steps
-    holdout: int = 24  # pictures of each task's first source kept from training, to watch it; never test pictures
-    teacher: str = "none"  # or "fcn", or a .tflite file under the data root; used where a task's `distill` asks for it
-    # "shipped": go on from the weights that ship (":SIZE": in that size); what untrained tasks use of them stays
+    validate_every: int = 500  # steps between two validations
+    validations: int = 8  # with --minutes: number of validations
+    checkpoint_every: int = 100  # steps between two states on disk
+    holdout: int = 24  # validation pictures, taken from each task's first source; never test pictures
+    teacher: str = "none"  # "none", "fcn", or a .tflite file under the data root; used by tasks with `distill`
+    # "none", or "shipped": start from the shipped weights ("shipped:SIZE": of that size); other tasks keep theirs
     start: str = "none"
-    licence: str = "not stated"  # of the training pictures; goes into the weights' sidecar
-    shares: dict[str, float] = field(default_factory=dict)  # of --minutes, per system; 1 where none is stated
-    tasks: dict[str, TaskProtocol] = field(default_factory=dict)  # by task: [tasks.reconstruction], ...
+    licence: str = "not stated"  # licence of the training pictures, for the sidecar of the weights
+    shares: dict[str, float] = field(default_factory=dict)  # by system: its share of --minutes; default 1
+    tasks: dict[str, TaskProtocol] = field(default_factory=dict)  # one table per task: [tasks.reconstruction], ...
 
     def rate_of(self, system: str) -> float:
-        """The peak learning rate of a system."""
+        """The highest learning rate of a system."""
         return self.learning_rates.get(system, self.learning_rate)
 
     @property
     def snr_range(self) -> tuple[float, float]:
-        """Least and most SNR in dB; equal where it is fixed."""
+        """Lowest and highest SNR in dB. They are equal if the SNR is fixed."""
         return self.snr_db if isinstance(self.snr_db, tuple) else (self.snr_db, self.snr_db)
 
     def as_dict(self) -> dict:
@@ -123,11 +122,11 @@ class Protocol:
 
 
 def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overrides) -> Protocol:
-    """A protocol from a path, or by the name of a file in `configs/train`; of its tasks only those in `tasks`, where
-    given.
+    """A protocol, from a path or by the name of a file in `configs/train`.
 
-    overrides: fields in place of the file's; None leaves the file's. `sources` and `crops` replace every task's.
-    UserError, one line that names file and key, on unknown keys, wrong values, and numbers that no machine holds.
+    tasks: only these tasks of it.
+    overrides: fields that replace the file's; None keeps the file's. `sources` and `crops` replace those of every task.
+    Raises UserError, in one line with file and key, for unknown keys, wrong values, and numbers that are too large.
     """
     file = user_path(path, "--config")
     if not file.exists():
@@ -139,7 +138,7 @@ def read_protocol(path: Path | str, tasks: Sequence[str] | None = None, **overri
     values = read_toml(file, "training protocol")
     changes = {"sources": overrides.pop("sources", None), "images_seen": overrides.pop("crops", None)}
     if overrides.get("learning_rate") is not None:
-        values["learning_rates"] = {}  # the one that is asked for holds for every system
+        values["learning_rates"] = {}  # the given rate is used for every system
     tables = values.pop("tasks", {})
     if not isinstance(tables, dict):
         raise UserError(f"{file}: tasks must be tables, [tasks.reconstruction] or [tasks.segmentation]")

@@ -1,7 +1,7 @@
-"""What `python -m bench train` does: checks the whole request, reads pictures once, trains system after system, and
-writes weights with their sidecars.
+"""The work of `python -m bench train`: checks the request, reads the pictures, trains system after system, writes
+weights.
 
-Nothing is written before everything that was asked for has been checked.
+Each weight file gets a sidecar. Nothing is written before the whole request has been checked.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import baselines  # noqa: F401  (registers the baselines)
+from baselines.catalogue import FLOOR
 from bench.data import default_data_root
 from bench.training import checkpoint
 from bench.training.crops import Album
@@ -34,7 +35,6 @@ from systems.errors import UserError
 from systems.learned import fill_from
 from systems.sizes import sizes_of
 
-FLOOR = "linear"  # the system whose statistics others start from, and below which they count as undertrained
 MOST_MINUTES = 60 * 24 * 366
 
 
@@ -55,7 +55,7 @@ class Request:
     pack: Path | None
 
     def folder(self, name: str) -> Path:
-        """Where the run of one system lies."""
+        """The folder of one system's run."""
         return self.out / f"{name}-{self.size}"
 
     def fitted(self, name: str) -> bool:
@@ -80,13 +80,18 @@ def run_training(
     speeds: Path | None = None,
     **overrides,
 ) -> list[Path]:
-    """Train each named system by one protocol, or by `tasks` of it alone; gives the weight files.
+    """Train systems by one protocol. Returns the weight files.
 
-    systems: None for all that have one of the tasks (with `minutes`: all that take steps). pack: a file of `data pack`
-    in which the protocol's sources are found. minutes: for all of them together, reading and writing included, from
-    `began` on (on the scale of `time.monotonic`; default: from now on); speeds: a table of `perf train --csv` by which
-    they are shared, in place of the protocol's shares. A run in `out` that was stopped is resumed.
-    UserError where anything asked for cannot be done; then nothing was written.
+    systems: names. None: all that have one of the tasks (with `minutes`: all that are trained in steps).
+    protocol: a path, or a name in configs/train.
+    tasks: only these tasks of it.
+    pack: a file of `data pack` that contains the protocol's sources.
+    minutes: the time for all systems together, including reading and writing, from `began` on.
+    began: a time of `time.monotonic`; None: now.
+    speeds: a table of `perf train --csv`, by which the minutes are divided instead of by the protocol's shares.
+    max_steps: stop each system after so many steps.
+    overrides: fields of the protocol. A run in `out` that was stopped is resumed. Raises UserError if anything in the
+    request is impossible; then nothing was written.
     """
     began = time.monotonic() if began is None else began
     if threads:
@@ -125,7 +130,7 @@ def check_request(
     speeds: Path | None = None,
     **overrides,
 ) -> Request:
-    """Everything that can be checked before a picture is read. Writes nothing. Raises UserError."""
+    """Check everything that can be checked before a picture is read. Writes nothing. Raises UserError."""
     plan = read_protocol(protocol, tasks, **overrides)
     if overrides.get("teacher") and not any(entry.distill for entry in plan.tasks.values()):
         raise UserError(
@@ -135,13 +140,13 @@ def check_request(
         raise UserError(f"--minutes {minutes}: it must be above 0, at most {MOST_MINUTES} (a year)")
     _check_start(plan.start)
     chosen = _all_of(plan) if systems is None else list(dict.fromkeys(systems))
-    if systems is None and minutes is not None:  # what is fitted takes no steps, and no time is shared with it
+    if systems is None and minutes is not None:  # fitted systems take no steps, and get no share of the time
         chosen = [name for name in chosen if not registry.find(name, parts=True).fitted]
     for name in chosen:
         _check_system(name, plan, size, systems is None)
     if systems is None and not re.fullmatch(r"[A-Za-z0-9_.-]+", size):
         raise UserError(f"--size {size}: it is the name of a file in configs/models, such as small")
-    if systems is None:  # a size that only some systems have trains these
+    if systems is None:  # train those systems that have this size
         chosen = [n for n in chosen if registry.find(n, parts=True).fitted or _has_size(n, size)]
         if all(registry.find(n, parts=True).fitted for n in chosen):
             raise UserError(f"--size {size}: no system has it; see configs/models")
@@ -151,7 +156,7 @@ def check_request(
     used = {task for name in chosen for task in registry.tasks_of(name)} & set(plan.tasks)
     if plan.teacher != "none" and any(plan.tasks[task].distill for task in used):
         carried = pack is not None or all(s.startswith("pack:") for task in used for s in plan.tasks[task].sources)
-        if not carried:  # a pack brings its labels
+        if not carried:  # a pack contains the labels
             check_teacher(plan.teacher, root)
     folder = Path(out) if out is not None else Path("results") / "training"
     for parent in (folder, *folder.parents):
@@ -159,7 +164,7 @@ def check_request(
             raise UserError(f"--out {folder}: {parent} is a file; choose a folder")
     request = Request(chosen, plan, root, folder, size, minutes, pack)
     for name in chosen:
-        checkpoint.read_facts(request.folder(name))  # a damaged state is refused before hours are spent beside it
+        checkpoint.read_facts(request.folder(name))  # so that a damaged state is found before any training
     return request
 
 
@@ -192,11 +197,11 @@ def _check_system(name: str, plan: Protocol, size: str, any_size: bool) -> None:
 
 def _has_size(name: str, size: str) -> bool:
     known = sizes_of(name)
-    return size in known if known else size == "small"  # a third party's system without files of its own
+    return size in known if known else size == "small"  # a third party's system without files of sizes
 
 
 def _all_of(plan: Protocol) -> list[str]:
-    """Every system with one of the protocol's tasks; those that others start from come first."""
+    """All systems with one of the protocol's tasks. Those from which others start come first."""
     return [entry.name for entry in registry.trainables() if set(registry.tasks_of(entry.name)) & set(plan.tasks)]
 
 
@@ -221,7 +226,7 @@ def _equal_shares(path: Path, plan: Protocol, size: str, chosen: list[str], minu
 
 
 class _Clock:
-    """Shares of the time that a command may take; what an earlier visit used counts."""
+    """Shares the time of a command among its systems. Time that earlier sessions used counts."""
 
     def __init__(self, request: Request, began: float):
         self.request, self.end = request, None
@@ -232,7 +237,7 @@ class _Clock:
         self.left = [name for name in request.systems if not request.fitted(name)]
 
     def minutes(self, name: str) -> float | None:
-        """What `name`, the next one, may take of the rest."""
+        """The minutes that `name`, the next system, may use."""
         if self.end is None:
             return None
         shares = self.request.plan.shares
@@ -252,11 +257,13 @@ def _album(request: Request, task: str, library: Library, world: World, say: Cal
 
 
 def build(name: str, size: str, start: str):
-    """The network as training finds it: from scratch, beside the statistics of `linear`, or with the weights that
-    ship."""
+    """The network at the start of training: from scratch, with the statistics of `linear`, or with the shipped weights.
+
+    start: "none", "shipped" or "shipped:SIZE". Raises UserError or CheckpointError.
+    """
     origin, _, other = _check_start(start).partition(":")
     system = registry.find(name, parts=True).load()(name=name, size=size, checkpoint="none")
-    if origin == "shipped":  # into the network as training builds it, with the backbone's first stages frozen
+    if origin == "shipped":  # loaded into the network for training, where the backbone's first stages are frozen
         system.facts, system.variant = fill_from(system, name, other or size, origin)
     else:
         system.start_from_klt(registry.create(FLOOR).klt)
@@ -300,8 +307,9 @@ def _train(
 
 
 class _Floor:
-    """What `linear` scores on the held-out pictures, measured once for all systems. A learned system below the best
-    linear code has not been trained far enough to be judged."""
+    """The scores of `linear` on the held-out pictures, measured once for all systems. A learned system with lower
+    scores counts as undertrained.
+    """
 
     def __init__(self, plan: Protocol, album: Album | None):
         self.plan, self.album = plan, album
@@ -316,7 +324,7 @@ class _Floor:
 
 
 def _is_taught(plan: Protocol, module) -> bool:
-    """Whether a system learns from the protocol's teacher; the FCN is not its own."""
+    """Whether a system learns from the protocol's teacher. The FCN does not teach itself."""
     wanted = any(plan.tasks[task].distill for task in module.tasks if task in plan.tasks)
     return plan.teacher != "none" and wanted and plan.teacher != module.name
 
@@ -332,7 +340,7 @@ def knowledge(plan: Protocol, module, taught: str) -> str:
 
 
 def _fit(name: str, request: Request, albums: dict[str, Album]) -> Path:
-    """The statistics of a system without a network, from the training pictures of its task."""
+    """Compute the statistics of a system without a network, from the training pictures of its task."""
     kind, plan = registry.find(name).load(), request.plan
     album = albums[kind.fitted_task]
     state = kind.fit(torch.from_numpy(p.pixels).permute(2, 0, 1).float() / 255 for p in album.training)

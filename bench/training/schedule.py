@@ -1,8 +1,8 @@
-"""When what is trained: the task, the crops and the learning rate of each step, by number of crops or by the clock.
+"""The schedule of training: task, crops and learning rate of each step, by the number of crops or by the clock.
 
-Called by the trainer. By crops every answer is a function of the step alone, so a resumed run repeats it to the bit. By
-the clock (`--minutes`) the same curves run over the share of time that is used, and the run ends with finished weights
-on any machine; how many steps that makes is the machine's.
+The trainer calls it. By crops, everything depends only on the step, so a resumed run is exactly the same. By the clock
+(`--minutes`), the same curves depend on the share of time that is used. The run then ends with finished weights on any
+machine, and the number of steps depends on the machine.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from bench.training.protocol import Protocol, Stage, TaskProtocol
 
 @dataclass
 class Schedule:
-    """The course of one system's run.
+    """The schedule of one system's run.
 
-    minutes: None, or the time that the run may take. `used`, and `pace`, what the last step took, both in seconds, are
-    then set by the trainer before each step.
+    minutes: the time that the run may take; None: by crops. With minutes, the trainer sets `used`, and `pace`, the time
+    of the last step, before each step. Both are in seconds.
     """
 
     tasks: dict[str, TaskProtocol]
@@ -34,36 +34,38 @@ class Schedule:
 
     @classmethod
     def of(cls, protocol: Protocol, tasks: dict[str, TaskProtocol], minutes: float | None = None) -> Schedule:
-        """The schedule of a system that takes part in `tasks` of a protocol."""
+        """The schedule of a system that has `tasks` of a protocol."""
         return cls(tasks, protocol.warmup, protocol.final_rate, minutes)
 
     @property
     def total(self) -> int | None:
-        """Steps of the whole run; None where the clock decides."""
+        """Number of steps of the whole run. None if the clock decides."""
         return None if self.minutes is not None else sum(self._planned.values())
 
     def share(self, step: int) -> float:
-        """How much of the run is used before `step`, 0..1."""
+        """The share of the run that is used before `step`, 0..1."""
         used = step / self.total if self.minutes is None else self.used / (60 * self.minutes)
         return min(1.0, used)
 
     def ended(self, step: int) -> bool:
-        """Whether nothing is left to do; by the clock, whether less than half a step fits."""
+        """Whether the run has ended before `step`. By the clock: whether less than half a step fits."""
         return step >= self.total if self.minutes is None else self.used + self.pace / 2 >= 60 * self.minutes
 
     def task(self, done: dict[str, int]) -> str:
-        """The task of the next step, from the steps that each has done: the tasks' steps are spread evenly."""
+        """The task of the next step, from the number of steps that each task has done. The tasks are interleaved
+        evenly.
+        """
         left = [t for t in self.tasks if self.minutes is not None or done[t] < self._planned[t]]
         return min(left, key=lambda task: (done[task] + 0.5) / self._planned[task])
 
     def stage(self, task: str, seen: int, step: int) -> Stage:
-        """The stretch of the crop schedule in which a task stands."""
+        """The present stage of a task's crop schedule."""
         plan = self.tasks[task]
         share = seen / plan.images_seen if self.minutes is None else self.share(step)
         return _stage(plan, share)
 
     def rate(self, step: int) -> float:
-        """Learning rate as a share of its peak: linear warm-up, then a cosine to `final_rate`."""
+        """The learning rate as a share of its highest value: linear warm-up, then a cosine to `final_rate`."""
         if step < self.warmup:
             rise = (step + 1) / self.warmup
             if self.minutes is None:
@@ -79,7 +81,7 @@ class Schedule:
 
 
 def steps_of(plan: TaskProtocol) -> int:
-    """Steps that a task's crops take, stage by stage."""
+    """Number of steps for a task's crops, stage by stage."""
     steps, seen = 0, 0
     while seen < plan.images_seen:
         stage = _stage(plan, seen / plan.images_seen)

@@ -1,10 +1,11 @@
-"""Names of training sources to pictures: read by `bench.data`, by the rules of the sweep, once a command.
+"""Reads training sources: from names to pictures. `bench.data` decodes them by the rules of the sweep, once per
+command.
 
-Called by `run` and by `data pack`. A source is
+`run` and `data pack` call it. A source is one of
 
     photos              a folder of pictures under the data root (any other name likewise)
     folder:PATH         a folder anywhere
-    bundled             the photographs that installed packages carry
+    bundled             the photographs that installed packages contain
     voc2012:SPLIT       PASCAL VOC 2012 with its masks; voc:SPLIT for short
     pack:FILE           a file made by `python -m bench data pack`
 """
@@ -25,10 +26,10 @@ PACK = "pack:"
 
 
 class Library:
-    """The sources of one command. Each is opened when it is first named, and read once for all tasks and systems.
+    """The sources of one command. Each is opened when it is first needed, and read once for all tasks and systems.
 
-    pack: a pack's path; sources are then looked for in it, by the names that they had when it was made, and nowhere
-    else.
+    root: the data root.
+    pack: the path of a pack. Then sources are looked up only in it, by the names that they had when it was made.
     """
 
     def __init__(self, root: Path, pack: Path | None = None):
@@ -38,14 +39,16 @@ class Library:
         self._whole: list[Picture] | None = None
 
     def check(self, source: str) -> None:
-        """Raise UserError where a source is not there. Lists files, decodes nothing."""
+        """Raise UserError if a source does not exist. Files are listed, but not decoded."""
         if self.pack is not None or source.startswith(PACK):
-            self.read(source)  # one file: it is whole only if it can be read
+            self.read(source)  # a pack is one file, which must be read to be checked
         else:
             self._open(source)
 
     def read(self, source: str) -> list[Picture]:
-        """Every picture of a source, in the order of the data set. UserError names the file that cannot be read."""
+        """All pictures of a source, in the order of the data set. Raises UserError with the file
+        that cannot be read.
+        """
         source = canonical(source)
         if source not in self._read:
             if self.pack is not None:
@@ -57,7 +60,7 @@ class Library:
         return self._read[source]
 
     def _part(self, source: str) -> list[Picture]:
-        """The pictures of one source in the pack of the command."""
+        """The pictures of one source in the command's pack."""
         if self._whole is None:
             self._whole = read_pack(self.pack)
         part = [picture for picture in self._whole if picture.source == source]
@@ -79,12 +82,12 @@ class Library:
 
 
 def canonical(source: str) -> str:
-    """The one name of a source that may be written in two ways."""
+    """The full name of a source that may be written in a short form."""
     return f"voc2012:{source.removeprefix('voc:')}" if source.startswith("voc:") else source
 
 
 def read_all(dataset: Dataset, prefix: str) -> list[Picture]:
-    """Every picture of a data set, decoded by its own reader on several threads; names are `prefix`/id."""
+    """All pictures of a data set, decoded by its own reader in several threads. Their names are `prefix`/id."""
 
     def one(image_id: str) -> Picture:
         sample = dataset.load(image_id)

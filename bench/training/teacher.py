@@ -1,9 +1,9 @@
-"""The frozen teacher of segmentation: its class map of every training picture, made once and kept.
+"""The frozen teacher of segmentation. It makes a class map of every training picture, once, and the map is stored.
 
-Called by `run` and by `data pack`. A protocol names the teacher: "fcn" is the FCN that ships with the bench, a path
-ending in .tflite (under the data root) a DeepLab v3 in TensorFlow Lite's format, run by the package `ai-edge-litert`
-(extra `teacher`). Every system of a comparison learns from the same maps. Pictures without a mask can be trained on by
-them.
+`run` and `data pack` call it. A protocol names the teacher: "fcn" is the FCN that ships with the bench. A path that
+ends in .tflite (under the data root) is a DeepLab v3 in the format of TensorFlow Lite, run by the package
+`ai-edge-litert` (extra `teacher`). All systems of a comparison learn from the same maps. With them, pictures without a
+mask can be used for training.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from systems.interface import NUM_CLASSES
 
 
 class Teacher(Interface):
-    """Anything that labels pictures. `name` goes into sidecars; `sha256` is of all that decides its answers."""
+    """Anything that labels pictures. name: for sidecars. sha256: of everything that decides its labels."""
 
     name: str
     sha256: str
@@ -41,8 +41,12 @@ class Teacher(Interface):
 
 
 class TFLiteTeacher:
-    """DeepLab v3 from a TensorFlow Lite file: input (1, s, s, 3), float32 in [-1, 1] or uint8; output logits
-    (1, s, s, 21), or whole numbers (1, s, s), the classes themselves."""
+    """DeepLab v3 from a file of TensorFlow Lite.
+
+    Its input is (1, s, s, 3), float32 in [-1, 1] or uint8. Its output is logits (1, s, s, 21), or class ids (1, s, s)
+    as whole numbers.
+    Raises MissingDependency without its package, UserError if the file is missing or no such model.
+    """
 
     def __init__(self, path: Path):
         try:
@@ -72,8 +76,9 @@ class TFLiteTeacher:
             )
 
     def classes(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels uint8 (H, W, 3) -> class ids uint8 (s, s) of the whole picture."""
         height, width = (int(side) for side in self._input["shape"][1:3])
-        # Antialiased, as DeepLab's own demonstration resizes (Pillow).
+        # Pillow's resize with antialiasing, as in DeepLab's own demonstration.
         small = Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR)
         values = np.asarray(small)[None]
         if self._input["dtype"] == np.float32:
@@ -85,7 +90,7 @@ class TFLiteTeacher:
 
 
 class FCNTeacher:
-    """The FCN that ships with the bench, at the picture's own size."""
+    """The FCN that ships with the bench, at the size of the picture."""
 
     def __init__(self, device: str):
         from baselines.fcn import FCN
@@ -96,12 +101,13 @@ class FCNTeacher:
 
     @torch.inference_mode()
     def classes(self, pixels: np.ndarray) -> np.ndarray:
+        """Pixels uint8 (H, W, 3) -> class ids uint8 (H, W)."""
         images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].to(self._device).float() / 255
         return self._network.segment(images).argmax(dim=1)[0].to(torch.uint8).cpu().numpy()
 
 
 def check_teacher(name: str, root: Path) -> None:
-    """Raise UserError where a protocol's teacher is unknown or its file is not there. Loads nothing."""
+    """Raise UserError if a protocol's teacher is unknown or its file is missing. Nothing is loaded."""
     if name.endswith(".tflite"):
         if not (root / user_path(name, "--teacher")).is_file():
             raise UserError(f"{root / name}: no such teacher; set --data-root, or `teacher` in the protocol")
@@ -112,13 +118,13 @@ def check_teacher(name: str, root: Path) -> None:
 
 
 def load_teacher(name: str, root: Path, device: str = "cpu") -> Teacher:
-    """The teacher that a protocol names. UserError where there is none such."""
+    """The teacher that a protocol names. Raises UserError if there is none."""
     check_teacher(name, root)
     return FCNTeacher(device) if name == "fcn" else TFLiteTeacher(root / name)
 
 
 def teacher_name(name: str) -> str:
-    """What a pack calls the teacher of a protocol: the file's stem."""
+    """The name of a protocol's teacher in a pack: the file name without its ending."""
     return Path(name).stem if name.endswith(".tflite") else name
 
 
@@ -132,8 +138,10 @@ def with_labels(
 ) -> list[Picture]:
     """The pictures, each with the labels of the teacher `name`.
 
-    Labels that came with the pictures (from a pack) stay where that teacher made them. Others are read from `store`
-    (default: the cache folder) or made there: one PNG a picture, under the teacher's and the picture's sha256.
+    Labels that came with the pictures (from a pack) stay if they are from this teacher. Others are read from `store`
+    (default: the cache folder), or computed and stored there: one PNG per picture, named by the sha256 of the teacher
+    and of the picture.
+    Raises UserError or MissingDependency as `load_teacher` does.
     """
     wanted = teacher_name(name)
     if all(picture.labels is not None and picture.teacher.split(" ")[0] == wanted for picture in pictures):
@@ -148,7 +156,7 @@ def with_labels(
         path = store / f"{picture.digest}.png"
         try:
             labels = decode_class_map(read_bytes(path), path)
-        except (OSError, UserError):  # not made yet, or damaged
+        except (OSError, UserError):  # not computed yet, or damaged
             labels = teacher.classes(picture.pixels)
             file = io.BytesIO()
             Image.fromarray(labels).save(file, "PNG", optimize=True)
@@ -163,11 +171,12 @@ def with_labels(
 
 
 def soften(mask: torch.Tensor, labels: torch.Tensor | None, weight: float, void: int) -> torch.Tensor:
-    """The target of `pixel_cross_entropy`: the ground truth with `weight` of the teacher's class beside it.
+    """The target of `pixel_cross_entropy`: the ground truth, mixed with the teacher's class, which has the weight
+    `weight`.
 
-    mask, labels: class ids int64 (B, H, W), `void` where nothing is known. Gives class probabilities float32
-    (B, 21, H, W), the teacher's class alone where the ground truth is void and nothing where both are: such pixels have
-    probability 0 in every class. Without labels, or with weight 0, the mask itself.
+    mask, labels: class ids int64 (B, H, W), `void` where nothing is known. Returns class probabilities float32
+    (B, 21, H, W). Where the ground truth is void, the teacher's class has probability 1. Where both are void, all
+    probabilities are 0. Without labels, or with weight 0, the mask itself is returned.
     """
     if labels is None or weight == 0:
         return mask

@@ -1,12 +1,12 @@
-"""The training loop of one system: resumable to the bit, alone or under torchrun, by crops or by the clock.
+"""The training loop of one system: it resumes exactly, runs alone or under torchrun, and by crops or by the clock.
 
     python -m bench train --systems gensc,witt --config small --data-root DATA
     torchrun --nproc-per-node 2 -m bench train --systems witt --config small --data-root DATA
 
-Every draw (crops, flips, SNR, noise, dropout, budget) is a function of (seed, step, place in the batch). A run that is
-killed at any moment and started again therefore goes on exactly where its last state left it (on the CPU; a GPU adds in
-another order), and two processes with half a batch each compute what one process computes with the whole, to rounding
-(see `bench.training.distributed`). Nothing is read back from the device between two reports.
+`bench.training.run` calls it. Every draw (crops, flips, SNR, noise, dropout, budget) depends only on (seed, step,
+position in the batch). So a run that is killed and started again continues exactly from its last state (on the CPU; a
+GPU adds in another order). Two processes with half a batch each compute the same as one process with the whole batch,
+up to rounding (see `bench.training.distributed`). Between two reports, nothing is copied back from the device.
 """
 
 from __future__ import annotations
@@ -52,8 +52,13 @@ _HISTORY = ("sha256", "commit", "images_seen", "steps", "seed", "protocol", "val
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's part of a batch on this process. target: as `training_step` takes it. keys: of the samples' draws.
-    size: samples of the whole batch."""
+    """This process's part of one step's batch.
+
+    images: float32 (B, 3, crop, crop).
+    target: as `training_step` takes it.
+    keys: int64 (B,), of the samples' draws.
+    size: samples of the whole batch.
+    """
 
     task: str
     images: Tensor
@@ -64,21 +69,26 @@ class Batch:
 
 
 class _Step(nn.Module):
-    """One training step as a module's forward, so that DistributedDataParallel and torch.compile can take it."""
+    """One training step as the forward pass of a module, as DistributedDataParallel and torch.compile need it."""
 
     def __init__(self, system: nn.Module):
         super().__init__()
         self.system = system
 
     def forward(self, images: Tensor, target: Tensor, link: Link, keys: Tensor) -> dict[str, Tensor]:
+        """Losses by name, each a scalar. images: (B, 3, H, W). keys: int64 (B,)."""
         return self.system.training_step(images, target, link, lambda sent, at: transmit(sent, at, keys))
 
 
 class Trainer:
     """Trains one system by a protocol, in a folder of its own.
 
-    system: a network with the members that `systems.learned.Network` names. minutes: train by the clock, validation and
-    writing included. Nothing is written before the first state is saved.
+    system: a network with the members of `systems.learned.Network`.
+    albums: the pictures of each task.
+    minutes: train by the clock, including validation and writing. None: by crops.
+    teacher: the name of the teacher that the system learns from, or "". Nothing is written before the first state is
+    saved. Raises UserError if the protocol has none of the system's tasks, or if a batch cannot be divided among the
+    processes.
     """
 
     def __init__(
@@ -141,7 +151,7 @@ class Trainer:
         return plain
 
     def _freeze_what_others_use(self) -> None:
-        """Going on with some tasks of weights that serve more: what the others use stays, to the bit."""
+        """If only some tasks of existing weights are trained, freeze the parameters that the other tasks use."""
         if self.protocol.start == "none" or set(self.tasks) == set(self.module.tasks):
             return
         own = {id(parameter) for task in self.tasks for parameter in self.module.own_parameters(task)}
@@ -165,7 +175,9 @@ class Trainer:
     # ------------------------------------------------------------------ one step, in its parts
 
     def draw(self) -> Batch:
-        """This process's part of the next step's batch; a function of (seed, task, step, place in the batch) alone."""
+        """This process's part of the next step's batch. It depends only on (seed, task, step,
+        position in the batch).
+        """
         task, step, world = self.schedule.task(self.done), self.step, self.world
         plan, stage = self.tasks[task], self.schedule.stage(task, self.seen[task], step)
         seed = draws.step_seed(self.protocol.seed, task, step)
@@ -187,12 +199,14 @@ class Trainer:
         return Batch(task, images, target, link, keys, stage.batch)
 
     def prepare(self) -> None:
-        """Training mode, and the seed of the step's dropout."""
+        """Set training mode, and the seed of the step's dropout."""
         torch.manual_seed(draws.step_seed(self.protocol.seed, self.step, 0, "dropout"))
         self.module.train()
 
     def forward(self, batch: Batch, step: nn.Module | None = None) -> dict[str, Tensor]:
-        """This process's losses, whose mean over processes is the batch's. step: in place of `step_module`."""
+        """This process's losses by name, each a scalar. Their mean over processes is the loss of the whole batch.
+        step: used instead of `step_module`.
+        """
         with autocast(self.protocol.autocast, self.world.device):
             losses = (step or self.step_module)(batch.images, batch.target, batch.link, batch.keys)
             if self.world.size > 1:
@@ -201,7 +215,7 @@ class Trainer:
         return losses
 
     def backward(self, losses: dict[str, Tensor]) -> None:
-        """Gradients of the sum of the losses."""
+        """Compute the gradients of the sum of the losses (scalars)."""
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
 
@@ -212,7 +226,7 @@ class Trainer:
         return {key: value.detach() for key, value in losses.items()}
 
     def optimise(self) -> float:
-        """Clip, one step of AdamW, the moving average; gives the learning rate."""
+        """Clip the gradients, do one step of AdamW, and update the moving average. Returns the learning rate."""
         rate = self.protocol.rate_of(self.name) * self.schedule.rate(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["scale"]
@@ -222,7 +236,7 @@ class Trainer:
         return rate
 
     def advance(self) -> dict:
-        """One optimiser step; gives its task, learning rate and losses, the losses still on the device."""
+        """Do one step. Returns its task, learning rate and losses. The losses are still on the device."""
         batch = self.draw()
         self.prepare()
         losses = self.passes(batch)
@@ -234,7 +248,7 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Exponential moving average of weights and running statistics; counters are taken as they are."""
+        """Update the moving average of weights and running statistics. Counters are copied."""
         decay = min(self.protocol.ema, (1 + self.step) / (10 + self.step))
         average, live = self.average, self._live
         torch._foreach_lerp_([average[key] for key in self._floats], [live[key] for key in self._floats], 1 - decay)
@@ -242,9 +256,11 @@ class Trainer:
             average[key].copy_(live[key])
 
     def _coded(self, images: Tensor, plan: TaskProtocol, step: int) -> Tensor:
-        """The crops as a network behind a digital link meets them: some of them as JPEG delivers them in a few bytes.
+        """The crops for a network behind a digital link: some of them are replaced by what JPEG delivers in a few
+        bytes.
 
-        JPEG runs on the host, one thread a core; each crop's bytes are drawn from its own place in the batch.
+        JPEG runs on the host, with one thread per core. The bytes of each crop are drawn from its position in the
+        batch.
         """
 
         def one(row: int) -> Tensor | None:
@@ -268,7 +284,7 @@ class Trainer:
     # ------------------------------------------------------------------ validation
 
     def validate(self) -> dict[str, float]:
-        """What is watched on held-out pictures, with the averaged weights."""
+        """Validation scores on held-out pictures, with the averaged weights."""
         kept = {key: value.clone() for key, value in self._live.items()}
         self.module.load_state_dict(self.average)
         self.module.eval()
@@ -284,7 +300,7 @@ class Trainer:
     # ------------------------------------------------------------------ state on disk
 
     def save_state(self) -> None:
-        """All that resuming needs."""
+        """Write everything that resuming needs. Raises StorageError if the disk refuses."""
         tensors = {f"model/{key}": value for key, value in self._live.items()}
         tensors |= {f"average/{key}": value for key, value in self.average.items()}
         for index, parameter in enumerate(self.parameters):
@@ -297,7 +313,10 @@ class Trainer:
         checkpoint.save_state(self.folder, tensors, facts)
 
     def load_state(self) -> bool:
-        """Go on from the folder's state, if there is one. UserError if another protocol made it, or it is damaged."""
+        """Continue from the state in the folder, if there is one. Returns whether there was one.
+
+        Raises UserError if it is of another protocol, or damaged.
+        """
         loaded = checkpoint.load_state(self.folder)
         if loaded is None:
             return False
@@ -310,7 +329,7 @@ class Trainer:
             for index, parameter in enumerate(self.parameters):
                 prefix = f"optimizer/{index}/"
                 entry = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-                # Moments lie in memory as their parameter does: the fused optimiser walks both as they lie.
+                # Moments need their parameter's memory layout, because the fused optimiser reads both in order.
                 self.optimizer.state[parameter] = {
                     key: value.to(parameter.device) if key == "step" else torch.empty_like(parameter.data).copy_(value)
                     for key, value in entry.items()
@@ -336,12 +355,12 @@ class Trainer:
             raise checkpoint.damaged(checkpoint.state_file(self.folder)) from None
 
     def _protocol(self) -> dict:
-        """The protocol, with only the tasks that this system takes part in."""
+        """The protocol, with only those tasks that this system has."""
         return {**self.protocol.as_dict(), "tasks": {task: asdict(plan) for task, plan in self.tasks.items()}}
 
     def digest(self) -> str:
-        """sha256 of all that decides the run: a state of another one is refused."""
-        speed = ("compile", "compile_seconds", "record", "shares")  # how fast, not what
+        """sha256 of everything that decides the run. A state with another digest is refused."""
+        speed = ("compile", "compile_seconds", "record", "shares")  # they decide how fast, not what
         decides = [
             {key: value for key, value in self._protocol().items() if key not in speed},
             self.module.facts.get("sha256"),
@@ -356,7 +375,7 @@ class Trainer:
         return hashlib.sha256(json.dumps(decides, default=str).encode()).hexdigest()
 
     def write_metrics(self) -> None:
-        """metrics.csv: one row a validation; the rows of a lost stretch are gone with it."""
+        """Write metrics.csv: one row per validation."""
         columns = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, columns)
@@ -367,13 +386,14 @@ class Trainer:
     # ------------------------------------------------------------------ the run
 
     def run(self, max_steps: int | None = None, started: float | None = None) -> bool:
-        """Train to the end of the schedule, or for `max_steps` steps; gives whether it ended.
+        """Train to the end of the schedule, or for `max_steps` steps. Returns whether the run has ended.
 
-        Reports and saves on the way. Ctrl-C saves too. started: `time.monotonic()` from which the minutes count.
+        It reports and saves on the way, also at Ctrl-C. started: the time of `time.monotonic()` from which the minutes
+        count. Raises UserError if a loss is not finite.
         """
         start, first = time.monotonic() if started is None else started, self.step
         before, shown = self.spent, 0.0
-        if self.minutes is not None and self.step == 0:  # the first point of the curve, and the first state
+        if self.minutes is not None and self.step == 0:  # the first validation, and the first state
             begin = time.monotonic()
             self.rows.clear()  # of a run that was stopped before its first step
             self._watch({"lr": 0.0, "losses": {}})
@@ -420,14 +440,14 @@ class Trainer:
         return self.step > 0 and self.schedule.ended(self.step)
 
     def _due(self, share: float) -> bool:
-        """Whether the step that began at `share` of the run, and is done, is one to watch."""
+        """Whether to validate after the step that began at the share `share` of the run."""
         if self.minutes is None:
             return self.step % self.protocol.validate_every == 0
         count = self.validations
         return math.floor(share * count) != math.floor(self.schedule.share(self.step) * count)
 
     def _watch(self, report: dict) -> None:
-        """Validate, and put a row down."""
+        """Validate, and add a row to the metrics."""
         row = {
             "step": self.step,
             **({"seconds": round(self.spent, 1)} if self.minutes is not None else {}),
@@ -441,8 +461,10 @@ class Trainer:
                 self.write_metrics()
 
     def _read_losses(self, report: dict, of_all: bool = False) -> dict[str, float]:
-        """The losses of a step on this process, or over all of them, which all must then ask for. UserError where they
-        are not finite: the weights are lost then."""
+        """The losses of a step in this process, or their means over all processes, which must then all call it.
+
+        Raises UserError if they are not finite, because the weights are then lost.
+        """
         losses = {key: float(value) for key, value in report["losses"].items()}
         if of_all and self.world.size > 1:
             means = together.mean_over_processes([*losses.values()], self.world.device)
@@ -468,11 +490,11 @@ class Trainer:
 
     @property
     def weights_file(self) -> Path:
-        """Where the finished weights will be."""
+        """The path of the finished weights."""
         return self.folder / f"{self.name}-{self.size}.safetensors"
 
     def stopped(self) -> str:
-        """Where the run stands, how it goes on, and where its weights will be."""
+        """A line that says where the run stands, how to continue it, and where its weights will be."""
         where = f"step {self.step}" + ("" if self.schedule.total is None else f" of {self.schedule.total}")
         return (
             f"{self.name} stopped at {where}; the same command goes on from there "
@@ -480,8 +502,8 @@ class Trainer:
         )
 
     def facts(self) -> dict:
-        """The sidecar of the trained weights."""
-        before = self.module.facts  # of the weights that this run went on from
+        """The content of the sidecar of the trained weights."""
+        before = self.module.facts  # of the weights from which this run started
         seen = {task: before.get("images_seen", {}).get(task, 0) + self.seen.get(task, 0) for task in self.module.tasks}
         data = {
             task: {
@@ -499,7 +521,7 @@ class Trainer:
             "steps": self.step,
             "minutes": None if self.minutes is None else round(self.spent / 60, 2),
             "seed": self.protocol.seed,
-            "snr_db": [low, high],  # equal where the protocol fixes the SNR
+            "snr_db": [low, high],  # equal if the protocol fixes the SNR
             "config": getattr(self.module.config, "__dict__", {}),
             "protocol": self._protocol(),
             "precision": resolve(self.protocol.autocast, self.world.device),
@@ -515,5 +537,5 @@ class Trainer:
         return facts
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged weights, under the system's own names."""
+        """The averaged weights, with the names and shapes of the system's state dict."""
         return dict(self.average)

@@ -1,7 +1,8 @@
-"""How a system is watched while it trains: mean PSNR and mIoU on held-out pictures, by the harness's channel and
+"""Validation of a system while it trains: mean PSNR and mIoU on held-out pictures, with the harness's channel and
 metrics.
 
-Called by the trainer and by `run` (for the floor that `linear` sets). Seeds do not name the system: all meet one noise.
+The trainer calls it, and `run` calls it for the scores of `linear`. Seeds do not contain the system's name, so all
+systems meet the same noise.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from bench.training.protocol import TaskProtocol
 from systems.interface import Link
 
 SNRS = (0.0, 10.0, 20.0)
-SIZE = 224  # side of the pictures that are watched
-_BATCH = {"cpu": 4, "cuda": 32}  # pictures at once
+SIZE = 224  # side of the validation pictures
+_BATCH = {"cpu": 4, "cuda": 32}  # pictures per batch
 
 
 def reconstruction_psnr(
     system, album: Album, plan: TaskProtocol, channel: str, snrs=SNRS, device: str = "cpu"
 ) -> dict[str, float]:
-    """Mean PSNR in dB at each SNR, of the centres of the held-out pictures: {"val_psnr_10db": ...}."""
+    """Mean PSNR in dB at each SNR, over the centres of the held-out pictures: {"val_psnr_10db": ...}."""
     results = {}
     for snr in snrs:
         values: list[float] = []
@@ -39,8 +40,10 @@ def reconstruction_psnr(
 
 
 def segmentation_miou(system, album: Album, plan: TaskProtocol, channel: str, snr: float, device: str = "cpu"):
-    """mIoU over the held-out pictures, whole, at one SNR: {"val_miou_10db": ...}. A network that stands behind another
-    system's link sees the pictures themselves."""
+    """mIoU over the whole held-out pictures at one SNR: {"val_miou_10db": ...}.
+
+    A network that stands behind another system's link gets the pictures themselves.
+    """
     total = 0
     for first, images, masks in _batches(album, device, whole=True):
         if not system.sends:
@@ -58,7 +61,7 @@ def segmentation_miou(system, album: Album, plan: TaskProtocol, channel: str, sn
 def validate(
     system, albums: dict[str, Album], tasks: dict[str, TaskProtocol], channel: str, snr_range, device: str
 ) -> dict[str, float]:
-    """Every value that is watched of a system in evaluation mode. A run at one SNR is watched at that SNR alone."""
+    """All validation scores of a system in evaluation mode. A run with one SNR is validated at this SNR only."""
     low, high = snr_range
     results: dict[str, float] = {}
     for task, plan in tasks.items():

@@ -27,7 +27,7 @@ IMAGES = [f"image-{index}" for index in range(8)]
 def figure(
     name: str, systems: list[str], task: str = "reconstruction", snrs: list[float] = SNRS, pictures=(), **changes
 ) -> dict:
-    """One entry of the manifest's figures, as `Experiment.as_dict` writes it."""
+    """One entry of the manifest's figures, as `Figure.as_dict` writes it."""
     segmentation = task == "segmentation"
     values = {
         "id": name,
@@ -63,36 +63,36 @@ def make_run(
     class 15
     that is found; "outage"; or None for a row that was never simulated. Gives the folder."""
     store, samples, points, confusion, pictures = RunStore(folder), [], [], [], []
-    for experiment in figures:
-        segmentation = experiment["task"] == "segmentation"
-        for system in experiment["systems"]:
-            for snr in experiment["snr_db"]:
+    for figure in figures:
+        segmentation = figure["task"] == "segmentation"
+        for system in figure["systems"]:
+            for snr in figure["snr_db"]:
                 rows = []
                 for index, image in enumerate(images):
-                    result = value(experiment, system, snr, index)
+                    result = value(figure, system, snr, index)
                     if result is None:
                         continue
                     lost = result == "outage"
-                    spent = uses(system) if uses else round(150528 * (experiment["cbr"] or 1 / 16))
+                    spent = uses(system) if uses else round(150528 * (figure["cbr"] or 1 / 16))
                     row = {
                         "schema": 1,
-                        "cell_id": f"{experiment['id']}-{system}-{snr:g}",
+                        "cell_id": f"{figure['id']}-{system}-{snr:g}",
                         "system": system,
                         "variant": "small-1",
-                        "task": experiment["task"],
-                        "dataset": experiment["dataset"],
+                        "task": figure["task"],
+                        "dataset": figure["dataset"],
                         "image_id": image,
                         "height": 224,
                         "width": 224,
                         "rep": 0,
-                        "seed": draw_seed(seed, experiment["dataset"], image, experiment["channel"], snr, 0, "channel"),
-                        "channel": experiment["channel"],
+                        "seed": draw_seed(seed, figure["dataset"], image, figure["channel"], snr, 0, "channel"),
+                        "channel": figure["channel"],
                         "csi": "perfect",
                         "snr_def": "esn0",
                         "snr_db": snr,
                         "tx_power": 1.0,
-                        "cbr_target": experiment["cbr"],
-                        "bits_target": experiment["bits"],
+                        "cbr_target": figure["cbr"],
+                        "bits_target": figure["bits"],
                         "budget_uses": 9408,
                         "n_source": 150528,
                         "n_uses": spent,
@@ -118,9 +118,9 @@ def make_run(
                                 "cell_id": row["cell_id"],
                                 "system": system,
                                 "variant": "small-1",
-                                "dataset": experiment["dataset"],
+                                "dataset": figure["dataset"],
                                 "image_id": image,
-                                "channel": experiment["channel"],
+                                "channel": figure["channel"],
                                 "snr_db": snr,
                                 "rep": 0,
                                 "class": label,
@@ -138,21 +138,21 @@ def make_run(
                     samples.append(row)
                     fields = row | {"confusion": text}
                     rows.append([field_text(fields.get(column)) for column in CELL_COLUMNS])
-                    if snr in experiment["pictures"]["snr_db"] and index < experiment["pictures"]["limit"]:
-                        pictures += _pictures(store, experiment, system, snr, image, index, row)
+                    if snr in figure["pictures"]["snr_db"] and index < figure["pictures"]["limit"]:
+                        pictures += _pictures(store, figure, system, snr, image, index, row)
                 point = {
                     "system": system,
                     "variant": "small-1",
-                    "task": experiment["task"],
-                    "dataset": experiment["dataset"],
-                    "channel": experiment["channel"],
+                    "task": figure["task"],
+                    "dataset": figure["dataset"],
+                    "channel": figure["channel"],
                     "snr_db": snr,
-                    "cbr_target": experiment["cbr"],
-                    "bits_target": experiment["bits"],
+                    "cbr_target": figure["cbr"],
+                    "bits_target": figure["bits"],
                 }
                 points.append(Point(point))
                 points[-1].add(rows)
-    names = {name for experiment in figures for name in experiment["systems"]}
+    names = {name for figure in figures for name in figure["systems"]}
     facts = {name: {"system": name, "variant": "small-1", "parameters": 0, "options": {}} for name in names}
     for name, extra in (systems or {}).items():
         facts[name] = facts.get(name, {}) | extra
@@ -171,9 +171,7 @@ def make_run(
     return folder
 
 
-def _pictures(
-    store: RunStore, experiment: dict, system: str, snr: float, image: str, index: int, row: dict
-) -> list[dict]:
+def _pictures(store: RunStore, figure: dict, system: str, snr: float, image: str, index: int, row: dict) -> list[dict]:
     """The output of one row, the original and the truth, as the runner stores them."""
     from bench.data.voc import voc_palette
 
@@ -184,12 +182,12 @@ def _pictures(
     labels = np.where((x - 45) ** 2 + (y - 30) ** 2 < 500, 15, 0)
     noise = np.random.default_rng(index).normal(0, 25 - snr, original.shape)
     base = {
-        "figure": experiment["pictures"]["id"] or experiment["id"],
-        "task": experiment["task"],
-        "dataset": experiment["dataset"],
+        "figure": figure["pictures"]["id"] or figure["id"],
+        "task": figure["task"],
+        "dataset": figure["dataset"],
         "image_id": image,
     }
-    rows = [base | {"kind": "original", "file": store.picture_name(experiment["dataset"], image, "original")}]
+    rows = [base | {"kind": "original", "file": store.picture_name(figure["dataset"], image, "original")}]
     store.write_picture(rows[0]["file"], original.astype(np.uint8))
     output = base | {
         key: row[key]
@@ -198,11 +196,11 @@ def _pictures(
     output |= {
         "kind": "output",
         "psnr_db": row.get("psnr_db"),
-        "file": store.picture_name(experiment["dataset"], image, f"{system}-{snr:g}dB-1"),
+        "file": store.picture_name(figure["dataset"], image, f"{system}-{snr:g}dB-1"),
     }
-    if experiment["task"] == "segmentation":
+    if figure["task"] == "segmentation":
         palette = voc_palette().flatten().tolist()
-        truth = base | {"kind": "truth", "file": store.picture_name(experiment["dataset"], image, "truth")}
+        truth = base | {"kind": "truth", "file": store.picture_name(figure["dataset"], image, "truth")}
         store.write_picture(truth["file"], labels.astype(np.uint8), palette)
         store.write_picture(output["file"], np.roll(labels, 3, axis=1).astype(np.uint8), palette)
         return [*rows, truth, output]

@@ -102,13 +102,16 @@ def test_what_is_made_must_be_a_system(plugins):
 
 def test_looks_come_from_the_catalogue_or_from_the_plugin_s_class(plugins):
     assert registry.look("gensc").label == "GenSC" and registry.look("gensc").colour.startswith("#")
-    assert registry.look("jpeg-ldpc-16qam-fcn") == ("JPEG+LDPC+16QAM+FCN", registry.look("jpeg-ldpc-16qam").colour)
-    assert registry.look("avif-ldpc-256qam") == ("AVIF+LDPC+256QAM", "")
+    assert registry.look("jpeg-ldpc-16qam-fcn").label == "JPEG+LDPC+16QAM+FCN"
+    assert registry.look("jpeg-ldpc-16qam-fcn")[1:] == registry.look("jpeg-ldpc-16qam")[1:]  # never in one figure
+    assert registry.look("jpeg-ldpc-16qam").mark is not None
+    assert registry.look("avif-ldpc-256qam") == ("AVIF+LDPC+256QAM", "", None, "avif-ldpc-256qam")
+    assert registry.look("avif-ldpc-256qam-fcn")[1:] == registry.look("avif-ldpc-256qam")[1:]
     assert registry.look("webp-capacity").label == "WebP at capacity (bound)"
-    assert registry.look("t-good") == ("Good one", "#123456")
+    assert registry.look("t-good") == ("Good one", "#123456", None, "t-good")
     assert registry.look("t-borrowed").label == "gen SC (t-borrowed)"  # no curve passes for one of ours
     for name in ("t-missing", "of-an-old-table"):
-        assert registry.look(name) == (name, "")
+        assert registry.look(name) == (name, "", None, name)
 
 
 def test_a_size_that_starts_beside_the_klt_code_says_so_in_its_label():

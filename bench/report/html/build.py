@@ -1,4 +1,4 @@
-"""From runs to the JSON that the page reads, and to the page itself."""
+"""From runs to the JSON that the page reads, and to the page itself. Called by `python -m bench report`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,26 @@ import pandas as pd
 
 from bench.analysis.claims import judge
 from bench.analysis.pairs import all_pairs
+from bench.analysis.quantity import OUTAGE_RATE, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
-from bench.measure.metrics.table import METRICS, metrics_of
+from bench.measure.metrics.table import metrics_of
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
+from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published import published_for
 from bench.results.reader import Run
 from bench.util.files import write_atomic
 
-MOST_ROWS = 200_000  # samples of a figure that the page carries one by one; above it the page says that it does not
-PICTURE_MIB = 24  # of pictures in one page
+MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
+PICTURE_MIB = 24  # most MiB of pictures in one page
 
 
 def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -> Path:
-    """Write one self-contained HTML file for `runs` to `out`, and give its path.
+    """Write one self-contained HTML file for `runs` to `out`, and return its path.
 
-    Raises UserError where a run's tables are broken or `out` cannot be written.
+    picture_mib: the most MiB of pictures in the page. Raises UserError if a run's tables are damaged or `out` cannot be
+    written.
     """
     page = _part("page.html")
     title = "semantic-bench: " + ", ".join(run.name for run in runs)
@@ -40,7 +43,7 @@ def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
         "/* {{chart}} */": _part("vendor/uplot.min.js"),
         "/* {{script}} */": _part("report.js"),
-        # A picture's name may hold "</script>"; inside JSON strings "<" may be written as an escape.
+        # A name may contain "</script>". In JSON strings, "<" can be written as an escape.
         '"{{data}}"': data.replace("<", "\\u003c"),
     }
     for key, text in filled.items():
@@ -54,17 +57,20 @@ def _part(name: str) -> str:
 
 
 def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, Any]:
-    """All that the page shows, as plain JSON: see the keys below."""
+    """Everything that the page shows, as plain JSON with the keys below."""
     several = len(runs) > 1
     figures, systems, claims = [], {}, []
     for run in runs:
-        for figure in run.experiments:
+        spent = overhead_table(run, kept_flops(run))
+        for figure in run.figures:
             rows = run.summary_of(figure)
             if len(rows):
-                figures.append(_figure(run, figure, rows, several))
+                key = {name: _key(run, name, several) for name in figure["systems"]}
+                own = spent[spent["figure"] == figure["id"]]
+                figures.append(_figure(run, figure, rows, key) | {"spent": _spent(own, key)})
         for name, facts in run.system_facts.items():
             systems[_key(run, name, several)] = _system(run, name, facts, several)
-        if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.experiments):
+        if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
         "runs": [_run(run) for run in runs],
@@ -79,14 +85,12 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
 
 
 def _metrics() -> dict[str, dict[str, Any]]:
-    """What the page shows of each metric, plug-ins' included; and the rate of lost pictures, which is none's own."""
-    facts = {
+    """What the page shows of each metric, plug-ins included, and of the rate of lost pictures."""
+    return {
         metric.name: {"label": metric.label, "unit": metric.unit, "factor": metric.scale, "digits": metric.digits,
                       "higher": metric.higher_is_better}
-        for metric in METRICS
+        for metric in quantities()
     }  # fmt: skip
-    lost = {"label": "Outage rate (pictures lost)", "unit": "%", "factor": 100.0, "digits": 1, "higher": False}
-    return facts | {"outage_rate": lost}
 
 
 def _key(run: Run, system: str, several: bool) -> str:
@@ -105,21 +109,13 @@ def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[s
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""
-    samples = run.samples[run.samples["system"] == name]
     seen = facts.get("images_seen")
     return {
         "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
         "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
         "seen": seen if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
-        "encode_ms": _mean(samples["encode_s"]) and round(1000 * _mean(samples["encode_s"]), 1),
-        "decode_ms": _mean(samples["decode_s"]) and round(1000 * _mean(samples["decode_s"]), 1),
         "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
     }  # fmt: skip
-
-
-def _mean(values: pd.Series) -> float | None:
-    mean = values.astype(float).mean()
-    return None if math.isnan(mean) else float(mean)
 
 
 def _claim(run: Run, verdict) -> dict[str, Any]:
@@ -127,12 +123,11 @@ def _claim(run: Run, verdict) -> dict[str, Any]:
             "numbers": list(verdict.numbers), "undertrained": list(verdict.undertrained)}  # fmt: skip
 
 
-def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool) -> dict[str, Any]:
-    """A figure: its points, the paired differences of all pairs, and each picture's values."""
+def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str, str]) -> dict[str, Any]:
+    """A figure: its points, the paired differences of all pairs, the values of each picture. key: names in the page."""
     samples = run.samples_of(figure)
     metrics = [name for name in _metrics() if rows.loc[rows["metric"] == name, "mean"].notna().any()]
     snrs = sorted(float(snr) for snr in rows["snr_db"].unique())
-    key = {name: _key(run, name, several) for name in figure["systems"]}
     points: dict[str, dict[str, Any]] = {}
     for metric in metrics:
         own = rows[rows["metric"] == metric].drop_duplicates(["system", "snr_db"]).set_index(["system", "snr_db"])
@@ -145,30 +140,33 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool)
             for d in all_pairs(samples, run.confusion, metric)
         ]
         for metric in metrics
-        if metric != "outage_rate"
+        if metric != OUTAGE_RATE.name
     }
     return {
         "id": figure["id"], "run": run.name, "title": figure.get("title") or figure["id"], "task": figure["task"],
         "dataset": figure["dataset"], "channel": figure["channel"], "cbr": figure["cbr"], "bits": figure["bits"],
         "metric": figure["metric"] if figure["metric"] in metrics else (metrics[0] if metrics else ""),
         "group": figure.get("budgets_of") or "", "snrs": snrs, "systems": list(key.values()), "metrics": metrics,
-        "points": points, "pairs": pairs, "uses": _uses(samples, key),
+        "points": points, "pairs": pairs,
         "classes": _classes(run, figure, samples, key, snrs),
         "samples": _samples(samples, key, figure["task"]), "rows": len(samples),
-        "published": {metric: _published(figure, metric) for metric in metrics},
+        "published": {metric: _published(figure, metric, snrs) for metric in metrics},
     }  # fmt: skip
 
 
-def _published(figure: dict[str, Any], metric: str) -> list[dict[str, Any]]:
-    """Curves that others published for this data set, channel and budget, over the SNR."""
+def _published(figure: dict[str, Any], metric: str, snrs: list[float]) -> list[dict[str, Any]]:
+    """Curves that others published for this data set and channel: over the SNR (snr None), and over the CBR at one."""
+    found = [(None, curve) for curve in published_for(figure, metric)]
+    found += [(snr, curve) for snr in snrs for curve in published_for(figure, metric, "cbr_target", snr)]
     return [
-        {"label": curve.label, "x": curve.x.tolist(), "values": curve.values.tolist(), "origin": curve.origin}
-        for curve in published_for(figure, metric)
-    ]
+        {"label": curve.label, "x": curve.x.tolist(), "values": curve.values.tolist(), "origin": curve.origin,
+         "snr": snr}
+        for snr, curve in found
+    ]  # fmt: skip
 
 
 def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
-    """[mean, low, high, pictures, lost]; None where nothing was simulated."""
+    """[mean, low, high, pictures, lost]. None if nothing was simulated."""
     if (name, snr) not in own.index:
         return None
     row = own.loc[(name, snr)]
@@ -178,17 +176,22 @@ def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
     return [_number(row["mean"]), _number(row["ci_low"]), _number(row["ci_high"]), int(row["n_images"]), lost]
 
 
-def _uses(samples: pd.DataFrame, key: dict[str, str]) -> dict[str, list]:
-    """Channel uses per picture by system: [all, of these for side information, bits], means over the figure's rows."""
+#: Columns of the page's table of systems, from the run's table of overheads.
+SPENT = ("n_uses", "side_uses", "payload_bits", "bits", "flops_encode", "flops_decode", "encode_ms", "decode_ms")
+
+
+def _spent(table: pd.DataFrame, key: dict[str, str]) -> dict[str, dict[str, float | None]]:
+    """What each system of a figure spends per picture, SPENT, by its name in the page."""
+    rows = table.drop_duplicates("system", keep="last").set_index("system")
     return {
-        key[name]: [_number(own[column].mean()) for column in ("n_uses", "side_uses", "bits")]
-        for name, own in samples.groupby("system")
+        key[name]: {column: _number(float("nan") if value is None else value) for column, value in row.items()}
+        for name, row in rows[list(SPENT)].iterrows()
         if name in key
     }
 
 
 def _classes(run: Run, figure: dict, samples: pd.DataFrame, key: dict[str, str], snrs: list[float]) -> dict[str, list]:
-    """IoU in percent of each class by system: a list an SNR, with null for a class that does not occur."""
+    """IoU in per cent of each class, by system: one list per SNR, with null for a class that does not occur."""
     if figure["task"] != "segmentation":
         return {}
     own = run.confusion[run.confusion["cell_id"].isin(samples["cell_id"].unique())]
@@ -207,7 +210,7 @@ def _classes(run: Run, figure: dict, samples: pd.DataFrame, key: dict[str, str],
 
 
 def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str, Any] | None:
-    """Each picture's own values, column by column; None where there are too many to carry."""
+    """The values of each picture, column by column. None if there are too many."""
     if len(samples) > MOST_ROWS:
         return None
     names = [metric.name for metric in metrics_of(task) if metric.of_picture is not None]
@@ -232,7 +235,7 @@ def _samples(samples: pd.DataFrame, key: dict[str, str], task: str) -> dict[str,
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or None, which JSON has and NaN not."""
+    """A finite number, or None, because JSON has no NaN."""
     value = float(value)
     return None if not math.isfinite(value) else (int(value) if value == int(value) else value)
 

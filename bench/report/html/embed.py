@@ -1,7 +1,7 @@
-"""The pictures of a run as data URIs, as many as a page can carry.
+"""The pictures of a run as data URIs, as many as a page can hold. `bench.report.html.build` calls it.
 
-Photographs are embedded as WebP of quality 92: the page is for looking. PSNR and uses beneath them come from the run's
-tables, which were measured on the exact output. Class maps are embedded as they are, without loss.
+Photographs are embedded as WebP of quality 92, which is good enough to look at. The PSNR and the uses below them come
+from the run's tables, which were computed from the exact output. Class maps are embedded without loss.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ WEBP_QUALITY = 92
 
 
 def embedded_pictures(runs: list[Run], most_mib: float, key: Callable[[Run, str], str]) -> dict[str, Any]:
-    """{"items": [...], "left_out": n}. An item is one picture of one figure with its original and all outputs of it.
+    """{"items": [...], "left_out": n}. An item is one picture of one figure, with its original and all its outputs.
 
-    key: (run, system) -> the system's name in the page. Pictures that are not on disk are left out and counted.
+    most_mib: the most MiB of pictures.
+    key: key(run, system) is the name of the system in the page. Pictures that are not on disk are left out and counted.
     """
     items: list[dict[str, Any]] = []
     left, spent = 0, 0.0
     for run in runs:
-        for figure in run.experiments:
+        for figure in run.figures:
             rows = run.pictures_of(figure)
             for image in rows["image_id"].drop_duplicates() if len(rows) else ():
                 item = None if spent > most_mib else _item(run, figure, rows[rows["image_id"] == image], key)
@@ -64,7 +65,7 @@ def _item(run: Run, figure: dict, rows: pd.DataFrame, key: Callable[[Run, str], 
 
 
 def _uri(run: Run, rows: pd.DataFrame) -> str | None:
-    """The first file of `rows` as a data URI; None where there is none or it cannot be read."""
+    """The first file of `rows` as a data URI. None if there is none, or if it cannot be read."""
     if rows.empty:
         return None
     out = io.BytesIO()

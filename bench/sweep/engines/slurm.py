@@ -1,5 +1,6 @@
-"""The engine "slurm": a cluster, through submitit. There is one job array per system: a job builds one system, and
-other systems are not affected if it fails.
+"""The engine "slurm": jobs on a cluster, through submitit.
+
+There is one job array per system: a job builds one system, and other systems are not affected if it fails.
 
 The jobs write cells into the shared run folder themselves, and the outcome of each cell into their own log
 (`slurm/outcomes/*.jsonl`). This process reads the logs. It may be ended at any time: the jobs continue, and `python -m
@@ -8,9 +9,9 @@ for memory) or out of time is put back into the queue, by Slurm or by this proce
 only the current cell is lost. A cell that ends its job MAX_STARTS times fails, and the job continues with the next
 cell.
 
-Parameters of the jobs (partition, time, GPUs) come from the table [slurm] in the file of `--slurm-config`, with
-submitit's names, such as timeout_min or slurm_partition. With BENCH_SLURM_CLUSTER=local the same jobs run as processes
-on this machine.
+Parameters of the jobs (partition, time, GPUs) come from the table [slurm] in the file of `--config`, with submitit's
+names, such as timeout_min or slurm_partition. With BENCH_SLURM_CLUSTER=local the same jobs run as processes on this
+machine.
 """
 
 from __future__ import annotations

@@ -46,32 +46,32 @@ def figures(**changes):
     ]
 
 
-def paper(experiment, system, snr, index):
+def paper(figure, system, snr, index):
     """A world in which the paper is right."""
     for modulation, cliff in CLIFF.items():
         # In Fig. 5 all links deliver: where they do not, nothing can be said at low SNR.
-        if modulation in system and snr < cliff and experiment["id"] != "fig5":
+        if modulation in system and snr < cliff and figure["id"] != "fig5":
             return "outage"
     noise = np.random.default_rng([index, int(snr), len(system)]).normal()
-    if experiment["task"] == "segmentation":
+    if figure["task"] == "segmentation":
         return {"gensc": 0.85}.get(system, 0.6) + 0.005 * (index % 2)
-    rate = 3 * np.log2(16 * experiment["cbr"])
+    rate = 3 * np.log2(16 * figure["cbr"])
     return 25 + 3 * index + 0.4 * snr + rate + (0.5 + 0.1 * snr if system == "gensc" else 0) + 0.1 * noise
 
 
-def reverse(experiment, system, snr, index):
+def reverse(figure, system, snr, index):
     """A world in which it is wrong in every point: ours trails and needs more; digital links decode early."""
     noise = 0.1 * np.random.default_rng([index, int(snr), len(system)]).normal()
-    if experiment["task"] == "segmentation":
+    if figure["task"] == "segmentation":
         return {"gensc": 0.3 + 0.02 * snr}.get(system, 0.9)
-    rate = 3 * np.log2(16 * experiment["cbr"])
+    rate = 3 * np.log2(16 * figure["cbr"])
     return 25 + 3 * index + 0.4 * snr + rate - (0.5 + 0.1 * snr if system == "gensc" else 0) + noise
 
 
-def unclear(experiment, system, snr, index):
+def unclear(figure, system, snr, index):
     """A world in which every difference drowns in the pictures' own: seven pictures cannot decide."""
     noise = np.random.default_rng([index, len(system), sum(map(ord, system))]).normal()
-    if experiment["task"] == "segmentation":
+    if figure["task"] == "segmentation":
         return float(np.clip(0.6 + 0.15 * noise + 0.15 * np.random.default_rng([index, int(snr)]).normal(), 0, 1))
     return 30 + 2 * noise + 0.1 * snr * np.random.default_rng([index, sum(map(ord, system))]).normal()
 
@@ -121,8 +121,8 @@ def test_missing_data_decides_nothing(tmp_path):
 
 
 def test_one_rival_ahead_contradicts_best(tmp_path):
-    def value(experiment, system, snr, index):
-        result = paper(experiment, system, snr, index)
+    def value(figure, system, snr, index):
+        result = paper(figure, system, snr, index)
         return result + 5 if system == "witt" and snr == 14 else result
 
     found = verdicts_of(tmp_path / "run", value)
@@ -160,10 +160,10 @@ def test_no_verdict_rests_on_undertrained_systems(tmp_path):
 def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
     """A learned system under `linear` at one SNR of one figure is undertrained, whatever its sidecar says."""
 
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         if system == "linear":
             return 24.0 + 3 * index
-        return 20.0 if system == "witt" and snr == 20 else paper(experiment, system, snr, index)
+        return 20.0 if system == "witt" and snr == 20 else paper(figure, system, snr, index)
 
     systems = {name: {"images_seen": {"reconstruction": 9}, "undertrained": False} for name in ("gensc", "witt")}
     shown = [
@@ -178,10 +178,10 @@ def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
 def test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial(tmp_path):
     """0.001 dB below `linear` on average, within what pictures differ by, is no proof; nor is anything with --limit."""
 
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         return 25.0 + 3 * index + (0 if system == "linear" else 0.3 * (-1) ** index - 0.001)
 
-    def far_below(experiment, system, snr, index):
+    def far_below(figure, system, snr, index):
         return 25.0 + 3 * index - (0 if system == "linear" else 2.0)
 
     systems = {"witt": {"images_seen": {"reconstruction": 9}}}
@@ -216,7 +216,7 @@ def test_reductions_that_disagree_decide_nothing(tmp_path):
     """Ahead on every picture's PSNR but the worst two, which rule the mean error: whose lead is it?"""
     images = [f"image-{i}" for i in range(40)]
 
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         hard = index < 8
         return (
             (20.0 if hard else 40.0) + (0 if system != "gensc" else -1.0 if hard else 3.0) + 0.001 * index * (snr + 1)
@@ -231,7 +231,7 @@ def test_reductions_that_disagree_decide_nothing(tmp_path):
 
 
 def test_low_snr_cannot_hold_where_a_chain_delivers_nothing(tmp_path):
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         return "outage" if "16qam" in system and snr < 12 else paper(figure("fig5", []), system, snr, index)
 
     found = verdicts_of(tmp_path / "run", value, figures=[figure("fig5", RECONSTRUCTION)])["high-resolution-low-snr"]
@@ -241,8 +241,8 @@ def test_low_snr_cannot_hold_where_a_chain_delivers_nothing(tmp_path):
 def test_a_rival_of_another_figure_at_the_same_point_counts(tmp_path):
     """The adaptive chain was run in a figure of its own, on the same pictures under the same budget: it is a rival."""
 
-    def value(experiment, system, snr, index):
-        result = paper(experiment, system, snr, index)
+    def value(figure, system, snr, index):
+        result = paper(figure, system, snr, index)
         return result + 9 if system == "jpeg-ldpc-adaptive" else result
 
     rest = [name for name in RECONSTRUCTION if name != "jpeg-ldpc-adaptive"]
@@ -286,7 +286,7 @@ def test_a_run_of_another_figure_has_no_verdicts(tmp_path):
     [(12, 8, CALIBRATED), (10, 8, CONTRADICTED), (14, 8, CONTRADICTED), (12, 3, UNDECIDED)],
 )
 def test_the_cliff_is_counted(tmp_path, cliff, images, expected):
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         return "outage" if snr < cliff else 30.0
 
     run = [figure("fig4", ["jpeg-ldpc-16qam"])]
@@ -299,7 +299,7 @@ def test_repetitions_do_not_decide_a_cliff(tmp_path):
     """Three pictures are three, however often they are sent."""
     import pandas as pd
 
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         return "outage" if snr < 12 else 30.0
 
     names = ["image-0", "image-1", "image-2"]
@@ -316,7 +316,7 @@ def test_a_sweep_above_the_threshold_cannot_show_a_failure_below(tmp_path):
 
 
 def test_rounding_is_no_lead(tmp_path):
-    def value(experiment, system, snr, index):
+    def value(figure, system, snr, index):
         return 30.0 + index + snr * 0.1 + (0.3 if system == "gensc" else 0)  # a constant gap, but for the last digits
 
     found = verdicts_of(tmp_path / "run", value, figures=[figure("fig5", RECONSTRUCTION)])

@@ -6,14 +6,16 @@ import pytest
 from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
-from bench.analysis.compare import OF_MEAN_MSE, Selection, compare, compare_sides, paired_miou, side, whole_curves
+from bench.analysis.compare import compare
 from bench.analysis.compare_text import report
+from bench.analysis.differences import compare_sides, paired_miou, whole_curves
+from bench.analysis.sides import Selection, side
 from bench.measure.metrics.segmentation import mean_iou
 from bench.results.reader import Run
 from systems.errors import UserError
 
 
-def value(experiment, system, snr, index):
+def value(figure, system, snr, index):
     """Pictures differ by more than systems do; `a` leads `b` at high SNR, is tied at low; `d` decodes from 12 dB."""
     if system == "d" and snr < 12:
         return "outage"
@@ -65,7 +67,7 @@ def test_both_reductions_are_given_and_the_verdict_says_which_decides(run_dir):
 def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
     """`b` is 1 dB worse everywhere. It calls the pictures on which it is far worse lost, and is ahead on the others."""
 
-    def chosen(experiment, system, snr, index):
+    def chosen(figure, system, snr, index):
         if system == "a":
             return 30.0 + index
         return "outage" if index < 4 else 30.4 + index
@@ -79,11 +81,11 @@ def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
 def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):
     """`a` is 3 dB better on the easy half and 2 dB worse on the hard one: the means of PSNR and of MSE disagree."""
 
-    def mixed(experiment, system, snr, index):
+    def mixed(figure, system, snr, index):
         return (40.0 if index < 4 else 20.0) + (0 if system == "b" else 3.0 if index < 4 else -2.0)
 
     run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0])], mixed)
-    plain, pooled = (compare("a", "b", run=run, metric=metric).iloc[0] for metric in ("psnr_db", OF_MEAN_MSE))
+    plain, pooled = (compare("a", "b", run=run, metric=metric).iloc[0] for metric in ("psnr_db", "psnr_of_mean_mse_db"))
     mse = {s: np.mean([255**2 / 10 ** (mixed(None, s, 0, i) / 10) for i in range(8)]) for s in "ab"}
     assert plain["difference"] == pytest.approx(0.5)
     assert pooled["difference"] == pytest.approx(10 * np.log10(mse["b"] / mse["a"])) and pooled["verdict"] == "B"
@@ -95,11 +97,11 @@ def with_files(images: dict[str, str], dataset: str) -> dict:
 
 class TestWhichPicturesAreTheSame:
     def run(self, folder, dataset, images, lead=0.0, **changes):
-        experiment = figure("fig4", ["a"], dataset=dataset, snrs=[0.0, 6.0], **changes)
+        shown = figure("fig4", ["a"], dataset=dataset, snrs=[0.0, 6.0], **changes)
         content = {sha: index for index, sha in enumerate(sorted({*"0123456789", *images.values()}))}
         names = list(images)
         return make_run(
-            folder, [experiment], lambda e, s, snr, i: 20.0 + content[images[names[i]]] + lead,
+            folder, [shown], lambda e, s, snr, i: 20.0 + content[images[names[i]]] + lead,
             images=names, datasets=with_files(images, dataset),
         )  # fmt: skip
 
@@ -169,7 +171,7 @@ def test_equal_uses_and_equal_bits_are_named(tmp_path):
 
 
 def test_whole_curve_of_a_shifted_line(tmp_path):
-    def line(experiment, system, snr, index):
+    def line(figure, system, snr, index):
         return 20 + 0.5 * snr + (1.5 if system == "a" else 0) + index
 
     run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], line)
@@ -180,8 +182,8 @@ def test_whole_curve_of_a_shifted_line(tmp_path):
 def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
     """The lead is 2 under the first budget and 4 under the second, which has one SNR and therefore no curve."""
 
-    def lead(experiment, system, snr, index):
-        return 20 + 0.5 * snr + ({20_000: 2.0, 5_000: 4.0}[experiment["bits"]] if system == "a" else 0) + index
+    def lead(figure, system, snr, index):
+        return 20 + 0.5 * snr + ({20_000: 2.0, 5_000: 4.0}[figure["bits"]] if system == "a" else 0) + index
 
     budgets = [
         figure(f"own-{bits}", ["a", "b"], snrs=snrs, cbr=None, bits=bits, dataset="set")
@@ -193,8 +195,8 @@ def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
 
 
 def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
-    def better(experiment, system, snr, index):
-        result = value(experiment, system, snr, index)
+    def better(figure, system, snr, index):
+        result = value(figure, system, snr, index)
         return result if result == "outage" or system != "b" else result + 0.5
 
     other = make_run(tmp_path / "two", [figure("fig4", ["a", "b"])], better, seed=1)
@@ -236,7 +238,7 @@ def test_one_picture_has_no_interval(tmp_path):
 
 
 def test_pictures_that_one_side_lacks_are_left_out(tmp_path):
-    def some(experiment, system, snr, index):
+    def some(figure, system, snr, index):
         return None if system == "b" and index >= 5 else 30.0 + index + (system == "a")
 
     table = compare("a", "b", run=make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], some))

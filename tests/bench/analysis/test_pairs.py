@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from made_run import figure, make_run
 
-from bench.analysis.compare import compare_sides, side
+from bench.analysis.differences import compare_sides
 from bench.analysis.pairs import all_pairs
+from bench.analysis.sides import side
 from bench.results.reader import Run
 
 
@@ -28,7 +29,7 @@ def _run(tmp_path, task):
 def test_all_pairs_agree_with_compare(tmp_path, task, metric, lost_count):
     """Over the pictures that both delivered; and over all, as they were scored, where no row says that one was lost."""
     run = _run(tmp_path, task)
-    names = run.experiments[0]["systems"]
+    names = run.figures[0]["systems"]
     rows = run.samples.assign(status="ok") if lost_count else run.samples
     found = {(d.a, d.b, d.snr_db): d for d in all_pairs(rows, run.confusion, metric)}
     assert len(found) == 3 * len(names) * (len(names) - 1) // 2

@@ -13,9 +13,8 @@ import pytest
 import torch
 
 import baselines  # noqa: F401  (registers its systems)
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, inspect, wire
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, wire
 from bench.measure.apart.confine import without
-from bench.measure.apart.remote import Sight
 from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.channel import transmit
 from systems import registry

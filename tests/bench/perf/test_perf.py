@@ -292,7 +292,7 @@ def test_the_scatter_shows_the_run_s_psnr(tmp_path):
         {"system": s, "device": "cpu", "height": 224, "width": 224, "latency_ms": ms}
         for s, ms in (("gensc", 60.0), ("linear", 4.0), ("jpeg-ldpc-16qam", 300.0), ("witt", 80.0))
     ]
-    points = points_of(run, run.experiments[0], measured, 10.0)
+    points = points_of(run, run.figures[0], measured, 10.0)
     assert points == [("gensc", "cpu", 60.0, pytest.approx(26.0)), ("linear", "cpu", 4.0, pytest.approx(25.0))]
     paths = draw_scatters(run, measured, 10.0)
     assert [path.name for path in paths] == ["latency-fig4.png", "latency-fig4.pdf"] and all(
@@ -303,7 +303,7 @@ def test_the_scatter_shows_the_run_s_psnr(tmp_path):
     far = [
         {**row, "height": 512, "width": 768} for row in measured
     ]  # a latency at seven times the figure's pixels is not its own
-    assert points_of(run, run.experiments[0], far, 10.0) == []
+    assert points_of(run, run.figures[0], far, 10.0) == []
 
 
 @pytest.mark.slow

@@ -29,12 +29,12 @@ FIG7 = ["gensc", "deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn"]
 CLIFF = {"16qam": 12, "64qam": 18}
 
 
-def value(experiment, system, snr, index):
+def value(figure, system, snr, index):
     for modulation, cliff in CLIFF.items():
         if modulation in system and snr < cliff:
             return "outage"
     order = style.style_of(system).order
-    if experiment["task"] == "segmentation":
+    if figure["task"] == "segmentation":
         return 0.8 - 0.1 * order / 5 + 0.01 * (index % 3)
     return 26 + 0.4 * snr - 0.3 * order + 0.5 * index
 
@@ -68,8 +68,8 @@ def small_dir(tmp_path_factory):
 
 def curves_of(run_dir, name="fig4", metric="psnr_db"):
     run = Run.open(run_dir)
-    experiment = next(e for e in run.experiments if e["id"] == name)
-    return {curve.system: curve for curve in series_of(run.summary_of(experiment), metric, undertrained(run))}
+    figure = next(e for e in run.figures if e["id"] == name)
+    return {curve.system: curve for curve in series_of(run.summary_of(figure), metric, undertrained(run))}
 
 
 def drawings(run_dir, name, options=None, overlays=None):
@@ -99,7 +99,7 @@ def test_digital_curves_start_where_they_decode(run_dir, name, metric, suffix):
 
 
 def test_a_cliff_lies_between_two_points_of_the_grid(tmp_path):
-    def some(experiment, system, snr, index):
+    def some(figure, system, snr, index):
         return "outage" if snr < 12 else 30.0
 
     run_dir = make_run(
@@ -110,7 +110,7 @@ def test_a_cliff_lies_between_two_points_of_the_grid(tmp_path):
 
 
 def test_one_lost_picture_breaks_the_curve_and_a_missing_point_is_a_gap(tmp_path):
-    def some(experiment, system, snr, index):
+    def some(figure, system, snr, index):
         if system == "deepjscc" and snr == 8:
             return None
         if system == "jpeg-ldpc-16qam" and (snr < 12 or (snr == 16 and index == 3)):
@@ -132,7 +132,7 @@ def test_one_lost_picture_breaks_the_curve_and_a_missing_point_is_a_gap(tmp_path
 def test_in_a_fade_lost_pictures_are_scored_and_their_share_has_a_panel(tmp_path):
     """Half of the pictures are lost at 0 dB, none at 20: the curve goes through the mean that counts them as grey."""
 
-    def some(experiment, system, snr, index):
+    def some(figure, system, snr, index):
         return "outage" if system != "gensc" and snr == 0 and index % 2 else 30.0 + index
 
     snrs = [0.0, 10.0, 20.0]
@@ -201,7 +201,7 @@ def test_a_curve_under_another_stays_visible(tmp_path):
 def test_bands_that_overlap_give_way_to_paired_differences(tmp_path):
     """Pictures differ by 7 dB, the systems by 0.5 dB on each picture: bands say nothing, the difference is certain."""
 
-    def some(experiment, system, snr, index):
+    def some(figure, system, snr, index):
         return 26 + index + 0.5 * (system == "gensc") + 0.01 * (index % 2)
 
     run_dir = make_run(tmp_path / "run", [figure("fig4", ["gensc", "witt"])], some)
@@ -211,7 +211,7 @@ def test_bands_that_overlap_give_way_to_paired_differences(tmp_path):
     run = Run.open(run_dir)
     curves = series_of(run.summary, "psnr_db")
     assert bands_overlap(curves)
-    (gap,) = differences_of({"": run}, run.experiments, curves, "psnr_db", "gensc")
+    (gap,) = differences_of({"": run}, run.figures, curves, "psnr_db", "gensc")
     np.testing.assert_allclose(gap.mean, -0.5, atol=1e-9)
     np.testing.assert_allclose((gap.low, gap.high), -0.5, atol=1e-6)
     far = make_run(

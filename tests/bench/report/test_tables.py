@@ -17,7 +17,7 @@ from systems import registry
 from systems.interface import Budget, Decoded, Link, System, Transmission
 
 
-def value(experiment, system, snr, index):
+def value(figure, system, snr, index):
     if system == "jpeg-ldpc-16qam" and snr < 12:
         return "outage"
     if system == "witt" and snr == 4:
@@ -46,7 +46,7 @@ def run(tmp_path_factory):
 def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
     """Mean over classes of the table's IoU is the summary's mIoU, and its pixels are all that were labelled."""
 
-    def share(experiment, system, snr, index):
+    def share(figure, system, snr, index):
         return "outage" if (system, snr) == ("deeplab-jscc", 0) and index == 0 else 0.1 * index + snr / 100
 
     own = Run.open(
@@ -54,7 +54,7 @@ def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
             tmp_path / "seg", [figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])], share
         )
     )
-    table = class_table(own, own.experiments[0])
+    table = class_table(own, own.figures[0])
     means = own.summary[own.summary["metric"] == "miou"].set_index(["system", "snr_db"])["mean"]
     for (system, snr), rows in table.groupby(["system", "snr_db"]):
         assert rows["iou"].mean() == pytest.approx(means[system, snr], abs=1e-12)
@@ -68,7 +68,7 @@ def test_csv_gives_back_every_digit(run):
     written = write_tables(run)
     path = next(path for path in written if path.name == "results-fig4.csv")
     stored = [float(text) for text in pd.read_csv(path, dtype=str)["mean"].dropna()]
-    assert stored == results_table(run, run.experiments[0])["mean"].dropna().tolist()
+    assert stored == results_table(run, run.figures[0])["mean"].dropna().tolist()
     own = np.array([20 + 2.0 / 3 + index / 7 for index in range(8)])
     assert own.mean() in stored  # the very double, not one near it
 
@@ -92,7 +92,7 @@ def test_a_fade_shows_the_value_beside_what_was_lost(tmp_path):
     write_tables(own)
     text = (own.directory / "tables" / "results-fig4.md").read_text()
     assert "| GenSC | 23.00 (" in text and "; 4 lost)" in text and "Outages (%)" in text and "| 50.0 (" in text
-    table = results_table(own, own.experiments[0])
+    table = results_table(own, own.figures[0])
     assert list(dict.fromkeys(table["metric"])) == ["psnr_db", "psnr_of_mean_mse_db", "outage_rate"]
 
 

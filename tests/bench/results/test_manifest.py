@@ -144,12 +144,10 @@ def test_any_edit_is_read_or_refused_in_one_line(tmp_path_factory, path, value):
     except UserError as error:
         assert "\n" not in str(error) and str(folder) in str(error)
         return
-    for experiment in run.experiments:
-        assert (
-            len(run.summary_of(experiment)) == len(run.samples_of(experiment)) == len(run.pictures_of(experiment)) == 0
-        )
-        run.picture_hashes(experiment["dataset"])
-        run.is_demonstration(experiment["dataset"])
+    for shown in run.figures:
+        assert len(run.summary_of(shown)) == len(run.samples_of(shown)) == len(run.pictures_of(shown)) == 0
+        run.picture_hashes(shown["dataset"])
+        run.is_demonstration(shown["dataset"])
     assert isinstance(run.name, str) and isinstance(run.system_facts, dict) and run.limited in (True, False)
 
 

@@ -197,9 +197,9 @@ def test_cells_that_vanish_while_a_run_goes_on_are_failures(photos, monkeypatch)
 def test_a_folder_that_vanishes_while_a_run_goes_on_is_a_failure(photos, monkeypatch):
     import shutil
 
-    from bench.sweep.worker import Worker
+    from bench.results.store import RunStore
 
-    whole = Worker._write
+    whole = RunStore.write_cell
     written = []
 
     def write(self, *arguments):
@@ -208,7 +208,7 @@ def test_a_folder_that_vanishes_while_a_run_goes_on_is_a_failure(photos, monkeyp
         if len(written) == 2:
             shutil.rmtree("run")
 
-    monkeypatch.setattr(Worker, "_write", write)
+    monkeypatch.setattr(RunStore, "write_cell", write)
     result = run()
     assert result.exit_code == 1 and len(result.failures) == 2
 

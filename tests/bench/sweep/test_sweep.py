@@ -357,24 +357,22 @@ def test_a_command_line_is_published_without_paths():
         "--checkpoint", "a=.../a.st,b=.../b.st", "--figure=fig4,.../m.toml", "folder:.../p"]  # fmt: skip
 
 
-def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place):
+def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place, monkeypatch):
     assert run(place).done
     whole = rows(place / "run" / "samples.csv")
     cells = sorted((place / "run" / "cells").iterdir())
-    from bench.sweep import worker as runner
+    from bench.results.store import RunStore
 
-    original = runner.Worker._rows
+    write = RunStore.write_cell
 
-    def fails_once(self, system, task, cell, *rest):
-        if cell.id == cells[0].stem:
+    def fails_once(self, cell_id, found):
+        if cell_id == cells[0].stem:
             raise RuntimeError("broken")
-        return original(self, system, task, cell, *rest)
+        write(self, cell_id, found)
 
-    runner.Worker._rows = fails_once
-    try:
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "write_cell", fails_once)
         forced = run(place, force=True)
-    finally:
-        runner.Worker._rows = original
     assert list(forced.failures) == [cells[0].stem] and not cells[0].exists()
     assert len(rows(place / "run" / "samples.csv")) < len(whole)
     assert run(place).done == 1 and rows(place / "run" / "failures.csv") == []

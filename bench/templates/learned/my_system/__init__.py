@@ -1,15 +1,16 @@
 """MySystem: a small convolutional transmitter and receiver, trained through the channel.
 
-What `LearnedSystem` asks of you:
+What `LearnedSystem` needs from you:
 
-- `Config`: a frozen dataclass with a field per choice. `build(config)` makes the layers.
-- `encode` and `decode` are differentiable. `python -m bench train` runs the very path that is tested later.
-- In training mode do not clamp the picture: a clamp stops the gradient of every pixel beyond [0, 1]. In evaluation
-  mode do: `picture if self.training else picture.clamp(0, 1)`.
-- Training draws an SNR per picture, so `link.snr_db` may be a tensor (B,). `link.snr_tensor(B)` is one always.
-- `received.equalised()` gives y / h and the noise variance per symbol; `lmmse(received)` shrinks what is noisy.
-- Sizes: the defaults of `Config` are the only size until you add some. Weights are a file: `--checkpoint FILE`, or
-  shipped in this package as `my_system/weights/my-system-small.safetensors` with its JSON file beside it.
+- `Config`: a frozen dataclass with one field per choice. `build(config)` creates the layers.
+- `encode` and `decode` are differentiable. `python -m bench train` runs the same code that is measured later.
+- Do not clamp the picture in training mode, because a clamp stops the gradient of every pixel outside [0, 1]. Clamp it
+  in evaluation mode: `picture if self.training else picture.clamp(0, 1)`.
+- Training draws one SNR per picture, so `link.snr_db` may be a tensor (B,). `link.snr_tensor(B)` always is one.
+- `received.equalised()` gives y / h and the noise variance of each symbol. `lmmse(received)` makes noisy symbols
+  smaller.
+- Sizes: the defaults of `Config` are the only size until you add others. Weights are a file: `--checkpoint FILE`, or
+  shipped in this package as `my_system/weights/my-system-small.safetensors` with its JSON file.
 """
 
 from dataclasses import dataclass
@@ -26,18 +27,18 @@ STRIDE = 4
 
 @dataclass(frozen=True)
 class Config:
-    """channels: real channels at a quarter of the picture's size; 6 carry CBR 1/16. width: of the layers between."""
+    """channels: real channels at 1/4 of the picture's size; 6 channels give CBR 1/16. width: of the hidden layers."""
 
     channels: int = 6
     width: int = 32
 
 
 class MySystem(LearnedSystem):
-    """A learned transmitter and its receiver, which knows the SNR."""
+    """A learned transmitter, and its receiver, which is given the SNR."""
 
     Config = Config
     tasks = ("reconstruction",)
-    label = "My system"  # what legends show
+    label = "My system"  # the name in legends
 
     def build(self, config: Config) -> None:
         """Create the layers."""
@@ -59,7 +60,7 @@ class MySystem(LearnedSystem):
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> pictures float32 (B, 3, H, W)."""
+        """Received symbols (B, uses) -> pictures float32 (B, 3, H, W)."""
         height, width = padded_size(link.height, link.width, STRIDE)
         features = to_features(lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
         snr = link.snr_tensor(len(features), features.device)[:, None, None, None] / 20

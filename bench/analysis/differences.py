@@ -1,0 +1,257 @@
+"""The differences of two sides: means, intervals paired over pictures, a verdict at each point, and whole curves.
+
+Called by `bench.analysis.compare` and by the checks behind the claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.bd import bd_psnr, bd_snr
+from bench.analysis.intervals import (
+    DECIMALS,
+    LEVEL,
+    RESAMPLES,
+    Interval,
+    bootstrap_means,
+    percentiles,
+    resampled_sums,
+)
+from bench.analysis.matching import Matched, match
+from bench.analysis.quantity import default_metric, lower_is_better, of_mean_error, quantity, whole_of
+from bench.analysis.sides import NO_BUDGET, Side
+from bench.measure.metrics.image import psnr_db
+from bench.measure.metrics.segmentation import mean_iou
+from bench.measure.metrics.table import METRICS
+from bench.results.reader import POINT
+from systems.errors import UserError
+
+ALL, DELIVERED = "all pictures", "both delivered"
+_NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
+
+
+def compare_sides(
+    a: Side, b: Side, metric: str | None = None, level: float = LEVEL, matched: Matched | None = None
+) -> pd.DataFrame:
+    """One row per point that both sides have: the means, a - b with its interval, and the verdict.
+
+    The columns mean_a to n_images are over all pictures, lost ones as the harness painted them. The columns that begin
+    with delivered_ are over the pictures that neither side lost. `rests_on` names the reduction that decides the
+    verdict. The verdict is "A" or "B" (this side is ahead), "tied" (the interval contains 0), "undecided" (a single
+    picture has no interval), or "only A decodes", "only B decodes", "neither decodes" (a side lost every picture).
+    `snr_db` is empty in the row over all SNRs together. outages_a and outages_b count pictures that were lost at least
+    once. same_noise, uses_a, uses_b, bits_a and bits_b show whether the comparison was fair.
+
+    level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
+    samples.csv does not have.
+    """
+    if metric is not None and quantity(metric).column == metric:  # not made of other columns
+        if metric not in a.run.samples or a.run.samples[metric].dtype == object:
+            raise UserError(
+                f"--metric {metric}: not a number in samples.csv; {', '.join(METRICS.names())}, mse, n_uses are"
+            )
+    joined = (matched or match(a, b)).rows
+    rows: list[dict[str, Any]] = []
+    for point, group in joined.groupby(POINT, sort=True):
+        default = default_metric(point[0])
+        snrs = sorted(group["snr_db"].unique())
+        pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, metric or default, level)
+        found = pairs.rows([[snr] for snr in snrs] + ([snrs] if len(snrs) > 1 else []))
+        if metric not in (None, default) and all(np.isnan(row["mean_a"]) and np.isnan(row["mean_b"]) for row in found):
+            continue  # the metric belongs to the other task
+        rows += found
+    return pd.DataFrame(rows)
+
+
+class _Pairs:
+    """The joined rows of one operating point, over its SNRs."""
+
+    def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
+        self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
+
+    def rows(self, levels: Sequence[list[float]]) -> list[dict[str, Any]]:
+        """One row of the table for each list of SNRs."""
+        snrs = self.group["snr_db"].to_numpy()
+        chosen = [np.isin(snrs, level) for level in levels]
+        ok = ((self.group["status_a"] == "ok") & (self.group["status_b"] == "ok")).to_numpy()
+        parts = [self._estimates(chosen, np.ones(len(ok), bool)), self._estimates(chosen, ok)]
+        return [self._row(*row) for row in zip(levels, (self.group[rows] for rows in chosen), *parts, strict=True)]
+
+    def _row(self, snrs: list[float], group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
+        lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
+        budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
+        mean_a, mean_b, gap = over_all
+        return {
+            "a": self.a.label,
+            "b": self.b.label,
+            **self.point,
+            **budget,
+            "snr_db": snrs[0] if len(snrs) == 1 else np.nan,
+            "metric": self.metric,
+            "mean_a": mean_a,
+            "mean_b": mean_b,
+            "difference": gap.mean,
+            "ci_low": gap.low,
+            "ci_high": gap.high,
+            "ci_level": self.level,
+            "n_images": gap.n,
+            "verdict": self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
+            "rests_on": ALL,
+            "delivered_mean_a": of_both[0],
+            "delivered_mean_b": of_both[1],
+            "delivered_difference": of_both[2].mean,
+            "delivered_ci_low": of_both[2].low,
+            "delivered_ci_high": of_both[2].high,
+            "delivered_n_images": of_both[2].n,
+            "delivered_verdict": self._verdict(of_both[2], False, False) if of_both[2].n else "",
+            "outages_a": group.loc[lost_a, "image_id"].nunique(),
+            "outages_b": group.loc[lost_b, "image_id"].nunique(),
+            "uses_a": group["n_uses_a"].mean(),
+            "uses_b": group["n_uses_b"].mean(),
+            "bits_a": group["bits_a"].mean(),
+            "bits_b": group["bits_b"].mean(),
+            "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
+        }
+
+    def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:
+        if none_a or none_b:
+            return "neither decodes" if none_a and none_b else "only B decodes" if none_a else "only A decodes"
+        sign = -1 if lower_is_better(self.metric) else 1
+        return {"higher": "AB"[sign < 0], "lower": "BA"[sign < 0]}.get(gap.decision, gap.decision)
+
+    def _estimates(self, chosen: list[np.ndarray], kept: np.ndarray) -> list[tuple[float, float, Interval]]:
+        """(mean of a, mean of b, interval of a - b) over the rows that are kept, for each choice of rows."""
+        whole = whole_of(self.metric)
+        if whole:
+            return self._ratios(chosen, kept, whole)
+        column = quantity(self.metric).column
+        if f"{column}_a" not in self.group or self.group[f"{column}_a"].dtype == object:
+            return [(np.nan, np.nan, _NOTHING)] * len(chosen)
+        codes, names = pd.factorize(self.group["image_id"], sort=True)
+        sides = [self.group[f"{column}_{s}"].to_numpy(float) for s in "ab"]
+        values = []
+        for rows in chosen:
+            # First the mean over SNRs and repetitions, because pictures are resampled, not draws of noise.
+            both = np.stack([_by_picture(codes, side, rows & kept, len(names)) for side in sides], axis=1)
+            values.append(both[~np.isnan(both).any(axis=1)])
+        if of_mean_error(self.metric):
+            return [_psnr_of_means(part, self.level) for part in values]
+        gaps = bootstrap_means([np.round(part[:, 0] - part[:, 1], DECIMALS) for part in values], self.level)
+        means = [part.mean(axis=0) if len(part) else (np.nan, np.nan) for part in values]
+        return [(float(a), float(b), gap) for (a, b), gap in zip(means, gaps, strict=True)]
+
+    def _ratios(self, chosen: list[np.ndarray], kept: np.ndarray, whole: str) -> list[tuple[float, float, Interval]]:
+        group = self.group[kept]
+        if group.empty or self.point["task"] != "segmentation":
+            return [(np.nan, np.nan, _NOTHING)] * len(chosen)
+        key = ["image_id", "snr_db", "rep"]
+        sides = []
+        for s, cell in ((self.a, "cell_id_a"), (self.b, "cell_id_b")):
+            wanted = group[[*key, cell]].rename(columns={cell: "cell_id"})
+            counts = class_counts(s.confusion, wanted, whole)
+            if quantity(self.metric).reduction == "pixel_accuracy":  # a ratio of sums is the IoU of one class
+                counts = tuple(pixels.sum(axis=2, keepdims=True) for pixels in counts)
+            sides.append(counts)
+        names, snrs = np.unique(group["image_id"]), np.unique(group["snr_db"])
+        found = []
+        for rows in chosen:
+            part = self.group[rows & kept]
+            at, of = np.isin(snrs, part["snr_db"].unique()), np.isin(names, part["image_id"].unique())
+            if part.empty:
+                found.append((np.nan, np.nan, _NOTHING))
+                continue
+            found.append(paired_miou(*((i[at][:, of], u[at][:, of]) for i, u in sides), level=self.level))
+        return found
+
+
+def _by_picture(codes: np.ndarray, values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Mean of each picture's values over its rows, (count,). NaN if it has none. codes: the picture of each row."""
+    known = rows & ~np.isnan(values)
+    sums = np.bincount(codes[known], values[known], minlength=count)
+    number = np.bincount(codes[known], minlength=count)
+    return np.where(number > 0, sums / np.maximum(number, 1), np.nan)
+
+
+def _psnr_of_means(values: np.ndarray, level: float) -> tuple[float, float, Interval]:
+    """PSNR of the mean MSE of both sides, and the interval of a - b, in dB. values: MSE, (pictures, 2)."""
+    n = len(values)
+    if n == 0:
+        return np.nan, np.nan, _NOTHING
+    mean_a, mean_b = (float(psnr_db(mse)) for mse in values.mean(axis=0))
+    gap = float(np.round(mean_a - mean_b, DECIMALS))
+    if n == 1:
+        return mean_a, mean_b, Interval(gap, np.nan, np.nan, np.nan, 1)
+    psnr = np.asarray(psnr_db(resampled_sums(values, RESAMPLES, 0) / n))
+    gaps = np.round(psnr[:, 0] - psnr[:, 1], DECIMALS)
+    return mean_a, mean_b, Interval(gap, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
+
+
+def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "union") -> tuple[np.ndarray, np.ndarray]:
+    """Intersections and unions in pixels, (SNRs, images, classes) each, of the rows in `wanted`.
+
+    confusion: rows of confusion.csv.
+    wanted: the columns cell_id, image_id, snr_db, rep. Repetitions are summed. Images are in the order of their ids.
+    whole: the column that is returned instead of the unions.
+    """
+    rows = confusion.merge(wanted, on=["cell_id", "image_id", "snr_db", "rep"])
+    if rows.empty:
+        nothing = np.zeros((wanted["snr_db"].nunique(), wanted["image_id"].nunique(), 0))
+        return nothing, nothing
+    cube = rows.pivot_table(
+        index=["snr_db", "image_id"], columns="class", values=["intersection", whole], aggfunc="sum", fill_value=0
+    )
+    index = pd.MultiIndex.from_product([sorted(wanted["snr_db"].unique()), sorted(wanted["image_id"].unique())])
+    cube = cube.reindex(index, fill_value=0)
+    shape = (len(index.levels[0]), len(index.levels[1]), -1)
+    return cube["intersection"].to_numpy(float).reshape(shape), cube[whole].to_numpy(float).reshape(shape)
+
+
+def paired_miou(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], level: float = LEVEL, resamples: int = RESAMPLES
+) -> tuple[float, float, Interval]:
+    """mIoU of both sides, and the interval of a - b. Each side is (intersections, unions), (SNRs, images, classes)
+    each.
+
+    Pictures are resampled for both sides at once. The mIoU of the resampled set is computed at each SNR, then averaged
+    over SNRs. The sides may differ in their number of classes: a class that one side never had has no union there.
+    """
+    n = a[0].shape[1]
+    mean_a, mean_b = (float(np.mean(mean_iou(i.sum(axis=1), u.sum(axis=1)))) for i, u in (a, b))
+    if n < 2:
+        return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
+    parts = [np.moveaxis(part, 0, 1).reshape(n, -1) for part in (*a, *b)]
+    ends = np.cumsum([part.shape[1] for part in parts])[:-1]
+    sums = np.split(resampled_sums(np.concatenate(parts, axis=1), resamples, 0), ends, axis=1)
+    i_a, u_a, i_b, u_b = (s.reshape(resamples, len(whole), -1) for s, whole in zip(sums, (*a, *b), strict=True))
+    gaps = mean_iou(i_a, u_a).mean(axis=1) - mean_iou(i_b, u_b).mean(axis=1)
+    gaps = gaps[~np.isnan(gaps)]
+    if len(gaps) < 2:
+        return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
+    return mean_a, mean_b, Interval(mean_a - mean_b, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
+
+
+def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
+    """BD gain (dB of PSNR, or points of another metric) and SNR shift (dB) of a over b, from the rows of
+    `compare_sides`.
+
+    Both curves are over the pictures that both sides delivered, so neither has a cliff. snr_shift_db is positive if a
+    needs less SNR than b for the same quality.
+    """
+    rows = []
+    for key, group in points.dropna(subset=["snr_db"]).groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
+        snr = group["snr_db"].to_numpy(float)
+        ours, theirs = (group[f"delivered_mean_{s}"].to_numpy(float) for s in "ab")
+        if lower_is_better(group["metric"].iloc[0]):
+            ours, theirs = -ours, -theirs
+        rows.append(
+            {
+                **dict(zip(["a", "b", *POINT, "metric"], key, strict=True)),
+                "bd_gain": bd_psnr(snr, theirs, snr, ours),
+                "snr_shift_db": bd_snr(snr, theirs, snr, ours),
+            }
+        )
+    return pd.DataFrame(rows)

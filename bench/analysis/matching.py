@@ -1,0 +1,113 @@
+"""Which pictures of two sides are the same: their rows joined, one pair per picture, point and repetition.
+
+In one run a picture is its name. In two runs, pictures are the same if the manifests hold the same hashes; others are
+left out, and a note says so. Called by `bench.analysis.compare` and `differences`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.analysis.sides import KEY, Side
+from bench.results.reader import POINT
+from bench.util.files import shown
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The rows of two sides, one per picture that both have. notes: what was left out, one line each."""
+
+    rows: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def match(a: Side, b: Side) -> Matched:
+    """Join two sides. In two runs, pictures are the same if the manifests hold the same hashes (see the module)."""
+    left, right, notes = a.samples, b.samples, []
+    if a.run.directory.resolve() != b.run.directory.resolve():
+        left, right, notes = _by_content(a, b)
+    texts = {name for name in left if left[name].dtype == object} - {"status", "cell_id", "seed"}
+    kept = [name for name in left if name in KEY or (name in right and name not in texts)]
+    joined = left[kept].merge(right[[name for name in kept if name in right]], on=KEY, suffixes=("_a", "_b"))
+    sizes = (joined["height_a"] == joined["height_b"]) & (joined["width_a"] == joined["width_b"])
+    unknown = joined[["height_a", "height_b"]].isna().any(axis=1)
+    if not (sizes | unknown).all():
+        notes.append(_left_out(joined.loc[~(sizes | unknown), "image_id"], "were measured in other sizes"))
+        joined = joined[sizes | unknown]
+    notes += _lonely_snrs(left, right, joined)
+    return Matched(joined, tuple(notes))
+
+
+def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The rows of both sides, with pictures named by their content if the manifests know it.
+
+    The name of a folder does not count: the same pictures in another folder are the same.
+    """
+    notes: list[str] = []
+    sides = []
+    shared = set(a.samples["dataset"]) & set(b.samples["dataset"])
+    unknown = set()
+    for this, other in ((a, b), (b, a)):
+        rows = this.samples.copy()
+        folders = rows["dataset"].str.startswith("folder:")
+        for dataset in rows["dataset"].unique():
+            own, theirs = this.run.picture_hashes(dataset), other.run.picture_hashes(dataset)
+            here = rows["dataset"] == dataset
+            if dataset.startswith("folder:") and own:
+                names = _content_names(own)
+                rows.loc[here, "image_id"] = [names.get(name, name) for name in rows.loc[here, "image_id"]]
+            elif dataset in shared and own and theirs:
+                same = {name for name, sha in own.items() if theirs.get(name) == sha}
+                differ = here & rows["image_id"].isin(set(theirs) - same)
+                if this is a and differ.any():
+                    notes.append(
+                        _left_out(rows.loc[differ, "image_id"], f"of {dataset} are other files in the two runs")
+                    )
+                rows = rows[~differ]
+            elif dataset in shared:
+                unknown.add(dataset)
+        rows.loc[folders.reindex(rows.index), "dataset"] = "folder"
+        sides.append(rows)
+    if unknown:
+        notes.append(
+            f"Pictures of {', '.join(sorted(unknown))} are paired by name: a manifest without hashes cannot tell more."
+        )
+    left, right = sides
+    for rows, label, foreign in ((left, a.label, right), (right, b.label, left)):
+        own = rows[rows["dataset"] == "folder"]
+        alone = own[~own["image_id"].isin(foreign["image_id"])]
+        if len(alone):
+            names = (a if rows is left else b).samples.loc[alone.index, "image_id"]
+            notes.append(_left_out(names, f"of {label} are in no folder of the other run"))
+    return left, right, notes
+
+
+def _content_names(hashes: dict[str, str]) -> dict[str, str]:
+    """A name for each picture from its content. Equal files in one folder are numbered in the order of their names."""
+    seen: dict[str, int] = {}
+    names = {}
+    for name in sorted(hashes):
+        seen[hashes[name]] = seen.get(hashes[name], 0) + 1
+        names[name] = f"{hashes[name]} {seen[hashes[name]]}"
+    return names
+
+
+def _left_out(images: pd.Series, why: str) -> str:
+    names = list(dict.fromkeys(images))
+    some = ", ".join(shown(name, 60) for name in names[:5]) + (" ..." if len(names) > 5 else "")
+    return f"Left out: {len(names)} pictures {why} ({some})."
+
+
+def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame, joined: pd.DataFrame) -> list[str]:
+    """One line for the SNRs of each side that the other side lacks, per task, data set, channel and budget."""
+    notes = []
+    for name, rows, other in (("A", left, right), ("B", right, left)):
+        for point, own in rows.groupby(POINT, sort=True):
+            theirs = other.loc[(other[POINT] == list(point)).all(axis=1), "snr_db"]
+            alone = sorted(set(own["snr_db"]) - set(theirs))
+            if alone and len(theirs):
+                shown_snrs = ", ".join(f"{snr:g}" for snr in alone)
+                notes.append(f"Left out: {shown_snrs} dB on {point[2]}, where only {name} has rows.")
+    return notes

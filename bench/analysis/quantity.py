@@ -1,0 +1,57 @@
+"""What a number of the tables is: axis, unit, digits, direction, and how the value of a set comes of its pictures.
+
+A metric says this in its record (`bench.measure.metrics.table`). `quantity` gives the same for the rate of outages and
+for the other columns of samples.csv, which are no metrics. The analysis and `bench.report` ask here, and so know no
+metric by its name.
+"""
+
+from __future__ import annotations
+
+from bench.measure.metrics.table import METRICS, Metric, metrics_of
+
+#: The share of pictures that were lost: a metric of every set, and of no single picture.
+OUTAGE_RATE = Metric("outage_rate", "Outages", "%", 1, False, (), None, scale=100.0)
+_COSTS = ("mse", "n_uses", "bits", "encode_s", "decode_s")  # columns that are no metrics; less of them is better
+#: For metrics made of pixel counts, by their reduction: the column of counts that the intersections are divided by.
+_WHOLES = {"miou": "union", "pixel_accuracy": "labelled"}
+
+
+def quantity(name: str) -> Metric:
+    """The record of a metric, of the rate of outages, or of another column of samples.csv."""
+    if name == OUTAGE_RATE.name:
+        return OUTAGE_RATE
+    if name in METRICS.names():
+        return METRICS[name]
+    return Metric(name, name, "dB" if name.endswith("_db") else "", 4, name not in _COSTS, (), None)
+
+
+def quantities() -> tuple[Metric, ...]:
+    """All metrics, those of installed packages included, and last the rate of outages."""
+    return (*METRICS, OUTAGE_RATE)
+
+
+def default_metric(task: str) -> str:
+    """The metric that a task is judged by unless something else is asked for."""
+    return metrics_of(task)[0].name
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether less of it is better."""
+    return not quantity(name).higher_is_better
+
+
+def whole_of(name: str) -> str | None:
+    """The column of pixel counts that a metric's intersections are divided by; None for a metric of no counts."""
+    return _WHOLES.get(quantity(name).reduction)
+
+
+def of_mean_error(name: str) -> bool:
+    """Whether the metric is the PSNR of the set's mean squared error."""
+    return quantity(name).reduction == "psnr_of_mean_mse"
+
+
+def axis_label(name: str) -> str:
+    """The label of an axis: a capital first ("mIoU" keeps its letters), the unit, and "lower is better" where it is."""
+    record = quantity(name)
+    label = record.axis[:1].upper() + record.axis[1:] if record.label[:2].islower() else record.axis
+    return label if record.higher_is_better or record is OUTAGE_RATE else f"{label} (lower is better)"

@@ -1,0 +1,212 @@
+"""The nursery of this process (`Home`), and the processes that it starts (`Call`), as the harness sees them.
+
+`bench.measure.apart.remote` asks through it. The nursery's own side is `nursery`, a system's process is `child`.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from bench.measure.apart import wire
+from bench.measure.apart.sight import Sight
+from bench.util.devices import THREAD_VARIABLES
+from systems.errors import AuditError, UserError
+
+OUTPUT_BYTES = 100_000  # at most so much of what a process printed is kept
+_START = (
+    "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
+    "from bench.measure.apart.nursery import main; main(handle, parent)"
+)
+INSPECT_SECONDS = 600.0  # a system may take so long to be built and to say what it is
+_LINUX = sys.platform == "linux"
+_shared: dict[str, Any] = {}
+
+
+class RemoteFailure(RuntimeError):
+    """A system failed in its process. The message is one line. `traceback`: that of the process, or ""."""
+
+    def __init__(self, line: str, trace: str = ""):
+        super().__init__(line)
+        self.traceback = trace
+
+
+def _interpreter() -> str:
+    """The program that starts Python again, even if its path leads through a folder that this user may not enter."""
+    reachable = os.access(sys.executable, os.X_OK) or not os.path.exists("/proc/self/exe")
+    return sys.executable if reachable else "/proc/self/exe"
+
+
+class Home:
+    """A nursery, or another socket to one. It needs `os.fork` and descriptors sent over sockets: Linux or macOS."""
+
+    def __init__(self, connection: socket.socket, process: subprocess.Popen | None = None):
+        self.connection, self.process = connection, process
+
+    @classmethod
+    def start(cls) -> Home:
+        """Start a new nursery. It ends when its first socket closes. Raises UserError on other operating systems."""
+        if not hasattr(os, "fork"):
+            raise UserError("systems of third parties run in processes of their own, which need Linux or macOS")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
+        told = json.dumps([theirs.fileno(), os.getpid(), [entry or os.getcwd() for entry in sys.path]])
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START, told],
+            executable=_interpreter(),
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")},
+        )
+        theirs.close()
+        return cls(ours, process)
+
+    @classmethod
+    def shared(cls) -> Home:
+        """The nursery of this process. It is started when it is first needed."""
+        if _shared.get("process") != os.getpid():  # a forked worker must not use its parent's socket
+            cls.share(cls.start())
+        return _shared["home"]
+
+    @classmethod
+    def share(cls, home: Home) -> None:
+        """Make `home` the nursery of this process."""
+        _shared.update(process=os.getpid(), home=home)
+
+    def client(self) -> socket.socket:
+        """Another socket to the same nursery, for another process of the harness."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
+        _send(self.connection, {"client": True}, [theirs.fileno()])
+        theirs.close()
+        return ours
+
+    def open(self, sight: Sight) -> Call:
+        """Start a new confined process. Raises RemoteFailure if the nursery has ended."""
+        ours, theirs = socket.socketpair()
+        status_r, status_w = os.pipe()
+        handle, name = tempfile.mkstemp(prefix="bench-output-")
+        output_w = os.open(name, os.O_WRONLY | os.O_APPEND)
+        os.unlink(name)
+        order = {
+            "confine": _LINUX, "path": sight.path, "read": sight.read, "listed": sight.listed, "write": sight.write,
+            "environment": dict(os.environ),
+        }  # fmt: skip
+        try:
+            _send(self.connection, order, [theirs.fileno(), status_w, output_w])
+            answer = self.connection.recv(1 << 16)
+            if not answer:
+                raise OSError
+            return Call(ours, status_r, handle, json.loads(answer)["pid"])
+        except (OSError, ValueError):
+            ours.close()
+            os.close(status_r)
+            os.close(handle)
+            raise RemoteFailure("the process that systems are forked from has ended") from None
+        finally:
+            theirs.close()
+            os.close(status_w)
+            os.close(output_w)
+
+    def measures(self) -> list[str]:
+        """The measures that confine systems' processes on this machine: names of `bench.measure.apart.confine`."""
+        call = self.open(Sight([], [], [], ["/dev/null"]))
+        try:
+            return [str(name) for name in call.ask("measures", time.monotonic() + INSPECT_SECONDS)]
+        finally:
+            call.close()
+
+    def close(self) -> None:
+        """Close the socket, and end the nursery if this object started it."""
+        self.connection.close()
+        if self.process is not None:
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+
+def _send(connection: socket.socket, message: dict, handles: list[int]) -> None:
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", handles))]
+    connection.sendmsg([json.dumps(message).encode()], ancillary)
+
+
+class Call:
+    """One process of a system, from its start to its end."""
+
+    def __init__(self, connection: socket.socket, status: int, output: int, pid: int):
+        self.connection, self.status, self.output, self.pid = connection, status, output, pid
+        self.open = True
+
+    def ask(self, operation: str, deadline: float | None = None, **arguments: Any) -> Any:
+        """Send one request and return the answer.
+
+        deadline: a time of `time.monotonic`. Raises UserError, AuditError and RemoteFailure as the process reports
+        them, TimeoutError after the deadline, and WireError for an answer that is no message.
+        """
+        try:
+            wire.send(self.connection, wire.pack({"op": operation, **arguments}))
+            body = wire.receive(self.connection, deadline)
+        except TimeoutError:
+            self.close()
+            raise
+        except OSError:
+            body = None
+        if body is None:
+            raise RemoteFailure(self._post_mortem())
+        answer = wire.unpack(body)
+        if not isinstance(answer, dict) or not answer.keys() & {"value", "error"}:
+            raise wire.WireError("its process answered with something that is no message")
+        if "value" in answer:
+            return answer["value"]
+        told = answer["error"]
+        line = str(told.get("line", "")) or "no message"
+        if told.get("kind") == "user":
+            raise UserError(line)
+        if told.get("kind") == "audit":
+            raise AuditError(line)
+        if "PermissionError" in line or "Read-only file system" in line:
+            line += " (a system's process reads installed packages, its own and --checkpoint, and writes nothing)"
+        raise RemoteFailure(line, str(told.get("traceback", "")))
+
+    def _post_mortem(self) -> str:
+        ready, _, _ = select.select([self.status], [], [], 5)
+        told = os.read(self.status, 1 << 10) if ready else b""
+        try:
+            code = int(json.loads(told)["code"])
+        except (ValueError, KeyError, TypeError):
+            return "its process ended without an answer"
+        if code < 0:
+            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+            return f"its process was killed by {name}"
+        return f"its process ended with code {code}"
+
+    def close(self) -> str:
+        """End the process and everything that it started. Returns the last part of what it printed."""
+        if not self.open:
+            return ""
+        self.open = False
+        self.connection.close()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, signal.SIGKILL)
+        select.select([self.status], [], [], 5)  # readable when all processes have ended
+        os.close(self.status)
+        printed = b""
+        with contextlib.suppress(OSError):
+            size = os.lseek(self.output, 0, os.SEEK_END)
+            os.lseek(self.output, max(0, size - OUTPUT_BYTES), os.SEEK_SET)
+            printed = os.read(self.output, OUTPUT_BYTES)
+        os.close(self.output)
+        return printed.decode("utf-8", "backslashreplace")

@@ -1,0 +1,79 @@
+"""The files that a system's process may open: installed packages, its own package and its weights.
+
+`bench.sweep.worker` and `bench.measure.apart.remote` say it of each system; `confine` enforces it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.measure.apart import confine
+from bench.util.packages import files_of
+
+_SYSTEM_FILES = (
+    "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/sys/devices/system", "/proc/cpuinfo",
+    "/proc/meminfo", "/dev/null", "/dev/zero", "/dev/random", "/dev/urandom",
+)  # fmt: skip
+#: Folders of installed packages, wherever they are (a user's own, an environment below this one). All of their content
+#: may be read, because shared libraries that packages need, such as pillow.libs, are beside the packages.
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True)
+class Sight:
+    """The files that a system's process may open.
+
+    path: `sys.path` of the process.
+    read: paths that it may read, with everything below.
+    listed: folders that it may only list.
+    write: paths that it may write, with everything below.
+    """
+
+    path: list[str]
+    read: list[str]
+    listed: list[str]
+    write: list[str]
+
+    @classmethod
+    def of(cls, target: str, options: dict[str, Any], secrets: Iterable[Path] = (), device: str = "cpu") -> Sight:
+        """The files for the system `target`: installed packages, its own package and its weights, without `secrets`."""
+        path = [entry or os.getcwd() for entry in sys.path]
+        roots = [Path(sys.prefix), Path(sys.base_prefix), *(Path(one) for one in sysconfig.get_paths().values())]
+        wanted = [Path(one) for one in _SYSTEM_FILES] + roots
+        listed: list[Path] = []
+        for entry in dict.fromkeys(map(Path, path)):
+            if entry.is_file() or entry.name in _INSTALLED:
+                wanted.append(entry)
+            elif entry.is_dir() and not any(root == entry or root in entry.parents for root in roots):
+                listed.append(entry)
+                wanted += [child for child in entry.iterdir() if _is_code(child)]
+        for package in ("bench", "systems", "baselines", "configs", target.partition(":")[0].partition(".")[0]):
+            wanted += files_of(package)
+        checkpoint = options.get("checkpoint")
+        if checkpoint not in (None, "shipped", "none"):
+            wanted += [Path(str(checkpoint)), Path(str(checkpoint)).with_suffix(".json")]
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        wanted += [Path(os.environ.get("HF_HOME") or cache / "huggingface"), cache / "torch"]
+        write = [Path("/dev/null")]
+        if device.startswith("cuda"):
+            wanted += [Path("/proc"), Path("/sys")]
+            write += list(Path("/dev").glob("nvidia*"))
+        wanted = [one for one in wanted if one.exists()]
+        known = {one.resolve() for one in wanted}
+        hidden = [one for one in map(Path, secrets) if known.intersection([one.resolve(), *one.resolve().parents])]
+        read, more = confine.without(wanted, hidden)
+        listed += more
+        return cls(path, [str(one) for one in read], [str(one) for one in listed], [str(one) for one in write])
+
+
+def _is_code(path: Path) -> bool:
+    return (
+        path.suffix in (".py", ".so", ".zip", ".dist-info", ".egg-info", ".pyd", ".pth")
+        or (path / "__init__.py").is_file()
+    )
