@@ -21,6 +21,9 @@ from baselines.select.lapped import BLOCK
 from baselines.select.learned import FEATURES, SelectingSystem
 from systems.layers.linear_path import start_from_zero
 
+#: Of the units in which both ends add: the last convolutions have many taps, and their first steps would reach far.
+STEP = 0.1
+
 
 @dataclass(frozen=True)
 class ADJSCCSelectConfig:
@@ -67,7 +70,7 @@ class ADJSCCSelect(SelectingSystem):
         features = images
         for stage in self.encoder:
             features = stage(features, snr_db)
-        return F.pixel_unshuffle(features, BLOCK // STRIDE).permute(0, 2, 3, 1)
+        return STEP * F.pixel_unshuffle(features, BLOCK // STRIDE).permute(0, 2, 3, 1)
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
         """As in `SelectingSystem`."""
@@ -76,4 +79,4 @@ class ADJSCCSelect(SelectingSystem):
         x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)
         for stage in self.decoder:
             x = stage(x, snr_db)
-        return x.float() * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
+        return STEP * x.float() * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")

@@ -23,7 +23,8 @@ from baselines.select.codebook import DETAILS, Codebook
 from baselines.select.lapped import SIZE, Coefficients
 
 LEAST_DB, MOST_DB, STEP_DB = -10.0, 40.0, 0.25  # SNRs whose plans are tabulated
-ROUNDS = 12  # of prices of a bit, each with a new map
+ROUNDS = 9  # prices of a bit that are tried
+NEIGHBOURS = 3  # passes of a map in which each block sees its neighbours' classes
 
 #: SNR in dB -> complex uses for symbols, bits of the class map, bits per use of the control channel.
 Rule = Callable[[float], tuple[int, int, float]]
@@ -65,6 +66,7 @@ class BatchFront:
         self.rotations = torch.from_numpy(codebook.rotations).to(device)
         bits = (tables.left[:, None, :].astype(np.int64) + tables.above[None] - tables.share) / UNIT
         self.bits = torch.from_numpy(np.maximum(bits, 0).astype(np.float32)).to(device)  # (left, above, class)
+        self.alone = torch.from_numpy(tables.share.astype(np.float32) / UNIT).to(device)
         self._plans: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
         self._mean_levels: dict[tuple[int, int], Tensor] = {}
 
@@ -131,19 +133,24 @@ class BatchFront:
             *_, water, least = self.allocate(self.deviations(classes), uses, noise, most)
             costs = self._costs(details, water, least)
             use = 2 * (least - water) ** 2 + water**2 / noise[:, None]  # squared error that one more use takes off
-            low, high = (use / rate[:, None]).log2() - 8, (use / rate[:, None]).log2() + 16
+            low, high = (use / rate[:, None]).log2() - 6, (use / rate[:, None]).log2() + 10
             for _ in range(ROUNDS):
                 price = (low + high) / 2
-                classes = self._cheapest(costs, price, classes)
-                fits = (self.map_bits(classes) <= room)[:, None]
+                fits = (self.map_bits(self._cheapest(costs, price)) <= room)[:, None]
                 low, high = torch.where(fits, low, price), torch.where(fits, price, high)
-            classes = self._cheapest(costs, high, self._cheapest(costs, high, classes))
+            classes = self._cheapest(costs, high)
         return torch.where((room > 0)[:, None, None], classes, plain)
 
-    def _cheapest(self, costs: Tensor, price: Tensor, classes: Tensor) -> Tensor:
-        """Classes of least cost beside the given ones, with bits at the price 2^`price`, (b, 1)."""
-        own = self.bits[self._beside(classes, 2), self._beside(classes, 1)]
-        return (costs + price.exp2()[:, :, None, None] * own).argmin(dim=3)
+    def _cheapest(self, costs: Tensor, price: Tensor) -> Tensor:
+        """Classes of least cost with bits at the price 2^`price`, (b, 1): first each block alone, then beside its
+        neighbours. Each price starts anew, since a map that has become plain stays so.
+        """
+        price = price.exp2()[:, :, None, None]
+        classes = (costs + price * self.alone).argmin(dim=3)
+        for _ in range(NEIGHBOURS):
+            own = self.bits[self._beside(classes, 2), self._beside(classes, 1)]
+            classes = (costs + price * own).argmin(dim=3)
+        return classes
 
     def map_bits(self, classes: Tensor) -> Tensor:
         """Bits that the tables say a map takes, (b,)."""
