@@ -33,19 +33,28 @@ def _file(folder):
     return put, get
 
 
-def _put_socket(data):
-    """A process that is left behind and answers on an abstract socket."""
+def _leave_behind(listen, data):
+    """A process that outlives this one and answers everyone with `data`, on the socket that `listen` makes in it."""
     if os.fork() == 0:
-        server = socket.socket(socket.AF_UNIX)
-        server.bind(f"\0{NOTE}")
-        server.listen()
-        server.settimeout(20)
         try:
+            server = listen()
+            server.settimeout(20)
             while True:
                 server.accept()[0].sendall(data)
         finally:
             os._exit(0)
     time.sleep(0.2)
+
+
+def _abstract_socket():
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"\0{NOTE}")
+    server.listen()
+    return server
+
+
+def _put_socket(data):
+    _leave_behind(_abstract_socket, data)
 
 
 def _get_socket():
@@ -55,15 +64,7 @@ def _get_socket():
 
 
 def _put_port(data):
-    if os.fork() == 0:
-        server = socket.create_server(("127.0.0.1", 47113))
-        server.settimeout(20)
-        try:
-            while True:
-                server.accept()[0].sendall(data)
-        finally:
-            os._exit(0)
-    time.sleep(0.2)
+    _leave_behind(lambda: socket.create_server(("127.0.0.1", 47113)), data)
 
 
 def _get_port():
