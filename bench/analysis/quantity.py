@@ -7,7 +7,8 @@ metric by its name.
 
 from __future__ import annotations
 
-from bench.measure.metrics.table import METRICS, Metric, metrics_of
+from bench.measure.metrics.table import METRICS, Metric
+from bench.measure.tasks import TASKS
 
 #: The share of pictures that were lost: a metric of every set, and of no single picture.
 OUTAGE_RATE = Metric("outage_rate", "Outages", "%", 1, False, (), None, scale=100.0)
@@ -32,7 +33,12 @@ def quantities() -> tuple[Metric, ...]:
 
 def default_metric(task: str) -> str:
     """The metric that a task is judged by unless something else is asked for."""
-    return metrics_of(task)[0].name
+    return TASKS[task].default_metric
+
+
+def has_labels(task: str) -> bool:
+    """Whether a task's outputs are class labels. False for a task of a package that is no longer installed."""
+    return task in TASKS.names() and TASKS[task].labels
 
 
 def lower_is_better(name: str) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
-from bench.report.curves import Difference, Series
+from bench.report.curves import Band, Difference, Series
 from bench.report.page import COLUMN, Sheet
 from bench.report.published import Published
 from bench.report.style import Looks
@@ -205,7 +205,7 @@ def _value_limits(axes, chart: Chart) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=step == 1.0 and high - low >= 3, steps=[1, 2, 5, 10]))
 
 
-def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> list[np.ndarray]:
+def _covered(curves: Sequence[Band], points_per_unit: float) -> list[np.ndarray]:
     """For each curve and point, how many curves lie on it: those above it that are nearer than COVERS points."""
     counts = []
     for place, curve in enumerate(curves):
@@ -219,7 +219,7 @@ def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> l
     return counts
 
 
-def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dict, zorder: float) -> None:
+def _outline(axes, curve: Band, covered: np.ndarray, options: dict, zorder: float) -> None:
     """Draw the covered part of a curve wider than the curve that covers it."""
     extra = {key: options[key] for key in ("color", "alpha")} | {"label": "_", "zorder": zorder - 0.5}
     for index in np.flatnonzero(covered):

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pairs import all_pairs
-from bench.analysis.quantity import OUTAGE_RATE, quantity
+from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantity
 from bench.measure.metrics.table import METRICS
 from bench.report.style import Looks
 from bench.results.reader import Run
@@ -196,7 +196,7 @@ def _rows_of(
         own = runs[key].samples_of({**figure, "systems": [system]})
         own = own[(own["variant"] == curve.variant) & (True if snr_db is None else own["snr_db"] == snr_db)]
         samples.append(own.assign(system=name))
-        if figure["task"] == "segmentation":
+        if has_labels(figure["task"]):
             pixels = runs[key].confusion
             same = (pixels["system"] == system) & (pixels["variant"] == curve.variant)
             confusion.append(pixels[same & pixels["cell_id"].isin(own["cell_id"].unique())].assign(system=name))
