@@ -1,4 +1,4 @@
-"""The command line. Only click is imported here; a command imports what it needs when it runs."""
+"""The command line. Only click is imported here; each command imports what it needs when it runs."""
 
 from __future__ import annotations
 
@@ -14,49 +14,68 @@ import click
 NAME = "semantic-bench"  # the installed command; `python -m bench` is the same
 COMPLETE_VARIABLE = "_SEMANTIC_BENCH_COMPLETE"
 
-#: command -> (module, attribute), in the order of the help page
+#: Command -> (module, attribute, help), in the order of the help page.
 COMMANDS = {
-    "run": ("bench.cli.run", "run_command", "Simulate figures: sweep systems over the channel, resume, write tables."),
+    "run": (
+        "bench.cli.run",
+        "run_command",
+        "Simulate figures: run systems over a range of SNRs, and write tables. Resumes.",
+    ),
     "plot": ("bench.cli.plot", "plot_command", "Draw the figures and tables of a run (default: the last one)."),
-    "report": ("bench.cli.report", "report_command", "Write one HTML file with everything that a run holds."),
+    "report": ("bench.cli.report", "report_command", "Write one HTML file with everything in a run."),
     "runs": ("bench.cli.runs", "runs_command", "List the runs under results/: date, cells, size, figures, systems."),
     "weights": (
         "bench.cli.weights",
         "weights_group",
-        "Import public weights, ship trained ones, measure their storage.",
+        "Import published weights, put trained ones into the package, measure 8-bit storage.",
     ),
     "train": ("bench.cli.train", "train_command", "Train learned systems under one protocol."),
-    "new": ("bench.cli.new", "new_command", "Make a package with a system of your own."),
-    "ask": ("bench.cli.info", "ask_command", "Show which task a sentence asks for, with the scores."),
+    "new": ("bench.cli.new", "new_command", "Make a Python package with a system of your own."),
+    "ask": ("bench.cli.info", "ask_command", "Show which task a sentence asks for, with its scores."),
     "list": ("bench.cli.info", "list_command", "List systems, data sets, figures and checkpoints."),
-    "data": ("bench.cli.data", "data_group", "Get public data sets, or look at one."),
-    "env": ("bench.cli.info", "env_command", "Show versions and the machine."),
+    "data": ("bench.cli.data", "data_group", "Download public data sets, show one, or pack one for training."),
+    "env": ("bench.cli.info", "env_command", "Show versions, and facts of the machine."),
     "compare": ("bench.cli.compare", "compare_command", "Compare two systems or two runs, paired over pictures."),
     "claims": (
         "bench.cli.claims",
         "claims_command",
-        "Check the paper's statements on a run: holds, contradicted, undecided or withheld.",
+        "Check the paper's statements on a run: each holds, is contradicted, undecided or withheld.",
     ),
-    "perf": ("bench.cli.perf", "perf_group", "Measure what the sweep and the models cost."),
-    "probe": ("bench.cli.probe", "probe_command", "What a receiver makes of symbols that carry nothing."),
-    "refine": ("bench.cli.refine", "refine_command", "PSNR and MS-SSIM of GenSC against its refinement steps."),
-    "completion": ("bench.cli.completion", "completion_command", "Print the line that lets a shell complete commands."),
+    "perf": ("bench.cli.perf", "perf_group", "Measure the time and memory that runs, systems and training take."),
+    "probe": (
+        "bench.cli.probe",
+        "probe_command",
+        "Test a receiver with zeroed symbols, other symbols, and a wrong SNR.",
+    ),
+    "refine": (
+        "bench.cli.refine",
+        "refine_command",
+        "Measure PSNR and MS-SSIM of GenSC against its number of refinement steps.",
+    ),
+    "completion": (
+        "bench.cli.completion",
+        "completion_command",
+        "Print the lines that make a shell complete commands.",
+    ),
 }
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, not to list them."""
+    """A group whose commands are imported when they are called, and not when they are listed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of all commands, in the order of the help page."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command. None if there is none of this name."""
         if name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[name]
         return getattr(importlib.import_module(module), attribute)
 
     def resolve_command(self, ctx, args):
+        """See click. An unknown command raises UsageError with the nearest names."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from systems.errors import did_you_mean
 
@@ -64,6 +83,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from COMMANDS, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
@@ -81,15 +101,15 @@ def _version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> Non
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
 def cli() -> None:
-    """Semantic image transmission, compared with the same channel uses, the same power and the same noise.
+    """Compare systems for semantic image transmission, with equal channel uses, equal power and equal noise.
 
-    python -m bench run --systems all --snr 0:20:2, then python -m bench plot
+    Start with `python -m bench run --systems all --snr 0:20:2`, then `python -m bench plot`.
     """
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line; a user's error is one line and exit code 2."""
-    os.environ.setdefault("TQDM_DISABLE", "1")  # sentence-transformers draws a bar for a model of 22 MB
+    """Run the command line. An error of the user is printed as one line, and gives exit code 2."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # otherwise sentence-transformers shows a progress bar
     argv = sys.argv[1:] if argv is None else argv
     own = os.path.basename(sys.argv[0] or "").removesuffix(".exe") == NAME
     with _usable_streams():
@@ -134,7 +154,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _of_the_system(error: OSError) -> int:
-    """What the file system refuses is one line; 2 where a path is at fault, 1 where the output cannot be written."""
+    """Print an error of the file system as one line. Returns 2 if a path is wrong, and 1 if the output cannot be
+    written.
+    """
     reason = error.strerror or str(error)
     if error.filename is not None:
         _complain(f"error: {os.fsdecode(error.filename)}: {reason}; name another file or folder")
@@ -146,7 +168,7 @@ def _of_the_system(error: OSError) -> int:
 
 
 def _complain(text: str) -> None:
-    """One line on stderr, if it can be written."""
+    """Print one line on stderr, if it can be written."""
     from bench.util.files import shown
 
     with contextlib.suppress(OSError, ValueError):
@@ -156,10 +178,10 @@ def _complain(text: str) -> None:
 
 @contextlib.contextmanager
 def _usable_streams() -> Iterator[None]:
-    """Output that cannot fail on a letter: what a terminal's encoding lacks is escaped.
+    """In a `with` block: output never fails because of a letter. Letters that a terminal's encoding lacks are escaped.
 
-    Streams that were closed before the start lead nowhere, so that no file of the run gets their number; those that
-    cannot be written at the end are not tried again when Python exits.
+    Streams that were closed before the start lead to the null device, so that no file of the run gets their number.
+    Streams that cannot be written at the end are not written again when Python exits.
     """
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(handle, True)

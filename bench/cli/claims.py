@@ -1,4 +1,4 @@
-"""`python -m bench claims`."""
+"""The command `python -m bench claims`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 @click.argument("run", required=False, metavar="[RUN]")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 def claims_command(run: str | None, as_csv: bool) -> None:
-    """Check what the paper states in Sec. V on RUN (default: the last one): does it hold?"""
+    """Check the statements in Sec. V of the paper on RUN (default: the last run): does each of them hold?"""
     from bench.analysis.claims import judge, report, table
     from bench.results.find import find_run
 

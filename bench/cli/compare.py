@@ -1,4 +1,4 @@
-"""`python -m bench compare`."""
+"""The command `python -m bench compare`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import click
 @click.command("compare", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--run", "run", metavar="RUN", help="The run of systems named without one [default: the last one].")
-@click.option("--baseline", metavar="SYSTEM", help="Compare with this system, or RUN:SYSTEM, as well.")
+@click.option("--run", "run", metavar="RUN", help="The run of A and B, if they name none [default: the last run].")
+@click.option("--baseline", metavar="SYSTEM", help="Also compare A and B with this system (or RUN:SYSTEM).")
 @click.option(
-    "--metric", metavar="NAME", help="A number of samples.csv, or psnr_of_mean_mse_db [default: psnr_db or miou]."
+    "--metric",
+    metavar="NAME",
+    help="A column of numbers in samples.csv, or psnr_of_mean_mse_db [default: psnr_db or miou].",
 )
 @click.option("--figure", metavar="ID", help="Only the points of this figure [default: all].")
 @click.option("--channel", metavar="NAME", help="Only this channel [default: all].")
-@click.option("--snr", metavar="LIST", help="Only these SNRs in dB, as 0:20:2 or 1,4,7 [default: all].")
+@click.option("--snr", metavar="LIST", help="Only these SNRs in dB, such as 0:20:2 or 1,4,7 [default: all].")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 def compare_command(
     a: str,
@@ -28,9 +30,9 @@ def compare_command(
     snr: str | None,
     as_csv: bool,
 ) -> None:
-    """Difference of A and B, two systems or two runs, paired over pictures, with 95 % intervals.
+    """Compare A with B: two systems, or two runs. Shows differences paired over pictures, with 95 % intervals.
 
-    A system is a name, of --run, or RUN:NAME, of another run.
+    A system is NAME, in the run of --run, or RUN:NAME, in another run. A run is its folder, or its name under results/.
     """
     from bench.analysis.compare import compare
     from bench.analysis.compare_text import report

@@ -1,4 +1,4 @@
-"""`python -m bench completion`, and what options complete: names of systems, figures, data sets and channels."""
+"""The command `python -m bench completion`, and the completion of names of systems, figures, data sets and channels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str) -> None:
-    """Print what SHELL needs to complete the installed command `semantic-bench`.
+    """Print the lines that make SHELL complete the installed command `semantic-bench`.
 
     \b
     bash, in ~/.bashrc:                   eval "$(semantic-bench completion bash)"
@@ -24,7 +24,7 @@ def completion_command(ctx: click.Context, shell: str) -> None:
 
     kind = get_completion_class(shell)
     assert kind is not None  # click knows these three
-    # Not `source()`: for bash that starts a shell to ask for its version, which fails where there is none.
+    # Not `source()`, which for bash starts a shell to ask for its version, and fails if there is no bash.
     writer = kind(cli, {}, NAME, COMPLETE_VARIABLE)
     click.echo(writer.source_template % writer.source_vars())
 
@@ -33,7 +33,9 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def _listed(names: Callable[[], Iterable[str]]) -> Completer:
-    """Complete the last name of a list with commas; a fault in looking names up must not disturb the shell."""
+    """Complete the last name in a comma-separated list. Errors in looking up names are ignored, so that the shell is
+    not disturbed.
+    """
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         before, comma, last = incomplete.rpartition(",")

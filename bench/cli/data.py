@@ -1,4 +1,4 @@
-"""`python -m bench data`."""
+"""The commands `python -m bench data fetch`, `info` and `pack`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 @click.group("data", context_settings=_SETTINGS)
 def data_group() -> None:
-    """Get public data sets, or look at one."""
+    """Download public data sets, show one, or pack one for training."""
 
 
 @data_group.command("fetch", context_settings=_SETTINGS)
 @click.argument("name")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option(
-    "--url", metavar="URL", help="A mirror: an archive, or the folder of the files; the known checksums still hold."
+    "--url", metavar="URL", help="A mirror: an archive, or the folder with the files. The known checksums still apply."
 )
-@click.option("--checksum", metavar="md5:..|sha256:..", help="In place of an archive's known one.")
-@click.option("--force", is_flag=True, help="Fetch again and replace.")
+@click.option("--checksum", metavar="md5:..|sha256:..", help="Checksum to use instead of the archive's known one.")
+@click.option("--force", is_flag=True, help="Download again and replace.")
 def fetch_command(name: str, data_root: str | None, url: str | None, checksum: str | None, force: bool) -> None:
-    """Download NAME, verify it and unpack it; a broken download goes on where it stopped.
+    """Download NAME, verify it, and unpack it. An interrupted download continues where it stopped.
 
-    NAME: kodak (15 MB), div2k (its validation pictures, 0.4 GB, and training pictures, 3.5 GB; div2k-valid and
-    div2k-train bring one of them), voc2012 (2 GB).
+    NAME is kodak (15 MB), voc2012 (2 GB), or div2k: its validation pictures (0.4 GB) and training pictures (3.5 GB);
+    div2k-valid and div2k-train download one of these.
     """
     from bench.data.fetch import fetch
 
@@ -34,10 +34,10 @@ def fetch_command(name: str, data_root: str | None, url: str | None, checksum: s
 
 @data_group.command("info", context_settings=_SETTINGS)
 @click.argument("name")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option("--classes", is_flag=True, help="Count the pixels of each class (reads every mask).")
 def info_command(name: str, data_root: str | None, classes: bool) -> None:
-    """Show what NAME, a data set or folder:PATH, holds."""
+    """Show the pictures of NAME, a data set or folder:PATH."""
     from bench.data import open_dataset
     from bench.data.classes import class_statistics
 
@@ -64,16 +64,18 @@ def info_command(name: str, data_root: str | None, classes: bool) -> None:
 
 @data_group.command("pack", context_settings=_SETTINGS)
 @click.argument("file", metavar="FILE")
-@click.option("--sources", metavar="S,S", help="Training sources, such as photos,cid22,voc:trainaug.")
-@click.option("--config", metavar="FILE.toml|NAME", help="Take sources and teacher from a training protocol instead.")
+@click.option("--sources", metavar="S,S", help="Training sources, such as photos,voc:trainaug.")
+@click.option("--config", metavar="FILE.toml|NAME", help="Take sources and teacher from a training protocol.")
 @click.option(
     "--teacher", metavar="NAME", help="Also pack this teacher's labels: fcn, or a .tflite under the data root."
 )
-@click.option("--max-mib", type=click.FloatRange(0.01, 4000), default=30.0, show_default=True, help="The file's size.")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option(
+    "--max-mib", type=click.FloatRange(0.01, 4000), default=30.0, show_default=True, help="Largest size of the file."
+)
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option("--force", is_flag=True, help="Replace FILE.")
 def pack_command(file: str, **options) -> None:
-    """Re-encode training pictures, with their masks, into one FILE that `train --pack FILE` reads."""
+    """Write training pictures into one file, for `train --pack FILE`. They are compressed again; masks are included."""
     from bench.training.carry import pack_training_set
 
     click.echo(pack_training_set(file, say=lambda text: click.echo(text, err=True), **options))

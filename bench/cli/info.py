@@ -1,4 +1,4 @@
-"""`python -m bench ask`, `list` and `env`."""
+"""The commands `python -m bench ask`, `list` and `env`."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ def ask_command(sentence: tuple[str, ...]) -> None:
 @click.argument(
     "what",
     required=False,
+    metavar="[WHAT]",
     type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register", "columns", "keys"]),
 )
 def list_command(what: str | None) -> None:
     """List systems, data sets, figures and checkpoints.
 
-    Or, where it is named: every CSV column (columns), every key of figure, size and protocol files (keys), or what the
-    GenSC paper leaves open (register).
+    WHAT shows only one list: systems, datasets, figures or checkpoints. Three more lists are shown only by name: every
+    column of the CSV tables (columns), every key of the TOML files for figures, sizes and training (keys), and every
+    choice that the GenSC paper leaves open (register).
     """
     if what == "register":
         _register()
@@ -72,7 +74,7 @@ def _columns() -> None:
 
 
 def _keys() -> None:
-    """The keys of TOML files, from the records and dataclasses that check them."""
+    """Print the keys of TOML files, from the records and dataclasses that check them."""
     from bench.spec.figure import FIGURE_KEYS, PICTURE_KEYS
     from bench.spec.keys import field_lines, key_lines
     from bench.training.protocol import Protocol, Stage, TaskProtocol
@@ -88,7 +90,7 @@ def _keys() -> None:
     register = {field: choice.here for choice in REGISTER for field in choice.field.replace(",", " ").split()}
     for name, config in _configs().items():
         rows = field_lines(config)
-        if name == "gensc":  # its choices are explained once, in the register of what the paper leaves open
+        if name == "gensc":  # the register explains its choices
             rows = [(field, kind, doc or register.get(field, "")) for field, kind, doc in rows]
         tables.append((f"size of {name} (configs/models/{name}-SIZE.toml); base: the size it differs from", rows))
     for index, (title, rows) in enumerate(tables):
@@ -113,7 +115,7 @@ def _systems() -> list[tuple[str, ...]]:
     from systems.sizes import sizes_of
 
     rows: list[tuple[str, ...]] = []
-    off = registry.disabled(check=True)  # a third party's broken plug-in must not hide the rest
+    off = registry.disabled(check=True)  # a third party's faulty plug-in must not affect the other systems
     for entry in registry.entries():
         for name in entry.names:
             tasks = ", ".join(registry.tasks_of(name))
@@ -171,7 +173,7 @@ def _checkpoints() -> list[tuple[str, ...]]:
 
 @click.command("env", context_settings=_SETTINGS)
 def env_command() -> None:
-    """Show versions and the machine, as a run's manifest records them."""
+    """Show versions, and facts of the machine, as the manifest of a run contains them."""
     from bench.util import environment
 
     rows = [*environment.versions().items()]

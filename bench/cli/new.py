@@ -1,4 +1,4 @@
-"""`python -m bench new`: a package with a system of the user's own, made from bench/templates."""
+"""The command `python -m bench new`: makes a package with a system of the user's own, from bench/templates."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 import click
 
-#: Names in the templates: the system's, the package's, the class's and what legends show.
+#: Names in the templates: of the system, the package, the class, and in legends.
 PLACES = ("my-system", "my_system", "MySystem", "My system")
 
 
 @click.command("new", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name")
-@click.option("--learned", is_flag=True, help="A network that `python -m bench train` trains.")
-@click.option("--out", metavar="DIR", help="The folder to make [default: NAME].")
+@click.option("--learned", is_flag=True, help="A learned system: a network that `python -m bench train` trains.")
+@click.option("--out", metavar="DIR", help="The new folder [default: NAME].")
 def new_command(name: str, learned: bool, out: str | None) -> None:
-    """Make a package with a system of your own: it installs, runs in every figure and is tested.
+    """Make a Python package with a system of your own. It can be installed, runs in every figure, and has tests.
 
-    NAME: lower-case letters and digits with hyphens between, such as my-system.
+    NAME: lower-case letters and digits, with hyphens between words, such as my-system.
     """
     from bench.util.files import StorageError, user_path
     from systems import registry
@@ -47,7 +47,7 @@ def new_command(name: str, learned: bool, out: str | None) -> None:
 
 
 def _copy(source: Traversable, target: Path, places: dict[str, str]) -> None:
-    """Copy a template, and put the new names in files and in their names."""
+    """Copy a template, with the new names in files and in file names."""
     target.mkdir(parents=True)
     for entry in sorted(source.iterdir(), key=lambda one: one.name):
         if entry.name in ("__pycache__", ".pytest_cache"):

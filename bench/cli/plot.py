@@ -1,4 +1,4 @@
-"""`python -m bench plot`."""
+"""The command `python -m bench plot`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,38 @@ import click
 
 @click.command("plot", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("runs", nargs=-1, metavar="[RUN] [RUN2[:SYSTEM]]...")
-@click.option("--figure", metavar="F,F|all", help="Only these figures [default: all of the run].")
-@click.option("--out", metavar="DIR", help="Figures go here [default: figures/ in the run's folder, with its tables].")
-@click.option("--format", "formats", metavar="F,F", default="png,pdf", show_default=True, help="png, pdf, svg.")
+@click.option("--figure", metavar="F,F|all", help="Draw only these figures [default: all in the run].")
+@click.option(
+    "--out", metavar="DIR", help="Folder for figures [default: figures/ in the run's folder; tables are written too]."
+)
+@click.option(
+    "--format", "formats", metavar="F,F", default="png,pdf", show_default=True, help="File formats: png, pdf, svg."
+)
 @click.option("--style", type=click.Choice(("screen", "ieee")), default="screen", show_default=True,
-              help="ieee: one column of 3.5 in, Times, closed axes, ticks inward, 600 dpi.")  # fmt: skip
+              help="ieee: 3.5 inches wide, Times, closed axes, ticks inside, 600 dpi.")  # fmt: skip
 @click.option(
     "--dpi", type=click.IntRange(30, 2400), metavar="N", help="Dots per inch of PNG [default: 200; ieee 600]."
 )
-@click.option("--small", is_flag=True, help="PNG of 100 dpi and 256 colours: for a repository or a mail.")
-@click.option("--systems", metavar="S,S", help="Only these systems, in this order.")
+@click.option("--small", is_flag=True, help="PNG with 100 dpi and 256 colours, for a repository or a mail.")
+@click.option("--systems", metavar="S,S", help="Draw only these systems, in this order.")
 @click.option("--bands/--no-bands", default=None,
-              help="Bands of the 95 % intervals [default: where none overlap; else differences below].")  # fmt: skip
-@click.option("--relative-to", metavar="NAME", help="The system that the lower panel compares with; none: no panel.")
-@click.option("--ylim", metavar="LOW,HIGH", help="Limits of the value axis, in its unit.")
-@click.option("--no-caption", is_flag=True, help="Leave the small print to the files' metadata.")
+              help="Bands of the 95 % intervals [default: if none overlap, else differences below].")  # fmt: skip
 @click.option(
-    "--label", "labels", multiple=True, metavar="NAME=TEXT", help="What the legend calls a system; repeatable."
+    "--relative-to", metavar="NAME", help="The system that the panel of differences compares with; none: no panel."
 )
-@click.option("--highlight", multiple=True, metavar="NAME", help="Draw this system wide and the others faint.")
+@click.option("--ylim", metavar="LOW,HIGH", help="Limits of the value axis, in its unit, such as 20,40.")
+@click.option("--no-caption", is_flag=True, help="No footnote; it is still in the metadata of the files.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="NAME=TEXT", help="Name of a system in legends; may be repeated."
+)
+@click.option(
+    "--highlight", multiple=True, metavar="NAME", help="Draw this system with wide lines and the others faint."
+)
 def plot_command(runs: tuple[str, ...], **given) -> None:
     """Draw the figures and tables of RUN, a run's folder or its name under results/ (default: the last run).
 
-    Further runs are laid over it: RUN2 adds all its systems to each figure of the same data set, channel and budget,
-    RUN2:SYSTEM adds one. What cannot be drawn is named, and the rest is drawn.
+    More runs can be drawn over it: RUN2 adds all its systems to each figure with the same data set, channel and budget.
+    RUN2:SYSTEM adds one system. Figures that cannot be drawn are named, and the others are drawn.
     """
     from bench.report.figures import draw_run
     from bench.report.options import Options, parse_formats, parse_labels, parse_limits
@@ -61,12 +69,12 @@ def plot_command(runs: tuple[str, ...], **given) -> None:
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    """ "a, b" -> ("a", "b"); None stays None."""
+    """ "a, b" -> ("a", "b"). None stays None."""
     return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _overlay(text: str):
-    """RUN2 or RUN2:SYSTEM -> (folder, system or ""). Raises UserError where there is no such run."""
+    """RUN2 or RUN2:SYSTEM -> (folder, system or ""). Raises UserError if there is no such run."""
     from bench.results.find import find_run
     from systems.errors import UserError
 

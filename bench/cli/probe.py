@@ -1,4 +1,4 @@
-"""`python -m bench probe`."""
+"""The command `python -m bench probe`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import click
 
 @click.command("probe", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("system")
-@click.option("--figure", default="fig4", show_default=True, metavar="NAME|FILE", help="Whose task, set and budget.")
-@click.option("--snr", default="10", show_default=True, metavar="DB", help="One SNR in dB.")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option(
-    "--limit", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="The first N pictures."
+    "--figure",
+    default="fig4",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="Figure whose task, data set and budget are used.",
+)
+@click.option("--snr", default="10", show_default=True, metavar="DB", help="One SNR in dB.")
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option(
+    "--limit", type=click.IntRange(1), default=8, show_default=True, metavar="N", help="Use only the first N pictures."
 )
 def probe_command(system: str, figure: str, snr: str, data_root: str | None, limit: int) -> None:
-    """What the receiver of SYSTEM makes of symbols that carry nothing, of another picture's, and of a wrong SNR.
+    """Test the receiver of SYSTEM with zeroed symbols, with the symbols of another picture, and with a wrong SNR.
 
-    A receiver that draws a good picture from zeroed symbols has learned the set.
+    A receiver that delivers a good picture from zeroed symbols has memorised the data set.
     """
     import torch
 

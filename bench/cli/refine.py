@@ -1,4 +1,4 @@
-"""`python -m bench refine`."""
+"""The command `python -m bench refine`."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ MOST_STEPS = 10_000
 @click.command("refine", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--steps", default="1,2,4,8", show_default=True, metavar="N,N", help="Numbers of refinement steps.")
 @click.option("--snr", default="0,10,20", show_default=True, metavar="A:B:STEP|LIST", help="SNRs in dB.")
-@click.option("--dataset", default="photos-224", show_default=True, metavar="NAME|folder:PATH")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures.")
+@click.option("--dataset", default="photos-224", show_default=True, metavar="NAME|folder:PATH", help="The pictures.")
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N pictures.")
 @click.option("--checkpoint", default="shipped", show_default=True, metavar="FILE", help="GenSC's weights.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV.")
 def refine_command(
     steps: str, snr: str, dataset: str, data_root: str | None, limit: int | None, checkpoint: str, as_csv: bool
 ) -> None:
-    """PSNR and MS-SSIM of GenSC against its number of refinement steps, AWGN, CBR 1/16."""
+    """Measure PSNR and MS-SSIM of GenSC against its number of refinement steps, on AWGN at CBR 1/16."""
     from bench.data import open_dataset
     from bench.perf.refinement import refinement_table
     from bench.spec.grammar import parse_snr

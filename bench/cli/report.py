@@ -1,4 +1,4 @@
-"""`python -m bench report`."""
+"""The command `python -m bench report`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ import click
 
 @click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("runs", nargs=-1, metavar="[RUN...]")
-@click.option("--out", metavar="FILE.html", help="Where to write it [default: report.html in the first run's folder].")
+@click.option("--out", metavar="FILE.html", help="The file [default: report.html in the first run's folder].")
 @click.option(
-    "--picture-mib", type=click.FloatRange(0, 500), default=24.0, show_default=True, help="Most MiB of pictures in it."
+    "--picture-mib",
+    type=click.FloatRange(0, 500),
+    default=24.0,
+    show_default=True,
+    help="Largest amount of pictures in the file, in MiB.",
 )
 def report_command(runs: tuple[str, ...], out: str | None, picture_mib: float) -> None:
-    """Write one HTML file with all curves, tables, pictures and claims of RUNs (default: the last run)."""
+    """Write one HTML file with all curves, tables, pictures and claims of one or more RUNs (default: the last run)."""
     from bench.report.html import write_report
     from bench.results.find import find_run
     from bench.results.reader import Run

@@ -1,4 +1,4 @@
-"""`python -m bench run`."""
+"""The command `python -m bench run`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from bench.cli.completion import complete_channels, complete_datasets, complete_figures, complete_systems
 from bench.spec.grammar import split_names
 
-_FLAGS_ONLY = ("config",)  # may not stand in a config file
+_FLAGS_ONLY = ("config",)  # not allowed in a config file
 
 
 @click.command("run", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -19,75 +19,112 @@ _FLAGS_ONLY = ("config",)  # may not stand in a config file
     "--figure",
     metavar="F,F|all",
     shell_complete=complete_figures,
-    help="Figures by name, or paths of figure TOML files [default: all].",
+    help="Names of figures, or paths of TOML files [default: all of the paper].",
 )
 @click.option(
     "--systems",
     metavar="S,S|all",
     shell_complete=complete_systems,
-    help="Systems by name; all: those of each figure [default: all].",
+    help="Names of systems; all: the systems of each figure [default: all].",
 )
-@click.option("--snr", metavar="A:B:STEP|LIST", help="SNRs in dB, stop included: 0:20:2, or 1,4,7.")
+@click.option("--snr", metavar="A:B:STEP|LIST", help="SNRs in dB: 0:20:2 (stop included), or 1,4,7.")
 @click.option(
     "--dataset",
     metavar="NAME|folder:PATH",
     shell_complete=complete_datasets,
-    help="Pictures instead of the figure's own.",
+    help="A data set instead of the figure's own.",
 )
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
-@click.option("--cbr", metavar="RATIO", help="Complex channel uses over 3HW, such as 1/16 (reconstruction).")
-@click.option("--kbits", metavar="N", help="Budget in thousands of coded bits (segmentation).")
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option(
-    "--channel", metavar="NAME", shell_complete=complete_channels, help="awgn, rayleigh-block or rayleigh-fast."
+    "--cbr",
+    metavar="RATIO",
+    help="Budget for reconstruction: complex channel uses / (3 x height x width), such as 1/16.",
+)
+@click.option("--kbits", metavar="N", help="Budget for segmentation: thousands of coded bits per picture, such as 20.")
+@click.option(
+    "--channel",
+    metavar="NAME",
+    shell_complete=complete_channels,
+    help="awgn, rayleigh-block or rayleigh-fast [default: the figure's].",
 )
 @click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="Only the first N pictures; the run is marked as limited."
+    "--limit", type=click.IntRange(1), metavar="N", help="Use only the first N pictures. The run is marked as limited."
 )
-@click.option("--reps", type=click.IntRange(1), metavar="N", help="Noise draws of each picture and point.")
+@click.option("--reps", type=click.IntRange(1), metavar="N", help="Noise draws per picture and operating point.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Base of all noise seeds."
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Base of all seeds of the noise."
 )
-@click.option("--salt", metavar="HEX|none", help="Replay a run's noise, with its --seed [default: drawn, kept secret].")
+@click.option(
+    "--salt",
+    metavar="HEX|none",
+    help="Use the noise of an earlier run, with its --seed [default: random, secret until the run ends].",
+)
 @click.option(
     "--out",
     metavar="DIR",
-    help="The run's folder; a run that is there grows [default: results/run-<hash of the figures>].",
+    help="The run's folder. If it holds a run, that run grows [default: results/run-<hash of the figures>].",
 )
 @click.option("--name", metavar="NAME", help="The same as --out results/NAME.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--engine", type=click.Choice(["serial", "process", "slurm"]), default="process", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice(["serial", "process", "slurm"]),
+    default="process",
+    show_default=True,
+    help="Compute in this process, in worker processes, or as jobs of a cluster.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1, 10_000),
     metavar="N",
-    help="Worker processes or jobs [default: one a core or GPU].",
+    help="Worker processes or jobs [default: one per core or GPU].",
 )
 @click.option(
-    "--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="S", help="Seconds for one cell [default: 3600]."
+    "--cell-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="S",
+    help="Time limit for one cell in seconds [default: 3600].",
 )
-@click.option("--batch", type=click.IntRange(1, 65_536), metavar="N", help="Pictures at once [default: by their size].")
 @click.option(
-    "--requirement", metavar="TEXT", help="The task as a sentence, as in `ask`; figures of another task are left out."
+    "--batch", type=click.IntRange(1, 65_536), metavar="N", help="Pictures per batch [default: by their size]."
 )
-@click.option("--size", metavar="NAME", help="Size of learned systems: small, paper [default: small].")
+@click.option(
+    "--requirement",
+    metavar="TEXT",
+    help="Ask for the task by a sentence, as in `ask`. Figures of other tasks are left out.",
+)
+@click.option(
+    "--size",
+    metavar="NAME",
+    help="Size of learned systems: small, light, paper or another one in `list systems` [default: small].",
+)
 @click.option(
     "--checkpoint",
     metavar="FILE|S=FILE,..",
-    help="Weights of learned systems; S@SNR=FILE,S@SNR=FILE: one file per SNR; shipped or none for all of them.",
+    help="Weights of learned systems. S@SNR=FILE,S@SNR=FILE: one file per SNR. shipped, or none (random): for all.",
 )
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
 @click.option(
-    "--link", metavar="NAME", help="Digital link: nr (5G LDPC), nr-sionna (decoded by Sionna) or pyldpc (textbook)."
+    "--link",
+    metavar="NAME",
+    help="Digital link: nr (5G LDPC), nr-sionna (the same, decoded by Sionna) or pyldpc (textbook codes).",
 )
-@click.option("--config", metavar="FILE.toml", help="Fills the options that are not on the command line.")
-@click.option("--dry-run", is_flag=True, help="Show cells, what is cached, and budgets; touch nothing.")
+@click.option("--config", metavar="FILE.toml", help="A file with options. Options on the command line have precedence.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the cells, how many are cached, and budgets. Nothing is computed or written."
+)
 @click.option("--force", is_flag=True, help="Compute every cell again.")
 @click.option("--retry-failed", is_flag=True, help="Compute only the cells that failed.")
 @click.option("--debug", is_flag=True, help="Show the traceback of the first cell that failed.")
-@click.option("--collect", is_flag=True, help="Compute nothing; make the tables of the cells that are there (slurm).")
+@click.option(
+    "--collect", is_flag=True, help="Compute nothing, and write the tables of the cells that exist (for slurm)."
+)
 @click.pass_context
 def run_command(ctx: click.Context, **options: Any) -> None:
-    """Simulate figures and write CSV tables. The same command resumes: finished cells are never computed again."""
+    """Simulate figures and write CSV tables. The same command resumes: finished cells are not computed again.
+
+    A cell is one system at one operating point on one block of pictures.
+    """
     options, slurm = _with_config(ctx, options)
     from bench.util.devices import plan_with_one_thread
 
@@ -104,7 +141,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
     if options["collect"] and (options["force"] or options["retry_failed"]):
         raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
-    # What there is, only torch knows, and a dry run does without it.
+    # Only torch knows which devices exist, and a dry run works without torch.
     device = "cpu" if options["dry_run"] and options["device"] == "auto" else pick_device(options["device"])
     request = Request(
         figures=split_names(options["figure"], "--figure"),
@@ -122,7 +159,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     if options["dry_run"]:
         click.echo(dry_run_text(resolved, out))
         return
-    from bench.sweep.execute import execute  # loads torch, which a dry run does without
+    from bench.sweep.execute import execute  # it loads torch, which a dry run does not need
 
     result = execute(
         resolved,
@@ -154,7 +191,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
 
 
 def _folder(out: str | None, name: str | None) -> Path | None:
-    """The run's folder; None where neither says it."""
+    """The run's folder. None if neither option gives it."""
     if name is None:
         return Path(out) if out else None
     if out:
@@ -171,7 +208,7 @@ def _folder(out: str | None, name: str | None) -> Path | None:
 
 
 def _with_config(ctx: click.Context, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options, and where they are left at their default, the config file's values; also its table [slurm]."""
+    """The options, where the config file replaces defaults; and its table [slurm]."""
     if not options["config"]:
         return options, {}
     from click.core import ParameterSource
@@ -201,7 +238,7 @@ def _with_config(ctx: click.Context, options: dict[str, Any]) -> tuple[dict[str,
             value = value if parameter.is_flag else parameter.type.convert(str(value), parameter, ctx)
         except click.BadParameter as error:
             raise UserError(f"{path}: {key}: {error.message}") from None
-        if ctx.get_parameter_source(name) == ParameterSource.DEFAULT:  # else the command line wins
+        if ctx.get_parameter_source(name) == ParameterSource.DEFAULT:  # otherwise the command line has precedence
             options[name] = value
     if not isinstance(slurm, dict):
         raise UserError(f"{path}: slurm must be a table, [slurm]")

@@ -1,4 +1,4 @@
-"""`python -m bench runs`."""
+"""The command `python -m bench runs`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import click
 @click.command("runs", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, metavar="[RUN...]")
 @click.option("--long", "long", is_flag=True, help="Show the command, all figures and all systems of each run.")
-@click.option("--compress", is_flag=True, help="Replace samples.csv and confusion.csv of RUN by .csv.xz, for a commit.")
+@click.option(
+    "--compress", is_flag=True, help="Replace samples.csv and confusion.csv of RUN by .csv.xz files, for a commit."
+)
 def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
-    """List runs: name, date, cells, size, figures, systems, command (default: all under results/, the newest first)."""
+    """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
     from bench.results.find import RESULTS, facts_of_run, find_run, runs
     from bench.results.tables import compress as compressed
     from bench.util.files import shown
@@ -44,5 +46,5 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
 
 
 def _some(names: tuple[str, ...]) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first names of a list, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

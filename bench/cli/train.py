@@ -1,4 +1,4 @@
-"""`python -m bench train`."""
+"""The command `python -m bench train`."""
 
 from __future__ import annotations
 
@@ -10,26 +10,41 @@ from bench.spec.grammar import split_names
 
 
 @click.command("train", context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--systems", required=True, metavar="S,S|all", help="Learned systems by name; all: every one of them.")
+@click.option("--systems", required=True, metavar="S,S|all", help="Names of learned systems, or all.")
 @click.option("--config", default="small", show_default=True, metavar="FILE.toml|NAME", help="The training protocol.")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
-@click.option("--out", metavar="DIR", help="Checkpoints, metrics and weights [default: results/training].")
-@click.option("--size", default="small", show_default=True, metavar="NAME", help="Size of the systems: small, paper.")
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--out", metavar="DIR", help="Folder for states, metrics and weights [default: results/training].")
+@click.option(
+    "--size",
+    default="small",
+    show_default=True,
+    metavar="NAME",
+    help="Size of the systems: small, light, paper or another one in `list systems`.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--tasks", metavar="T,T", help="Only these of the protocol's tasks.")
+@click.option("--tasks", metavar="T,T", help="Only these tasks of the protocol.")
 @click.option(
-    "--teacher", metavar="NAME", help="In place of the protocol's: fcn, a .tflite file under the data root, none."
+    "--teacher",
+    metavar="NAME",
+    help="Instead of the protocol's teacher: fcn, a .tflite file under the data root, or none.",
 )
-@click.option("--seed", type=click.IntRange(0), metavar="N", help="In place of the protocol's.")
-@click.option("--learning-rate", type=float, metavar="X", help="For every system, in place of the protocol's.")
-@click.option("--crops", type=click.IntRange(1), metavar="N", help="Of each task, in place of the protocol's.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Instead of the protocol's seed.")
 @click.option(
-    "--max-steps", type=click.IntRange(1), metavar="N", help="Stop after so many steps; the same command goes on."
+    "--learning-rate", type=float, metavar="X", help="For all systems, instead of the protocol's learning rates."
 )
 @click.option(
-    "--minutes", type=float, metavar="M", help="Train by the clock: all systems end, finished, after so many minutes."
+    "--crops", type=click.IntRange(1), metavar="N", help="Number of crops of each task, instead of the protocol's."
 )
-@click.option("--pack", metavar="FILE", help="Take the protocol's pictures from a file of `data pack`.")
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop each system after N steps. The same command continues.",
+)
+@click.option(
+    "--minutes", type=float, metavar="M", help="Train by the clock: all systems together are finished after M minutes."
+)
+@click.option("--pack", metavar="FILE", help="Take the protocol's pictures from a file made by `data pack`.")
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="Threads on the CPU.")
 def train_command(
     systems: str,
@@ -42,7 +57,9 @@ def train_command(
     pack: str | None,
     **rest: Any,
 ) -> None:
-    """Train learned systems under one protocol. The same command resumes, exactly; torchrun makes it distributed."""
+    """Train learned systems by one protocol. The same command resumes exactly. With torchrun, several processes train
+    together.
+    """
     import baselines  # noqa: F401  (registers its systems)
     from bench.data import default_data_root
     from bench.training.run import run_training

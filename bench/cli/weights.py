@@ -1,4 +1,4 @@
-"""`python -m bench weights`: import public weights, ship trained ones, measure what storage costs."""
+"""The commands `python -m bench weights import`, `ship`, `fetch` and `loss`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 @click.group("weights", context_settings=_SETTINGS)
 def weights_group() -> None:
-    """Import public weights, ship trained ones, and measure what their storage costs."""
+    """Import published weights, put trained ones into the package, and measure what 8-bit storage costs."""
 
 
 @weights_group.command("import", context_settings=_SETTINGS)
@@ -20,11 +20,12 @@ def weights_group() -> None:
 @click.option(
     "--out", metavar="FILE.safetensors", type=click.Path(path_type=Path), help="[default: NAME-<stem>.safetensors]"
 )
-@click.option("--snr-db", metavar="LOW:HIGH", help="SNRs of its training in dB, where the layout does not say.")
+@click.option("--snr-db", metavar="LOW:HIGH", help="SNRs of its training in dB, if the layout does not say.")
 def import_command(name: str, file: Path, out: Path | None, snr_db: str | None) -> None:
-    """Turn FILE, a public state dict of NAME, into safetensors and a sidecar that `--checkpoint NAME=FILE` takes.
+    """Convert published weights to a file for --checkpoint.
 
-    NAME: witt (the authors' program), deepjscc (Deep-JSCC-PyTorch), fcn (torchvision). Sizes are read off the tensors.
+    FILE: a state dict of NAME. It becomes a safetensors file with a sidecar, for `--checkpoint NAME=FILE`.
+    NAME: witt (the authors' program), deepjscc (Deep-JSCC-PyTorch) or fcn (torchvision). Sizes follow from the tensors.
     """
     import baselines  # noqa: F401  (registers its systems)
     from baselines.published import import_weights
@@ -49,10 +50,12 @@ def import_command(name: str, file: Path, out: Path | None, snr_db: str | None) 
 
 @weights_group.command("ship", context_settings=_SETTINGS)
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--bits", type=click.Choice(["8", "16"]), default="16", show_default=True, help="Bits of a stored value.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="16", show_default=True, help="Bits per stored value.")
 @click.option("--keep", multiple=True, metavar="PATTERN", help="With --bits 8: names of tensors that stay in 16 bits.")
 def ship_command(file: Path, bits: str, keep: tuple[str, ...]) -> None:
-    """Check FILE, trained weights with their sidecar, and put them where the zoo looks for those that ship."""
+    """Check trained weights and copy them into the package. FILE needs its sidecar. `--checkpoint shipped` then finds
+    it.
+    """
     import baselines  # noqa: F401  (registers its systems)
     from systems.shipping import ship
 
@@ -63,7 +66,7 @@ def ship_command(file: Path, bits: str, keep: tuple[str, ...]) -> None:
 @weights_group.command("fetch", context_settings=_SETTINGS)
 @click.argument("name")
 def fetch_command(name: str) -> None:
-    """Bring ImageNet weights of NAME, resnet50 or resnet101, into torch's cache, where size paper looks for them."""
+    """Download ImageNet weights into torch's cache. NAME: resnet50 or resnet101. Size paper looks for them there."""
     from systems.layers.backbone import fetch_weights
 
     click.echo(fetch_weights(name))
@@ -71,15 +74,19 @@ def fetch_command(name: str) -> None:
 
 @weights_group.command("loss", context_settings=_SETTINGS)
 @click.argument("name")
-@click.option("--size", default="small", show_default=True, metavar="NAME")
+@click.option("--size", default="small", show_default=True, metavar="NAME", help="Size of the system.")
 @click.option("--checkpoint", default="shipped", show_default=True, metavar="FILE", help="Weights in 16 or 32 bits.")
 @click.option("--keep", multiple=True, metavar="PATTERN", help="Names of tensors that stay in 16 bits.")
-@click.option("--dataset", default="photos-224", show_default=True, metavar="SET", help="Pictures of no test set.")
-@click.option("--data-root", metavar="DIR", help="Where data sets lie [default: $BENCH_DATA_ROOT or the cache folder].")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="Pictures at most.")
-@click.option("--snr", default="0,10,20", show_default=True, metavar="DB,DB")
+@click.option(
+    "--dataset", default="photos-224", show_default=True, metavar="SET", help="Pictures; a test set is refused."
+)
+@click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Use only the first N pictures.")
+@click.option("--snr", default="0,10,20", show_default=True, metavar="DB,DB", help="SNRs in dB.")
 def loss_command(name: str, checkpoint: str, snr: str, **options) -> None:
-    """What 8-bit storage costs NAME: outputs of its weights as they are beside those of the same weights in 8 bits."""
+    """Measure what 8-bit storage of weights costs. Compares the outputs of NAME's weights with those of the same
+    weights in 8 bits.
+    """
     import baselines  # noqa: F401  (registers its systems)
     from bench.perf.storage import report_loss
     from bench.spec.grammar import parse_snr

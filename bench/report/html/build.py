@@ -20,6 +20,7 @@ from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
+from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published import published_for
 from bench.results.reader import Run
 from bench.util.files import write_atomic
@@ -60,10 +61,13 @@ def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, 
     several = len(runs) > 1
     figures, systems, claims = [], {}, []
     for run in runs:
+        spent = overhead_table(run, kept_flops(run))
         for figure in run.figures:
             rows = run.summary_of(figure)
             if len(rows):
-                figures.append(_figure(run, figure, rows, several))
+                key = {name: _key(run, name, several) for name in figure["systems"]}
+                own = spent[spent["figure"] == figure["id"]]
+                figures.append(_figure(run, figure, rows, key) | {"spent": _spent(own, key)})
         for name, facts in run.system_facts.items():
             systems[_key(run, name, several)] = _system(run, name, facts, several)
         if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
@@ -105,21 +109,13 @@ def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[s
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""
-    samples = run.samples[run.samples["system"] == name]
     seen = facts.get("images_seen")
     return {
         "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
         "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
         "seen": seen if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
-        "encode_ms": _mean(samples["encode_s"]) and round(1000 * _mean(samples["encode_s"]), 1),
-        "decode_ms": _mean(samples["decode_s"]) and round(1000 * _mean(samples["decode_s"]), 1),
         "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
     }  # fmt: skip
-
-
-def _mean(values: pd.Series) -> float | None:
-    mean = values.astype(float).mean()
-    return None if math.isnan(mean) else float(mean)
 
 
 def _claim(run: Run, verdict) -> dict[str, Any]:
@@ -127,12 +123,11 @@ def _claim(run: Run, verdict) -> dict[str, Any]:
             "numbers": list(verdict.numbers), "undertrained": list(verdict.undertrained)}  # fmt: skip
 
 
-def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool) -> dict[str, Any]:
-    """A figure: its points, the paired differences of all pairs, and the values of each picture."""
+def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str, str]) -> dict[str, Any]:
+    """A figure: its points, the paired differences of all pairs, the values of each picture. key: names in the page."""
     samples = run.samples_of(figure)
     metrics = [name for name in _metrics() if rows.loc[rows["metric"] == name, "mean"].notna().any()]
     snrs = sorted(float(snr) for snr in rows["snr_db"].unique())
-    key = {name: _key(run, name, several) for name in figure["systems"]}
     points: dict[str, dict[str, Any]] = {}
     for metric in metrics:
         own = rows[rows["metric"] == metric].drop_duplicates(["system", "snr_db"]).set_index(["system", "snr_db"])
@@ -152,19 +147,22 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, several: bool)
         "dataset": figure["dataset"], "channel": figure["channel"], "cbr": figure["cbr"], "bits": figure["bits"],
         "metric": figure["metric"] if figure["metric"] in metrics else (metrics[0] if metrics else ""),
         "group": figure.get("budgets_of") or "", "snrs": snrs, "systems": list(key.values()), "metrics": metrics,
-        "points": points, "pairs": pairs, "uses": _uses(samples, key),
+        "points": points, "pairs": pairs,
         "classes": _classes(run, figure, samples, key, snrs),
         "samples": _samples(samples, key, figure["task"]), "rows": len(samples),
-        "published": {metric: _published(figure, metric) for metric in metrics},
+        "published": {metric: _published(figure, metric, snrs) for metric in metrics},
     }  # fmt: skip
 
 
-def _published(figure: dict[str, Any], metric: str) -> list[dict[str, Any]]:
-    """Curves over the SNR that others published for this data set, channel and budget."""
+def _published(figure: dict[str, Any], metric: str, snrs: list[float]) -> list[dict[str, Any]]:
+    """Curves that others published for this data set and channel: over the SNR (snr None), and over the CBR at one."""
+    found = [(None, curve) for curve in published_for(figure, metric)]
+    found += [(snr, curve) for snr in snrs for curve in published_for(figure, metric, "cbr_target", snr)]
     return [
-        {"label": curve.label, "x": curve.x.tolist(), "values": curve.values.tolist(), "origin": curve.origin}
-        for curve in published_for(figure, metric)
-    ]
+        {"label": curve.label, "x": curve.x.tolist(), "values": curve.values.tolist(), "origin": curve.origin,
+         "snr": snr}
+        for snr, curve in found
+    ]  # fmt: skip
 
 
 def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
@@ -178,11 +176,16 @@ def _point(own: pd.DataFrame, name: str, snr: float) -> list | None:
     return [_number(row["mean"]), _number(row["ci_low"]), _number(row["ci_high"]), int(row["n_images"]), lost]
 
 
-def _uses(samples: pd.DataFrame, key: dict[str, str]) -> dict[str, list]:
-    """Channel uses per picture, by system: [all, those of side information, bits], means over the figure's rows."""
+#: Columns of the page's table of systems, from the run's table of overheads.
+SPENT = ("n_uses", "side_uses", "payload_bits", "bits", "flops_encode", "flops_decode", "encode_ms", "decode_ms")
+
+
+def _spent(table: pd.DataFrame, key: dict[str, str]) -> dict[str, dict[str, float | None]]:
+    """What each system of a figure spends per picture, SPENT, by its name in the page."""
+    rows = table.drop_duplicates("system", keep="last").set_index("system")
     return {
-        key[name]: [_number(own[column].mean()) for column in ("n_uses", "side_uses", "bits")]
-        for name, own in samples.groupby("system")
+        key[name]: {column: _number(float("nan") if value is None else value) for column, value in row.items()}
+        for name, row in rows[list(SPENT)].iterrows()
         if name in key
     }
 

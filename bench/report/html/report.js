@@ -2,7 +2,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const $ = (id) => document.getElementById(id);
-  const state = { f: "0", m: "", b: "", x: "snr", at: "", bands: "", off: "", p: "0", l: "", r: "", s: "", t: "" };
+  const state = { f: "0", m: "", b: "", x: "snr", at: "", bands: "", off: "", p: "0", l: "", r: "", s: "", t: "",
+    d: "", z: "", v: "", o: "", rs: "", rn: "", rf: "" };
   for (const [key, value] of new URLSearchParams(location.hash.replace(/^#[a-z]*\??/, "")))
     if (key in state) state[key] = value;
   let chart = null;
@@ -186,8 +187,18 @@
       points: Object.fromEntries(own.systems.map((name) => [name, own.snrs.map((_, place) => read(own, name, place))])),
     };
   };
-  /* Where a picture was lost the mean holds grey pictures: the curve is broken there. */
-  const drawn = (point) => point && (point.lost === 0 || state.m === "outage_rate" || state.b !== "");
+  /* Where a picture was lost the mean holds grey pictures. On AWGN the curve is broken there; under fading every SNR
+     loses pictures, and the curve is drawn with them. */
+  const faded = () => figure().channel !== "awgn";
+  const drawn = (point) => point && (point.lost === 0 || faded() || state.m === "outage_rate" || state.b !== "");
+
+  /* Curves of other authors that fit the axes of the view. */
+  const publishedNow = () =>
+    state.b !== ""
+      ? []
+      : (figure().published[state.m] || []).filter((curve) =>
+          state.x === "budget" ? curve.snr !== null && curve.snr === Number(state.at) : curve.snr === null,
+        );
 
   /* ---------- curves ---------- */
   const controls = () => {
@@ -246,15 +257,19 @@
       0,
       ...own.systems.flatMap((name) => (own.points[own.metric]?.[name] || []).map((p) => (p ? p[4] : 0))),
     );
-    const origins = (own.published[state.m] || []).map((curve) => ` Published: ${curve.label}, ${curve.origin}.`);
+    const origins = new Map();
+    for (const { label, origin } of publishedNow()) origins.set(origin, [...(origins.get(origin) || []), label]);
+    const elsewhere = [...origins].map(([origin, labels]) => ` ${labels.join("; ")}: ${origin}.`);
     $("figure-note").textContent =
       `${own.dataset}, ${own.channel}, ${budgetOf(own)}, ${own.rows.toLocaleString("en")} rows.` +
       (state.b
         ? " Differences are paired over the pictures that both delivered."
         : lost
-          ? " A curve is broken where a system lost pictures: see the outage rate."
+          ? faded()
+            ? " Lost pictures are scored as mid-grey: see the outage rate."
+            : " A curve is broken where a system lost pictures: see the outage rate."
           : "") +
-      origins.join("");
+      (elsewhere.length ? " Thin lines were trained and measured elsewhere." + elsewhere.join("") : "");
   };
   const legend = (names) => {
     const hidden = off();
@@ -340,8 +355,9 @@
         : "SNR (dB)";
     const unit = facts.unit ? ` (${shown.relative && facts.unit === "%" ? "points" : facts.unit})` : "";
     const label = (shown.relative ? "Difference: " : "") + facts.label + unit;
-    const published = shown.relative || state.x === "budget" ? [] : figure().published[state.m] || [];
-    const outside = published.flatMap((curve) => curve.values);
+    const published = publishedNow();
+    const [least, most] = [Math.min(...shown.xs), Math.max(...shown.xs)];
+    const outside = published.flatMap((curve) => curve.values.filter((_, i) => curve.x[i] >= least && curve.x[i] <= most));
     const axis = {
       stroke: cssOf("--text"),
       grid: { stroke: cssOf("--line"), width: 0.7 },
@@ -358,8 +374,8 @@
         ...(outside.length && {
           y: {
             range: (u, low, high) => {
-              const [least, most] = [Math.min(low ?? Infinity, ...outside), Math.max(high ?? -Infinity, ...outside)];
-              return uPlot.rangeNum(least, most, 0.08, false);
+              const ends = [Math.min(low ?? Infinity, ...outside), Math.max(high ?? -Infinity, ...outside)];
+              return uPlot.rangeNum(...ends, 0.08, false);
             },
           },
         }),
@@ -444,15 +460,21 @@
               context.lineTo(u.bbox.left + u.bbox.width, y);
               context.stroke();
             }
+            const ends = [];
             for (const curve of published) {
+              const places = curve.x.map((x, i) => [u.valToPos(x, "x", true), u.valToPos(curve.values[i], "y", true)]);
               context.beginPath();
-              curve.x.forEach((x, index) =>
-                context.lineTo(u.valToPos(x, "x", true), u.valToPos(curve.values[index], "y", true)),
-              );
+              for (const [x, y] of places) context.lineTo(x, y);
               context.stroke();
-              const last = curve.x.length - 1;
-              const [x, y] = [u.valToPos(curve.x[last], "x", true), u.valToPos(curve.values[last], "y", true)];
-              context.fillText(curve.label, x + 5 * devicePixelRatio, y);
+              ends.push([curve.label, ...places[places.length - 1]]);
+            }
+            const high = 13 * devicePixelRatio; // of a line of text: labels of curves that end together stand apart
+            let above = -Infinity;
+            for (const [label, x, y] of ends.sort((a, b) => a[2] - b[2])) {
+              const room = u.bbox.left + u.bbox.width - x > context.measureText(label).width + high;
+              above = Math.max(y - (room ? 0 : high / 2), above + high);
+              context.textAlign = room ? "left" : "right";
+              context.fillText(label, x + (room ? 5 : -2) * devicePixelRatio, above);
             }
             context.restore();
           },
@@ -477,7 +499,8 @@
       system(name).label,
       ...shown.points[name].map((point) => {
         if (!point) return { value: null, node: make("span", "") };
-        const node = make("span", (shown.relative ? signed : fixed)(point.mean, facts.digits));
+        const broken = !drawn(point);
+        const node = make("span", broken ? "lost" : (shown.relative ? signed : fixed)(point.mean, facts.digits));
         if (shown.relative && point.word)
           node.className = point.word === "ahead" ? "better" : point.word === "behind" ? "worse" : "";
         node.title = describe(point, facts, shown.relative);
@@ -485,8 +508,10 @@
           make("br"),
           make(
             "small",
-            point.lost && !shown.relative
-              ? point.lost + " lost"
+            broken
+              ? `${point.lost} of ${point.n}`
+              : point.lost && !shown.relative && state.m !== "outage_rate"
+              ? `${point.lost} of ${point.n} lost`
               : shown.relative
                 ? point.word
                 : point.low === null
@@ -494,7 +519,7 @@
                   : `${fixed(point.low, facts.digits)} to ${fixed(point.high, facts.digits)}`,
           ),
         );
-        return { value: point.mean, node };
+        return { value: broken ? null : point.mean, node };
       }),
     ]);
     table($("points"), head, rows);
@@ -602,8 +627,11 @@
     state.s = String(snrs[Number($("snr").value)]);
     $("snr-text").textContent = ` ${state.s} dB`;
     $("snr").setAttribute("aria-valuetext", state.s + " dB");
-    $("opacity-label").hidden = item.task !== "segmentation";
-    $("difference").parentElement.hidden = item.task === "segmentation";
+    const masks = item.task === "segmentation";
+    $("opacity-label").hidden = !masks;
+    $("difference-text").textContent = masks
+      ? "Mistakes (in red what differs from the true labels)"
+      : "Error map (4 times the difference to the original)";
     $("class-legend").replaceChildren();
   };
   const caption = (output, name) => {
@@ -618,6 +646,37 @@
           : "";
     return `${system(name).label}: ${output.lost ? "lost (outage)" : score}, ${output.uses.toLocaleString("en")} uses, ${state.s} dB`;
   };
+  /* Red where two class maps differ, clear elsewhere and where the truth is void. */
+  const mistakes = (image, truth, width, height) => {
+    const a = pixels(image, width, height),
+      b = pixels(truth, width, height),
+      known = new Set(data.palette.map((c) => c.join()));
+    for (let i = 0; i < a.data.length; i += 4) {
+      const same = [0, 1, 2].every((c) => a.data[i + c] === b.data[i + c]);
+      const scored = known.has(`${b.data[i]},${b.data[i + 1]},${b.data[i + 2]}`);
+      a.data.set([210, 20, 20, same || !scored ? 0 : 190], i);
+    }
+    return canvasOf(a);
+  };
+  /* A class map whose background is clear, and the classes in it. */
+  const painted = (image, width, height) => {
+    const content = pixels(image, width, height),
+      known = new Map(data.palette.map((c, id) => [c.join(), id])),
+      seen = new Set();
+    for (let i = 0; i < content.data.length; i += 4) {
+      const id = known.get(`${content.data[i]},${content.data[i + 1]},${content.data[i + 2]}`);
+      if (id === 0) content.data[i + 3] = 0;
+      if (id !== undefined) seen.add(id);
+    }
+    return { content, seen };
+  };
+  const canvasOf = (content) => {
+    const c = document.createElement("canvas");
+    c.width = content.width;
+    c.height = content.height;
+    c.getContext("2d").putImageData(content, 0, 0);
+    return c;
+  };
   let turn = 0;
   const pictures = async () => {
     viewerControls();
@@ -629,13 +688,15 @@
     $("left-text").textContent = caption(sides[0], state.l);
     $("right-text").textContent = caption(sides[1], state.r);
     const original = await load(item.original),
+      truth = item.truth ? await load(item.truth) : null,
       shown = await Promise.all(sides.map((side) => (side?.uri ? load(side.uri) : null)));
     if (mine !== turn) return;
     const width = original.naturalWidth,
       height = original.naturalHeight,
       canvas = $("canvas"),
       context = canvas.getContext("2d");
-    const fit = Math.min(3, Math.max(0.2, (canvas.parentElement.clientWidth - 2) / width)),
+    const room = [(canvas.parentElement.clientWidth - 2) / width, (0.68 * innerHeight) / height];
+    const fit = Math.min(3, Math.max(0.2, Math.min(...room))),
       scale = fit * Number($("zoom").value);
     canvas.width = width;
     canvas.height = height;
@@ -656,17 +717,16 @@
       context.clip();
       context.clearRect(0, 0, width, height);
       if (item.task === "segmentation") {
+        context.filter = image === original ? "none" : "grayscale(1)"; // so that colours are those of classes alone
         context.drawImage(original, 0, 0, width, height);
-        if (image && image !== original) {
-          context.imageSmoothingEnabled = false;
+        context.filter = "none";
+        if (image && image !== original && $("difference").checked && truth) {
+          context.drawImage(mistakes(image, truth, width, height), 0, 0);
+        } else if (image && image !== original) {
+          const { content, seen } = painted(image, width, height);
           context.globalAlpha = Number($("opacity").value) / 100;
-          context.drawImage(image, 0, 0, width, height);
-          const seen = pixels(image, width, height).data,
-            known = new Map(data.palette.map((c, i) => [c.join(), i]));
-          for (let i = 0; i < seen.length; i += 4) {
-            const id = known.get(seen[i] + "," + seen[i + 1] + "," + seen[i + 2]);
-            if (id !== undefined) classes.add(id);
-          }
+          context.drawImage(canvasOf(content), 0, 0);
+          seen.forEach((id) => classes.add(id));
         }
       } else if (image) {
         if ($("difference").checked && image !== original) {
@@ -674,11 +734,7 @@
             b = pixels(original, width, height);
           for (let i = 0; i < a.data.length; i += 4)
             for (let c = 0; c < 3; c++) a.data[i + c] = Math.min(255, 4 * Math.abs(a.data[i + c] - b.data[i + c]));
-          const c = document.createElement("canvas");
-          c.width = width;
-          c.height = height;
-          c.getContext("2d").putImageData(a, 0, 0);
-          context.drawImage(c, 0, 0);
+          context.drawImage(canvasOf(a), 0, 0);
         } else context.drawImage(image, 0, 0, width, height);
       }
       context.restore();
@@ -693,7 +749,7 @@
           const line = make("li"),
             box = make("i");
           box.style.background = `rgb(${data.palette[id]})`;
-          line.append(box, data.classes[id]);
+          line.append(box, data.classes[id] + (id === 0 ? " (the picture)" : ""));
           return line;
         }),
     );
@@ -701,8 +757,7 @@
   };
   const drag = (event) => {
     const box = $("canvas").getBoundingClientRect();
-    $("divider").value = String(Math.max(0, Math.min(100, (100 * (event.clientX - box.left)) / box.width)));
-    pictures();
+    divide(Math.max(0, Math.min(100, (100 * (event.clientX - box.left)) / box.width)));
   };
 
   /* ---------- tables ---------- */
@@ -713,43 +768,53 @@
       "System",
       "Weights or scheme",
       "Uses",
-      "Side information",
-      "Bits",
+      "of these side information",
+      "Payload (bits)",
+      "Coded bits",
       "Parameters",
+      "FLOPs encode",
+      "FLOPs decode",
       "Encode (ms)",
       "Decode (ms)",
       "Pictures seen",
       "Knowledge",
       "Licence of the weights",
     ];
+    const round = (value, digits) => (typeof value === "number" ? +value.toFixed(digits) : null);
     const rows = own.systems.map((name) => {
       const s = system(name),
-        uses = own.uses[name] || [];
+        spent = own.spent[name] || {};
       return [
         s.label,
         s.variant,
-        uses[0],
-        uses[1],
-        uses[2],
+        round(spent.n_uses, 1),
+        round(spent.side_uses, 1),
+        round(spent.payload_bits, 0),
+        round(spent.bits, 0),
         s.parameters || null,
-        s.encode_ms,
-        s.decode_ms,
+        spent.flops_encode ?? null,
+        spent.flops_decode ?? null,
+        round(spent.encode_ms, 1),
+        round(spent.decode_ms, 1),
         s.seen?.[own.task] ?? null,
         s.knowledge,
         s.licence,
       ];
     });
+    const counted = (value, index) => {
+      if (index !== 7 && index !== 8) return value.toLocaleString("en");
+      const [size, unit] = [[1e12, " T"], [1e9, " G"], [1e6, " M"]].find(([least]) => value >= least) || [1, ""];
+      return +(value / size).toPrecision(3) + unit;
+    };
     table(
       $("systems-table"),
       head,
       rows.map((row) =>
         row.map((cell, i) =>
-          i >= 2 && i <= 8 && typeof cell === "number"
-            ? { value: cell, node: make("span", cell.toLocaleString("en")) }
-            : cell,
+          i >= 2 && i <= 11 && typeof cell === "number" ? { value: cell, node: make("span", counted(cell, i)) } : cell,
         ),
       ),
-      [9, 10],
+      [12, 13],
     );
     $("systems-csv").onclick = () => download(`${own.id}-systems.csv`, head, rows);
   };
@@ -786,12 +851,12 @@
     fill(
       $("row-system"),
       own.samples.systems.map((name) => [name, system(name).label]),
-      $("row-system").value,
+      $("row-system").value || state.rs,
     );
     fill(
       $("row-snr"),
       own.snrs.map((snr) => [String(snr), snr + " dB"]),
-      $("row-snr").value,
+      $("row-snr").value || state.rn,
     );
     rowsTable();
   };
@@ -887,7 +952,26 @@
     state.s = String(snrsOf(itemNow())[Number($("snr").value)]);
     pictures();
   };
-  for (const id of ["divider", "zoom", "opacity", "difference"]) $(id).oninput = pictures;
+  for (const [id, key, usual] of [
+    ["divider", "v", "50"],
+    ["zoom", "z", "1"],
+    ["opacity", "o", "60"],
+  ]) {
+    if (state[key] !== "") $(id).value = state[key];
+    $(id).oninput = () => {
+      state[key] = $(id).value === usual ? "" : $(id).value;
+      pictures();
+    };
+  }
+  $("difference").checked = state.d === "1";
+  $("difference").oninput = () => {
+    state.d = $("difference").checked ? "1" : "";
+    pictures();
+  };
+  const divide = (percent) => {
+    $("divider").value = String(percent);
+    $("divider").oninput();
+  };
   $("canvas").onpointerdown = (event) => {
     $("canvas").setPointerCapture(event.pointerId);
     drag(event);
@@ -899,11 +983,22 @@
     const step = { ArrowLeft: -2, ArrowRight: 2 }[event.key];
     if (step) {
       event.preventDefault();
-      $("divider").value = String(Number($("divider").value) + step);
-      pictures();
+      divide(Number($("divider").value) + step);
     }
   };
-  $("row-system").onchange = $("row-snr").onchange = $("row-filter").oninput = rowsTable;
+  $("row-filter").value = state.rf;
+  $("row-system").onchange =
+    $("row-snr").onchange =
+    $("row-filter").oninput =
+      () => {
+        [state.rs, state.rn, state.rf] = [$("row-system").value, $("row-snr").value, $("row-filter").value];
+        rowsTable();
+        save();
+      };
+  /* Another view pasted into the address bar of this page. */
+  addEventListener("hashchange", () => {
+    if (location.hash.startsWith("#?")) location.reload();
+  });
   for (const link of document.querySelectorAll("[data-jump]"))
     link.onclick = (event) => {
       event.preventDefault();

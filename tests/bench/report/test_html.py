@@ -2,9 +2,9 @@
 
 import json
 import re
-import shutil
 
 import pytest
+from browser import BROWSER, DRIVER, MISSING, open_browser, resize, settle
 from made_run import figure, make_run
 
 from bench.measure.metrics.table import METRICS
@@ -12,7 +12,6 @@ from bench.report.html import write_report
 from bench.report.html.build import report_data
 from bench.results.reader import Run
 
-BROWSER, DRIVER = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
 NAMES = ["gensc", "linear", "jpeg-ldpc-16qam"]
 
 
@@ -30,6 +29,8 @@ def run(tmp_path_factory):
     figures = [
         figure("fig4", NAMES, title="</script><b>odd", snrs=[0.0, 10.0, 20.0], pictures=[0.0, 10.0]),
         figure("fig7", ["gensc", "jpeg-ldpc-16qam-fcn"], task="segmentation", snrs=[0.0, 10.0], pictures=[0.0, 10.0]),
+        figure("fade", ["gensc", "jpeg-ldpc-16qam"], channel="rayleigh-block", snrs=[0.0, 10.0]),
+        figure("fig5", ["gensc", "linear"], dataset="kodak", snrs=[1.0, 10.0]),
     ]
     return Run.open(make_run(tmp_path_factory.mktemp("html") / "run", figures, _result))
 
@@ -76,19 +77,9 @@ def test_a_page_carries_no_more_pictures_than_asked(run):
 @pytest.fixture(scope="module")
 def browser(page, tmp_path_factory):
     if not (BROWSER and DRIVER):
-        pytest.skip("no chromium with chromedriver on this machine (Debian: apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync", "--window-size=1440,1200",
-                 f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):  # fmt: skip
-        options.add_argument(flag)
+        pytest.skip(MISSING)
     downloads = tmp_path_factory.mktemp("downloads")
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver = open_browser(tmp_path_factory.mktemp("profile"), downloads)
     driver.downloads = downloads
     driver.get(page.as_uri())
     yield driver
@@ -145,6 +136,28 @@ def test_the_metric_and_the_figure_are_chosen_from_lists(browser):
     _choose(browser, "figure", "0")
 
 
+def test_a_lost_point_is_no_number(browser):
+    rows = {row[0]: row[1:] for row in _cells(browser, "points")}
+    assert rows["JPEG+LDPC+16QAM"][0].startswith("lost") and rows["GenSC"][0].split()[0] == "21.35"
+
+
+def test_under_fading_lost_pictures_are_scored_and_counted(browser):
+    _choose(browser, "figure", "2")
+    note = browser.execute_script("return document.getElementById('figure-note').textContent")
+    rows = {row[0]: row[1:] for row in _cells(browser, "points")}
+    _choose(browser, "figure", "0")
+    value, lost = rows["JPEG+LDPC+16QAM"][0].split("\n")
+    assert float(value) > 0 and lost == "8 of 8 lost" and "mid-grey" in note
+
+
+def test_published_curves_stand_beside_the_figure_of_their_data_set(browser):
+    assert "elsewhere" not in browser.execute_script("return document.getElementById('figure-note').textContent")
+    _choose(browser, "figure", "3")
+    note = browser.execute_script("return document.getElementById('figure-note').textContent")
+    _choose(browser, "figure", "0")
+    assert "WITT, published" in note and "github.com" in note
+
+
 def test_the_pointer_reads_values(browser):
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
@@ -159,11 +172,10 @@ def test_the_pointer_reads_values(browser):
 def test_the_slider_changes_the_picture_and_its_numbers(browser):
     before = browser.execute_script("return document.getElementById('left-text').textContent")
     shot = "return document.getElementById('canvas').toDataURL()"
-    wait = "const done = arguments[arguments.length - 1]; setTimeout(done, 400)"
-    browser.execute_async_script(wait)
+    settle(browser)
     first = browser.execute_script(shot)
     browser.execute_script("const s = document.getElementById('snr'); s.value = 0; s.dispatchEvent(new Event('input'))")
-    browser.execute_async_script(wait)
+    settle(browser)
     after = browser.execute_script("return document.getElementById('left-text').textContent")
     assert before != after and "dB" in after and "uses" in after and browser.execute_script(shot) != first
 
@@ -173,11 +185,38 @@ def test_tables_sort_and_download(browser):
     values = [float(row[2]) for row in _cells(browser, "rows-table")]
     assert len(values) > 1 and values == sorted(values, reverse=True)
     browser.execute_script("document.getElementById('points-csv').click()")
-    wait = "const done = arguments[arguments.length - 1]; setTimeout(done, 800)"
-    browser.execute_async_script(wait)
+    settle(browser, 0.8)
     (file,) = list(browser.downloads.glob("*.csv"))
     lines = file.read_text().splitlines()
     assert lines[0].startswith("system,snr_db,metric") and lines[1].startswith("gensc,0,psnr_db")
+
+
+def test_the_mistakes_of_a_segmentation_are_shown(browser):
+    shot = "return document.getElementById('canvas').toDataURL()"
+    items = browser.execute_script("return JSON.parse(document.getElementById('data').textContent).pictures.items")
+    place = next(index for index, item in enumerate(items) if item["task"] == "segmentation")
+    _choose(browser, "picture", str(place))
+    settle(browser)
+    labels = browser.execute_script(shot)
+    browser.execute_script("document.getElementById('difference').click()")
+    settle(browser)
+    assert browser.execute_script(shot) != labels and "d=1" in browser.execute_script("return location.hash")
+    browser.execute_script("document.getElementById('difference').click()")
+    _choose(browser, "picture", "0")
+
+
+def test_the_systems_table_says_what_each_one_spends(browser, run):
+    names = browser.execute_script(
+        "return [...document.querySelectorAll('#systems-table th')].map(cell => cell.innerText)"
+    )
+    rows = {row[0]: dict(zip(names, row, strict=True)) for row in _cells(browser, "systems-table")}
+    assert {"Uses", "of these side information", "Payload (bits)", "Parameters", "FLOPs encode", "Decode (ms)"} <= {
+        *names
+    }
+    samples = run.samples_of(run.experiments[0])
+    own = samples[samples["system"] == "gensc"]
+    assert rows["GenSC"]["Uses"] == f"{own['n_uses'].mean():,.0f}"
+    assert float(rows["GenSC"]["Decode (ms)"]) == pytest.approx(1000 * own["decode_s"].median(), abs=0.06)
 
 
 def test_keyboard_reaches_the_controls(browser):
@@ -190,10 +229,11 @@ def test_keyboard_reaches_the_controls(browser):
 
 
 def test_a_narrow_screen_and_the_dark_theme_show_everything(browser):
-    browser.set_window_size(390, 844)
-    inside = browser.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1")
-    browser.set_window_size(1440, 1200)
-    assert inside
+    resize(browser, 390, 844)
+    settle(browser)
+    width, needed = browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]")
+    resize(browser, 1440, 1200)
+    assert width == 390 and needed <= 390
     browser.execute_script("document.getElementById('theme').click()")
     assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
 
