@@ -195,7 +195,9 @@ def _value_limits(axes, chart: Chart) -> None:
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
     unit = quantity(chart.metric).unit
     step = 1.0 if unit else 0.05 if high - low > 0.12 else 0.01
-    ceiling = 100.0 if unit == "%" else 1.0 if not unit and high <= 1.0 else math.inf
+    # Values without a unit that stay below 1 are shares: no interval may pass 1.
+    share = not unit and all(np.nanmax(curve.mean, initial=0.0) <= 1.0 for curve in chart.curves)
+    ceiling = 100.0 if unit == "%" else 1.0 if share else math.inf
     low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
     low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, ceiling)
     low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
