@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.cli import main
 from systems import registry
 
 HERE = Path(__file__).resolve().parent
@@ -67,6 +69,25 @@ def place(installed, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Workers are forked, as they are by a command, whose process has one thread.
+
+    A process of pytest-xdist has a second thread, which waits for messages and holds no lock that a worker takes.
+    Because of it each worker would be spawned, and would import torch for seconds.
+    """
+    if sys.platform == "linux":
+        monkeypatch.setattr("bench.sweep.engines.process.may_fork", lambda work: True)
+
+
+def call(capsys, *arguments: object) -> tuple[int, str, str]:
+    """The command line in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out = capsys.readouterr()
+    return stop.value.code, out.out, out.err
+
+
 def environment(paths: list[str], **extra: str) -> dict[str, str]:
     """The environment of a command that has the test systems installed."""
     path = os.pathsep.join([str(ROOT), *paths])
@@ -77,6 +98,28 @@ def bench(*arguments: object, env: dict[str, str], cwd: Path, timeout: float = 3
     """`python -m bench ...` to its end."""
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+EACH = """
+import json, sys
+from bench.cli import main
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit as stop:
+        if stop.code:
+            sys.exit(f"{command} ended with {stop.code}")
+    print("\\f", end="", flush=True)
+"""
+
+
+def bench_each(*commands: tuple[object, ...], env: dict[str, str], cwd: Path, timeout: float = 500) -> list[str]:
+    """Several commands one after another in one fresh Python, which imports torch once; gives what each prints."""
+    told = json.dumps([[str(word) for word in command] for command in commands])
+    done = subprocess.run([sys.executable, "-c", EACH, told], env=env, cwd=cwd, capture_output=True, text=True,
+                          timeout=timeout, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout.split("\f")[:-1]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import EXAMPLE, ROOT, bench, environment, rows
+from harness import EXAMPLE, ROOT, bench, bench_each, call, environment, rows, without_costs
 from made_run import figure, make_run
 
-from bench.cli import COMMANDS, main
+from bench.cli import COMMANDS
 
 BASE = (
     "run",
@@ -31,12 +31,8 @@ BASE = (
 )
 
 
-def call(capsys, *arguments):
-    """The command line in this process: exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    out = capsys.readouterr()
-    return stop.value.code, out.out, out.err
+#: The same of a system that needs no process of its own, for what is the same whoever computes.
+OWN = (*BASE, "--systems", "linear")
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
@@ -145,13 +141,13 @@ def test_a_run_its_resume_and_another_configuration(place, capsys):
 
 
 def test_the_default_folder_is_found_again(place, capsys):
-    call(capsys, *BASE)
+    call(capsys, *OWN)
     (first,) = (place / "results").iterdir()
-    _, _, err = call(capsys, *BASE)
+    _, _, err = call(capsys, *OWN)
     assert list((place / "results").iterdir()) == [first] and "6 cached" in err
-    _, _, err = call(capsys, *BASE, "--snr", "3")  # the run grows
+    _, _, err = call(capsys, *OWN, "--snr", "3")  # the run grows
     assert list((place / "results").iterdir()) == [first] and "2 to compute" in err
-    call(capsys, *BASE, "--cbr", "1/5")
+    call(capsys, *OWN, "--cbr", "1/5")
     assert len(list((place / "results").iterdir())) == 2
     from bench.results.find import find_run
 
@@ -161,7 +157,7 @@ def test_the_default_folder_is_found_again(place, capsys):
 
 
 def test_negative_ranges_pass_the_parser(place, capsys):
-    code, _, err = call(capsys, *BASE, "--snr", "-5:5:5", "--out", "run")
+    code, _, err = call(capsys, *OWN, "--snr", "-5:5:5", "--out", "run")
     assert code == 0 and "SNR: -5, 0, 5 dB" in err
     assert {float(row["snr_db"]) for row in rows(place / "run" / "samples.csv")} == {-5, 0, 5}
 
@@ -198,14 +194,14 @@ def test_what_computes_nothing_never_loads_torch(place, capsys):
 
 
 def test_dry_run_touches_nothing(place, capsys):
-    code, out, _ = call(capsys, *BASE, "--dry-run", "--out", "run")
+    code, out, _ = call(capsys, *OWN, "--dry-run", "--out", "run")
     assert code == 0 and "6 cells, 0 cached, 6 to compute" in out and not (place / "run").exists()
     assert (
         "384 uses = 1536 bits (32x24)" in out or "384 uses = 1536 bits (24x32)" in out
     )  # 24 * 32 * 3 / 6, 4 bits a use
-    call(capsys, *BASE, "--out", "run")
+    call(capsys, *OWN, "--out", "run")
     times = {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
-    _, out, _ = call(capsys, *BASE, "--dry-run", "--out", "run")
+    _, out, _ = call(capsys, *OWN, "--dry-run", "--out", "run")
     assert "6 cells, 6 cached, 0 to compute" in out
     assert times == {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
 
@@ -290,9 +286,9 @@ def test_arguments_in_the_manifest_hold_no_home(place, monkeypatch):
 
 
 def test_the_manifest_holds_the_arguments_that_main_was_given(place, capsys):
-    assert call(capsys, *BASE[:-4], "--snr", "4", "--engine", "serial", "--out", place / "run")[0] == 0
+    assert call(capsys, *OWN, "--snr", "4", "--out", place / "run")[0] == 0
     argv = json.loads((place / "run" / "manifest.json").read_text())["argv"]
-    assert argv == [*BASE[:-4], "--snr", "4", "--engine", "serial", "--out", ".../run"]
+    assert argv == [*OWN, "--snr", "4", "--out", ".../run"]
 
 
 def test_lists_that_name_nothing_are_refused(place, capsys):
@@ -314,21 +310,19 @@ def test_figure_files_that_do_not_fit_together(place, capsys):
     assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0  # without its pictures' point
 
 
-def test_slurm_writes_the_same_rows_and_collect_gathers_them(place, installed):
+def test_slurm_writes_the_same_rows_and_collect_gathers_them(place, installed, capsys, monkeypatch):
     pytest.importorskip("submitit")
-    env = environment(installed, BENCH_SLURM_CLUSTER="local")
+    for name, value in environment(installed, BENCH_SLURM_CLUSTER="local").items():  # of the jobs
+        monkeypatch.setenv(name, value)
     command = [*BASE[:-2], "--limit", "4", "--salt", "5eed5a17"]
-    done = bench(*command, "--out", "cluster", "--engine", "slurm", "--workers", "1", env=env, cwd=place, timeout=300)
-    assert done.returncode == 0, done.stderr
-    serial = bench(*command, "--out", "serial", "--engine", "serial", env=env, cwd=place, timeout=300)
-    assert serial.returncode == 0
-    from harness import without_costs
-
+    code, _, err = call(capsys, *command, "--out", "cluster", "--engine", "slurm", "--workers", "1")
+    assert code == 0, err
+    assert call(capsys, *command, "--out", "serial", "--engine", "serial")[0] == 0
     assert without_costs(place / "cluster" / "samples.csv") == without_costs(place / "serial" / "samples.csv")
     before = (place / "serial" / "samples.csv").read_bytes()
     (place / "serial" / "samples.csv").unlink()
-    collected = bench(*command, "--out", "serial", "--collect", env=env, cwd=place, timeout=300)
-    assert collected.returncode == 0 and (place / "serial" / "samples.csv").read_bytes() == before
+    assert call(capsys, *command, "--out", "serial", "--collect")[0] == 0
+    assert (place / "serial" / "samples.csv").read_bytes() == before
 
 
 def test_a_third_partys_package_is_found_once_installed(place, tmp_path):
@@ -343,14 +337,14 @@ def test_a_third_partys_package_is_found_once_installed(place, tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(target), str(source)], check=True, capture_output=True)
     env = environment([str(target)])
-    done = bench("run", "--systems", "pooled-pixels", "--dataset", "folder:pictures", "--snr", "0,20", "--cbr", "1/6",
-                 "--engine", "serial", "--out", "run", env=env, cwd=place, timeout=300)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    run = ("run", "--systems", "pooled-pixels", "--dataset", "folder:pictures", "--snr", "0,20", "--cbr", "1/6",
+           "--limit", "4", "--engine", "serial", "--out", "run")  # fmt: skip
+    listed, _ = bench_each(("list", "systems"), run, env=env, cwd=place)
     means = {r["snr_db"]: float(r["mean"]) for r in rows(place / "run" / "summary.csv") if r["metric"] == "psnr_db"}
     assert means["20.0"] > means["0.0"] > 10
     table = rows(place / "run" / "samples.csv")
     assert all(abs(float(row["tx_power"]) - 1) < 1e-3 for row in table)
-    assert "pooled-pixels" in bench("list", "systems", env=env, cwd=place).stdout
+    assert "pooled-pixels" in listed
 
 
 def test_ask_shows_scores_and_refuses_nonsense(capsys):
@@ -394,11 +388,12 @@ def test_version_names_the_release_and_the_commit(capsys):
         ("semantic-bench run --retry", {"--retry-failed"}),
     ],
 )
-def test_completion_offers_commands_options_and_names(words, expected, installed):
-    env = environment(installed, COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1),
-                      _SEMANTIC_BENCH_COMPLETE="bash_complete")  # fmt: skip
-    done = bench(env=env, cwd=ROOT)
-    assert {line.partition(",")[2] for line in done.stdout.splitlines()} >= expected, done.stdout + done.stderr
+def test_completion_offers_commands_options_and_names(words, expected, installed, capsys, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    monkeypatch.setenv("_SEMANTIC_BENCH_COMPLETE", "bash_complete")
+    _, out, err = call(capsys)
+    assert {line.partition(",")[2] for line in out.splitlines()} >= expected, out + err
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

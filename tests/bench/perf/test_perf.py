@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from harness import bench, environment, rows, without_costs
+from harness import bench, call, environment, rows, without_costs
 from made_run import figure, make_run
 from PIL import Image
 
@@ -28,6 +28,8 @@ from systems import Budget
 from systems import cache as memo
 from systems import timing as stopwatch
 from systems.errors import UserError
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 def execute(out, how=None, **request):
@@ -325,16 +327,13 @@ def many_pictures(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_a_dry_run_reads_no_picture(place):
+def test_a_dry_run_reads_no_picture(place, capsys):
     """Names and byte sizes are enough: pictures that cannot be read are the run's business."""
     many_pictures(place / "many", 3)
     for path in (place / "many").iterdir():
         path.write_bytes(path.read_bytes()[:80])
-    env = environment([])
-    done = bench(
-        "run", "--systems", "linear", "--dataset", "folder:many", "--snr", "0", "--dry-run", env=env, cwd=place
-    )
-    assert done.returncode == 0 and "1 cells, 0 cached" in done.stdout, done.stderr
+    code, out, err = call(capsys, "run", "--systems", "linear", "--dataset", "folder:many", "--snr", "0", "--dry-run")
+    assert code == 0 and "1 cells, 0 cached" in out, err
 
 
 @pytest.mark.slow

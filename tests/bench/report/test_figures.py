@@ -579,7 +579,8 @@ def test_the_users_matplotlib_settings_change_nothing(small_dir, tmp_path):
     (hostile / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nlines.linewidth: 9\nnonsense: 3\n")
     broken = tmp_path / "broken"
     broken.write_bytes(b"\xff\xfe\x00font.size: 30\n")
-    first = draw("a", plain)
+    drawn = draw_all(small_dir, ["fig4"], out=tmp_path / "a", formats=("png", "svg"))  # with the settings of none
+    first = [path.read_bytes() for path in drawn]
     assert draw("b", hostile, MPLBACKEND="module://matplotlib_inline.backend_inline") == first
     assert draw("c", plain, MATPLOTLIBRC=str(broken), MPLBACKEND="no-such-backend") == first
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ import torch
 from harness import ROOT
 
 from bench.sweep.engines import Outcome, make_engine, one_thread
-from bench.sweep.engines.process import ProcessEngine, _next
+from bench.sweep.engines.process import ProcessEngine, _next, may_fork
 from bench.sweep.engines.serial import SerialEngine
 from bench.sweep.engines.slurm import DEADLY, OutcomeLog, SlurmEngine, _Job, chunked, logged_failures
 from systems.errors import MissingDependency, UserError
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,24 @@ def test_workers_are_apart_and_know_their_place():
     assert sorted(processes.values()) in (["0", "1"], ["0"], ["1"]) and str(os.getpid()) not in processes
 
 
+def test_workers_of_a_process_with_another_thread_are_spawned_and_do_the_same(monkeypatch):
+    monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the true one
+    assert not may_fork(SimpleNamespace(device="cuda"))
+    end, work = threading.Event(), tasks(2)
+    other = threading.Thread(target=end.wait)
+    other.start()
+    try:
+        assert not may_fork(Work())
+        outcomes = list(ProcessEngine(1).run(work, Work(fails_at="s1.1")))
+    finally:
+        end.set()
+        other.join()
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
+    assert [outcome.cell_id for outcome in outcomes if outcome.status == "failed"] == ["s1.1"]
+    assert {outcome.error.split()[0] for outcome in outcomes} == {"0"}
+    assert str(os.getpid()) not in {outcome.error.split()[2] for outcome in outcomes}
+
+
 @pytest.mark.parametrize(("fault", "words"), [({"dies_at": "s2.1"}, "SIGKILL"), ({"exits_at": "s2.1"}, "code 3")])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words):
@@ -107,7 +128,7 @@ def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words
 def test_a_worker_that_hangs_is_killed_and_replaced(monkeypatch):
     monkeypatch.setattr("bench.sweep.engines.process._GRACE_SECONDS", 0.0)
     work = tasks(4)
-    outcomes = {one.cell_id: one for one in ProcessEngine(1, cell_timeout=10.0).run(work, Work(hangs_at="s1.1"))}
+    outcomes = {one.cell_id: one for one in ProcessEngine(1, cell_timeout=5.0).run(work, Work(hangs_at="s1.1"))}
     assert sorted(outcomes) == names(work)
     failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
     assert failed.keys() == {"s1.1", "s1.2"} and all("--cell-timeout" in text for text in failed.values())

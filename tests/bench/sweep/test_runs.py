@@ -20,6 +20,8 @@ from bench.spec.request import Request, resolve
 from bench.sweep.execute import default_out, execute
 from systems.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 LINEAR = ("linear",)
 
 

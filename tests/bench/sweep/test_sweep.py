@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,9 +16,10 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import torch
-from harness import bench, environment, rows, without_costs
+from harness import call, environment, rows, without_costs
 from PIL import Image
 
+from bench.measure.apart import Home
 from bench.spec.request import Request, resolve
 from bench.sweep.execute import execute
 from bench.sweep.plan import make_plan
@@ -25,7 +27,14 @@ from bench.sweep.preflight import preflight
 from bench.sweep.worker import Worker
 from systems import registry
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 SALT = "5eed5a17"  # of all runs here that are compared
+
+
+#: A system of the bench: it computes in this process, where each call of a third party's starts a confined one.
+#: For tests of what is kept of a run, to which it is the same who computed it.
+OWN = "linear"
 
 
 def run(place, *, systems="t-plain", snr="0:8:4", out="run", dataset="folder:pictures", say=None, request=None, **how):
@@ -191,7 +200,7 @@ def test_all_systems_meet_the_same_noise(place):
 
 
 def test_summary_against_numpy(place):
-    run(place, request={"reps": 3}, snr="4")
+    run(place, systems=OWN, request={"reps": 3}, snr="4")
     table = rows(place / "run" / "samples.csv")
     summary = {row["metric"]: row for row in rows(place / "run" / "summary.csv")}
     psnr = np.array([[float(r["psnr_db"]) for r in table if r["rep"] == str(rep)] for rep in range(3)]).mean(axis=0)
@@ -223,8 +232,8 @@ def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
 
 
 def test_each_session_of_a_run_is_in_its_manifest(place):
-    run(place, snr="8")
-    run(place, snr="8", force=True, batch=1)
+    run(place, systems=OWN, snr="8")
+    run(place, systems=OWN, snr="8", force=True, batch=1)
     manifest = json.loads((place / "run" / "manifest.json").read_text())
     assert [session["engine"]["batch"] for session in manifest["sessions"]] == [None, 1]
     assert all(session["versions"]["torch"] == version("torch") for session in manifest["sessions"])
@@ -306,24 +315,26 @@ def test_finished_cells_are_not_computed_again(place):
     assert run(place).done == 1
 
 
-def test_order_workers_engine_do_not_change_a_digit(place):
-    """Also with a decoder that draws random numbers of its own."""
-    how = {"systems": "t-plain,t-snr,t-draws", "request": {"reps": 2, "channel": "rayleigh-fast"}}
+def test_order_workers_engine_do_not_change_a_digit(place, monkeypatch):
+    """Also with a decoder that draws random numbers of its own. Three pictures of two sizes in two blocks."""
+    monkeypatch.setattr("bench.sweep.plan.BLOCK", 2)
+    how = {"systems": "t-plain,t-snr,t-draws", "snr": "0:8:8",
+           "request": {"reps": 2, "channel": "rayleigh-fast", "limit": 3}}  # fmt: skip
     run(place, out="one", **how)
-    run(place, out="two", engine="process", workers=2, **how)
     run(place, out="three", engine="process", workers=3, **how)
     how["systems"] = "t-draws,t-snr,t-plain"
-    run(place, out="reversed", **how)
+    run(place, out="reversed", engine="process", workers=2, **how)
     one = without_costs(place / "one" / "samples.csv")
-    assert len(one) == 10 * 3 * 3 * 2
-    assert one == without_costs(place / "two" / "samples.csv") == without_costs(place / "three" / "samples.csv")
+    assert len(one) == 3 * 3 * 2 * 2
+    assert one == without_costs(place / "three" / "samples.csv")
     by_key = sorted(tuple(row.values()) for row in one)
     assert by_key == sorted(tuple(row.values()) for row in without_costs(place / "reversed" / "samples.csv"))
 
 
 def test_the_batch_does_not_move_the_psnr(place):
-    run(place, out="one", batch=1)
-    run(place, out="all")
+    how = {"systems": f"t-plain,{OWN}", "snr": "0:8:8", "request": {"limit": 4}}  # two pictures of each size
+    run(place, out="one", batch=1, **how)
+    run(place, out="all", **how)
     one, all_ = rows(place / "one" / "samples.csv"), rows(place / "all" / "samples.csv")
     assert {row["batch"] for row in one} == {"1"} and {row["batch"] for row in all_} != {"1"}
     for a, b in zip(one, all_, strict=True):
@@ -358,7 +369,7 @@ def test_a_command_line_is_published_without_paths():
 
 
 def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place, monkeypatch):
-    assert run(place).done
+    assert run(place, systems=OWN).done
     whole = rows(place / "run" / "samples.csv")
     cells = sorted((place / "run" / "cells").iterdir())
     from bench.results.store import RunStore
@@ -372,10 +383,10 @@ def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "write_cell", fails_once)
-        forced = run(place, force=True)
+        forced = run(place, systems=OWN, force=True)
     assert list(forced.failures) == [cells[0].stem] and not cells[0].exists()
     assert len(rows(place / "run" / "samples.csv")) < len(whole)
-    assert run(place).done == 1 and rows(place / "run" / "failures.csv") == []
+    assert run(place, systems=OWN).done == 1 and rows(place / "run" / "failures.csv") == []
 
 
 # ---------------------------------------------------------------- failures
@@ -439,7 +450,7 @@ def test_a_killed_worker_costs_its_own_cells_only(place):
 # ---------------------------------------------------------------- kill -9 of the run
 
 
-def test_kill_9_and_the_same_command_again(place, installed):
+def test_kill_9_and_the_same_command_again(place, installed, capsys):
     env = environment(installed)
     command = ["run", "--systems", "t-slow,t-plain", "--snr", "0:12:4", "--dataset", "folder:pictures", "--cbr", "1/6",
                "--workers", "2", "--reps", "2", "--salt", SALT]  # fmt: skip
@@ -455,17 +466,16 @@ def test_kill_9_and_the_same_command_again(place, installed):
     assert 5 <= len(kept) < 32, "the run must be killed in the middle"
     assert not (place / "run" / "samples.csv").exists()
     shutil.rmtree(place / "run" / "output")
-    again = bench(*command, "--out", "run", env=env, cwd=place)
-    assert again.returncode == 0, again.stderr
-    assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in again.stderr
+    code, _, err = call(capsys, *command, "--out", "run")
+    assert code == 0, err
+    assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in err
     decoded = sum(int(line[3]) for line in computed(place, out="run"))
     new = sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
     # Each worker tries once per system, with a block of 8 pictures, whether rows stand alone.
     assert new <= decoded <= new + 2 * 2 * 3 * 8
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in kept.items())
     assert not list((place / "run").rglob("*.tmp"))
-    undisturbed = bench(*command, "--out", "whole", env=env, cwd=place)
-    assert undisturbed.returncode == 0
+    assert call(capsys, *command, "--out", "whole")[0] == 0
     assert without_costs(place / "run" / "samples.csv") == without_costs(place / "whole" / "samples.csv")
     summaries = [
         [{key: value for key, value in row.items() if key != "run"} for row in rows(place / name / "summary.csv")]
@@ -475,9 +485,9 @@ def test_kill_9_and_the_same_command_again(place, installed):
 
 
 @pytest.mark.parametrize("engine", ["serial", "process"])
-def test_a_disk_that_fills_up(place, installed, engine):
+def test_a_disk_that_fills_up(place, capsys, engine):
     """The kernel refuses files above a size, as a full disk does; later there is room, and the run goes on."""
-    env = environment(installed)
+    Home.shared()  # it outlives this test: what it forks must not be limited
     (place / "noise").mkdir()
     for index in range(2):
         pixels = np.random.default_rng(index).integers(0, 256, (160, 160, 3), dtype=np.uint8)
@@ -487,21 +497,21 @@ def test_a_disk_that_fills_up(place, installed, engine):
         "[pictures]\nsnr_db=[8]\nlimit=2\n"
     )
     command = ["run", "--figure", "mine.toml", "--out", "run", "--engine", engine, "--workers", "1"]
-    limit = (
-        "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)\n"
-        "sys.path[0] = ''\nsys.argv = ['bench', *sys.argv[2:]]\nrunpy.run_module('bench', run_name='__main__')\n"
-    )
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     # Not even the manifest fits; then all but the pictures of the last cell.
     for size, cells in ((500, 0), (12_000, 2)):
-        full = subprocess.run([sys.executable, "-c", limit, str(size), *command], env=env, cwd=place,
-                              capture_output=True, text=True, check=False)  # fmt: skip
-        assert full.returncode == 2, full.stderr
-        errors = [line for line in full.stderr.splitlines() if line.startswith("error")]
-        assert len(errors) == 1 and "cannot write" in errors[0] and "Traceback" not in full.stderr
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            code, _, err = call(capsys, *command)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert code == 2, err
+        errors = [line for line in err.splitlines() if line.startswith("error")]
+        assert len(errors) == 1 and "cannot write" in errors[0] and "Traceback" not in err
         assert not list((place / "run").rglob("*.tmp")) and not (place / "run" / "samples.csv").exists()
         assert len(list((place / "run").glob("cells/*.csv"))) == cells
-    done = bench(*command, env=env, cwd=place)
-    assert done.returncode == 0 and "3 cells, 2 cached" in done.stderr
+    code, _, err = call(capsys, *command)
+    assert code == 0 and "3 cells, 2 cached" in err
     assert len(rows(place / "run" / "samples.csv")) == 6
 
 

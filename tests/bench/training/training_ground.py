@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from bench.cli import main
 from bench.training.crops import Album
 from bench.training.picture import Picture
 from bench.training.protocol import Protocol
@@ -113,6 +113,9 @@ def command(root: Path, protocol: Path | str, out: str, *extra: str, system: str
     ]
 
 
-def run(*arguments: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess:
-    """Run it to its end."""
-    return subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=300, check=False)
+def here(capsys, *arguments: str) -> tuple[int, str]:
+    """Run it in this process to its end: exit code and stderr."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main(list(arguments[2:]))
+    return stop.value.code, capsys.readouterr().err
