@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
-from bench.report.curves import Band, Difference, Series
+from bench.report.curves import Difference, Series
 from bench.report.page import COLUMN, Sheet
 from bench.report.published import Published
 from bench.report.style import Looks
@@ -195,10 +195,11 @@ def _value_limits(axes, chart: Chart) -> None:
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
     unit = quantity(chart.metric).unit
     step = 1.0 if unit else 0.05 if high - low > 0.12 else 0.01
-    # Values without a unit that stay below 1 are shares: no interval may pass 1.
-    share = not unit and all(np.nanmax(curve.mean, initial=0.0) <= 1.0 for curve in chart.curves)
+    means = np.concatenate([curve.mean for curve in chart.curves] or [[]])
+    share = not unit and bool((means[np.isfinite(means)] <= 1.0).all())  # an interval may pass 1
     ceiling = 100.0 if unit == "%" else 1.0 if share else math.inf
-    low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
+    room = max(0.25 * step, 0.04 * (high - low))  # no curve runs along the frame
+    low, high = step * math.floor((low - room) / step), step * math.ceil((high + room) / step)
     low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, ceiling)
     low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
     if not high > low:
@@ -207,7 +208,7 @@ def _value_limits(axes, chart: Chart) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=step == 1.0 and high - low >= 3, steps=[1, 2, 5, 10]))
 
 
-def _covered(curves: Sequence[Band], points_per_unit: float) -> list[np.ndarray]:
+def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> list[np.ndarray]:
     """For each curve and point, how many curves lie on it: those above it that are nearer than COVERS points."""
     counts = []
     for place, curve in enumerate(curves):
@@ -221,7 +222,7 @@ def _covered(curves: Sequence[Band], points_per_unit: float) -> list[np.ndarray]
     return counts
 
 
-def _outline(axes, curve: Band, covered: np.ndarray, options: dict, zorder: float) -> None:
+def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dict, zorder: float) -> None:
     """Draw the covered part of a curve wider than the curve that covers it."""
     extra = {key: options[key] for key in ("color", "alpha")} | {"label": "_", "zorder": zorder - 0.5}
     for index in np.flatnonzero(covered):

@@ -1,4 +1,4 @@
-"""`gensc-select`: untrained it is `linear-select`, and a training step teaches the receiver alone."""
+"""Tests of `gensc-select`: untrained it equals `linear-select`, and a training step changes the receiver only."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_untrained_it_is_linear_select_to_the_bit(system, size, channel):
 
 
 def test_a_training_step_mends_the_receiver_at_many_snrs_at_once(system):
-    """Each picture of the batch meets its own SNR; a few steps on one batch bring its error down."""
+    """Each picture of the batch meets an SNR of its own. A few steps on one batch reduce its error."""
     system = GenSCSelect("gensc-select", checkpoint="none", config=SMALL).train()
     images = photographs(64, 64, 3)
     link = make_link((64, 64), torch.tensor([1.0, 9.0, 19.0]))
@@ -77,7 +77,7 @@ def test_rows_of_a_batch_with_many_snrs_are_those_of_single_pictures(system):
 
 
 def test_what_the_network_may_change_is_what_is_unknown(system):
-    """The unit of its corrections grows where the channel left more unknown."""
+    """The scale of the network's corrections is larger where the receiver's uncertainty is larger."""
     images = photographs(128, 128, 1)
     units = []
     for snr in (0.0, 20.0):

@@ -15,9 +15,9 @@ from PIL import Image
 from bench.analysis.undertrained import undertrained
 from bench.report import draw_all, page, style
 from bench.report.charts import Chart, draw_chart, tick_values
-from bench.report.curves import bands_overlap, differences_of, series_of
+from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.figures import draw_run, jobs_of
-from bench.report.gallery import detail_window, error_map
+from bench.report.gallery import Block, Tile, detail_window, draw_gallery, error_map
 from bench.report.kinds import KINDS
 from bench.report.options import Options, parse_formats, parse_labels, parse_limits
 from bench.report.segmentation import Example, classes_shown, overlay
@@ -438,6 +438,26 @@ def test_gallery_tiles_carry_their_numbers_at_every_snr(run_dir):
     assert any(t.startswith("outage") for t in text)
     # A system's tile is the picture, the detail and the error; the original's third place is the errors' scale.
     assert sum(len(axes.images) for axes in canvas.axes) == 2 * (3 * len(FIG4) + 2)
+
+
+@pytest.mark.parametrize(("systems", "lines"), [(1, [1]), (8, [8]), (9, [5, 4]), (20, [7, 7, 6])])
+def test_no_system_of_a_gallery_stands_alone_on_its_line(systems, lines):
+    picture = np.zeros((32, 48, 3), dtype=np.uint8)
+    blocks = [Block("4 dB", [Tile(picture, f"S{place}", "20.00 dB") for place in range(systems)])]
+    with page.drawing():
+        texts = [text.get_text() for text in draw_gallery(picture, blocks).finish().texts]
+    titles = [text for text in texts if text == "Original" or text.startswith("S")]
+    assert [len(line.split()) for line in " ".join(titles).split("Original")[1:]] == lines
+
+
+def test_no_curve_runs_along_the_frame():
+    """A curve at 59.8 % under one at 90 % is a tenth of an inch above the axis, not on it."""
+    grid, nothing = np.array([0.0, 10.0]), np.full(2, np.nan)
+    flat = [Series(name, "v", grid, np.full(2, level), nothing, nothing, np.zeros(2), ("ok", "ok"))
+            for name, level in (("gensc", 90.0), ("linear", 59.8))]  # fmt: skip
+    with page.drawing():
+        low, high = draw_chart(Chart("psnr_db", flat)).figure.axes[0].get_ylim()
+    assert (59.8 - low) / (high - low) > 0.03 and (high - 90.0) / (high - low) > 0.03
 
 
 def test_error_maps_are_absolute_errors():

@@ -213,7 +213,7 @@ def test_the_systems_table_says_what_each_one_spends(browser, run):
     assert {"Uses", "of these side information", "Payload (bits)", "Parameters", "FLOPs encode", "Decode (ms)"} <= {
         *names
     }
-    samples = run.samples_of(run.experiments[0])
+    samples = run.samples_of(run.figures[0])
     own = samples[samples["system"] == "gensc"]
     assert rows["GenSC"]["Uses"] == f"{own['n_uses'].mean():,.0f}"
     assert float(rows["GenSC"]["Decode (ms)"]) == pytest.approx(1000 * own["decode_s"].median(), abs=0.06)
