@@ -25,7 +25,7 @@ MOST_BYTES = 150_000
 
 
 def shoot(folder: Path, out: Path) -> list[Path]:
-    """Write the screenshots of the run in `folder` to `out`, and give their paths."""
+    """Write the screenshots of the run in `folder` to `out`; returns their paths."""
     run, made = Run.open(folder), []
     with tempfile.TemporaryDirectory() as scratch:
         page = write_report([run], Path(scratch) / "report.html")
@@ -46,7 +46,9 @@ def shoot(folder: Path, out: Path) -> list[Path]:
 
 
 def _pair(item: dict) -> dict[str, str]:
-    """GenSC, or else the first system, beside another at the lowest SNR that both delivered."""
+    """Choose two systems: GenSC (or else the first system), and another one, at the lowest SNR
+    at which both delivered.
+    """
     there = {(output["system"], output["snr"]) for output in item["outputs"] if not output["lost"]}
     systems = list(dict.fromkeys(output["system"] for output in item["outputs"]))
     left = "gensc" if "gensc" in systems else systems[0]
@@ -68,7 +70,7 @@ def _show(driver, page: Path, section: str, **view: str) -> None:
 
 
 def _save(driver, path: Path) -> Path:
-    """The window as PNG, with as many colours as keep it below MOST_BYTES."""
+    """Save the window as PNG, with as many colours as fit into MOST_BYTES."""
     shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     for colours in (256, 128, 64, 32):
         file = io.BytesIO()
