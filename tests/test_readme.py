@@ -19,7 +19,7 @@ PAGES = {
     for path in (ROOT / "README.md", *(page for room in ROOMS for page in sorted((ROOT / room).rglob("*.md"))))
     if not {"templates", "reference"} & set(path.parts)
 }
-#: Lines of the README that no test can run as they stand, and why. Their options are checked all the same.
+#: Lines of the README that no test can run, and why. Their options are checked nevertheless.
 NOT_RUN = {
     "git clone": "needs the address",
     "make": "installs gigabytes; `.ci/run` does it",
@@ -86,7 +86,7 @@ def test_links_lead_somewhere(page, link):
     sorted({line for text in PAGES.values() for line in re.findall(r"^    python -m bench (.+)$", text, re.MULTILINE)}),
 )
 def test_commands_and_options_exist(line):
-    """Every command and option that a page types is one that the bench has."""
+    """The bench has every command and option that a page shows."""
     import click
 
     from bench.cli import cli
@@ -148,7 +148,7 @@ def test_what_is_shown_must_be_printed():
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_every_recipe_prints_what_is_shown(desk):
-    """In the README's order, for each builds on those before it."""
+    """The recipes run in the README's order, since each builds on those before it."""
     for recipe in recipes(PAGES["README.md"]):
         if recipe.file:
             name = re.match(r"# (\S+\.toml)\n", recipe.file).group(1)
@@ -162,7 +162,7 @@ def test_every_recipe_prints_what_is_shown(desk):
 
 
 def _ran(desk, line: str) -> str:
-    """What a command prints."""
+    """Run a command; returns what it prints."""
     assert line.startswith("python -m bench "), line
     done = subprocess.run(
         [sys.executable, *shlex.split(line)[1:]], cwd=desk, env=_environment(desk), stdout=subprocess.PIPE,

@@ -1,7 +1,8 @@
-"""The README's screenshots of the HTML report, made from a run:  python tests/bench/report/screenshots.py RUN [OUT]
+"""Makes the README's screenshots of the HTML report from a run:  python tests/bench/report/screenshots.py RUN [OUT]
 
-RUN is a run's folder, OUT the folder of the pictures (default: figures/ in RUN). Writes report.png, the curves with
-their table, and report-pictures.png, two systems side by side, where the run's folder holds pictures.
+RUN is a run's folder; OUT is the folder for the screenshots (default: figures/ in RUN). The script writes report.png
+(the curves with their table) and, where the run's folder holds pictures, report-pictures.png (two systems side by
+side).
 """
 
 from __future__ import annotations
