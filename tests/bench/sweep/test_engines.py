@@ -102,7 +102,7 @@ def test_workers_are_apart_and_know_their_place():
 
 
 def test_workers_of_a_process_with_another_thread_are_spawned_and_do_the_same(monkeypatch):
-    monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the true one
+    monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the real function, without the fixture
     assert not may_fork(SimpleNamespace(device="cuda"))
     end, work = threading.Event(), tasks(2)
     other = threading.Thread(target=end.wait)
