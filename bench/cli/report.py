@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
+from bench.cli.numbers import Amount
+
 
 @click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("runs", nargs=-1, metavar="[RUN...]")
 @click.option("--out", metavar="FILE.html", help="The file [default: report.html in the first run's folder].")
 @click.option(
     "--picture-mib",
-    type=click.FloatRange(0, 500),
+    type=Amount(0, 500),
     default=24.0,
     show_default=True,
     help="Largest amount of pictures in the file, in MiB.",

@@ -4,6 +4,7 @@ before the tasks (`bench.sweep.preflight`).
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 import traceback
@@ -27,7 +28,7 @@ from bench.measure.standalone import check_alone, check_rows
 from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
-from bench.spec.identity import SystemFacts, build
+from bench.spec.identity import SystemFacts, Unchanged, build
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Task
 from bench.sweep.preflight import Reading, Trial
@@ -59,6 +60,7 @@ class Worker:
     device: str = "cpu"
     cell_timeout: float = CELL_SECONDS  # for systems in separate processes; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
+    _unchanged: dict[str, Unchanged] = field(default_factory=dict, repr=False)  # of third parties' systems
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
     _apart: set[Task] = field(default_factory=set, repr=False)  # tasks that have passed the checks
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
@@ -67,7 +69,15 @@ class Worker:
         """The state without what was built, and without the salt: a cluster's jobs are stored in files, and read the
         run's salt.
         """
-        return {**self.__dict__, "salt": None, "_built": {}, "_ledgers": {}, "_apart": set(), "_ready": None}
+        return {
+            **self.__dict__,
+            "salt": None,
+            "_built": {},
+            "_unchanged": {},
+            "_ledgers": {},
+            "_apart": set(),
+            "_ready": None,
+        }
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
         """Called in worker number `index`: take its own GPU, and fork systems' processes from the run's `nursery`."""
@@ -270,6 +280,8 @@ class Worker:
     def _write(
         self, task: Task, cell: Cell, batches: list[Batch], rows: list[dict], kept: dict[str, np.ndarray]
     ) -> None:
+        if task.system in self._unchanged:  # imported anew for this cell
+            self._unchanged[task.system].check()
         store, name = RunStore(self.root), task.set_name
         palette = _palette() if TASKS[task.task].labels else None
         for batch in batches:
@@ -285,11 +297,13 @@ class Worker:
             facts = self.systems[name]
             with stopwatch.stage("start-up"):
                 if facts.plugin:
+                    self._unchanged[name] = Unchanged(facts, facts.target.partition(":")[0])
                     self._built[name] = self._remote(name)
                 else:
                     system = build(name, facts.options).to(self.device)
                     if system.describe().get("sha256") != facts.description.get("sha256"):
                         raise UserError(f"the weights of {name} changed since this command began; repeat the command")
+                    Unchanged(facts, type(system).__module__)
                     self._built[name] = system
         return self._built[name]
 
@@ -318,7 +332,8 @@ class Worker:
         path = self.root / "output" / f"{slug(name)}.log"
         try:
             path.parent.mkdir(exist_ok=True)
-            with path.open("ab") as file:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            with os.fdopen(os.open(path, flags, 0o644), "ab") as file:  # a link's target is somebody else's file
                 if file.tell() < OUTPUT_BYTES:
                     file.write(text.encode("utf-8", "backslashreplace"))
         except OSError:
