@@ -176,6 +176,9 @@ def _of_the_system(error: OSError) -> int:
     if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE, errno.EDQUOT):
         _complain(f"error: cannot write the output: {reason}; what was written to files is whole")
         return 1
+    if error.errno is not None:
+        _complain(f"error: {reason}")
+        return 1
     raise error
 
 

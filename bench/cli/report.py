@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from bench.cli.numbers import Amount
@@ -24,7 +22,8 @@ def report_command(runs: tuple[str, ...], out: str | None, picture_mib: float) -
     from bench.report.html import write_report
     from bench.results.find import find_run
     from bench.results.reader import Run
+    from bench.util.files import user_path
 
     opened = [Run.open(find_run(name)) for name in runs or (None,)]
-    path = Path(out) if out else opened[0].directory / "report.html"
+    path = user_path(out, "--out") if out else opened[0].directory / "report.html"
     click.echo(write_report(opened, path, picture_mib))

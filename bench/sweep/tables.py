@@ -18,7 +18,7 @@ from bench.results.schema import (
     parse_confusion,
 )
 from bench.results.store import RunStore
-from bench.results.tables import line_of, read_rows
+from bench.results.tables import line_of, read_column
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Plan, Task
 from systems.errors import UserError
@@ -159,7 +159,7 @@ def _in_table(path: Path, cells: set[str]) -> set[str]:
     if not cells:
         return set()
     try:
-        return {row["cell_id"] for row in read_rows(path, ("cell_id",)) if row["cell_id"] in cells}
+        return cells.intersection(read_column(path, "cell_id"))
     except UserError:  # there is no such table, or it is damaged
         return set()
 

@@ -8,6 +8,7 @@ import os
 import socket
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from bench.data import Dataset
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, TooLate
 from bench.measure.apart.wire import text as as_text
 from bench.measure.audit import REPORT_COLUMNS, Ledger
 from bench.measure.control import send
@@ -39,6 +40,7 @@ from systems.errors import AuditError, UserError
 from systems.interface import System
 from systems.zoo import seeded
 
+MOST_LATE = 3  # cells of one system in a row that took too long; then a worker gives up the rest of its cells
 CELL_SECONDS = 3600.0  # time limit of one cell, unless --cell-timeout is given
 OUTPUT_BYTES = 1 << 20  # at most so much of what a third party's system prints is kept
 #: Most pixels per batch, unless --batch is given: as many as fit a CPU's caches, or fill a GPU.
@@ -61,6 +63,7 @@ class Worker:
     cell_timeout: float = CELL_SECONDS  # for systems in separate processes; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
     _unchanged: dict[str, Unchanged] = field(default_factory=dict, repr=False)  # of third parties' systems
+    _late: Counter[str] = field(default_factory=Counter, repr=False)  # cells of a system in a row that took too long
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
     _apart: set[Task] = field(default_factory=set, repr=False)  # tasks that have passed the checks
     _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
@@ -74,6 +77,7 @@ class Worker:
             "salt": None,
             "_built": {},
             "_unchanged": {},
+            "_late": Counter(),
             "_ledgers": {},
             "_apart": set(),
             "_ready": None,
@@ -127,6 +131,9 @@ class Worker:
                         continue
 
     def _outcomes(self, task: Task) -> Iterator[Outcome]:
+        if self._late[task.system] >= MOST_LATE:
+            yield from (_not_tried(cell) for cell in task.cells)
+            return
         try:
             with torch.inference_mode():
                 system = self._system(task.system)
@@ -134,6 +141,7 @@ class Worker:
                 batches, senders = self._prepared(system, task)
                 self._hold_apart(system, task, batches, senders)
         except Exception as error:
+            self._count_late(task.system, error)
             for cell in task.cells:
                 yield _failed(cell, error)
             return
@@ -141,10 +149,14 @@ class Worker:
             wanted = [cell for cell in group if cell in task.cells]
             if not wanted:
                 continue
+            if self._late[task.system] >= MOST_LATE:
+                yield from map(_not_tried, wanted)
+                continue
             self._start_clock(system)
             try:
                 rows = self._compute(system, task, group, batches, senders)
             except Exception as error:
+                self._count_late(task.system, error)
                 if len(group) == 1:
                     yield _failed(group[0], error)
                     continue
@@ -154,6 +166,7 @@ class Worker:
                     done = rows[cell] if rows else self._compute(system, task, [cell], batches, senders)[cell]
                     with stopwatch.stage("store"):
                         self._write(task, cell, batches, *done)
+                    self._late[task.system] = 0
                     yield Outcome(cell.id, "done")
                     self._start_clock(system)
                 except StorageError as error:
@@ -161,6 +174,10 @@ class Worker:
                     return
                 except Exception as error:
                     yield _failed(cell, error)
+
+    def _count_late(self, name: str, error: Exception) -> None:
+        """Cells that a system hung in, one after another: a sweep of hundreds of cells must not wait hours for each."""
+        self._late[name] = self._late[name] + 1 if isinstance(error, TooLate) else 0
 
     def _prepared(self, system: System, task: Task) -> tuple[list[Batch], list[Callable[[Point], Sent]]]:
         """Batches of pictures, and their senders. If the last task was another piece of the same task, its own are used
@@ -414,6 +431,10 @@ class Worker:
 
 def _point(cell: Cell) -> Point:
     return Point(cell.snr_db, cell.rep)
+
+
+def _not_tried(cell: Cell) -> Outcome:
+    return Outcome(cell.id, "failed", f"not tried: the {MOST_LATE} cells before it took longer than --cell-timeout")
 
 
 def _failed(cell: Cell | Reading | Trial, error: BaseException) -> Outcome:

@@ -43,6 +43,10 @@ class RemoteFailure(RuntimeError):
         self.traceback = trace
 
 
+class TooLate(RemoteFailure):
+    """A system gave no answer before the deadline of its cell."""
+
+
 def _interpreter() -> str:
     """The program that starts Python again, even if its path leads through a folder that this user may not enter."""
     reachable = os.access(sys.executable, os.X_OK) or not os.path.exists("/proc/self/exe")
@@ -142,7 +146,13 @@ class Home:
             answer = self.connection.recv(1 << 16)
             if not answer:
                 raise ConnectionResetError(errno.ECONNRESET, "it has closed its socket")
-            return Call(ours, status_r, handle, json.loads(answer)["pid"])
+            told = json.loads(answer)
+            if "error" in told:
+                raise UserError(
+                    f"no process for a system can be started ({told['error']}); free memory or temporary space, or "
+                    "take fewer --workers"
+                )
+            return Call(ours, status_r, handle, told["pid"])
         except BaseException:
             ours.close()
             os.close(status_r)

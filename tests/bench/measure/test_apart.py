@@ -160,9 +160,9 @@ def test_a_nursery_that_was_killed_is_replaced(by):
 
 
 def test_a_nursery_that_cannot_start_is_one_line(monkeypatch):
-    from bench.measure.apart import remote
+    from bench.measure.apart import home as module
 
-    monkeypatch.setattr(remote, "_START", "raise SystemExit(1)")
+    monkeypatch.setattr(module, "_START", "raise SystemExit(1)")
     home = Home.start()
     with pytest.raises(UserError, match="forked from ends at once") as caught:
         home.measures()
@@ -174,6 +174,19 @@ def test_no_place_for_what_a_system_prints_is_one_line(home, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
     with pytest.raises(UserError, match="TMPDIR"):
         home.measures()
+
+
+def test_a_nursery_without_a_place_for_temporary_files_says_so(monkeypatch, capfd):
+    """In one line of the harness, without a traceback of its own."""
+    from bench.measure.apart import home as module
+
+    nowhere = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc']; "
+    monkeypatch.setattr(module, "_START", nowhere + module._START)
+    home = Home.start()
+    with pytest.raises(UserError, match="no process for a system can be started"):
+        home.measures()
+    home.close()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_the_measures_are_named(home):

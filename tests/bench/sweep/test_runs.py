@@ -500,6 +500,20 @@ def test_a_cell_that_takes_too_long_fails_and_the_others_go_on(photos, installed
     assert {row["system"] for row in rows(Path("run/samples.csv"))} == {"linear"}
 
 
+def test_a_system_that_hangs_in_every_cell_is_given_up(photos, installed, monkeypatch):
+    """Not an hour for each of hundreds of cells: after three in a row the rest is not tried."""
+    from bench.sweep import worker as module
+
+    monkeypatch.setenv("BENCH_TEST_DELAY", "1000")
+    monkeypatch.setattr(module, "check_rows", lambda *_: None)
+    monkeypatch.setattr(module, "check_alone", lambda *_: None)
+    result = run(("t-slow", "linear"), snr="0,2,4,6,8", cell_timeout=2.0, request={"limit": 8})
+    errors = [outcome.error for cell, outcome in result.failures.items()]
+    assert sum("no answer within" in error for error in errors) == module.MOST_LATE
+    assert sum("not tried" in error for error in errors) == 2
+    assert {row["system"] for row in rows(Path("run/samples.csv"))} == {"linear"}
+
+
 # ---------------------------------------------------------------- code that is edited while a run goes on
 
 SYSTEM = """
