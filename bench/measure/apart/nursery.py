@@ -68,6 +68,7 @@ def _serve(first: socket.socket, folder: Path) -> None:
             if order.get("client"):
                 clients += [socket.socket(fileno=one) for one in handles]
                 continue
+            answer: dict[str, Any]
             try:
                 answer = {"pid": _fork(order, handles, clients, folder)}
             except OSError as error:  # no memory, or too many processes
