@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.measure.ends import LocalEnd
 from bench.measure.point import Batch, Conditions, Measurement, Point
+from bench.measure.tasks import TASKS
 from bench.results.find import find_run
 from bench.results.reader import Run
 from bench.spec.figure import check_channel, parse_cbr, parse_kbits, parse_snr
@@ -109,8 +110,9 @@ def evaluate(
     Raises UserError for bad input, and AuditError if the system breaks a rule.
     """
     measurement, batch = _measurement(system, images, masks, task, channel, cbr, kbits, seed, device, options)
-    if batch.masks is None and measurement.conditions.task == "segmentation":
-        raise UserError("masks: segmentation is scored against class ids; give them, or call bench.transmit")
+    asked = TASKS[measurement.conditions.task]
+    if batch.masks is None and asked.target == "mask":
+        raise UserError(f"masks: {asked.name} is scored against class ids; give them, or call bench.transmit")
     send, rows = measurement.sender(batch), []
     for snr in parse_snr(snr_db if isinstance(snr_db, str) else _numbers(snr_db)):
         point = Point(snr, 0)
@@ -166,11 +168,11 @@ def _measurement(
     """The system under the requested conditions, and the pictures as a batch on its device."""
     device = pick_device(device)
     own = (build(system, options) if isinstance(system, str) else system).to(device)
-    task = task or ("segmentation" if masks is not None and "segmentation" in own.tasks else own.tasks[0])
+    with_masks = [name for name in own.tasks if masks is not None and TASKS[name].target == "mask"]
+    task = task or (with_masks or own.tasks)[0]
     if task not in own.tasks:
         raise UserError(f"system {own.name!r} does {', '.join(own.tasks)}, not {task}")
-    segmentation = task == "segmentation"
-    ratio, bits = (None, parse_kbits(kbits)) if segmentation else (parse_cbr(cbr), None)
+    ratio, bits = (None, parse_kbits(kbits)) if TASKS[task].budget == "kbits" else (parse_cbr(cbr), None)
     check_channel(channel)
     conditions = Conditions(task, "images", channel, ratio, bits, "", seed)
     return Measurement(LocalEnd(own, device), conditions, device), _batch(images, masks, device)

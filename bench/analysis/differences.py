@@ -22,7 +22,7 @@ from bench.analysis.intervals import (
     resampled_sums,
 )
 from bench.analysis.matching import Matched, match
-from bench.analysis.quantity import default_metric, lower_is_better, of_mean_error, quantity, whole_of
+from bench.analysis.quantity import default_metric, has_labels, lower_is_better, of_mean_error, quantity, whole_of
 from bench.analysis.sides import NO_BUDGET, Side
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
@@ -146,7 +146,7 @@ class _Pairs:
 
     def _ratios(self, chosen: list[np.ndarray], kept: np.ndarray, whole: str) -> list[tuple[float, float, Interval]]:
         group = self.group[kept]
-        if group.empty or self.point["task"] != "segmentation":
+        if group.empty or not has_labels(self.point["task"]):
             return [(np.nan, np.nan, _NOTHING)] * len(chosen)
         key = ["image_id", "snr_db", "rep"]
         sides = []

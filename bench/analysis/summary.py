@@ -82,7 +82,9 @@ class Point:
         return table
 
     def class_counts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Intersections, unions and labelled pixels, (pictures with a mask, 21) each. Repetitions are summed."""
+        """Intersections, unions and labelled pixels, (pictures, 21) each, of the pictures with a mask. Repetitions are
+        summed.
+        """
         entries = np.array(self._counts, dtype=np.int64).reshape(-1, 5)
         pictures, places = np.unique(entries[:, 0], return_inverse=True)
         counts = np.zeros((3, len(pictures), NUM_CLASSES))

@@ -195,8 +195,11 @@ def _value_limits(axes, chart: Chart) -> None:
     low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
     unit = quantity(chart.metric).unit
     step = 1.0 if unit else 0.05 if high - low > 0.12 else 0.01
-    ceiling = 100.0 if unit == "%" else 1.0 if not unit and high <= 1.0 else math.inf
-    low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
+    means = np.concatenate([curve.mean for curve in chart.curves] or [[]])
+    share = not unit and bool((means[np.isfinite(means)] <= 1.0).all())  # an interval may pass 1
+    ceiling = 100.0 if unit == "%" else 1.0 if share else math.inf
+    room = max(0.25 * step, 0.04 * (high - low))  # no curve runs along the frame
+    low, high = step * math.floor((low - room) / step), step * math.ceil((high + room) / step)
     low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, ceiling)
     low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
     if not high > low:

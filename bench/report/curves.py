@@ -18,22 +18,18 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.pairs import all_pairs
-from bench.analysis.quantity import OUTAGE_RATE, quantity
+from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantity
 from bench.measure.metrics.table import METRICS
 from bench.report.style import Looks
 from bench.results.reader import Run
 
 
 @dataclass(frozen=True)
-class Series:
-    """One curve: arrays (points,) over the figure's grid, NaN where nothing is drawn.
+class Band:
+    """A line of one system with its intervals: arrays (points,), NaN where there is none.
 
     x: SNR in dB, or the budget.
     mean, low, high: in the unit of the metric's axis.
-    outages: number of lost pictures.
-    state: "ok", "outage" (at least one picture was not decoded) or "missing" (not simulated), per point.
-    rate, rate_low, rate_high: outage rate in [0, 1] with its interval, NaN where the table has none.
-    faded: True: outages do not break the curve.
     """
 
     system: str
@@ -42,6 +38,23 @@ class Series:
     mean: np.ndarray
     low: np.ndarray
     high: np.ndarray
+
+
+@dataclass(frozen=True)
+class Difference(Band):
+    """A system minus the reference, paired over pictures."""
+
+
+@dataclass(frozen=True)
+class Series(Band):
+    """One curve over the figure's grid: arrays (points,), NaN where nothing is drawn.
+
+    outages: number of lost pictures.
+    state: "ok", "outage" (at least one picture was not decoded) or "missing" (not simulated), per point.
+    rate, rate_low, rate_high: outage rate in [0, 1] with its interval, NaN where the table has none.
+    faded: True: outages do not break the curve.
+    """
+
     outages: np.ndarray
     state: tuple[str, ...]
     undertrained: bool = False
@@ -63,20 +76,6 @@ class Series:
     def loses_everywhere(self) -> bool:
         """True if points were simulated, but at none of them every picture was decoded, so nothing is drawn."""
         return not self.faded and "outage" in self.state and "ok" not in self.state
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A system minus the reference, paired over pictures, in the unit of the metric's axis. Arrays (points,), NaN where
-    there is none.
-    """
-
-    system: str
-    variant: str
-    x: np.ndarray
-    mean: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
 
 
 def series_of(
@@ -197,7 +196,7 @@ def _rows_of(
         own = runs[key].samples_of({**figure, "systems": [system]})
         own = own[(own["variant"] == curve.variant) & (True if snr_db is None else own["snr_db"] == snr_db)]
         samples.append(own.assign(system=name))
-        if figure["task"] == "segmentation":
+        if has_labels(figure["task"]):
             pixels = runs[key].confusion
             same = (pixels["system"] == system) & (pixels["variant"] == curve.variant)
             confusion.append(pixels[same & pixels["cell_id"].isin(own["cell_id"].unique())].assign(system=name))

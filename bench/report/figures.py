@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.analysis.quantity import has_labels
 from bench.report import page
 from bench.report.kinds import Drawing, Job, kind_named, same_pictures
 from bench.report.options import Options
@@ -76,7 +77,7 @@ def jobs_of(
                     "cannot share axes"
                 )
         kind = job.look.kind or (
-            "budgets" if first.get("budgets_of") else "segmentation" if first["task"] == "segmentation" else "curves"
+            "budgets" if first.get("budgets_of") else "segmentation" if has_labels(first["task"]) else "curves"
         )
         if any(len(job.rows(figure)) for figure in group):
             found[id_] = job, kind_named(kind, f"figure {id_}")

@@ -16,7 +16,7 @@ from bench.report import style
 from bench.report.page import PAGE, Sheet
 from bench.report.text import broken
 
-COLUMNS = 8
+COLUMNS = 9  # at most: the original and eight systems
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,15 @@ def draw_gallery(original: np.ndarray, blocks: list[Block], size: str = "") -> S
     rows, cols = original.shape[:2]
     window = detail_window(original)
     gap, aside = 0.05, 0.16  # inches; the SNR is in the margin at the left
-    columns = min(COLUMNS, 1 + max(len(block.tiles) for block in blocks))
+    most = max((len(block.tiles) for block in blocks), default=1) or 1
+    per_line = math.ceil(most / math.ceil(most / (COLUMNS - 1)))  # lines of equal length, no system left alone
+    columns = 1 + per_line
     cell = min((PAGE - 0.02 - aside - gap * (columns - 1)) / columns, 1.5)
     high = min(cell * rows / cols, 1.5 * cell)
     detail = cell * window[2] / window[3]
     largest = error_scale(blocks, original)
     sheet, y = Sheet(PAGE), 0.02
     for block in blocks:
-        per_line = columns - 1
         for start in range(0, len(block.tiles), per_line):
             tiles = [Tile(original, "Original", size), *block.tiles[start : start + per_line]]
             titles = [broken(tile.title, max(9, int(cell / 0.062))) for tile in tiles]

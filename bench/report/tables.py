@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantities, quantity
+from bench.analysis.quantity import OUTAGE_RATE, axis_label, has_labels, quantities, quantity
 from bench.report import style
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
@@ -36,7 +36,7 @@ def write_tables(run: Run) -> list[Path]:
             text = results_markdown(rows, figure, looks)
             text += spending_notes(overheads[overheads["figure"] == figure["id"]])
             written += _write(run, f"results-{figure['id']}", rows, text)
-            if figure["task"] == "segmentation":
+            if has_labels(figure["task"]):
                 classes = class_table(run, figure)
                 written += _write(
                     run, f"classes-{figure['id']}", classes, class_markdown(classes, figure["title"], looks)

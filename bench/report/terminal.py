@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from bench.analysis.quantity import axis_label, has_labels, quantity
+from bench.measure.metrics.table import Metric
 from bench.results.tables import read_rows
 from bench.spec.figure import budget_text
 from bench.spec.request import Resolved
@@ -23,24 +25,24 @@ def result_tables(resolved: Resolved, out: Path) -> str:
             and row["bits_target"] == ("" if figure.bits is None else str(figure.bits))
         }  # fmt: skip
         marks = " (LIMITED)" if resolved.request.limit else ""
-        marks += " (demonstration)" if dataset.demonstration and figure.task == "segmentation" else ""
+        marks += " (demonstration)" if dataset.demonstration and has_labels(figure.task) else ""
         head = (
-            f"{figure.id}: {figure.metric}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
+            f"{figure.id}: {axis_label(figure.metric)}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
             f"{budget_text(figure.cbr, figure.bits, figure.uses)}{marks}"
         )
         width = max(len(name) for name in (*figure.systems, "SNR (dB)"))
-        digits = 2 if figure.metric.startswith("psnr") else 3
+        metric = quantity(figure.metric)
         lines = [head, "  ".join([f"{'SNR (dB)':{width}}", *(f"{point:6g}" for point in figure.snr_db)])]
         for name in figure.systems:
-            fields = [_mean_text(means.get((name, point)), digits) for point in figure.snr_db]
+            fields = [_mean_text(means.get((name, point)), metric) for point in figure.snr_db]
             lines.append("  ".join([f"{name:{width}}", *fields]))
         blocks.append("\n".join(lines))
     text = "\n\n".join(blocks)
     return text + ("\n\n* some of the pictures were outages, scored as mid-grey" if "*" in text else "")
 
 
-def _mean_text(row: dict[str, str] | None, digits: int) -> str:
+def _mean_text(row: dict[str, str] | None, metric: Metric) -> str:
     if row is None or row["mean"] == "":
         return f"{'-':>6}"
     mark = "*" if row["n_outage"] not in ("", "0") else ""
-    return f"{float(row['mean']):.{digits}f}{mark}".rjust(6)
+    return f"{metric.scale * float(row['mean']):.{metric.digits}f}{mark}".rjust(6)

@@ -74,8 +74,13 @@ def git_commit() -> str | None:
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    # Without the option, `status` writes the repository's index, and leaves a lock behind if the disk is full.
     done = subprocess.run(
-        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20
+        ["git", "--no-optional-locks", "-C", str(folder), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
     )
     return done.stdout.strip()
 

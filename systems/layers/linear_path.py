@@ -58,9 +58,9 @@ class LinearPath(nn.Module):
     ones. Eigenvalues are stored as logarithms, because float16 does not have their range.
     """
 
-    basis: Tensor
-    log_eigenvalues: Tensor
-    mean: Tensor
+    basis: Tensor  # (768, kept)
+    log_eigenvalues: Tensor  # (kept,)
+    mean: Tensor  # (768,)
 
     def __init__(self, coefficients: int, kept: int | None = None, own_contrast: bool = True):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Shared by the tests of the digital systems and of the bounds."""
+"""Fixtures shared by the tests of the digital systems and of the bounds."""
 
 import numpy as np
 import pytest

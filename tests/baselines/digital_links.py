@@ -1,4 +1,4 @@
-"""Links, a channel of their own and an error measure, shared by the tests of digital systems and of bounds."""
+"""Links, a channel and an error measure that the tests of the digital systems and of the bounds share."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def make_link(snr_db=20.0, channel="awgn", cbr=1 / 8, task="reconstruction", siz
 
 
 def through(transmission, link, seeds):
-    """y = h x + n with a generator of its own for each picture, so that a picture's noise is the same in any batch."""
+    """Compute y = h x + n with one generator per picture, so that a picture meets the same noise in any batch."""
     symbols, snr = transmission.symbols, link.snr_tensor(len(transmission.symbols))
     count = {"awgn": 0, "rayleigh-block": 1, "rayleigh-fast": symbols.shape[1]}[link.channel]
     noise_var = 10 ** (-snr / 10)

@@ -48,10 +48,10 @@ def test_gdn_starts_as_published_and_stays_in_its_domain():
         gdn.gamma.fill_(-3.0)
     norm = gdn.norm_squared(x)
     assert torch.allclose(norm, torch.full_like(norm, 1e-6), rtol=0.01)  # beta at its floor, gamma at zero
-    (-norm.sum()).backward()  # pushes both up: a plain clamp would stop this gradient
+    (-norm.sum()).backward()  # this gradient pushes both up; a plain clamp would stop it
     assert (gdn.beta.grad < 0).all()
     gdn.zero_grad()
-    gdn.norm_squared(x).sum().backward()  # pushes both further down: nothing may move
+    gdn.norm_squared(x).sum().backward()  # this gradient pushes both further down: nothing may move
     assert (gdn.beta.grad == 0).all() and (gdn.gamma.grad == 0).all()
 
 
@@ -61,13 +61,14 @@ def test_attention_gates_channels_by_the_snr():
         module = AttentionFeature(16, 4)
     features = torch.rand(1, 16, 5, 6).expand(2, -1, -1, -1)
     gates = (module(features, torch.tensor([0.0, 20.0])) / features).detach()
-    assert torch.allclose(gates, gates[:, :, :1, :1].expand_as(gates), atol=1e-5)  # the same everywhere in a channel
+    # one value per channel, at every position
+    assert torch.allclose(gates, gates[:, :, :1, :1].expand_as(gates), atol=1e-5)
     assert (0 < gates).all() and (gates < 1).all()
     assert (gates[0] - gates[1]).abs().max() > 0.01
 
 
 def test_decoder_s_snr_is_the_one_met():
-    """|h|^2 = 1/4 at 10 dB is 4 dB; on AWGN it is the link's."""
+    """With |h|^2 = 1/4, a link of 10 dB is 4 dB at the decoder. On AWGN the decoder's SNR is the link's."""
     csi = torch.tensor([[0.5j], [1.0]], dtype=torch.complex64)
     received = Received(torch.zeros(2, 8, dtype=torch.complex64), csi, torch.tensor([0.1, 0.1]), torch.zeros(2, 0))
     assert receiver_snr_db(received).tolist() == pytest.approx([10 - 6.0206, 10.0], abs=1e-3)

@@ -1,5 +1,8 @@
-"""Genies: each picture its own, capacity to the bit, nothing decodes more; the FCN's ceiling is the FCN on the
-original."""
+"""Tests of the bounds.
+
+The bound at capacity spends capacity to the bit, picture by picture, and no system decodes more. The FCN's upper bound
+is the FCN applied to the original picture.
+"""
 
 import pytest
 import torch
@@ -25,7 +28,7 @@ def test_capacity_bound_delivers_capacity_and_is_marked_as_a_genie(pictures):
     for row, image in enumerate(digital.to_pictures(pictures)):
         coded = encode_under(image, int(limit // 8))
         assert decoded.report["payload_bits"][row] == 8 * len(coded.payload) <= limit
-    assert torch.all(mse(decoded.output, pictures) < 0.01)  # each its own picture, not its neighbour's
+    assert torch.all(mse(decoded.output, pictures) < 0.01)  # each row is its own picture, not its neighbour's
 
 
 def test_no_scheme_crosses_the_capacity_bound_even_picture_by_picture_in_fading(pictures):

@@ -29,7 +29,9 @@ def test_six_channels_fill_cbr_one_sixteenth_exactly():
 
 
 def test_padding_costs_the_last_channel_and_nothing_else():
-    """75 x 101 is coded as 76 x 104: 1482 symbols for 1420 uses. The receiver finds zeros where nothing was sent."""
+    """75 x 101 is coded as 76 x 104, which gives 1482 symbols for 1420 uses. The receiver fills in zeros for those not
+    sent.
+    """
     link = make_link(75, 101)
     system = DeepJSCC("deepjscc", "paper", checkpoint="none")
     seen = []
@@ -42,7 +44,7 @@ def test_padding_costs_the_last_channel_and_nothing_else():
     assert sent.symbols.shape[1] == 1420 and made.shape[1] == 2 * 1482
     assert (found[:, 2840:] == 0).all()
     ratio = found[:, :2840] / made[:, :2840]
-    assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)  # one scale a picture: the power
+    assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3)  # one scale per picture, for the power
 
 
 def test_paper_size_runs_forward_and_backward():
@@ -54,7 +56,9 @@ def test_paper_size_runs_forward_and_backward():
 
 
 def test_a_short_training_beats_the_mean_picture():
-    """Two pictures, 150 steps without noise: the error falls below the pictures' variance, which a constant gets."""
+    """After 150 steps on two pictures without noise the error is below the pictures' variance, the error of the best
+    constant.
+    """
     torch.manual_seed(0)
     coarse = torch.rand(2, 3, 4, 4)
     images = torch.nn.functional.interpolate(coarse, size=(32, 32), mode="bilinear")
@@ -71,12 +75,14 @@ def test_a_short_training_beats_the_mean_picture():
 
 @pytest.mark.parametrize("noise_var", [0.01, 0.5, 1.0])
 def test_lmmse_reaches_the_closed_form_error(noise_var):
-    """Unit-power Gaussian symbols through CN(0, N0): E|x - x^|^2 = N0 / (1 + N0); with |h|^2 = 4, N0/4 for N0."""
+    """For unit-power Gaussian symbols through CN(0, N0), E|x - x^|^2 = N0 / (1 + N0). With |h|^2 = 4, N0/4 takes the
+    place of N0.
+    """
     generator = torch.Generator().manual_seed(0)
     x, noise = (torch.randn(1, 400_000, dtype=torch.complex64, generator=generator) for _ in range(2))
     for h in (1.0 + 0j, 2j):
         csi = torch.full((1, 1), h, dtype=torch.complex64)
         received = Received(h * x + noise_var**0.5 * noise, csi, torch.tensor([noise_var]), torch.zeros(1, 0))
         ratio = noise_var / abs(h) ** 2
-        # 400,000 draws of an exponential: the mean's relative deviation is 0.16 %, five of them are allowed
+        # 400,000 draws of an exponential: the mean's relative standard deviation is 0.16 %; five times that is allowed
         assert (lmmse(received) - x).abs().square().mean().item() == pytest.approx(ratio / (1 + ratio), rel=0.008)

@@ -22,7 +22,7 @@ def test_small_size_spends_4900_of_the_5000_uses_at_224():
 
 
 def test_a_larger_picture_sends_fewer_channels():
-    """256 x 352 needs 8800 uses: 5000 go out, which are the first 28 channels and a part of the 29th."""
+    """256 x 352 would need 8800 uses. The budget has 5000: the first 28 channels and a part of the 29th are sent."""
     link = Link("segmentation", 256, 352, TWENTY_KBITS)
     system = DeepLabJSCC("deeplab-jscc", checkpoint="none")
     seen = []
@@ -37,7 +37,7 @@ def test_a_larger_picture_sends_fewer_channels():
 
 
 def test_pyramid_reaches_as_far_as_its_largest_rate_and_the_whole_map():
-    """Without the pooled branch a token's change is felt at offsets 0 and +-rate only."""
+    """Without the pooled branch, a change of one token changes the outputs at offsets 0 and +-rate only."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         pyramid = ASPP(4, 8, (2, 5), separable=True).eval()

@@ -23,7 +23,9 @@ def test_backbone_strides(name, stride):
 
 
 def test_a_resnet_takes_its_imagenet_weights_from_torch_s_cache(tmp_path, monkeypatch, capsys):
-    """Where the cache holds none it says so, starts from random weights, and does not claim to know ImageNet."""
+    """Where the cache holds no weights, the network says so, starts from random weights and does not report ImageNet
+    weights.
+    """
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     net = make_backbone("resnet50", True)
     assert not net.pretrained and "weights fetch resnet50" in capsys.readouterr().err
@@ -43,7 +45,9 @@ def test_backbones_that_are_not_there_are_named():
 
 
 def test_paper_size_is_torchvision_s_network():
-    """The same weights give the same logits: names, dilations, normalisation and upsampling agree."""
+    """The same weights give the same logits: names, dilations, normalisation and upsampling
+    agree with torchvision's.
+    """
     with zoo.seeded(0):
         theirs = segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()
     ours = FCN(size="paper", checkpoint="none")

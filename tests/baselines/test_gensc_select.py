@@ -1,5 +1,5 @@
-"""`gensc-select` and `adjscc-select`: untrained they are `linear-select`, and a training step, whose front end stays on
-the device, sends and estimates what `linear-select` does.
+"""Tests of `gensc-select` and `adjscc-select`: untrained they equal `linear-select`. In training their front end stays
+on the device, and sends and estimates what `linear-select` does.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ def test_untrained_it_is_linear_select_to_the_bit(which, size, channel):
 
 @pytest.mark.parametrize("which", ["receiver", "both", "adjscc"])
 def test_training_steps_mend_the_picture_at_many_snrs_at_once(which):
-    """Each picture of the batch meets its own SNR; a few steps on one batch bring its error down."""
+    """Each picture of the batch meets an SNR of its own. A few steps on one batch reduce its error."""
     system = make(which).train()
     images = photographs(64, 64, 3)
     link = make_link((64, 64), torch.tensor([1.0, 9.0, 19.0]))
@@ -165,7 +165,7 @@ def test_rows_of_a_batch_with_many_snrs_are_those_of_single_pictures(system):
 
 
 def test_what_the_network_may_change_is_what_is_unknown(system):
-    """The unit of its corrections grows where the channel left more unknown."""
+    """The scale of the network's corrections is larger where the receiver's uncertainty is larger."""
     images = photographs(128, 128, 1)
     units = []
     for snr in (0.0, 20.0):

@@ -1,4 +1,6 @@
-"""`linear-select` as a system: what it spends, what it delivers, that it beats the code that treats blocks alike."""
+"""Tests of `linear-select` as a system: what it spends, what it delivers, and that it beats the code that treats all
+blocks alike.
+"""
 
 import numpy as np
 import pytest
@@ -62,7 +64,7 @@ def test_without_noise_and_with_all_uses_the_picture_comes_back(system):
 
 
 def test_the_error_is_what_the_receiver_says_it_is(system):
-    """The sum of posterior errors is the squared error of the picture, on average over the noise."""
+    """The sum of the posterior errors equals the squared error of the picture, on average over the noise."""
     images, link = photographs(256, 256, 3), make_link((256, 256), 5.0)
     sent = system.encode(images, link)
     said, found = 0.0, 0.0
@@ -127,7 +129,8 @@ def test_a_budget_that_holds_no_symbol_is_an_error_with_figures(system):
     link = Link("reconstruction", 64, 64, Budget(uses=9), "awgn", 10.0)
     with pytest.raises(BudgetTooSmall, match="budget of 9 uses does not hold 9 bits"):
         system.encode(photographs(64, 64, 1), link)
-    few = Link("reconstruction", 64, 64, Budget(uses=30), "awgn", 10.0)  # no room for a map: one class for all
+    # no room for a map: all blocks are in one class
+    few = Link("reconstruction", 64, 64, Budget(uses=30), "awgn", 10.0)
     assert system.plan(few).map_bits >= 1
     output = system.decode(through(system.encode(photographs(64, 64, 1), few), few, [1]), few).output
     assert torch.isfinite(output).all()
@@ -152,7 +155,7 @@ def test_coefficients_of_any_class_keep_the_energy_and_come_back(system):
 
 
 def test_what_is_prepared_before_the_snr_is_known_is_sent_for_the_snr(system):
-    """A sweep analyses the pictures once, with a link whose SNR is NaN; the rest sees the SNR."""
+    """A sweep analyses the pictures once, with a link whose SNR is NaN. The later steps see the SNR."""
     images, link = photographs(64, 64), make_link((64, 64), float("nan"))
     send = system.prepare(images, link)
     for snr_db in (3.0, 15.0):

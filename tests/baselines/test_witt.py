@@ -46,7 +46,9 @@ def test_the_wide_size_is_as_large_as_what_gensc_reconstructs_with():
 
 
 def test_power_is_sent_as_charged_bits_and_restored():
-    """No noise: the receiver's features are the encoder's within half a step of 0.25 dB; the tail that paid is zero."""
+    """Without noise the receiver's features are the encoder's to within half a step of 0.25 dB. The last features,
+    whose uses paid for the side information, are zero.
+    """
     link = make_link(128, 128)
     system = WITT(
         "witt", checkpoint="none", config=dataclasses.replace(load_size(WITTConfig, "witt", "small"), linear_path=False)
@@ -90,7 +92,9 @@ def test_patch_reverse_merging_undoes_the_layout():
 
 
 def test_blocks_alternate_plain_and_shifted_windows():
-    """In a plain block a token reaches its own window only; a shifted one carries it across the border."""
+    """In a plain block a token reaches its own window only; in a shifted block it reaches
+    across the window's border.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         plain = Stage(8, 1, 2, 4, 2.0, first=0).eval()

@@ -1,7 +1,8 @@
-"""WITT computes what the authors' program computes: files of its weights, inputs and outputs, made by that program.
+"""Tests that WITT computes what the authors' program computes, from files that this program wrote.
 
-The files are not in this repository. `BENCH_VECTORS` names their folder; each holds `state.*` (weights under the
-authors' names), `image`, `feature_<SNR>db`, `feature_without_modnet`, `received_<SNR>db` and `picture_<SNR>db`.
+The files are not in this repository. The environment variable `BENCH_VECTORS` names their folder. Each file holds
+`state.*` (weights under the authors' names), `image`, `feature_<SNR>db`, `feature_without_modnet`, `received_<SNR>db`
+and `picture_<SNR>db`.
 """
 
 import os
@@ -22,7 +23,7 @@ FOLDER = Path(os.environ.get("BENCH_VECTORS") or Path(__file__).parents[3] / "sh
 
 
 def vectors() -> list[Path]:
-    """Files of the folder that hold weights of the authors' WITT."""
+    """The files of the folder that hold weights of the authors' WITT."""
     from safetensors import safe_open
 
     found = []
@@ -49,7 +50,7 @@ def official(request):
 
 
 def snrs(tensors, kind: str) -> list[tuple[str, float]]:
-    """Keys `<kind>_<SNR>db` and their SNRs."""
+    """The keys `<kind>_<SNR>db` and their SNRs."""
     found = [(key, re.fullmatch(kind + r"_(-?[\d.]+)db", key)) for key in tensors]
     return [(key, float(match[1])) for key, match in found if match]
 
@@ -78,7 +79,7 @@ def test_features_and_pictures_are_those_of_the_authors_program(official):
 
 @torch.inference_mode()
 def test_what_goes_on_the_air_is_the_authors_feature_scaled_to_unit_power(official):
-    """Through the public interface: symbols are pairs of feature values, and nothing else is done to them."""
+    """Checked through the public interface: symbols are pairs of feature values, and only the power is scaled."""
     tensors, system = official
     image = tensors["image"]
     key, snr = snrs(tensors, "feature")[0]

@@ -1,8 +1,9 @@
-"""Shared by the tests of the runner: test systems behind a real entry point, tiny pictures, the commands."""
+"""Helpers of the runner's tests: test systems behind a real entry point, small pictures, and commands."""
 
 from __future__ import annotations
 
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.cli import main
 from systems import registry
 
 HERE = Path(__file__).resolve().parent
@@ -21,7 +23,9 @@ EXAMPLE = HERE.parent / "example_plugin"
 
 
 def make_distribution(folder: Path) -> list[str]:
-    """Metadata that makes the test systems an installed distribution; gives the paths that must be on sys.path."""
+    """Write the metadata that makes the test systems an installed distribution; returns the
+    paths that sys.path needs.
+    """
     sys.path.insert(0, str(PLUGIN))
     sys.path.insert(0, str(EXAMPLE))
     from bench_test_systems import ENTRY_POINTS
@@ -35,7 +39,7 @@ def make_distribution(folder: Path) -> list[str]:
 
 
 def make_pictures(folder: Path, count: int = 10) -> Path:
-    """Smooth random colour pictures of two sizes."""
+    """Write smooth random colour pictures of two sizes."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(7)
     for index in range(count):
@@ -47,7 +51,7 @@ def make_pictures(folder: Path, count: int = 10) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The test systems, known to this process and to its children."""
+    """Make the test systems known to this process and to its children."""
     before = list(sys.path)
     paths = make_distribution(tmp_path_factory.mktemp("site"))
     sys.path[:0] = paths
@@ -59,12 +63,33 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def place(installed, tmp_path, monkeypatch):
-    """A working directory with pictures; logs and faults of the test systems go there."""
+    """A working directory with pictures; the test systems write their logs there and find their switches for faults
+    there.
+    """
     make_pictures(tmp_path / "pictures")
     (tmp_path / "faults").mkdir()
     monkeypatch.setenv("BENCH_TEST_FAULTS", str(tmp_path / "faults"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def forked_workers(monkeypatch):
+    """Make workers fork, as a command does, whose process has one thread.
+
+    A process of pytest-xdist has a second thread, so each worker would be spawned and would import torch for seconds.
+    That thread waits for messages and holds no lock that a worker takes, so a fork is safe.
+    """
+    if sys.platform == "linux":
+        monkeypatch.setattr("bench.sweep.engines.process.may_fork", lambda work: True)
+
+
+def call(capsys, *arguments: object) -> tuple[int, str, str]:
+    """The command line in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in arguments])
+    out = capsys.readouterr()
+    return stop.value.code, out.out, out.err
 
 
 def environment(paths: list[str], **extra: str) -> dict[str, str]:
@@ -74,19 +99,43 @@ def environment(paths: list[str], **extra: str) -> dict[str, str]:
 
 
 def bench(*arguments: object, env: dict[str, str], cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """`python -m bench ...` to its end."""
+    """Run `python -m bench ...` to its end."""
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
 
+EACH = """
+import json, sys
+from bench.cli import main
+for command in json.loads(sys.argv[1]):
+    try:
+        main(command)
+    except SystemExit as stop:
+        if stop.code:
+            sys.exit(f"{command} ended with {stop.code}")
+    print("\\f", end="", flush=True)
+"""
+
+
+def bench_each(*commands: tuple[object, ...], env: dict[str, str], cwd: Path, timeout: float = 500) -> list[str]:
+    """Run several commands one after another in one fresh Python, which imports torch once;
+    returns what each prints.
+    """
+    told = json.dumps([[str(word) for word in command] for command in commands])
+    done = subprocess.run([sys.executable, "-c", EACH, told], env=env, cwd=cwd, capture_output=True, text=True,
+                          timeout=timeout, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    return done.stdout.split("\f")[:-1]
+
+
 def rows(path: Path) -> list[dict[str, str]]:
-    """A CSV table."""
+    """Read a CSV table."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def without_costs(path: Path) -> list[dict[str, str]]:
-    """samples.csv less its timing columns."""
+    """samples.csv without its timing columns."""
     from bench.results.schema import COST_COLUMNS
 
     return [{key: value for key, value in row.items() if key not in COST_COLUMNS} for row in rows(path)]

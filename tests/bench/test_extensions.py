@@ -1,11 +1,13 @@
-"""One small package adds one of each thing, and a run with all of them goes from end to end; this repository is not
-touched."""
+"""A small package adds one thing of each kind, and a run uses all of them from end to end; this repository stays
+unchanged.
+"""
 
 import csv
 import os
-import subprocess
 import sys
 from pathlib import Path
+
+from harness import bench_each
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "tests" / "extension_package"
@@ -50,13 +52,12 @@ def test_one_package_adds_one_of_each(tmp_path):
     paths = [str(ROOT), str(PACKAGE), str(info.parent), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-    def bench(*words):
-        done = subprocess.run([sys.executable, "-m", "bench", *words], cwd=tmp_path, env=env, capture_output=True,
-                              text=True, timeout=400, check=False)  # fmt: skip
-        assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-3000:]
-        return done.stdout
-
-    bench("run", "--figure", "ours.toml", "--data-root", "data", "--engine", "serial", "--out", "run")
+    listed, *_ = bench_each(
+        ("list", "systems"),
+        ("run", "--figure", "ours.toml", "--data-root", "data", "--engine", "serial", "--out", "run"),
+        ("plot", "run", "--format", "png"),
+        env=env, cwd=tmp_path,
+    )  # fmt: skip
     with (tmp_path / "run" / "samples.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8 and {row["system"] for row in rows} == {"block-means", "linear"}
@@ -64,6 +65,5 @@ def test_one_package_adds_one_of_each(tmp_path):
     assert all(0 < float(row["worst_error"]) <= 255 for row in rows)
     with (tmp_path / "run" / "summary.csv").open() as file:
         assert "worst_error" in {row["metric"] for row in csv.DictReader(file)}
-    bench("plot", "run", "--format", "png")
     assert [path.name for path in sorted((tmp_path / "run" / "figures").glob("*twice*.png"))]
-    assert "Block means" in bench("list", "systems") or "block-means" in bench("list", "systems")
+    assert "Block means" in listed or "block-means" in listed

@@ -1,11 +1,12 @@
-"""Hostile input in bulk: every case must end with a result or with one line, soon, and with nothing left behind.
+"""Hostile input in bulk: every case must end soon, with a result or with one line, and leave no files.
 
     python tests/fuzz/fuzz.py [--cases 3000] [--seed 0] [--kind snr]
 
-A case calls the command line (or a reader) in this process with made input: file names, figure, config and protocol
-TOML, manifests and tables, pictures, masks, SNR lists, options. Counted: tracebacks (any exception that is no line for
-the user, and an answer of several lines), hangs (no end within `LIMIT_S`), and leftovers (files that a refused command
-made). The exit code is 1 where a count is not 0; each bad case is printed with what repeats it.
+A case calls the command line (or a reader) in this process with random input: file names, TOML of figures, configs and
+protocols, manifests and tables, pictures, masks, SNR lists, options. The script counts tracebacks (any exception that
+is not a line for the user, and answers of several lines), hangs (no end within `LIMIT_S`), and leftovers (files that a
+refused command made). The exit code is 1 where a count is not 0. Each bad case is printed with the name that repeats
+it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "bench")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 LIMIT_S = 60.0
-#: The share of each kind in the budget.
+#: The share of each kind among the cases.
 SHARES = {
     "names": 3,
     "figure": 6,
@@ -44,18 +45,23 @@ SHARES = {
     "picture": 4,
     "mask": 3,
     "run": 1,
+    "store": 2,
+    "drawing": 1,
+    "weights": 2,
+    "train": 1,
+    "pack": 1,
     "snr": 3,
     "options": 4,
 }
 
 
 class Hang(BaseException):
-    """A case that did not end; no handler of ours catches it."""
+    """A case did not end. No handler of the bench catches this exception."""
 
 
 @dataclass
 class Tally:
-    """What was found, and the cases behind it."""
+    """The counts, and the bad cases."""
 
     counts: Counter = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
@@ -66,7 +72,7 @@ class Tally:
 
 
 def main() -> int:
-    """Run the budget and print the counts."""
+    """Run the given number of cases and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
@@ -99,11 +105,11 @@ def main() -> int:
 
 
 def _one(name: str, case: Callable, dice: random.Random, folder: Path, tally: Tally) -> None:
-    """One case in a folder of its own, under a clock."""
+    """Run one case in a folder of its own, with a time limit."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     os.chdir(folder)
-    watchdog = threading.Timer(2 * LIMIT_S, _give_up, [name])  # code that no signal interrupts
+    watchdog = threading.Timer(2 * LIMIT_S, _give_up, [name])  # for code that no signal interrupts
     watchdog.daemon = True
     watchdog.start()
     signal.signal(signal.SIGALRM, _alarm)
@@ -140,8 +146,12 @@ class Leftover(Exception):
     """A refused command made files."""
 
 
-def bench(*arguments: str) -> str:
-    """The command line in this process: "" where it ends well, else its one line. Raises what the line hides."""
+def bench(*arguments: str, writes: bool = False) -> str:
+    """Run the command line in this process; returns "" on success, else its one line.
+
+    writes: a command that ends with code 1 may leave files, because it did what it could.
+    Raises an error for a traceback or an unknown exit code, and Leftover for files of a refused command.
+    """
     from bench.cli import main as command_line
 
     out, err = io.StringIO(), io.StringIO()
@@ -158,7 +168,8 @@ def bench(*arguments: str) -> str:
         raise RuntimeError(f"exit code {code}")
     if code == 0:
         return ""
-    if made := _everything() - before:
+    made = _everything() - before
+    if made and not (writes and code == 1):
         raise Leftover(f"{' '.join(arguments)[:150]!r} left {sorted(made)[:5]}")
     return "\n".join(errors) or f"exit {code} without a line that says why\n"
 
@@ -171,14 +182,14 @@ def _everything() -> set[str]:
 
 
 def text(dice: random.Random, most: int = 12) -> str:
-    """Letters of many scripts, controls, marks that shells and TOML know."""
+    """Letters of many scripts, control characters, and characters with a meaning in shells and TOML."""
     alphabet = string.ascii_letters + string.digits + " ._-+=:,;/\\'\"#$%&{}[]()<>|*?!~^`@"
     alphabet += "éßфот图片🙂\u202e\u0301\u2028"
     return "".join(dice.choice(alphabet) for _ in range(dice.randrange(most)))
 
 
 def number(dice: random.Random) -> str:
-    """Numbers at and beyond every edge."""
+    """Numbers at and beyond the limits of what is allowed."""
     return dice.choice([
         "0", "1", "-1", "2", "10", "0.5", "1e3", "1e-3", "1e99999999", "-1e99999999", "1e-99999999", "1e308", "1e400",
         "9" * 30, "9" * 5000, "nan", "inf", "-inf", "0x10", "1_000", "١٢", "1/16", "1/0", "0/1", "1/1e9999999", "", " ",
@@ -224,7 +235,7 @@ def toml_value(dice: random.Random, depth: int = 0) -> str:
 
 
 def toml(dice: random.Random, good: dict[str, str], extra: list[str]) -> bytes:
-    """A good file with some keys changed, or its bytes damaged."""
+    """A good file with some keys changed, or with damaged bytes."""
     values = dict(good)
     for _ in range(dice.randrange(1, 4)):
         key = dice.choice([*good, *extra])
@@ -237,7 +248,7 @@ def toml(dice: random.Random, good: dict[str, str], extra: list[str]) -> bytes:
 
 
 def damaged(dice: random.Random, content: bytes) -> bytes:
-    """Some bytes changed, cut, doubled, or in another encoding."""
+    """The content with some bytes changed, cut or inserted, or in another encoding."""
     changed = bytearray(content)
     roll = dice.randrange(6)
     if roll == 0:
@@ -261,7 +272,7 @@ def picture(folder: Path, name: str = "ok.png") -> Path:
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError, ValueError):  # a name that this file system does not take
+    with contextlib.suppress(OSError, ValueError):  # the file system refuses this name
         Image.linear_gradient("L").resize((32, 24)).convert("RGB").save(folder / name, "PNG")
     return folder / name
 
@@ -270,7 +281,7 @@ DRY = ("run", "--dry-run", "--systems", "linear")
 
 
 def names(dice: random.Random, folder: Path) -> str:
-    """A folder of pictures, links, pipes and folders with odd names; and the folder's own name."""
+    """A folder of pictures, links, pipes and folders with odd names; its own name is odd too."""
     inside = folder / (text(dice, 20).replace("/", "") or "pictures")
     inside = folder / "pictures" if inside.name in (".", "..") else inside
     picture(inside)
@@ -319,7 +330,7 @@ def config(dice: random.Random, folder: Path) -> str:
 
 
 def protocol(dice: random.Random, folder: Path) -> str:
-    """A training protocol; there are no pictures, so a good one is refused as well, and nothing may be made."""
+    """A training protocol. There are no pictures, so even a good one is refused, and no file may be made."""
     good = {
         "seed": "0", "learning_rate": "1e-4", "snr_db": "[0, 20]", "channel": '"awgn"', "holdout": "1",
         "tasks.reconstruction": '{images_seen = 8, stages = [{until = 1.0, crop = 16, batch = 2}], '
@@ -346,7 +357,16 @@ _MADE: list[dict[str, bytes]] = []
 
 
 def manifest(dice: random.Random, folder: Path) -> str:
-    """A finished run with a damaged manifest or table, as the commands that read runs meet it."""
+    """A finished run with a damaged manifest or table, read by the commands that read runs."""
+    _made_run(dice, folder)
+    command = dice.choice(
+        [("claims", "run"), ("compare", "run", "--systems", "gensc,linear"), ("compare", "run", "run")]
+    )
+    return bench(*command)
+
+
+def _made_run(dice: random.Random, folder: Path) -> None:
+    """Write a finished run into `folder`/run, with its manifest or one of its tables damaged."""
     if not _MADE:
         import made_run
 
@@ -371,14 +391,10 @@ def manifest(dice: random.Random, folder: Path) -> str:
         target.unlink()
     else:
         target.write_bytes(damaged(dice, target.read_bytes()))
-    command = dice.choice(
-        [("claims", "run"), ("compare", "run", "--systems", "gensc,linear"), ("compare", "run", "run")]
-    )
-    return bench(*command)
 
 
 def _change(dice: random.Random, value: object) -> None:
-    """Another value, or none, somewhere in a JSON tree."""
+    """A JSON tree with one value changed or removed somewhere."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
         if not keys:
@@ -407,7 +423,7 @@ def _made_picture(dice: random.Random) -> tuple[bytes, str]:
     size = dice.choice([(1, 1), (1, 300), (300, 1), (24, 32), (7, 5)])
     out = io.BytesIO()
     made = Image.effect_noise(size, 90)
-    with contextlib.suppress(Exception):  # a mode that this format, or Pillow, does not make
+    with contextlib.suppress(Exception):  # the format, or Pillow, cannot write this mode
         made = made.convert("RGB").convert(mode)
     try:
         made.save(out, kind)
@@ -417,7 +433,7 @@ def _made_picture(dice: random.Random) -> tuple[bytes, str]:
 
 
 def picture_case(dice: random.Random, folder: Path) -> str:
-    """A picture of any kind, damaged more often than not, as a data set reads it."""
+    """A picture of any kind, damaged more often than not, read as a data set does."""
     from bench.data import open_dataset
     from systems.errors import UserError
 
@@ -457,7 +473,9 @@ def mask(dice: random.Random, folder: Path) -> str:
 
 
 def run(dice: random.Random, folder: Path) -> str:
-    """A whole run on a folder of good and bad pictures: a row per picture, or one line and no folder of the run."""
+    """A whole run on a folder of good and bad pictures: it gives a row per picture, or one line and no folder of the
+    run.
+    """
     import csv
 
     pictures = folder / "pictures"
@@ -477,8 +495,155 @@ def run(dice: random.Random, folder: Path) -> str:
     return answer
 
 
+_STORED: list[dict[str, bytes]] = []
+STORED = ("run", "--engine", "serial", "--systems", "linear", "--dataset", "folder:../stored", "--cbr", "1/6",
+          "--salt", "0123456789abcdef", "--out", "run")  # fmt: skip
+
+
+def store(dice: random.Random, folder: Path) -> str:
+    """A run whose files were damaged, and the same or a larger command again: the rows of a whole run, or one line."""
+    import csv
+
+    import numpy as np
+    from PIL import Image
+
+    stored = folder.parent / "stored"
+    if not stored.exists():
+        stored.mkdir()
+        for index in range(2):
+            noise = np.random.default_rng(index).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(stored / f"p{index}.png")
+
+    def rows() -> list[list[str]]:
+        with (folder / "run/samples.csv").open(newline="", encoding="utf-8") as file:
+            return [[row["image_id"], row["snr_db"], row["seed"], row["psnr_db"]] for row in csv.DictReader(file)]
+
+    if not _STORED:
+        assert bench(*STORED, "--snr", "4,8") == ""
+        _STORED.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+        _STORED.append({"rows": json.dumps(rows()).encode()})
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    for name, content in _STORED[0].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for _ in range(dice.randrange(1, 4)):
+        _spoil(dice, folder / dice.choice([*_STORED[0], "run/.salt", "run/plan.json", "run/cells/.checked",
+                                           "run/cells/pack-0123456789abcdef.zip"]))  # fmt: skip
+    answer = bench(*STORED, "--snr", dice.choice(["4,8", "4,8", "8", "12"]), writes=True)
+    if not answer:
+        whole = json.loads(_STORED[1]["rows"])
+        found = [row for row in rows() if row[1] != "12.0"]
+        assert all(row in whole for row in found), found
+    return answer
+
+
+def _spoil(dice: random.Random, path: Path) -> None:
+    """Another content, none, or something that is no file in its place."""
+    content = path.read_bytes() if path.is_file() else b"damaged"
+    with contextlib.suppress(OSError):
+        roll = dice.randrange(8)
+        if roll < 4:
+            path.write_bytes(damaged(dice, content))
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        if roll == 5:
+            os.mkfifo(path)
+        elif roll == 6:
+            path.mkdir()
+        elif roll == 7:
+            path.symlink_to(dice.choice([path.name, "nowhere", "/dev/zero", "/dev/null", ".."]))
+
+
+def drawing(dice: random.Random, folder: Path) -> str:
+    """Figures, reports and lists of a finished run with a damaged manifest or table."""
+    _made_run(dice, folder)
+    command = dice.choice([
+        ("plot", "run", "--format", "png", "--dpi", "30"), ("report", "run", "--out", "r.html"), ("runs",),
+        ("plot", "run", "--format", "svg", "--ylim", f"{number(dice)},{number(dice)}"),
+        ("plot", "run", "--format", "png", "--dpi", "30", "--label", f"gensc={text(dice, 30)}",
+         "--highlight", text(dice)),
+    ])  # fmt: skip
+    return bench(*command)
+
+
+def weights(dice: random.Random, folder: Path) -> str:
+    """A weight file or its sidecar, damaged, or with odd values whose hash is right."""
+    import hashlib
+
+    import baselines
+
+    shipped = Path(baselines.__file__).parent / "weights" / "linear-klt16.safetensors"
+    data, facts = shipped.read_bytes(), json.loads(shipped.with_suffix(".json").read_bytes())
+    if dice.random() < 0.4:
+        data = damaged(dice, data)
+        facts["sha256"] = hashlib.sha256(data).hexdigest() if dice.random() < 0.7 else facts["sha256"]
+    for _ in range(dice.randrange(3)):
+        _change(dice, facts)
+    side = json.dumps(facts).encode()
+    roll = dice.randrange(6)
+    if roll == 0:
+        side = damaged(dice, side)
+    elif roll == 1:
+        side = dice.choice([b"[]", b"5", b'"x"', b"null", b"", b"[" * 100_000, b'{"sha256": ' + b"9" * 5000 + b"}"])
+    (folder / "w.safetensors").write_bytes(data)
+    (folder / "w.json").write_bytes(side)
+    if dice.random() < 0.1:
+        _spoil(dice, folder / dice.choice(["w.safetensors", "w.json"]))
+    return bench(*DRY, "--dataset", "photos", "--snr", "10", "--checkpoint", "w.safetensors")
+
+
+def train(dice: random.Random, folder: Path) -> str:
+    """Training itself, for one step: a protocol of odd numbers either trains or is refused before anything is made."""
+    good = {
+        "learning_rate": "1e-4", "snr_db": "[0, 20]", "channel": '"awgn"', "holdout": "1", "autocast": '"off"',
+        "tasks.reconstruction": '{images_seen = 8, stages = [{until = 1.0, crop = 16, batch = 2}], '
+        'sources = ["bundled"], cbr = "1/16"}',
+    }  # fmt: skip
+    if dice.random() < 0.6:
+        key = dice.choice(["images_seen", "until", "crop", "batch", "cbr"])
+        entry, value = good["tasks.reconstruction"], number(dice) or "0"
+        start = entry.index(f"{key} = ") + len(key) + 3
+        end = min(entry.index(mark, start) for mark in ",}" if mark in entry[start:])
+        good["tasks.reconstruction"] = entry[:start] + value + entry[end:]
+        (folder / "p.toml").write_text("\n".join(f"{key} = {value}" for key, value in good.items()))
+    else:
+        extra = ["betas", "ema", "warmup", "final_rate", "shares", "clip_norm", "weight_decay", "validations", "seed"]
+        (folder / "p.toml").write_bytes(toml(dice, good, extra))
+    return bench("train", "--systems", "deepjscc", "--config", "p.toml", "--out", "out", "--device", "cpu",
+                 "--max-steps", "1")  # fmt: skip
+
+
+_PACK: list[bytes] = []
+
+
+def pack(dice: random.Random, folder: Path) -> str:
+    """A damaged pack of training pictures."""
+    from bench.training.pack import read_pack, write_pack
+    from bench.training.picture import Picture
+    from systems.errors import UserError
+
+    if not _PACK:
+        import numpy as np
+
+        made = [Picture(f"a/{index}", np.full((20, 24, 3), 9 * index, np.uint8)) for index in range(3)]
+        write_pack(folder / "good.pack", made, ["a"], 1 << 20, say=lambda text: None)
+        _PACK.append((folder / "good.pack").read_bytes())
+    content = _PACK[0]
+    for _ in range(dice.randrange(1, 3)):
+        content = damaged(dice, content)
+    (folder / "x.pack").write_bytes(content)
+    try:
+        pictures = read_pack(folder / "x.pack")
+    except UserError as error:
+        return str(error)
+    assert all(picture.pixels.ndim == 3 for picture in pictures)
+    return ""
+
+
 def snr_case(dice: random.Random, folder: Path) -> str:
-    """`--snr`."""
+    """Random values of `--snr`."""
     return bench(*DRY, "--dataset", "photos", f"--snr={snr(dice)}")
 
 
@@ -510,7 +675,8 @@ def options(dice: random.Random, folder: Path) -> str:
 
 KINDS = {
     "names": names, "figure": figure, "config": config, "protocol": protocol, "manifest": manifest,
-    "picture": picture_case, "mask": mask, "run": run, "snr": snr_case, "options": options,
+    "picture": picture_case, "mask": mask, "run": run, "store": store, "drawing": drawing, "weights": weights,
+    "train": train, "pack": pack, "snr": snr_case, "options": options,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Weights: storage forms, checkpoints per SNR, other people's weights, and shipping."""
+"""Tests of weights: forms of storage, one checkpoint per SNR, weights that others published, and shipping."""
 
+import hashlib
 import json
 import math
+import os
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import baselines  # noqa: F401  (registers the systems)
@@ -14,6 +16,7 @@ from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
 from systems import Budget, Link, checkpoints, create, shipping, zoo
 from systems.errors import CheckpointError, UnknownName, UserError
+from systems.sizes import fill
 
 
 def link(side=64, snr_db=7.0):
@@ -74,7 +77,7 @@ def test_what_float16_does_not_hold_is_an_error_that_names_the_tensor(tmp_path):
 
 @pytest.fixture
 def per_snr(tmp_path):
-    """Deep JSCC with other weights at 1, 7 and 13 dB: name -> file."""
+    """Deep JSCC with different weights at 1, 7 and 13 dB: name -> file."""
     files = {}
     for seed, snr in enumerate((1, 7, 13)):
         path = tmp_path / f"at{snr}.safetensors"
@@ -162,7 +165,7 @@ def test_the_command_line_takes_a_checkpoint_per_snr(per_snr):
 
 
 class Theirs(nn.Module):
-    """Deep-JSCC-PyTorch's network, written out from its description: names, strides, one PReLU slope per layer."""
+    """The network of Deep-JSCC-PyTorch, written from its description: names, strides, one PReLU slope per layer."""
 
     def __init__(self, c=3, filters=(16, 32, 32, 32)):
         super().__init__()
@@ -195,7 +198,7 @@ def test_deep_jscc_pytorch_s_weights_give_its_pictures(tmp_path):
     torch.save({"module." + key: value for key, value in theirs.state_dict().items()}, tmp_path / "epoch_999.pkl")
     out = tmp_path / "ours.safetensors"
     published.import_weights("deepjscc", tmp_path / "epoch_999.pkl", out)
-    system = create("deepjscc", checkpoint=str(out))  # in any size that is asked for: the file brings its own
+    system = create("deepjscc", checkpoint=str(out))  # for any requested size: the file holds its own
     assert system.config == DeepJSCCConfig(channels=6) and system.size == "imported"
     at = link(snr_db=5.0)
     with torch.inference_mode():
@@ -221,7 +224,9 @@ def test_an_import_keeps_every_bit_and_says_where_it_came_from(tmp_path):
 
 
 def test_the_authors_witt_is_imported_and_run(tmp_path):
-    """From our own network under their names and in their layout: what the reader does is undone here by hand."""
+    """The file is our own network under the authors' names and in their layout; the test undoes by hand what the reader
+    does.
+    """
     from baselines.witt import WITT, WITTConfig
 
     config = WITTConfig(channels=24, embed=(16, 24, 32, 40), heads=(2, 2, 4, 4), depths=(2, 2, 2, 2), modnet_hidden=60)
@@ -273,6 +278,57 @@ def test_what_does_not_fit_is_one_line(tmp_path, content, words):
     assert "\n" not in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        (b"[" * 100_000, "nested too deep"),
+        (b"[]", "not a JSON object"),
+        (b"5", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b"", "not valid JSON"),
+        (b"\xff\xfe{\0}\0", "not valid JSON"),
+        (b'{"sha256": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (None, "not a plain file"),
+    ],
+)
+def test_a_sidecar_that_is_none_is_one_line(tmp_path, side, words):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"x")
+    if side is None:
+        os.mkfifo(tmp_path / "w.json")
+    else:
+        (tmp_path / "w.json").write_bytes(side)
+    with pytest.raises(CheckpointError, match=words) as error:
+        zoo.read_weights(path)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_a_pipe_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="not a plain file"):
+        zoo.read_weights(tmp_path / "w.safetensors")
+
+
+def test_int8_values_whose_peaks_do_not_fit_are_one_line(tmp_path):
+    data = save({"a": torch.ones(3, 4, dtype=torch.int8), "a::peak": torch.ones(5, dtype=torch.float16)})
+    (tmp_path / "w.safetensors").write_bytes(data)
+    (tmp_path / "w.json").write_text(json.dumps({"sha256": hashlib.sha256(data).hexdigest()}))
+    with pytest.raises(CheckpointError, match="peaks do not fit"):
+        zoo.read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("config", [5, "abc", [["a"]], None, True])
+def test_a_configuration_that_is_no_table_is_one_line(config):
+    with pytest.raises(UserError, match="must be a table"):
+        fill(DeepJSCCConfig, config, "w.json")
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "1=a,7=~nobody-of-that-name/x"])
+def test_a_home_folder_of_nobody_is_one_line(text):
+    with pytest.raises(CheckpointError, match="no such home folder"):
+        checkpoints.absolute(text)
+
+
 def test_no_code_in_a_checkpoint_is_run(tmp_path):
     class Evil:
         def __reduce__(self):
@@ -294,7 +350,7 @@ def test_an_unknown_layout_names_those_that_are_known(tmp_path):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The folder that weights ship into, in place of the real one."""
+    """The folder to which weights are shipped, in place of the real one."""
     monkeypatch.setattr(zoo, "home", lambda package, system, size: tmp_path / "home" / f"{system}-{size}.safetensors")
     return tmp_path / "home"
 
@@ -339,7 +395,7 @@ def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, word
 
 
 def test_weights_of_others_run_like_ours(tmp_path, monkeypatch, capsys):
-    """From a public file to rows of a figure: import, then --checkpoint, in a size that nobody has to name."""
+    """From a public file to rows of a figure: import, then --checkpoint. The size need not be named."""
     from bench.cli import main
 
     def call(*arguments):

@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.analysis.claims import judge
 from bench.analysis.pairs import all_pairs
-from bench.analysis.quantity import OUTAGE_RATE, quantities
+from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
@@ -192,7 +192,7 @@ def _spent(table: pd.DataFrame, key: dict[str, str]) -> dict[str, dict[str, floa
 
 def _classes(run: Run, figure: dict, samples: pd.DataFrame, key: dict[str, str], snrs: list[float]) -> dict[str, list]:
     """IoU in per cent of each class, by system: one list per SNR, with null for a class that does not occur."""
-    if figure["task"] != "segmentation":
+    if not has_labels(figure["task"]):
         return {}
     own = run.confusion[run.confusion["cell_id"].isin(samples["cell_id"].unique())]
     sums = own.groupby(["system", "snr_db", "class"])[["intersection", "union"]].sum()

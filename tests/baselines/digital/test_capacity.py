@@ -1,11 +1,11 @@
-"""Limits against published figures and against each other."""
+"""Tests of the capacity limits: they agree with published figures and with each other."""
 
 import numpy as np
 import pytest
 
 from baselines.digital.capacity import qam_bits, qam_limit_db, shannon_bits, shannon_limit_db
 
-# Es/N0 limits of modulation x rate in dB, as tabulated to one decimal for the BPG+LDPC baseline of the field.
+# Es/N0 limits of each modulation and rate in dB, as the literature tabulates them (to one decimal) for BPG+LDPC.
 PUBLISHED = {
     (4, 1 / 3): -2.3, (4, 1 / 2): 0.0,
     (16, 1 / 3): 1.8, (16, 1 / 2): 4.8, (16, 2 / 3): 7.3, (16, 3 / 4): 8.5, (16, 5 / 6): 9.6,
@@ -16,7 +16,8 @@ PUBLISHED = {
 @pytest.mark.parametrize(("scheme", "limit"), PUBLISHED.items())
 def test_shannon_limits_match_the_published_table(scheme, limit):
     order, rate = scheme
-    assert shannon_limit_db(rate * np.log2(order)) == pytest.approx(limit, abs=0.055)  # the table's rounding
+    # the table is rounded to one decimal
+    assert shannon_limit_db(rate * np.log2(order)) == pytest.approx(limit, abs=0.055)
 
 
 def test_shannon_limit_inverts_capacity():
@@ -37,7 +38,9 @@ def test_qam_information_lies_below_both_its_bounds_and_rises(order):
 
 @pytest.mark.parametrize(("order", "snr_db"), [(4, 3.0), (16, 8.0), (64, 15.0)])
 def test_qam_information_agrees_with_monte_carlo_over_the_whole_constellation(order, snr_db):
-    """E[log2 p(y|x)/p(y)] by simulation in two dimensions, with no use of the split into PAM."""
+    """E[log2 p(y|x)/p(y)] is simulated in two dimensions; the simulation does not use the split
+    of QAM into two PAMs.
+    """
     rng = np.random.default_rng(1)
     side = int(order**0.5)
     levels = np.arange(-side + 1, side, 2)

@@ -1,4 +1,6 @@
-"""Size and quality under a byte budget, checked against all of them, on real photographs."""
+"""Tests of the codecs under a byte budget: size and quality are compared with all possible
+files, on real photographs.
+"""
 
 import io
 import sys
@@ -19,7 +21,9 @@ def photo():
 
 
 def all_files(picture, codec):
-    """Every quality at every size in every way to store colour: {(halvings, chroma): {quality: file}}."""
+    """Encode at every quality, at every size and in every way to store colour: {(halvings,
+    chroma): {quality: file}}.
+    """
     files = {}
     for halvings in range(4):
         size = -(-picture.shape[1] // 2**halvings), -(-picture.shape[0] // 2**halvings)
@@ -56,7 +60,7 @@ def test_size_and_quality_are_the_best_that_fit_by_exhaustive_check(photo, codec
         assert (coded.scale, coded.chroma, coded.quality) == (0.5 ** best[0], best[1], max(fitting[best]))
         assert coded.payload == largest[best] and len(coded.payload) <= budget
         chosen.add(best)
-    assert {1, 0} <= {halvings for halvings, _ in chosen}  # both happen, or half of this was not asked
+    assert {1, 0} <= {halvings for halvings, _ in chosen}  # both cases must occur, or the loop tested only one of them
     assert {chroma for _, chroma in chosen} == set(FORMATS[codec].chroma)
 
 
@@ -66,11 +70,13 @@ def test_round_trip_delivers_the_files_own_pixels(photo, codec):
     pixels = decode(coded.payload, codec, *photo.shape[:2])
     expected = np.asarray(Image.open(io.BytesIO(coded.payload)).convert("RGB"))
     assert np.array_equal(pixels, expected)
-    assert np.mean((pixels.astype(float) - photo) ** 2) < 100  # 28 dB: it is the picture, not merely a picture
+    assert np.mean((pixels.astype(float) - photo) ** 2) < 100  # 28 dB: the decoded picture is the right one
 
 
 def test_with_many_bytes_jpeg_keeps_all_colour(photo):
-    """What 4:2:0 leaves out is an error that no quality removes; with few bytes the room is better spent otherwise."""
+    """The colour that 4:2:0 leaves out is an error that no quality removes. With few bytes it is better to leave it
+    out.
+    """
     few, many = (encode_under(photo, budget) for budget in (1000, 12000))
     assert (few.chroma, many.chroma) == ("4:2:0", "4:4:4")
     ceiling = error(FORMATS["jpeg"].write(Image.fromarray(photo), 100, "4:2:0"), "jpeg", photo)

@@ -1,4 +1,7 @@
-"""Both links: constellation, LLRs, bookkeeping, cliffs. Truth is the closed form, brute force, or the limit."""
+"""Tests of both links: constellation, LLRs, counts of uses and bits, and cliffs.
+
+The expected values come from a closed form, from brute force or from a theoretical limit.
+"""
 
 import sys
 from fractions import Fraction
@@ -35,7 +38,7 @@ def bit_error_probability(order, snr_db):
 
 
 def brute_force_llr(link, symbols, variance):
-    """log P(1)/P(0) from the definition: sums over the constellation, as the link's own mapper draws it, in float64."""
+    """log P(1)/P(0) from the definition, in float64: sums over the constellation that the link's own mapper uses."""
     bits = link.frame.bits_per_use
     labels = (np.arange(2**bits)[:, None] >> np.arange(bits - 1, -1, -1)) & 1
     points = link.map(torch.from_numpy(labels).float().reshape(-1)).numpy().astype(np.complex128)
@@ -51,7 +54,7 @@ def complex_noise(rng, count, variance):
 
 
 def send(link, snr_db, seed=0):
-    """A random payload over AWGN -> (payload, delivery)."""
+    """Send a random payload over AWGN; returns (payload, delivery)."""
     rng = np.random.default_rng(seed)
     payload = rng.integers(0, 2, link.frame.payload_bits, dtype=np.uint8)
     variance = 10 ** (-snr_db / 10)
@@ -72,7 +75,7 @@ def test_uncoded_bit_errors_are_binomial_about_the_closed_form(order):
         received = link.map(torch.from_numpy(bits).float()).numpy() + complex_noise(rng, uses, variance)
         llr = link.llr(torch.from_numpy(received.astype(np.complex64)), torch.full((uses,), variance)).numpy()
         errors = int(((llr > 0) != bits).sum())
-        # the two PAM dimensions of a use are independent, the bits of one dimension are not: the share of wrong bits of
+        # The two PAM dimensions of a use are independent; the bits of one dimension are not. The share of wrong bits in
         # a dimension lies in [0, 1] with mean p, so its variance is at most the binomial's with 2 * uses trials
         trials, p = 2 * uses, bit_error_probability(order, snr)
         low, high = binom.interval(0.999, trials, p)
@@ -104,7 +107,7 @@ def test_constellation_has_unit_power_and_gray_neighbours(order):
     assert np.mean(np.abs(points) ** 2) == pytest.approx(1, abs=1e-6)
     distance = np.abs(points[:, None] - points[None]) + 10 * np.eye(order)
     rows, columns = np.nonzero(distance < distance.min() * 1.01)
-    assert len(rows) == 4 * order - 4 * int(order**0.5)  # each neighbour pair of the grid, both ways
+    assert len(rows) == 4 * order - 4 * int(order**0.5)  # each pair of neighbours on the grid, in both directions
     assert np.all((labels[rows] != labels[columns]).sum(axis=1) == 1)
 
 
@@ -121,11 +124,13 @@ def test_frame_spends_no_more_than_it_has_and_at_the_rate_it_says(uses, order, r
     assert 0 <= frame.padding_uses < frame.blocks * (1 + rate.denominator)
     assert frame.payload_bits == frame.blocks * (frame.k - CRC_BITS) < frame.coded_bits * rate
     one_less = uses * frame.bits_per_use * rate / max(1, frame.blocks - 1)
-    assert frame.blocks == 1 or one_less >= MAX_K["bg1"]  # no split that is not needed
+    assert frame.blocks == 1 or one_less >= MAX_K["bg1"]  # no more blocks than needed
 
 
 def test_the_papers_budget_in_figures():
-    """224x224 at CBR 1/16: 9408 uses of 16QAM at 5/6 are 37632 coded bits in four blocks of 7840, CRCs 4 x 24."""
+    """224x224 at CBR 1/16 gives 9408 uses. With 16QAM at rate 5/6 they carry 37632 coded bits in four blocks of 7840
+    bits; the CRCs take 4 x 24.
+    """
     frame = NrCodedModulation(9408, 16, RATE).frame
     assert (frame.blocks, frame.k, frame.n, frame.coded_bits, frame.padding_uses) == (4, 7840, 9408, 37632, 0)
     assert frame.payload_bits == 31264
@@ -136,7 +141,8 @@ def test_symbols_fill_the_budget_padding_included():
     assert link.frame.padding_uses > 0
     symbols = link.encode(np.zeros(link.frame.payload_bits, np.uint8))
     assert symbols.shape == (1003,) and symbols.dtype == torch.complex64
-    assert symbols.abs().square().mean().item() == pytest.approx(1, abs=0.07)  # scrambled: even zeros use every point
+    # bits are scrambled, so even a payload of zeros uses every point
+    assert symbols.abs().square().mean().item() == pytest.approx(1, abs=0.07)
 
 
 @pytest.mark.parametrize(("order", "rate"), [(4, "1/3"), (16, "1/2"), (64, "3/4"), (256, "5/6"), (16, "1/4")])
@@ -148,7 +154,7 @@ def test_payload_survives_a_clean_channel(order, rate):
 
 
 def test_cliffs_of_rate_five_sixths_on_the_grid_of_two_db():
-    """16QAM first decodes at 12 dB and 64QAM at 18 dB, with 224x224 at CBR 1/16."""
+    """On a grid of 2 dB, 16QAM first decodes at 12 dB and 64QAM at 18 dB, for 224x224 at CBR 1/16."""
     for order, last_dead, first_alive in ((16, 10, 12), (64, 16, 18)):
         link = NrCodedModulation(9408, order, RATE)
         for seed in range(2):
@@ -175,8 +181,9 @@ def test_cliffs_hold_over_the_whole_sweep_and_for_many_draws(order, first, uses)
     [(4, "1/3"), (16, "2/3"), (64, "3/4"), *(pytest.param(256, r, marks=pytest.mark.slow) for r in ("1/3", "5/6"))],
 )
 def test_nothing_decodes_below_its_limit(order, rate):
-    """Below the constellation's limit, let alone Shannon's, long frames fail. Well above it (3 dB: bit-wise demapping
-    alone costs up to 1 dB at low rates) the same link works, so that its failure below means something."""
+    """Long frames fail below the limit of their constellation, which is above Shannon's. 3 dB above it the same link
+    works, so the failure below is not a fault of the link. (Bit-wise demapping alone costs up to 1 dB at low rates.)
+    """
     link = NrCodedModulation(9408, order, Fraction(rate))
     limit = qam_limit_db(order, float(Fraction(rate)))
     assert limit > shannon_limit_db(float(Fraction(rate)) * np.log2(order))
@@ -205,8 +212,9 @@ def test_a_flipped_bit_of_a_block_fails_its_crc():
 
 
 def test_stopping_early_delivers_what_all_iterations_would():
-    """Sionna's chunks continue the same message passing: a block good after 20 plain iterations is good in chunks of
-    4."""
+    """Decoding in chunks continues the same message passing in Sionna: a block that is good after 20 plain iterations
+    is good in chunks of 4.
+    """
     for seed, snr in enumerate((11.3, 11.5, 11.7)):
         plain = send(NrCodedModulation(9408, 16, RATE, NrOptions("sionna", check_every=20)), snr, seed)
         chunked = send(NrCodedModulation(9408, 16, RATE, NrOptions("sionna", check_every=4)), snr, seed)
@@ -216,7 +224,7 @@ def test_stopping_early_delivers_what_all_iterations_would():
 
 
 def test_iterations_reach_the_decoder():
-    """Near the cliff two iterations fail where twenty succeed: the option is used, not merely recorded."""
+    """Near the cliff two iterations fail where twenty succeed, so the decoder does use the option."""
     assert send(NrCodedModulation(9408, 16, RATE, NrOptions(iterations=2)), 12.0)[1].bits is None
     assert send(NrCodedModulation(9408, 16, RATE, NrOptions(iterations=20)), 12.0)[1].bits is not None
 
@@ -254,7 +262,9 @@ def test_missing_pyldpc_is_a_message_with_the_command(monkeypatch):
 
 
 def survives(link, amplitude, snr_db):
-    """Whether a random payload arrives when every symbol is scaled by `amplitude`, on AWGN; LLRs must be numbers."""
+    """Whether a random payload arrives on AWGN when every symbol is scaled by `amplitude`. Also checks that LLRs are
+    numbers.
+    """
     rng = np.random.default_rng(7)
     payload = rng.integers(0, 2, link.frame.payload_bits, dtype=np.uint8)
     variance = 10 ** (-snr_db / 10)

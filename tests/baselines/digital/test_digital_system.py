@@ -1,4 +1,4 @@
-"""The digital systems from picture to picture."""
+"""Tests of the digital systems from the input picture to the delivered picture."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_an_outage_is_grey_flagged_and_counted(pictures):
 
 
 def test_blocks_of_a_picture_given_up_early(pictures):
-    """All blocks of the frame count; the errors of those that were never tried are unknown, not none."""
+    """All blocks of the frame are counted. Blocks that were never tried have unknown errors, not zero errors."""
     system, link = registry.create("jpeg-ldpc-4qam", code_rate="1/2"), make_link(torch.tensor([20.0, -5.0]), cbr=1)
     blocks = system._coder(link.budget.uses, 20.0).frame.blocks
     decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
@@ -102,7 +102,7 @@ def test_fading_with_known_gain_decodes_when_the_gain_allows(channel, pictures):
         decoded = system.decode(received, link)
         for row, status in enumerate(decoded.report["status"]):
             outcomes[status] += 1
-            if channel == "rayleigh-block":  # one gain: the picture meets an AWGN channel of that SNR
+            if channel == "rayleigh-block":  # one gain per picture: the picture meets an AWGN channel of that SNR
                 snr = 22.0 + 20 * np.log10(received.csi[row, 0].abs().item())
                 if snr > 12.5:
                     assert status == "ok", snr
@@ -180,7 +180,7 @@ def test_options_are_checked_and_listed():
         registry.create("jpeg-ldpc-16qam", code_rate="fast")
     with pytest.raises(UserError, match="bp_iterations is 0"):
         registry.create("jpeg-ldpc-16qam", bp_iterations=0)
-    with pytest.raises(TypeError):  # an option that does not apply is never swallowed
+    with pytest.raises(TypeError):  # an option that does not apply is refused
         registry.create("jpeg-ldpc-16qam", size="paper")
     with pytest.raises(UserError, match="not of the form"):
         DigitalSystem("jpeg-ldpc-32qam")
@@ -215,7 +215,7 @@ def test_choice_grows_with_the_snr_and_never_passes_the_channels_limit():
 
 
 def test_adaptive_is_no_worse_than_the_single_schemes_where_those_first_decode():
-    """The envelope lies on or above the two curves of the paper at the points where they begin."""
+    """The envelope lies on or above the paper's two curves at the SNRs at which these first decode."""
     assert mcs_table.choose(12.0).bits_per_use >= 4 * 5 / 6 - 1e-9
     assert mcs_table.choose(18.0).bits_per_use >= 6 * 5 / 6 - 1e-9
 
@@ -232,7 +232,9 @@ def test_adaptive_names_its_scheme_in_every_row_and_decodes(pictures):
 
 
 def test_segmentation_outage_is_all_background_and_a_picture_is_labelled(pictures, monkeypatch):
-    """A labeller that marks pixels brighter than half as class 7 shows what picture it was given."""
+    """The test's labeller marks pixels brighter than half as class 7; its labels therefore show which picture it was
+    given.
+    """
 
     class Bright(torch.nn.Module):
         variant = "brightness"
@@ -254,7 +256,9 @@ def test_segmentation_outage_is_all_background_and_a_picture_is_labelled(picture
 
 
 def test_segmentation_with_the_real_network_and_its_facts(pictures):
-    """The FCN with a random head: what is delivered is the FCN's answer to the decoded picture, not to the original."""
+    """The FCN has a random head. The delivered labels are the FCN's labels of the decoded
+    picture, not of the original.
+    """
     system = registry.create("jpeg-ldpc-16qam-fcn", checkpoint="none")
     network, picture_system = system.fcn, registry.create("jpeg-ldpc-16qam")
     link = Link("segmentation", SIZE, SIZE, Budget(bits=20_000), "awgn", 20.0)

@@ -1,4 +1,6 @@
-"""The layered decoder against Sionna's belief propagation, the encoder's own words, and what it owes to odd inputs."""
+"""Tests of the layered decoder: against Sionna's belief propagation, on the encoder's own code words, and on unusual
+input.
+"""
 
 import hashlib
 import importlib
@@ -25,7 +27,7 @@ from systems.errors import UserError
 pytest.importorskip("sionna.phy")
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # noqa: E402
 
-# (k, n, bits a symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting
+# (k, n, bits per symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting
 # sets, 1 to 11 vectors, whole columns of fillers (7041 in 22 x 352; 60 in 6 of 10 columns), sizes below one vector,
 # rates 1/5 to 11/12
 CODES = (
@@ -42,7 +44,7 @@ NAMES = ["-".join(map(str, code[:4])) for code in CODES]
 
 
 def noisy(encoder, snr_db, count, seed):
-    """Sent bits uint8 (count, k) and LLRs float32 (count, n) of QPSK, a bit a real dimension."""
+    """Sent bits uint8 (count, k) and LLRs float32 (count, n) of QPSK, one bit per real dimension."""
     generator = torch.Generator().manual_seed(seed)
     bits = torch.randint(0, 2, (count, encoder.k), generator=generator).float()
     snr = 10 ** (snr_db / 10)
@@ -55,7 +57,7 @@ def encoder_of(k, n, bits_per_symbol, graph):
 
 
 def word_of(encoder, bits):
-    """Coded bits of decided bits, as sent."""
+    """The coded bits that belong to decided bits, in the order in which they are sent."""
     return encoder(torch.from_numpy(bits).float()).numpy()
 
 
@@ -73,7 +75,7 @@ def test_where_both_decoders_find_a_word_it_is_the_same(code):
     with torch.inference_mode():
         words = decoders[0](torch.from_numpy(llr)).numpy()
         other = (words != ours).any(axis=1)
-        if other.any():  # no word at all, of one of them at least
+        if other.any():  # at least one result is not a code word
             theirs = word_of(encoder, decoders[1](torch.from_numpy(llr[other])).numpy())
             assert not (found.converged[other] & (theirs == words[other]).all(axis=1)).any()
     both = found.converged & ~other
@@ -94,9 +96,10 @@ def test_a_clean_word_takes_few_iterations(code):
 
 
 def plain(encoder, llr, iterations):
-    """The same algorithm from its definition: on the lifted parity-check matrix, nothing rotated, nothing packed.
+    """The same algorithm written from its definition, on the lifted parity-check matrix, without rotation or packing.
 
-    Columns of fillers alone and rows of parity that is not sent are left out. -> posteriors (n_ldpc,), iterations.
+    Columns of fillers alone, and rows of parity bits that are not sent, are left out. Returns posteriors (n_ldpc,) and
+    the number of iterations.
     """
     z, k = encoder.z, encoder.k
     order = np.arange(encoder.n) if encoder.num_bits_per_symbol is None else encoder.out_int.numpy()
@@ -154,7 +157,9 @@ def test_noise_alone_does_not_converge():
 
 
 def test_nothing_received_is_nothing_decided():
-    """The word of zeros satisfies all checks, and its CRC is zero: only knowing that nothing is known keeps it out."""
+    """The word of zeros satisfies all checks, and its CRC is zero. The decoder must therefore notice that nothing was
+    received.
+    """
     for code in CODES:
         encoder = encoder_of(*code[:4])
         for value in (0.0, np.nan):
@@ -226,8 +231,9 @@ print(hashlib.sha256(b"".join(array.tobytes() for array in found)).hexdigest(), 
 
 
 def test_any_processor_computes_the_same_and_compiles_once(tmp_path):
-    """The vectors are LLVM's, not a processor's: the oldest x86-64 (SSE2), or what `generic` is here, gives the same
-    digits."""
+    """LLVM provides the vectors, whatever the processor: code for the oldest x86-64 (SSE2), or for `generic` elsewhere,
+    gives the same digits.
+    """
     encoder = encoder_of(*CODES[0][:4])
     decode, llr = LayeredDecoder(encoder, 20), noisy(encoder, CODES[0][4], 20, seed=8)[1]
     digest = hashlib.sha256(b"".join(array.tobytes() for array in decode(llr))).hexdigest()
@@ -246,8 +252,7 @@ def test_any_processor_computes_the_same_and_compiles_once(tmp_path):
 
 
 def test_the_vectors_become_those_of_another_processor():
-    """No Arm machine is at hand: that LLVM turns the row update into NEON's saturating arithmetic is what can be
-    shown."""
+    """The test has no Arm machine. It checks only that LLVM turns the row update into NEON's saturating arithmetic."""
     binding.initialize_all_targets()
     binding.initialize_all_asmprinters()
     triple = "aarch64-unknown-linux-gnu"
@@ -280,7 +285,9 @@ def test_the_vectors_become_those_of_another_processor():
     ],
 )
 def test_block_errors_are_no_more_than_sionnas(order, rate, uses, snr):
-    """On the same frames, through interleaver, mapper, demapper and CRC, at least 100 block errors of each."""
+    """Both decode the same frames, through interleaver, mapper, demapper and CRC, until each has at least 100 block
+    errors.
+    """
     links = [NrCodedModulation(uses, order, Fraction(rate), NrOptions(name)) for name in ("layered", "sionna")]
     rng = np.random.default_rng(order)
     variance = 10 ** (-snr / 10)
@@ -315,7 +322,9 @@ def test_without_early_stop_all_iterations_are_spent_and_say_the_same():
 
 @pytest.mark.slow
 def test_no_result_depends_on_the_width_of_the_vectors(tmp_path, monkeypatch):
-    """The decoder's own source with vectors of 16 and 64 bytes gives the same digits, words or not."""
+    """The decoder's source with vectors of 16 and of 64 bytes gives the same digits, for code words and for other
+    input.
+    """
     source = inspect.getsource(layered)
     assert "\nLANES = 32 " in source
     for k, n in ((60, 200), (400, 800), (1000, 1200), (6336, 7603)):

@@ -1,4 +1,4 @@
-"""Allocation and power against brute force and the conditions of the optimum."""
+"""Tests of allocation and power: against brute force, and against the conditions of the optimum."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_power_is_the_least_squared_error_of_a_numerical_search(snr_db):
     given = allocate(level(variances), uses, noise)
     exact = np.exp2(level(variances) / STEPS)
 
-    def error(shares):  # power of each coefficient, summing to `uses`
+    def error(shares):  # power per coefficient; the sum is `uses`
         power = uses * np.exp(shares) / np.exp(shares).sum()
         return left_over(exact, np.sqrt(power / exact), noise).sum()
 

@@ -1,4 +1,6 @@
-"""The class map: what is coded comes back, at the length that its probabilities say, and bits go where they pay."""
+"""Tests of the class map: decoding gives what was coded, the length is what the probabilities predict, and bits are
+spent where they help most.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from baselines.select.class_map import TOTAL, ContextTables
 
 
 def smooth_map(rng, rows, columns, classes):
-    """A map whose neighbours are alike, as in pictures."""
+    """A map in which neighbours tend to be equal, as in pictures."""
     field = np.cumsum(np.cumsum(rng.standard_normal((rows, columns)), axis=0), axis=1)
     ranks = field.ravel().argsort().argsort().reshape(rows, columns)
     return ranks * classes // (rows * columns)
@@ -44,7 +46,7 @@ def test_length_is_what_the_frequencies_say_and_context_pays():
     assert bits < 0.75 * len(class_map.encode(chosen, share, 10**6))
     counts = np.bincount(chosen.ravel(), minlength=16) / chosen.size
     entropy = -(counts[counts > 0] * np.log2(counts[counts > 0])).sum() * chosen.size
-    assert bits < entropy  # the neighbours tell more than the counts alone
+    assert bits < entropy  # knowing the neighbours saves bits compared with the counts alone
 
 
 def test_frequencies_are_a_whole_and_none_is_zero():
@@ -72,7 +74,7 @@ def test_dear_bits_make_calm_maps():
         error.append(costs[np.arange(1024), chosen.ravel()].sum())
     assert spent == sorted(spent, reverse=True) and error == sorted(error)
     assert error[0] == pytest.approx(costs.min(axis=1).sum())
-    assert spent[-1] < 0.2 * 1024  # one class for nearly all
+    assert spent[-1] < 0.2 * 1024  # nearly all blocks are in one class
 
 
 def test_what_does_not_fit_is_refused():

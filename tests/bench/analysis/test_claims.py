@@ -1,4 +1,6 @@
-"""Claims: on runs made to fit, to break, and to leave open each statement, the verdicts follow from the numbers."""
+"""Tests of the claims: on made-up runs that support, contradict or leave open each claim, the verdict follows the
+numbers.
+"""
 
 import numpy as np
 import pytest
@@ -47,9 +49,9 @@ def figures(**changes):
 
 
 def paper(figure, system, snr, index):
-    """A world in which the paper is right."""
+    """Values with which the paper is right."""
     for modulation, cliff in CLIFF.items():
-        # In Fig. 5 all links deliver: where they do not, nothing can be said at low SNR.
+        # In Fig. 5 all links deliver. Otherwise no verdict at low SNR would be possible.
         if modulation in system and snr < cliff and figure["id"] != "fig5":
             return "outage"
     noise = np.random.default_rng([index, int(snr), len(system)]).normal()
@@ -60,7 +62,9 @@ def paper(figure, system, snr, index):
 
 
 def reverse(figure, system, snr, index):
-    """A world in which it is wrong in every point: ours trails and needs more; digital links decode early."""
+    """Values with which the paper is wrong in every point: our system is behind and needs more uses; digital links
+    decode early.
+    """
     noise = 0.1 * np.random.default_rng([index, int(snr), len(system)]).normal()
     if figure["task"] == "segmentation":
         return {"gensc": 0.3 + 0.02 * snr}.get(system, 0.9)
@@ -69,7 +73,9 @@ def reverse(figure, system, snr, index):
 
 
 def unclear(figure, system, snr, index):
-    """A world in which every difference drowns in the pictures' own: seven pictures cannot decide."""
+    """Values with which every difference is smaller than the spread between pictures, so that seven pictures cannot
+    decide.
+    """
     noise = np.random.default_rng([index, len(system), sum(map(ord, system))]).normal()
     if figure["task"] == "segmentation":
         return float(np.clip(0.6 + 0.15 * noise + 0.15 * np.random.default_rng([index, int(snr)]).normal(), 0, 1))
@@ -83,7 +89,7 @@ def verdicts_of(folder, value, **options):
 def test_a_world_in_which_the_paper_is_right(tmp_path):
     found = verdicts_of(tmp_path / "run", paper)
     expected = {claim.name: CALIBRATED if "qam" in claim.name else HOLDS for claim in CLAIMS}
-    # Without Fig. 5, in which links decode at every SNR, the cliffs are where the paper has them.
+    # Without Fig. 5 (in which links decode at every SNR) the cliffs are where the paper shows them.
     cliffs = {name: expected.pop(name) for name in list(expected) if "qam" in name}
     assert {name: found[name].verdict for name in expected} == expected
     rest = [entry for entry in figures() if entry["id"] != "fig5"]
@@ -152,13 +158,15 @@ def test_no_verdict_rests_on_undertrained_systems(tmp_path):
     assert found["segmentation-best"].undertrained == ("deeplab-jscc", "gensc")
     assert found["low-resolution-best"].undertrained == ("gensc",)
     assert found["segmentation-best"].verdict == found["low-resolution-best"].verdict == WITHHELD
-    assert found["segmentation-best"].numbers  # what was measured is told all the same
+    assert found["segmentation-best"].numbers  # the measured numbers are given nevertheless
     assert found["lowest-overhead"].verdict == WITHHELD and found["16qam-fails-below-12db"].undertrained == ()
     assert "rests on undertrained systems: gensc" in report(list(found.values()))
 
 
 def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
-    """A learned system under `linear` at one SNR of one figure is undertrained, whatever its sidecar says."""
+    """A learned system that is below `linear` at one SNR of one figure counts as undertrained, whatever its sidecar
+    file says.
+    """
 
     def value(figure, system, snr, index):
         if system == "linear":
@@ -171,12 +179,14 @@ def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
         figure("fig5", [*RECONSTRUCTION, "linear"], channel="rayleigh-block"),
     ]
     run = Run.open(make_run(tmp_path / "run", shown, value, systems=systems))
-    assert undertrained(run) == {"witt"}  # jpeg-ldpc learns nothing, and no weights are trained for the other channel
+    assert undertrained(run) == {"witt"}  # jpeg-ldpc is not trained, and no weights are trained for the other channel
     assert {v.name: v.verdict for v in judge(run)}["low-resolution-best"] == WITHHELD
 
 
 def test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial(tmp_path):
-    """0.001 dB below `linear` on average, within what pictures differ by, is no proof; nor is anything with --limit."""
+    """A mean 0.001 dB below `linear`, within the spread of the pictures, proves nothing. A run with --limit proves
+    nothing either.
+    """
 
     def value(figure, system, snr, index):
         return 25.0 + 3 * index + (0 if system == "linear" else 0.3 * (-1) ** index - 0.001)
@@ -201,7 +211,9 @@ def test_equal_budgets_prove_no_lower_overhead(tmp_path):
 
 
 def test_uses_for_equal_quality_of_shifted_lines():
-    """A line of 3 dB per doubling that lies 3 dB higher needs half the uses; and bounds where curves are apart."""
+    """Where quality grows by 3 dB per doubling of the uses, a line 3 dB higher needs half the uses. Where the curves do
+    not overlap, bounds are given.
+    """
     uses = np.array([1000.0, 2000.0, 4000.0, 8000.0])
     quality = np.array([[20.0, 23.0, 26.0, 29.0]])
     assert log_uses_gap(uses, quality + 3, uses, quality) == pytest.approx(-1)
@@ -213,7 +225,9 @@ def test_uses_for_equal_quality_of_shifted_lines():
 
 
 def test_reductions_that_disagree_decide_nothing(tmp_path):
-    """Ahead on every picture's PSNR but the worst two, which rule the mean error: whose lead is it?"""
+    """One system is ahead in PSNR on all pictures but two. These two dominate the mean error, so the verdict stays
+    open.
+    """
     images = [f"image-{i}" for i in range(40)]
 
     def value(figure, system, snr, index):
@@ -239,7 +253,9 @@ def test_low_snr_cannot_hold_where_a_chain_delivers_nothing(tmp_path):
 
 
 def test_a_rival_of_another_figure_at_the_same_point_counts(tmp_path):
-    """The adaptive chain was run in a figure of its own, on the same pictures under the same budget: it is a rival."""
+    """The adaptive chain was run in a figure of its own, on the same pictures and under the same budget: it counts as a
+    rival.
+    """
 
     def value(figure, system, snr, index):
         result = paper(figure, system, snr, index)
@@ -296,7 +312,7 @@ def test_the_cliff_is_counted(tmp_path, cliff, images, expected):
 
 
 def test_repetitions_do_not_decide_a_cliff(tmp_path):
-    """Three pictures are three, however often they are sent."""
+    """Three pictures stay three pictures, however often they are sent."""
     import pandas as pd
 
     def value(figure, system, snr, index):

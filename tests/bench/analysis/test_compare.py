@@ -1,4 +1,4 @@
-"""Comparisons: paired, counted, and honest about outages; numbers against direct arithmetic."""
+"""Tests of comparisons: they are paired, outages are counted, and the numbers agree with direct arithmetic."""
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from systems.errors import UserError
 
 
 def value(figure, system, snr, index):
-    """Pictures differ by more than systems do; `a` leads `b` at high SNR, is tied at low; `d` decodes from 12 dB."""
+    """Made-up values. Pictures differ by more than systems do. `a` leads `b` at high SNR and ties with it at low SNR;
+    `d` decodes from 12 dB on.
+    """
     if system == "d" and snr < 12:
         return "outage"
     hard = 4 * index + 20 + 0.5 * snr
@@ -58,14 +60,16 @@ def test_both_reductions_are_given_and_the_verdict_says_which_decides(run_dir):
     points = compare("a", "d", run=run_dir).dropna(subset=["snr_db"]).set_index("snr_db")
     assert (points.loc[:10.0, "verdict"] == "only A decodes").all() and (points["rests_on"] == "all pictures").all()
     assert points.loc[:10.0, "delivered_difference"].isna().all() and (points.loc[:10.0, "outages_b"] == 8).all()
-    painted = np.mean([value(None, "a", 4.0, i) - 13.0 for i in range(8)])  # what made_run scores a lost picture with
+    painted = np.mean([value(None, "a", 4.0, i) - 13.0 for i in range(8)])  # made_run gives a lost picture this value
     assert points.loc[4.0, "difference"] == pytest.approx(painted) and (points["n_images"] == 8).all()
     assert (points.loc[12.0:, "delivered_difference"] == points.loc[12.0:, "difference"]).all()
     assert (points.loc[12.0:, "delivered_n_images"] == 8).all()
 
 
 def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
-    """`b` is 1 dB worse everywhere. It calls the pictures on which it is far worse lost, and is ahead on the others."""
+    """`b` is 1 dB worse everywhere. It declares as lost the pictures on which it is far worse, and is ahead on the
+    others.
+    """
 
     def chosen(figure, system, snr, index):
         if system == "a":
@@ -79,7 +83,7 @@ def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
 
 
 def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):
-    """`a` is 3 dB better on the easy half and 2 dB worse on the hard one: the means of PSNR and of MSE disagree."""
+    """`a` is 3 dB better on the easy half and 2 dB worse on the hard half: the mean PSNR and the mean MSE disagree."""
 
     def mixed(figure, system, snr, index):
         return (40.0 if index < 4 else 20.0) + (0 if system == "b" else 3.0 if index < 4 else -2.0)
@@ -130,7 +134,9 @@ class TestWhichPicturesAreTheSame:
         assert "paired by name" in report(compare(str(one), str(two)))
 
     def test_numbers_are_numbers(self, tmp_path):
-        """0.1 * 3 dB is 0.3 dB, and a CBR of 0.0625000000000001 is 1/16."""
+        """Numbers are compared with a tolerance: 3 * 0.1 dB equals 0.3 dB, and a CBR of
+        0.0625000000000001 equals 1/16.
+        """
         one = make_run(tmp_path / "one", [figure("fig4", ["a"], snrs=[0.1 * 3])], value)
         two = make_run(tmp_path / "two", [figure("fig4", ["a"], snrs=[0.3], cbr=0.0625 + 1e-16)], value)
         assert list(compare(str(one), str(two))["snr_db"]) == [0.3]
@@ -176,11 +182,12 @@ def test_whole_curve_of_a_shifted_line(tmp_path):
 
     run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], line)
     row = whole_curves(compare("a", "b", run=run)).iloc[0]
-    assert row["bd_gain"] == pytest.approx(1.5) and row["snr_shift_db"] == pytest.approx(3.0)  # 1.5 dB over 0.5 dB a dB
+    # 1.5 dB divided by 0.5 dB per dB
+    assert row["bd_gain"] == pytest.approx(1.5) and row["snr_shift_db"] == pytest.approx(3.0)
 
 
 def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
-    """The lead is 2 under the first budget and 4 under the second, which has one SNR and therefore no curve."""
+    """The lead is 2 under the first budget and 4 under the second. The second has one SNR only, so it has no curve."""
 
     def lead(figure, system, snr, index):
         return 20 + 0.5 * snr + ({20_000: 2.0, 5_000: 4.0}[figure["bits"]] if system == "a" else 0) + index
@@ -208,14 +215,16 @@ def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
 
 
 def test_a_system_of_one_run_against_one_of_another(run_dir, tmp_path):
-    """One's own system, run alone, beside the reference's; the same as if both had been in one run."""
+    """A user's own system, run alone, beside a system of the reference run: the result is the same as if both had been
+    in one run.
+    """
     mine = make_run(tmp_path / "mine", [figure("fig4", ["a"])], value)
     table, wanted = compare(f"{mine}:a", "b", baseline="d", run=run_dir), compare("a", "b", baseline="d", run=run_dir)
     assert table[["a", "b"]].drop_duplicates().to_numpy().tolist() == [["mine:a", "b"], ["mine:a", "d"], ["b", "d"]]
     assert table["same_noise"].all() and "mine:a ahead" in report(table)
     pd.testing.assert_frame_equal(table.drop(columns="a"), wanted.drop(columns="a"))
     namesake = make_run(tmp_path / "elsewhere" / "mine", [figure("fig4", ["a"])], value)
-    apart = compare(f"{mine}:a", f"{mine}:a", baseline=f"{namesake}:a")  # no run is at hand, and none is asked for
+    apart = compare(f"{mine}:a", f"{mine}:a", baseline=f"{namesake}:a")  # there is no run here, and none is needed
     assert len(apart) == 3 * len(compare(f"{mine}:a", f"{namesake}:a")) and (apart["verdict"] == "tied").all()
     with pytest.raises(UserError, match="RUN:SYSTEM"):
         compare(":a", "b", run=run_dir)
@@ -270,7 +279,7 @@ def test_segmentation_uses_the_data_sets_miou(tmp_path):
 
 
 def test_pixel_accuracy_is_the_ratio_of_sums(tmp_path):
-    """A large picture counts for more: the mean of the pictures' own ratios is another number."""
+    """A large picture counts for more. The mean of the pictures' own ratios would be another number."""
     run = Run.open(make_run(
         tmp_path / "run", [figure("fig7", ["a", "b"], task="segmentation", snrs=[6.0])],
         lambda e, s, snr, i: {"a": 0.9, "b": 0.6}[s] - 0.05 * i,

@@ -1,4 +1,6 @@
-"""Intervals that cover, comparisons that are paired, curve distances that are exact where the answer is known."""
+"""Tests of intervals and curve distances: intervals cover the truth, comparisons are paired, distances are exact where
+the answer is known.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,8 @@ def test_pairing_takes_the_pictures_difficulty_out():
     assert paired.decision == "higher" and not paired.tied
     assert paired_difference(b, a).decision == "lower"
     alone_a, alone_b = bootstrap_mean(a), bootstrap_mean(b, seed=1)
-    unpaired = math.hypot(alone_a.high - alone_a.low, alone_b.high - alone_b.low)  # widths of independent means add so
+    # widths of independent means add in quadrature
+    unpaired = math.hypot(alone_a.high - alone_a.low, alone_b.high - alone_b.low)
     assert paired.high - paired.low < 0.1 * unpaired
     assert paired.mean == pytest.approx((a - b).mean(), abs=1e-12)
 
@@ -107,7 +110,7 @@ def test_a_picture_that_one_side_lacks_is_left_out():
 
 
 def segmented(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Intersections and unions (n, 21) of noisy labels; pictures differ in difficulty."""
+    """Intersections and unions (n, 21) of noisy labels; the pictures differ in difficulty."""
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(n):
@@ -127,7 +130,7 @@ def test_bootstrap_miou_is_that_of_summed_counts():
     plain = [np.mean(inter[p].sum(0) / union[p].sum(0)) for p in (rng.integers(0, 30, 30) for _ in range(2000))]
     assert interval.std == pytest.approx(np.std(plain), rel=0.1)
     wider = bootstrap_miou(np.concatenate([inter] * 4), np.concatenate([union] * 4))
-    assert wider.std == pytest.approx(interval.std / 2, rel=0.15)  # four times the pictures, half the error
+    assert wider.std == pytest.approx(interval.std / 2, rel=0.15)  # four times the pictures give half the error
 
 
 def test_bootstrap_miou_of_few_pictures_and_absent_classes():
@@ -166,7 +169,7 @@ def test_wilson_by_hand_and_zero_errors():
 # ---------------------------------------------------------------- curves
 
 SNR = np.arange(0.0, 21.0, 2.0)
-CURVE = 34 - 12 * np.exp(-SNR / 6)  # rises and saturates, as JSCC curves do
+CURVE = 34 - 12 * np.exp(-SNR / 6)  # rises and saturates, like curves of JSCC systems
 
 
 def test_a_curve_shifted_by_one_db_is_one_db_apart():
@@ -177,7 +180,9 @@ def test_a_curve_shifted_by_one_db_is_one_db_apart():
 
 
 def test_a_curve_shifted_on_its_own_grid():
-    """Same grid, function moved by 1 dB: interpolation, not the knots, has to find the shift."""
+    """The grid is the same and the function is moved by 1 dB, so only interpolation between the knots can find the
+    shift.
+    """
     shifted = 34 - 12 * np.exp(-(SNR + 1) / 6)
     assert bd_snr(SNR, CURVE, SNR, shifted) == pytest.approx(1.0, abs=0.02)
     line = 20 + 0.7 * SNR
@@ -213,7 +218,7 @@ def test_a_rate_is_over_pictures_whatever_the_repetitions():
     once = np.array([1.0, 0, 0, 1, 0, 0, 0])
     single, method = rate_over_images(once)
     assert method == "Wilson" and single == wilson(2, 7)
-    assert rate_over_images(np.repeat(once[:, None], 9, axis=1))[0] == single  # repetitions that agree prove no more
+    assert rate_over_images(np.repeat(once[:, None], 9, axis=1))[0] == single  # equal repetitions give no more evidence
     lost = np.random.default_rng(0).integers(0, 2, (7, 3)).astype(float)
     mixed, method = rate_over_images(lost)
     assert method == "bootstrap over images" and mixed == bootstrap_mean(lost) and mixed.n == 7

@@ -1,4 +1,4 @@
-"""Differences of all pairs: the same numbers as `compare`, which takes two systems at a time."""
+"""Tests of the differences of all pairs: the same numbers as `compare`, which takes two systems at a time."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,9 @@ def _run(tmp_path, task):
 @pytest.mark.parametrize("lost_count", [False, True])
 @pytest.mark.parametrize(("task", "metric"), [("reconstruction", "psnr_db"), ("segmentation", "miou")])
 def test_all_pairs_agree_with_compare(tmp_path, task, metric, lost_count):
-    """Over the pictures that both delivered; and over all, as they were scored, where no row says that one was lost."""
+    """The pairs agree over the pictures that both delivered. Where no row reports a loss, they also agree over all
+    pictures as scored.
+    """
     run = _run(tmp_path, task)
     names = run.figures[0]["systems"]
     rows = run.samples.assign(status="ok") if lost_count else run.samples
@@ -46,7 +48,7 @@ def test_all_pairs_agree_with_compare(tmp_path, task, metric, lost_count):
         for ours, theirs in pairs:
             assert (np.isnan(ours) and np.isnan(theirs)) or ours == pytest.approx(theirs, abs=1e-9)
         checked += difference.n > 1
-    assert checked >= 2  # not only points where nothing is comparable
+    assert checked >= 2  # some points must be comparable
     against = [(d.a, d.b) for d in all_pairs(rows, run.confusion, metric, against="gensc")]
     assert set(against) == {pair[:2] for pair in found if "gensc" in pair}
 

@@ -1,4 +1,4 @@
-"""What tables and axes say of a metric comes from its record alone."""
+"""Tests that tables and axes describe a metric from its record alone."""
 
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, default_metric, lower_is_better, quantity, whole_of
 from bench.measure.metrics.table import METRICS

@@ -1,4 +1,4 @@
-"""`bench new` makes a package that works: its own tests pass, it is listed, trained and run."""
+"""Tests that `bench new` makes a package that works: its own tests pass, and it is listed, trained and run."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from harness import bench_each
 
 from bench.cli.new import new_command
 from systems.errors import UserError
@@ -15,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def _made(tmp_path, *extra) -> tuple[Path, dict]:
-    """The package, installed by its metadata alone, and the environment in which it is."""
+    """The made package, installed by its metadata alone, and the environment in which it is installed."""
     folder = tmp_path / "ours"
     done = CliRunner().invoke(new_command, ["our-own", "--out", str(folder), *extra], catch_exceptions=False)
     assert done.exit_code == 0 and "our-own" in done.output
@@ -28,26 +29,23 @@ def _made(tmp_path, *extra) -> tuple[Path, dict]:
     return folder, env
 
 
-def _run(env, cwd, *command) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.mark.parametrize("extra", [(), ("--learned",)], ids=["plain", "learned"])
 def test_the_package_passes_its_own_tests_and_runs(tmp_path, extra):
     folder, env = _made(tmp_path, *extra)
     text = "".join(path.read_text() for path in folder.rglob("*") if path.is_file())
     assert not any(word in text for word in ("my-system", "my_system", "MySystem"))
-    _run(env, folder, "-m", "pytest", "-q", "-p", "no:cacheprovider")
-    assert "our-own" in _run(env, folder, "-m", "bench", "list", "systems")
-    checkpoint = []
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=folder, env=env,
+                          capture_output=True, text=True, timeout=500)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+    commands, checkpoint = [("list", "systems")], ()
     if extra:
-        _run(env, folder, "-m", "bench", "train", "--systems", "our-own", "--config", "train.toml", "--out", "trained",
-             "--device", "cpu", "--threads", "1")  # fmt: skip
-        checkpoint = ["--checkpoint", "our-own=trained/our-own-small/our-own-small.safetensors"]
-    _run(env, folder, "-m", "bench", "run", "--figure", "fig4", "--systems", "our-own,linear", "--snr", "0,20",
-         "--limit", "1", "--out", "first", "--engine", "serial", *checkpoint)  # fmt: skip
+        commands.append(("train", "--systems", "our-own", "--config", "train.toml", "--out", "trained", "--device",
+                         "cpu", "--threads", "1"))  # fmt: skip
+        checkpoint = ("--checkpoint", "our-own=trained/our-own-small/our-own-small.safetensors")
+    commands.append(("run", "--figure", "fig4", "--systems", "our-own,linear", "--snr", "0,20", "--limit", "1", "--out",
+                     "first", "--engine", "serial", *checkpoint))  # fmt: skip
+    listed, *_ = bench_each(*commands, env=env, cwd=folder)
+    assert "our-own" in listed
     assert "our-own" in (folder / "first" / "summary.csv").read_text()
 
 

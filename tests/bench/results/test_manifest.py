@@ -1,4 +1,4 @@
-"""A manifest that was edited or damaged is one line with the file's name, wherever a run is opened."""
+"""Tests that an edited or damaged manifest gives one line with the file's name, wherever a run is opened."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import copy
 import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from harness import ROOT
 from hypothesis import given, settings
@@ -134,7 +136,7 @@ PATHS = [path for path in paths(SMALL) if path]
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PATHS), json_values)
 def test_any_edit_is_read_or_refused_in_one_line(tmp_path_factory, path, value):
-    """Whatever stands in the place of whatever: the run opens and answers every question, or says what is wrong."""
+    """Any value may be replaced by any other: the run opens and answers every question, or reports the error."""
     folder = tmp_path_factory.getbasetemp() / "edited"
     folder.mkdir(exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(put(SMALL, path, value)))
@@ -156,6 +158,27 @@ def test_pictures_lie_inside_the_run(tmp_path):
     for file in ("../secret.png", "/etc/passwd", "pictures/../../x.png", "a\\..\\b"):
         with pytest.raises(UserError, match="outside the run"):
             run.picture(file)
+
+
+def test_a_report_holds_no_picture_from_outside_the_run(tmp_path):
+    """A run may come from somebody else, and a report is sent on: neither a path nor a link leads out of the folder."""
+    from PIL import Image
+
+    from bench.report.html.embed import _uri
+
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["a"])], lambda *_: 30.0))
+    (tmp_path / "run/pictures").mkdir(exist_ok=True)
+    for place in ("secret.png", "run/pictures/own.png"):
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / place)
+    (tmp_path / "run/pictures/link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "run/pictures/program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
+    os.mkfifo(tmp_path / "run/pictures/pipe.png")
+    shown = {
+        file: _uri(run, pd.DataFrame({"file": [file]}))
+        for file in ("../secret.png", str(tmp_path / "secret.png"), "pictures/link.png", "pictures/program.png",
+                     "pictures/pipe.png", "pictures/own.png")
+    }  # fmt: skip
+    assert [file for file, uri in shown.items() if uri] == ["pictures/own.png"]
 
 
 class TestWhichRun:

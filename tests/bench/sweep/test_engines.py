@@ -1,10 +1,13 @@
-"""Engines alone, with work that is not the bench's: outcomes of all cells, whatever becomes of a worker."""
+"""Tests of the engines alone, with work that is independent of the bench: every cell has an outcome, whatever happens
+to a worker.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -17,10 +20,12 @@ import torch
 from harness import ROOT
 
 from bench.sweep.engines import Outcome, make_engine, one_thread
-from bench.sweep.engines.process import ProcessEngine, _next
+from bench.sweep.engines.process import ProcessEngine, _next, may_fork
 from bench.sweep.engines.serial import SerialEngine
 from bench.sweep.engines.slurm import DEADLY, OutcomeLog, SlurmEngine, _Job, chunked, logged_failures
 from systems.errors import MissingDependency, UserError
+
+pytestmark = pytest.mark.usefixtures("forked_workers")
 
 
 @dataclass(frozen=True)
@@ -45,13 +50,15 @@ def tasks(count, system="s", cells=3):
 
 @dataclass
 class Work:
-    """One outcome a cell; `dies_at` kills its process, `fails_at` reports a failure. `place` is remembered."""
+    """Gives one outcome per cell. At `dies_at` it kills its process; at `fails_at` it reports a failure. It keeps its
+    `place`.
+    """
 
     dies_at: str = ""
     exits_at: str = ""
     fails_at: str = ""
     hangs_at: str = ""
-    log: str = ""  # a file that each cell is written to as it begins
+    log: str = ""  # a file to which each cell is written when it begins
     index: int = -1
 
     def place(self, index, nursery=None):
@@ -94,6 +101,24 @@ def test_workers_are_apart_and_know_their_place():
     assert sorted(processes.values()) in (["0", "1"], ["0"], ["1"]) and str(os.getpid()) not in processes
 
 
+def test_workers_of_a_process_with_another_thread_are_spawned_and_do_the_same(monkeypatch):
+    monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the real function, without the fixture
+    assert not may_fork(SimpleNamespace(device="cuda"))
+    end, work = threading.Event(), tasks(2)
+    other = threading.Thread(target=end.wait)
+    other.start()
+    try:
+        assert not may_fork(Work())
+        outcomes = list(ProcessEngine(1).run(work, Work(fails_at="s1.1")))
+    finally:
+        end.set()
+        other.join()
+    assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
+    assert [outcome.cell_id for outcome in outcomes if outcome.status == "failed"] == ["s1.1"]
+    assert {outcome.error.split()[0] for outcome in outcomes} == {"0"}
+    assert str(os.getpid()) not in {outcome.error.split()[2] for outcome in outcomes}
+
+
 @pytest.mark.parametrize(("fault", "words"), [({"dies_at": "s2.1"}, "SIGKILL"), ({"exits_at": "s2.1"}, "code 3")])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words):
@@ -107,7 +132,7 @@ def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words
 def test_a_worker_that_hangs_is_killed_and_replaced(monkeypatch):
     monkeypatch.setattr("bench.sweep.engines.process._GRACE_SECONDS", 0.0)
     work = tasks(4)
-    outcomes = {one.cell_id: one for one in ProcessEngine(1, cell_timeout=10.0).run(work, Work(hangs_at="s1.1"))}
+    outcomes = {one.cell_id: one for one in ProcessEngine(1, cell_timeout=5.0).run(work, Work(hangs_at="s1.1"))}
     assert sorted(outcomes) == names(work)
     failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
     assert failed.keys() == {"s1.1", "s1.2"} and all("--cell-timeout" in text for text in failed.values())
@@ -134,7 +159,9 @@ def test_a_worker_that_dies_before_the_rest_is_replaced():
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_worker_never_comes_back_to_a_block_that_it_has_left(workers):
-    """Pieces of four blocks, mixed: a worker that kept to the queue's order would encode each block again and again."""
+    """The queue holds pieces of four blocks in mixed order. A worker that kept to this order would encode each block
+    again and again.
+    """
     pieces = [
         FakeTask("ab"[block % 2], (FakeCell(f"{piece}.{block}"),), block) for piece in range(6) for block in range(4)
     ]
@@ -193,9 +220,11 @@ def test_chunks_hold_one_system_each_and_all_tasks():
 
 @dataclass
 class Fatal:
-    """Writes a line for each cell it begins. Cells in `always` kill their process, those in `once` the first time;
-    before
-    those in `warned` the cluster announces, the first time, that the time is over; those in `fails` fail."""
+    """Writes a line for each cell that it begins, and then fails in the given way.
+
+    Cells in `always` kill their process each time, those in `once` the first time only. Before those in `warned` the
+    cluster announces, the first time, that the time limit is reached. Those in `fails` report a failure.
+    """
 
     log: str
     always: tuple[str, ...] = ()
@@ -216,9 +245,11 @@ class Fatal:
 
 
 def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
-    """The same jobs, run by submitit as processes here. One is killed once, one always at the same cell, one is told
-    that its
-    time is over; a cell fails by itself. Each cell has one outcome, and only those at work are begun again."""
+    """submitit runs the jobs as processes of this machine.
+
+    One job is killed once, one is killed at the same cell every time, and one is told that its time is over; one cell
+    fails by itself. Each cell has one outcome, and only the cells that were being computed start again.
+    """
     pytest.importorskip("submitit")
     paths = [str(ROOT), str(ROOT / "tests" / "bench"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
@@ -238,7 +269,7 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
 
 
 def test_a_job_that_went_down_at_three_cells_is_given_up(tmp_path):
-    """A log that tells of two deadly cells and of three starts at the third one: the next start tries nothing more."""
+    """The log shows two cells that killed the job, and a start at a third one. The next start tries no further cell."""
     log = OutcomeLog(tmp_path / "log")
     for cell in ("a0.0", "a0.1"):
         log.add(Outcome(cell, "failed", DEADLY))
@@ -264,6 +295,21 @@ def test_a_log_with_a_torn_line_is_read_up_to_it_and_goes_on(tmp_path):
     log.start()
     log.add(Outcome("two", "failed", "why"))
     assert log.read() == [Outcome("two", "failed", "why")] and log.starts == 2 and log.ended.keys() == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{}", b"[]", b'{"cell_id": ["x"], "status": "done"}', b'{"cell_id": "x"}', b'{"cell_id": "x", "status": 1}',
+     b'{"cell_id": "x", "status": "done", "more": 1}', b"[" * 100_000, b"\xff", b'{"cell_id": "x", "status": "done",'
+     b' "spent": 7}'],
+)  # fmt: skip
+def test_a_damaged_line_of_a_log_is_left_out(tmp_path, line):
+    log = OutcomeLog(tmp_path / "log")
+    log.add(Outcome("one", "done"))
+    with log.path.open("ab") as file:
+        file.write(line + b"\n")
+    log.add(Outcome("two", "failed", "why"))
+    assert [outcome.cell_id for outcome in log.read()] == ["one", "two"]
 
 
 def test_slurm_without_its_package_or_cluster(tmp_path, monkeypatch):

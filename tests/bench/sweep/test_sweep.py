@@ -1,9 +1,13 @@
-"""Cells, resume, failures: what the tables may and may not depend on. Systems come in through a real entry point."""
+"""Tests of the sweep: cells, resuming, failures, and what may and may not change the tables.
+
+The test systems are found through a real entry point.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,9 +19,10 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import torch
-from harness import bench, environment, rows, without_costs
+from harness import call, environment, rows, without_costs
 from PIL import Image
 
+from bench.measure.apart import Home
 from bench.spec.request import Request, resolve
 from bench.sweep.execute import execute
 from bench.sweep.plan import make_plan
@@ -25,17 +30,24 @@ from bench.sweep.preflight import preflight
 from bench.sweep.worker import Worker
 from systems import registry
 
-SALT = "5eed5a17"  # of all runs here that are compared
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
+SALT = "5eed5a17"  # the salt of all runs here that are compared
+
+
+#: A system of the bench. It computes in this process; a third party's system would start a confined process per call.
+#: For tests that look only at what a run keeps, whichever system computed it.
+OWN = "linear"
 
 
 def run(place, *, systems="t-plain", snr="0:8:4", out="run", dataset="folder:pictures", say=None, request=None, **how):
-    """A run in this process, by default with the serial engine."""
+    """Run the sweep in this process, by default with the serial engine."""
     asked = Request(systems=tuple(systems.split(",")), snr=snr, dataset=dataset, cbr="1/6", **(request or {}))
     return execute(resolve(asked), place / out, **{"engine": "serial", "salt": SALT, **how})
 
 
 def computed(place, what="decode", out="*"):
-    """Lines that the systems printed in the runs of a place, as the runs keep them."""
+    """The lines that the systems printed in the runs of a place, as the runs keep them."""
     lines = [line for log in sorted(place.glob(f"{out}/output/*.log")) for line in log.read_text().splitlines()]
     return [line.split() for line in lines if line.startswith(what)]
 
@@ -49,7 +61,7 @@ def fault(place, name, on=True):
 
 
 def test_rows_are_the_measurement(place):
-    """One picture, recomputed by hand from the stored seed: nothing between table and channel is left unchecked."""
+    """One picture is recomputed by hand from the stored seed, so every step between channel and table is checked."""
     from bench.measure.channel import transmit
     from bench.measure.seeds import draw_seed
     from systems.interface import Budget, Link
@@ -70,13 +82,14 @@ def test_rows_are_the_measurement(place):
         shown = (output[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         mse = np.mean((shown.astype(float) - picture) ** 2)
         assert int(row["seed"]) == seed
-        assert float(row["mse"]) == pytest.approx(mse, rel=1e-3)  # a batch may round one pixel the other way
+        assert float(row["mse"]) == pytest.approx(mse, rel=1e-3)  # in a batch one pixel may be rounded the other way
         assert float(row["psnr_db"]) == pytest.approx(10 * np.log10(255**2 / float(row["mse"])), abs=1e-9)
         uses = sent.symbols.shape[1] + 39  # the control word of 8 bits
         assert int(row["n_uses"]) == uses <= int(row["budget_uses"]) == height * width * 3 // 6
         assert float(row["cbr"]) == uses / (3 * height * width)
         assert (row["side_bits"], row["side_uses"], float(row["bits"])) == ("8", "39", 4.0 * uses)
-        assert row["coded_bits"] == row["mcs"] == row["miou"] == row["bits_target"] == ""  # does not apply: never 0
+        # does not apply: empty, not 0
+        assert row["coded_bits"] == row["mcs"] == row["miou"] == row["bits_target"] == ""
 
 
 def test_the_swept_values_reach_the_system(place):
@@ -90,7 +103,7 @@ def test_the_swept_values_reach_the_system(place):
 
 
 def test_bits_of_a_system_that_varies_its_modulation(place):
-    """Counted from the points that it used, not the 4 per use of an analog system."""
+    """Bits are counted from the points that the system used, not as the 4 bits per use of an analog system."""
     run(place, systems="jpeg-ldpc-adaptive", snr="25", request={"limit": 1})
     (row,) = rows(place / "run" / "samples.csv")
     assert "256qam" in row["mcs"] and row["side_uses"] == "0"
@@ -113,7 +126,9 @@ def test_options_reach_the_system_or_are_refused(place):
 
 
 def _encoded(place, system: str) -> int:
-    """Pictures that a system has encoded so far: those of the run, and those that show that rows stand alone."""
+    """The number of pictures that a system has encoded so far: those of the run, and those of the check that rows stand
+    alone.
+    """
     return sum(int(line[3]) for line in computed(place, "encode") if line[1] == system)
 
 
@@ -139,7 +154,7 @@ def test_a_receiver_that_remembers_the_picture_is_caught(place):
 
 
 def test_a_block_is_encoded_at_most_once_a_worker(place):
-    """Eleven points of two blocks are split into pieces, or one worker would be idle at the end."""
+    """Eleven points of two blocks are split into pieces; otherwise one worker would be idle at the end."""
     run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)
     two_workers = _encoded(place, "t-plain")
     run(place, systems="t-plain", snr="0:20:2", out="serial")
@@ -155,7 +170,9 @@ def test_an_encoder_that_peeks_at_the_snr_is_caught(place):
 
 
 def test_budgets_are_tried_at_both_ends(place):
-    """The lowest and the highest SNR where the encoder sees it; under a budget in bits the largest picture too."""
+    """Budgets are tried at the lowest and highest SNR where the encoder sees it, and under a budget in bits also with
+    the largest picture.
+    """
     from dataclasses import replace
 
     Image.new("RGB", (64, 48)).save(place / "pictures" / "z.png")
@@ -191,7 +208,7 @@ def test_all_systems_meet_the_same_noise(place):
 
 
 def test_summary_against_numpy(place):
-    run(place, request={"reps": 3}, snr="4")
+    run(place, systems=OWN, request={"reps": 3}, snr="4")
     table = rows(place / "run" / "samples.csv")
     summary = {row["metric"]: row for row in rows(place / "run" / "summary.csv")}
     psnr = np.array([[float(r["psnr_db"]) for r in table if r["rep"] == str(rep)] for rep in range(3)]).mean(axis=0)
@@ -202,9 +219,8 @@ def test_summary_against_numpy(place):
     assert float(summary["psnr_of_mean_mse_db"]["mean"]) == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-9)
     for row in (summary["psnr_db"], summary["psnr_of_mean_mse_db"]):
         assert float(row["ci_low"]) < float(row["mean"]) < float(row["ci_high"])
-    assert (
-        summary["ms_ssim"]["mean"] == "" and summary["ms_ssim"]["n_images"] == "0"
-    )  # too small a picture: empty, not 0
+    # the picture is too small: empty, not 0
+    assert summary["ms_ssim"]["mean"] == "" and summary["ms_ssim"]["n_images"] == "0"
     assert float(summary["outage_rate"]["ci_high"]) == pytest.approx(3 / 10)  # pictures, not rows
     assert len({row["seed"] for row in table}) == 30
 
@@ -223,8 +239,8 @@ def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
 
 
 def test_each_session_of_a_run_is_in_its_manifest(place):
-    run(place, snr="8")
-    run(place, snr="8", force=True, batch=1)
+    run(place, systems=OWN, snr="8")
+    run(place, systems=OWN, snr="8", force=True, batch=1)
     manifest = json.loads((place / "run" / "manifest.json").read_text())
     assert [session["engine"]["batch"] for session in manifest["sessions"]] == [None, 1]
     assert all(session["versions"]["torch"] == version("torch") for session in manifest["sessions"])
@@ -242,7 +258,7 @@ def test_segmentation_rows_and_confusion(place):
         and {row["psnr_db"] for row in table} == {""}
     )
     assert all(int(row["n_uses"]) <= 5000 for row in table)
-    # The pictures that were kept say what the labels were; mIoU by hand from them and the masks.
+    # The kept pictures show the labels. The mIoU is computed by hand from them and from the masks.
     dataset, stored = open_dataset("voc-demo"), rows(place / "run" / "pictures.csv")
     inter, union, correct, labelled = np.zeros(21), np.zeros(21), 0, 0
     for picture in (row for row in stored if row["kind"] == "output" and row["snr_db"] == "6.0"):
@@ -284,7 +300,7 @@ def test_stored_pictures_are_what_was_scored(place):
             float(table[row["image_id"], "8.0"]["mse"]), rel=1e-12
         )
     before = len(computed(place))
-    (place / "run" / outputs[0]["file"]).unlink()  # a lost picture is made again, and only its cell
+    (place / "run" / outputs[0]["file"]).unlink()  # a picture that was lost is computed again, and only its cell
     execute(resolved, place / "run", engine="serial")
     assert (place / "run" / outputs[0]["file"]).is_file()
     assert {line[2] for line in computed(place)[before:]} == {"8"}
@@ -306,24 +322,26 @@ def test_finished_cells_are_not_computed_again(place):
     assert run(place).done == 1
 
 
-def test_order_workers_engine_do_not_change_a_digit(place):
-    """Also with a decoder that draws random numbers of its own."""
-    how = {"systems": "t-plain,t-snr,t-draws", "request": {"reps": 2, "channel": "rayleigh-fast"}}
+def test_order_workers_engine_do_not_change_a_digit(place, monkeypatch):
+    """True also for a decoder that draws random numbers of its own."""
+    monkeypatch.setattr("bench.sweep.plan.BLOCK", 2)
+    how = {"systems": "t-plain,t-snr,t-draws", "snr": "0:8:8",
+           "request": {"reps": 2, "channel": "rayleigh-fast", "limit": 3}}  # fmt: skip
     run(place, out="one", **how)
-    run(place, out="two", engine="process", workers=2, **how)
     run(place, out="three", engine="process", workers=3, **how)
     how["systems"] = "t-draws,t-snr,t-plain"
-    run(place, out="reversed", **how)
+    run(place, out="reversed", engine="process", workers=2, **how)
     one = without_costs(place / "one" / "samples.csv")
-    assert len(one) == 10 * 3 * 3 * 2
-    assert one == without_costs(place / "two" / "samples.csv") == without_costs(place / "three" / "samples.csv")
+    assert len(one) == 3 * 3 * 2 * 2
+    assert one == without_costs(place / "three" / "samples.csv")
     by_key = sorted(tuple(row.values()) for row in one)
     assert by_key == sorted(tuple(row.values()) for row in without_costs(place / "reversed" / "samples.csv"))
 
 
 def test_the_batch_does_not_move_the_psnr(place):
-    run(place, out="one", batch=1)
-    run(place, out="all")
+    how = {"systems": f"t-plain,{OWN}", "snr": "0:8:8", "request": {"limit": 4}}  # two pictures of each size
+    run(place, out="one", batch=1, **how)
+    run(place, out="all", **how)
     one, all_ = rows(place / "one" / "samples.csv"), rows(place / "all" / "samples.csv")
     assert {row["batch"] for row in one} == {"1"} and {row["batch"] for row in all_} != {"1"}
     for a, b in zip(one, all_, strict=True):
@@ -358,7 +376,7 @@ def test_a_command_line_is_published_without_paths():
 
 
 def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place, monkeypatch):
-    assert run(place).done
+    assert run(place, systems=OWN).done
     whole = rows(place / "run" / "samples.csv")
     cells = sorted((place / "run" / "cells").iterdir())
     from bench.results.store import RunStore
@@ -372,10 +390,10 @@ def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr(RunStore, "write_cell", fails_once)
-        forced = run(place, force=True)
+        forced = run(place, systems=OWN, force=True)
     assert list(forced.failures) == [cells[0].stem] and not cells[0].exists()
     assert len(rows(place / "run" / "samples.csv")) < len(whole)
-    assert run(place).done == 1 and rows(place / "run" / "failures.csv") == []
+    assert run(place, systems=OWN).done == 1 and rows(place / "run" / "failures.csv") == []
 
 
 # ---------------------------------------------------------------- failures
@@ -439,7 +457,7 @@ def test_a_killed_worker_costs_its_own_cells_only(place):
 # ---------------------------------------------------------------- kill -9 of the run
 
 
-def test_kill_9_and_the_same_command_again(place, installed):
+def test_kill_9_and_the_same_command_again(place, installed, capsys):
     env = environment(installed)
     command = ["run", "--systems", "t-slow,t-plain", "--snr", "0:12:4", "--dataset", "folder:pictures", "--cbr", "1/6",
                "--workers", "2", "--reps", "2", "--salt", SALT]  # fmt: skip
@@ -455,17 +473,16 @@ def test_kill_9_and_the_same_command_again(place, installed):
     assert 5 <= len(kept) < 32, "the run must be killed in the middle"
     assert not (place / "run" / "samples.csv").exists()
     shutil.rmtree(place / "run" / "output")
-    again = bench(*command, "--out", "run", env=env, cwd=place)
-    assert again.returncode == 0, again.stderr
-    assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in again.stderr
+    code, _, err = call(capsys, *command, "--out", "run")
+    assert code == 0, err
+    assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in err
     decoded = sum(int(line[3]) for line in computed(place, out="run"))
     new = sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
-    # Each worker tries once per system, with a block of 8 pictures, whether rows stand alone.
+    # Each worker checks once per system, with a block of 8 pictures, that rows stand alone.
     assert new <= decoded <= new + 2 * 2 * 3 * 8
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in kept.items())
     assert not list((place / "run").rglob("*.tmp"))
-    undisturbed = bench(*command, "--out", "whole", env=env, cwd=place)
-    assert undisturbed.returncode == 0
+    assert call(capsys, *command, "--out", "whole")[0] == 0
     assert without_costs(place / "run" / "samples.csv") == without_costs(place / "whole" / "samples.csv")
     summaries = [
         [{key: value for key, value in row.items() if key != "run"} for row in rows(place / name / "summary.csv")]
@@ -475,9 +492,9 @@ def test_kill_9_and_the_same_command_again(place, installed):
 
 
 @pytest.mark.parametrize("engine", ["serial", "process"])
-def test_a_disk_that_fills_up(place, installed, engine):
-    """The kernel refuses files above a size, as a full disk does; later there is room, and the run goes on."""
-    env = environment(installed)
+def test_a_disk_that_fills_up(place, capsys, engine):
+    """The kernel refuses files above a size, as it does on a full disk. Later there is room, and the run continues."""
+    Home.shared()  # it outlives this test, and processes that it forks later must not have the limit
     (place / "noise").mkdir()
     for index in range(2):
         pixels = np.random.default_rng(index).integers(0, 256, (160, 160, 3), dtype=np.uint8)
@@ -487,21 +504,21 @@ def test_a_disk_that_fills_up(place, installed, engine):
         "[pictures]\nsnr_db=[8]\nlimit=2\n"
     )
     command = ["run", "--figure", "mine.toml", "--out", "run", "--engine", engine, "--workers", "1"]
-    limit = (
-        "import resource, runpy, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)\n"
-        "sys.path[0] = ''\nsys.argv = ['bench', *sys.argv[2:]]\nrunpy.run_module('bench', run_name='__main__')\n"
-    )
-    # Not even the manifest fits; then all but the pictures of the last cell.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # First not even the manifest fits; then everything fits but the pictures of the last cell.
     for size, cells in ((500, 0), (12_000, 2)):
-        full = subprocess.run([sys.executable, "-c", limit, str(size), *command], env=env, cwd=place,
-                              capture_output=True, text=True, check=False)  # fmt: skip
-        assert full.returncode == 2, full.stderr
-        errors = [line for line in full.stderr.splitlines() if line.startswith("error")]
-        assert len(errors) == 1 and "cannot write" in errors[0] and "Traceback" not in full.stderr
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            code, _, err = call(capsys, *command)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert code == 2, err
+        errors = [line for line in err.splitlines() if line.startswith("error")]
+        assert len(errors) == 1 and "cannot write" in errors[0] and "Traceback" not in err
         assert not list((place / "run").rglob("*.tmp")) and not (place / "run" / "samples.csv").exists()
         assert len(list((place / "run").glob("cells/*.csv"))) == cells
-    done = bench(*command, env=env, cwd=place)
-    assert done.returncode == 0 and "3 cells, 2 cached" in done.stderr
+    code, _, err = call(capsys, *command)
+    assert code == 0 and "3 cells, 2 cached" in err
     assert len(rows(place / "run" / "samples.csv")) == 6
 
 
