@@ -144,7 +144,7 @@ class Stage(nn.Module):
         self.attention = AttentionFeature(after, reduction) if reduction else None
 
     def features(self, x: Tensor) -> Tensor:
-        """The part before the attention, which does not depend on the SNR."""
+        """The part before the attention, which does not depend on the SNR. (B, before, h, w) -> (B, after, h', w')."""
         x = self.gdn(self.conv(x))
         return x if self.prelu is None else self.prelu(x)
 

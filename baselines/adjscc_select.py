@@ -66,14 +66,14 @@ class ADJSCCSelect(SelectingSystem):
         start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
 
     def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
-        """As in `SelectingSystem`. The published encoder sees the picture and the SNR alone, not the variances."""
+        """See `SelectingSystem.added`. The published encoder sees the picture and the SNR alone, not the variances."""
         features = images
         for stage in self.encoder:
             features = stage(features, snr_db)
         return STEP * F.pixel_unshuffle(features, BLOCK // STRIDE).permute(0, 2, 3, 1)
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
-        """As in `SelectingSystem`."""
+        """See `SelectingSystem.correction`."""
         of_blocks = torch.cat([features.permute(0, 3, 1, 2), unit.log10()], dim=1)
         spread = of_blocks.repeat_interleave(BLOCK // STRIDE, dim=2).repeat_interleave(BLOCK // STRIDE, dim=3)
         x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)

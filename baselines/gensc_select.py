@@ -58,7 +58,7 @@ class _Tokens(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, picture: Tensor, features: Tensor, time: Tensor) -> Tensor:
-        """As the class says."""
+        """See `_Tokens`: pictures (B, 3, H, W) -> tokens (B, width, H/8, W/8)."""
         repeat = BLOCK // STRIDE
         spread = features.repeat_interleave(repeat, dim=1).repeat_interleave(repeat, dim=2)
         values = F.pixel_unshuffle(picture - 0.5, STRIDE).permute(0, 2, 3, 1)
@@ -93,11 +93,11 @@ class GenSCSelect(SelectingSystem):
             start_from_zero(self.add)
 
     def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
-        """As in `SelectingSystem`."""
+        """See `SelectingSystem.added`."""
         return self.add(self.transmitter(images, variances, _time(snr_db))).permute(0, 2, 3, 1)
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
-        """As in `SelectingSystem`."""
+        """See `SelectingSystem.correction`."""
         tokens = self.receiver(linear, torch.cat([features, unit.log10().permute(0, 2, 3, 1)], dim=-1), _time(snr_db))
         added = self.picture(F.gelu(self.merge(tokens))).float()
         fine = F.interpolate(unit, scale_factor=BLOCK / STRIDE, mode="bilinear")

@@ -85,7 +85,7 @@ class BatchFront:
         return uses, bits, rate
 
     def means_deviations(self, rows: int, columns: int) -> Tensor:
-        """Deviations of the transformed means, (3 rows columns,)."""
+        """Standard deviations of the transformed means, (m,) with m = 3 rows columns."""
         if (rows, columns) not in self._mean_levels:
             levels = self.codebook.levels_of_means(rows, columns).astype(np.float32).ravel()
             self._mean_levels[rows, columns] = _deviation(torch.from_numpy(levels).to(self.device))
@@ -205,7 +205,7 @@ class BatchFront:
     # --- receiver -----------------------------------------------------------------------------------------------------
 
     def share(self, classes: Tensor, key: tuple, rule: Rule, snr_db: Tensor, allowed: int) -> Sent:
-        """What the receiver knows from the class map."""
+        """What the receiver knows from the class map, int64 (b, rows, columns). snr_db: (b,)."""
         with torch.no_grad():
             uses, *_ = self.plan(key, rule, snr_db)
             deviations = self.deviations(classes)

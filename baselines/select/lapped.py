@@ -76,7 +76,7 @@ def synthesise(coefficients: Coefficients) -> Tensor:
 
 @functools.cache
 def placed(make: Callable[..., Tensor], device: torch.device, *arguments: int) -> Tensor:
-    """What `make` gives, on a device; it is copied there once."""
+    """The matrix (n, n) that `make` gives, on a device. It is copied there once."""
     return make(*arguments).to(device)
 
 

@@ -90,7 +90,7 @@ class SelectingSystem(LearnedSystem):
     # --- transmitter --------------------------------------------------------------------------------------------------
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """As in `System`; without a network at the transmitter that of `linear-select`."""
+        """See `System.prepare`. Images (B, 3, H, W). Without a network at the transmitter, that of `linear-select`."""
         if not self.sends_features:
             return self.front.prepare(images, link)
         return lambda at: self.encode(images, at)
@@ -207,7 +207,7 @@ class SelectingSystem(LearnedSystem):
     # --- both ends ----------------------------------------------------------------------------------------------------
 
     def batch_front(self, like: Tensor) -> BatchFront:
-        """The front end for training, on the device of `like`."""
+        """The front end for training, on the device of `like`, a tensor of any shape."""
         if self._batch_front is None or self._batch_front.device != like.device:
             front = BatchFront(self.front.codebook, self.front.plain_class, like.device)
             object.__setattr__(self, "_batch_front", front)
