@@ -23,8 +23,8 @@ from baselines.select.codebook import DETAILS, Codebook
 from baselines.select.lapped import SIZE, Coefficients
 
 LEAST_DB, MOST_DB, STEP_DB = -10.0, 40.0, 0.25  # SNRs whose plans are tabulated
-ROUNDS = 9  # prices of a bit that are tried
-NEIGHBOURS = 3  # passes of a map in which each block sees its neighbours' classes
+ROUNDS = 7  # prices of a bit that are tried, within 8 octaves
+NEIGHBOURS = 8  # passes of a map in which each block sees its neighbours' classes; with 3, dearer bits may cost more
 
 #: SNR in dB -> complex uses for symbols, bits of the class map, bits per use of the control channel.
 Rule = Callable[[float], tuple[int, int, float]]
@@ -133,7 +133,7 @@ class BatchFront:
             *_, water, least = self.allocate(self.deviations(classes), uses, noise, most)
             costs = self._costs(details, water, least)
             use = 2 * (least - water) ** 2 + water**2 / noise[:, None]  # squared error that one more use takes off
-            low, high = (use / rate[:, None]).log2() - 6, (use / rate[:, None]).log2() + 10
+            low, high = (use / rate[:, None]).log2() - 2, (use / rate[:, None]).log2() + 6
             for _ in range(ROUNDS):
                 price = (low + high) / 2
                 fits = (self.map_bits(self._cheapest(costs, price)) <= room)[:, None]

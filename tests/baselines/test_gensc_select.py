@@ -135,7 +135,7 @@ def test_the_training_front_end_chooses_maps_as_large_and_as_good(snr_db):
     tables = system.front.codebook.tables
     classes = sent.side_info[:, :-1].long().unflatten(1, (8, 8)).numpy()
     spent = np.mean([len(class_map.encode(one, tables, 10**5)) for one in classes])
-    assert 0.6 * room < spent < 1.1 * room
+    assert 0.75 * room < spent < 1.25 * room  # by the tables, without the coder's own counts
 
 
 def test_what_is_known_has_the_bands_means():
