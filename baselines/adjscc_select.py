@@ -23,6 +23,8 @@ from systems.layers.linear_path import start_from_zero
 
 #: Of the units in which both ends add: the last convolutions have many taps, and their first steps would reach far.
 STEP = 0.1
+#: Most that either end adds, in its units. Inverse GDN is quadratic; the published decoder is bounded by a sigmoid.
+MOST = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class ADJSCCSelect(SelectingSystem):
         features = images
         for stage in self.encoder:
             features = stage(features, snr_db)
-        return STEP * F.pixel_unshuffle(features, BLOCK // STRIDE).permute(0, 2, 3, 1)
+        return _bounded(F.pixel_unshuffle(features, BLOCK // STRIDE)).permute(0, 2, 3, 1)
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
         """See `SelectingSystem.correction`."""
@@ -79,4 +81,9 @@ class ADJSCCSelect(SelectingSystem):
         x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)
         for stage in self.decoder:
             x = stage(x, snr_db)
-        return STEP * x.float() * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
+        return _bounded(x) * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
+
+
+def _bounded(x: Tensor) -> Tensor:
+    """What a last stage gives, as what is added, of the same shape."""
+    return MOST * torch.tanh(x.float() * (STEP / MOST))
