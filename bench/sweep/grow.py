@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
-from bench.sweep.plan import Cell, Plan, Task
+from bench.sweep.plan import Cell, Plan, WorkUnit
 from bench.util.files import read_json, write_atomic
 from systems.errors import UserError
 
@@ -102,38 +102,38 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{path}: not the plan of a run; delete it, and repeat the commands of the run") from None
     taken: dict[tuple, set[str]] = {}
-    for task, cell in plan.cells:
-        taken.setdefault(_point(task, cell), set()).update(task.image_ids)
+    for unit, cell in plan.cells:
+        taken.setdefault(_point(unit, cell), set()).update(unit.image_ids)
     kept = []
-    for task in earlier:
+    for unit in earlier:
         cells = tuple(
-            cell for cell in task.cells if not taken.get(_point(task, cell), set()).intersection(task.image_ids)
+            cell for cell in unit.cells if not taken.get(_point(unit, cell), set()).intersection(unit.image_ids)
         )
         if cells:
-            kept.append(Task(**{**task.__dict__, "cells": cells, "points": cells}))
-    return Plan(plan.figures, plan.tasks, plan.datasets, plan.systems, tuple(kept))
+            kept.append(WorkUnit(**{**unit.__dict__, "cells": cells, "points": cells}))
+    return Plan(plan.figures, plan.units, plan.datasets, plan.systems, tuple(kept))
 
 
 def keep_plan(store: RunStore, plan: Plan) -> None:
     """Write plan.json: the cells of the run, those of earlier commands first."""
-    text = json.dumps({"tasks": [_written(task) for task in (*plan.earlier, *plan.tasks)]}, separators=(",", ":"))
+    text = json.dumps({"tasks": [_written(unit) for unit in (*plan.earlier, *plan.units)]}, separators=(",", ":"))
     write_atomic(store.root / FILE, text.encode())
 
 
-def _point(task: Task, cell: Cell) -> tuple:
-    conditions = (task.task, task.set_name, task.channel, task.cbr, task.bits, task.uses, task.requirement)
-    return (task.system, *conditions, cell.snr_db, cell.rep)
+def _point(unit: WorkUnit, cell: Cell) -> tuple:
+    conditions = (unit.task, unit.set_name, unit.channel, unit.cbr, unit.bits, unit.uses, unit.requirement)
+    return (unit.system, *conditions, cell.snr_db, cell.rep)
 
 
 _FIELDS = ("system", "variant", "task", "set_name", "channel", "cbr", "bits", "uses", "requirement")
 
 
-def _written(task: Task) -> dict[str, Any]:
-    cells = [[cell.id, cell.snr_db, cell.rep, list(cell.pictures)] for cell in task.cells]
-    return {**{name: getattr(task, name) for name in _FIELDS}, "image_ids": list(task.image_ids), "cells": cells}
+def _written(unit: WorkUnit) -> dict[str, Any]:
+    cells = [[cell.id, cell.snr_db, cell.rep, list(cell.pictures)] for cell in unit.cells]
+    return {**{name: getattr(unit, name) for name in _FIELDS}, "image_ids": list(unit.image_ids), "cells": cells}
 
 
-def _read(entry: dict[str, Any]) -> Task:
+def _read(entry: dict[str, Any]) -> WorkUnit:
     cells = tuple(Cell(str(id_), float(snr_db), int(rep), tuple(shown)) for id_, snr_db, rep, shown in entry["cells"])
     own = {name: entry.get(name) if name == "uses" else entry[name] for name in _FIELDS}
-    return Task(dataset=entry["set_name"], image_ids=tuple(entry["image_ids"]), cells=cells, points=cells, **own)
+    return WorkUnit(dataset=entry["set_name"], image_ids=tuple(entry["image_ids"]), cells=cells, points=cells, **own)

@@ -170,7 +170,7 @@ def test_a_worker_that_travels_in_a_file_has_no_salt(photos):
     work = Worker(Path("run"), plan.systems, plan.datasets, salt="0123456789abcdef")
     data = pickle.dumps(work)
     assert b"0123456789abcdef" not in data
-    assert pickle.loads(data)._conditions(plan.tasks[0]).salt == "0123456789abcdef"
+    assert pickle.loads(data)._conditions(plan.units[0]).salt == "0123456789abcdef"
 
 
 # ---------------------------------------------------------------- missing rows

@@ -178,8 +178,8 @@ def test_budgets_are_tried_at_both_ends(place):
         return {(line[4], line[2]) for line in computed(place, "encode", out)}
 
     ends = {("32x24", "2"), ("32x24", "10")}
-    assert tried(list(plan.tasks), "uses") == ends
-    in_bits = [replace(task, cbr=None, bits=1000) for task in plan.tasks]
+    assert tried(list(plan.units), "uses") == ends
+    in_bits = [replace(task, cbr=None, bits=1000) for task in plan.units]
     assert tried(in_bits, "bits") == ends | {("48x64", "2"), ("48x64", "10")}
 
 
