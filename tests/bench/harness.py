@@ -1,4 +1,4 @@
-"""Shared by the tests of the runner: test systems behind a real entry point, tiny pictures, the commands."""
+"""Helpers of the runner's tests: test systems behind a real entry point, small pictures, and commands."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ EXAMPLE = HERE.parent / "example_plugin"
 
 
 def make_distribution(folder: Path) -> list[str]:
-    """Metadata that makes the test systems an installed distribution; gives the paths that must be on sys.path."""
+    """Write the metadata that makes the test systems an installed distribution; returns the
+    paths that sys.path needs.
+    """
     sys.path.insert(0, str(PLUGIN))
     sys.path.insert(0, str(EXAMPLE))
     from bench_test_systems import ENTRY_POINTS
@@ -37,7 +39,7 @@ def make_distribution(folder: Path) -> list[str]:
 
 
 def make_pictures(folder: Path, count: int = 10) -> Path:
-    """Smooth random colour pictures of two sizes."""
+    """Write smooth random colour pictures of two sizes."""
     folder.mkdir(parents=True)
     generator = np.random.default_rng(7)
     for index in range(count):
@@ -49,7 +51,7 @@ def make_pictures(folder: Path, count: int = 10) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """The test systems, known to this process and to its children."""
+    """Make the test systems known to this process and to its children."""
     before = list(sys.path)
     paths = make_distribution(tmp_path_factory.mktemp("site"))
     sys.path[:0] = paths
@@ -61,7 +63,9 @@ def installed(tmp_path_factory):
 
 @pytest.fixture
 def place(installed, tmp_path, monkeypatch):
-    """A working directory with pictures; logs and faults of the test systems go there."""
+    """A working directory with pictures; the test systems write their logs there and find their switches for faults
+    there.
+    """
     make_pictures(tmp_path / "pictures")
     (tmp_path / "faults").mkdir()
     monkeypatch.setenv("BENCH_TEST_FAULTS", str(tmp_path / "faults"))
@@ -95,7 +99,7 @@ def environment(paths: list[str], **extra: str) -> dict[str, str]:
 
 
 def bench(*arguments: object, env: dict[str, str], cwd: Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """`python -m bench ...` to its end."""
+    """Run `python -m bench ...` to its end."""
     command = [sys.executable, "-m", "bench", *map(str, arguments)]
     return subprocess.run(command, env=env, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -123,13 +127,13 @@ def bench_each(*commands: tuple[object, ...], env: dict[str, str], cwd: Path, ti
 
 
 def rows(path: Path) -> list[dict[str, str]]:
-    """A CSV table."""
+    """Read a CSV table."""
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def without_costs(path: Path) -> list[dict[str, str]]:
-    """samples.csv less its timing columns."""
+    """samples.csv without its timing columns."""
     from bench.results.schema import COST_COLUMNS
 
     return [{key: value for key, value in row.items() if key not in COST_COLUMNS} for row in rows(path)]

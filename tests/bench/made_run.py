@@ -1,4 +1,4 @@
-"""A run's folder with chosen numbers, written by the store and the summary code of the bench itself."""
+"""Makes a run's folder with chosen numbers; the bench's own store and summary write it."""
 
 from __future__ import annotations
 
@@ -53,15 +53,17 @@ def make_run(
     value: Callable[[dict, str, float, int], float | str | None],
     *,
     images: list[str] = IMAGES,
-    uses: Callable[[str], int] | None = None,  # default: what the CBR grants, or 9408
+    uses: Callable[[str], int] | None = None,  # default: the uses that the CBR allows, or 9408
     systems: dict | None = None,
     datasets: dict | None = None,
     limited: bool = False,
     seed: int = 0,
 ) -> Path:
-    """value(figure, system, snr, index of the image) is a PSNR in dB, or for segmentation the share of 1000 pixels of
-    class 15
-    that is found; "outage"; or None for a row that was never simulated. Gives the folder."""
+    """Write a run's folder with chosen numbers; returns the folder.
+
+    `value(figure, system, snr, index of the image)` chooses each row: a PSNR in dB; for segmentation the share of 1000
+    pixels of class 15 that is found; "outage"; or None for a row that was never simulated.
+    """
     store, samples, points, confusion, pictures = RunStore(folder), [], [], [], []
     for figure in figures:
         segmentation = figure["task"] == "segmentation"
@@ -172,7 +174,7 @@ def make_run(
 
 
 def _pictures(store: RunStore, figure: dict, system: str, snr: float, image: str, index: int, row: dict) -> list[dict]:
-    """The output of one row, the original and the truth, as the runner stores them."""
+    """The output of one row, the original and the ground truth, as the runner stores them."""
     from bench.data.voc import voc_palette
 
     y, x = np.mgrid[:60, :90]

@@ -1,4 +1,6 @@
-"""The command line: what it takes, what it refuses with one line and exit code 2, and what it leaves alone."""
+"""Tests of the command line: what it accepts, what it refuses with one line and exit code 2, and which files it leaves
+unchanged.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ OWN = (*BASE, "--systems", "linear")
 
 def test_help_is_quick_and_imports_nothing_heavy():
     times = []
-    for _ in range(3):  # the best of three: the claim is about the program, not about what else the machine does
+    for _ in range(3):  # best of three: other work on the machine must not count
         start = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -47,7 +49,7 @@ def test_help_is_quick_and_imports_nothing_heavy():
     bare = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import click"], check=True)
     bare = time.perf_counter() - bare
-    assert min(times) < max(0.3, 3 * bare)  # on a loaded machine even a bare `import click` takes longer than 0.3 s
+    assert min(times) < max(0.3, 3 * bare)  # on a loaded machine `import click` alone takes longer than 0.3 s
     script = (
         "import sys\nfrom bench.cli import cli\n"
         "for name in cli.list_commands(None): cli.get_command(None, name)\n"
@@ -163,7 +165,7 @@ def test_negative_ranges_pass_the_parser(place, capsys):
 
 
 def test_what_computes_nothing_never_loads_torch(place, capsys):
-    """Plans of systems that are known already, and all that is made of a finished run."""
+    """True for plans with systems that are known already, and for every command on a finished run."""
     plan = ("run", "--systems", "gensc,jpeg-ldpc-16qam", "--dataset", "folder:pictures", "--snr", "0:20:2", "--dry-run")
     assert call(capsys, *plan)[0] == 0
     made = str(
@@ -216,7 +218,8 @@ def test_config_file_fills_only_what_the_command_line_leaves(place, capsys):
     config = json.loads((place / "run" / "manifest.json").read_text())["config"]
     figure = config["figures"][0]
     assert (figure["systems"], figure["cbr"], figure["snr_db"]) == (["t-plain", "t-snr"], 0.25, [2])
-    assert (config["limit"], config["seed"]) == (3, 0)  # a default named on the command line still wins
+    # an option on the command line wins, even where it equals the default
+    assert (config["limit"], config["seed"]) == (3, 0)
     assert {row["cbr_target"] for row in rows(place / "run" / "samples.csv")} == {"0.25"}
     for line, words in (
         ("sytems = 'a'", "unknown key 'sytems'; did you mean systems"),
@@ -307,7 +310,8 @@ def test_figure_files_that_do_not_fit_together(place, capsys):
     assert code == 2 and "'b' is also the id of another figure" in err
     code, _, err = call(capsys, "run", "--figure", "c.toml", "--dry-run")
     assert code == 2 and "c.toml: unknown system 't-plian'" in err
-    assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0  # without its pictures' point
+    # the override leaves out the SNR at which the figure's pictures are kept
+    assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0
 
 
 def test_slurm_writes_the_same_rows_and_collect_gathers_them(place, installed, capsys, monkeypatch):
@@ -326,7 +330,7 @@ def test_slurm_writes_the_same_rows_and_collect_gathers_them(place, installed, c
 
 
 def test_a_third_partys_package_is_found_once_installed(place, tmp_path):
-    """The example package through pip, in a folder of its own; this repository is not touched."""
+    """pip installs the example package into a folder of its own; this repository stays unchanged."""
     target = tmp_path / "site"
     source = tmp_path / "example"
     source.mkdir()
@@ -400,7 +404,7 @@ def test_completion_offers_commands_options_and_names(words, expected, installed
 def test_completion_scripts_are_what_the_shell_takes(shell, capsys):
     code, out, _ = call(capsys, "completion", shell)
     assert code == 0 and "_SEMANTIC_BENCH_COMPLETE" in out and "semantic-bench" in out
-    if shutil.which(shell):  # the shell itself reads it without a fault
+    if shutil.which(shell):  # the shell reads the script without an error
         done = subprocess.run([shell, "-n"] if shell != "fish" else ["fish", "--no-execute"], input=out, text=True,
                               capture_output=True, check=False)  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""`bench new` makes a package that works: its own tests pass, it is listed, trained and run."""
+"""Tests that `bench new` makes a package that works: its own tests pass, and it is listed, trained and run."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def _made(tmp_path, *extra) -> tuple[Path, dict]:
-    """The package, installed by its metadata alone, and the environment in which it is."""
+    """The made package, installed by its metadata alone, and the environment in which it is installed."""
     folder = tmp_path / "ours"
     done = CliRunner().invoke(new_command, ["our-own", "--out", str(folder), *extra], catch_exceptions=False)
     assert done.exit_code == 0 and "our-own" in done.output

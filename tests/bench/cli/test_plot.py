@@ -1,4 +1,4 @@
-"""`python -m bench plot`: its options reach the figures; what is wrong is one line, and nothing is written then."""
+"""Tests of `python -m bench plot`: its options reach the figures; an error is one line, and then no file is written."""
 
 import pytest
 from made_run import figure, make_run

@@ -1,4 +1,6 @@
-"""Data sets: real photographs, hand-drawn masks, the VOC layout, folders of any length, bad files."""
+"""Tests of data sets: photographs of the packages, masks drawn by hand, the layout of VOC, folders of any length,
+damaged files.
+"""
 
 import hashlib
 import json
@@ -34,7 +36,7 @@ NATIVE_SIZES = {
     "flower": (427, 640),
 }
 
-#: Of the wheels of scikit-image 0.26, scikit-learn 1.9 and matplotlib 3.11.
+#: From the wheels of scikit-image 0.26, scikit-learn 1.9 and matplotlib 3.11.
 PHOTOGRAPH_SHA256 = {
     "astronaut": "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5",
     "chelsea": "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
@@ -129,7 +131,7 @@ def test_demonstration_masks_show_the_classes_they_claim():
 
 @pytest.mark.parametrize(
     ("image_id", "x", "y", "label"),
-    [  # points anyone can check by looking at the photograph, in its native pixels
+    [  # points, in the photograph's own pixels, that a reader can check by looking at it
         ("astronaut", 225, 100, 15),  # face
         ("astronaut", 420, 440, 0),  # helmet's visor
         ("astronaut", 400, 150, 0),  # model of the shuttle
@@ -215,7 +217,7 @@ def test_voc_names_and_palette_are_the_published_ones():
 
 @pytest.fixture
 def voc_root(tmp_path):
-    """A tiny VOC tree: two validation pictures, one for training."""
+    """A small VOC tree with two validation pictures and one training picture."""
     base = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (base / folder).mkdir(parents=True)
@@ -305,16 +307,16 @@ def test_folder_takes_pictures_of_every_kind_sorted_by_name(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     save(tmp_path / "deeper" / "z.png", 20, 30)
     dataset = open_dataset(f"folder:{tmp_path}")
-    assert dataset.ids == ("a.jpg", "a.png", "b", "c", "d", "e", "f")  # two pictures called a keep their suffix
+    assert dataset.ids == ("a.jpg", "a.png", "b", "c", "d", "e", "f")  # two pictures named `a` keep their suffix
     assert dataset.name == f"folder:{tmp_path.name}"
     for image_id, name in (("a.png", "a.png"), ("c", "c.PPM"), ("d", "d.webp"), ("e", "e.tif"), ("f", "f.bmp")):
         assert np.array_equal(dataset.load(image_id).image.permute(1, 2, 0).numpy(), pixels[name])
 
 
 def test_ten_thousand_pictures_are_planned_without_reading_one(tmp_path):
-    for number in range(10_000):  # no picture at all inside: listing and planning must not look
+    for number in range(10_000):  # no file is a real picture: listing and planning must not read any
         (tmp_path / f"{number:05d}.png").write_bytes(b"x")
-    start = time.process_time()  # of this process: what else the machine does is no part
+    start = time.process_time()  # time of this process: other work on the machine must not count
     dataset = open_dataset(f"folder:{tmp_path}")
     planned = dataset.quick_fingerprint()
     elapsed = time.process_time() - start
@@ -328,7 +330,7 @@ def test_iteration_reads_one_picture_at_a_time(tmp_path):
         save(tmp_path / f"{number}.png", 8, 8, number)
     stream = iter(open_dataset(f"folder:{tmp_path}"))
     assert next(stream).image_id == "0"
-    (tmp_path / "1.png").unlink()  # a set that had read ahead would not notice
+    (tmp_path / "1.png").unlink()  # a set that had read ahead would not notice the change
     with pytest.raises(UserError, match="1.png is missing"):
         next(stream)
 
@@ -375,7 +377,7 @@ def test_grey_alpha_and_sixteen_bit_pictures_become_rgb(tmp_path):
 
 def test_a_turned_photograph_is_set_upright(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter
+    exif[0x0112] = 6  # EXIF: turn by 90 degrees
     pixels = save(tmp_path / "phone.png", 20, 30, exif=exif)
     dataset = open_dataset(f"folder:{tmp_path}")
     image = dataset.load("phone").image
@@ -486,7 +488,7 @@ def test_other_files_than_those_of_the_reference_run_are_noted(tmp_path):
     save(tmp_path / "kodak/kodim01.png", 8, 12)
     dataset = open_dataset("kodak", tmp_path)
     assert "not the very files of the committed reference run" in dataset.reference_note()
-    assert dataset.take(1).reference_note() == ""  # --limit is a trial anyway
+    assert dataset.take(1).reference_note() == ""  # with --limit the run is a trial anyway
     assert open_dataset("photos").reference_note() == ""
     known = replace(dataset, reference=dataset.content())
     (tmp_path / "kodak/kodim01.png").rename(tmp_path / "kodak/01.png")
@@ -494,7 +496,7 @@ def test_other_files_than_those_of_the_reference_run_are_noted(tmp_path):
 
 
 def test_a_third_party_adds_a_set_by_an_entry_point(tmp_path, monkeypatch):
-    """One record in a package of its own; a faulty one, or one of our names, takes nothing else along."""
+    """A package adds one record. A faulty record, or one with a name of the bench, does not affect the other sets."""
     save(tmp_path / "pictures/a.png", 8, 12)
     (tmp_path / "their_sets.py").write_text(
         "from bench.data import Dataset, DatasetInfo, Item\n"

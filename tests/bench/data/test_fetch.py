@@ -1,4 +1,6 @@
-"""Fetching against a local server: breaks, resumes, checksums, unsafe archives. No network is needed."""
+"""Tests of fetching, against a local server: broken connections, resuming, checksums, unsafe archives. No network is
+needed.
+"""
 
 import hashlib
 import http.server
@@ -24,7 +26,9 @@ from systems.errors import UnknownName, UserError
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves bytes by path, with Range. `break_after`: how many bytes of a path to send, once for each entry."""
+    """Serves bytes by path and supports Range. Each entry of `break_after` breaks one answer after so many bytes of its
+    path.
+    """
 
     daemon_threads = True
 
@@ -73,7 +77,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def misbehave(self, content, wanted):
-        """Four kinds of server that a simple client asks for ever."""
+        """Four kinds of faulty server at which a simple client would try for ever."""
         kind = self.server.kind
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
         if kind in ("restart", "wrong range", "endless range") and wanted:
@@ -173,7 +177,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
     assert [done for _, done, _ in seen] == sorted(done for _, done, _ in seen)
     assert target == tmp_path / "VOCdevkit/VOC2012"
     assert open_dataset("voc2012", tmp_path).load("2007_000033").image.shape == (3, 224, 224)
-    assert len(everything_under(tmp_path)) == 3  # neither archive nor part is left
+    assert len(everything_under(tmp_path)) == 3  # neither the archive nor a partial file is left
 
 
 def test_a_stopped_command_is_resumed_by_the_next_one(server, tmp_path):
@@ -258,7 +262,7 @@ def test_div2k_zip(server, tmp_path):
 
 @pytest.fixture
 def small_kodak(monkeypatch):
-    """The suite's own names, but three pictures of 24x16 with their hashes."""
+    """Kodak under its own name, but with three pictures of 24x16 and their hashes."""
     names = list(SOURCES["kodak"].files)[:3]
     files = {name: png(16, 24, number) for number, name in enumerate(names)}
     hashes = {name: sha256(content) for name, content in files.items()}
@@ -440,10 +444,10 @@ def test_a_killed_exchange_of_folders_is_mended(server, tmp_path):
     server.files["voc.tar"] = content
     fetch("voc2012", tmp_path, server.url + "voc.tar", silent, checksum=sha256(content))
     target = tmp_path / "VOCdevkit/VOC2012"
-    shutil.copytree(target, target.with_name(".VOC2012.old"))  # as a kill after the exchange leaves it
+    shutil.copytree(target, target.with_name(".VOC2012.old"))  # the state after a kill that came after the exchange
     fetch("voc2012", tmp_path, server.url + "voc.tar", silent, checksum=sha256(content), force=True)
     assert not target.with_name(".VOC2012.old").exists() and target.is_dir()
-    target.rename(target.with_name(".VOC2012.old"))  # as a kill in the middle of it does
+    target.rename(target.with_name(".VOC2012.old"))  # the state after a kill in the middle of the exchange
     server.files.clear()
     assert fetch("voc2012", tmp_path, server.url + "voc.tar", silent) == [target] and target.is_dir()
 

@@ -1,4 +1,4 @@
-"""The one reader: what each kind of file gives, and that any file gives pixels or one line."""
+"""Tests of the reader of pictures: each kind of file gives the expected pixels, and any other file gives one line."""
 
 import io
 import os
@@ -36,12 +36,12 @@ def save(path: Path, array, **options):
 def test_what_pillow_opens_is_read_or_left_out_for_a_reason():
     Image.init()
     opened = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    documents = {".eps", ".ps", ".emf", ".wmf", ".psd"}  # the first four start other programs
+    documents = {".eps", ".ps", ".emf", ".wmf", ".psd"}  # Pillow opens the first four with other programs
     films = {".fli", ".flc", ".mpg", ".mpeg"}
     data = {".bufr", ".grib", ".h5", ".hdf", ".fit", ".fits", ".iim"}
     cursors_and_games = {".blp", ".cur", ".dcx", ".ftc", ".ftu", ".gbr", ".icns", ".ico", ".im", ".msp", ".pcd", ".pxr"}
     text = {".xbm", ".xpm"}
-    heif = {".heic", ".heics", ".heif", ".heifs", ".hif"}  # opened where pillow-heif is installed and was imported
+    heif = {".heic", ".heics", ".heif", ".heifs", ".hif"}  # opened only where pillow-heif is installed and imported
     left_out = documents | films | data | cursors_and_games | text | heif
     assert opened - set(PICTURE_SUFFIXES) <= left_out
     assert set(FORMATS) <= set(Image.OPEN)
@@ -184,7 +184,7 @@ def test_ids_are_different_and_plain_whatever_files_are_called(stems, data):
 
 
 def _fits(name):
-    """Whether a file can be called so."""
+    """Whether the file system takes this file name."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:

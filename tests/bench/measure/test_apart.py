@@ -1,4 +1,6 @@
-"""Encoder and decoder in processes that share nothing: ways around the channel that were tried, and broken systems."""
+"""Tests of encoder and decoder in processes that share nothing: attempts to pass data around the channel, and broken
+systems.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="namespaces and Landl
 @pytest.fixture(scope="module")
 def home():
     if sys.platform == "linux" and os.uname().machine == "x86_64":
-        ctypes.CDLL(None).syscall(250, 1, None)  # a session's key ring, as a login has one
+        ctypes.CDLL(None).syscall(250, 1, None)  # a key ring for the session, as each login has one
     nursery = Home.start()
     yield nursery
     nursery.close()
@@ -54,7 +56,7 @@ def picture(seed=1) -> torch.Tensor:
 
 
 def test_packages_installed_for_one_user_are_read_with_their_libraries(tmp_path, monkeypatch):
-    """As `pip install --user` lays them: wheels put their shared libraries beside the package."""
+    """A package as `pip install --user` places it, with its shared libraries beside it as wheels have them."""
     folder, beside = tmp_path / "site-packages", tmp_path / "pictures"
     (folder / "pillow.libs").mkdir(parents=True)
     beside.mkdir()
@@ -69,7 +71,7 @@ def test_packages_installed_for_one_user_are_read_with_their_libraries(tmp_path,
 
 
 def test_the_ways_would_work_in_one_process():
-    """The control: what is tried below is a way, not a misunderstanding."""
+    """The control experiment: in one process, each attempt of the tests below does succeed."""
     for way in ("memory", "attribute", "environment", "temporary"):
         one, images = Stashes(code_rate=way), picture()
         received = transmit(one.encode(images, LINK), LINK, [1])
@@ -98,7 +100,7 @@ def test_a_waiting_encoder_has_ended_before_a_decoder_starts(home):
     waiting = one._encoder
     one.decode(transmit(first, LINK, [1]), LINK)
     assert not waiting.open
-    assert torch.equal(send(LINK).symbols, first.symbols)  # begun anew, and the same
+    assert torch.equal(send(LINK).symbols, first.symbols)  # the process starts again and gives the same result
     one.rest()
 
 
@@ -118,7 +120,7 @@ def test_pictures_salts_and_other_processes_cannot_be_read(home, tmp_path):
         (secret, []),
         (f"/proc/{os.getpid()}/environ", []),
         (f"/proc/{os.getpid()}/maps", []),
-        (beside, [beside]),  # a picture that lies beside the system's own code
+        (beside, [beside]),  # a picture beside the system's own code
     ):
         one = system(home, "Reads", secrets, code_rate=str(file))
         told = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
@@ -171,7 +173,7 @@ def test_what_is_global_here_stays(home):
     first = honest.decode(transmit(honest.encode(images, LINK), LINK, [1]), LINK).output
     spoils = system(home, "Spoils")
     with pytest.raises((RemoteFailure, UserError, AssertionError)):
-        assert spoils.encode(images, LINK).symbols.dtype == torch.complex128  # it spoils itself alone
+        assert spoils.encode(images, LINK).symbols.dtype == torch.complex128  # it affects itself only
     assert state() == before
     again = honest.decode(transmit(honest.encode(images, LINK), LINK, [1]), LINK).output
     assert torch.equal(first, again)
@@ -184,7 +186,7 @@ def test_what_is_global_here_stays(home):
                                                                       "report-texts", "report-infinite",
                                                                       "report-status")])  # fmt: skip
 def test_a_broken_system_is_one_line(home, way):
-    """Those left out give a true message, which the audit and the table refuse."""
+    """The ways left out here send a valid message, which the audit and the table refuse."""
     printed = []
     one = system(home, "Broken", printed=printed, code_rate=way)
     received = transmit(one.encode(picture(), LINK), LINK, [1])
@@ -197,7 +199,7 @@ def test_a_broken_system_is_one_line(home, way):
         assert printed and printed[-1].startswith("x") and len(printed[-1]) <= 100_000
     words = {"killed": "SIGKILL", "aborts": "SIGABRT", "os-exit": "code 0", "exit-0": "SystemExit", "lines": "first"}
     assert words.get(way, "") in text
-    # The next call finds a whole system.
+    # The next call works.
     assert torch.isfinite(one.encode(picture(), LINK).symbols.abs()).all()
 
 

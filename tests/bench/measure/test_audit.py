@@ -1,4 +1,4 @@
-"""The audit lets an honest transmission pass, counts it exactly, and stops every breach with the figures."""
+"""Tests of the audit: a correct transmission passes and is counted exactly; each breach is refused with its numbers."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def test_an_honest_batch_is_counted():
     spent = audit(Anyone(), Transmission(gaussian(3, 61), bits(3, 8)), photo_link())
     assert (spent.symbol_uses, spent.side_bits, spent.side_uses, spent.n_uses) == (61, 8, 39, 100)
     assert spent.budget_uses == 100
-    assert spent.cbr == pytest.approx(100 / 1800, rel=1e-12)  # complex uses over 3HW, not reals
+    # CBR is complex uses divided by 3HW, not real values divided by 3HW
+    assert spent.cbr == pytest.approx(100 / 1800, rel=1e-12)
     assert len(spent.tx_power) == 3 and np.allclose(spent.tx_power, 1, atol=1e-5)
 
 
@@ -71,7 +72,7 @@ def test_side_information_counts():
 
 
 def test_side_information_is_charged_for_the_snr_that_it_is_made_for():
-    """More bits fit at a high SNR; a word made for a high SNR is short, and is lost at a low one."""
+    """More bits fit at a high SNR. A control word made for a high SNR is short, and is lost at a low SNR."""
     at_20_db = Transmission(gaussian(1, 88), bits(1, 11), side_info_snr_db=20.0)
     assert audit(Anyone(), at_20_db, photo_link()).side_uses == 11
     faded = Link("reconstruction", 20, 30, Budget(uses=500, control_snr_db=-10.0), "rayleigh-block")
@@ -103,8 +104,8 @@ def test_an_analog_system_cannot_pose_as_a_digital_one():
     with pytest.raises(AuditError, match="more than 4 different symbols"):
         audit(Anyone(2), Transmission(eight), link)
     audit(Anyone(3), Transmission(eight[:, :6666]), link)
-    audit(Anyone(2, genie=True), Transmission(gaussian(1, 9000)), link)  # a bound sends no real code words
-    turned = qam(1, 5000, 16) * np.exp(0.3j)  # rotation by rounding only, still 16 points
+    audit(Anyone(2, genie=True), Transmission(gaussian(1, 9000)), link)  # a bound is not held to a real constellation
+    turned = qam(1, 5000, 16) * np.exp(0.3j)  # points differ by rounding only: still 16 points
     audit(Anyone(4), Transmission(turned.to(torch.complex64)), link)
 
 
@@ -124,7 +125,7 @@ def test_power_must_not_be_unit_over_the_batch_only():
 
 
 def test_power_is_of_a_complex_use_not_of_a_real():
-    """The 3 dB fault of several peers: unit power on each real dimension is power 2 a use."""
+    """Several published programs are 3 dB off here: unit power on each real dimension is power 2 per use."""
     with pytest.raises(AuditError, match="2.000"):
         audit(Anyone(), Transmission(gaussian(1, 50) * 2**0.5), photo_link())
 
@@ -185,11 +186,11 @@ def test_output_must_be_whole():
 
 
 def test_points_are_told_apart_by_their_size_not_by_chaining():
-    """Analog symbols, sorted: each is near the next, and together they are a line of many points."""
+    """Sorted analog symbols: each is close to the next, and yet together they are many points."""
     line = torch.arange(4000.0) * POINT_RADIUS / 2
     chain = torch.complex(line, torch.zeros_like(line))
     assert count_points(chain, 300) == 301
-    assert 1000 < count_points(chain, 4000) < 2100  # as long as so many points, whatever their neighbours
+    assert 1000 < count_points(chain, 4000) < 2100  # many points, however close their neighbours are
     rounded = qam(1, 9000, 16)[0] + 0.1 * POINT_RADIUS * torch.exp(1j * torch.arange(9000.0))
     assert count_points(rounded, 300) == 16
     link = Link("segmentation", 64, 64, Budget(bits=20_000))
@@ -199,7 +200,7 @@ def test_points_are_told_apart_by_their_size_not_by_chaining():
 
 
 def test_bits_are_counted_from_the_points_used():
-    """A system that declares no constellation: 16QAM carries 4 bits a use, QPSK 2, and an analog use counts as 4."""
+    """The system declares no constellation. 16QAM carries 4 bits per use, QPSK 2, and an analog use counts as 4."""
     link = Link("reconstruction", 64, 64, Budget(uses=1000))
     for symbols, per_use in ((qam(2, 1000, 64), 6), (qam(2, 1000, 4), 2), (gaussian(2, 1000), 4)):
         spent = audit(Anyone(), Transmission(symbols), link)

@@ -1,4 +1,6 @@
-"""The channel keeps its word: SNR, split of the noise, fading law, and draws that depend on the seed alone."""
+"""Tests of the channel: its SNR, the split of the noise between real and imaginary part, the law of fading, and that
+draws depend on the seed only.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ def link_for(channel: str = "awgn", snr_db=10.0) -> Link:
 
 
 def qpsk(batch: int, uses: int, seed: int = 0) -> Transmission:
-    """Unit-power symbols: exactly |x| = 1."""
+    """Unit-power symbols: |x| is exactly 1."""
     bits = np.random.default_rng(seed).integers(0, 4, (batch, uses))
     return Transmission(torch.from_numpy(np.exp(1j * (np.pi / 4 + np.pi / 2 * bits))).to(torch.complex64))
 
@@ -72,7 +74,7 @@ def test_fading_is_rayleigh_with_unit_power(channel):
 
 def test_block_fading_is_constant_over_a_picture_and_fast_fading_is_not():
     sent = qpsk(3, 500)
-    # At 100 dB the ratio y/x is h itself, measured at the output, not read from the csi that the receiver is told.
+    # At 100 dB the ratio y/x is h. So h is measured at the output, not read from the csi that the receiver gets.
     block = send(sent, link_for("rayleigh-block", 100.0))
     ratio = (block.symbols / sent.symbols).numpy()
     assert np.abs(ratio - ratio[:, :1]).max() < 1e-3
@@ -98,7 +100,8 @@ def test_a_system_with_fewer_uses_meets_a_prefix_of_the_same_channel(channel):
     long, short = qpsk(1, 1000), qpsk(1, 137)
     far, near = transmit(long, link_for(channel), [5]), transmit(short, link_for(channel), [5])
     np.testing.assert_array_equal(far.csi.numpy()[:, : near.csi.shape[1]], near.csi.numpy())
-    np.testing.assert_allclose(noise_of(long, far)[:, :137], noise_of(short, near), atol=3e-7)  # complex64 of h x + n
+    # rounding to complex64 of h x + n
+    np.testing.assert_allclose(noise_of(long, far)[:, :137], noise_of(short, near), atol=3e-7)
 
 
 @channels
@@ -132,7 +135,7 @@ def test_each_picture_of_a_batch_meets_its_own_snr():
 
 
 def test_the_draw_itself_is_pinned():
-    """A change of the stream would silently change every published row."""
+    """A change of the random stream would change every published row."""
     zero = Transmission(torch.zeros(1, 2, dtype=torch.complex64))
     noise = transmit(zero, link_for("awgn", 0.0), [12345]).symbols.numpy()[0]
     np.testing.assert_allclose(noise, [1.26396736 - 0.3455213j, 0.76535323 - 0.31813512j], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The control channel: its code's errors against the union bound and against what its rule promises."""
+"""Tests of the control channel: the errors of its code against the union bound and against the limit of its rule."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def link_at(snr_db: float, made_for: float, channel: str = "awgn") -> Link:
 
 
 def errors(bits: int, snr_db: float, made_for: float, count: int, channel: str = "awgn") -> tuple[float, float]:
-    """Shares of words that are lost, and that arrive wrong."""
+    """The share of words that are lost, and the share of words that arrive wrong."""
     told = words(count, bits)
     received, arrived = control.send(sent(told), link_at(snr_db, made_for, channel), list(range(count)))
     wrong = (received.side_info.numpy() != told).any(axis=1)
@@ -36,14 +36,18 @@ def errors(bits: int, snr_db: float, made_for: float, count: int, channel: str =
 
 
 def union_bound(bits: int, uses: int, snr_db: float) -> float:
-    """Of maximum likelihood over all words, from the weights of the code: QPSK at Es/N0 has Q(sqrt(d Es/N0))."""
+    """The union bound for maximum likelihood over all words, from the weights of the code: a word at distance d is
+    chosen with probability Q(sqrt(d Es/N0)) for QPSK.
+    """
     every = ((np.arange(2**bits)[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
     weights = control._small_block(every, 2 * uses).sum(axis=1)[1:]
     return float(norm.sf(np.sqrt(weights * 10 ** (snr_db / 10))).sum())
 
 
 def test_the_small_block_code_is_that_of_the_standard():
-    """Weights of the (32, 11) code of TS 38.212 and of its subcodes: least 16 up to 6 bits, 12 up to 10, 10 at 11."""
+    """Minimum weights of the (32, 11) code of TS 38.212 and of its subcodes: 16 up to 6 bits, 12 up to 10 bits, 10 at
+    11 bits.
+    """
     least = {}
     for bits in range(3, 12):
         every = ((np.arange(2**bits)[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
@@ -55,7 +59,9 @@ def test_the_small_block_code_is_that_of_the_standard():
 
 @pytest.mark.parametrize("bits", range(1, 12))
 def test_a_short_word_keeps_the_promise_of_its_rule(bits):
-    """By the union bound, which is above the truth: at most 1e-5 at the SNR that it is made for, over 30 dB of them."""
+    """The union bound, which is above the true error rate, is at most 1e-5 at the SNR for which the word is made, over
+    a range of 30 dB.
+    """
     for snr_db in range(-10, 21, 2):
         uses = control_uses(bits, snr_db)
         assert union_bound(bits, uses, snr_db) < WORD_ERROR, (bits, snr_db, uses)
@@ -68,7 +74,9 @@ def test_8_bits_at_0_db_take_about_40_uses():
 
 
 def test_measured_errors_agree_with_the_union_bound():
-    """8 bits made for 0 dB, met at -2 and -3 dB, where errors can be counted. Most of them are seen and given up."""
+    """8 bits made for 0 dB are received at -2 and -3 dB, where errors are frequent enough to count. The decoder notices
+    most of them and gives the word up.
+    """
     for snr_db, count in ((-2.0, 40_000), (-3.0, 20_000)):
         told = words(count, 8)
         received = transmit(Transmission(control.encode(told, 39)), link_at(snr_db, 0.0), list(range(count)))
@@ -80,7 +88,7 @@ def test_measured_errors_agree_with_the_union_bound():
         spread = 4 * math.sqrt(bound / count)
         assert 0.5 * bound - spread < wrong < bound + spread
         lost, unseen = errors(8, snr_db, 0.0, count)
-        assert unseen < wrong < lost < 10 * bound  # most errors are seen: their words are given up
+        assert unseen < wrong < lost < 10 * bound  # the decoder notices most errors and gives those words up
     assert errors(8, 0.0, 0.0, 20_000) == (0.0, 0.0)
 
 
@@ -89,7 +97,7 @@ def test_measured_errors_agree_with_the_union_bound():
 def test_a_long_word_arrives_at_the_snr_that_it_is_made_for(bits, snr_db):
     assert errors(bits, snr_db, snr_db, 40) == (0.0, 0.0)
     lost, wrong = errors(bits, snr_db - 10, snr_db, 10)
-    assert lost > 0.5 and wrong == 0  # the CRC sees it
+    assert lost > 0.5 and wrong == 0  # the CRC detects it
 
 
 def test_more_bits_fit_at_a_high_snr():
@@ -104,7 +112,7 @@ def test_low_rates_repeat_and_large_words_are_split():
 
 @pytest.mark.parametrize("bits", [8, 40])
 def test_the_word_meets_the_draw_of_its_picture_and_leaves_the_symbols_theirs(bits):
-    """A deep fade takes the word along, and the symbols are received as they are without any word."""
+    """A deep fade also loses the word. The symbols are received as they would be without a word."""
     count = 60
     for channel in CHANNELS.own_names:
         told = words(count, bits)

@@ -1,4 +1,4 @@
-"""LPIPS: the network against torchvision's AlexNet, its weights against the files they are read from."""
+"""Tests of LPIPS: its network against torchvision's AlexNet, and its weights against the files that hold them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchvision.models import alexnet
 
 from bench.measure.metrics import lpips_weights, perceptual
 
-RELU = (1, 4, 7, 9, 11)  # places in torchvision's AlexNet whose outputs LPIPS compares
+RELU = (1, 4, 7, 9, 11)  # indices of the layers of torchvision's AlexNet whose outputs LPIPS compares
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def weights_are_looked_for_anew():
 
 @pytest.fixture
 def nothing_installed(monkeypatch, tmp_path):
-    """No file in torch's hub folder, and no packages but those in the folder that it gives."""
+    """An empty torch hub folder, and no packages but those in the folder that the fixture returns."""
     monkeypatch.setattr(lpips_weights, "find_spec", lambda name: PathFinder.find_spec(name, [str(tmp_path)]))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     return tmp_path
@@ -49,7 +49,7 @@ def random_network() -> tuple[torch.nn.Module, list[torch.Tensor]]:
 
 
 def put_package_lpips(folder: Path, network: torch.nn.Module, heads: list[torch.Tensor]) -> None:
-    """The two files as the package `lpips` and torchvision lay them down."""
+    """Write the two weight files where the package `lpips` and torchvision have them."""
     (folder / "lpips" / "weights" / "v0.1").mkdir(parents=True)
     (folder / "lpips" / "__init__.py").write_text("raise RuntimeError('imported')")
     named = {f"lin{layer}.model.1.weight": head[None, :, None, None] for layer, head in enumerate(heads)}
@@ -61,7 +61,7 @@ def put_package_lpips(folder: Path, network: torch.nn.Module, heads: list[torch.
 
 @pytest.mark.parametrize("size", [(128, 128), (31, 50), (75, 101)])
 def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, size):
-    """Equation 1 of the paper, written out in float64 over torchvision's own network."""
+    """Equation 1 of the paper, computed in float64 with torchvision's own network."""
     network, heads = random_network()
     put_package_lpips(nothing_installed, network, heads)
     reference, output = photo(*size), (noisy(photo(*size), 0.1) * 255).round().to(torch.uint8)
@@ -138,7 +138,9 @@ def test_published_distance_is_symmetric_and_grows_with_noise(published):
 
 
 def test_published_value_of_the_package_lpips(published):
-    """Value of the package lpips 0.1.4, its own forward pass over these weights, on this pair."""
+    """The expected value is from the forward pass of the package lpips 0.1.4 with these weights, on this pair of
+    pictures.
+    """
     steps = torch.arange(256)
     reference = ((steps[:, None] * steps[None, :]) % 256).to(torch.uint8).expand(1, 3, 256, 256)
     output = ((steps[:, None] * steps[None, :] + 16 * (steps % 3)) % 256).to(torch.uint8).expand(1, 3, 256, 256)

@@ -1,4 +1,4 @@
-"""Metrics against closed forms and against other people's implementations."""
+"""Tests of the metrics: against closed forms and against other implementations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from systems.pixels import to_uint8
 
 
 def photo(size: int = 256) -> torch.Tensor:
-    """uint8 (1, 3, size, size): a face and detail."""
+    """A photograph with a face and fine detail, uint8 (1, 3, size, size)."""
     return torch.from_numpy(data.astronaut()[:size, :size].copy()).permute(2, 0, 1)[None].contiguous()
 
 
@@ -34,7 +34,7 @@ def test_psnr_by_hand():
     reference = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     output = reference.clone()
     output[0, 0] = 5  # a third of the samples off by 5: MSE 25/3
-    output[1] = 255  # the worst there is
+    output[1] = 255  # the largest possible error
     mse = image.mse_per_image(reference, output)
     np.testing.assert_allclose(mse, [25 / 3, 65025.0], rtol=1e-15)
     np.testing.assert_allclose(image.psnr_db(mse), [10 * math.log10(65025 * 3 / 25), 0.0], atol=1e-12)
@@ -48,7 +48,7 @@ def test_psnr_agrees_with_skimage():
 
 
 def test_pictures_are_rounded_to_eight_bits_first():
-    """Both sides: an error of 0.4 grey levels vanishes, one of 0.6 becomes a whole level."""
+    """Both pictures are rounded: an error of 0.4 grey levels becomes 0, one of 0.6 becomes a whole level."""
     levels = torch.arange(1, 255, dtype=torch.float64).reshape(1, 1, 1, -1).expand(1, 3, 2, 254)
     exact = (levels / 255).float()
     small, large = ((levels + 0.4) / 255).float(), ((levels + 0.6) / 255).float()
@@ -78,7 +78,7 @@ def test_both_reductions_and_jensen():
 def test_a_perfect_picture_does_not_poison_a_mean():
     assert image.psnr_db(0.0) == image.PSNR_CAP_DB
     assert image.mean_psnr_db(np.array([0.0, 65025.0])) == 50.0
-    assert math.isnan(image.psnr_db(math.nan))  # not simulated stays so
+    assert math.isnan(image.psnr_db(math.nan))  # a row without simulation stays without a value
 
 
 def test_the_mse_of_a_picture_does_not_depend_on_its_batch():
@@ -100,7 +100,7 @@ def test_bad_pictures_are_refused():
 
 
 def reference_ms_ssim(x: np.ndarray, y: np.ndarray) -> float:
-    """One channel, float (H, W) on 0..255, from skimage's SSIM map and scipy's Gaussian filter."""
+    """MS-SSIM of one channel, float (H, W) in 0..255, from skimage's SSIM map and scipy's Gaussian filter."""
     weights = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
     options = dict(gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255, full=True)
     product = 1.0
@@ -132,10 +132,11 @@ def test_single_scale_ssim_agrees_with_skimage():
 
 
 def test_ms_ssim_of_pytorch_msssim():
-    """Value of pytorch-msssim 1.0.0, the package of learned-compression papers, on this pair in float64.
+    """The expected value is from pytorch-msssim 1.0.0, which papers on learned compression use, on this pair in
+    float64.
 
-    It was given the Gaussian window in float64 (`win=`): its own is float32, sums to 1 - 3e-8, and moves this value by
-    3e-6.
+    It was given the Gaussian window in float64 (`win=`). Its own window is float32, sums to 1 - 3e-8, and changes this
+    value by 3e-6.
     """
     steps = torch.arange(256)
     reference = ((steps[:, None] * steps[None, :]) % 256).to(torch.uint8).expand(1, 3, 256, 256)
@@ -145,10 +146,10 @@ def test_ms_ssim_of_pytorch_msssim():
 
 def test_ms_ssim_bounds_and_small_pictures():
     assert image.ms_ssim(photo(176), photo(176))[0] == pytest.approx(1, abs=1e-12)
-    assert image.ms_ssim(photo(161), noisy(photo(161), 0.1))[0] < 1  # odd at every scale
+    assert image.ms_ssim(photo(161), noisy(photo(161), 0.1))[0] < 1  # odd sides at every scale
     assert image.ms_ssim(photo(160), photo(160)) is None
     inverted = 255 - photo(256)
-    assert 0 <= image.ms_ssim(photo(256), inverted)[0] < 0.1  # anti-correlated, never NaN
+    assert 0 <= image.ms_ssim(photo(256), inverted)[0] < 0.1  # anti-correlated pictures: a number, not NaN
 
 
 # ---------------------------------------------------------------- segmentation
@@ -193,7 +194,7 @@ def test_miou_is_of_the_data_set_and_not_a_mean_over_pictures():
 
 def test_only_classes_with_a_union_count():
     target, pred = np.zeros((4, 4), int), np.zeros((4, 4), int)
-    assert segmentation.miou(segmentation.confusion(pred, target)) == 1.0  # 20 absent classes neither help nor hurt
+    assert segmentation.miou(segmentation.confusion(pred, target)) == 1.0  # the 20 absent classes do not count
     pred[0, 0] = 9  # a false alarm: class 9 now has a union and an IoU of 0
     assert segmentation.miou(segmentation.confusion(pred, target)) == pytest.approx((15 / 16 + 0) / 2, abs=1e-12)
     empty = segmentation.confusion(np.zeros((2, 2), int), np.full((2, 2), 255))

@@ -1,4 +1,6 @@
-"""Ways around the channel that were tried at one operating point, each with an instance that would profit from it."""
+"""Tests of one operating point: attempts to pass data around the channel, each with a picture or batch on which the
+attempt would succeed.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ POINT = Point(10.0, 0)
 
 
 class Pixels(System):
-    """As many pixels as the budget holds, as they are; 8 bits of nothing as side information."""
+    """Sends as many pixels as the budget holds, uncoded, and 8 meaningless bits of side information."""
 
     name, variant = "pixels", "v1"
     side_bits = 8
@@ -91,7 +93,7 @@ def test_a_view_s_storage_does_not_pass():
 
 
 def test_symbols_are_audited_as_they_are_sent():
-    """What the transmitter does to its tensors after the audit changes nothing."""
+    """If the transmitter changes its tensors after the audit, the sent symbols do not change."""
 
     class Late(Pixels):
         def encode(self, images, link):
@@ -126,7 +128,7 @@ def test_tensors_of_other_kinds_are_refused():
 
 
 def test_a_changed_link_changes_nothing():
-    """`object.__setattr__` on the budget of the link that a system was given: the audit holds its own."""
+    """A system uses `object.__setattr__` on the budget of its link. The audit holds a copy of its own."""
 
     class Rich(Pixels):
         def encode(self, images, link):
@@ -182,10 +184,11 @@ def test_an_encoder_that_is_blind_is_told_no_snr():
 
 
 def test_noise_has_a_salt():
-    """A receiver that knows all public names cannot compute its noise while the salt is unknown."""
+    """A receiver that knows all public names cannot compute its noise, since the salt is unknown to it."""
     plain, salted, other = (deliver(Pixels(), salt=salt) for salt in ("", "a1b2c3d4", "00000000"))
     assert not torch.equal(plain.output, salted.output) and not torch.equal(salted.output, other.output)
-    assert torch.equal(salted.output, deliver(Pixels(), salt="a1b2c3d4").output)  # and is replayed with it
+    # a run with the same salt repeats the noise
+    assert torch.equal(salted.output, deliver(Pixels(), salt="a1b2c3d4").output)
 
 
 @pytest.mark.parametrize("draw", [lambda s: torch.rand(s), lambda s: torch.from_numpy(np.random.rand(*s)).float(),
@@ -231,14 +234,14 @@ class Shifted(Pixels):
 
 
 class Neighbours(Pixels):
-    """The receiver looks at the whole batch."""
+    """The receiver uses the whole batch."""
 
     def decode(self, received, link):
         return Decoded(super().decode(received, link).output * 0.5 + received.symbols.real.mean() + 0.2)
 
 
 class Batchwise(Pixels):
-    """The number of symbols follows the batch."""
+    """The number of symbols depends on the batch."""
 
     def uses(self, link):
         return super().uses(link) - self.count % 2
@@ -261,14 +264,14 @@ def test_rows_that_stand_alone_pass():
 
 
 class Wary(Pixels):
-    """Shifts rows in batches of three alone: none that `check_rows` makes."""
+    """Shifts rows only in batches of three, a size that `check_rows` does not try."""
 
     def encode(self, images, link):
         return super().encode(images.roll(1, 0) if len(images) == 3 else images, link)
 
 
 class WaryReceiver(Pixels):
-    """Averages what it received of three pictures."""
+    """Averages the received symbols of three pictures, only in batches of three."""
 
     def decode(self, received, link):
         decoded = super().decode(received, link)
@@ -289,7 +292,7 @@ def test_a_system_that_knows_the_test_is_found_in_a_run_s_own_batches(kind):
 
 
 class Outage(Pixels):
-    """Says outage of its second picture, and draws the picture all the same."""
+    """Reports an outage of its second picture, and delivers the picture nevertheless."""
 
     def decode(self, received, link):
         decoded = super().decode(received, link)

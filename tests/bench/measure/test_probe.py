@@ -1,4 +1,4 @@
-"""The probe tells a receiver that decodes what it is sent from one that has learned the set."""
+"""Tests of the probe, which distinguishes a receiver that decodes its input from one that has memorised the set."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from systems.interface import Decoded
 
 
 class Learned(Pixels):
-    """Draws the pictures of the set by their place, whatever arrives."""
+    """Delivers the pictures of the set in their order, whatever it receives."""
 
     def decode(self, received, link):
         return Decoded(batch(len(received.symbols)).images)

@@ -1,4 +1,6 @@
-"""Third parties add channels, metrics and tasks by one record each; a faulty one takes nothing else with it."""
+"""Tests that third parties add channels, metrics and tasks by one record each, and that a faulty record affects nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def known(monkeypatch):
 
 
 def test_a_plugin_adds_a_channel_and_a_faulty_one_disables_itself(known):
-    assert known["awgn"].label == "AWGN" and known.foreign() == []  # no code is loaded that nobody asked for
+    assert known["awgn"].label == "AWGN" and known.foreign() == []  # code is loaded only where it is used
     assert known.names() == ("awgn", "rayleigh-block", "rayleigh-fast", "half")
     told = known.foreign()
     assert len(told) == 5 and f"channel half ({__name__}:HALF)" in told and f"channel gone ({__name__}:MISSING)" in told

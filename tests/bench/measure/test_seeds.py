@@ -1,4 +1,4 @@
-"""Seeds: one name, one draw; every part of the name counts, and nothing else does."""
+"""Tests of seeds: the same name gives the same draw; every part of the name counts, and nothing else does."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_seeds_spread_over_64_bits():
 
 
 def test_another_process_gives_the_same_seed():
-    """A seed from hash() would differ from worker to worker."""
+    """A seed from Python's hash() would differ from process to process."""
     code = f"from bench.measure.seeds import draw_seed; print(draw_seed(**{BASE!r}))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(out.stdout) == draw_seed(**BASE)

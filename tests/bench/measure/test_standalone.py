@@ -1,4 +1,7 @@
-"""Every registered system's rows stand alone; `test_point` holds the check itself to systems that break the rule."""
+"""Tests that each row of every registered system depends on its own picture only.
+
+`test_point` tests the check itself, on systems that break the rule.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ from bench.measure.point import Conditions
 from bench.measure.standalone import check_rows
 from systems import registry
 
-SLOW = ("avif-ldpc-16qam", "linear-select")  # each takes seconds on a slow machine, and has siblings that do not
+# marked slow: each takes seconds on a slow machine, and similar systems are always tested
+SLOW = ("avif-ldpc-16qam", "linear-select")
 CASES = [
     pytest.param(name, task, marks=[pytest.mark.slow] if name in SLOW else [])
     for name in registry.names()
@@ -23,14 +27,16 @@ SIZE = (64, 80)
 
 
 def picture() -> torch.Tensor:
-    """A face and detail, uint8 (3, 64, 80)."""
+    """A photograph with a face and fine detail, uint8 (3, 64, 80)."""
     photo = torch.from_numpy(data.astronaut()).permute(2, 0, 1)[None].float()
     return F.interpolate(photo, SIZE, mode="bilinear", antialias=True)[0].round().to(torch.uint8)
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_rows_of_a_registered_system_stand_alone(name, task):
-    """Learned systems with random weights: what leans on the batch does so with any. 1/4 carries a codec's headers."""
+    """Learned systems have random weights: a dependence on the batch shows with any weights. A CBR of 1/4 leaves room
+    for a codec's headers.
+    """
     learned = registry.find(name).learned
     system = registry.create(name, **({"checkpoint": "none"} if learned else {}))
     cbr, bits = (1 / 4, None) if task == "reconstruction" else (None, 20000)
