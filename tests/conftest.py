@@ -1,8 +1,4 @@
-"""No test asks a hub for anything; two cores are the least machine.
-
-Each process of the suite computes with one thread: pytest-xdist starts one process a core, and more threads than cores
-wait for each other.
-"""
+"""Settings of all tests: no network access to model hubs, no window, and one thread per numerical library."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Docstrings say what a reader must know: every public function that takes or gives tensors or arrays states shapes.
+"""Tests that every public function that takes or returns tensors or arrays states their shapes in its docstring.
 
-That every public module, class and function has a docstring at all is checked by ruff (rules D1, see pyproject.toml).
+ruff checks that every public module, class and function has a docstring at all (rules D1 in pyproject.toml).
 """
 
 import ast
@@ -56,7 +56,7 @@ def module(path: Path) -> ast.Module:
 
 @cache
 def all_documented() -> dict[str, list[str]]:
-    """Docstrings by qualified name, over all files: a method may refer to the one that it implements."""
+    """Docstrings by qualified name, over all files, since a method may refer to the one that it implements."""
     found: dict[str, list[str]] = {}
     for path in FILES:
         for name, node in documented(module(path)):

@@ -1,4 +1,6 @@
-"""The house: imports point one way, each room stands where the README says, and no file is out of place."""
+"""Tests of the structure: imports go in one direction, each room is where the README says, and every file is in its
+place.
+"""
 
 import ast
 from pathlib import Path
@@ -6,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-#: A room may import rooms of its own floor's left out, and of lower floors. Floors from the top down.
+#: The floors, from the top down. A room may import rooms of lower floors, but no other room of its floor.
 FLOORS = (
     ("bench.__main__",),
     ("bench.cli",),
@@ -43,7 +45,7 @@ def name_of(path: Path) -> str:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Modules of this project that a file imports, wherever in the file it does."""
+    """Modules of this project that a file imports, anywhere in the file."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -68,7 +70,7 @@ def test_imports_point_down(path):
 
 
 def test_no_circle_of_modules():
-    """Imports at the head of a file, which run when it is loaded, form no circle."""
+    """Imports at the top of files, which run on loading, form no circle."""
     heads = {}
     for path in FILES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -97,7 +99,9 @@ def test_no_circle_of_modules():
 
 
 def test_no_room_that_measures_names_a_system():
-    """The catalogue says which systems there are, and how they look. The claims, and measurements of one, name some."""
+    """The catalogue knows which systems exist and how they look. Only the claims, and measurements of one system, name
+    systems.
+    """
     import baselines  # noqa: F401  (registers its systems)
     from systems import registry
 
@@ -144,7 +148,7 @@ def test_top_level_names_are_those_of_the_contract():
 
 
 def test_the_readme_of_the_bench_names_files_that_are_there():
-    """Its section "Where to change what" is the map for contributors."""
+    """Its section "Where to change what" is the guide for contributors."""
     import re
 
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")

@@ -6,6 +6,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -17,15 +19,55 @@ PAGES = {
     for path in (ROOT / "README.md", *(page for room in ROOMS for page in sorted((ROOT / room).rglob("*.md"))))
     if not {"templates", "reference"} & set(path.parts)
 }
-COMMANDS = re.findall(r"^    python -m bench (.+)$", PAGES["README.md"], re.MULTILINE)
-#: Commands of the README that no test can run as they stand, and why. Their options are checked all the same.
+#: Lines of the README that no test can run, and why. Their options are checked nevertheless.
 NOT_RUN = {
-    "train": "hours of training",
-    "weights": "needs a public checkpoint",
-    "data": "needs a network beyond the package index",
-    "run --engine slurm": "needs a cluster; tests/slurm/real_cluster.py",
-    "run --figure fig5 --dataset kodak": "needs Kodak",
+    "git clone": "needs the address",
+    "make": "installs gigabytes; `.ci/run` does it",
+    "python -m bench train --systems all": "hours of training",
+    "python -m bench data fetch": "needs a network beyond the package index",
+    "python -m bench run --figure fig5 --dataset kodak": "needs Kodak",
+    "python -m bench run --figure fig4 --engine slurm": "needs a cluster; tests/slurm/real_cluster.py",
 }
+
+
+@dataclass
+class Recipe:
+    """Commands that stand in one block of the README, the file that is shown before them, the output after them."""
+
+    commands: list[str]
+    file: str = ""
+    output: list[str] = field(default_factory=list)
+
+
+def recipes(text: str) -> list[Recipe]:
+    """The README's blocks of commands in their order; listings of files are none."""
+    found, file = [], ""
+    blocks = re.findall(r"(?:^ {4}\S.*\n)+|^```(?:toml|text)\n(?:.*\n)*?```$", text, re.MULTILINE)
+    for block in blocks:
+        if block.startswith("```toml"):
+            file = block.removeprefix("```toml\n").removesuffix("```")
+        elif block.startswith("```text"):
+            found[-1].output = block.splitlines()[1:-1]
+        elif not block.startswith("    results/"):
+            lines = [line.partition("  #")[0].strip() for line in block.splitlines()]
+            found.append(Recipe(lines, file))
+            file = ""
+    return found
+
+
+def masked(line: str) -> str:
+    """A line of output without what differs from run to run: numbers and the width of columns."""
+    line = re.sub(r"run-[0-9a-f]{8}", "run-#", line)
+    return " ".join(re.sub(r"\d[\d.,]*", "#", line).split())
+
+
+def missing(shown: list[str], printed: str) -> str:
+    """The first line that a page shows and the command did not print in that order; "" for none. "..." is a gap."""
+    lines = iter(masked(line) for line in printed.splitlines())
+    for line in shown:
+        if line.strip() not in ("...", "") and masked(line) not in lines:
+            return line
+    return ""
 
 
 def _links():
@@ -44,7 +86,7 @@ def test_links_lead_somewhere(page, link):
     sorted({line for text in PAGES.values() for line in re.findall(r"^    python -m bench (.+)$", text, re.MULTILINE)}),
 )
 def test_commands_and_options_exist(line):
-    """Every command and option that a page types is one that the bench has."""
+    """The bench has every command and option that a page shows."""
     import click
 
     from bench.cli import cli
@@ -59,9 +101,14 @@ def test_commands_and_options_exist(line):
     assert {word.partition("=")[0] for word in words if word.startswith("--")} <= known
 
 
+def prose(text: str) -> list[str]:
+    """The words of a page without its listings and tables."""
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^(?: {4}|\|).*$", "", text, flags=re.MULTILINE).split()
+
+
 def test_the_readme_is_short():
-    words = re.sub(r"^(?: {4}|\|).*$|```.*?```", "", PAGES["README.md"], flags=re.MULTILINE | re.DOTALL).split()
-    assert len(words) < 900
+    assert 300 < len(prose(PAGES["README.md"])) < 900
 
 
 @pytest.fixture(scope="module")
@@ -80,28 +127,64 @@ def desk(tmp_path_factory):
 
 
 def _environment(desk):
-    paths = [str(ROOT), str(desk / "my-system"), str(desk / "site"), os.environ.get("PYTHONPATH", "")]
+    own = [str(desk / name) for name in ("my-system", "my-network", "site")]
+    paths = [str(ROOT), *own, os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+
+
+def test_every_recipe_has_its_output():
+    """A reader sees what she will get; the two commands of daily life show it as a list of files."""
+    for recipe in recipes(PAGES["README.md"].partition("## Recipes")[2]):
+        run = [line for line in recipe.commands if not any(line.startswith(start) for start in NOT_RUN)]
+        assert recipe.output or not run, recipe.commands
+
+
+def test_what_is_shown_must_be_printed():
+    assert missing(["a  1.5", "...", "b 2"], "x\na 27\ny\nb    3.25\n") == ""
+    assert missing(["b 2", "a 1"], "a 1\nb 2\n") == "a 1"
+    assert missing(["tables in results/run-01234567"], "tables in results/run-abcdef99") == ""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_every_command_runs(desk):
-    """In the README's order, for each builds on those before it."""
-    for line in COMMANDS:
-        line = line.partition("  #")[0].strip()
-        if any(line.startswith(start) for start in NOT_RUN):
-            continue
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", *shlex.split(line)],
-            cwd=desk, env=_environment(desk), capture_output=True, text=True, timeout=1500, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, f"python -m bench {line}\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}"
-        if line == "new my-system":  # what `pip install -e my-system` adds: the metadata that names the entry point
-            info = desk / "site" / "my_system-0.1.0.dist-info"
-            info.mkdir(parents=True)
-            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-system\nVersion: 0.1.0\n")
-            (info / "entry_points.txt").write_text("[semantic_bench.systems]\nmy-system = my_system:MySystem\n")
+def test_every_recipe_prints_what_is_shown(desk):
+    """The recipes run in the README's order, since each builds on those before it."""
+    for recipe in recipes(PAGES["README.md"]):
+        if recipe.file:
+            name = re.match(r"# (\S+\.toml)\n", recipe.file).group(1)
+            (desk / name).write_text(recipe.file)
+        printed = ""
+        for line in recipe.commands:
+            if any(line.startswith(start) for start in NOT_RUN):
+                continue
+            printed += _installed(desk, line) if line.startswith("pip ") else _ran(desk, line)
+        assert not recipe.output or missing(recipe.output, printed) == "", printed
+
+
+def _ran(desk, line: str) -> str:
+    """Run a command; returns what it prints."""
+    assert line.startswith("python -m bench "), line
+    done = subprocess.run(
+        [sys.executable, *shlex.split(line)[1:]], cwd=desk, env=_environment(desk), stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, timeout=1500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{line}\n{done.stdout[-3000:]}"
+    return done.stdout
+
+
+def _installed(desk, line: str) -> str:
+    """What `pip install -e FOLDER` adds, without pip: the metadata that names the entry point."""
+    folder = desk / line.removeprefix("pip install -e ")
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    info = desk / "site" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = "".join(
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in entries.items())
+        for group, entries in project["entry-points"].items()
+    )
+    (info / "entry_points.txt").write_text(points)
+    return ""
 
 
 @pytest.mark.slow

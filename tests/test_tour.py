@@ -1,4 +1,4 @@
-"""The notebook results/tour.ipynb: it is committed executed, and its cells run as they stand there."""
+"""Tests of the notebook results/tour.ipynb: it is committed with its outputs, and its cells run."""
 
 import json
 from pathlib import Path

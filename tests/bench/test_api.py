@@ -1,4 +1,4 @@
-"""The bench from Python gives what the command line gives."""
+"""Tests that the bench from Python gives the results of the command line."""
 
 import numpy as np
 import pytest

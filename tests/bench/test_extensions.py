@@ -1,5 +1,6 @@
-"""One small package adds one of each thing, and a run with all of them goes from end to end; this repository is not
-touched."""
+"""A small package adds one thing of each kind, and a run uses all of them from end to end; this repository stays
+unchanged.
+"""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""A third party's system in 40 lines: block means of the picture, sent as they are, two to a complex use."""
+"""A third party's system in 40 lines: means of blocks of the picture, sent uncoded, two values per complex use."""
 
 import math
 
@@ -11,7 +11,9 @@ from systems.layers.analog import POWER_BITS, bits_to_power, power_to_bits, to_f
 
 
 class PooledPixels(System):
-    """Both ends work out the grid from the link; the power before scaling goes along as charged side information."""
+    """Both ends compute the grid of blocks from the link. The power before scaling is sent as side information, which
+    is charged.
+    """
 
     tasks = ("reconstruction",)
 

@@ -1,4 +1,6 @@
-"""A third party's package that adds one of each: a system, a metric, a channel, a data set, a kind of figure."""
+"""A third party's package that adds one thing of each kind: a system, a metric, a channel, a data set, a kind of
+figure.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from systems.layers.analog import to_features, to_symbols, unit_power
 
 
 class Means(System):
-    """Means of 8 x 8 blocks of the picture's red, green and blue."""
+    """Sends means of 8 x 8 blocks of the picture's red, green and blue."""
 
     tasks = ("reconstruction",)
     label = "Block means"
@@ -65,7 +67,7 @@ def make_pictures(folder):
 
 
 def twice(job):
-    """A kind of figure: that of the curves, under a name of its own."""
+    """A kind of figure that draws the curves, under a name of its own."""
     from bench.report.kinds import curves
 
     return [replace(drawing, name=drawing.name + "-twice") for drawing in curves(job)]

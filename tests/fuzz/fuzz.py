@@ -1,11 +1,12 @@
-"""Hostile input in bulk: every case must end with a result or with one line, soon, and with nothing left behind.
+"""Hostile input in bulk: every case must end soon, with a result or with one line, and leave no files.
 
     python tests/fuzz/fuzz.py [--cases 3000] [--seed 0] [--kind snr]
 
-A case calls the command line (or a reader) in this process with made input: file names, figure, config and protocol
-TOML, manifests and tables, pictures, masks, SNR lists, options. Counted: tracebacks (any exception that is no line for
-the user, and an answer of several lines), hangs (no end within `LIMIT_S`), and leftovers (files that a refused command
-made). The exit code is 1 where a count is not 0; each bad case is printed with what repeats it.
+A case calls the command line (or a reader) in this process with random input: file names, TOML of figures, configs and
+protocols, manifests and tables, pictures, masks, SNR lists, options. The script counts tracebacks (any exception that
+is not a line for the user, and answers of several lines), hangs (no end within `LIMIT_S`), and leftovers (files that a
+refused command made). The exit code is 1 where a count is not 0. Each bad case is printed with the name that repeats
+it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "bench")]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 LIMIT_S = 60.0
-#: The share of each kind in the budget.
+#: The share of each kind among the cases.
 SHARES = {
     "names": 3,
     "figure": 6,
@@ -50,12 +51,12 @@ SHARES = {
 
 
 class Hang(BaseException):
-    """A case that did not end; no handler of ours catches it."""
+    """A case did not end. No handler of the bench catches this exception."""
 
 
 @dataclass
 class Tally:
-    """What was found, and the cases behind it."""
+    """The counts, and the bad cases."""
 
     counts: Counter = field(default_factory=Counter)
     bad: list[str] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Tally:
 
 
 def main() -> int:
-    """Run the budget and print the counts."""
+    """Run the given number of cases and print the counts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
@@ -99,11 +100,11 @@ def main() -> int:
 
 
 def _one(name: str, case: Callable, dice: random.Random, folder: Path, tally: Tally) -> None:
-    """One case in a folder of its own, under a clock."""
+    """Run one case in a folder of its own, with a time limit."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     os.chdir(folder)
-    watchdog = threading.Timer(2 * LIMIT_S, _give_up, [name])  # code that no signal interrupts
+    watchdog = threading.Timer(2 * LIMIT_S, _give_up, [name])  # for code that no signal interrupts
     watchdog.daemon = True
     watchdog.start()
     signal.signal(signal.SIGALRM, _alarm)
@@ -141,7 +142,10 @@ class Leftover(Exception):
 
 
 def bench(*arguments: str) -> str:
-    """The command line in this process: "" where it ends well, else its one line. Raises what the line hides."""
+    """Run the command line in this process; returns "" on success, else its one line.
+
+    Raises an error for a traceback or an unknown exit code, and Leftover for files of a refused command.
+    """
     from bench.cli import main as command_line
 
     out, err = io.StringIO(), io.StringIO()
@@ -171,14 +175,14 @@ def _everything() -> set[str]:
 
 
 def text(dice: random.Random, most: int = 12) -> str:
-    """Letters of many scripts, controls, marks that shells and TOML know."""
+    """Letters of many scripts, control characters, and characters with a meaning in shells and TOML."""
     alphabet = string.ascii_letters + string.digits + " ._-+=:,;/\\'\"#$%&{}[]()<>|*?!~^`@"
     alphabet += "éßфот图片🙂\u202e\u0301\u2028"
     return "".join(dice.choice(alphabet) for _ in range(dice.randrange(most)))
 
 
 def number(dice: random.Random) -> str:
-    """Numbers at and beyond every edge."""
+    """Numbers at and beyond the limits of what is allowed."""
     return dice.choice([
         "0", "1", "-1", "2", "10", "0.5", "1e3", "1e-3", "1e99999999", "-1e99999999", "1e-99999999", "1e308", "1e400",
         "9" * 30, "9" * 5000, "nan", "inf", "-inf", "0x10", "1_000", "١٢", "1/16", "1/0", "0/1", "1/1e9999999", "", " ",
@@ -224,7 +228,7 @@ def toml_value(dice: random.Random, depth: int = 0) -> str:
 
 
 def toml(dice: random.Random, good: dict[str, str], extra: list[str]) -> bytes:
-    """A good file with some keys changed, or its bytes damaged."""
+    """A good file with some keys changed, or with damaged bytes."""
     values = dict(good)
     for _ in range(dice.randrange(1, 4)):
         key = dice.choice([*good, *extra])
@@ -237,7 +241,7 @@ def toml(dice: random.Random, good: dict[str, str], extra: list[str]) -> bytes:
 
 
 def damaged(dice: random.Random, content: bytes) -> bytes:
-    """Some bytes changed, cut, doubled, or in another encoding."""
+    """The content with some bytes changed, cut or inserted, or in another encoding."""
     changed = bytearray(content)
     roll = dice.randrange(6)
     if roll == 0:
@@ -261,7 +265,7 @@ def picture(folder: Path, name: str = "ok.png") -> Path:
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError, ValueError):  # a name that this file system does not take
+    with contextlib.suppress(OSError, ValueError):  # the file system refuses this name
         Image.linear_gradient("L").resize((32, 24)).convert("RGB").save(folder / name, "PNG")
     return folder / name
 
@@ -270,7 +274,7 @@ DRY = ("run", "--dry-run", "--systems", "linear")
 
 
 def names(dice: random.Random, folder: Path) -> str:
-    """A folder of pictures, links, pipes and folders with odd names; and the folder's own name."""
+    """A folder of pictures, links, pipes and folders with odd names; its own name is odd too."""
     inside = folder / (text(dice, 20).replace("/", "") or "pictures")
     inside = folder / "pictures" if inside.name in (".", "..") else inside
     picture(inside)
@@ -319,7 +323,7 @@ def config(dice: random.Random, folder: Path) -> str:
 
 
 def protocol(dice: random.Random, folder: Path) -> str:
-    """A training protocol; there are no pictures, so a good one is refused as well, and nothing may be made."""
+    """A training protocol. There are no pictures, so even a good one is refused, and no file may be made."""
     good = {
         "seed": "0", "learning_rate": "1e-4", "snr_db": "[0, 20]", "channel": '"awgn"', "holdout": "1",
         "tasks.reconstruction": '{images_seen = 8, stages = [{until = 1.0, crop = 16, batch = 2}], '
@@ -346,7 +350,7 @@ _MADE: list[dict[str, bytes]] = []
 
 
 def manifest(dice: random.Random, folder: Path) -> str:
-    """A finished run with a damaged manifest or table, as the commands that read runs meet it."""
+    """A finished run with a damaged manifest or table, read by the commands that read runs."""
     if not _MADE:
         import made_run
 
@@ -378,7 +382,7 @@ def manifest(dice: random.Random, folder: Path) -> str:
 
 
 def _change(dice: random.Random, value: object) -> None:
-    """Another value, or none, somewhere in a JSON tree."""
+    """A JSON tree with one value changed or removed somewhere."""
     while True:
         keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
         if not keys:
@@ -407,7 +411,7 @@ def _made_picture(dice: random.Random) -> tuple[bytes, str]:
     size = dice.choice([(1, 1), (1, 300), (300, 1), (24, 32), (7, 5)])
     out = io.BytesIO()
     made = Image.effect_noise(size, 90)
-    with contextlib.suppress(Exception):  # a mode that this format, or Pillow, does not make
+    with contextlib.suppress(Exception):  # the format, or Pillow, cannot write this mode
         made = made.convert("RGB").convert(mode)
     try:
         made.save(out, kind)
@@ -417,7 +421,7 @@ def _made_picture(dice: random.Random) -> tuple[bytes, str]:
 
 
 def picture_case(dice: random.Random, folder: Path) -> str:
-    """A picture of any kind, damaged more often than not, as a data set reads it."""
+    """A picture of any kind, damaged more often than not, read as a data set does."""
     from bench.data import open_dataset
     from systems.errors import UserError
 
@@ -457,7 +461,9 @@ def mask(dice: random.Random, folder: Path) -> str:
 
 
 def run(dice: random.Random, folder: Path) -> str:
-    """A whole run on a folder of good and bad pictures: a row per picture, or one line and no folder of the run."""
+    """A whole run on a folder of good and bad pictures: it gives a row per picture, or one line and no folder of the
+    run.
+    """
     import csv
 
     pictures = folder / "pictures"
@@ -478,7 +484,7 @@ def run(dice: random.Random, folder: Path) -> str:
 
 
 def snr_case(dice: random.Random, folder: Path) -> str:
-    """`--snr`."""
+    """Random values of `--snr`."""
     return bench(*DRY, "--dataset", "photos", f"--snr={snr(dice)}")
 
 

@@ -1,4 +1,4 @@
-"""The fuzz script with its whole budget: no traceback, no hang, nothing left behind."""
+"""Runs the fuzz script with all its cases: no traceback, no hang, no files left."""
 
 import subprocess
 import sys

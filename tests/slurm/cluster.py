@@ -1,5 +1,6 @@
-"""A real Slurm of one node and two slots in a folder: munged, slurmctld and slurmd, without systemd, cgroups or a
-database."""
+"""A real Slurm of one node and two slots in a folder: munged, slurmctld and slurmd, without systemd, cgroups or
+database.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol", "sc
 
 
 class Cluster:
-    """`with Cluster(folder) as cluster:` runs the daemons; commands find it by `cluster.env`."""
+    """`with Cluster(folder) as cluster:` runs the daemons; commands find them through the environment `cluster.env`."""
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
@@ -106,11 +107,11 @@ class Cluster:
                 daemon.wait()
 
     def ask(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """A command of Slurm's."""
+        """Run one of Slurm's commands."""
         return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=60, check=False)
 
     def jobs(self) -> dict[str, tuple[str, str]]:
-        """Jobs in the queue: id -> (name, state)."""
+        """The jobs in the queue: id -> (name, state)."""
         lines = self.ask("squeue", "-h", "-r", "-o", "%i %j %T").stdout.splitlines()
         return {line.split()[0]: (line.split()[1], line.split()[2]) for line in lines}
 

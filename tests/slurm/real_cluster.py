@@ -1,15 +1,15 @@
-"""`--engine slurm` on a real Slurm, against a serial run: `python tests/slurm/real_cluster.py` (minutes; needs
-slurm-wlm).
+"""Compares `--engine slurm` on a real Slurm with a serial run: `python tests/slurm/real_cluster.py`.
 
-On a one-node, two-slot Slurm made in a temporary folder:
- 1. a sweep of three systems; `--collect` in its middle; the process of a job is killed (kill -9), another job is
- requeued by
-    the administrator, and the command that submitted them is killed as well; when the queue is empty, `--collect` must
-    give the rows of a serial run, and each disturbed job must have computed one cell twice at most;
- 2. a sweep in which one system fails at one point and another takes its job down there: the other cells are all there,
-    and `--retry-failed` with the faults mended gives the rows of the serial run;
- 3. a job cancelled by the user stays cancelled, its cells fail, the other jobs go on.
-Exit code 0 where all of it holds; each check prints a line.
+It takes minutes and needs the package slurm-wlm. On a one-node, two-slot Slurm in a temporary folder it runs:
+
+- A sweep of three systems, with `--collect` in its middle. The process of one job is killed (kill -9), the
+  administrator requeues another job, and the command that submitted them is killed as well. When the queue is empty,
+  `--collect` must give the rows of a serial run. Each disturbed job may have computed at most one cell twice.
+- A sweep in which one system fails at one point and another kills its job there. All other cells must be there. After
+  the faults are removed, `--retry-failed` must give the rows of the serial run.
+- A job that the user cancels. It must stay cancelled, its cells must fail, and the other jobs must continue.
+
+Each check prints a line. The exit code is 0 where all of them hold.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONFIG = "[slurm]\ntimeout_min = 20\n"
 
 
 class Place:
-    """A folder with pictures and the test systems, and the commands run there."""
+    """A folder with pictures and the test systems, and the commands that run there."""
 
     def __init__(self, folder: Path, cluster: Cluster):
         self.folder, self.cluster = folder, cluster
@@ -49,7 +49,7 @@ class Place:
                     "BENCH_TEST_FAULTS": str(self.faults), "BENCH_TEST_DELAY": "1", "COLUMNS": "200"}  # fmt: skip
 
     def start(self, out: str, systems=SYSTEMS, *extra: str) -> subprocess.Popen:
-        """A run in the background, with the noise of all others here."""
+        """Start a run in the background, with the same salt (so the same noise) as all other runs here."""
         command = [sys.executable, "-m", "bench", "run", "--figure", "fig4", "--dataset", f"folder:{self.pictures}",
                    "--cbr", "1/6", "--systems", ",".join(systems), "--snr", SNRS, "--device", "cpu", "--out", out,
                    "--salt", "5eed5a17", *extra]  # fmt: skip
@@ -57,7 +57,7 @@ class Place:
             return subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=log, stderr=log)
 
     def run(self, out: str, systems=SYSTEMS, *extra: str) -> int:
-        """A run to its end; its exit code."""
+        """Run to the end; returns the exit code."""
         return self.start(out, systems, *extra).wait(600)
 
     def slurm(self, out: str, systems=SYSTEMS, *extra: str) -> subprocess.Popen:
@@ -67,7 +67,7 @@ class Place:
         return len(list((self.folder / out / "cells").glob("*.csv")))
 
     def decodes(self, out: str) -> Counter:
-        """Pictures decoded, by system and SNR, from what the systems printed."""
+        """The number of decoded pictures by system and SNR, from what the systems printed."""
         counts: Counter = Counter()
         for log in (self.folder / out / "output").glob("*.log"):
             for line in log.read_text().splitlines():
@@ -86,7 +86,7 @@ class Place:
 
 
 def await_(what, ready, seconds: float = 180):
-    """The first true value of `ready()`; SystemExit after `seconds`."""
+    """Wait for the first true value of `ready()` and return it; raises SystemExit after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (value := ready()):
         if time.monotonic() > deadline:
@@ -96,9 +96,11 @@ def await_(what, ready, seconds: float = 180):
 
 
 def hurry(cluster: Cluster) -> None:
-    """Slurm keeps a requeued job back for two minutes; an administrator may let it begin. Not within the second in
-    which its
-    credential was revoked: slurmd would refuse it ("Job credential revoked"), and Slurm count it as failed."""
+    """Let requeued jobs begin now; Slurm would wait for two minutes.
+
+    The call waits 3 s first: within the second in which a job's credential was revoked, slurmd would refuse the job
+    ("Job credential revoked"), and Slurm would count it as failed.
+    """
     pending = [job for job, (_, state) in cluster.jobs().items() if state == "PENDING"]
     if pending:
         time.sleep(3)
@@ -107,7 +109,7 @@ def hurry(cluster: Cluster) -> None:
 
 
 def check(what: str, holds: bool, detail: object = "") -> None:
-    """Print a line; stop where it does not hold."""
+    """Print a line; stop with an error where the check does not hold."""
     print(f"{'holds' if holds else 'FAILS'}: {what} {detail}".rstrip(), flush=True)
     if not holds:
         raise SystemExit(1)

@@ -1,4 +1,4 @@
-"""Weights: storage forms, checkpoints per SNR, other people's weights, and shipping."""
+"""Tests of weights: forms of storage, one checkpoint per SNR, weights that others published, and shipping."""
 
 import json
 import math
@@ -74,7 +74,7 @@ def test_what_float16_does_not_hold_is_an_error_that_names_the_tensor(tmp_path):
 
 @pytest.fixture
 def per_snr(tmp_path):
-    """Deep JSCC with other weights at 1, 7 and 13 dB: name -> file."""
+    """Deep JSCC with different weights at 1, 7 and 13 dB: name -> file."""
     files = {}
     for seed, snr in enumerate((1, 7, 13)):
         path = tmp_path / f"at{snr}.safetensors"
@@ -162,7 +162,7 @@ def test_the_command_line_takes_a_checkpoint_per_snr(per_snr):
 
 
 class Theirs(nn.Module):
-    """Deep-JSCC-PyTorch's network, written out from its description: names, strides, one PReLU slope per layer."""
+    """The network of Deep-JSCC-PyTorch, written from its description: names, strides, one PReLU slope per layer."""
 
     def __init__(self, c=3, filters=(16, 32, 32, 32)):
         super().__init__()
@@ -195,7 +195,7 @@ def test_deep_jscc_pytorch_s_weights_give_its_pictures(tmp_path):
     torch.save({"module." + key: value for key, value in theirs.state_dict().items()}, tmp_path / "epoch_999.pkl")
     out = tmp_path / "ours.safetensors"
     published.import_weights("deepjscc", tmp_path / "epoch_999.pkl", out)
-    system = create("deepjscc", checkpoint=str(out))  # in any size that is asked for: the file brings its own
+    system = create("deepjscc", checkpoint=str(out))  # for any requested size: the file holds its own
     assert system.config == DeepJSCCConfig(channels=6) and system.size == "imported"
     at = link(snr_db=5.0)
     with torch.inference_mode():
@@ -221,7 +221,9 @@ def test_an_import_keeps_every_bit_and_says_where_it_came_from(tmp_path):
 
 
 def test_the_authors_witt_is_imported_and_run(tmp_path):
-    """From our own network under their names and in their layout: what the reader does is undone here by hand."""
+    """The file is our own network under the authors' names and in their layout; the test undoes by hand what the reader
+    does.
+    """
     from baselines.witt import WITT, WITTConfig
 
     config = WITTConfig(channels=24, embed=(16, 24, 32, 40), heads=(2, 2, 4, 4), depths=(2, 2, 2, 2), modnet_hidden=60)
@@ -294,7 +296,7 @@ def test_an_unknown_layout_names_those_that_are_known(tmp_path):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """The folder that weights ship into, in place of the real one."""
+    """The folder to which weights are shipped, in place of the real one."""
     monkeypatch.setattr(zoo, "home", lambda package, system, size: tmp_path / "home" / f"{system}-{size}.safetensors")
     return tmp_path / "home"
 
@@ -339,7 +341,7 @@ def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, word
 
 
 def test_weights_of_others_run_like_ours(tmp_path, monkeypatch, capsys):
-    """From a public file to rows of a figure: import, then --checkpoint, in a size that nobody has to name."""
+    """From a public file to rows of a figure: import, then --checkpoint. The size need not be named."""
     from bench.cli import main
 
     def call(*arguments):

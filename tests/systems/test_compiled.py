@@ -1,4 +1,4 @@
-"""Compiled code works where no cache can be written: an installed package, and no home."""
+"""Tests that compiled code works where no cache can be written: an installed package, and no home folder."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def test_no_folder_for_the_cache_is_no_error(tmp_path):
         "assert double(4) == 8\n"
     )
     cache = tmp_path / "file"
-    cache.write_text("no folder")  # neither `__pycache__` beside the source nor the user's cache can be made
+    cache.write_text("no folder")  # neither `__pycache__` beside the source nor the user's cache can be written
     (module.parent / "__pycache__").write_text("no folder")
     env = {
         **os.environ,

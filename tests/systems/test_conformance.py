@@ -1,7 +1,7 @@
 """The conformance tests: every registered system, plug-ins included, keeps the contract of `systems.interface`.
 
-Transmitter and receiver are two instances, so that nothing can pass between them but the symbols, the side information
-and the link. The channel is written out here: these tests do not lean on the harness that they protect.
+Transmitter and receiver are two instances, so only the symbols, the side information and the link can pass between
+them. The channel is written out here, so these tests do not depend on the harness.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from systems.interface import NUM_CLASSES
 NAMES = registry.names()
 LEARNED = [name for name in NAMES if registry.find(name).learned]
 CASES = [(name, task) for name in NAMES for task in registry.tasks_of(name)]
-SIZE = (75, 101)  # odd both ways: no network's stride divides it
+SIZE = (75, 101)  # both sides are odd: no network's stride divides them
 
 
 @functools.cache
 def pair(name: str) -> tuple[System, System]:
-    """Transmitter and receiver. Learned systems with fixed random weights: the contract holds for any weights."""
+    """Transmitter and receiver. Learned systems have fixed random weights: the contract holds for any weights."""
     if registry.find(name).learned:
         return off_the_start(create(name, checkpoint="none")), off_the_start(create(name, checkpoint="none"))
     return create(name), create(name)
 
 
 def off_the_start(system: System) -> System:
-    """Move every parameter a little: layers that start at zero hide those before them."""
+    """Change every parameter a little, since layers that start at zero would hide those before them."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in system.parameters():
@@ -49,14 +49,14 @@ def pictures() -> torch.Tensor:
 
 
 def make_link(name: str, task: str, snr_db=20.0, channel: str = "awgn") -> Link:
-    """1/16 for learned systems, whose padded maps it cuts; 1/4 for codecs, whose headers are long."""
+    """A CBR of 1/16 for learned systems, which cuts their padded maps; 1/4 for codecs, whose headers are long."""
     cbr = 1 / 16 if registry.find(name).learned else 1 / 4
     budget = Budget.from_cbr(cbr, *SIZE) if task == "reconstruction" else Budget(bits=20000)
     return Link(task=task, height=SIZE[0], width=SIZE[1], budget=budget, channel=channel, snr_db=snr_db)
 
 
 def send(transmission, link: Link, rows: list[int]) -> Received:
-    """y = h x + n; picture i of the batch meets the draw of seed rows[i], whatever stands beside it."""
+    """y = h x + n. Picture i of the batch meets the draw of seed rows[i], whichever pictures are beside it."""
     symbols = transmission.symbols
     noise_var = 10 ** (-link.snr_tensor(len(symbols)) / 10)
     noise, gains = [], []
@@ -133,7 +133,7 @@ def test_output_has_the_picture_s_shape_and_range(name, task, channel):
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_the_same_input_gives_the_same_output(name, task):
     _, first = delivered(name, task)
-    torch.manual_seed(2)  # the global random stream, which had another seed then, must not matter
+    torch.manual_seed(2)  # the global random stream had another seed before; it must have no effect
     assert torch.equal(first, deliver(name, pictures(), make_link(name, task), [0, 1, 2]))
 
 

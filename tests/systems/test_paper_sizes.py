@@ -1,7 +1,7 @@
-"""Size `paper`, untrained, has no help from a closed form: it is at chance level, as any untrained network.
+"""Tests that size `paper`, untrained, is at chance level, as any untrained network: no closed form helps it.
 
-A picture delivered by chance is no better than one colour everywhere, the mean of many photographs: its error is at
-least that of the constant. Logits by chance do not know one class from another.
+A picture at chance level is no better than one constant colour, the mean of many photographs: its error is at least
+that of the constant. Logits at chance level do not distinguish classes.
 """
 
 import pytest
@@ -15,8 +15,8 @@ from systems import Budget, Link, registry
 from systems.sizes import sizes_of
 
 SIDE = 128
-MEAN_GREY = 0.45  # of photographs; one of these three would be better with its own mean, which nobody sends
-#: An extension of the bench, which no paper describes, starts from a closed form on purpose.
+MEAN_GREY = 0.45  # mean of many photographs; one of these three would be closer to its own mean, which no system sends
+#: Extensions of the bench, which no paper describes, start from a closed form on purpose.
 NO_PUBLICATION = {"gensc-select"}
 LEARNED = [entry.name for entry in registry.entries() if entry.learned and entry.name not in NO_PUBLICATION]
 RECONSTRUCTION = [name for name in LEARNED if "reconstruction" in registry.tasks_of(name)]
@@ -32,7 +32,7 @@ def photographs() -> torch.Tensor:
 
 
 def untrained(name: str):
-    """The paper's network; of GenSC with a shallower, narrower transformer, since 682 M parameters take minutes."""
+    """The paper's network. GenSC has a shallower, narrower transformer, since 682 M parameters would take minutes."""
     import dataclasses
 
     kind = registry.find(name).load()
@@ -69,7 +69,7 @@ def test_a_paper_size_stands_beside_no_linear_path_and_reads_no_estimate(name):
 
 @pytest.mark.parametrize("name", RECONSTRUCTION)
 def test_the_small_size_untrained_does_have_that_help(name):
-    """The test above can fail: the same measure finds the block-KLT code in `small`."""
+    """Shows that the test above can fail: the same measure finds the block-KLT code in `small`."""
     system, images = registry.create(name, size="small", checkpoint="none"), photographs()
     link = Link("reconstruction", SIDE, SIDE, Budget.from_cbr(1 / 16, SIDE, SIDE), snr_db=20.0)
     with torch.inference_mode():

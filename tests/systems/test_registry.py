@@ -1,4 +1,6 @@
-"""The registry: one catalogue, plug-ins that cannot break the bench, and looks that need no network."""
+"""Tests of the registry: one catalogue, plug-ins that cannot break the bench, and looks that are read without building
+a network.
+"""
 
 import importlib
 import sys
@@ -35,9 +37,9 @@ POINTS = {
     "t-missing": "t_plugin_no_such_module:Good",
     "t-idle": "t_plugin_module:idle",
     "t-attribute": "t_plugin_module:Nothing",
-    "gensc": "t_plugin_module:Good",  # a name of ours
-    "fcn": "t_plugin_module:Good",  # a part of ours
-    "webp-ldpc-64qam": "t_plugin_module:Good",  # a name that a family of ours makes
+    "gensc": "t_plugin_module:Good",  # a name of the bench
+    "fcn": "t_plugin_module:Good",  # a part of the bench
+    "webp-ldpc-64qam": "t_plugin_module:Good",  # a name that a family of the bench makes
 }
 
 
@@ -109,7 +111,7 @@ def test_looks_come_from_the_catalogue_or_from_the_plugin_s_class(plugins):
     assert registry.look("avif-ldpc-256qam-fcn")[1:] == registry.look("avif-ldpc-256qam")[1:]
     assert registry.look("webp-capacity").label == "WebP at capacity (bound)"
     assert registry.look("t-good") == ("Good one", "#123456", None, "t-good")
-    assert registry.look("t-borrowed").label == "gen SC (t-borrowed)"  # no curve passes for one of ours
+    assert registry.look("t-borrowed").label == "gen SC (t-borrowed)"  # no curve looks like one of the bench's
     for name in ("t-missing", "of-an-old-table"):
         assert registry.look(name) == (name, "", None, name)
 
@@ -133,5 +135,6 @@ def test_parts_are_trained_but_not_run():
         create("fcn")
     order = registry.trainables()
     kinds = ["fitted" if entry.fitted else "part" if entry.part else "whole" for entry in order]
-    assert kinds == sorted(kinds, key=("fitted", "part", "whole").index)  # what others start from comes first
+    # a system whose weights others start from comes first
+    assert kinds == sorted(kinds, key=("fitted", "part", "whole").index)
     assert {"linear", "fcn", "gensc", "witt"} <= {entry.name for entry in order}

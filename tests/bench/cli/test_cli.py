@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -408,6 +409,31 @@ def test_completion_scripts_are_what_the_shell_takes(shell, capsys):
         done = subprocess.run([shell, "-n"] if shell != "fish" else ["fish", "--no-execute"], input=out, text=True,
                               capture_output=True, check=False)  # fmt: skip
         assert done.returncode == 0, done.stderr
+
+
+#: In each shell: take the script, then press the tab key after "semantic-bench run --engine ser".
+TAB = {
+    "bash": 'eval "$(semantic-bench completion bash)"; COMP_WORDS=(semantic-bench run --engine ser); COMP_CWORD=3\n'
+    '_semantic_bench_completion semantic-bench; echo "completed: $COMPREPLY"',
+    "fish": "semantic-bench completion fish | source; "
+    "echo completed: (complete --do-complete 'semantic-bench run --engine ser')",
+    "zsh": """zmodload zsh/zpty; zpty shell zsh -f -i; zpty -w shell 'PS1=; autoload -U compinit; compinit -u -D'
+    zpty -w shell 'eval "$(semantic-bench completion zsh)"'; zpty -w -n shell $'semantic-bench run --engine ser\\t'
+    zpty -r shell line '*--engine serial*'; print -r -- $line""",
+}
+
+
+@pytest.mark.parametrize("shell", TAB)
+def test_the_tab_key_completes_in_the_shell_itself(shell, installed, tmp_path):
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    command = tmp_path / "semantic-bench"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bench "$@"\n')
+    command.chmod(0o755)
+    env = environment(installed)
+    env |= {"PATH": os.pathsep.join([str(tmp_path), env["PATH"]]), "HOME": str(tmp_path), "TERM": "dumb"}
+    done = subprocess.run([shell, "-c", TAB[shell]], env=env, capture_output=True, text=True, timeout=120)
+    assert re.search(r"(completed: |--engine )serial", done.stdout), done.stdout + done.stderr
 
 
 def test_output_that_cannot_be_shown_or_written_is_no_traceback(installed, tmp_path):

@@ -1,4 +1,6 @@
-"""The sweep against the plain loop, what shares a batch, the stages' account, and what the models cost."""
+"""Tests of `perf`: the sweep against the plain loop, which points share a batch, the time of each stage, and what the
+models cost.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ def photographs(tmp_path_factory) -> Path:
     ids=["networks", "digital", "segmentation"],
 )
 def test_the_sweep_finds_what_the_plain_loop_finds(request_, photographs, tmp_path):
-    """Rows, outages, seeds and spent uses are the same; PSNR within 1e-3 dB; nothing remembered changes a label."""
+    """Rows, outages, seeds and used channel uses are equal; PSNR agrees to 1e-3 dB; cached values change no label."""
     resolved, _ = execute(tmp_path / "run", **{"dataset": f"folder:{photographs}", **request_})
     table = {tuple(row[column] for column in KEY): row for row in rows(tmp_path / "run" / "samples.csv")}
     plain = plain_loop(resolved).rows
@@ -75,7 +77,7 @@ def test_the_sweep_finds_what_the_plain_loop_finds(request_, photographs, tmp_pa
         assert int(table[key]["n_uses"]) - int(table[key]["side_uses"]) == row["n_symbols"]
         for metric in {"psnr_db", "miou"} & row.keys():
             assert float(table[key][metric]) == pytest.approx(row[metric], abs=1e-3)
-    if "64qam" in str(request_):  # a table of outages alone, or of none, would compare little
+    if "64qam" in str(request_):  # a table with outages only, or with none, would be a weak comparison
         assert {row["status"] for row in plain.values()} == {"ok", "outage"}
 
 
@@ -83,8 +85,9 @@ def test_the_sweep_finds_what_the_plain_loop_finds(request_, photographs, tmp_pa
 
 
 def test_points_that_share_a_batch_keep_their_rows(place):
-    """Any split of the work, or a cell lost and made again, gives the same digits; and those of each point alone to
-    1e-3 dB."""
+    """Any split of the work, also with a cell that is lost and computed again, gives the same digits. They agree to
+    1e-3 dB with those of each point alone.
+    """
     asked = {"systems": ("deepjscc",), "snr": "0:8:2", "dataset": "folder:pictures", "cbr": "1/6", "reps": 2}
     execute(place / "alone", {"batch": 1}, **asked)
     execute(place / "joined", {"batch": 24}, **asked)
@@ -138,7 +141,7 @@ def test_every_second_is_counted_once():
     spent = stopwatch.take()
     assert spent["outer"][0] + spent["inner"][0] == pytest.approx(elapsed, abs=5e-3)
     assert spent["inner"][0] >= 0.1 and spent["outer"][0] >= 0.05
-    assert sum(cpu for _, cpu in spent.values()) < 0.1  # a sleeper needs no processor
+    assert sum(cpu for _, cpu in spent.values()) < 0.1  # sleeping takes time, but no processor time
     assert stopwatch.take() == {}
 
 
@@ -153,7 +156,7 @@ def test_a_memo_computes_once_and_says_what_it_saved():
 
     assert [kept.get(key, lambda key=key: slow(key)) for key in "aab"] == ["a", "a", "b"]
     assert calls == ["a", "b"] and 0.02 <= memo.take_saved() < 0.2 and memo.take_saved() == 0
-    kept.get("c", lambda: slow("c"))  # the oldest makes room
+    kept.get("c", lambda: slow("c"))  # the oldest is removed
     kept.get("a", lambda: slow("a"))
     assert calls == ["a", "b", "c", "a"]
     memo.forget()
@@ -220,7 +223,7 @@ def test_perf_sweep_accounts_for_the_run(photographs, tmp_path):
 def test_the_plain_loop_may_take_another_link(system, link_name, said, photographs, monkeypatch):
     from baselines.digital import nr
 
-    decoded, flooding = [], nr._flooding  # Sionna's decoder, which the sweep's own link does without
+    decoded, flooding = [], nr._flooding  # Sionna's decoder, which the sweep's own link does not use
     monkeypatch.setattr(nr, "_flooding", lambda *of: decoded.append(of) or flooding(*of))
     done = CliRunner().invoke(perf_group, [
         "sweep", "--systems", system, "--dataset", f"folder:{photographs}", "--snr", "16", "--limit", "1", "--engine",
@@ -302,9 +305,8 @@ def test_the_scatter_shows_the_run_s_psnr(tmp_path):
     )
     with pytest.raises(UserError, match="no PSNR"):
         draw_scatters(run, measured, 11.0)
-    far = [
-        {**row, "height": 512, "width": 768} for row in measured
-    ]  # a latency at seven times the figure's pixels is not its own
+    # a latency at seven times the figure's pixels does not count for the figure
+    far = [{**row, "height": 512, "width": 768} for row in measured]
     assert points_of(run, run.figures[0], far, 10.0) == []
 
 
@@ -328,7 +330,7 @@ def many_pictures(folder: Path, count: int) -> Path:
 
 
 def test_a_dry_run_reads_no_picture(place, capsys):
-    """Names and byte sizes are enough: pictures that cannot be read are the run's business."""
+    """A dry run needs names and byte sizes only. Pictures that cannot be read are an error of the run."""
     many_pictures(place / "many", 3)
     for path in (place / "many").iterdir():
         path.write_bytes(path.read_bytes()[:80])
@@ -338,8 +340,9 @@ def test_a_dry_run_reads_no_picture(place, capsys):
 
 @pytest.mark.slow
 def test_ten_thousand_pictures_stream(tmp_path):
-    """The worker's memory does not grow with the folder, the parent's by less than 20 kB a picture; a dry run is
-    immediate."""
+    """The worker's memory does not grow with the folder; the parent's grows by less than 20 kB per picture; a dry run
+    is immediate.
+    """
     peaks = {}
     script = (
         "import json, resource, sys\nfrom bench.cli import main\n"
@@ -381,10 +384,8 @@ def test_ten_thousand_pictures_stream(tmp_path):
     assert more_worker < worker + 20, peaks
     assert more_parent - parent < 9000 * 20 / 1024, peaks
     times = {}
-    for count in (
-        1000,
-        10_000,
-    ):  # whatever comes first after a system's source changed builds each system once; that is not it
+    # The first command after a change of a system's source builds each system once; that time must not count.
+    for count in (1000, 10_000):
         start = time.perf_counter()
         done = bench("run", "--systems", "all", "--snr", "0:20:2", "--dataset", f"folder:{tmp_path / f'many{count}'}",
                      "--dry-run", env=environment([]), cwd=tmp_path)  # fmt: skip
@@ -408,7 +409,7 @@ def test_the_csv_of_perf_sweep_is_tidy():
 
 
 def test_the_frames_of_the_link_carry_the_noise_they_say():
-    """The LLR of QPSK at Es/N0 s is normal about 2s for a sent 1, with variance 4s."""
+    """The LLR of QPSK at Es/N0 s is normal with mean 2s for a sent 1, and with variance 4s."""
     from sionna.phy.fec.ldpc import LDPC5GEncoder
 
     sent, llr = link.Code(200, 400, 2.0).frames(400, seed=3)
@@ -441,7 +442,7 @@ def test_an_interval_of_no_errors_is_the_closed_form():
 
 
 def test_the_share_of_soft_values_at_the_rail_is_the_normal_laws():
-    """The soft values of QPSK are normal about +-2s with variance 4s (s = Es/N0); the rail lies at 31/4."""
+    """The soft values of QPSK are normal with mean +-2s and variance 4s (s = Es/N0). They are limited to 31/4."""
     from scipy.stats import norm
 
     shares = {order: (snr_db, share) for order, snr_db, share in link.rail_shares()}

@@ -1,4 +1,4 @@
-"""`perf train`: the table's numbers belong together, and both loops really train."""
+"""Tests of `perf train`: the numbers of its table are consistent, and both loops really train."""
 
 import csv
 
@@ -37,7 +37,7 @@ def test_flops_grow_with_the_crops():
 
 
 def test_the_rate_is_that_of_a_product():
-    """Within a factor of three of the same product timed here, on a machine with other work."""
+    """The rate is within a factor of three of the same matrix product timed here, on a machine with other work."""
     import time
 
     a = torch.randn(1024, 1024)

@@ -1,4 +1,4 @@
-"""Refinement steps: one step repeats the run's rows, and a faulty number is one clear line."""
+"""Tests of `perf refinement`: one step repeats the run's rows, and a faulty number gives one clear line."""
 
 import csv
 

@@ -1,4 +1,6 @@
-"""Systems with known faults and habits, for the tests of the runner. They come in through a real entry point."""
+"""Systems with known faults and properties, for the tests of the runner. The runner finds them through a real entry
+point.
+"""
 
 import os
 import signal
@@ -20,13 +22,15 @@ ENTRY_POINTS = {
 
 
 def fault(name):
-    """True while the test's switch for a fault is on: a file that it makes."""
+    """Whether the test has switched this fault on, by a file that it writes."""
     folder = os.environ.get("BENCH_TEST_FAULTS")
     return folder is not None and (Path(folder) / name).exists()
 
 
 class Logged(PooledPixels):
-    """Prints a line for each encode and each decode: the run keeps it, so that a test can count what was computed."""
+    """Prints a line for each encode and each decode. The run keeps these lines, so a test can
+    count what was computed.
+    """
 
     def log(self, what, link, count):
         print(f"{what} {self.name} {float(link.snr_db):g} {count} {link.height}x{link.width}", file=sys.stderr)
@@ -47,7 +51,7 @@ class Slow(Logged):
 
 
 class Faulty(Logged):
-    """Fails at 4 dB while the switch "error" is on; with "user", as a user's error."""
+    """Fails at 4 dB while the switch "error" is on; with the switch "user" it raises an error of the user."""
 
     def decode(self, received, link):
         if link.snr_db == 4 and fault("error"):
@@ -83,7 +87,7 @@ class SeesSnr(Logged):
 
 
 class Peeks(Logged):
-    """Says that its encoder does not see the SNR, and uses it all the same."""
+    """Declares that its encoder does not see the SNR, and uses it nevertheless."""
 
     def encode(self, images, link):
         sent = super().encode(images, link)
@@ -92,7 +96,7 @@ class Peeks(Logged):
 
 
 class Remembers(Logged):
-    """Its receiver is the transmitter's own memory."""
+    """Its receiver reads the memory of its transmitter."""
 
     def encode(self, images, link):
         self.kept = images
@@ -120,7 +124,7 @@ class Loud(Logged):
 
 
 class Draws(Logged):
-    """A decoder with randomness of its own."""
+    """Its decoder draws random numbers of its own."""
 
     def decode(self, received, link):
         output = super().decode(received, link).output
@@ -143,7 +147,7 @@ class Joined(Logged):
 
 
 class Labels(Logged):
-    """Segmentation by brightness: class 0 below the middle, class 15 (person) above."""
+    """Segments by brightness: class 0 for the darker half, class 15 (person) for the brighter half of the range."""
 
     tasks = ("segmentation",)
 

@@ -1,7 +1,8 @@
-"""Systems that try to carry pictures past the channel, to spoil other systems' rows, or that are broken.
+"""Systems that try to pass pictures around the channel or to spoil other systems' rows, and broken systems.
 
-`STASHES`: name -> (put, get). A transmitter puts its picture somewhere, the receiver looks there, and decodes honestly
-where it finds nothing. Each way works between two calls in one process, or two processes of one user.
+`STASHES` is a dict of name -> (put, get). A transmitter puts its picture somewhere, and the receiver looks there; where
+it finds nothing, it decodes normally. Each way works between two calls in one process, or between two processes of one
+user.
 """
 
 import ctypes
@@ -54,6 +55,7 @@ def _abstract_socket():
 
 
 def _put_socket(data):
+    """Start a process that stays and answers on an abstract socket."""
     _leave_behind(_abstract_socket, data)
 
 
@@ -90,7 +92,9 @@ def _get_segment():
 
 
 def _put_time(data):
-    """The first bytes as the time stamp of a file that both ends can read: enough to show the way."""
+    """Hide the first bytes in the time stamp of a file that both ends can read. A few bytes are enough to show that it
+    works.
+    """
     stamp = int.from_bytes(data[:6], "big")
     os.utime(__file__, ns=(stamp, stamp))
 
@@ -107,7 +111,7 @@ def _put_environment(data):
 
 
 def _put_process(data):
-    """A process that is left behind, whose command line is the picture."""
+    """Start a process that stays, with the picture as its command line."""
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(20)", NOTE + data.hex()], start_new_session=True)
     time.sleep(0.2)
 
@@ -125,7 +129,7 @@ def _get_process():
 
 
 _ADD_KEY, _KEYCTL = {"x86_64": (248, 250), "aarch64": (217, 219)}.get(os.uname().machine, (-1, -1))
-_SESSION = -3  # the key ring that a login's processes share
+_SESSION = -3  # the key ring that all processes of a login share
 
 
 def _called(number, *arguments):
@@ -146,7 +150,7 @@ def _get_key():
 
 
 def _paged():
-    """A file of the bench that all may read, of more than 256 pages."""
+    """A file of the bench that everyone may read, of more than 256 pages."""
     import baselines
 
     file = os.open(Path(baselines.__file__).parent / "weights" / "linear-klt16.safetensors", os.O_RDONLY)
@@ -155,7 +159,7 @@ def _paged():
 
 
 def _put_pages(data):
-    """The first 32 bytes as which pages of a file are in memory."""
+    """Hide the first 32 bytes in which pages of a file are in memory."""
     file = _paged()
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     for bit in range(256):
@@ -194,7 +198,7 @@ STASHES = {
 
 
 class Stashes(PooledPixels):
-    """Way `code_rate` of STASHES: an option that every class may take."""
+    """Uses one way of STASHES. The option `code_rate`, which every class takes, names the way."""
 
     options = ("code_rate",)
 
@@ -219,7 +223,7 @@ class Stashes(PooledPixels):
 
 
 class Remembers(PooledPixels):
-    """Averages what it has received before: a receiver with a memory of its own."""
+    """Averages what it has received before: its receiver has a memory of its own."""
 
     def decode(self, received, link):
         MEMORY.setdefault("received", []).append(received.symbols)
@@ -229,7 +233,7 @@ class Remembers(PooledPixels):
 
 
 class Reads(PooledPixels):
-    """Tries to read the file that `code_rate` names; says what became of it."""
+    """Tries to read the file that `code_rate` names, and reports the result."""
 
     options = ("code_rate",)
 
@@ -248,7 +252,7 @@ class Reads(PooledPixels):
 
 
 class Spoils(PooledPixels):
-    """Changes all that is global in its process."""
+    """Changes everything that is global in its process."""
 
     def encode(self, images, link):
         torch.set_num_threads(2)
@@ -271,7 +275,7 @@ class Odd:
         raise ValueError("no text")
 
 
-#: name -> what `decode` does in the place of decoding; link and the honest result are given.
+#: name -> what `decode` does instead of decoding; it gets the link and the correct result.
 BROKEN = {
     "exit-0": lambda link, honest: sys.exit(0),
     "exit-text": lambda link, honest: sys.exit("gone"),
@@ -308,7 +312,7 @@ BROKEN = {
 
 
 class Broken(PooledPixels):
-    """Way `code_rate` of BROKEN."""
+    """Fails in one way of BROKEN, which `code_rate` names."""
 
     options = ("code_rate",)
 
@@ -321,7 +325,7 @@ class Broken(PooledPixels):
 
 
 class Sleeps(PooledPixels):
-    """Never ends, and does not hear a polite end."""
+    """Never ends, and ignores SIGTERM."""
 
     def decode(self, received, link):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

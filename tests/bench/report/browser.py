@@ -1,4 +1,4 @@
-"""Chromium without a window, for the tests of the HTML report and for its screenshots."""
+"""Chromium without a window, for the tests of the HTML report and for the README's screenshots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-n
 
 
 def open_browser(profile: Path, downloads: Path, width: int = 1440, height: int = 1200):
-    """A selenium driver whose window is `width` x `height` pixels and whose console and requests are logged."""
+    """A selenium driver with a window of `width` x `height` pixels; its console messages and requests are logged."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -27,7 +27,7 @@ def open_browser(profile: Path, downloads: Path, width: int = 1440, height: int 
 
 
 def resize(driver, width: int, height: int) -> None:
-    """What the page takes for the screen; a window's own size has a lower limit of 500 pixels."""
+    """Set the size that the page takes for the screen. (A real window cannot be narrower than 500 pixels.)"""
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},

@@ -1,7 +1,8 @@
-"""The README's screenshots of the HTML report, made from a run:  python tests/bench/report/screenshots.py RUN [OUT]
+"""Makes the README's screenshots of the HTML report from a run:  python tests/bench/report/screenshots.py RUN [OUT]
 
-RUN is a run's folder, OUT the folder of the pictures (default: figures/ in RUN). Writes report.png, the curves with
-their table, and report-pictures.png, two systems side by side, where the run's folder holds pictures.
+RUN is a run's folder; OUT is the folder for the screenshots (default: figures/ in RUN). The script writes report.png
+(the curves with their table) and, where the run's folder holds pictures, report-pictures.png (two systems side by
+side).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MOST_BYTES = 150_000
 
 
 def shoot(folder: Path, out: Path) -> list[Path]:
-    """Write the screenshots of the run in `folder` to `out`, and give their paths."""
+    """Write the screenshots of the run in `folder` to `out`; returns their paths."""
     run, made = Run.open(folder), []
     with tempfile.TemporaryDirectory() as scratch:
         page = write_report([run], Path(scratch) / "report.html")
@@ -46,7 +47,9 @@ def shoot(folder: Path, out: Path) -> list[Path]:
 
 
 def _pair(item: dict) -> dict[str, str]:
-    """GenSC, or else the first system, beside another at the lowest SNR that both delivered."""
+    """Choose two systems: GenSC (or else the first system), and another one, at the lowest SNR
+    at which both delivered.
+    """
     there = {(output["system"], output["snr"]) for output in item["outputs"] if not output["lost"]}
     systems = list(dict.fromkeys(output["system"] for output in item["outputs"]))
     left = "gensc" if "gensc" in systems else systems[0]
@@ -68,7 +71,7 @@ def _show(driver, page: Path, section: str, **view: str) -> None:
 
 
 def _save(driver, path: Path) -> Path:
-    """The window as PNG, with as many colours as keep it below MOST_BYTES."""
+    """Save the window as PNG, with as many colours as fit into MOST_BYTES."""
     shot = Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
     for colours in (256, 128, 64, 32):
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""Figures: what is drawn is checked as numbers and as matplotlib objects, the files as files."""
+"""Tests of figures: drawings are checked as numbers and as matplotlib objects, files as files."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def value(figure, system, snr, index):
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
-    """Three figures of eight pictures, made once; tests that write give a folder of their own."""
+    """A run with three figures of eight pictures, made once; tests that write use a folder of their own."""
     figures = [
         figure("fig4", FIG4),
         figure("fig5", FIG4) | {"pictures": {"id": "fig6", "snr_db": [4.0, 18.0], "limit": 2}},
@@ -73,7 +73,7 @@ def curves_of(run_dir, name="fig4", metric="psnr_db"):
 
 
 def drawings(run_dir, name, options=None, overlays=None):
-    """What a figure's kind makes, as matplotlib figures by file name."""
+    """The matplotlib figures that a figure's kind makes, by file name."""
     job, kind = jobs_of(Run.open(run_dir), options, overlays)[name]
     with page.drawing():
         return {drawing.name: (drawing.sheet.finish(), drawing.words) for drawing in kind(job)}, job
@@ -130,7 +130,9 @@ def test_one_lost_picture_breaks_the_curve_and_a_missing_point_is_a_gap(tmp_path
 
 
 def test_in_a_fade_lost_pictures_are_scored_and_their_share_has_a_panel(tmp_path):
-    """Half of the pictures are lost at 0 dB, none at 20: the curve goes through the mean that counts them as grey."""
+    """At 0 dB half of the pictures are lost, at 20 dB none. The curve shows the mean in which lost pictures count as
+    grey.
+    """
 
     def some(figure, system, snr, index):
         return "outage" if system != "gensc" and snr == 0 and index % 2 else 30.0 + index
@@ -158,7 +160,7 @@ def test_ink_matches_style_and_marks_undertrained(run_dir):
     lines = {line.get_label(): line for line in canvas.axes[0].get_lines()}
     legend = [text.get_text() for text in canvas.legends[0].get_texts()]
     assert legend[0] == "GenSC" and "WITT (undertrained)" in legend and len(legend) == len(FIG4)
-    assert lines["WITT (undertrained)"].get_linewidth() == lines["ADJSCC"].get_linewidth()  # no hairline
+    assert lines["WITT (undertrained)"].get_linewidth() == lines["ADJSCC"].get_linewidth()  # wider than a hairline
     assert lines["WITT (undertrained)"].get_markerfacecolor() == "white"
     for system in FIG4:
         look = style.style_of(system)
@@ -176,7 +178,7 @@ def test_two_variants_of_a_system_are_told_apart(run_dir):
 
 
 def pixels_of(canvas, colour):
-    """How many pixels of a drawn figure have a colour, within the edges' blending."""
+    """How many pixels of a drawn figure have a colour, with a tolerance for blended edges."""
     canvas.set_dpi(200)
     canvas.draw_without_rendering()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -188,7 +190,7 @@ def pixels_of(canvas, colour):
 
 
 def test_a_curve_under_another_stays_visible(tmp_path):
-    """Two systems with the very same numbers: the lower one shows on both sides of the upper one."""
+    """Two systems have equal numbers; the lower curve shows on both sides of the upper one."""
     run_dir = make_run(
         tmp_path / "run", [figure("fig4", ["gensc", "jpeg-ldpc-64qam"])], lambda e, s, snr, i: 26 + 0.4 * snr + i
     )
@@ -199,7 +201,9 @@ def test_a_curve_under_another_stays_visible(tmp_path):
 
 
 def test_bands_that_overlap_give_way_to_paired_differences(tmp_path):
-    """Pictures differ by 7 dB, the systems by 0.5 dB on each picture: bands say nothing, the difference is certain."""
+    """Pictures differ by 7 dB, systems by 0.5 dB on each picture. The bands overlap, although the paired difference is
+    certain.
+    """
 
     def some(figure, system, snr, index):
         return 26 + index + 0.5 * (system == "gensc") + 0.01 * (index % 2)
@@ -253,7 +257,7 @@ def test_axes_end_where_the_metric_does(run_dir):
 
 
 def test_budgets_side_by_side_are_a_curve_over_the_budget(tmp_path):
-    """Each budget's value stands over its kilobits; SNRs make a figure each."""
+    """The value of each budget stands over its kilobits; each SNR has a figure of its own."""
     group = [figure(f"b-{k}k", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 10.0], dataset="set-b",
                     bits=1000 * k, budgets_of="b") for k in (5, 20)]  # fmt: skip
     run_dir = make_run(tmp_path / "run", group, lambda e, s, snr, i: e["bits"] / 40000 + snr / 100)
@@ -264,7 +268,7 @@ def test_budgets_side_by_side_are_a_curve_over_the_budget(tmp_path):
     assert [curve.system for curve in curves] == ["gensc", "deeplab-jscc"]
     for curve in curves:
         assert curve.x.tolist() == [5, 20]
-        # class 15 is found to the share e["bits"] / 40000 + 0.1, what is missed is called background
+        # the share e["bits"] / 40000 + 0.1 of class 15 is found; the rest is labelled background
         share = np.array([0.225, 0.6])
         np.testing.assert_allclose(curve.mean, 50 * (share + 1 / (2 - share)), rtol=1e-9)
 
@@ -275,7 +279,7 @@ def test_a_cbr_axis_is_labelled_in_ratios(tmp_path):
     run_dir = make_run(tmp_path / "run", group, lambda e, s, snr, i: 30 + 100 * e["cbr"] + i)
     canvas, words = drawings(run_dir, "b")[0]["b"]
     assert [t.get_text() for t in canvas.axes[-1].get_xticklabels()] == ["1/48", "1/24", "1/16"]
-    # On Kodak over the budget at 10 dB two published curves exist, and their origin is said.
+    # For Kodak over the budget at 10 dB two published curves exist, and the figure states their source.
     assert {"WITT, published", "Deep JSCC, in WITT's paper"} <= {t.get_text() for t in canvas.axes[0].texts}
     assert any("KeYang8/WITT" in word for word in words)
 
@@ -310,7 +314,7 @@ def test_draw_all_writes_every_figure_and_table(run_dir):
         assert picture.info["dpi"][0] == pytest.approx(200, abs=0.1)
         assert abs(picture.width - 700) <= 1  # a column of 3.5 inches
         pixels = np.asarray(picture.convert("RGB"))
-    # The curves are there in their colours.
+    # The curves are drawn in their colours.
     for system in ("gensc", "adjscc"):
         colour = [int(style.style_of(system).colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(pixels.astype(int) - colour).max(axis=2) < 6).sum() > 100
@@ -436,7 +440,7 @@ def test_gallery_tiles_carry_their_numbers_at_every_snr(run_dir):
     for snr in (4.0, 18.0):
         assert f"{value({'task': 'reconstruction'}, 'gensc', snr, 0):.2f} dB\n9\u202f408 uses" in text
     assert any(t.startswith("outage") for t in text)
-    # A system's tile is the picture, the detail and the error; the original's third place is the errors' scale.
+    # A system has a picture, a detail and an error map; the original has the scale of the errors in place of the map.
     assert sum(len(axes.images) for axes in canvas.axes) == 2 * (3 * len(FIG4) + 2)
 
 
@@ -487,7 +491,7 @@ def test_labels_lie_over_the_picture_and_every_class_is_in_the_legend():
     truth[0, 0], truth[5, 5], rare = 255, 15, truth.copy()
     rare[3, 3] = 12  # one pixel of a dog
     shown = overlay(original, truth)
-    assert (shown[2, 2] == 100).all()  # background is the picture
+    assert (shown[2, 2] == 100).all()  # the background class shows the picture
     assert classes_shown([Example(original, truth, {6.0: {"gensc": rare}})]) == [0, 12, 15, 255]
     big = np.zeros((9, 9), dtype=np.uint8)
     big[2:7, 2:7] = 15
@@ -532,7 +536,7 @@ def test_limited_runs_say_so(tmp_path):
     assert any("LIMITED" in word for word in drawings(run_dir, "fig4")[0]["fig4"][1])
 
 
-#: What names hold that nobody chose for print; several at once, since each drawing takes seconds.
+#: Unusual characters that names may hold; several at once, since each drawing takes seconds.
 ODD = [
     "cost_$5_and_$6^_{ a$b $\\frac{$ %s{}|",
     'new\nline \x00\x07 \udce9.png 日本語 🎈 <&">',
@@ -542,7 +546,7 @@ ODD = [
 
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_names_are_drawn_without_a_word(tmp_path, odd, recwarn):
-    """Of data sets, systems' labels, titles and pictures; in every format."""
+    """Names of data sets, systems' labels, titles and pictures are drawn without a warning, in every format."""
     spec = figure("fig5", ["gensc", "linear"], snrs=[0.0, 18.0], pictures=[18.0])
     run_dir = make_run(tmp_path / "run", [spec | {"pictures": {"id": "fig6", "snr_db": [18.0], "limit": 1}}], value)
     manifest = json.loads((run_dir / "manifest.json").read_text())
@@ -577,7 +581,9 @@ def test_a_figures_name_stays_in_its_folder(tmp_path, name):
 
 
 def test_the_users_matplotlib_settings_change_nothing(small_dir, tmp_path):
-    """Another backend, LaTeX, a file that is no text: in the working directory and where MATPLOTLIBRC points."""
+    """Settings are another backend, LaTeX, or a file that is not text; they are in the working directory and where
+    MATPLOTLIBRC points.
+    """
     code = (
         "import sys; from bench.report import draw_all; from pathlib import Path\n"
         f"draw_all(Path({str(small_dir)!r}), ['fig4'], out=Path(sys.argv[1]), formats=('png', 'svg'))"
@@ -659,7 +665,7 @@ def test_a_figure_names_its_kind(run_dir, tmp_path, monkeypatch):
 
 
 def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
-    """A package beside the bench: its function is the kind that a figure's file names."""
+    """A package beside the bench brings a function; a figure file names it as its kind."""
     site = tmp_path / "site"
     (site / "bars_kind-1.dist-info").mkdir(parents=True)
     (site / "bars_kind-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: bars-kind\nVersion: 1\n")

@@ -1,4 +1,4 @@
-"""The HTML report in a real browser: what is clicked changes what is shown, and nothing leaves the file."""
+"""Tests of the HTML report in a real browser: a click changes what is shown, and the page sends no request."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def _result(_figure, system, snr, index):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two figures with pictures: one of photographs, one of class maps. A title tries to end the script."""
+    """Two figures with pictures: one of photographs, one of class maps. One title tries to end the page's script."""
     figures = [
         figure("fig4", NAMES, title="</script><b>odd", snrs=[0.0, 10.0, 20.0], pictures=[0.0, 10.0]),
         figure("fig7", ["gensc", "jpeg-ldpc-16qam-fcn"], task="segmentation", snrs=[0.0, 10.0], pictures=[0.0, 10.0]),
@@ -119,7 +119,7 @@ def test_relative_values_name_ties_and_ahead(browser):
     _choose(browser, "base", "linear")
     rows = {row[0]: row[1:] for row in _cells(browser, "points")}
     assert rows["GenSC"] == ["+1.00\nahead"] * 3
-    assert rows["JPEG+LDPC+16QAM"][0] == ""  # lost there: nothing to pair
+    assert rows["JPEG+LDPC+16QAM"][0] == ""  # lost there: there is no pair
     _choose(browser, "base", "jpeg-ldpc-16qam")
     assert {row[0]: row[1:] for row in _cells(browser, "points")}["GenSC"][1] == "0.00\ntied"
     _choose(browser, "base", "")
@@ -239,7 +239,7 @@ def test_a_narrow_screen_and_the_dark_theme_show_everything(browser):
 
 
 def test_no_console_error_and_no_request(browser, page):
-    """Last: over all that the tests before it did."""
+    """Runs last, to cover what the tests before it did."""
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     asked = set()
     for entry in browser.get_log("performance"):

@@ -1,4 +1,6 @@
-"""Looks: told apart in colour, in grey and by readers who are colour-blind; ours and a user's alike."""
+"""Tests of looks: systems can be told apart in colour, in grey and by colour-blind readers, those of the bench and of
+users alike.
+"""
 
 from itertools import combinations
 
@@ -29,19 +31,19 @@ def test_systems_of_one_figure_are_told_apart_in_every_way(systems):
 
 @pytest.mark.parametrize("system", sorted({name for names in TOGETHER for name in names}))
 def test_no_colour_vanishes_on_white(system):
-    """Yellow did: a luminance of 0.75. Contrast by WCAG 2 is (1.05) / (luminance + 0.05)."""
+    """Yellow did, with a luminance of 0.75. The contrast of WCAG 2 is (1.05) / (luminance + 0.05)."""
     assert 1.05 / (style.luminance(style.style_of(system).colour) + 0.05) > 1.9
 
 
 def test_colour_vision_of_known_colours():
     assert style.luminance("#000000") == 0 and style.luminance("#FFFFFF") == pytest.approx(1)
     assert style.luminance("#00FF00") == pytest.approx(0.7152, abs=1e-4)
-    # L* of middle grey, sRGB 119, is 50; grey looks the same to everyone.
+    # L* of middle grey, sRGB 119, is 50; grey looks the same with every kind of colour vision.
     assert style.distance("#000000", "#777777") == pytest.approx(50.03, abs=0.1)
     assert style.distance("#404040", "#A0A0A0", "deuteranopia") == pytest.approx(
         style.distance("#404040", "#A0A0A0"), abs=0.3
     )
-    # Red and green of equal luminance: far apart, nearly one for a deuteranope, one in grey.
+    # Red and green of equal luminance: far apart in colour, close for a deuteranope, equal in grey.
     red, green = "#B06040", "#708040"
     assert style.distance(red, green) > 40 > 3 * style.distance(red, green, "deuteranopia")
 
@@ -59,7 +61,7 @@ def test_third_parties_are_drawn_as_well_as_ours_and_never_like_one_of_ours():
     for name, look in others.styles.items():
         assert look.width >= 1.5 and look.marker_size >= 4.2, name
         assert (look.colour, look.marker) not in fixed
-    # In one figure no two of them have the same marker and dash, as far as these go.
+    # In one figure no two systems share marker and dash, as long as there are enough of these.
     twenty = style.looks_of([f"system-{number}" for number in range(20)]).styles.values()
     assert len({(look.marker, look.dash) for look in twenty}) == 20
 

@@ -1,4 +1,4 @@
-"""Tables: full precision in CSV, honest Markdown, counted costs against hand counts."""
+"""Tests of tables: full precision in CSV, correct Markdown, and costs that agree with counts by hand."""
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,7 @@ def run(tmp_path_factory):
 
 
 def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
-    """Mean over classes of the table's IoU is the summary's mIoU, and its pixels are all that were labelled."""
+    """The mean over classes of the table's IoU is the summary's mIoU; its pixels are all labelled pixels."""
 
     def share(figure, system, snr, index):
         return "outage" if (system, snr) == ("deeplab-jscc", 0) and index == 0 else 0.1 * index + snr / 100
@@ -70,7 +70,7 @@ def test_csv_gives_back_every_digit(run):
     stored = [float(text) for text in pd.read_csv(path, dtype=str)["mean"].dropna()]
     assert stored == results_table(run, run.figures[0])["mean"].dropna().tolist()
     own = np.array([20 + 2.0 / 3 + index / 7 for index in range(8)])
-    assert own.mean() in stored  # the very double, not one near it
+    assert own.mean() in stored  # exactly the same double
 
 
 def test_markdown_has_no_zero_for_what_was_not_simulated(run):
@@ -86,7 +86,7 @@ def test_markdown_has_no_zero_for_what_was_not_simulated(run):
 
 
 def test_a_fade_shows_the_value_beside_what_was_lost(tmp_path):
-    """Lost pictures count 13 dB here: (4 x 13 + 30 + 32 + 34 + 36) / 8 = 23."""
+    """Lost pictures count as 13 dB here: (4 x 13 + 30 + 32 + 34 + 36) / 8 = 23."""
     own = Run.open(make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[0.0, 9.0], channel="rayleigh-block")],
                             lambda e, s, snr, i: "outage" if snr == 0 and i % 2 else 30.0 + i))  # fmt: skip
     write_tables(own)
@@ -109,7 +109,7 @@ def test_overheads_come_from_the_rows(run):
 
 
 class Convolution(System):
-    """One 3x3 convolution 3 -> 4 at stride 2 on the way out, one matrix product on the way back."""
+    """The encoder is one 3x3 convolution 3 -> 4 at stride 2; the decoder is one matrix product."""
 
     name = "convolution"
 
@@ -128,12 +128,13 @@ class Convolution(System):
 
 def test_flops_against_a_hand_count():
     counts = measure_costs(Convolution(), Link("reconstruction", 16, 16, Budget(uses=10**6), snr_db=20.0))
-    assert counts["encode"] == 2 * (8 * 8 * 4) * (3 * 3 * 3)  # outputs times taps, a multiply-add as two
+    # outputs times taps; a multiply-add counts as two operations
+    assert counts["encode"] == 2 * (8 * 8 * 4) * (3 * 3 * 3)
     assert counts["decode"] == 2 * 16 * 16 * 48  # (16, 16) @ (16, 48)
 
 
 def test_what_another_system_left_remembered_is_counted():
-    """The FCN labels a picture once a process; its arithmetic is the receiver's all the same."""
+    """The FCN labels each picture once per process. Its arithmetic is charged to the receiver nevertheless."""
     ceiling = registry.create("fcn-ceiling", checkpoint="none")
     link = Link("segmentation", 64, 64, Budget(bits=20_000), snr_db=20.0)
     first, second = (measure_costs(ceiling, link)["decode"] for _ in range(2))
@@ -149,7 +150,7 @@ def test_flops_are_counted_once_when_the_run_ends_and_plot_builds_nothing(run, m
     assert flops.fill(run.directory) == first and calls == ["witt"]
     (run.directory / "tables" / "flops.json").unlink()
     flops.fill(run.directory)
-    assert calls == ["witt"]  # another run of the same system takes the count from the cache
+    assert calls == ["witt"]  # another run of the same system reads the count from the cache
     monkeypatch.setattr("systems.registry.create", lambda *_, **__: pytest.fail("plot built a system"))
     write_tables(run)
     table = pd.read_csv(run.directory / "tables" / "overheads.csv").set_index("system")
@@ -195,7 +196,7 @@ def test_flops_need_no_weights(tmp_path):
 
 
 def test_an_unspent_budget_is_said(tmp_path):
-    uses = {"gensc": 8937, "witt": 8938, "linear": 4704}  # 9408 granted; 95 % of it is 8937.6
+    uses = {"gensc": 8937, "witt": 8938, "linear": 4704}  # the budget is 9408 uses; 95 % of it is 8937.6
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", list(uses))], lambda *_: 30.0, uses=uses.get))
     write_tables(run)
     for name in ("overheads.md", "results-fig4.md"):

@@ -1,4 +1,4 @@
-"""Cells and archives that hold nonsense are left out and named; a cell that is there is read back as it was written."""
+"""Tests of cells and archives: nonsense is left out and named; a good cell is read back as it was written."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_damaged_file_is_no_cell(damage):
 
 
 def archive_of(folder, cells, method=zipfile.ZIP_DEFLATED, damage=lambda data: data):
-    """An archive whose name tells the true hash of its bytes."""
+    """An archive whose name holds the true hash of its bytes."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", method) as archive:
         for name, text in cells.items():
@@ -103,7 +103,7 @@ def archive_of(folder, cells, method=zipfile.ZIP_DEFLATED, damage=lambda data: d
 
 
 def encrypted(data):
-    """The flag of encryption set for every entry, in its own head and in the list of entries."""
+    """Set the flag of encryption for every entry, in its own header and in the list of entries."""
     changed = bytearray(data)
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         at = changed.find(mark)
@@ -174,7 +174,7 @@ class TestArchives:
         monkeypatch.setattr(archive, "read_cell_rows", lambda *_: pytest.fail("checked again"))
         assert self.found(tmp_path) == (["good"], [])
         monkeypatch.undo()
-        # Another archive that nobody has checked is read in full, also beside one that was.
+        # An archive that was not checked before is read in full, also beside one that was.
         archive_of(tmp_path / "cells", {"bad.csv": self.BAD})
         assert self.found(tmp_path)[0] == ["good"]
 
@@ -212,7 +212,7 @@ NAMES = st.text(st.characters(codec=None), max_size=20)
 @settings(max_examples=200, deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=4, unique=True))
 def test_a_cell_of_pictures_of_any_names_is_found_again(tmp_path_factory, images):
-    """Also with CR, NUL, quotes, lone surrogates: in Python's csv module, in the store and in pandas the same."""
+    """Also names with CR, NUL, quotes or lone surrogates. Python's csv module, the store and pandas read the same."""
     root = tmp_path_factory.getbasetemp() / "names"
     store = RunStore(root)
     store.write_cell("c1", [row(image=image) for image in images])
@@ -249,7 +249,9 @@ def test_every_digit_of_every_number_survives(tmp_path_factory, numbers):
     st.text(max_size=12) | st.text("0123456789.eE+-:;", max_size=9) | st.floats().map(repr) | st.integers().map(str),
 )
 def test_what_the_check_lets_through_the_readers_can_read(column, text):
-    """The one check decides: a field that it takes is a number (or empty) to pandas, one that it refuses is named."""
+    """The check decides: a field that it accepts is a number (or empty) to pandas, and a field that it refuses is
+    named.
+    """
     problem = problem_of({"cell_id": "c1", column.name: text})
     data = text_of([{"cell_id": "c1", column.name: text}]).encode()
     assert isinstance(read_cell_rows("c1", data), str) == (problem is not None)
@@ -312,7 +314,9 @@ CALLS = ("open", "close", "replace", "unlink", "fsync", "chmod", "mkdir", "write
 
 
 def work_on_a_run(root, say, calls):
-    """What a sweep does to a folder: cells, archives, cells made anew, a table. `calls()` are the calls so far."""
+    """Do what a sweep does to a folder: write cells, archives, cells again, and a table. `calls()` is the number of
+    calls so far.
+    """
     store = RunStore(root)
     store.open("hash")
     store.write_manifest({"config_sha256": "hash", "config": {"figures": []}})
@@ -337,7 +341,7 @@ def work_on_a_run(root, say, calls):
 
 
 def in_a_child(root, log, stop):
-    """`work_on_a_run` in a process of its own, killed at its call number `stop` (0: never). Gives its exit code."""
+    """Run `work_on_a_run` in a process that is killed at its call number `stop` (0: never); returns its exit code."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -368,7 +372,9 @@ def in_a_child(root, log, stop):
 
 @pytest.mark.slow
 def test_a_kill_at_any_call_of_the_system_loses_and_changes_nothing(tmp_path):
-    """Every cell that was said to be done is there with its own number; the next command ends as if never killed."""
+    """Every cell that was reported as done is there with its own number. The next command ends as if nothing had been
+    killed.
+    """
 
     log = tmp_path / "log"
     assert in_a_child(tmp_path / "whole", log, 0) == 0
@@ -388,7 +394,7 @@ def test_a_kill_at_any_call_of_the_system_loses_and_changes_nothing(tmp_path):
         store = RunStore(root)
         store.look()
         for name, psnr in said.items():
-            # From the drop on, c1 has its old number, none, or its new one.
+            # After c1 was dropped, it has its old number, none, or its new one.
             allowed = (
                 {psnr, "21.0", None, "99.0"} if name == "c1" and "dropping c1" in lines and psnr != "99.0" else {psnr}
             )

@@ -1,4 +1,4 @@
-"""A manifest that was edited or damaged is one line with the file's name, wherever a run is opened."""
+"""Tests that an edited or damaged manifest gives one line with the file's name, wherever a run is opened."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ PATHS = [path for path in paths(SMALL) if path]
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PATHS), json_values)
 def test_any_edit_is_read_or_refused_in_one_line(tmp_path_factory, path, value):
-    """Whatever stands in the place of whatever: the run opens and answers every question, or says what is wrong."""
+    """Any value may be replaced by any other: the run opens and answers every question, or reports the error."""
     folder = tmp_path_factory.getbasetemp() / "edited"
     folder.mkdir(exist_ok=True)
     (folder / "manifest.json").write_text(json.dumps(put(SMALL, path, value)))

@@ -1,4 +1,4 @@
-"""Files are whole or absent, folders are one run's, locks die with their process."""
+"""Tests of the store: files are complete or absent, a folder belongs to one run, a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_slugs_differ_and_stay_inside():
 
 
 def test_a_file_that_does_not_fit_leaves_the_old_one(tmp_path):
-    """RLIMIT_FSIZE makes the kernel refuse, as a full disk does; run apart, since the limit holds for a process."""
+    """With RLIMIT_FSIZE the kernel refuses the file, as it does on a full disk. The limit holds for a process, so the
+    test uses its own.
+    """
     path = tmp_path / "cells" / "t.csv"
     write_atomic(path, b"old")
     script = (
@@ -101,7 +103,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         assert holder.stdout.readline() == "locked\n"
         with pytest.raises(UserError, match=f"process {holder.pid}"):
             RunStore(root).open("aaa")
-        beside = RunStore(root)  # --collect beside a run that waits for its jobs; the run keeps its lock
+        beside = RunStore(root)  # --collect works beside a run that waits for its jobs; the run keeps its lock
         beside.open("aaa", shared=True, beside=True)
         beside.write_table("samples.csv", ("x",), [{"x": 1}])
         beside.close()
@@ -114,7 +116,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
     (root / "cells").mkdir()
     (root / "cells" / ".x.csv.1.tmp").write_text("half")
     store = RunStore(root)
-    store.open("aaa")  # the dead process's lock is gone with it, and so is what it left half-written
+    store.open("aaa")  # the lock and the partial files of the dead process are gone
     assert list((root / "cells").iterdir()) == []
     store.close()
 
@@ -128,7 +130,7 @@ def test_a_cell_of_other_pictures_is_no_cell(tmp_path):
     assert store.read_cell("c1", ("a",)) is None
     assert store.read_cell("c2", ("a", "b")) is None
     text = store.cell_path("c1").read_text()
-    # Damaged from outside: an atomic write never leaves that.
+    # Damage from outside: an atomic write cannot leave this state.
     garbage = b"\x89PNG\xff\xfe\x00" * 9
     for damaged in (text[: text.rindex("c1")].encode(), text.encode()[:-8], garbage, text.encode() + garbage, b""):
         store.cell_path("c1").write_bytes(damaged)
@@ -159,7 +161,7 @@ class TestPacks:
         store.pack()
         left = [path.name for path in (store.root / "cells").iterdir() if not path.name.startswith(".")]
         assert len(left) == 3  # two archives of three, and one cell
-        again = RunStore(store.root)  # as the next run finds it
+        again = RunStore(store.root)  # the state that the next run finds
         again.look()
         assert [again.read_cell(f"c{index}", ("a",)) for index in range(7)] == before
         assert all(again.has_cell(f"c{index}", ("a",)) for index in range(7)) and not again.has_cell("c7", ("a",))

@@ -1,4 +1,4 @@
-"""SNR ranges, budgets and figure files."""
+"""Tests of SNR ranges, budgets and figure files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_papers_figures_are_complete():
         assert set(figure.pictures.snr_db) <= set(figure.snr_db)
         assert figure.snr_db == tuple(range(0, 21, 2))
     assert load_figure("fig7").bits == 20_000
-    equal = load_figure("fig7-uses")  # the same systems, matched by uses instead of bits
+    equal = load_figure("fig7-uses")  # the same systems, compared at equal uses instead of equal bits
     assert (equal.uses, equal.bits, equal.cbr) == (5000, None, None)
     assert equal.systems == load_figure("fig7").systems
     assert {equal.budget(224, 224).allowed_uses(bits) for bits in (None, 2, 4, 6)} == {5000}

@@ -1,4 +1,6 @@
-"""The small grammars: bounds before work, numbers as numbers, one line for everything else."""
+"""Tests of the small grammars: limits are checked before any work, numbers are read as numbers, and everything else is
+refused with one line.
+"""
 
 import time
 from decimal import Decimal

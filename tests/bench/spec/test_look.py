@@ -1,4 +1,6 @@
-"""How a figure file asks to be drawn: checked on reading, and no part of what decides a cell."""
+"""Tests of a figure file's settings for drawing: they are checked on reading, and do not change
+the identity of a cell.
+"""
 
 import pytest
 
@@ -39,7 +41,7 @@ def test_bad_looks_are_one_line(wrong):
 
 
 def test_a_label_makes_no_other_run(tmp_path):
-    """The hash that names a run's folder, and guards its cells, does not know how the figure is drawn."""
+    """The hash that names a run's folder and identifies its cells does not include how the figure is drawn."""
     lines = [
         'id = "mine"',
         'task = "reconstruction"',

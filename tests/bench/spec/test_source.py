@@ -1,4 +1,4 @@
-"""The code that a row depends on: what a system really imports, as it is parsed."""
+"""Tests of the code on which a row depends: the modules that a system imports, as parsed code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_remark_changes_nothing_and_code_does(one, other, same):
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A third party's package with a chain of imports of every kind, and a module that nothing leads to."""
+    """A third party's package with a chain of imports of every kind, and a module that nothing imports."""
     folder = tmp_path / "somebodys"
     (folder / "parts").mkdir(parents=True)
     files = {
@@ -71,7 +71,7 @@ def test_imports_are_followed_and_nothing_else_counts(package):
             file.write("more = 1\n")
         assert source_digest("somebodys.model") != before, name
         before = source_digest("somebodys.model")
-    assert "somebodys.model" not in sys.modules  # it was read, not imported
+    assert "somebodys.model" not in sys.modules  # the source was read without an import
 
 
 def test_systems_of_the_bench_depend_on_their_own_parts():
@@ -88,7 +88,9 @@ def test_systems_of_the_bench_depend_on_their_own_parts():
 
 
 def test_the_measure_counts_and_the_rest_of_the_harness_does_not(tmp_path):
-    """In a copy of the bench: an edit of the audit changes the digest, one of the sweep or of a remark does not."""
+    """In a copy of the bench, an edit of the audit changes the digest; an edit of the sweep or
+    of a comment does not.
+    """
     for name in ("bench", "systems", "baselines"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("weights", "__pycache__"))
     assert {"bench.measure.audit", "bench.measure.channel", "bench.measure.seeds"} <= measure_files().keys()

@@ -1,4 +1,6 @@
-"""Engines alone, with work that is not the bench's: outcomes of all cells, whatever becomes of a worker."""
+"""Tests of the engines alone, with work that is independent of the bench: every cell has an outcome, whatever happens
+to a worker.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +50,15 @@ def units(count, system="s", cells=3):
 
 @dataclass
 class Work:
-    """One outcome a cell; `dies_at` kills its process, `fails_at` reports a failure. `place` is remembered."""
+    """Gives one outcome per cell. At `dies_at` it kills its process; at `fails_at` it reports a failure. It keeps its
+    `place`.
+    """
 
     dies_at: str = ""
     exits_at: str = ""
     fails_at: str = ""
     hangs_at: str = ""
-    log: str = ""  # a file that each cell is written to as it begins
+    log: str = ""  # a file to which each cell is written when it begins
     index: int = -1
 
     def place(self, index, nursery=None):
@@ -155,7 +159,9 @@ def test_a_worker_that_dies_before_the_rest_is_replaced():
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_a_worker_never_comes_back_to_a_block_that_it_has_left(workers):
-    """Pieces of four blocks, mixed: a worker that kept to the queue's order would encode each block again and again."""
+    """The queue holds pieces of four blocks in mixed order. A worker that kept to this order would encode each block
+    again and again.
+    """
     pieces = [
         FakeUnit("ab"[block % 2], (FakeCell(f"{piece}.{block}"),), block) for piece in range(6) for block in range(4)
     ]
@@ -214,9 +220,11 @@ def test_chunks_hold_one_system_each_and_all_tasks():
 
 @dataclass
 class Fatal:
-    """Writes a line for each cell it begins. Cells in `always` kill their process, those in `once` the first time;
-    before
-    those in `warned` the cluster announces, the first time, that the time is over; those in `fails` fail."""
+    """Writes a line for each cell that it begins, and then fails in the given way.
+
+    Cells in `always` kill their process each time, those in `once` the first time only. Before those in `warned` the
+    cluster announces, the first time, that the time limit is reached. Those in `fails` report a failure.
+    """
 
     log: str
     always: tuple[str, ...] = ()
@@ -237,9 +245,11 @@ class Fatal:
 
 
 def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
-    """The same jobs, run by submitit as processes here. One is killed once, one always at the same cell, one is told
-    that its
-    time is over; a cell fails by itself. Each cell has one outcome, and only those at work are begun again."""
+    """submitit runs the jobs as processes of this machine.
+
+    One job is killed once, one is killed at the same cell every time, and one is told that its time is over; one cell
+    fails by itself. Each cell has one outcome, and only the cells that were being computed start again.
+    """
     pytest.importorskip("submitit")
     paths = [str(ROOT), str(ROOT / "tests" / "bench"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
@@ -259,7 +269,7 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
 
 
 def test_a_job_that_went_down_at_three_cells_is_given_up(tmp_path):
-    """A log that tells of two deadly cells and of three starts at the third one: the next start tries nothing more."""
+    """The log shows two cells that killed the job, and a start at a third one. The next start tries no further cell."""
     log = OutcomeLog(tmp_path / "log")
     for cell in ("a0.0", "a0.1"):
         log.add(Outcome(cell, "failed", DEADLY))

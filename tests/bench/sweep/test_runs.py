@@ -1,4 +1,4 @@
-"""A run's life: it grows, has one salt, and never ends with code 0 while rows are missing."""
+"""Tests of a run over time: it grows, keeps one salt, and never ends with exit code 0 while rows are missing."""
 
 from __future__ import annotations
 
@@ -56,11 +56,11 @@ def manifest(out="run"):
 
 
 def test_more_points_systems_and_pictures_use_the_cells_that_are_there(photos):
-    """And the tables of the grown run are those of one that was asked for at once."""
+    """The tables of the grown run equal those of a run that was started with everything."""
     assert run(snr="4,8", request={"limit": 8}).done == 2
     grown = run(snr="4,8,12", request={"limit": 8})
     assert (grown.done, grown.cached) == (1, 2)
-    assert run(snr="4,8,12").cached == 3  # the first block of eight is the same; two pictures more make one block
+    assert run(snr="4,8,12").cached == 3  # the first block of eight is the same; two more pictures make one more block
     two = run(("linear", "deepjscc"), snr="4")
     assert (two.done, two.cached) == (2, 2)
     salt = manifest()["salt"]
@@ -184,7 +184,7 @@ def test_cells_that_vanish_while_a_run_goes_on_are_failures(photos, monkeypatch)
 
     def loses(plan, store):
         calls.append(None)
-        if len(calls) == 2:  # the look at the end
+        if len(calls) == 2:  # the check at the end of the run
             next(Path("run/cells").glob("[!.]*.csv")).unlink()
         return whole(plan, store)
 
@@ -255,7 +255,7 @@ def test_collect_counts_what_jobs_lost_and_what_is_not_there(photos):
 
 
 def test_weights_of_another_content_have_another_identity(photos):
-    """Also where size and time of the file are kept."""
+    """True also where size and time of the file are the same."""
     import hashlib
     import shutil
 
@@ -300,7 +300,7 @@ def test_a_folder_called_configs_is_no_other(photos):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 def test_a_killed_run_leaves_no_process(photos, installed):
-    """Also where a worker hangs in a system that never ends."""
+    """True also where a worker is in a system that never ends."""
     env = environment(installed, BENCH_TEST_DELAY="1000")
     command = ["run", "--systems", "t-slow,linear", "--snr", "0:8:4", "--dataset", "folder:pictures", "--cbr", "1/6"]
     started = subprocess.Popen([sys.executable, "-m", "bench", *command, "--workers", "2", "--out", "run"], env=env,

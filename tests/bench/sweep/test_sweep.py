@@ -1,4 +1,7 @@
-"""Cells, resume, failures: what the tables may and may not depend on. Systems come in through a real entry point."""
+"""Tests of the sweep: cells, resuming, failures, and what may and may not change the tables.
+
+The test systems are found through a real entry point.
+"""
 
 from __future__ import annotations
 
@@ -29,22 +32,22 @@ from systems import registry
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
-SALT = "5eed5a17"  # of all runs here that are compared
+SALT = "5eed5a17"  # the salt of all runs here that are compared
 
 
-#: A system of the bench: it computes in this process, where each call of a third party's starts a confined one.
-#: For tests of what is kept of a run, to which it is the same who computed it.
+#: A system of the bench. It computes in this process; a third party's system would start a confined process per call.
+#: For tests that look only at what a run keeps, whichever system computed it.
 OWN = "linear"
 
 
 def run(place, *, systems="t-plain", snr="0:8:4", out="run", dataset="folder:pictures", say=None, request=None, **how):
-    """A run in this process, by default with the serial engine."""
+    """Run the sweep in this process, by default with the serial engine."""
     asked = Request(systems=tuple(systems.split(",")), snr=snr, dataset=dataset, cbr="1/6", **(request or {}))
     return execute(resolve(asked), place / out, **{"engine": "serial", "salt": SALT, **how})
 
 
 def computed(place, what="decode", out="*"):
-    """Lines that the systems printed in the runs of a place, as the runs keep them."""
+    """The lines that the systems printed in the runs of a place, as the runs keep them."""
     lines = [line for log in sorted(place.glob(f"{out}/output/*.log")) for line in log.read_text().splitlines()]
     return [line.split() for line in lines if line.startswith(what)]
 
@@ -58,7 +61,7 @@ def fault(place, name, on=True):
 
 
 def test_rows_are_the_measurement(place):
-    """One picture, recomputed by hand from the stored seed: nothing between table and channel is left unchecked."""
+    """One picture is recomputed by hand from the stored seed, so every step between channel and table is checked."""
     from bench.measure.channel import transmit
     from bench.measure.seeds import draw_seed
     from systems.interface import Budget, Link
@@ -79,13 +82,14 @@ def test_rows_are_the_measurement(place):
         shown = (output[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         mse = np.mean((shown.astype(float) - picture) ** 2)
         assert int(row["seed"]) == seed
-        assert float(row["mse"]) == pytest.approx(mse, rel=1e-3)  # a batch may round one pixel the other way
+        assert float(row["mse"]) == pytest.approx(mse, rel=1e-3)  # in a batch one pixel may be rounded the other way
         assert float(row["psnr_db"]) == pytest.approx(10 * np.log10(255**2 / float(row["mse"])), abs=1e-9)
         uses = sent.symbols.shape[1] + 39  # the control word of 8 bits
         assert int(row["n_uses"]) == uses <= int(row["budget_uses"]) == height * width * 3 // 6
         assert float(row["cbr"]) == uses / (3 * height * width)
         assert (row["side_bits"], row["side_uses"], float(row["bits"])) == ("8", "39", 4.0 * uses)
-        assert row["coded_bits"] == row["mcs"] == row["miou"] == row["bits_target"] == ""  # does not apply: never 0
+        # does not apply: empty, not 0
+        assert row["coded_bits"] == row["mcs"] == row["miou"] == row["bits_target"] == ""
 
 
 def test_the_swept_values_reach_the_system(place):
@@ -99,7 +103,7 @@ def test_the_swept_values_reach_the_system(place):
 
 
 def test_bits_of_a_system_that_varies_its_modulation(place):
-    """Counted from the points that it used, not the 4 per use of an analog system."""
+    """Bits are counted from the points that the system used, not as the 4 bits per use of an analog system."""
     run(place, systems="jpeg-ldpc-adaptive", snr="25", request={"limit": 1})
     (row,) = rows(place / "run" / "samples.csv")
     assert "256qam" in row["mcs"] and row["side_uses"] == "0"
@@ -122,7 +126,9 @@ def test_options_reach_the_system_or_are_refused(place):
 
 
 def _encoded(place, system: str) -> int:
-    """Pictures that a system has encoded so far: those of the run, and those that show that rows stand alone."""
+    """The number of pictures that a system has encoded so far: those of the run, and those of the check that rows stand
+    alone.
+    """
     return sum(int(line[3]) for line in computed(place, "encode") if line[1] == system)
 
 
@@ -148,7 +154,7 @@ def test_a_receiver_that_remembers_the_picture_is_caught(place):
 
 
 def test_a_block_is_encoded_at_most_once_a_worker(place):
-    """Eleven points of two blocks are split into pieces, or one worker would be idle at the end."""
+    """Eleven points of two blocks are split into pieces; otherwise one worker would be idle at the end."""
     run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)
     two_workers = _encoded(place, "t-plain")
     run(place, systems="t-plain", snr="0:20:2", out="serial")
@@ -164,7 +170,9 @@ def test_an_encoder_that_peeks_at_the_snr_is_caught(place):
 
 
 def test_budgets_are_tried_at_both_ends(place):
-    """The lowest and the highest SNR where the encoder sees it; under a budget in bits the largest picture too."""
+    """Budgets are tried at the lowest and highest SNR where the encoder sees it, and under a budget in bits also with
+    the largest picture.
+    """
     from dataclasses import replace
 
     Image.new("RGB", (64, 48)).save(place / "pictures" / "z.png")
@@ -211,9 +219,8 @@ def test_summary_against_numpy(place):
     assert float(summary["psnr_of_mean_mse_db"]["mean"]) == pytest.approx(10 * np.log10(255**2 / mse), abs=1e-9)
     for row in (summary["psnr_db"], summary["psnr_of_mean_mse_db"]):
         assert float(row["ci_low"]) < float(row["mean"]) < float(row["ci_high"])
-    assert (
-        summary["ms_ssim"]["mean"] == "" and summary["ms_ssim"]["n_images"] == "0"
-    )  # too small a picture: empty, not 0
+    # the picture is too small: empty, not 0
+    assert summary["ms_ssim"]["mean"] == "" and summary["ms_ssim"]["n_images"] == "0"
     assert float(summary["outage_rate"]["ci_high"]) == pytest.approx(3 / 10)  # pictures, not rows
     assert len({row["seed"] for row in table}) == 30
 
@@ -251,7 +258,7 @@ def test_segmentation_rows_and_confusion(place):
         and {row["psnr_db"] for row in table} == {""}
     )
     assert all(int(row["n_uses"]) <= 5000 for row in table)
-    # The pictures that were kept say what the labels were; mIoU by hand from them and the masks.
+    # The kept pictures show the labels. The mIoU is computed by hand from them and from the masks.
     dataset, stored = open_dataset("voc-demo"), rows(place / "run" / "pictures.csv")
     inter, union, correct, labelled = np.zeros(21), np.zeros(21), 0, 0
     for picture in (row for row in stored if row["kind"] == "output" and row["snr_db"] == "6.0"):
@@ -293,7 +300,7 @@ def test_stored_pictures_are_what_was_scored(place):
             float(table[row["image_id"], "8.0"]["mse"]), rel=1e-12
         )
     before = len(computed(place))
-    (place / "run" / outputs[0]["file"]).unlink()  # a lost picture is made again, and only its cell
+    (place / "run" / outputs[0]["file"]).unlink()  # a picture that was lost is computed again, and only its cell
     execute(resolved, place / "run", engine="serial")
     assert (place / "run" / outputs[0]["file"]).is_file()
     assert {line[2] for line in computed(place)[before:]} == {"8"}
@@ -316,7 +323,7 @@ def test_finished_cells_are_not_computed_again(place):
 
 
 def test_order_workers_engine_do_not_change_a_digit(place, monkeypatch):
-    """Also with a decoder that draws random numbers of its own. Three pictures of two sizes in two blocks."""
+    """True also for a decoder that draws random numbers of its own."""
     monkeypatch.setattr("bench.sweep.plan.BLOCK", 2)
     how = {"systems": "t-plain,t-snr,t-draws", "snr": "0:8:8",
            "request": {"reps": 2, "channel": "rayleigh-fast", "limit": 3}}  # fmt: skip
@@ -471,7 +478,7 @@ def test_kill_9_and_the_same_command_again(place, installed, capsys):
     assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in err
     decoded = sum(int(line[3]) for line in computed(place, out="run"))
     new = sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
-    # Each worker tries once per system, with a block of 8 pictures, whether rows stand alone.
+    # Each worker checks once per system, with a block of 8 pictures, that rows stand alone.
     assert new <= decoded <= new + 2 * 2 * 3 * 8
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in kept.items())
     assert not list((place / "run").rglob("*.tmp"))
@@ -486,7 +493,7 @@ def test_kill_9_and_the_same_command_again(place, installed, capsys):
 
 @pytest.mark.parametrize("engine", ["serial", "process"])
 def test_a_disk_that_fills_up(place, capsys, engine):
-    """The kernel refuses files above a size, as a full disk does; later there is room, and the run goes on."""
+    """The kernel refuses files above a size, as it does on a full disk. Later there is room, and the run continues."""
     Home.shared()  # it outlives this test: what it forks must not be limited
     (place / "noise").mkdir()
     for index in range(2):
@@ -498,7 +505,7 @@ def test_a_disk_that_fills_up(place, capsys, engine):
     )
     command = ["run", "--figure", "mine.toml", "--out", "run", "--engine", engine, "--workers", "1"]
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Not even the manifest fits; then all but the pictures of the last cell.
+    # First not even the manifest fits; then everything fits but the pictures of the last cell.
     for size, cells in ((500, 0), (12_000, 2)):
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
         try:

@@ -1,4 +1,4 @@
-"""Data roots with a protocol of a few steps."""
+"""Fixtures for the tests of training: data roots with a protocol of a few steps."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from training_ground import PROTOCOL, photos, uneven_voc
 
 @pytest.fixture
 def ground(tmp_path):
-    """A data root with smooth random pictures, and a function that writes a protocol of so many crops."""
+    """A data root with smooth random pictures, and a function that writes a protocol of a given number of crops."""
     photos(tmp_path)
 
     def protocol(images: int) -> Path:

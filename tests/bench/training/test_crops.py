@@ -1,4 +1,6 @@
-"""Crops of a batch: pixels of the pictures, masks that follow them, no sample that depends on another."""
+"""Tests of the crops of a batch: their pixels are the pictures' pixels, masks follow them, and
+samples are independent.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def made(**options) -> Album:
 
 
 def windows(album: Album, crop: int) -> dict[bytes, tuple[int, bool]]:
-    """Every window of every training picture, and its mirror image: bytes -> (picture, mirrored)."""
+    """Every window of every training picture and its mirror image: bytes -> (picture, mirrored)."""
     found = {}
     for index, picture in enumerate(album.training):
         height, width = picture.pixels.shape[:2]
@@ -35,14 +37,14 @@ def windows(album: Album, crop: int) -> dict[bytes, tuple[int, bool]]:
 
 
 def test_plain_crops_are_windows_of_the_pictures():
-    """All of them and their mirror images, each picture as often as the others, to the pixel."""
+    """All windows and their mirror images occur, each picture equally often, and every pixel agrees."""
     album = made(count=4, height=34, width=37)
     images = album.cut(keys(600), Window(32)).images
     assert images.shape == (600, 3, 32, 32) and images.is_contiguous(memory_format=torch.channels_last)
     possible = windows(album, 32)
     assert len(possible) == 3 * 3 * 6 * 2
     drawn = [possible[(image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy().tobytes()] for image in images]
-    assert len({id(window) for window in drawn}) > 90  # of 108, 600 draws leave out less than one in expectation
+    assert len({id(window) for window in drawn}) > 90  # 600 draws from 108 windows are expected to miss less than one
     counts = np.bincount([index for index, _ in drawn], minlength=3)
     assert abs(counts - 200).max() < 5 * np.sqrt(600 * 2 / 9)
     assert abs(sum(mirrored for _, mirrored in drawn) - 300) < 5 * np.sqrt(150)
@@ -58,7 +60,9 @@ def test_half_a_batch_is_half_of_the_whole():
 
 
 def test_a_whole_picture_is_its_area_average():
-    """2:1 exactly: each result pixel is the mean of four (a mirrored one likewise), and the mask is one of the four."""
+    """At exactly 2:1 each pixel is the mean of four, also in a mirrored picture, and each mask pixel is one of the
+    four.
+    """
     album = Album(pictures(count=2, height=64, width=64, mask=True), "made", 1, 32, with_masks=True)
     picture = album.training[0]
     crops = album.cut(keys(8), Window(32, lowest_scale=0.9, whole=1.0))
@@ -75,8 +79,9 @@ def test_a_whole_picture_is_its_area_average():
 
 
 def test_masks_and_labels_follow_the_picture():
-    """Pixels of one plain colour a class: every crop's mask, and its labels at half the size, say what its colours
-    say."""
+    """Each class has one plain colour. The mask of every crop, and its labels at half the size,
+    agree with the colours.
+    """
     rng = np.random.default_rng(1)
     classes = np.kron(rng.integers(1, 21, (3, 4), dtype=np.uint8), np.ones((32, 32), np.uint8))
     picture = Picture("made/0", np.repeat(classes[..., None], 3, axis=2) * 10, classes, classes[::2, ::2], "t")
@@ -85,14 +90,14 @@ def test_masks_and_labels_follow_the_picture():
     assert torch.equal((plain.images[:, 0] * 25.5).round().long(), plain.mask)
     assert torch.equal(plain.labels, plain.mask)
     scaled = album.cut(keys(20), Window(32, lowest_scale=0.4))
-    inner = same_around(scaled.mask)  # away from where classes meet, where pixels are mixed
+    inner = same_around(scaled.mask)  # not at the borders of classes, where colours are mixed
     assert inner.float().mean() > 0.2
     assert ((scaled.images[:, 0] * 25.5 - scaled.mask)[inner].abs() < 1e-3).all()
     assert torch.equal(scaled.labels[inner], scaled.mask[inner])
 
 
 def same_around(mask: torch.Tensor) -> torch.Tensor:
-    """Where all of a pixel's 5 x 5 neighbours are of its class."""
+    """Where all of a pixel's 5 x 5 neighbours have its class."""
     values = mask[:, None].float()
     largest = torch.nn.functional.max_pool2d(values, 5, 1, 2)
     least = -torch.nn.functional.max_pool2d(-values, 5, 1, 2)
@@ -110,7 +115,7 @@ def test_held_out_pictures_are_never_drawn():
 
 
 def plain_classes(count: int) -> list[Picture]:
-    """`count` pictures of class 1, the last of class 2."""
+    """`count` pictures of class 1, except the last, which is of class 2."""
     classes = [2 if index == count - 1 else 1 for index in range(count)]
     return [
         Picture(f"p/{i}", np.zeros((40, 40, 3), np.uint8), np.full((40, 40), c, np.uint8))
@@ -119,7 +124,7 @@ def plain_classes(count: int) -> list[Picture]:
 
 
 def test_classes_are_drawn_evenly():
-    """9 pictures of class 1 and 1 of class 2: balanced draws show class 2 in half of the crops."""
+    """There are 9 pictures of class 1 and 1 of class 2. Balanced draws show class 2 in half of the crops."""
     album = Album(plain_classes(10), "p", holdout=0, least_side=32, with_masks=True)
     for balance, share in ((True, 0.5), (False, 0.1)):
         mask = album.cut(keys(2000), Window(32, lowest_scale=0.6, balance=balance)).mask

@@ -1,4 +1,4 @@
-"""Counter-based draws: the published generator, independent of batch, order and number of processes."""
+"""Tests of the counter-based draws: the published generator, independent of batch, order and number of processes."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ PUBLISHED = (6457827717110365317, 3203168211198807973, 9817491932198370423)
 
 
 def splitmix64(key: int, index: int) -> int:
-    """The generator in Python's whole numbers, straight from the paper."""
+    """The generator in Python's integers, written from the paper."""
     z = (key + (index + 1) * 0x9E3779B97F4A7C15) % 2**64
     z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
     z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
@@ -42,7 +42,9 @@ def test_a_shorter_draw_is_a_prefix_and_streams_are_apart():
 
 
 def test_uniforms_are_uniform_and_normals_are_normal():
-    """Means, variances and correlations within five standard errors; the tails reach where 400,000 draws reach."""
+    """Means, variances and correlations agree within five standard errors; the tails are those expected of 400,000
+    draws.
+    """
     keys, count = draws.sample_keys(3, torch.arange(40)), 10_000
     u = draws.uniforms(keys, count)
     n = u.numel()

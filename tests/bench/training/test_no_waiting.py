@@ -1,4 +1,4 @@
-"""Nothing in a training step reads a value back from the device: on a GPU such a read waits for all before it."""
+"""Tests that a training step reads no value back from the device. On a GPU such a read waits for all earlier work."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from bench.training.crops import Album
 from bench.training.protocol import read_protocol
 from bench.training.run import build
 
-#: Operations whose result, or its size, the host must have before it can go on.
-#: `lift_fresh` is a tensor made of the host's numbers, whose copy to a GPU waits as well.
+#: Operations whose result, or its size, the host needs before it can continue.
+#: `lift_fresh` makes a tensor from the host's numbers; its copy to a GPU waits as well.
 WAITING = (
     "aten.lift_fresh",
     "aten._local_scalar_dense",
@@ -24,7 +24,7 @@ WAITING = (
 
 
 class Listener(TorchDispatchMode):
-    """Notes the operations that wait."""
+    """Records the operations that wait for the device."""
 
     def __init__(self):
         super().__init__()
@@ -69,7 +69,7 @@ sources = ["made"]
     )
     data = {task: Album(pictures(count=4, height=70, width=80, mask=True), "other", 0, 64, task == "segmentation")}
     one = trainer(build(name, size, "none"), read_protocol(path), data, tmp_path / "a")
-    one.advance()  # AdamW makes its state in the first step
+    one.advance()  # AdamW creates its state in the first step
     monkeypatch.setattr(draws, "host_uniforms", lambda seed, count: [0.25] * count)  # the host's own numbers
     with Listener() as listener:
         one.advance()

@@ -1,4 +1,4 @@
-"""A training set in one file, and the one reader behind every source."""
+"""Tests of a training set in one file, and of the one reader that all sources use."""
 
 import json
 import zipfile
@@ -133,7 +133,7 @@ def test_a_damaged_pack_is_one_line(ground):
 
 
 def test_training_reads_it_as_a_source_and_in_place_of_the_data_root(ground, tmp_path):
-    """Both ways see the same pictures, and the same ones are held out."""
+    """As a source and as the data root it gives the same pictures, and the same pictures are held out."""
     path = pack(ground)
     there = tmp_path / "elsewhere"
     there.mkdir()
@@ -161,7 +161,7 @@ cbr = "1/16"
 
 
 def test_training_sees_the_pixels_of_the_sweep(tmp_path):
-    """16-bit grey, palettes, alpha, EXIF: each kind as the sweep reads it."""
+    """16-bit grey, palettes, alpha, EXIF: training reads each kind as the sweep does."""
     folder = tmp_path / "photos"
     folder.mkdir()
     rng = np.random.default_rng(0)

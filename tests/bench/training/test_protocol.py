@@ -1,4 +1,6 @@
-"""The protocol's grammar: every fault is one line that names the file and the key; its rules give what they say."""
+"""Tests of the training protocol: every error is one line with the file and the key; its rules give the documented
+values.
+"""
 
 import re
 
@@ -117,7 +119,9 @@ def task(**values) -> TaskProtocol:
 
 
 def test_budgets():
-    """CBR by area; kbits by area of a crop against the picture they are granted to; a range is log-uniform."""
+    """A CBR depends on the area. Kilobits scale with the area of the crop relative to the picture for which they are
+    given. A range is log-uniform.
+    """
     assert task(cbr="1/16").budget(32, (0.1, 0.9)) == Budget.from_cbr(1 / 16, 32, 32)
     assert task(cbr="1/16", budget_jitter=0.2).budget(32, (0.9, 0.5)) == Budget.from_cbr(0.9 / 16, 32, 32)
     assert task(kbits=20).budget(224, (0.1, 0.1)).bits == 20_000 and task(kbits=20).budget(112, (0.1, 0.1)).bits == 5000
@@ -132,7 +136,7 @@ def test_budgets():
 
 
 def course(schedule: Schedule) -> list[str]:
-    """The task of every step."""
+    """The task of each step."""
     done, tasks = dict.fromkeys(schedule.tasks, 0), []
     while not schedule.ended(len(tasks)):
         tasks.append(schedule.task(done))
@@ -152,7 +156,7 @@ def test_stages_follow_the_crops():
     assert steps_of(plan) == 16 // 4 + 16 // 2
     schedule = Schedule({"reconstruction": plan}, 0, 0.02)
     assert [schedule.stage("reconstruction", seen, 0).crop for seen in (0, 15, 16, 31, 40)] == [32, 32, 64, 64, 64]
-    assert steps_of(task(images_seen=10, stages=(Stage(0.5, 32, 4),))) == 3  # the last stage goes on to the end
+    assert steps_of(task(images_seen=10, stages=(Stage(0.5, 32, 4),))) == 3  # the last stage lasts until the end
 
 
 def test_rates_rise_and_fall():

@@ -1,4 +1,6 @@
-"""A whole `train` command: refused requests leave nothing behind, the clock is kept, damaged states are one line."""
+"""Tests of a whole `train` command: a refused request leaves no files, time limits are kept, and a damaged state gives
+one line.
+"""
 
 import csv
 import json
@@ -24,7 +26,7 @@ def tree(folder: Path) -> set[str]:
 
 
 def cli(capsys, *arguments: str) -> tuple[int, str]:
-    """Exit code and error output of `python -m bench train ...`."""
+    """The exit code and the error output of `python -m bench train ...`."""
     with pytest.raises(SystemExit) as stop:
         main(["train", *arguments])
     return stop.value.code, capsys.readouterr().err
@@ -123,11 +125,14 @@ def test_a_folder_of_another_protocol_is_refused(ground):
 
 
 def test_by_the_clock_several_systems_end_in_time_with_weights(ground):
-    """Each has finished weights, a curve that ends with a validation, and a sidecar that says what it saw."""
+    """Each system has finished weights, a curve that ends with a validation, and a sidecar file that states what it has
+    seen.
+    """
     root, protocol = ground
     start = time.monotonic()
     written = quiet(["deepjscc", "linear"], protocol(4), root, minutes=0.2)
-    assert time.monotonic() - start < 60  # 12 s of training; the rest is another process's, on a machine that is shared
+    # 12 s of training; the rest allows for other work on the machine
+    assert time.monotonic() - start < 60
     assert [path.name for path in written] == ["deepjscc-small.safetensors", "linear-klt16.safetensors"]
     facts = read_facts(written[0])
     assert facts["steps"] > 1 and facts["images_seen"]["reconstruction"] == 4 * facts["steps"]
@@ -156,7 +161,7 @@ def test_by_the_clock_a_visit_goes_on_with_what_time_is_left(ground):
 
 
 def test_shares_of_time(ground):
-    """Each gets its share of what is left; what an earlier visit used is not given twice."""
+    """Each system gets its share of the remaining time. Time that an earlier visit used is not given twice."""
     root, protocol = ground
     path = protocol(8)
     path.write_text(path.read_text().replace("[tasks", "[shares]\nadjscc = 3\n[tasks", 1))
@@ -164,7 +169,7 @@ def test_shares_of_time(ground):
     request = check_request(["linear", "deepjscc", "adjscc"], path, root, root / "out", **options)
     clock = _Clock(request, time.monotonic())
     first, second = clock.minutes("deepjscc"), clock.minutes("adjscc")
-    assert first == pytest.approx(2, rel=0.02) and second == pytest.approx(8, rel=0.02)  # all that is left by then
+    assert first == pytest.approx(2, rel=0.02) and second == pytest.approx(8, rel=0.02)  # all of the remaining time
     late = _Clock(request, time.monotonic() - 60 * 4)
     assert late.minutes("deepjscc") == pytest.approx(1, rel=0.05)
     assert _Clock(request, time.monotonic() - 60 * 100).minutes("deepjscc") > 0
@@ -191,7 +196,7 @@ def test_all_systems_are_those_of_the_tasks(task, first, others):
     assert names[0] == first and others <= set(names) and len(set(names)) == len(names)
     assert all(task in registry.tasks_of(name) for name in names)
     fitted = [registry.find(name, parts=True).fitted for name in names]
-    assert fitted == sorted(fitted, reverse=True)  # what others start from comes first
+    assert fitted == sorted(fitted, reverse=True)  # a system whose weights others start from comes first
 
 
 def test_linear_needs_its_task(tmp_path):

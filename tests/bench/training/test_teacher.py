@@ -1,4 +1,6 @@
-"""The teacher of segmentation: named by the protocol, run by its own package, its class maps made once and kept."""
+"""Tests of the teacher of segmentation: the protocol names it, its own package runs it, its class maps are made once
+and kept.
+"""
 
 import os
 from dataclasses import replace
@@ -33,7 +35,7 @@ def test_a_missing_or_broken_file_is_one_line(tmp_path):
 
 
 class Counting:
-    """A teacher that says the class of the top left pixel, at a size of its own."""
+    """A teacher that gives the class of the top left pixel, at a size of its own."""
 
     name, sha256 = "counting", "0" * 64
 
@@ -68,7 +70,9 @@ def test_labels_that_came_along_ask_nobody(tmp_path):
 
 
 def test_the_softened_loss_is_the_weighted_sum_of_both():
-    """(1 - w) CE(truth) + w CE(teacher) where both speak, the teacher's alone where the truth is void."""
+    """The loss is (1 - w) CE(truth) + w CE(teacher) where both have a class, and CE(teacher) alone where the truth is
+    void.
+    """
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 21, 4, 6, generator=generator)
     mask, labels = (torch.randint(0, 21, (2, 4, 6), generator=generator) for _ in range(2))
@@ -86,7 +90,9 @@ def test_the_softened_loss_is_the_weighted_sum_of_both():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TEACHERS)
 def test_it_segments_real_pictures(name):
-    """Near what 120 validation pictures gave at full size: orientation, range and order of classes are right."""
+    """The mIoU is close to that of 120 validation pictures at full size: orientation, range and order of classes are
+    right.
+    """
     pytest.importorskip("ai_edge_litert")
     from bench.data import open_dataset
     from bench.measure.metrics.segmentation import confusion, miou

@@ -1,4 +1,4 @@
-"""The loop: exact resume, the same curve from two processes, what is trained and what is left alone."""
+"""Tests of the training loop: exact resuming, the same curve with two processes, and which parameters are trained."""
 
 import csv
 import json
@@ -54,7 +54,9 @@ def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground, capsys):
 
 @pytest.mark.parametrize("name", ["gensc", "deepjscc"])
 def test_every_tensor_of_a_resumed_run_is_that_of_an_uninterrupted_one(ground, name):
-    """3 steps, save, load into a fresh trainer, 2 more: weights, averages and both moments equal 5 steps."""
+    """3 steps, save, load into a fresh trainer, 2 more steps: weights, averages and both moments equal those after 5
+    steps.
+    """
     root, protocol = ground
     plan = read_protocol(protocol(160))
     data = {"reconstruction": album(root, "photos", least_side=32)}
@@ -146,11 +148,11 @@ def loss_curve(folder: Path) -> np.ndarray:
 def test_two_processes_train_the_curve_of_one(labelled, capsys):
     """Half a batch on each of two processes gives the loss curve of the whole batch on one, at each of 6 steps.
 
-    deeplab-jscc has batch norm, dropout, and masks of which 0 to 70 % is void; deepjscc has none of that. Both runs add
-    the same float32 numbers in another order (2^-24 of each sum), and every step of AdamW enlarges the difference:
-    measured, from 0 at the first step to 1e-6 of the loss at the eighth. What must not pass is far above: with batch
-    norm and dropout of each process's own the losses part by 5e-3 at the first step, with a plain mean over unevenly
-    labelled halves by 3e-3.
+    deeplab-jscc has batch norm, dropout, and masks of which 0 to 70 % is void; deepjscc has none of these. Both runs
+    add the same float32 numbers in another order (2^-24 of each sum), and every step of AdamW enlarges the difference:
+    measured, from 0 at the first step to 1e-6 of the loss at the eighth. Faults give far larger differences: with batch
+    norm and dropout separate in each process the losses differ by 5e-3 at the first step, with a plain mean over
+    unevenly labelled halves by 3e-3.
     """
     root, protocol = labelled
     systems = ("deepjscc", "deeplab-jscc")
@@ -172,7 +174,7 @@ def test_the_sidecar_says_what_the_weights_saw(ground, capsys):
     assert here(capsys, *command(root, protocol(8), "run"))[0] == 0
     facts = read_facts(root / "run" / "deepjscc-small" / "deepjscc-small.safetensors")
     assert facts["images_seen"] == {"reconstruction": 8} and facts["snr_db"] == [0.0, 20.0]
-    assert facts["data"]["reconstruction"]["pictures"] == 6  # 8 less the 2 held out
+    assert facts["data"]["reconstruction"]["pictures"] == 6  # 8 pictures less 2 that are held out
     assert facts["validation"][-1]["step"] == 2 and facts["licence"] and facts["seed"] == 3
 
 
@@ -210,8 +212,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(ground):
 
 
 def test_going_on_with_one_task_leaves_the_other_to_the_bit(tmp_path):
-    """The shipped GenSC, two steps of segmentation: its pictures are those of before, its segmentation is not; counts
-    add up."""
+    """The shipped GenSC gets two steps of segmentation. Its pictures stay the same, its segmentation changes, and the
+    counts add up.
+    """
     voc(tmp_path, count=8, side=112)
     path = tmp_path / "p.toml"
     path.write_text(
@@ -252,7 +255,7 @@ kbits = 20
     ("name", "size", "share"), [("fcn", "small", 1.0), ("fcn", "small", 0.0), ("deeplab-jscc", "small", 1.0)]
 )
 def test_a_network_behind_a_digital_link_sees_what_jpeg_leaves(tmp_path, name, size, share):
-    """In files that take the bytes asked for; one with a link of its own sees the crops themselves."""
+    """It sees JPEG files of the requested bytes. A network with a link of its own sees the crops themselves."""
     path = tmp_path / "p.toml"
     path.write_text(
         HEAD
@@ -279,7 +282,7 @@ coded_bytes = [700, 900]
 
 
 def test_the_logarithmic_loss_weighs_each_picture_by_its_own_error():
-    """d/dx of 0.1 log(MSE + 0.0003) is 0.1 / (MSE + 0.0003) times that of the MSE, picture by picture."""
+    """The gradient of 0.1 log(MSE + 0.0003) is 0.1 / (MSE + 0.0003) times that of the MSE, for each picture."""
     target = torch.zeros(2, 3, 4, 4)
     output = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.01)]).requires_grad_()
     (gradient,) = torch.autograd.grad(log_squared_error(output, target), output)
@@ -301,7 +304,7 @@ def test_a_batch_that_does_not_divide_is_refused(ground):
 
 @pytest.mark.slow
 def test_a_compiled_step_trains_what_the_plain_one_trains(ground):
-    """The same losses over three steps, to the rounding of fused kernels, and not one recompilation a step."""
+    """The losses over three steps agree up to the rounding of fused kernels, and no step recompiles."""
     import torch._dynamo
 
     root, protocol = ground

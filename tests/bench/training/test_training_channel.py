@@ -1,4 +1,4 @@
-"""The channel on the device is the harness's channel: same definition, own draws."""
+"""Tests of the channel on the device: it follows the harness's definition, with draws of its own."""
 
 import numpy as np
 import pytest

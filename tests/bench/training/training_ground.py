@@ -43,7 +43,7 @@ def smooth(rng: np.random.Generator, height: int = 240, width: int = 260) -> Ima
 
 
 def photos(root: Path, count: int = 8) -> None:
-    """A folder `photos` of smooth pictures."""
+    """Write a folder `photos` of smooth pictures."""
     rng = np.random.default_rng(0)
     (root / "photos").mkdir()
     for index in range(count):
@@ -51,7 +51,7 @@ def photos(root: Path, count: int = 8) -> None:
 
 
 def voc_folders(root: Path) -> Path:
-    """VOC's empty folders."""
+    """Make the empty folders of VOC; returns VOC2012."""
     base = root / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (base / folder).mkdir(parents=True)
@@ -59,7 +59,7 @@ def voc_folders(root: Path) -> Path:
 
 
 def voc(root: Path, count: int, side: int) -> None:
-    """VOC's layout: `count` plain pictures of class 1, the last of class 2."""
+    """Write VOC's layout: `count` plain pictures of class 1, except the last, which is of class 2."""
     base = voc_folders(root)
     for index in range(count):
         Image.new("RGB", (side, side), (index, 0, 0)).save(base / "JPEGImages" / f"{index}.jpg")
@@ -69,7 +69,9 @@ def voc(root: Path, count: int, side: int) -> None:
 
 
 def uneven_voc(root: Path) -> None:
-    """VOC's layout: eight smooth pictures, masks of three classes and void of very uneven size."""
+    """Write VOC's layout: eight smooth pictures; the areas of three classes and of void differ strongly from mask to
+    mask.
+    """
     base = voc_folders(root)
     rng = np.random.default_rng(1)
     for index in range(8):
@@ -82,7 +84,7 @@ def uneven_voc(root: Path) -> None:
 
 
 def pictures(count: int = 6, height: int = 40, width: int = 50, mask: bool = False) -> list[Picture]:
-    """Pictures of noise under the source `made`, all pixels different in expectation."""
+    """Pictures of noise under the source `made`; pixels are random, so windows differ."""
     rng = np.random.default_rng(7)
     return [
         Picture(
@@ -95,18 +97,18 @@ def pictures(count: int = 6, height: int = 40, width: int = 50, mask: bool = Fal
 
 
 def album(root: Path, source: str, with_masks: bool = False, holdout: int = 2, least_side: int = SIZE) -> Album:
-    """The pictures of one source."""
+    """Read the pictures of one source."""
     read = Library(root).read(source)
     return Album(read, read[0].source, holdout, least_side, with_masks)
 
 
 def trainer(system, plan: Protocol, data: dict[str, Album], folder: Path, **rest) -> Trainer:
-    """A silent trainer."""
+    """A trainer that prints nothing."""
     return Trainer(system, plan, data, folder, say=lambda text: None, **rest)
 
 
 def command(root: Path, protocol: Path | str, out: str, *extra: str, system: str = "deepjscc") -> list[str]:
-    """Arguments of python that train one system on the CPU."""
+    """The arguments for python that train one system on the CPU."""
     return [
         *("-m", "bench", "train", "--systems", system, "--config", str(protocol), "--data-root", str(root)),
         *("--out", str(root / out), "--device", "cpu", "--threads", "1", *extra),
@@ -114,7 +116,7 @@ def command(root: Path, protocol: Path | str, out: str, *extra: str, system: str
 
 
 def here(capsys, *arguments: str) -> tuple[int, str]:
-    """Run it in this process to its end: exit code and stderr."""
+    """Run such a command in this process; returns exit code and stderr."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as stop:
         main(list(arguments[2:]))

@@ -1,4 +1,6 @@
-"""Files are whole or not there; names are short, plain and different; JSON that cannot be read is one line."""
+"""Tests of writing files and of file names: a file is complete or absent; names are short, plain and different;
+unreadable JSON gives one line.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ def test_any_text_gives_a_short_plain_name(text):
 
 @given(st.sets(st.text(st.sampled_from("ab-/\r\\ .é0123456789"), max_size=30), max_size=30))
 def test_different_texts_have_different_names(texts):
-    texts |= {slug(text) for text in texts}  # names that were slugs before
+    texts |= {slug(text) for text in texts}  # names that are already slugs
     assert len({slug(text) for text in texts}) == len(texts)
 
 

@@ -1,4 +1,4 @@
-"""The reader of text, JSON and TOML: every encoding and every kind of file gives its text or one line."""
+"""Tests of the reader of text, JSON and TOML: any encoding and any kind of file gives its text or one line."""
 
 import json
 import os

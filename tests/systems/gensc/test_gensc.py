@@ -1,5 +1,6 @@
-"""GenSC: Table I's sizes, the paper's feature selection, the diffusion's closed forms, and its start at the KLT
-code."""
+"""Tests of GenSC: the sizes of Table I, the paper's feature selection, closed forms of the diffusion, and the start at
+the KLT code.
+"""
 
 import dataclasses
 import math
@@ -50,7 +51,7 @@ def link(side=112, **changes) -> Link:
 
 
 def pictures(count=2, side=112, seed=0):
-    """Smooth random pictures: noise at an eighth of the size, brought up."""
+    """Smooth random pictures: noise at an eighth of the size, enlarged."""
     coarse = torch.rand(count, 3, side // 8, side // 8, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic").clamp(0, 1)
 
@@ -110,7 +111,7 @@ def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
 
 
 def test_the_paper_size_has_none_of_what_the_paper_has_not():
-    """No closed form, no prior, no part that Table I and Sections III and IV do not name."""
+    """It has no closed form, no prior, and no part that is absent from Table I and Sections III and IV."""
     config = load_size(GenSCConfig, "gensc", "paper")
     off = "linear_path contrast_units task_share encoder_sees_snr local_gain lmmse receiver_bands noise_in_residuals"
     for field in (*off.split(), "segmentation_context"):
@@ -125,8 +126,9 @@ def test_the_paper_size_has_none_of_what_the_paper_has_not():
 
 
 def test_a_network_of_the_paper_s_parts_sends_and_trains():
-    """Size `paper` with fewer and narrower layers: the same parts, both tasks, every parameter moved, no side
-    information."""
+    """Size `paper` with fewer and narrower layers: the same parts serve both tasks, training changes every parameter,
+    and there is no side information.
+    """
     config = dataclasses.replace(
         load_size(GenSCConfig, "gensc", "paper"),
         embed_dim=12, depths=(2, 2, 2), heads=(1, 2, 4), feature_dim=16, encoder_hidden=16, receiver_hidden=16,
@@ -141,7 +143,7 @@ def test_a_network_of_the_paper_s_parts_sends_and_trains():
         at = Link(task, 112, 112, Budget.from_cbr(1 / 16, 112, 112))
         assert system.encode(images, at).side_info_bits == 0
         losses = system.training_step(images, target, at, lambda sent, where: transmit(sent, where, [1, 2]))
-        assert set(losses) == {"picture" if task == "reconstruction" else "cross_entropy"}  # Eq. 5, Eq. 6, no more
+        assert set(losses) == {"picture" if task == "reconstruction" else "cross_entropy"}  # Eq. 5 and Eq. 6 only
         sum(losses.values()).backward()
     still = [name for name, p in system.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
@@ -167,7 +169,9 @@ def test_fields_that_need_others_say_so(changes, words):
 
 @pytest.mark.parametrize("size", ["small", "light"])
 def test_what_the_network_is_told_of_the_snr_stays_within_its_training(size):
-    """Trained at 0 to 20 dB: the gains at both ends and the time are those of 20 dB at 80 dB, and of 0 dB at -20 dB."""
+    """It was trained at 0 to 20 dB. At 80 dB the gains at both ends and the time are those of 20 dB; at -20 dB those of
+    0 dB.
+    """
     system = GenSC("gensc", size=size, checkpoint="none")
     system.facts = {"protocol": {"snr_db": [0.0, 20.0]}}
     for layer in (system.jscc_encoder.of("reconstruction").power_allocation[2], system.time.mlp[2]):
@@ -184,7 +188,7 @@ def test_what_the_network_is_told_of_the_snr_stays_within_its_training(size):
 
 
 def test_the_shipped_weights_do_not_fall_apart_far_above_their_training():
-    """F09: PSNR at 80 dB was 15 dB below that at 20 dB."""
+    """Regression test (F09): PSNR at 80 dB was once 15 dB below that at 20 dB."""
     system, images = create("gensc"), pictures()
     found = {}
     for snr in (20.0, 30.0, 80.0):
@@ -220,8 +224,9 @@ def test_the_paper_size_runs_forward_and_backward():
 
 
 def test_it_starts_as_the_linear_code():
-    """Without local gain and without the tenth that the encoder's convolutions start with, it is the code of
-    `linear`."""
+    """Without local gain, and without the tenth with which the encoder's convolutions start, it is the code of
+    `linear`.
+    """
     system, linear = tiny(local_gain=False, activity_loss=0.0), create("linear")
     system.start_from_klt(linear.klt)
     torch.nn.init.zeros_(system.jscc_encoder.share["reconstruction"].scale)
@@ -238,9 +243,8 @@ def test_it_starts_as_the_linear_code():
 
 def test_the_requirement_and_not_the_harness_chooses_the_features():
     system, images = tiny(), pictures()
-    torch.nn.init.normal_(
-        system.jscc_encoder.down.weight, std=0.1
-    )  # it starts at zero, where the features do not count
+    # the weight starts at zero, and then the features have no effect
+    torch.nn.init.normal_(system.jscc_encoder.down.weight, std=0.1)
     with torch.no_grad():
         symbols = {
             text: system.encode(images, link(requirement=text)).symbols
@@ -264,7 +268,7 @@ def test_each_task_sums_the_levels_that_the_paper_names(task, levels):
 
 
 def test_one_encoder_serves_both_tasks():
-    """Both losses move the same encoder weights."""
+    """The losses of both tasks change the same encoder weights."""
     system = tiny().train()
     torch.nn.init.normal_(system.jscc_encoder.down.weight, std=0.01)
     images = pictures()
@@ -299,7 +303,9 @@ def test_the_time_is_the_cosine_schedule_written_for_the_noise():
 
 
 def test_the_noise_at_the_receiver_reaches_the_decoder_as_its_time():
-    """Another noise variance, another conditioning; without the tie it does not move."""
+    """Another noise variance gives another conditioning. With the link between noise and time switched off, it does
+    not.
+    """
     for tied in (True, False):
         system = tiny(time_tied_to_noise=tied)
         torch.nn.init.normal_(system.time.mlp[2].weight)
@@ -310,7 +316,7 @@ def test_the_noise_at_the_receiver_reaches_the_decoder_as_its_time():
 
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh-block", "rayleigh-fast"])
 def test_the_time_is_that_of_the_noise_met(channel):
-    """sigma^2 is N0 over the mean gain; under fast fading that is N0, whatever the deepest fade was."""
+    """sigma^2 is N0 divided by the mean gain. Under fast fading that is N0, however deep the deepest fade was."""
     system, images, at = tiny(), pictures(), link(snr_db=10.0, channel=channel)
     with torch.inference_mode():
         received = transmit(system.encode(images, at), at, [1, 2])
@@ -322,7 +328,9 @@ def test_the_time_is_that_of_the_noise_met(channel):
 
 
 def test_an_oracle_walks_the_ddim_path():
-    """With a denoiser that knows x, step k's state is x + (y - x) sigma_k / sigma_0 and its noise variance follows."""
+    """With a denoiser that knows x, the state of step k is x + (y - x) sigma_k / sigma_0; its
+    noise variance follows.
+    """
     system, images, at = tiny(), pictures(), link(snr_db=3.0)
     system.start_from_klt(create("linear").klt)
     with torch.inference_mode():
@@ -360,7 +368,9 @@ def test_positions_repeat_with_the_window_and_differ_within_it():
 
 
 def test_the_budget_sheds_the_last_channels():
-    """Fewer uses: a prefix of the same symbols before normalisation, so the ratio to the full message is one scale."""
+    """With fewer uses a prefix of the same symbols (before normalisation) is sent, so the ratio to the full message is
+    one scale.
+    """
     system, images = tiny(), pictures(1)
     with torch.inference_mode():
         full = system.encode(images, link()).symbols
@@ -371,7 +381,7 @@ def test_the_budget_sheds_the_last_channels():
 
 
 def test_checkpoints_leave_out_what_stays_published_and_get_it_back(tmp_path):
-    """The prior's frozen stages and statistics are not in the file; loading gives the ImageNet weights all the same."""
+    """The prior's frozen stages and statistics are not in the file. Loading takes them from the ImageNet weights."""
     from safetensors.torch import load_file
 
     from systems.zoo import save_weights
@@ -390,7 +400,7 @@ def test_checkpoints_leave_out_what_stays_published_and_get_it_back(tmp_path):
 
 @pytest.mark.parametrize("of_the_paper", [False, True])
 def test_each_task_has_to_itself_what_only_it_uses(of_the_paper):
-    """The partition that `own_parameters` states is the one that gradients show."""
+    """The parameters that `own_parameters` gives to each task are those with gradients from that task alone."""
     system, images = tiny(prior="efficientnet-lite0"), pictures(1)
     if of_the_paper:
         config = dataclasses.replace(
@@ -420,7 +430,7 @@ def test_each_task_has_to_itself_what_only_it_uses(of_the_paper):
 
 @pytest.mark.parametrize("side", [112, 224, 336])
 def test_the_prior_meets_the_swin_stages_at_every_size(side):
-    """Sides of 112 (an odd multiple) leave odd grids, which patch merging pads."""
+    """A side of 112 (an odd multiple of 16) gives odd grids, which patch merging pads."""
     system = GenSC("gensc", checkpoint="none")
     with torch.no_grad():
         assert system.source_kb_tx(torch.rand(1, 3, side, side), "segmentation").shape == (1, 96, side // 8, side // 8)

@@ -1,4 +1,6 @@
-"""Local gain: bands cover the channels once, activity is measured in the source's own deviations, power follows it."""
+"""Tests of local gain: each channel is in exactly one band, activity is measured relative to the source's deviations,
+and power follows activity.
+"""
 
 import pytest
 import torch
@@ -42,7 +44,9 @@ def test_a_block_of_one_deviation_has_activity_one():
 
 
 def test_power_follows_activity_at_the_start():
-    """Untrained: a block's gain, beside its channel's, is activity^(-exponent) of the channel's band."""
+    """Untrained, the gain of a block (apart from the gain of its channel) is activity^(-exponent) of the channel's
+    band.
+    """
     system = GenSC("gensc", checkpoint="none")
     images = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(3))
     images[..., :56] = 0.5 + 0.05 * images[..., :56]  # a quiet half
@@ -71,7 +75,7 @@ def test_without_local_gain_every_block_has_the_same():
 
 
 def test_the_receiver_is_told_nothing_of_the_gains():
-    """Eight bits of side information, those of the power, as without local gain."""
+    """The side information is the eight bits of the power, as without local gain."""
     system, link = (
         create("gensc", checkpoint="none"),
         Link("reconstruction", 112, 112, Budget.from_cbr(1 / 16, 112, 112)),
@@ -81,7 +85,9 @@ def test_the_receiver_is_told_nothing_of_the_gains():
 
 
 def test_gains_are_bounded_whatever_the_network_says():
-    """Unbounded, segmentation once drove single blocks to e^50; and its own blocks all have one gain a channel."""
+    """Without a bound, segmentation once drove single blocks to e^50. Blocks of segmentation all have one gain per
+    channel.
+    """
     system = GenSC("gensc", checkpoint="none")
     path, encoder = system.linear_path, system.jscc_encoder
     images, feature = torch.rand(1, 3, 112, 112), torch.zeros(1, 96, 14, 14)

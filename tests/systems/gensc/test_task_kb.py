@@ -1,4 +1,6 @@
-"""The task KB on the real Sentence-BERT model: paraphrases, refusals, and Eq. 4's literal reading."""
+"""Tests of the task knowledge base with the real Sentence-BERT model: paraphrases, refusals, and the literal reading of
+Eq. 4.
+"""
 
 import math
 
@@ -8,7 +10,7 @@ from systems.errors import UserError
 from systems.gensc.task_kb import MEMORY, TaskKB
 from systems.interface import DEFAULT_REQUIREMENT
 
-# Written after the stored wordings were fixed; none of them was used to choose a wording or the threshold.
+# Written after the stored wordings were fixed; none was used to choose a wording or the threshold.
 RECONSTRUCTION = [
     "I would like to see the original image.",
     "Please restore the picture as faithfully as you can.",
@@ -64,7 +66,7 @@ def test_a_sentence_that_fits_neither_task_is_refused_with_the_scores(sentence):
 
 
 def test_the_shortcut_for_stored_wordings_agrees_with_the_model():
-    """`match` takes a stored wording for its own task without asking the model; the model's scores say the same."""
+    """`match` assigns a stored wording to its own task without the model. The model's scores give the same task."""
     assert {DEFAULT_REQUIREMENT[task] for task in MEMORY} <= {wording for group in MEMORY.values() for wording in group}
     for task, wordings in MEMORY.items():
         for wording in wordings:

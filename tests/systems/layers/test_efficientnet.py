@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the package's weights land where timm expects them, and frozen parts stay where they are."""
+"""Tests of EfficientNet-Lite0: the package's weights go where timm expects them, and frozen parts do not change."""
 
 import timm
 import torch
@@ -11,7 +11,7 @@ EGYPTIAN_CAT = 285  # ImageNet class
 
 
 def test_imagenet_weights_know_a_cat():
-    """Order, shapes and normalisation are right: scikit-image's chelsea is an Egyptian cat."""
+    """Order, shapes and normalisation are right: scikit-image's picture `chelsea` is classified as an Egyptian cat."""
     net = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     load_imagenet(net)
     image = torch.from_numpy(data.chelsea()).permute(2, 0, 1)[None].float() / 255
@@ -29,7 +29,7 @@ def test_backbone_holds_those_weights():
 
 
 def test_frozen_stages_and_statistics_stay():
-    """A step of training moves the later stages only, and no batch norm takes the crops' statistics."""
+    """A training step changes the later stages only, and no batch norm takes statistics of the crops."""
     net = EfficientNetLite0(pretrained=True, frozen_stages=3).train()
     before = {key: value.clone() for key, value in net.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)

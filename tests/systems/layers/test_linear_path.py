@@ -1,4 +1,6 @@
-"""The linear path: a network that adds nothing is `linear`, and the statistics are those of the source they name."""
+"""Tests of the linear path: a network that adds nothing equals `linear`, and the statistics are those of the named
+source.
+"""
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ def pictures(height=112, width=112):
 
 
 def test_the_markov_statistics_are_those_of_the_source():
-    """V diag(lambda) V^T is correlation^(distance) along rows and columns, 0.9 between colours."""
+    """V diag(lambda) V^T is correlation^(distance) along rows and columns, and 0.9 between colours."""
     klt = BlockKLT.markov(4, correlation=0.9, variance=2.0)
     assert torch.allclose(klt.basis.T @ klt.basis, torch.eye(48), atol=1e-5)
     assert (klt.eigenvalues[:-1] >= klt.eigenvalues[1:]).all()
@@ -39,7 +41,7 @@ def test_synthesis_undoes_analysis_with_all_coefficients():
 @pytest.mark.parametrize("channel", ["awgn", "rayleigh-block"])
 @pytest.mark.parametrize("name", WITH_PATH)
 def test_training_starts_at_the_linear_code(name, channel):
-    """Before its first step a network with a linear path sends what `linear` sends and shows what it shows."""
+    """Before its first step a network with a linear path sends and delivers exactly what `linear` does."""
     linear = create("linear")
     system = create(name, size="small", checkpoint="none")
     system.linear_path.load(linear.klt)
@@ -78,7 +80,7 @@ def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db)
     at = Link("reconstruction", side, side, Budget.from_cbr(1 / 16 + 1e-4, side, side), "awgn", snr_db)
     received = transmit(path.send_beside(images, path.analyse(images), torch.zeros_like(draws), at, "test"), at, [3])
     opened = path.open(received, at)
-    # 614,400 coefficients, those with most error 6,400 each: their mean square is known to about 1 %
+    # 614,400 coefficients; the kinds with the largest error have 6,400 each, so their mean square is known to about 1 %
     assert path.expected_error(opened).item() == pytest.approx(
         (opened.picture - images).square().mean().sqrt().item(), rel=0.01
     )

@@ -1,4 +1,4 @@
-"""Swin blocks give what torchvision's give, at every size, and a window is all that a token sees."""
+"""Tests of the Swin blocks: they agree with torchvision's at every size, and a token reaches its own window only."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def pair(window=8, shift=4, dim=24, heads=3):
     return ours, theirs
 
 
-#: A map of one row of windows is not shifted by Swin's own program; torchvision shifts its longer side.
+#: Swin's own program does not shift a map of one row of windows; torchvision shifts its longer side.
 AS_TORCHVISION = [(size, shift) for size in SIZES for shift in (0, 4) if not shift or min(size) > 8 or max(size) == 8]
 
 
@@ -57,7 +57,7 @@ def test_gradients_are_torchvision_s():
 
 
 def test_a_map_with_a_side_of_one_window_is_not_shifted():
-    """As in Swin's own program: where the smaller side holds one window, windows are those of the plain block."""
+    """As in Swin's own program: where the smaller side holds one window, the windows are those of the plain block."""
     shifted, _ = pair(shift=4)
     plain, _ = pair(shift=0)
     plain.load_state_dict(shifted.state_dict())
