@@ -33,7 +33,7 @@ lint: install
 
 # loadfile: the tests of one file share what their fixtures make, so they stay in one process.
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not gpu and not data"
+	$(BIN)/python -m pytest -n auto --dist loadfile --durations 15 -m "not slow and not gpu and not data"
 
 test-all: install
 	$(BIN)/python -m pytest

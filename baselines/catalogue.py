@@ -13,8 +13,8 @@ from systems.registry import Mark, register
 RED, NAVY, GREEN, MAGENTA, BLUE = "#D2271F", "#183D85", "#076348", "#CC53C9", "#268CC8"
 BLACK, AMBER, BROWN, GREY = "#000000", "#FCA218", "#511B00", "#9D9D9D"
 
-FLOOR = "linear"  # learns nothing but a covariance; who is below it counts as undertrained, and others start from it
-SPELT = (("jpeg", "JPEG"), ("webp", "WebP"), ("avif", "AVIF"), ("heic", "HEIC"))  # codecs, in labels
+FLOOR = "linear"  # learns only a covariance; a system below it counts as undertrained; other systems start from it
+SPELT = (("jpeg", "JPEG"), ("webp", "WebP"), ("avif", "AVIF"), ("heic", "HEIC"))  # spelling of the codecs in labels
 RECONSTRUCTION, SEGMENTATION = ("reconstruction",), ("segmentation",)
 
 register(

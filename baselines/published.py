@@ -155,6 +155,8 @@ def read_state(path: Path) -> State:
     CheckpointError.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would block its reader for ever
+            raise CheckpointError(f"{path}: not a plain file; name a file of weights")
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot read the file ({error.strerror})") from None

@@ -56,5 +56,12 @@ def absolute(checkpoint: str) -> str:
     """
     if checkpoint in WORDS:
         return checkpoint
-    files = {snr: str(Path(file).expanduser().absolute()) for snr, file in split(checkpoint).items()}
-    return join(files) if files else str(Path(checkpoint).expanduser().absolute())
+    files = {snr: _absolute(file) for snr, file in split(checkpoint).items()}
+    return join(files) if files else _absolute(checkpoint)
+
+
+def _absolute(file: str) -> str:
+    try:
+        return str(Path(file).expanduser().absolute())
+    except RuntimeError:  # "~name" of nobody
+        raise CheckpointError(f"--checkpoint {file!r}: there is no such home folder; write the path in full") from None

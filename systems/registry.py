@@ -30,10 +30,14 @@ ENTRY_POINT_GROUP = "semantic_bench.systems"
 
 
 class Mark(NamedTuple):
-    """How figures draw a system beside its colour. Only our own systems have one; the figures choose the others'.
+    """How figures draw a system, apart from its colour. Only the bench's own systems have one; figures choose it for
+    others.
 
-    place: in the order of legends, from 0. marker: as matplotlib names it, "" for none. dash: a name of
-    `bench.report.style.DASHES`. width: of the line, in points. size: of the marker, in points.
+    place: position in legends, from 0.
+    marker: as matplotlib names it, "" for none.
+    dash: a name of `bench.report.style.DASHES`.
+    width: of the line, in points.
+    size: of the marker, in points.
     """
 
     place: int
@@ -46,8 +50,10 @@ class Mark(NamedTuple):
 class Look(NamedTuple):
     """How figures and tables show a system.
 
-    label: its name there. colour: "#RRGGBB", or "" where the figures choose one. mark: None where the figures choose
-    one. like: the system whose look it shares; as a rule the system itself.
+    label: its name there.
+    colour: "#RRGGBB", or "" if figures shall choose a colour.
+    mark: its mark, or None if figures shall choose one.
+    like: the system whose look it shares; usually the system itself.
     """
 
     label: str

@@ -38,6 +38,8 @@ def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
     where: the file's name, for messages. Raises UserError for an unknown key, a missing key, or a value of another
     type.
     """
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: the configuration must be a table of keys, not {values!r:.60}")
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]  # a type variable cannot say "a dataclass"
     known = {field.name for field in fields}
     unknown = sorted(set(values) - known)

@@ -134,12 +134,14 @@ def save_weights(
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The content of the sidecar of a weight file. Raises CheckpointError if it is missing or no JSON object."""
+    _must_be_plain(sidecar(path))
     try:
-        facts = json.loads(sidecar(path).read_text(encoding="utf-8"))
+        facts = json.loads(sidecar(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no {sidecar(path).name} beside it; both files belong together") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{sidecar(path)}: not valid JSON ({error})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = "its values are nested too deep" if isinstance(error, RecursionError) else error
+        raise CheckpointError(f"{sidecar(path)}: not valid JSON ({reason})") from None
     if not isinstance(facts, dict):
         raise CheckpointError(f"{sidecar(path)}: not a JSON object; it is no sidecar of weights")
     return facts
@@ -150,6 +152,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises CheckpointError if a file is missing, altered or truncated.
     """
+    _must_be_plain(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -165,6 +168,14 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return unpacked(load(data)), facts
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    except RuntimeError:  # int8 values and peaks whose shapes do not go together
+        raise CheckpointError(f"{path}: its int8 tensors and their peaks do not fit; write it again") from None
+
+
+def _must_be_plain(path: Path) -> None:
+    """Raise CheckpointError for a pipe or a device, which would block its reader for ever."""
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: not a plain file; name a file of weights, with its sidecar beside it")
 
 
 def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:

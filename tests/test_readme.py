@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""Tests that the commands, options, outputs and links of the README and of the rooms' READMEs are right."""
 
 import os
 import re
@@ -32,7 +32,7 @@ NOT_RUN = {
 
 @dataclass
 class Recipe:
-    """Commands that stand in one block of the README, the file that is shown before them, the output after them."""
+    """The commands of one block of the README, the file shown before them, and the output shown after them."""
 
     commands: list[str]
     file: str = ""
@@ -40,7 +40,7 @@ class Recipe:
 
 
 def recipes(text: str) -> list[Recipe]:
-    """The README's blocks of commands in their order; listings of files are none."""
+    """The README's blocks of commands in their order. Listings of files are left out."""
     found, file = [], ""
     blocks = re.findall(r"(?:^ {4}\S.*\n)+|^```(?:toml|text)\n(?:.*\n)*?```$", text, re.MULTILINE)
     for block in blocks:
@@ -56,13 +56,15 @@ def recipes(text: str) -> list[Recipe]:
 
 
 def masked(line: str) -> str:
-    """A line of output without what differs from run to run: numbers and the width of columns."""
+    """A line of output without the parts that differ from run to run: numbers and widths of columns."""
     line = re.sub(r"run-[0-9a-f]{8}", "run-#", line)
     return " ".join(re.sub(r"\d[\d.,]*", "#", line).split())
 
 
 def missing(shown: list[str], printed: str) -> str:
-    """The first line that a page shows and the command did not print in that order; "" for none. "..." is a gap."""
+    """The first line that a page shows and the command did not print in that order; "" if there is none. "..." stands
+    for any lines.
+    """
     lines = iter(masked(line) for line in printed.splitlines())
     for line in shown:
         if line.strip() not in ("...", "") and masked(line) not in lines:
@@ -113,7 +115,7 @@ def test_the_readme_is_short():
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """A folder as a newcomer's: two pictures of hers, and a copy of the committed run."""
+    """A newcomer's folder: two pictures, and a copy of the committed run."""
     from PIL import Image
     from skimage import data
 
@@ -133,7 +135,7 @@ def _environment(desk):
 
 
 def test_every_recipe_has_its_output():
-    """A reader sees what she will get; the two commands of daily life show it as a list of files."""
+    """The README shows the output of every recipe whose commands the tests run."""
     for recipe in recipes(PAGES["README.md"].partition("## Recipes")[2]):
         run = [line for line in recipe.commands if not any(line.startswith(start) for start in NOT_RUN)]
         assert recipe.output or not run, recipe.commands
@@ -173,7 +175,7 @@ def _ran(desk, line: str) -> str:
 
 
 def _installed(desk, line: str) -> str:
-    """What `pip install -e FOLDER` adds, without pip: the metadata that names the entry point."""
+    """Do what `pip install -e FOLDER` does, without pip: write the metadata that names the entry point."""
     folder = desk / line.removeprefix("pip install -e ")
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     info = desk / "site" / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"

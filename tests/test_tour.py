@@ -18,7 +18,9 @@ def test_it_is_committed_executed_and_without_errors():
 
 
 def test_its_cells_run(monkeypatch):
-    """With names of their own, as in a fresh kernel; what they set for pandas and matplotlib does not outlive them."""
+    """They run with names of their own, as in a fresh kernel. Their settings of pandas and matplotlib are undone
+    afterwards.
+    """
     import matplotlib.pyplot as plt
 
     script = "\n".join("".join(cell["source"]) for cell in CODE)

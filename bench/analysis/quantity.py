@@ -1,8 +1,8 @@
-"""What a number of the tables is: axis, unit, digits, direction, and how the value of a set comes of its pictures.
+"""Axis, unit, digits and direction of each number in the tables, and how the value of a set follows from its pictures.
 
-A metric says this in its record (`bench.measure.metrics.table`). `quantity` gives the same for the rate of outages and
-for the other columns of samples.csv, which are no metrics. The analysis and `bench.report` ask here, and so know no
-metric by its name.
+A metric's record (`bench.measure.metrics.table`) holds these. `quantity` gives the same for the rate of outages and for
+the other columns of samples.csv, which are no metrics. The analysis and `bench.report` call this module, so they need
+no metric's name.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from bench.measure.metrics.table import METRICS, Metric
 from bench.measure.tasks import TASKS
 
-#: The share of pictures that were lost: a metric of every set, and of no single picture.
+#: The share of pictures that were lost. It is a metric of every set, but not of a single picture.
 OUTAGE_RATE = Metric("outage_rate", "Outages", "%", 1, False, (), None, scale=100.0)
-_COSTS = ("mse", "n_uses", "bits", "encode_s", "decode_s")  # columns that are no metrics; less of them is better
-#: For metrics made of pixel counts, by their reduction: the column of counts that the intersections are divided by.
+_COSTS = ("mse", "n_uses", "bits", "encode_s", "decode_s")  # columns that are no metrics; lower values are better
+#: For metrics of pixel counts, by their reduction: the column of counts by which intersections are divided.
 _WHOLES = {"miou": "union", "pixel_accuracy": "labelled"}
 
 
@@ -32,7 +32,7 @@ def quantities() -> tuple[Metric, ...]:
 
 
 def default_metric(task: str) -> str:
-    """The metric that a task is judged by unless something else is asked for."""
+    """The metric that is used for a task if none is named."""
     return TASKS[task].default_metric
 
 
@@ -42,12 +42,12 @@ def has_labels(task: str) -> bool:
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether less of it is better."""
+    """Whether lower values of a metric are better."""
     return not quantity(name).higher_is_better
 
 
 def whole_of(name: str) -> str | None:
-    """The column of pixel counts that a metric's intersections are divided by; None for a metric of no counts."""
+    """The column of pixel counts by which a metric's intersections are divided; None for a metric without counts."""
     return _WHOLES.get(quantity(name).reduction)
 
 
@@ -57,7 +57,9 @@ def of_mean_error(name: str) -> bool:
 
 
 def axis_label(name: str) -> str:
-    """The label of an axis: a capital first ("mIoU" keeps its letters), the unit, and "lower is better" where it is."""
+    """The label of an axis: it begins with a capital ("mIoU" keeps its letters), then the unit, and "lower is better"
+    where that is so.
+    """
     record = quantity(name)
     label = record.axis[:1].upper() + record.axis[1:] if record.label[:2].islower() else record.axis
     return label if record.higher_is_better or record is OUTAGE_RATE else f"{label} (lower is better)"

@@ -114,6 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     own = os.path.basename(sys.argv[0] or "").removesuffix(".exe") == NAME
     with _usable_streams():
         try:
+            _must_have_a_folder()
             for argument in argv:
                 if "\0" in argument:
                     raise click.UsageError("an argument holds a NUL character, which no name and no path can")
@@ -153,6 +154,14 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _must_have_a_folder() -> None:
+    """Raise UsageError where the working directory was removed: no relative path means anything there."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise click.UsageError(f"the working directory is gone ({error.strerror}); change to another folder") from None
+
+
 def _of_the_system(error: OSError) -> int:
     """Print an error of the file system as one line. Returns 2 if a path is wrong, and 1 if the output cannot be
     written.
@@ -161,8 +170,14 @@ def _of_the_system(error: OSError) -> int:
     if error.filename is not None:
         _complain(f"error: {os.fsdecode(error.filename)}: {reason}; name another file or folder")
         return 2
+    if error.errno in (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+        _complain(f"error: the system refuses another process, file or memory: {reason}; take fewer --workers")
+        return 1
     if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE, errno.EDQUOT):
         _complain(f"error: cannot write the output: {reason}; what was written to files is whole")
+        return 1
+    if error.errno is not None:
+        _complain(f"error: {reason}")
         return 1
     raise error
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bench.cli.numbers import Amount
+
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
@@ -69,9 +71,7 @@ def info_command(name: str, data_root: str | None, classes: bool) -> None:
 @click.option(
     "--teacher", metavar="NAME", help="Also pack this teacher's labels: fcn, or a .tflite under the data root."
 )
-@click.option(
-    "--max-mib", type=click.FloatRange(0.01, 4000), default=30.0, show_default=True, help="Largest size of the file."
-)
+@click.option("--max-mib", type=Amount(0.01, 4000), default=30.0, show_default=True, help="Largest size of the file.")
 @click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option("--force", is_flag=True, help="Replace FILE.")
 def pack_command(file: str, **options) -> None:

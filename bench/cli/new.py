@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import keyword
 import re
+import shutil
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -30,6 +33,9 @@ def new_command(name: str, learned: bool, out: str | None) -> None:
         raise UserError(f"{name!r}: a system's name is lower-case letters and digits with hyphens between: my-system")
     if name in registry.names():
         raise UserError(f"{name}: the bench has a system of that name; choose another")
+    package = name.replace("-", "_")
+    if keyword.iskeyword(package) or importlib.util.find_spec(package) is not None:
+        raise UserError(f"{name}: Python knows a module or a word {package}; choose another name")
     folder = user_path(out, "--out") if out else Path(name)
     if folder.exists():
         raise UserError(f"{folder} is there already; choose another --out, or remove it")
@@ -42,6 +48,7 @@ def new_command(name: str, learned: bool, out: str | None) -> None:
             dict(zip(PLACES, new, strict=True)),
         )
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # half a package is none
         raise StorageError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from None
     click.echo(f"{folder}: a package with the system {name}. Next: pip install -e {folder}, then its README.md")
 

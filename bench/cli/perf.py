@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bench.cli.numbers import Amount
+
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -62,7 +64,7 @@ def sweep_command(ctx: click.Context, **options) -> None:
 @click.option(
     "--device", "devices", default="auto", show_default=True, metavar="D,D", help="cpu, cuda, or auto: all that exist."
 )
-@click.option("--snr", type=float, default=18.0, show_default=True, help="SNR in dB.")
+@click.option("--snr", type=Amount(-200, 200), default=18.0, show_default=True, help="SNR in dB.")
 @click.option(
     "--batch", type=click.IntRange(1), default=8, show_default=True, help="Pictures per batch, for the throughput."
 )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
+
+from bench.cli.numbers import Amount
 
 
 @click.command("report", context_settings={"help_option_names": ["-h", "--help"]})
@@ -12,7 +12,7 @@ import click
 @click.option("--out", metavar="FILE.html", help="The file [default: report.html in the first run's folder].")
 @click.option(
     "--picture-mib",
-    type=click.FloatRange(0, 500),
+    type=Amount(0, 500),
     default=24.0,
     show_default=True,
     help="Largest amount of pictures in the file, in MiB.",
@@ -22,7 +22,8 @@ def report_command(runs: tuple[str, ...], out: str | None, picture_mib: float) -
     from bench.report.html import write_report
     from bench.results.find import find_run
     from bench.results.reader import Run
+    from bench.util.files import user_path
 
     opened = [Run.open(find_run(name)) for name in runs or (None,)]
-    path = Path(out) if out else opened[0].directory / "report.html"
+    path = user_path(out, "--out") if out else opened[0].directory / "report.html"
     click.echo(write_report(opened, path, picture_mib))

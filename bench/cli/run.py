@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from bench.cli.completion import complete_channels, complete_datasets, complete_figures, complete_systems
+from bench.cli.numbers import YEAR_S, Amount
 from bench.spec.grammar import split_names
 
 _FLAGS_ONLY = ("config",)  # not allowed in a config file
@@ -81,7 +82,7 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
 )
 @click.option(
     "--cell-timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Amount(0, YEAR_S, min_open=True),
     metavar="S",
     help="Time limit for one cell in seconds [default: 3600].",
 )

@@ -38,8 +38,8 @@ def import_command(name: str, file: Path, out: Path | None, snr_db: str | None) 
             limits = (float(low), float(high or low))
         except ValueError:
             raise UserError(f"--snr-db {snr_db}: write LOW:HIGH in dB, as 1:13, or one number") from None
-        if not limits[0] <= limits[1]:
-            raise UserError(f"--snr-db {snr_db}: the first number is the lower one")
+        if not -200 <= limits[0] <= limits[1] <= 200:
+            raise UserError(f"--snr-db {snr_db}: the first number is the lower one, both are from -200 to 200 dB")
     target = out or Path(f"{name}-{file.stem}.safetensors")
     if target.suffix != ".safetensors":
         raise UserError(f"--out {target}: weights are stored as .safetensors")

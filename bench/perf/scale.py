@@ -119,7 +119,7 @@ def _report(rows: int, folder: Path, say: Callable[[str], None]) -> None:
     store = RunStore(folder)  # a new object, as in the next command
     left = _timed(say, "scan of a resumed run", lambda: missing(plan, store))
     if left:
-        raise RuntimeError(f"{len(left)} work units are missing in a run that was just written")
+        raise RuntimeError(f"{len(left)} tasks are missing in a run that was just written")
     _timed(say, "tables", lambda: write_tables(plan, store, {}, {}, set(), config, False))
     maker.close()
     from bench.results.reader import Run

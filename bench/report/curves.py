@@ -47,7 +47,7 @@ class Difference(Band):
 
 @dataclass(frozen=True)
 class Series(Band):
-    """One curve over the figure's grid, NaN where nothing is drawn.
+    """One curve over the figure's grid: arrays (points,), NaN where nothing is drawn.
 
     outages: number of lost pictures.
     state: "ok", "outage" (at least one picture was not decoded) or "missing" (not simulated), per point.

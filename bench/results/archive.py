@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.results.schema import CELLS, SCHEMA, read_cell_rows
-from bench.util.files import write_atomic
+from bench.util.files import read_bytes, write_atomic
 
 PACK_CELLS = 4096  # cells per archive; fewer cells stay as files
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # a fixed date, so that an archive depends on its cells alone
@@ -54,7 +54,7 @@ class Archives:
         for name in sorted(names - self._names):
             self._names.add(name)
             try:
-                data = (self.folder / name).read_bytes()
+                data = read_bytes(self.folder / name)
                 archive = zipfile.ZipFile(self.folder / name) if data and name == _name(data) else None
             except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
                 self._refuse(name, f"it cannot be read ({error})")
@@ -115,7 +115,7 @@ class Archives:
 
     def _checked(self) -> set[str]:
         try:
-            rules, *names = (self.folder / ".checked").read_text(encoding="ascii").split("\n")
+            rules, *names = read_bytes(self.folder / ".checked").decode("ascii").split("\n")
         except (OSError, ValueError):
             return set()
         return {name for name in names if name} if rules == _RULES else set()

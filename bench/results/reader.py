@@ -4,10 +4,13 @@ columns.
 
 from __future__ import annotations
 
+import contextlib
+import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -15,9 +18,12 @@ import pandas as pd
 from bench.results.manifest import NAME, read_manifest
 from bench.results.schema import TABLES
 from bench.results.tables import read_frame
-from bench.util.files import shown
+from bench.util.files import read_bytes, shown
 from systems.errors import UserError
 from systems.interface import NUM_CLASSES
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 #: Rows that agree in these columns are comparable, and may share axes.
 POINT = ["task", "dataset", "channel", "cbr_target", "bits_target"]
@@ -125,6 +131,13 @@ class Run:
 
         Raises UserError if it cannot be read, or if its path leads out of the run.
         """
+        with self.opened_picture(file) as picture:
+            return np.asarray(picture if picture.mode in ("P", "L") else picture.convert("RGB"))
+
+    @contextlib.contextmanager
+    def opened_picture(self, file: str) -> Iterator[Image.Image]:
+        """A stored picture as a Pillow picture that is loaded. UserError where it lies outside the run or is no PNG:
+        a run may come from somebody else, and Pillow would start other programs for some formats."""
         from PIL import Image
 
         inside = PurePosixPath(file)
@@ -132,9 +145,12 @@ class Run:
             raise UserError(f"{self.directory / 'pictures.csv'}: {shown(file)} lies outside the run; repeat the run")
         path = self.directory / file
         try:
-            with Image.open(path) as picture:
-                return np.asarray(picture if picture.mode in ("P", "L") else picture.convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            if not path.resolve().is_relative_to(self.directory.resolve()):
+                raise UserError(f"{shown(path)} is a link that leads out of the run; repeat the run")
+            with Image.open(io.BytesIO(read_bytes(path)), formats=["PNG"]) as picture:
+                picture.load()
+                yield picture
+        except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
             raise UserError(f"{shown(path)}: cannot read the picture ({shown(error)}); repeat the run") from None
 
 

@@ -36,7 +36,7 @@ from bench.results.schema import (
     read_cell_rows,
 )
 from bench.results.tables import drop_compressed, field_text, line_of, read_rows, table_text, table_writer
-from bench.util.files import StorageError, open_atomic, slug, write_atomic
+from bench.util.files import StorageError, open_atomic, read_bytes, slug, write_atomic
 from systems.errors import UserError
 
 _BEGUN = frozenset({"plan.json", "output"})  # made before the manifest; left by a start that was killed
@@ -126,7 +126,7 @@ class RunStore:
         path = self.cell_path(cell_id)
         data: bytes | None
         try:
-            data = path.read_bytes()
+            data = read_bytes(path)
         except (FileNotFoundError, NotADirectoryError):
             data = self.archives.read(cell_id)
             if data is None:
@@ -183,11 +183,12 @@ class RunStore:
         paths = sorted((self.root / "cells").glob("[!.]*.csv"))
         for start in range(0, len(paths) - PACK_CELLS + 1, PACK_CELLS):
             files = {path.stem: path for path in paths[start : start + PACK_CELLS]}
-            cells = {
-                cell_id: data
-                for cell_id, path in files.items()
-                if not isinstance(read_cell_rows(cell_id, data := path.read_bytes()), str)
-            }
+            cells = {}
+            for cell_id, path in files.items():
+                with contextlib.suppress(OSError):  # a folder or a pipe of that name is no cell
+                    data = read_bytes(path)
+                    if not isinstance(read_cell_rows(cell_id, data), str):
+                        cells[cell_id] = data
             self.archives.drop(cells)  # newly computed cells replace archived ones
             self.archives.add(cells)
             for cell_id in cells:
@@ -249,7 +250,10 @@ class RunStore:
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Write manifest.json."""
-        write_atomic(self.root / "manifest.json", (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+        write_atomic(
+            self.root / "manifest.json",
+            (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace"),
+        )
 
     def failures(self) -> list[dict[str, str]]:
         """The cells that failed when they were last tried. Raises UserError if the table is damaged."""

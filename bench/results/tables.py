@@ -161,6 +161,23 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
     return rows
 
 
+def read_column(path: Path, column: str) -> Iterator[str]:
+    """The fields of one column, one after another: for tables beyond memory. Nothing if there is no file.
+
+    Raises UserError if the file is no table, or lacks the column.
+    """
+    file = find_table(path)
+    if file is None:
+        return
+    with _reading(file) as text:
+        try:
+            reader = csv.DictReader(text, restkey="")
+            _check_columns(file, reader.fieldnames or (), (column,))
+            yield from (row[column] or "" for row in reader)
+        except csv.Error as error:
+            raise UserError(f"{file}: not a CSV table ({error}); repeat the run") from None
+
+
 def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None = None) -> pd.DataFrame:
     """A table as pandas: numbers as float64 with every digit, empty ones NaN; texts as text, "" if empty.
 

@@ -23,7 +23,7 @@ MOST_CBR = 4  # complex uses per source value
 LEAST_CBR = Fraction(1, 1_000_000)
 MOST_KBITS = 10_000  # per picture
 MOST_REPS = 10_000
-_DECIMALS = Decimal("1e-9")  # SNRs that differ by less are equal
+_DECIMALS = Decimal("1e-6")  # SNRs that differ by less are equal: seeds and tables do not tell them apart
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _LONGEST = 60  # most characters of a number
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import baselines  # noqa: F401  (registers its systems)
-from bench.spec.source import source_digest
+from bench.spec.source import imported, source_digest
 from bench.util.environment import cache_folder, versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
@@ -119,6 +119,52 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
     with contextlib.suppress(StorageError, TypeError):  # it is only a cache: without it the result is the same
         write_atomic(path, json.dumps(asdict(facts)).encode())
     return facts
+
+
+class Unchanged:
+    """Holds a system to the code and the weights that its identity names, while a run goes on.
+
+    A worker builds a system long after the plan was made, and a third party's system is imported anew for each call.
+    Rows of code that was edited in between would stand under the old identity.
+    """
+
+    def __init__(self, facts: SystemFacts, module: str):
+        """module: of the system's class. Raises UserError as `check`."""
+        self.facts, self.module = facts, module
+        self._checkpoint = facts.options.get("checkpoint") if facts.plugin else None  # ours say their weights' hash
+        self._states: list[tuple[int, ...]] | None = None
+        self._files: list[Path] = []
+        self.check()
+
+    def check(self) -> None:
+        """Raise UserError if code or weights changed. Files are read only where their states say that they were
+        touched."""
+        if self._states is not None and self._states == [_state(file) for file in self._files]:
+            return
+        names = dict(imported(self.module, (*_OURS, self.module.partition(".")[0])))
+        checkpoint = Path(str(self._checkpoint))
+        has_file = self._checkpoint not in (None, "shipped", "none") and checkpoint.is_file()
+        self._files = [*names.values(), *([checkpoint] if has_file else [])]
+        self._states = [_state(file) for file in self._files]
+        try:
+            same = source_digest(self.module) == self.facts.identity["source"]
+            same = same and (not has_file or _file_digest(checkpoint) == self.facts.identity["weights"])
+        except OSError:
+            same = False
+        if not same:
+            self._states = None
+            raise UserError(
+                f"the code or the weights of {self.facts.name} changed since this command began; repeat the command"
+            )
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced, also where its size and time are put back."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _kept_facts(name: str, options: dict[str, Any]) -> Path:

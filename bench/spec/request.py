@@ -134,6 +134,7 @@ def resolve(request: Request) -> Resolved:
     figures, notes = _choose_figures(request)
     figures = [replace(f, dataset=_absolute(f.dataset)) for f in _apply_overrides(figures, request)]
     datasets = keep_apart({figure.dataset: _open(figure, request) for figure in figures})
+    figures, datasets = _one_spec_each(figures, datasets)
     notes += dict.fromkeys(note for dataset in datasets.values() for note in dataset.notes)
     names = list(dict.fromkeys(name for figure in figures for name in figure.systems))
     for figure in figures:
@@ -149,6 +150,14 @@ def resolve(request: Request) -> Resolved:
     options = options_of(names, request.options)
     systems = {name: facts_of(name, options[name]) for name in names}
     return Resolved(request, tuple(figures), datasets, systems, tuple(notes))
+
+
+def _one_spec_each(figures: list[Figure], datasets: dict[str, Dataset]) -> tuple[list[Figure], dict[str, Dataset]]:
+    """One spec for each data set. A set that two figures open in two ways (a link to a folder, `voc2012:val`) is one
+    set: what the figures share is measured once, and has one row per picture in the tables."""
+    spec_of = {dataset.name: spec for spec, dataset in reversed(datasets.items())}
+    figures = [replace(figure, dataset=spec_of[datasets[figure.dataset].name]) for figure in figures]
+    return figures, {figure.dataset: datasets[figure.dataset] for figure in figures}
 
 
 def _check_size(figures: list[Figure], datasets: dict[str, Dataset]) -> None:

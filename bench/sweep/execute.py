@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from bench.sweep.manifest import inside, make_manifest, now
 from bench.sweep.plan import Plan, WorkUnit, make_plan, missing, only, with_samples
 from bench.sweep.preflight import preflight
 from bench.sweep.result import Result
-from bench.sweep.salt import keep_salt, salt_of
+from bench.sweep.salt import check_cells, keep_salt, salt_of
 from bench.sweep.schedule import schedule
 from bench.sweep.tables import LOST, write_tables
 from bench.util.devices import default_workers
@@ -114,7 +115,7 @@ def execute(
             partial = interrupted or collect or retry_failed
             failures, absent = _write_tables(run, outcomes, failed_before, partial, manifest["limited"], say)
             add_spent(spent, "")
-            manifest["cells"] = {"expected": total, "done": total - len(absent), "failed": len(failures)}
+            manifest["cells"] = {"expected": total, "done": total - len(absent & run.own), "failed": len(failures)}
             if not interrupted:
                 manifest["end"], manifest["salt"] = now(), run.salt
             run.store.write_manifest(manifest)
@@ -149,10 +150,15 @@ class _Run:
     salt: str
     salt_is: str  # where the salt comes from, for the manifest
 
-    @property
+    @cached_property
     def system_of(self) -> dict[str, str]:
         """The system of each cell in the plan, by the cell's id."""
         return {cell.id: unit.system for unit, cell in self.plan.cells}
+
+    @property
+    def own(self) -> set[str]:
+        """Ids of the plan's cells, those of earlier commands left out."""
+        return {cell.id for _, cell in self.plan.cells}
 
 
 def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
@@ -167,7 +173,9 @@ def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
         plan = with_earlier(out, plan)
     salt = salt_of(out, before, given_salt)
     salt_is = "published" if before and before.get("salt") else "given" if given_salt else "kept" if before else "drawn"
-    return _Run(store, before and before.get("config_sha256"), config, plan, missing(plan, store), salt, salt_is)
+    left = missing(plan, store)
+    check_cells(plan, store, {cell.id for unit in left for cell in unit.cells}, resolved.request.seed, salt)
+    return _Run(store, before and before.get("config_sha256"), config, plan, left, salt, salt_is)
 
 
 def _notes(plan: Plan) -> Iterator[str]:
@@ -207,9 +215,11 @@ def _write_tables(
     failures = _failures(outcomes, absent, partial)
     with stopwatch.stage("tables"):
         unread = write_tables(run.plan, run.store, failures, failed_before, absent, run.config, limited)
-    for line in run.store.refusals():
-        say(line)
-    return failures | _lost(unread), absent | unread
+    for line in (*run.store.refusals(), unread.note()):
+        if line:
+            say(line)
+    run.system_of.update(unread.lost)  # cells of earlier commands among them
+    return failures | _lost(set(unread.lost)), absent | unread.lost.keys()
 
 
 def _failures(outcomes: dict[str, Outcome], absent: set[str], partial: bool) -> dict[str, Outcome]:

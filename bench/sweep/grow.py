@@ -7,9 +7,11 @@ cells are used. `plan.json` in the run's folder lists the cells of all commands,
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+from bench.measure.tasks import TASKS
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
 from bench.sweep.plan import Cell, Plan, WorkUnit
@@ -17,6 +19,9 @@ from bench.util.files import read_json, write_atomic
 from systems.errors import UserError
 
 FILE = "plan.json"
+_ADVICE = (
+    "without it, one command must name all systems, SNRs and repetitions that the run has (finished cells are kept)"
+)
 _SAME = ("seed", "block", "analog_bits_per_use", "control_word_uses", "schema")
 _SAME_OF_FIGURE = ("task", "dataset", "channel", "cbr", "bits", "requirement", "metric")
 
@@ -36,7 +41,7 @@ def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolve
     if config_sha256(old) == config_sha256(new):
         return new
     if not (root / FILE).is_file():
-        raise _other(root, "it was made by an earlier version, and cannot grow")
+        raise _other(root, f"it has no {FILE}, as an earlier version leaves it; {_ADVICE}")
     for key in _SAME:
         if old.get(key) != new[key]:
             raise _other(root, f"its {key} is {old.get(key)}, here it is {new[key]}")
@@ -99,8 +104,9 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
         return plan
     try:
         earlier = [_read(entry) for entry in read_json(path, "plan")["tasks"]]
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: not the plan of a run; delete it, and repeat the commands of the run") from None
+    except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = str(error) if isinstance(error, UserError) else f"{path}: not the plan of a run"
+        raise UserError(f"{why}; delete it: {_ADVICE}") from None
     taken: dict[tuple, set[str]] = {}
     for unit, cell in plan.cells:
         taken.setdefault(_point(unit, cell), set()).update(unit.image_ids)
@@ -134,6 +140,32 @@ def _written(unit: WorkUnit) -> dict[str, Any]:
 
 
 def _read(entry: dict[str, Any]) -> WorkUnit:
-    cells = tuple(Cell(str(id_), float(snr_db), int(rep), tuple(shown)) for id_, snr_db, rep, shown in entry["cells"])
-    own = {name: entry.get(name) if name == "uses" else entry[name] for name in _FIELDS}
-    return WorkUnit(dataset=entry["set_name"], image_ids=tuple(entry["image_ids"]), cells=cells, points=cells, **own)
+    """A work unit as `_written` left it. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+    cells = tuple(
+        Cell(_text(id_), _number(snr_db), int(rep), _texts(shown)) for id_, snr_db, rep, shown in entry["cells"]
+    )
+    names = {name: _text(entry[name]) for name in ("system", "variant", "task", "set_name", "channel", "requirement")}
+    budget = {name: None if entry.get(name) is None else _number(entry[name]) for name in ("cbr", "bits", "uses")}
+    if names["task"] not in TASKS.names():
+        raise ValueError("an unknown task")
+    return WorkUnit(
+        dataset=names["set_name"], image_ids=_texts(entry["image_ids"]), cells=cells, points=cells, **names, **budget
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise TypeError("no list")
+    return tuple(map(_text, values))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError("no finite number")
+    return value

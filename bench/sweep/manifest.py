@@ -15,6 +15,7 @@ from bench.spec.request import Resolved, config_sha256
 from bench.spec.source import measure_digest
 from bench.sweep.plan import Plan
 from bench.util.environment import git_state, host_facts, versions, without_paths
+from bench.util.files import shown
 
 
 def make_manifest(
@@ -35,8 +36,8 @@ def make_manifest(
     before = store.manifest() or {}
     return {
         "schema": SCHEMA,
-        "run": store.root.resolve().name,
-        "argv": without_paths(argv),
+        "run": shown(store.root.resolve().name),
+        "argv": _told(argv),
         "config": config,
         "config_sha256": config_sha256(config),
         "base_seed": resolved.request.seed,
@@ -81,7 +82,7 @@ def make_manifest(
             *before.get("sessions", []),
             {
                 "start": now(),
-                "argv": without_paths(argv),
+                "argv": _told(argv),
                 "versions": versions(),
                 "git": git_state(),
                 "engine": engine,
@@ -97,6 +98,11 @@ def make_manifest(
 def inside() -> list[str]:
     """Code of installed packages that runs in the process of the harness, where no audit can check it."""
     return [one for records in (CHANNELS, METRICS, TASKS) for one in records.foreign()]
+
+
+def _told(argv: Sequence[str]) -> list[str]:
+    """The command line without paths, as text that UTF-8 can hold: a file's name need not be."""
+    return [shown(argument, most=5000) for argument in without_paths(argv)]
 
 
 def now() -> str:

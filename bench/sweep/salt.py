@@ -8,17 +8,26 @@ its whole life, so its cells never mix two.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
+import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.util.files import StorageError
+from bench.measure.seeds import draw_seed
+from bench.results.schema import CELL_COLUMNS
+from bench.results.store import RunStore
+from bench.sweep.plan import Plan
+from bench.util.files import StorageError, open_plain
 from systems.errors import UserError
 
 FILE = ".salt"
 NONE = "none"  # the value of --salt for a run without salt, as before there were salts
+_SALT = re.compile(r"[0-9a-f]{8,128}")
+_LONGEST = 1000  # bytes of the file that are looked at
+_SEED = CELL_COLUMNS.index("seed")
 
 
 def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> str:
@@ -26,7 +35,7 @@ def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> s
 
     Raises UserError if `given` is no salt, or another one than the run's.
     """
-    if given is not None and given != NONE and not re.fullmatch(r"[0-9a-f]{8,128}", given):
+    if given is not None and given != NONE and not _SALT.fullmatch(given):
         raise UserError(f"--salt {given!r}: a salt is 8 to 128 hex digits, as a manifest holds it, or {NONE!r}")
     wanted = None if given is None else "" if given == NONE else given
     known = _known(root, manifest)
@@ -38,17 +47,32 @@ def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> s
 
 
 def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
+    """The salt of the run's file, else that of its manifest; None where a run has not begun.
+
+    Raises UserError where the run had a salt that is damaged or gone: another one would mix two in its cells.
+    """
+    path = root / FILE
+    told = manifest.get("salt") if manifest is not None else None
     try:
-        text = (root / FILE).read_text(encoding="ascii").strip()
-        return "" if text == NONE else text
+        with open_plain(path) as file:
+            text = file.read(_LONGEST).decode("ascii", "replace").strip()
+        if text == NONE or _SALT.fullmatch(text):
+            return "" if text == NONE else text
+        reason = "it holds no salt"
     except (FileNotFoundError, NotADirectoryError):
-        pass
-    except (OSError, ValueError) as error:
-        raise UserError(f"{root / FILE}: cannot read the run's salt ({error})") from None
-    if manifest is None:
-        return None
-    told = manifest.get("salt")
-    return told if isinstance(told, str) else ""  # a run from before there were salts
+        if manifest is None:
+            return None
+        if isinstance(told, str) or "salt" not in manifest:  # without the key: a run of before there were salts
+            return told if isinstance(told, str) else ""
+        reason = "the file is gone"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if isinstance(told, str) and told:  # a run that ended has published it
+        return told
+    raise UserError(
+        f"{path}: cannot read the run's salt ({reason}); bring the file back, or choose another --out: cells with "
+        "another salt would mix with those that are there"
+    )
 
 
 def kept_salt(root: Path) -> str:
@@ -57,14 +81,39 @@ def kept_salt(root: Path) -> str:
 
 
 def keep_salt(root: Path, salt: str) -> None:
-    """Write the file, unless it exists. Raises StorageError if the disk refuses."""
+    """Write the file whole, readable by its owner alone, if it does not hold this salt."""
+    with contextlib.suppress(UserError):
+        if _known(root, None) == salt:
+            return
+    temporary = None
     try:
-        handle = os.open(root / FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
-    except FileExistsError:
-        return
+        handle, temporary = tempfile.mkstemp(dir=root, prefix=f"{FILE}.", suffix=".tmp")  # with mode 0600
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write((salt or NONE) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, root / FILE)
+        temporary = None
     except OSError as error:
         raise StorageError(f"cannot write {root / FILE}: {error.strerror}; choose another --out") from None
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write((salt or NONE) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        if temporary is not None:
+            os.unlink(temporary)
+
+
+def check_cells(plan: Plan, store: RunStore, missing: set[str], seed: int, salt: str) -> None:
+    """Raise UserError if the cells that are there were made with another salt. One cell tells: each row has its seed.
+
+    missing: ids of the plan's cells that are not there.
+    """
+    for unit, cell in plan.cells:
+        rows = store.read_cell(cell.id, unit.image_ids) if cell.id not in missing else None
+        if rows:
+            name, image_id = plan.datasets[unit.dataset].seed_name, unit.image_ids[0]
+            own = draw_seed(seed, name, image_id, unit.channel, cell.snr_db, cell.rep, "channel", salt)
+            if rows[0][_SEED] != str(own):
+                raise UserError(
+                    f"the cells in {store.root} were made with another salt than {FILE} there holds; bring back the "
+                    "file, or choose another --out"
+                )
+            return

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench.results.schema import (
@@ -15,9 +18,10 @@ from bench.results.schema import (
     parse_confusion,
 )
 from bench.results.store import RunStore
-from bench.results.tables import line_of
+from bench.results.tables import line_of, read_column
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Plan, WorkUnit
+from systems.errors import UserError
 
 
 def write_tables(
@@ -28,21 +32,48 @@ def write_tables(
     still_missing: set[str],
     config: dict[str, Any],
     limited: bool,
-) -> set[str]:
+) -> Unread:
     """Write samples, confusion, pictures, summary and failures, from the files of cells. One operating point is in
     memory at a time.
 
     failures: cells that failed now. failed_before: rows of failures.csv from before. still_missing: ids of cells
     without rows.
-    config: of the whole run, as the manifest holds it. Existing cells of earlier commands appear too. Returns the ids
-    of cells that could not be read back. Their rows are in no table, and they appear in failures.csv.
+    config: of the whole run, as the manifest holds it. Existing cells of earlier commands appear too. Returns the cells
+    that could not be read back.
     """
     failed = _failed_rows(plan, failures, failed_before, still_missing)
-    shown, lost = _write_rows(plan, store, still_missing, limited)
-    failed += [_failure(unit, cell, LOST) for unit, cell in lost]
+    shown, absent, had = _write_rows(plan, store, still_missing, limited)
+    own, unread = {cell.id for _, cell in plan.cells}, Unread()
+    for unit, cell in absent:
+        if cell.id in own or cell.id in had:
+            unread.lost[cell.id] = unit.system
+            failed.append(_failure(unit, cell, LOST))
+        elif cell.id in failed_before:
+            failed.append(failed_before[cell.id])
+        else:
+            unread.waiting[unit.system] += 1
     store.write_table("pictures.csv", PICTURE_COLUMNS, _picture_rows(store, config, shown))
     store.write_table("failures.csv", FAILURE_COLUMNS, failed)
-    return {cell.id for _, cell in lost}
+    return unread
+
+
+@dataclass
+class Unread:
+    """Cells of the run whose rows are in no table.
+
+    lost: cell id -> system, of cells that had rows and cannot be read back. They appear in failures.csv.
+    waiting: system -> number of cells of earlier commands that were never computed.
+    """
+
+    lost: dict[str, str] = field(default_factory=dict)
+    waiting: Counter[str] = field(default_factory=Counter)
+
+    def note(self) -> str:
+        """One line about the cells of earlier commands, "" if none is missing."""
+        if not self.waiting:
+            return ""
+        whose = ", ".join(f"{count} of {system}" for system, count in self.waiting.items())
+        return f"cells of earlier commands were never computed ({whose}); repeat those commands to have them"
 
 
 #: A cell whose PNGs are listed: its position in the plan, work unit, cell and the row of the picture.
@@ -85,16 +116,16 @@ def _points(plan: Plan, still_missing: set[str]) -> list[tuple[dict[str, Any], l
 
 def _write_rows(
     plan: Plan, store: RunStore, still_missing: set[str], limited: bool
-) -> tuple[list[Shown], list[tuple[WorkUnit, Cell]]]:
+) -> tuple[list[Shown], list[tuple[WorkUnit, Cell]], set[str]]:
     """Write samples, confusion and summary in one reading of the cells.
 
-    Returns the rows of pictures that were kept, and the cells of this command that could not be read back.
+    Returns the rows of pictures that were kept, the cells that could not be read back, and the ids of those of them
+    that had rows in the table of before.
     """
     from bench.analysis.summary import Point, summarise  # loads SciPy
 
     shown: list[Shown] = []
-    lost: list[tuple[WorkUnit, Cell]] = []
-    earlier = sum(len(unit.cells) for unit in plan.earlier)
+    absent: list[tuple[WorkUnit, Cell]] = []
     with (
         store.lines("samples.csv", SAMPLE_COLUMNS) as sample,
         store.lines("confusion.csv", CONFUSION_COLUMNS) as confusion,
@@ -107,8 +138,7 @@ def _write_rows(
                 for place, unit, cell in sorted(cells, key=lambda entry: entry[2].rep):
                     rows = store.read_cell(cell.id, unit.image_ids)
                     if rows is None:
-                        if place >= earlier:
-                            lost.append((unit, cell))
+                        absent.append((unit, cell))
                         continue
                     point.add(rows)
                     sample([line_of(row[:-1]) for row in rows])
@@ -120,7 +150,18 @@ def _write_rows(
 
         for line in summarise(filled_points(), store.root.resolve().name, limited):
             summary(line)
-    return sorted(shown, key=lambda entry: entry[0]), lost
+        had = _in_table(store.root / "samples.csv", {cell.id for _, cell in absent})  # the new one is not there yet
+    return sorted(shown, key=lambda entry: entry[0]), absent, had
+
+
+def _in_table(path: Path, cells: set[str]) -> set[str]:
+    """Those of the cells that have rows in a table of samples."""
+    if not cells:
+        return set()
+    try:
+        return cells.intersection(read_column(path, "cell_id"))
+    except UserError:  # there is no such table, or it is damaged
+        return set()
 
 
 def _picture_rows(store: RunStore, config: dict[str, Any], shown: list[Shown]) -> list[dict[str, Any]]:

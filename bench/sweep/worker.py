@@ -4,9 +4,11 @@ check before the work units (`bench.sweep.preflight`).
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 
 from bench.data import Dataset
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, TooLate
 from bench.measure.apart.wire import text as as_text
 from bench.measure.audit import REPORT_COLUMNS, Ledger
 from bench.measure.control import send
@@ -27,7 +29,7 @@ from bench.measure.standalone import check_alone, check_rows
 from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
-from bench.spec.identity import SystemFacts, build
+from bench.spec.identity import SystemFacts, Unchanged, build
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, WorkUnit
 from bench.sweep.preflight import Reading, Trial
@@ -38,6 +40,7 @@ from systems.errors import AuditError, UserError
 from systems.interface import System
 from systems.zoo import seeded
 
+MOST_LATE = 3  # cells of one system in a row that took too long; then a worker gives up the rest of its cells
 CELL_SECONDS = 3600.0  # time limit of one cell, unless --cell-timeout is given
 OUTPUT_BYTES = 1 << 20  # at most so much of what a third party's system prints is kept
 #: Most pixels per batch, unless --batch is given: as many as fit a CPU's caches, or fill a GPU.
@@ -59,6 +62,8 @@ class Worker:
     device: str = "cpu"
     cell_timeout: float = CELL_SECONDS  # for systems in separate processes; the engine watches the others
     _built: dict[str, System] = field(default_factory=dict, repr=False)
+    _unchanged: dict[str, Unchanged] = field(default_factory=dict, repr=False)  # of third parties' systems
+    _late: Counter[str] = field(default_factory=Counter, repr=False)  # cells of a system in a row that took too long
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
     _apart: set[WorkUnit] = field(default_factory=set, repr=False)  # work units that have passed the checks
     _ready: tuple[WorkUnit, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
@@ -67,7 +72,16 @@ class Worker:
         """The state without what was built, and without the salt: a cluster's jobs are stored in files, and read the
         run's salt.
         """
-        return {**self.__dict__, "salt": None, "_built": {}, "_ledgers": {}, "_apart": set(), "_ready": None}
+        return {
+            **self.__dict__,
+            "salt": None,
+            "_built": {},
+            "_unchanged": {},
+            "_late": Counter(),
+            "_ledgers": {},
+            "_apart": set(),
+            "_ready": None,
+        }
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
         """Called in worker number `index`: take its own GPU, and fork systems' processes from the run's `nursery`."""
@@ -117,6 +131,9 @@ class Worker:
                         continue
 
     def _outcomes(self, unit: WorkUnit) -> Iterator[Outcome]:
+        if self._late[unit.system] >= MOST_LATE:
+            yield from (_not_tried(cell) for cell in unit.cells)
+            return
         try:
             with torch.inference_mode():
                 system = self._system(unit.system)
@@ -124,6 +141,7 @@ class Worker:
                 batches, senders = self._prepared(system, unit)
                 self._hold_apart(system, unit, batches, senders)
         except Exception as error:
+            self._count_late(unit.system, error)
             for cell in unit.cells:
                 yield _failed(cell, error)
             return
@@ -131,10 +149,14 @@ class Worker:
             wanted = [cell for cell in group if cell in unit.cells]
             if not wanted:
                 continue
+            if self._late[unit.system] >= MOST_LATE:
+                yield from map(_not_tried, wanted)
+                continue
             self._start_clock(system)
             try:
                 rows = self._compute(system, unit, group, batches, senders)
             except Exception as error:
+                self._count_late(unit.system, error)
                 if len(group) == 1:
                     yield _failed(group[0], error)
                     continue
@@ -144,6 +166,7 @@ class Worker:
                     done = rows[cell] if rows else self._compute(system, unit, [cell], batches, senders)[cell]
                     with stopwatch.stage("store"):
                         self._write(unit, cell, batches, *done)
+                    self._late[unit.system] = 0
                     yield Outcome(cell.id, "done")
                     self._start_clock(system)
                 except StorageError as error:
@@ -151,6 +174,10 @@ class Worker:
                     return
                 except Exception as error:
                     yield _failed(cell, error)
+
+    def _count_late(self, name: str, error: Exception) -> None:
+        """Cells that a system hung in, one after another: a sweep of hundreds of cells must not wait hours for each."""
+        self._late[name] = self._late[name] + 1 if isinstance(error, TooLate) else 0
 
     def _prepared(self, system: System, unit: WorkUnit) -> tuple[list[Batch], list[Callable[[Point], Sent]]]:
         """Batches of pictures, and their senders. If the last work unit was another piece of the same one, its own are
@@ -270,6 +297,8 @@ class Worker:
     def _write(
         self, unit: WorkUnit, cell: Cell, batches: list[Batch], rows: list[dict], kept: dict[str, np.ndarray]
     ) -> None:
+        if unit.system in self._unchanged:  # imported anew for this cell
+            self._unchanged[unit.system].check()
         store, name = RunStore(self.root), unit.set_name
         palette = _palette() if TASKS[unit.task].labels else None
         for batch in batches:
@@ -285,11 +314,13 @@ class Worker:
             facts = self.systems[name]
             with stopwatch.stage("start-up"):
                 if facts.plugin:
+                    self._unchanged[name] = Unchanged(facts, facts.target.partition(":")[0])
                     self._built[name] = self._remote(name)
                 else:
                     system = build(name, facts.options).to(self.device)
                     if system.describe().get("sha256") != facts.description.get("sha256"):
                         raise UserError(f"the weights of {name} changed since this command began; repeat the command")
+                    Unchanged(facts, type(system).__module__)
                     self._built[name] = system
         return self._built[name]
 
@@ -318,7 +349,8 @@ class Worker:
         path = self.root / "output" / f"{slug(name)}.log"
         try:
             path.parent.mkdir(exist_ok=True)
-            with path.open("ab") as file:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+            with os.fdopen(os.open(path, flags, 0o644), "ab") as file:  # a link's target is somebody else's file
                 if file.tell() < OUTPUT_BYTES:
                     file.write(text.encode("utf-8", "backslashreplace"))
         except OSError:
@@ -399,6 +431,10 @@ class Worker:
 
 def _point(cell: Cell) -> Point:
     return Point(cell.snr_db, cell.rep)
+
+
+def _not_tried(cell: Cell) -> Outcome:
+    return Outcome(cell.id, "failed", f"not tried: the {MOST_LATE} cells before it took longer than --cell-timeout")
 
 
 def _failed(cell: Cell | Reading | Trial, error: BaseException) -> Outcome:

@@ -245,6 +245,13 @@ def _check_plan(plan: TaskProtocol, where: str) -> None:
             parse_kbits(kbits, f"{where}: kbits")
     else:
         parse_cbr(plan.cbr, f"{where}: cbr")
+    side = min(stage.crop for stage in plan.stages)
+    if plan.budget(side, (1.0, 0.0 if isinstance(plan.kbits, tuple) else 1.0)).allowed_uses() < 1:
+        rule = "cbr" if plan.cbr is not None else "kbits"
+        raise UserError(
+            f"{where}: the least budget is below one channel use in a crop of {side}; raise {rule} or crop, or lower "
+            "budget_jitter"
+        )
 
 
 def _check(where: str, values, rules: dict[str, tuple[Callable[[Any], Any], str]]) -> None:

@@ -1,4 +1,6 @@
-"""Where an installed package lies, found without importing it. For `bench.spec.source` and `bench.measure.apart`."""
+"""Finds the files of installed packages without importing them. `bench.spec.source` and
+`bench.measure.apart` call it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from pathlib import Path
 
 
 def spec_of(package: str) -> ModuleSpec | None:
-    """What the import system knows of a top package; None where there is none, or where it cannot be looked up."""
+    """The import system's record (`ModuleSpec`) of a top-level package; None if there is none or the search fails."""
     try:
         return importlib.util.find_spec(package)
     except (ImportError, ValueError, AttributeError):
@@ -16,7 +18,7 @@ def spec_of(package: str) -> ModuleSpec | None:
 
 
 def files_of(package: str) -> list[Path]:
-    """The folders of a package, or the files beside a module. [] where there is neither."""
+    """The folders of a package, or the files of a module; [] if there are none."""
     spec = spec_of(package)
     if spec is None:
         return []

@@ -75,10 +75,10 @@ def place(installed, tmp_path, monkeypatch):
 
 @pytest.fixture
 def forked_workers(monkeypatch):
-    """Workers are forked, as they are by a command, whose process has one thread.
+    """Make workers fork, as a command does, whose process has one thread.
 
-    A process of pytest-xdist has a second thread, which waits for messages and holds no lock that a worker takes.
-    Because of it each worker would be spawned, and would import torch for seconds.
+    A process of pytest-xdist has a second thread, so each worker would be spawned and would import torch for seconds.
+    That thread waits for messages and holds no lock that a worker takes, so a fork is safe.
     """
     if sys.platform == "linux":
         monkeypatch.setattr("bench.sweep.engines.process.may_fork", lambda work: True)
@@ -118,7 +118,9 @@ for command in json.loads(sys.argv[1]):
 
 
 def bench_each(*commands: tuple[object, ...], env: dict[str, str], cwd: Path, timeout: float = 500) -> list[str]:
-    """Several commands one after another in one fresh Python, which imports torch once; gives what each prints."""
+    """Run several commands one after another in one fresh Python, which imports torch once;
+    returns what each prints.
+    """
     told = json.dumps([[str(word) for word in command] for command in commands])
     done = subprocess.run([sys.executable, "-c", EACH, told], env=env, cwd=cwd, capture_output=True, text=True,
                           timeout=timeout, check=False)  # fmt: skip

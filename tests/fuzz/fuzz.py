@@ -45,6 +45,11 @@ SHARES = {
     "picture": 4,
     "mask": 3,
     "run": 1,
+    "store": 2,
+    "drawing": 1,
+    "weights": 2,
+    "train": 1,
+    "pack": 1,
     "snr": 3,
     "options": 4,
 }
@@ -141,9 +146,10 @@ class Leftover(Exception):
     """A refused command made files."""
 
 
-def bench(*arguments: str) -> str:
+def bench(*arguments: str, writes: bool = False) -> str:
     """Run the command line in this process; returns "" on success, else its one line.
 
+    writes: a command that ends with code 1 may leave files, because it did what it could.
     Raises an error for a traceback or an unknown exit code, and Leftover for files of a refused command.
     """
     from bench.cli import main as command_line
@@ -162,7 +168,8 @@ def bench(*arguments: str) -> str:
         raise RuntimeError(f"exit code {code}")
     if code == 0:
         return ""
-    if made := _everything() - before:
+    made = _everything() - before
+    if made and not (writes and code == 1):
         raise Leftover(f"{' '.join(arguments)[:150]!r} left {sorted(made)[:5]}")
     return "\n".join(errors) or f"exit {code} without a line that says why\n"
 
@@ -351,6 +358,15 @@ _MADE: list[dict[str, bytes]] = []
 
 def manifest(dice: random.Random, folder: Path) -> str:
     """A finished run with a damaged manifest or table, read by the commands that read runs."""
+    _made_run(dice, folder)
+    command = dice.choice(
+        [("claims", "run"), ("compare", "run", "--systems", "gensc,linear"), ("compare", "run", "run")]
+    )
+    return bench(*command)
+
+
+def _made_run(dice: random.Random, folder: Path) -> None:
+    """Write a finished run into `folder`/run, with its manifest or one of its tables damaged."""
     if not _MADE:
         import made_run
 
@@ -375,10 +391,6 @@ def manifest(dice: random.Random, folder: Path) -> str:
         target.unlink()
     else:
         target.write_bytes(damaged(dice, target.read_bytes()))
-    command = dice.choice(
-        [("claims", "run"), ("compare", "run", "--systems", "gensc,linear"), ("compare", "run", "run")]
-    )
-    return bench(*command)
 
 
 def _change(dice: random.Random, value: object) -> None:
@@ -483,6 +495,153 @@ def run(dice: random.Random, folder: Path) -> str:
     return answer
 
 
+_STORED: list[dict[str, bytes]] = []
+STORED = ("run", "--engine", "serial", "--systems", "linear", "--dataset", "folder:../stored", "--cbr", "1/6",
+          "--salt", "0123456789abcdef", "--out", "run")  # fmt: skip
+
+
+def store(dice: random.Random, folder: Path) -> str:
+    """A run whose files were damaged, and the same or a larger command again: the rows of a whole run, or one line."""
+    import csv
+
+    import numpy as np
+    from PIL import Image
+
+    stored = folder.parent / "stored"
+    if not stored.exists():
+        stored.mkdir()
+        for index in range(2):
+            noise = np.random.default_rng(index).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(stored / f"p{index}.png")
+
+    def rows() -> list[list[str]]:
+        with (folder / "run/samples.csv").open(newline="", encoding="utf-8") as file:
+            return [[row["image_id"], row["snr_db"], row["seed"], row["psnr_db"]] for row in csv.DictReader(file)]
+
+    if not _STORED:
+        assert bench(*STORED, "--snr", "4,8") == ""
+        _STORED.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+        _STORED.append({"rows": json.dumps(rows()).encode()})
+    shutil.rmtree(folder / "run", ignore_errors=True)
+    for name, content in _STORED[0].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    for _ in range(dice.randrange(1, 4)):
+        _spoil(dice, folder / dice.choice([*_STORED[0], "run/.salt", "run/plan.json", "run/cells/.checked",
+                                           "run/cells/pack-0123456789abcdef.zip"]))  # fmt: skip
+    answer = bench(*STORED, "--snr", dice.choice(["4,8", "4,8", "8", "12"]), writes=True)
+    if not answer:
+        whole = json.loads(_STORED[1]["rows"])
+        found = [row for row in rows() if row[1] != "12.0"]
+        assert all(row in whole for row in found), found
+    return answer
+
+
+def _spoil(dice: random.Random, path: Path) -> None:
+    """Another content, none, or something that is no file in its place."""
+    content = path.read_bytes() if path.is_file() else b"damaged"
+    with contextlib.suppress(OSError):
+        roll = dice.randrange(8)
+        if roll < 4:
+            path.write_bytes(damaged(dice, content))
+            return
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        if roll == 5:
+            os.mkfifo(path)
+        elif roll == 6:
+            path.mkdir()
+        elif roll == 7:
+            path.symlink_to(dice.choice([path.name, "nowhere", "/dev/zero", "/dev/null", ".."]))
+
+
+def drawing(dice: random.Random, folder: Path) -> str:
+    """Figures, reports and lists of a finished run with a damaged manifest or table."""
+    _made_run(dice, folder)
+    command = dice.choice([
+        ("plot", "run", "--format", "png", "--dpi", "30"), ("report", "run", "--out", "r.html"), ("runs",),
+        ("plot", "run", "--format", "svg", "--ylim", f"{number(dice)},{number(dice)}"),
+        ("plot", "run", "--format", "png", "--dpi", "30", "--label", f"gensc={text(dice, 30)}",
+         "--highlight", text(dice)),
+    ])  # fmt: skip
+    return bench(*command)
+
+
+def weights(dice: random.Random, folder: Path) -> str:
+    """A weight file or its sidecar, damaged, or with odd values whose hash is right."""
+    import hashlib
+
+    import baselines
+
+    shipped = Path(baselines.__file__).parent / "weights" / "linear-klt16.safetensors"
+    data, facts = shipped.read_bytes(), json.loads(shipped.with_suffix(".json").read_bytes())
+    if dice.random() < 0.4:
+        data = damaged(dice, data)
+        facts["sha256"] = hashlib.sha256(data).hexdigest() if dice.random() < 0.7 else facts["sha256"]
+    for _ in range(dice.randrange(3)):
+        _change(dice, facts)
+    side = json.dumps(facts).encode()
+    roll = dice.randrange(6)
+    if roll == 0:
+        side = damaged(dice, side)
+    elif roll == 1:
+        side = dice.choice([b"[]", b"5", b'"x"', b"null", b"", b"[" * 100_000, b'{"sha256": ' + b"9" * 5000 + b"}"])
+    (folder / "w.safetensors").write_bytes(data)
+    (folder / "w.json").write_bytes(side)
+    if dice.random() < 0.1:
+        _spoil(dice, folder / dice.choice(["w.safetensors", "w.json"]))
+    return bench(*DRY, "--dataset", "photos", "--snr", "10", "--checkpoint", "w.safetensors")
+
+
+def train(dice: random.Random, folder: Path) -> str:
+    """Training itself, for one step: a protocol of odd numbers either trains or is refused before anything is made."""
+    good = {
+        "learning_rate": "1e-4", "snr_db": "[0, 20]", "channel": '"awgn"', "holdout": "1", "autocast": '"off"',
+        "tasks.reconstruction": '{images_seen = 8, stages = [{until = 1.0, crop = 16, batch = 2}], '
+        'sources = ["bundled"], cbr = "1/16"}',
+    }  # fmt: skip
+    if dice.random() < 0.6:
+        key = dice.choice(["images_seen", "until", "crop", "batch", "cbr"])
+        entry, value = good["tasks.reconstruction"], number(dice) or "0"
+        start = entry.index(f"{key} = ") + len(key) + 3
+        end = min(entry.index(mark, start) for mark in ",}" if mark in entry[start:])
+        good["tasks.reconstruction"] = entry[:start] + value + entry[end:]
+        (folder / "p.toml").write_text("\n".join(f"{key} = {value}" for key, value in good.items()))
+    else:
+        extra = ["betas", "ema", "warmup", "final_rate", "shares", "clip_norm", "weight_decay", "validations", "seed"]
+        (folder / "p.toml").write_bytes(toml(dice, good, extra))
+    return bench("train", "--systems", "deepjscc", "--config", "p.toml", "--out", "out", "--device", "cpu",
+                 "--max-steps", "1")  # fmt: skip
+
+
+_PACK: list[bytes] = []
+
+
+def pack(dice: random.Random, folder: Path) -> str:
+    """A damaged pack of training pictures."""
+    from bench.training.pack import read_pack, write_pack
+    from bench.training.picture import Picture
+    from systems.errors import UserError
+
+    if not _PACK:
+        import numpy as np
+
+        made = [Picture(f"a/{index}", np.full((20, 24, 3), 9 * index, np.uint8)) for index in range(3)]
+        write_pack(folder / "good.pack", made, ["a"], 1 << 20, say=lambda text: None)
+        _PACK.append((folder / "good.pack").read_bytes())
+    content = _PACK[0]
+    for _ in range(dice.randrange(1, 3)):
+        content = damaged(dice, content)
+    (folder / "x.pack").write_bytes(content)
+    try:
+        pictures = read_pack(folder / "x.pack")
+    except UserError as error:
+        return str(error)
+    assert all(picture.pixels.ndim == 3 for picture in pictures)
+    return ""
+
+
 def snr_case(dice: random.Random, folder: Path) -> str:
     """Random values of `--snr`."""
     return bench(*DRY, "--dataset", "photos", f"--snr={snr(dice)}")
@@ -516,7 +675,8 @@ def options(dice: random.Random, folder: Path) -> str:
 
 KINDS = {
     "names": names, "figure": figure, "config": config, "protocol": protocol, "manifest": manifest,
-    "picture": picture_case, "mask": mask, "run": run, "snr": snr_case, "options": options,
+    "picture": picture_case, "mask": mask, "run": run, "store": store, "drawing": drawing, "weights": weights,
+    "train": train, "pack": pack, "snr": snr_case, "options": options,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Tests of weights: forms of storage, one checkpoint per SNR, weights that others published, and shipping."""
 
+import hashlib
 import json
 import math
+import os
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 import baselines  # noqa: F401  (registers the systems)
@@ -14,6 +16,7 @@ from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
 from systems import Budget, Link, checkpoints, create, shipping, zoo
 from systems.errors import CheckpointError, UnknownName, UserError
+from systems.sizes import fill
 
 
 def link(side=64, snr_db=7.0):
@@ -273,6 +276,57 @@ def test_what_does_not_fit_is_one_line(tmp_path, content, words):
     with pytest.raises(CheckpointError, match=words) as error:
         published.import_weights("deepjscc", path, tmp_path / "out.safetensors")
     assert "\n" not in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [
+        (b"[" * 100_000, "nested too deep"),
+        (b"[]", "not a JSON object"),
+        (b"5", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b"", "not valid JSON"),
+        (b"\xff\xfe{\0}\0", "not valid JSON"),
+        (b'{"sha256": ' + b"9" * 5000 + b"}", "not valid JSON"),
+        (None, "not a plain file"),
+    ],
+)
+def test_a_sidecar_that_is_none_is_one_line(tmp_path, side, words):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"x")
+    if side is None:
+        os.mkfifo(tmp_path / "w.json")
+    else:
+        (tmp_path / "w.json").write_bytes(side)
+    with pytest.raises(CheckpointError, match=words) as error:
+        zoo.read_weights(path)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_a_pipe_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match="not a plain file"):
+        zoo.read_weights(tmp_path / "w.safetensors")
+
+
+def test_int8_values_whose_peaks_do_not_fit_are_one_line(tmp_path):
+    data = save({"a": torch.ones(3, 4, dtype=torch.int8), "a::peak": torch.ones(5, dtype=torch.float16)})
+    (tmp_path / "w.safetensors").write_bytes(data)
+    (tmp_path / "w.json").write_text(json.dumps({"sha256": hashlib.sha256(data).hexdigest()}))
+    with pytest.raises(CheckpointError, match="peaks do not fit"):
+        zoo.read_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("config", [5, "abc", [["a"]], None, True])
+def test_a_configuration_that_is_no_table_is_one_line(config):
+    with pytest.raises(UserError, match="must be a table"):
+        fill(DeepJSCCConfig, config, "w.json")
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "1=a,7=~nobody-of-that-name/x"])
+def test_a_home_folder_of_nobody_is_one_line(text):
+    with pytest.raises(CheckpointError, match="no such home folder"):
+        checkpoints.absolute(text)
 
 
 def test_no_code_in_a_checkpoint_is_run(tmp_path):

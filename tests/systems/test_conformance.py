@@ -78,7 +78,7 @@ def deliver(name: str, images: torch.Tensor, link: Link, rows: list[int]) -> tor
 
 @functools.cache
 def delivered(name: str, task: str) -> tuple[Transmission, torch.Tensor]:
-    """What is sent at 20 dB and what arrives: computed once for all tests that compare with it."""
+    """What is sent at 20 dB and what is received, computed once for all tests that compare with it."""
     link = make_link(name, task)
     transmitter, receiver = pair(name)
     torch.manual_seed(1)

@@ -109,6 +109,7 @@ def _alone(staging: Path, name: str) -> Iterator[None]:
     """Hold the lock of the set, which ends with the process. Raises UserError if another command holds it."""
     import filelock
 
+    _remove_odd(staging / "lock")
     lock = filelock.FileLock(staging / "lock", timeout=0)
     try:
         lock.acquire()
@@ -151,13 +152,13 @@ def _shown(progress: ProgressCallback | None) -> Iterator[ProgressCallback]:
 def _obtain(source: Source, url: str, file: Path, progress: ProgressCallback) -> Path:
     """One complete file with the right checksum. A file from an earlier call is checked again."""
     kind, _, wanted = source.files[file.name].partition(":")
-    if file.is_symlink():
-        file.unlink()
+    part = file.with_name(file.name + ".part")
+    for path in (file, part):
+        _remove_odd(path)
     if file.is_file():
         if _digest(file, kind) == wanted:
             return file
         file.unlink()
-    part = file.with_name(file.name + ".part")
     download_file(url, part, file.name, progress)
     found = _digest(part, kind)
     if found != wanted:
@@ -166,6 +167,12 @@ def _obtain(source: Source, url: str, file: Path, progress: ProgressCallback) ->
     os.replace(part, file)
     forget(part)
     return file
+
+
+def _remove_odd(path: Path) -> None:
+    """Remove a link or a pipe in the place of a file of ours: the link's target is somebody else's file."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.unlink()
 
 
 def _digest(path: Path, kind: str) -> str:

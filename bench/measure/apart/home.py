@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import json
 import os
 import select
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from bench.measure.apart import wire
@@ -39,6 +41,10 @@ class RemoteFailure(RuntimeError):
     def __init__(self, line: str, trace: str = ""):
         super().__init__(line)
         self.traceback = trace
+
+
+class TooLate(RemoteFailure):
+    """A system gave no answer before the deadline of its cell."""
 
 
 def _interpreter() -> str:
@@ -87,17 +93,50 @@ class Home:
     def client(self) -> socket.socket:
         """Another socket to the same nursery, for another process of the harness."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
-        _send(self.connection, {"client": True}, [theirs.fileno()])
-        theirs.close()
+        with theirs:
+            self._surely(lambda: _send(self.connection, {"client": True}, [theirs.fileno()]))
         return ours
 
     def open(self, sight: Sight) -> Call:
-        """Start a new confined process. Raises RemoteFailure if the nursery has ended."""
-        ours, theirs = socket.socketpair()
-        status_r, status_w = os.pipe()
-        handle, name = tempfile.mkstemp(prefix="bench-output-")
+        """Start a new confined process. Raises UserError if no nursery can be had."""
+        return self._surely(lambda: self._open(sight))
+
+    def _surely(self, work: Callable[[], Any]) -> Any:
+        """Do `work`, and if the nursery has ended (killed, out of memory), once more with a new one.
+
+        Raises UserError if the new one has ended too.
+        """
+        try:
+            return work()
+        except ConnectionError:
+            self.restart()
+        try:
+            return work()
+        except ConnectionError as error:
+            raise UserError(
+                f"the process that systems' processes are forked from ends at once ({error.strerror}); "
+                "is there enough memory?"
+            ) from None
+
+    def restart(self) -> None:
+        """Start a new nursery, owned by this process, in the place of one that has ended."""
+        self.close()
+        new = type(self).start()
+        self.connection, self.process = new.connection, new.process
+
+    def _open(self, sight: Sight) -> Call:
+        """Start a new confined process. Raises ConnectionError if the nursery has ended."""
+        try:
+            handle, name = tempfile.mkstemp(prefix="bench-output-")
+        except OSError as error:
+            raise UserError(
+                f"no temporary file can be made for what a system prints ({error.strerror or error}); free some space, "
+                "or name a folder that can be written in TMPDIR"
+            ) from None
         output_w = os.open(name, os.O_WRONLY | os.O_APPEND)
         os.unlink(name)
+        ours, theirs = socket.socketpair()
+        status_r, status_w = os.pipe()
         order = {
             "confine": _LINUX, "path": sight.path, "read": sight.read, "listed": sight.listed, "write": sight.write,
             "environment": dict(os.environ),
@@ -106,13 +145,19 @@ class Home:
             _send(self.connection, order, [theirs.fileno(), status_w, output_w])
             answer = self.connection.recv(1 << 16)
             if not answer:
-                raise OSError
-            return Call(ours, status_r, handle, json.loads(answer)["pid"])
-        except (OSError, ValueError):
+                raise ConnectionResetError(errno.ECONNRESET, "it has closed its socket")
+            told = json.loads(answer)
+            if "error" in told:
+                raise UserError(
+                    f"no process for a system can be started ({told['error']}); free memory or temporary space, or "
+                    "take fewer --workers"
+                )
+            return Call(ours, status_r, handle, told["pid"])
+        except BaseException:
             ours.close()
             os.close(status_r)
             os.close(handle)
-            raise RemoteFailure("the process that systems are forked from has ended") from None
+            raise
         finally:
             theirs.close()
             os.close(status_w)
@@ -123,6 +168,8 @@ class Home:
         call = self.open(Sight([], [], [], ["/dev/null"]))
         try:
             return [str(name) for name in call.ask("measures", time.monotonic() + INSPECT_SECONDS)]
+        except (RemoteFailure, TimeoutError, wire.WireError) as error:
+            raise UserError(f"no process for systems can be had on this machine ({error or 'no answer'})") from None
         finally:
             call.close()
 

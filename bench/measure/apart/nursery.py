@@ -41,29 +41,42 @@ def main(handle: int, parent: int) -> None:
 
     torch.set_num_threads(1)
     first = socket.socket(fileno=handle)
+    try:
+        with tempfile.TemporaryDirectory(prefix="bench-apart-") as folder:
+            os.chmod(folder, 0o700)
+            _serve(first, Path(folder))
+    except OSError as error:  # no place for temporary files: the harness says so, in one line
+        with contextlib.suppress(OSError):
+            first.send(json.dumps({"error": error.strerror or str(error)}).encode())
+
+
+def _serve(first: socket.socket, folder: Path) -> None:
+    """Carry out the orders of all clients until the first one closes its socket. folder: for temporary files."""
     clients = [first]
-    with tempfile.TemporaryDirectory(prefix="bench-apart-") as folder:
-        os.chmod(folder, 0o700)
-        while True:
-            ready, _, _ = select.select(clients, [], [], 1.0)
-            _reap()
-            for client in ready:
-                data, handles = _order(client)
-                if not data:
-                    clients.remove(client)
-                    client.close()
-                    if client is first:
-                        return
-                    continue
-                order = json.loads(data)
-                if order.get("client"):
-                    clients += [socket.socket(fileno=one) for one in handles]
-                    continue
-                pid = _fork(order, handles, clients, Path(folder))
-                for one in handles:
-                    os.close(one)
-                with contextlib.suppress(OSError):
-                    client.send(json.dumps({"pid": pid}).encode())
+    while True:
+        ready, _, _ = select.select(clients, [], [], 1.0)
+        _reap()
+        for client in ready:
+            data, handles = _order(client)
+            if not data:
+                clients.remove(client)
+                client.close()
+                if client is first:
+                    return
+                continue
+            order = json.loads(data)
+            if order.get("client"):
+                clients += [socket.socket(fileno=one) for one in handles]
+                continue
+            answer: dict[str, Any]
+            try:
+                answer = {"pid": _fork(order, handles, clients, folder)}
+            except OSError as error:  # no memory, or too many processes
+                answer = {"error": error.strerror or str(error)}
+            for one in handles:
+                os.close(one)
+            with contextlib.suppress(OSError):
+                client.send(json.dumps(answer).encode())
 
 
 def _order(client: socket.socket) -> tuple[bytes, list[int]]:

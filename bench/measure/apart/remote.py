@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import wire
-from bench.measure.apart.home import INSPECT_SECONDS, Call, Home, RemoteFailure
+from bench.measure.apart.home import INSPECT_SECONDS, Call, Home, RemoteFailure, TooLate
 from bench.measure.apart.sight import Sight
 from systems.errors import UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
@@ -130,7 +130,7 @@ class RemoteSystem(System):
         try:
             return call.ask(operation, self.deadline, **arguments)
         except TimeoutError:
-            raise RemoteFailure("no answer within the time limit of a cell (--cell-timeout)") from None
+            raise TooLate("no answer within the time limit of a cell (--cell-timeout)") from None
 
     def _close(self, call: Call) -> None:
         printed = call.close()

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure.apart import confine
+from bench.util.environment import cache_folder
 from bench.util.packages import files_of
 
 _SYSTEM_FILES = (
@@ -58,7 +59,7 @@ class Sight:
         checkpoint = options.get("checkpoint")
         if checkpoint not in (None, "shipped", "none"):
             wanted += [Path(str(checkpoint)), Path(str(checkpoint)).with_suffix(".json")]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = cache_folder().parent
         wanted += [Path(os.environ.get("HF_HOME") or cache / "huggingface"), cache / "torch"]
         write = [Path("/dev/null")]
         if device.startswith("cuda"):

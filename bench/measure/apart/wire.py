@@ -22,6 +22,7 @@ from torch import Tensor
 from systems.interface import Budget, Decoded, Link, Received, Transmission
 
 LARGEST = 1 << 34  # largest frame in bytes
+LONGEST_WAIT_S = 3600.0  # of one wait: a socket takes no timeout of many years
 _KINDS = {kind.__name__: kind for kind in (Budget, Decoded, Link, Received, Transmission)}
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -136,12 +137,15 @@ def _exactly(connection: socket.socket, count: int, deadline: float | None) -> b
     while len(got) < count:
         if deadline is not None:
             left = deadline - time.monotonic()
-            if left <= 0:
+            if not left > 0:
                 raise TimeoutError
-            connection.settimeout(left)
+            connection.settimeout(min(left, LONGEST_WAIT_S))
         else:
             connection.settimeout(None)
-        part = connection.recv(min(count - len(got), 1 << 20))
+        try:
+            part = connection.recv(min(count - len(got), 1 << 20))
+        except TimeoutError:
+            continue  # the deadline is looked at again
         if not part:
             return None
         got += part

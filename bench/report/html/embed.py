@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from bench.results.reader import Run
+from systems.errors import UserError
 
 WEBP_QUALITY = 92
 
@@ -70,13 +70,13 @@ def _uri(run: Run, rows: pd.DataFrame) -> str | None:
         return None
     out = io.BytesIO()
     try:
-        with Image.open(run.directory / rows["file"].iloc[0]) as picture:
+        with run.opened_picture(str(rows["file"].iloc[0])) as picture:
             if picture.mode == "P":
                 picture.save(out, "PNG", optimize=True)
                 kind = "png"
             else:
                 picture.convert("RGB").save(out, "WEBP", quality=WEBP_QUALITY, method=4)
                 kind = "webp"
-    except (OSError, ValueError):
+    except UserError:
         return None
     return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -695,7 +695,7 @@
       height = original.naturalHeight,
       canvas = $("canvas"),
       context = canvas.getContext("2d");
-    const room = [(canvas.parentElement.clientWidth - 2) / width, (0.68 * innerHeight) / height];
+    const room = [($("viewer").clientWidth - 2) / width, (0.68 * innerHeight) / height];
     const fit = Math.min(3, Math.max(0.2, Math.min(...room))),
       scale = fit * Number($("zoom").value);
     canvas.width = width;

@@ -79,10 +79,14 @@ class SlurmEngine:
                 raise UserError(
                     "--engine slurm: no slurm here (sbatch is not on the PATH); run on the cluster's login node"
                 )
-            self.parameters["slurm_teardown"] = [*self.parameters.get("slurm_teardown", ()), *_REQUEUE_KILLED]
-            self.parameters["slurm_additional_parameters"] = {
-                "requeue": True, **self.parameters.get("slurm_additional_parameters", {}),
-            }  # fmt: skip
+            teardown = self.parameters.get("slurm_teardown", [])
+            more = self.parameters.get("slurm_additional_parameters", {})
+            if not isinstance(teardown, list) or not isinstance(more, dict):
+                raise UserError(
+                    "[slurm]: slurm_teardown must be a list of texts, slurm_additional_parameters a table of keys"
+                )
+            self.parameters["slurm_teardown"] = [*teardown, *_REQUEUE_KILLED]
+            self.parameters["slurm_additional_parameters"] = {"requeue": True, **more}
         with tempfile.TemporaryDirectory() as trial:
             self._executor(Path(trial))
 
@@ -94,7 +98,8 @@ class SlurmEngine:
             executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster, **limits)
             name = self.parameters["name"] + (f"-{system}" if system else "")
             executor.update_parameters(**{**self.parameters, "name": name})
-        except (RuntimeError, NameError, TypeError, ValueError, AssertionError) as error:
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, NameError, RuntimeError, TypeError,
+                ValueError) as error:  # fmt: skip
             raise UserError(f"--engine slurm: {_one_line(error)}") from None
         return executor
 
@@ -220,8 +225,7 @@ class OutcomeLog:
             entry = _parsed(line)
             if entry == "start":
                 self.starts, self.tries = self.starts + 1, self.tries + 1
-            elif isinstance(entry, dict):
-                outcome = Outcome(**entry)
+            elif (outcome := _outcome(entry)) is not None:
                 if outcome.status != "fatal":
                     self.ended[outcome.cell_id] = outcome
                 self.tries = 1
@@ -338,8 +342,18 @@ def chunked(units: list, jobs: int) -> dict[str, list[list]]:
 def _parsed(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def _outcome(entry: Any) -> Outcome | None:
+    """What a line of a log says of a cell; None where the line is damaged."""
+    try:
+        outcome = Outcome(**entry)
+    except TypeError:
+        return None
+    texts = (outcome.cell_id, outcome.status, outcome.error, outcome.trace)
+    return outcome if all(isinstance(text, str) for text in texts) and isinstance(outcome.spent, dict) else None
 
 
 def _one_line(error: BaseException) -> str:

@@ -34,7 +34,7 @@ BASE = (
 )
 
 
-#: The same of a system that needs no process of its own, for what is the same whoever computes.
+#: The same for a system of the bench, which needs no process of its own: for tests that any system can serve.
 OWN = (*BASE, "--systems", "linear")
 
 

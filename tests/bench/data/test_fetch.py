@@ -5,6 +5,7 @@ needed.
 import hashlib
 import http.server
 import io
+import os
 import shutil
 import tarfile
 import threading
@@ -499,3 +500,20 @@ def test_bombs_and_broken_archives_are_one_line(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=words) as caught:
             extract(tmp_path / name, inside)
         assert str(caught.value).startswith(name) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["kodim01.png", "kodim01.png.part", "kodim01.png.part.json", "lock"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_what_lies_in_the_place_of_our_files_is_not_followed(server, small_kodak, tmp_path, name, kind):
+    """A link in a shared data root: its target is somebody else's file. A pipe would block for ever."""
+    staging, victim = tmp_path / "root/.fetch/kodak", tmp_path / "victim"
+    staging.mkdir(parents=True)
+    victim.write_bytes(b"precious")
+    if kind == "link":
+        (staging / name).symlink_to(victim)
+    else:
+        os.mkfifo(staging / name)
+    server.files = dict(small_kodak)
+    fetch("kodak", tmp_path / "root", server.url + "k/", progress=lambda *_: None)
+    assert victim.read_bytes() == b"precious"
+    assert len(list((tmp_path / "root/kodak").iterdir())) == len(SOURCES["kodak"].files)

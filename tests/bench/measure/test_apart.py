@@ -143,6 +143,52 @@ def test_folders_without_a_secret_stay_readable(tmp_path):
 
 
 @LINUX
+@pytest.mark.parametrize("by", ["its owner", "a worker"])
+def test_a_nursery_that_was_killed_is_replaced(by):
+    """As by the kernel, for memory: the next call gets a new one, also over a worker's own socket."""
+    import signal
+
+    owner = Home.start()
+    user = owner if by == "its owner" else Home(owner.client())
+    os.kill(owner.process.pid, signal.SIGKILL)
+    owner.process.wait()
+    assert len(system(user, "Broken", code_rate="none").encode(picture(), LINK).symbols) == 1
+    client = Home(owner.client())  # replaced for the owner as well
+    assert client.measures() == user.measures()
+    for one in {id(one): one for one in (client, user, owner)}.values():
+        one.close()
+
+
+def test_a_nursery_that_cannot_start_is_one_line(monkeypatch):
+    from bench.measure.apart import home as module
+
+    monkeypatch.setattr(module, "_START", "raise SystemExit(1)")
+    home = Home.start()
+    with pytest.raises(UserError, match="forked from ends at once") as caught:
+        home.measures()
+    assert "\n" not in str(caught.value)
+    home.close()
+
+
+def test_no_place_for_what_a_system_prints_is_one_line(home, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    with pytest.raises(UserError, match="TMPDIR"):
+        home.measures()
+
+
+def test_a_nursery_without_a_place_for_temporary_files_says_so(monkeypatch, capfd):
+    """In one line of the harness, without a traceback of its own."""
+    from bench.measure.apart import home as module
+
+    nowhere = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc']; "
+    monkeypatch.setattr(module, "_START", nowhere + module._START)
+    home = Home.start()
+    with pytest.raises(UserError, match="no process for a system can be started"):
+        home.measures()
+    home.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_the_measures_are_named(home):
     one = system(home, "Stashes")
     one.encode(picture(), LINK)

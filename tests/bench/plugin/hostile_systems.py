@@ -35,7 +35,9 @@ def _file(folder):
 
 
 def _leave_behind(listen, data):
-    """A process that outlives this one and answers everyone with `data`, on the socket that `listen` makes in it."""
+    """Start a process that outlives this one and sends `data` to everyone who connects to the socket that `listen`
+    makes.
+    """
     if os.fork() == 0:
         try:
             server = listen()

@@ -455,7 +455,7 @@ def test_no_system_of_a_gallery_stands_alone_on_its_line(systems, lines):
 
 
 def test_no_curve_runs_along_the_frame():
-    """A curve at 59.8 % under one at 90 % is a tenth of an inch above the axis, not on it."""
+    """A curve at 59.8 %, below one at 90 %, is drawn a tenth of an inch above the axis, not on it."""
     grid, nothing = np.array([0.0, 10.0]), np.full(2, np.nan)
     flat = [Series(name, "v", grid, np.full(2, level), nothing, nothing, np.zeros(2), ("ok", "ok"))
             for name, level in (("gensc", 90.0), ("linear", 59.8))]  # fmt: skip
@@ -605,7 +605,7 @@ def test_the_users_matplotlib_settings_change_nothing(small_dir, tmp_path):
     (hostile / "matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nlines.linewidth: 9\nnonsense: 3\n")
     broken = tmp_path / "broken"
     broken.write_bytes(b"\xff\xfe\x00font.size: 30\n")
-    drawn = draw_all(small_dir, ["fig4"], out=tmp_path / "a", formats=("png", "svg"))  # with the settings of none
+    drawn = draw_all(small_dir, ["fig4"], out=tmp_path / "a", formats=("png", "svg"))  # without a user's settings
     first = [path.read_bytes() for path in drawn]
     assert draw("b", hostile, MPLBACKEND="module://matplotlib_inline.backend_inline") == first
     assert draw("c", plain, MATPLOTLIBRC=str(broken), MPLBACKEND="no-such-backend") == first

@@ -308,6 +308,31 @@ def test_every_column_is_documented():
         assert all(c.unit for c in table if c.name.endswith(("_s", "_db", "_bits", "_uses")))
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "dangling link"])
+def test_what_is_no_plain_file_among_the_cells_is_left_out_at_once(tmp_path, kind):
+    """A pipe would block its reader for ever."""
+
+    def put(path):
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to("nowhere")
+
+    store = RunStore(tmp_path)
+    store.open("hash")
+    store.write_cell("c1", [row("c1")])
+    for name in ("c2.csv", "pack-0123456789abcdef.zip", ".checked"):
+        put(tmp_path / "cells" / name)
+    store.look()
+    assert store.has_cell("c1", ("a",)) and not store.has_cell("c2", ("a",))
+    assert store.read_cell("c2", ("a",)) is None
+    store.pack()
+    assert RunStore(tmp_path).read_cell("c1", ("a",)) is not None
+    store.close()
+
+
 # ---------------------------------------------------------------- crashes
 
 CALLS = ("open", "close", "replace", "unlink", "fsync", "chmod", "mkdir", "write", "fdopen", "scandir")

@@ -6,8 +6,10 @@ import copy
 import gzip
 import json
 import lzma
+import os
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from harness import ROOT
 from hypothesis import given, settings
@@ -156,6 +158,27 @@ def test_pictures_lie_inside_the_run(tmp_path):
     for file in ("../secret.png", "/etc/passwd", "pictures/../../x.png", "a\\..\\b"):
         with pytest.raises(UserError, match="outside the run"):
             run.picture(file)
+
+
+def test_a_report_holds_no_picture_from_outside_the_run(tmp_path):
+    """A run may come from somebody else, and a report is sent on: neither a path nor a link leads out of the folder."""
+    from PIL import Image
+
+    from bench.report.html.embed import _uri
+
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["a"])], lambda *_: 30.0))
+    (tmp_path / "run/pictures").mkdir(exist_ok=True)
+    for place in ("secret.png", "run/pictures/own.png"):
+        Image.new("RGB", (8, 8), (200, 0, 0)).save(tmp_path / place)
+    (tmp_path / "run/pictures/link.png").symlink_to(tmp_path / "secret.png")
+    (tmp_path / "run/pictures/program.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n")
+    os.mkfifo(tmp_path / "run/pictures/pipe.png")
+    shown = {
+        file: _uri(run, pd.DataFrame({"file": [file]}))
+        for file in ("../secret.png", str(tmp_path / "secret.png"), "pictures/link.png", "pictures/program.png",
+                     "pictures/pipe.png", "pictures/own.png")
+    }  # fmt: skip
+    assert [file for file, uri in shown.items() if uri] == ["pictures/own.png"]
 
 
 class TestWhichRun:

@@ -102,7 +102,7 @@ def test_workers_are_apart_and_know_their_place():
 
 
 def test_workers_of_a_process_with_another_thread_are_spawned_and_do_the_same(monkeypatch):
-    monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the true one
+    monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the real function, without the fixture
     assert not may_fork(SimpleNamespace(device="cuda"))
     end, work = threading.Event(), units(2)
     other = threading.Thread(target=end.wait)
@@ -295,6 +295,21 @@ def test_a_log_with_a_torn_line_is_read_up_to_it_and_goes_on(tmp_path):
     log.start()
     log.add(Outcome("two", "failed", "why"))
     assert log.read() == [Outcome("two", "failed", "why")] and log.starts == 2 and log.ended.keys() == {"one", "two"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{}", b"[]", b'{"cell_id": ["x"], "status": "done"}', b'{"cell_id": "x"}', b'{"cell_id": "x", "status": 1}',
+     b'{"cell_id": "x", "status": "done", "more": 1}', b"[" * 100_000, b"\xff", b'{"cell_id": "x", "status": "done",'
+     b' "spent": 7}'],
+)  # fmt: skip
+def test_a_damaged_line_of_a_log_is_left_out(tmp_path, line):
+    log = OutcomeLog(tmp_path / "log")
+    log.add(Outcome("one", "done"))
+    with log.path.open("ab") as file:
+        file.write(line + b"\n")
+    log.add(Outcome("two", "failed", "why"))
+    assert [outcome.cell_id for outcome in log.read()] == ["one", "two"]
 
 
 def test_slurm_without_its_package_or_cluster(tmp_path, monkeypatch):

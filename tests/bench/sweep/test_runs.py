@@ -173,6 +173,161 @@ def test_a_worker_that_travels_in_a_file_has_no_salt(photos):
     assert pickle.loads(data)._conditions(plan.units[0]).salt == "0123456789abcdef"
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"abc", b"ab" * 16 + b" x", b"\xff" * 32, b"0" * 5000])
+def test_a_salt_that_is_damaged_is_never_taken_for_another(photos, content):
+    """Neither for none, as an empty file would be: the cells would mix two."""
+    run(snr="4", salt="0123456789abcdef")
+    told = manifest()
+    Path("run/.salt").write_bytes(content)
+    run(snr="4,8")  # the run has ended, and its manifest tells the salt
+    assert manifest()["salt"] == Path("run/.salt").read_text().strip() == "0123456789abcdef"
+    assert stat.S_IMODE(os.stat("run/.salt").st_mode) == 0o600
+    Path("run/.salt").write_bytes(content)
+    Path("run/manifest.json").write_text(json.dumps(told | {"salt": None, "end": None}))
+    before = without_costs(Path("run/samples.csv"))
+    with pytest.raises(UserError, match=r"\.salt: cannot read the run's salt .*choose another --out"):
+        run(snr="4,8")
+    assert without_costs(Path("run/samples.csv")) == before
+
+
+@pytest.mark.parametrize("how", ["gone", "pipe", "folder"])
+def test_a_salt_that_is_gone_stops_a_run_that_has_not_ended(photos, how):
+    run(snr="4")
+    Path("run/manifest.json").write_text(json.dumps(manifest() | {"salt": None, "end": None}))
+    Path("run/.salt").unlink()
+    if how == "pipe":
+        os.mkfifo("run/.salt")
+    elif how == "folder":
+        Path("run/.salt").mkdir()
+    with pytest.raises(UserError, match="cannot read the run's salt"):
+        run(snr="4,8")
+
+
+def test_a_salt_that_is_not_that_of_the_cells_is_refused(photos):
+    run(snr="4", salt="0123456789abcdef")
+    Path("run/.salt").write_text("fedcba9876543210\n")
+    with pytest.raises(UserError, match="made with another salt"):
+        run(snr="4,8")
+
+
+def test_a_salt_is_there_whole_or_not_at_all(photos, monkeypatch):
+    """A kill between making the file and filling it would leave an empty one."""
+
+    def killed(*_):
+        assert not os.path.lexists("run/.salt")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(snr="4")
+    assert run(snr="4").done == 2
+
+
+# ---------------------------------------------------------------- what earlier commands left
+
+
+def test_rows_of_earlier_commands_that_are_lost_are_failures(photos):
+    """Although the command at hand has all of its own."""
+    run(snr="4")
+    run(snr="8")
+    lost = next(row["cell_id"] for row in rows(Path("run/samples.csv")) if row["snr_db"] == "4.0")
+    Path(f"run/cells/{lost}.csv").unlink()
+    result = run(snr="12")
+    assert result.exit_code == 1 and list(result.failures) == [lost]
+    assert "linear: its rows are not in the run's folder" in result.failure_lines()[0]
+    assert [row["cell_id"] for row in rows(Path("run/failures.csv"))] == [lost]
+    assert manifest()["cells"] == {"expected": 2, "done": 2, "failed": 1}
+    assert run(snr="4").exit_code == 0 and rows(Path("run/failures.csv")) == []
+
+
+def test_an_earlier_command_that_was_cut_short_is_told(photos, monkeypatch):
+    from bench.sweep.worker import Worker
+
+    whole = Worker._write
+
+    def cut(self, task, cell, *rest):
+        if cell.snr_db == 8:
+            raise KeyboardInterrupt
+        whole(self, task, cell, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "_write", cut)
+        assert run(snr="4,8").exit_code == 130
+    said = []
+    result = run(snr="12", say=said.append)
+    assert result.exit_code == 0 and any("never computed (3 of linear)" in line for line in said), said
+
+
+def test_failures_of_earlier_commands_stay_in_the_table(photos, monkeypatch):
+    from bench.sweep.worker import Worker
+
+    whole = Worker._compute
+
+    def fails(self, system, task, group, *rest):
+        if group[0].snr_db == 4:
+            raise RuntimeError("no luck")
+        return whole(self, system, task, group, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Worker, "_compute", fails)
+        assert run(snr="4").exit_code == 1
+    assert run(snr="8").exit_code == 0
+    assert {row["error"] for row in rows(Path("run/failures.csv"))} == {"RuntimeError: no luck"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:50],
+        lambda text: "[]",
+        lambda text: "null",
+        lambda text: '{"tasks": [1]}',
+        lambda text: text.replace("4.0", "NaN"),
+        lambda text: text.replace("4.0", '"4"'),
+        lambda text: text.replace("4.0", "1e999"),
+        lambda text: text.replace('"linear"', "5"),
+        lambda text: text.replace('"linear"', '["linear"]'),
+        lambda text: text.replace('"reconstruction"', '"juggling"'),
+        lambda text: text.replace('"image_ids":[', '"image_ids":[7,'),
+        lambda text: text.replace('"cbr":', '"cbr":"x","other":'),
+        lambda text: text.replace('"cells":', '"cells":null,"other":'),
+        lambda text: "[" * 100_000,
+        lambda text: "\ufeff\0",
+    ],
+)
+def test_a_plan_that_is_damaged_is_one_line_and_its_advice_holds(photos, damage):
+    run(snr="4")
+    run(snr="8")
+    path = Path("run/plan.json")
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(UserError, match=r"plan\.json: .*delete it: .*one command must name all") as caught:
+        run(snr="12")
+    assert "\n" not in str(caught.value)
+    path.unlink()
+    with pytest.raises(UserError, match=r"no plan\.json.*one command must name all"):
+        run(snr="12")
+    again = run(snr="4,8")
+    assert (again.done, again.cached, again.exit_code) == (0, 4, 0)
+    assert run(snr="12").exit_code == 0 and len(rows(Path("run/samples.csv"))) == 30
+
+
+def test_one_set_that_is_opened_in_two_ways_is_measured_once(photos):
+    """By a link of the same last name: each picture has one row, and the mean is over pictures, not over names."""
+    (photos / "other").mkdir()
+    os.symlink(photos / "pictures", photos / "other/pictures")
+    for name, folder in (("one", photos / "pictures"), ("two", photos / "other/pictures")):
+        Path(f"{name}.toml").write_text(
+            f'id = "{name}"\ntask = "reconstruction"\ndataset = "folder:{folder}"\nsystems = ["linear"]\n'
+            'snr_db = [4]\ncbr = "1/6"\n'
+        )
+    result = execute(resolve(Request(figures=("one.toml", "two.toml"))), Path("run"), engine="serial")
+    assert (result.expected, result.done) == (2, 2)
+    table = rows(Path("run/samples.csv"))
+    assert len(table) == 10 and {row["dataset"] for row in table} == {"folder:pictures"}
+    assert {row["n"] for row in rows(Path("run/summary.csv")) if row["metric"] == "psnr_db"} == {"10"}
+
+
 # ---------------------------------------------------------------- missing rows
 
 
@@ -343,3 +498,100 @@ def test_a_cell_that_takes_too_long_fails_and_the_others_go_on(photos, installed
     assert {result.system_of[cell] for cell in result.failures} == {"t-slow"} and result.exit_code == 1
     assert all("--cell-timeout" in outcome.error for outcome in result.failures.values())
     assert {row["system"] for row in rows(Path("run/samples.csv"))} == {"linear"}
+
+
+def test_a_system_that_hangs_in_every_cell_is_given_up(photos, monkeypatch):
+    """Not an hour for each of hundreds of cells: after three in a row the rest is not tried. One that ends in between
+    starts the count anew."""
+    from bench.sweep import worker as module
+
+    whole = module.Worker._compute
+    hangs = {0, 2, 6, 8, 10}
+
+    def compute(self, system, task, group, *rest):
+        if group[0].snr_db in hangs:
+            raise module.TooLate("no answer within the time limit of a cell (--cell-timeout)")
+        return whole(self, system, task, group, *rest)
+
+    monkeypatch.setattr(module.Worker, "_compute", compute)
+    result = run(snr="0,2,4,6,8,10,12,14", request={"limit": 8})
+    errors = [outcome.error for outcome in result.failures.values()]
+    assert sum("no answer within" in error for error in errors) == len(hangs)
+    assert sum("not tried" in error for error in errors) == 2
+    assert [row["snr_db"] for row in rows(Path("run/samples.csv"))] == ["4.0"] * 8
+
+
+# ---------------------------------------------------------------- code that is edited while a run goes on
+
+SYSTEM = """
+from pooled_pixels import PooledPixels
+from somebodys.part import FACTOR
+
+
+class Mine(PooledPixels):
+    pass
+"""
+
+
+@pytest.mark.parametrize("kept_stamp", [False, True], ids=["edited", "edited with its time put back"])
+def test_code_that_is_edited_while_a_run_goes_on_makes_no_rows(photos, installed, monkeypatch, kept_stamp):
+    """A third party's system is imported anew for each call: what the edited code gives is not what the plan named."""
+    from bench.spec import identity
+
+    monkeypatch.syspath_prepend(str(photos))
+    package = photos / "somebodys"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("FACTOR = 1\n")
+    (package / "model.py").write_text(SYSTEM)
+    facts = identity._facts("mine", {}, "somebodys.model:Mine", "somebodys.model", "", {}, True,
+                            {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+    held = identity.Unchanged(facts, "somebodys.model")
+    held.check()
+    part, before = package / "part.py", (package / "part.py").stat()
+    part.write_text("# a comment\nFACTOR = 1\n")
+    held.check()  # a comment changes no row
+    part.write_text("FACTOR = 2\n")
+    if kept_stamp:
+        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match="code or the weights of mine changed"):
+        held.check()
+    with pytest.raises(UserError, match="code or the weights of mine changed"):
+        identity.Unchanged(facts, "somebodys.model")
+    part.write_text("FACTOR = 1\n")
+    held.check()
+    part.unlink()
+    with pytest.raises(UserError, match="changed"):
+        held.check()
+
+
+def test_weights_of_a_third_party_that_are_replaced_while_a_run_goes_on_make_no_rows(photos, installed):
+    from bench.spec import identity
+
+    file = photos / "w.safetensors"
+    file.write_bytes(b"one")
+    facts = identity._facts("mine", {"checkpoint": str(file)}, "pooled_pixels:PooledPixels", "pooled_pixels", "", {},
+                            True, {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+    held = identity.Unchanged(facts, "pooled_pixels")
+    before = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match="code or the weights of mine changed"):
+        held.check()
+
+
+def test_a_worker_looks_before_it_writes(photos, installed, monkeypatch):
+    from bench.sweep import worker as module
+
+    checks = []
+
+    class Edited(module.Unchanged):
+        def check(self):
+            checks.append(self.facts.name)
+            if len(checks) > 2:
+                raise UserError("the code of t-plain changed")
+
+    monkeypatch.setattr(module, "Unchanged", Edited)
+    result = run(("t-plain",), snr="4,8")
+    assert len(checks) > 2 and result.exit_code == 2 and result.done < 4
+    assert len(rows_of(Path("run"))) == result.done

@@ -494,7 +494,7 @@ def test_kill_9_and_the_same_command_again(place, installed, capsys):
 @pytest.mark.parametrize("engine", ["serial", "process"])
 def test_a_disk_that_fills_up(place, capsys, engine):
     """The kernel refuses files above a size, as it does on a full disk. Later there is room, and the run continues."""
-    Home.shared()  # it outlives this test: what it forks must not be limited
+    Home.shared()  # it outlives this test, and processes that it forks later must not have the limit
     (place / "noise").mkdir()
     for index in range(2):
         pixels = np.random.default_rng(index).integers(0, 256, (160, 160, 3), dtype=np.uint8)

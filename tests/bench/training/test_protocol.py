@@ -66,6 +66,10 @@ KBITS = TASK.replace('cbr = "1/16"', "kbits = 20")
         (KBITS.replace("20", "[50, 3]"), "kbits = (50, 3); it must be lowest and highest"),
         (TASK.replace('["photos"]', "[]"), "sources = ()"),
         (TASK + "distill = 2", "distill = 2; it must be from 0 to 1"),
+        (TASK.replace('"1/16"', '"1/10000"'), "below one channel use in a crop of 32"),
+        (TASK + "budget_jitter = 1", "below one channel use in a crop of 32"),
+        (KBITS.replace("20", "0.1"), "below one channel use"),
+        (KBITS.replace("20", "[0.1, 20]"), "below one channel use"),
     ],
 )
 def test_a_faulty_protocol_is_one_clear_line(tmp_path, text, words):

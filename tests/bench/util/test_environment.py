@@ -1,4 +1,4 @@
-"""What a run says of the code that made it, and what finding that out leaves alone."""
+"""Tests of the facts that a run records of its code: finding them changes no file."""
 
 import importlib.util
 import os
@@ -13,7 +13,9 @@ from bench.util import environment
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="needs git")
 def test_the_commit_is_found_without_a_write_to_the_repository(tmp_path):
-    """A copy of the module in a repository of its own. Another time stamp makes `git status` look at the file again."""
+    """The module is copied into a repository of its own. A changed time stamp makes `git
+    status` read the file again.
+    """
     file = tmp_path / "bench" / "util" / "environment.py"
     file.parent.mkdir(parents=True)
     shutil.copy(environment.__file__, file)
