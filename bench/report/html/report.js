@@ -30,8 +30,18 @@
   const signed = (value, digits) =>
     value === null ? "" : (value > 0 ? "+" : value < 0 ? "\u2212" : "") + Math.abs(value).toFixed(digits);
   const dark = () => document.documentElement.dataset.theme === "dark";
-  const shade = (colour) =>
-    dark() && /^#0{6}$/.test(colour) ? "#f2f2f2" : dark() && colour === "#332288" ? "#9a8cff" : colour;
+  /* A colour as it shows on the page's background: black turns white on dark, and dark colours are mixed with white. */
+  const shade = (colour) => {
+    if (!dark() || !/^#[0-9a-f]{6}$/i.test(colour)) return colour;
+    if (/^#0{6}$/.test(colour)) return "#f2f2f2";
+    const rgb = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
+    const light = (mix) =>
+      [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => sum + weight * (rgb[i] + (1 - rgb[i]) * mix) ** 2.2, 0);
+    let mix = 0;
+    while (light(mix) < 0.26) mix += 0.02;
+    const part = (value) => Math.round(255 * (value + (1 - value) * mix)).toString(16).padStart(2, "0");
+    return "#" + rgb.map(part).join("");
+  };
   const cssOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const system = (name) => data.systems[name] || { label: name, colour: "#777777", dash: [], order: 99 };
   const budgetOf = (figure) => (figure.bits ? figure.bits / 1000 + " Kbits" : ratio(figure.cbr));
@@ -1021,7 +1031,7 @@
       theme("light");
       curves();
     }
-    $("points-box").open = true;
+    for (const box of document.querySelectorAll("#points-box, .claim details")) box.open = true;
   });
   let waiting = 0;
   addEventListener("resize", () => {

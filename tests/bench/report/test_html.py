@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from browser import BROWSER, DRIVER, MISSING, open_browser, resize, settle
@@ -10,6 +11,7 @@ from made_run import figure, make_run
 from bench.measure.metrics.table import METRICS
 from bench.report.html import write_report
 from bench.report.html.build import report_data
+from bench.report.style import luminance
 from bench.results.reader import Run
 
 NAMES = ["gensc", "linear", "jpeg-ldpc-16qam"]
@@ -238,6 +240,29 @@ def test_a_narrow_screen_and_the_dark_theme_show_everything(browser):
     assert browser.execute_script("return document.documentElement.dataset.theme") == "dark"
 
 
+def test_on_the_dark_page_every_curve_is_bright(browser):
+    browser.execute_script(
+        "if (document.documentElement.dataset.theme !== 'dark') document.getElementById('theme').click()"
+    )
+    colours = browser.execute_script(
+        "return [...document.querySelectorAll('#legend line')].map(line => line.getAttribute('stroke'))"
+    )
+    assert colours and all(luminance(colour) > 0.2 for colour in colours)
+
+
+def test_print_keeps_the_heads_of_tables_and_opens_the_numbers(browser):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    browser.execute_script("dispatchEvent(new Event('beforeprint'))")
+    heads, controls = browser.execute_script(
+        "const shown = node => node.getClientRects().length > 0;"
+        "return [[...document.querySelectorAll('#points th button')].every(shown),"
+        "[...document.querySelectorAll('.controls, nav, #points-csv')].some(shown)]"
+    )
+    closed = browser.execute_script("return document.querySelectorAll('.claim details:not([open])').length")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert heads and not controls and closed == 0
+
+
 def test_no_console_error_and_no_request(browser, page):
     """Runs last, to cover what the tests before it did."""
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
@@ -247,3 +272,19 @@ def test_no_console_error_and_no_request(browser, page):
         if message["method"] == "Network.requestWillBeSent":
             asked.add(message["params"]["request"]["url"].split("#")[0].partition(":")[0])
     assert asked <= {"file", "data", "about", "blob", "chrome"}  # chrome: the browser's own first tab
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_a_run_of_forty_thousand_rows_opens_fast(browser, tmp_path):
+    """The committed run: every row of it is in the page, which opens and changes its figure without a wait."""
+    committed = Run.open(Path(__file__).resolve().parents[3] / "results" / "reference")
+    page = write_report([committed], tmp_path / "report.html")
+    browser.get(page.as_uri())
+    rows, opened, switched = browser.execute_script(
+        "const data = JSON.parse(document.getElementById('data').textContent), start = performance.now();"
+        "const list = document.getElementById('figure'); list.value = '1'; list.dispatchEvent(new Event('change'));"
+        "return [data.figures.reduce((sum, figure) => sum + figure.samples.image.length, 0),"
+        "performance.getEntriesByType('navigation')[0].loadEventEnd, performance.now() - start]"
+    )
+    assert rows > 35_000 and opened < 10_000 and switched < 2_000

@@ -325,7 +325,7 @@ def test_one_set_that_is_opened_in_two_ways_is_measured_once(photos):
     assert (result.expected, result.done) == (2, 2)
     table = rows(Path("run/samples.csv"))
     assert len(table) == 10 and {row["dataset"] for row in table} == {"folder:pictures"}
-    assert {row["n"] for row in rows(Path("run/summary.csv")) if row["metric"] == "psnr_db"} == {"10"}
+    assert {row["n_images"] for row in rows(Path("run/summary.csv")) if row["metric"] == "psnr_db"} == {"10"}
 
 
 # ---------------------------------------------------------------- missing rows
