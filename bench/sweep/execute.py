@@ -183,7 +183,10 @@ def _notes(plan: Plan) -> Iterator[str]:
     run's.
     """
     for one in inside():
-        yield f"{one} of an installed package runs inside the harness, where it can change any number: trust its author"
+        yield (
+            f"{one} of an installed package runs inside the harness, where it can change any number: "
+            "use it only if you trust its author"
+        )
     for dataset in plan.datasets.values():
         if note := dataset.reference_note():
             yield note

@@ -81,10 +81,11 @@ def _check_pictures(root: Path, manifest: dict[str, Any], resolved: Resolved) ->
         for image_id, own in known.items():
             if image_id not in files:
                 raise _other(
-                    root, f"{dataset.name} has {len(known)} pictures there, {image_id} among them, here it is without"
+                    root,
+                    f"{dataset.name} has {len(known)} pictures there, {image_id} among them, but here it is missing",
                 )
             if files[image_id] != own:
-                raise _other(root, f"picture {image_id} of {dataset.name} is another file than there")
+                raise _other(root, f"picture {image_id} of {dataset.name} is a different file there")
 
 
 def _words(options: dict[str, Any]) -> str:

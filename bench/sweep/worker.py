@@ -204,7 +204,8 @@ class Worker:
         if isinstance(system, RemoteSystem):
             if system.genie:
                 raise AuditError(
-                    f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
+                    f"audit: system {system.name}: declares genie, which lifts a rule; "
+                    "only the bench's own bounds may do so"
                 )
             self._hold_rows(system, unit, batches, senders)
             return
@@ -226,8 +227,8 @@ class Worker:
             here.cpu(), there.cpu(), rtol=1e-4, atol=1e-4, equal_nan=True
         ):
             raise AuditError(
-                f"audit: system {system.name}: its receiver makes something else of the same symbols in a process that "
-                "did not encode them; something passes from encode to decode beside the transmission"
+                f"audit: system {system.name}: its receiver gives another result for the same symbols in a process "
+                "that did not encode them; something passes from encode to decode outside the transmission"
             )
         self._apart.add(unit.inputs)
 

@@ -55,7 +55,7 @@ _REQUEUE_KILLED = [
 ]
 
 
-DEADLY = f"took its job down {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
+DEADLY = f"the job died at this cell {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
 # not CANCELLED, which somebody wanted
 _ENDED_UNWANTED = ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")
 
@@ -265,7 +265,7 @@ class _Job:
             if [outcome.error for outcome in log.ended.values()][-MAX_DEADLY:] == [DEADLY] * MAX_DEADLY:
                 for cell in (cell for unit in left for cell in unit.cells):
                     log.add(
-                        Outcome(cell.id, "failed", f"not tried: the {MAX_DEADLY} cells before it took their job down")
+                        Outcome(cell.id, "failed", f"not tried, because the job died at {MAX_DEADLY} cells before it")
                     )
                 return
         with one_thread():

@@ -71,7 +71,7 @@ def test_every_command_has_help(capsys, command):
     [
         (("--systems", "t-plian"), "did you mean t-plain"),
         (("--systems", "deepjcss"), "did you mean deepjscc"),
-        (("--systems", "all,t-plain"), "stands alone"),
+        (("--systems", "all,t-plain"), "cannot be combined"),
         (("--systems", "t-labels"), "t-labels"),
         (("--snr", "0:8:3"), "do not reach"),
         (("--snr", "0:8:0"), "step is 0"),

@@ -263,7 +263,7 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
     )
     assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
     failed = {outcome.cell_id: outcome.error for outcome in outcomes if outcome.status == "failed"}
-    assert failed.keys() == {"b0.0", "b0.1"} and "took its job down 3 times" in failed["b0.1"]
+    assert failed.keys() == {"b0.0", "b0.1"} and "the job died at this cell 3 times" in failed["b0.1"]
     assert Counter(log.read_text().split()) == {**dict.fromkeys(names(work), 1), "a1.0": 2, "b0.1": 3, "c0.1": 2}
     assert logged_failures(tmp_path / "slurm").keys() == failed.keys()
 

@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_refused_and_touches_nothing(photos):
     with pytest.raises(UserError, match="another salt"):
         run(("linear", "deepjscc"), snr="8", salt="0123456789abcdef")
     Image.new("RGB", (32, 32)).save("pictures/p03.png")
-    with pytest.raises(UserError, match="picture p03 .* is another file"):
+    with pytest.raises(UserError, match="picture p03 .* is a different file"):
         run(snr="4")
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
