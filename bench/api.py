@@ -26,7 +26,7 @@ from bench.util.devices import pick_device
 from systems.errors import UserError
 from systems.interface import System
 
-Pictures = Tensor | np.ndarray | str | Path | Sequence[str | Path]
+Images = Tensor | np.ndarray | str | Path | Sequence[str | Path]
 
 
 def load_run(run: str | Path | None = None) -> Run:
@@ -85,7 +85,7 @@ def run(
 @torch.inference_mode()
 def evaluate(
     system: str | System,
-    images: Pictures,
+    images: Images,
     snr_db: float | Iterable[float] | str = 10.0,
     *,
     masks: Tensor | np.ndarray | None = None,
@@ -131,7 +131,7 @@ def evaluate(
 @torch.inference_mode()
 def transmit(
     system: str | System,
-    images: Pictures,
+    images: Images,
     snr_db: float = 10.0,
     *,
     task: str | None = None,
@@ -155,7 +155,7 @@ def transmit(
 
 def _measurement(
     system: str | System,
-    images: Pictures,
+    images: Images,
     masks: Tensor | np.ndarray | None,
     task: str | None,
     channel: str,
@@ -182,7 +182,7 @@ def _numbers(values: float | Iterable[float]) -> list[float]:
     return [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
 
 
-def _batch(images: Pictures, masks: Tensor | np.ndarray | None, device: str) -> Batch:
+def _batch(images: Images, masks: Tensor | np.ndarray | None, device: str) -> Batch:
     """The pictures as a batch. Their ids are their positions, or the names of their files."""
     if isinstance(images, (str, Path)):
         images = [images]

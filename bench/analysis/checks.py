@@ -308,7 +308,7 @@ def cliff(modulation: str, threshold: float) -> Check:
         found = tally.finding()
         if found.verdict != HOLDS:
             return found
-        why = "the bench's code rate was chosen for these cliffs: that they lie there is no result of its own"
+        why = "the bench's code rate was chosen to give these cliffs, so their place is no independent result"
         return replace(found, verdict=CALIBRATED, numbers=(*found.numbers, why))
 
     return check

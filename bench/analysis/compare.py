@@ -97,5 +97,5 @@ def _side_of(name: str, at_hand: Run | None, selection: Selection) -> Side:
     if folder is not None:
         return replace(side(Run.open(folder), system, selection), foreign=True)
     if at_hand is None:
-        raise UserError(f"compare {shown(name)}: no run is at hand; name one with --run")
+        raise UserError(f"compare {shown(name)}: there is no run; name one with --run")
     return side(at_hand, system, selection)

@@ -20,7 +20,9 @@ _SAME = 0.02  # uses or bits that differ by less than this share count as equal
 def report(points: pd.DataFrame) -> str:
     """The table of `bench.analysis.compare.compare` as text."""
     groups = list(points.groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False))
-    lines = ["Summary (A - B over all SNRs; the verdict rests on all pictures, lost ones as the harness painted them)"]
+    lines = [
+        "Summary (A - B over all SNRs; the verdict counts all pictures; lost ones count as the harness scored them)"
+    ]
     rows = [_summary(group) for _, group in groups]
     heads = ("A", "B", "where", "metric", ALL, DELIVERED, "points: A ahead, tied, B ahead", "verdict")
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
@@ -74,7 +76,9 @@ def _points(group: pd.DataFrame) -> list[str]:
         )
     lines += _whole_curve(group, scale, unit)
     if not group["same_noise"].all():
-        lines.append("Note: the two sides met different noise (other seeds, or data sets of other names).")
+        lines.append(
+            "Note: the two sides have different noise, because their seeds or the names of their data sets differ."
+        )
     return [*lines, ""]
 
 

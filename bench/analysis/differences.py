@@ -39,7 +39,7 @@ def compare_sides(
 ) -> pd.DataFrame:
     """One row per point that both sides have: the means, a - b with its interval, and the verdict.
 
-    The columns mean_a to n_images are over all pictures, lost ones as the harness painted them. The columns that begin
+    The columns mean_a to n_images are over all pictures, lost ones as the harness scored them. The columns that begin
     with delivered_ are over the pictures that neither side lost. `rests_on` names the reduction that decides the
     verdict. The verdict is "A" or "B" (this side is ahead), "tied" (the interval contains 0), "undecided" (a single
     picture has no interval), or "only A decodes", "only B decodes", "neither decodes" (a side lost every picture).

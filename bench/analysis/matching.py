@@ -63,7 +63,7 @@ def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]
                 differ = here & rows["image_id"].isin(set(theirs) - same)
                 if this is a and differ.any():
                     notes.append(
-                        _left_out(rows.loc[differ, "image_id"], f"of {dataset} are other files in the two runs")
+                        _left_out(rows.loc[differ, "image_id"], f"of {dataset} are different files in the two runs")
                     )
                 rows = rows[~differ]
             elif dataset in shared:
@@ -72,7 +72,7 @@ def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]
         sides.append(rows)
     if unknown:
         notes.append(
-            f"Pictures of {', '.join(sorted(unknown))} are paired by name: a manifest without hashes cannot tell more."
+            f"Pictures of {', '.join(sorted(unknown))} are paired by name, because a manifest holds no hashes."
         )
     left, right = sides
     for rows, label, foreign in ((left, a.label, right), (right, b.label, left)):

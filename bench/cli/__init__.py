@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> None:
             _must_have_a_folder()
             for argument in argv:
                 if "\0" in argument:
-                    raise click.UsageError("an argument holds a NUL character, which no name and no path can")
+                    raise click.UsageError("an argument holds a NUL character, which no name or path may hold")
             code = cli.main(
                 args=argv,
                 prog_name=NAME if own else "python -m bench",
@@ -174,7 +174,7 @@ def _of_the_system(error: OSError) -> int:
         _complain(f"error: the system refuses another process, file or memory: {reason}; take fewer --workers")
         return 1
     if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EPIPE, errno.EDQUOT):
-        _complain(f"error: cannot write the output: {reason}; what was written to files is whole")
+        _complain(f"error: cannot write the output: {reason}; the files that were written are complete")
         return 1
     if error.errno is not None:
         _complain(f"error: {reason}")

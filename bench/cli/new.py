@@ -38,7 +38,7 @@ def new_command(name: str, learned: bool, out: str | None) -> None:
         raise UserError(f"{name}: Python knows a module or a word {package}; choose another name")
     folder = user_path(out, "--out") if out else Path(name)
     if folder.exists():
-        raise UserError(f"{folder} is there already; choose another --out, or remove it")
+        raise UserError(f"{folder} exists already; choose another --out, or remove it")
     words = name.split("-")
     new = (name, "_".join(words), "".join(map(str.capitalize, words)), " ".join(words).capitalize())
     try:

@@ -142,8 +142,10 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
     if options["collect"] and (options["force"] or options["retry_failed"]):
         raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
-    # Only torch knows which devices exist, and a dry run works without torch.
-    device = "cpu" if options["dry_run"] and options["device"] == "auto" else pick_device(options["device"])
+    # Only torch knows which devices exist, and its import takes seconds: a dry run does without it, and "auto" waits
+    # until the command has said what it is about.
+    device = options["device"] if options["device"] == "auto" else pick_device(options["device"])
+    out = _folder(options["out"], options["name"])
     request = Request(
         figures=split_names(options["figure"], "--figure"),
         systems=split_names(options["systems"], "--systems"),
@@ -156,7 +158,6 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         click.echo(note, err=True)
     for points in dict.fromkeys(figure.snr_db for figure in resolved.figures):
         click.echo(f"SNR: {snr_text(points)} dB", err=True)
-    out = _folder(options["out"], options["name"])
     if options["dry_run"]:
         click.echo(dry_run_text(resolved, out))
         return
@@ -167,7 +168,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         out,
         engine=options["engine"],
         workers=options["workers"],
-        device=device,
+        device=pick_device(device),
         batch=options["batch"],
         force=options["force"],
         retry_failed=options["retry_failed"],

@@ -156,7 +156,7 @@ def _unknown(spec: str) -> UnknownName:
     if "\0" not in spec and Path(spec).is_dir():
         return UnknownName(f"unknown data set {spec!r}; it is a folder: did you mean {FOLDER}{spec}?")
     if fault := faulty_plugins().get(spec):
-        return UnknownName(f"data set {spec!r} cannot be had: {fault}")
+        return UnknownName(f"data set {spec!r} is not available: {fault}")
     names = [info.name for info in list_datasets()]
     hint = did_you_mean(spec, [*names, f"{FOLDER}PATH"], "sets", most=3, cutoff=0.5)
     return UnknownName(f"unknown data set {shown(repr(spec))}; {hint}")
@@ -232,13 +232,14 @@ def read_names(path: Path) -> list[str]:
         fields = line.split()
         if len(fields) > 1:
             raise UserError(
-                f"{shown(path)}: line {number} holds more than a picture's name; a segmentation split is a name a line"
+                f"{shown(path)}: line {number} holds more than a picture's name; "
+                "a segmentation split has one name per line"
             )
         if fields and ("/" in fields[0] or "\\" in fields[0] or fields[0] != shown(fields[0], most=200)):
             raise UserError(f"{shown(path)}: line {number}, {shown(fields[0])}, is not a picture's name; take it out")
         names |= dict.fromkeys(fields)
     if not names:
-        raise UserError(f"the split {shown(path)} names no picture; write a name a line, without suffix")
+        raise UserError(f"the split {shown(path)} names no picture; write one name per line, without suffix")
     return list(names)
 
 

@@ -214,7 +214,9 @@ class Dataset:
         data = picture_bytes(path, what)
         known = self._hashes.get(path)
         if known is not None and hashlib.sha256(data).hexdigest() != known:
-            raise UserError(f"{what} {shown(path)} changed since this command began; let it be and repeat the command")
+            raise UserError(
+                f"{what} {shown(path)} changed since this command began; leave it unchanged and repeat the command"
+            )
         return data
 
     def sha256(self, image_id: str) -> str:
@@ -243,7 +245,7 @@ class Dataset:
         """One line if the files are not those of the committed reference run, otherwise "". Every file is read once."""
         if not self.reference or self.content() == self.reference:
             return ""
-        return f"{self.name}: these are not the very files of the committed reference run; its numbers may differ"
+        return f"{self.name}: these are not the files of the committed reference run; its numbers may differ"
 
     def quick_fingerprint(self) -> str:
         """sha256 over ids, file sizes and the preprocessing. It is quick, but does not notice changes that keep a

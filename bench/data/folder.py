@@ -40,7 +40,7 @@ def list_pictures(folder: Path) -> Listing:
                 kind = _kind(entry)
                 if kind == "broken" and counts:
                     raise UserError(
-                        f"picture {shown(entry.path)} is a link that leads nowhere; mend or remove the link"
+                        f"picture {shown(entry.path)} is a link that leads nowhere; repair or remove the link"
                     )
                 if kind == "folder" and not counts:
                     inner.append(entry.name)
@@ -57,7 +57,7 @@ def list_pictures(folder: Path) -> Listing:
         found = f" ({_few(skipped)})" if skipped else ""
         deeper = f"; subfolders are not searched: name one, such as {shown(Path(folder) / inner[0])}" if inner else ""
         raise UserError(
-            f"no pictures in {shown(folder)}{found}{deeper}; files that count end in {', '.join(PICTURE_SUFFIXES)}"
+            f"no pictures in {shown(folder)}{found}{deeper}; names of pictures end in {', '.join(PICTURE_SUFFIXES)}"
         )
     return Listing({id_: Path(folder) / name for id_, name in picture_ids(names).items()}, tuple(skipped))
 

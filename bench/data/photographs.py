@@ -39,7 +39,7 @@ class Photograph:
                 return path
         raise UserError(
             f"photograph {self.inside} is not in the installed {self.distribution}; "
-            f"mend it with `pip install --force-reinstall {self.distribution}`"
+            f"repair it with `pip install --force-reinstall {self.distribution}`"
         )
 
 

@@ -95,7 +95,7 @@ def decode_picture(data: bytes, path: Path, upright: bool = True) -> PIL.Image.I
         wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM")  # 0..65535
         if not wide and picture.mode in ("I", "F"):
             reason = f"pixels of {'32 bits' if picture.mode == 'I' else 'floating point'} have no agreed range"
-            raise UserError(f"cannot read picture {shown(path)}: {reason}; save it with 8 bits a channel")
+            raise UserError(f"cannot read picture {shown(path)}: {reason}; save it with 8 bits per channel")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # warnings about palettes and profiles, which change no pixel
@@ -201,7 +201,7 @@ def unreadable(path: Path, error: Exception, what: str = "picture") -> UserError
     if isinstance(error, FileNotFoundError):
         if Path(path).is_symlink():
             return UserError(
-                f"{what} {shown(path)} is missing: it is a link that leads nowhere; mend or remove the link"
+                f"{what} {shown(path)} is missing: it is a link that leads nowhere; repair or remove the link"
             )
         return UserError(f"{what} {shown(path)} is missing; bring it back or take it out of the set")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__

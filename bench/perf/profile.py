@@ -170,4 +170,5 @@ def machine_line(device: str, workers: int) -> str:
     """The machine that was measured, in one line."""
     host = host_facts()
     gpu = f", {host['gpus'][0]['name']}" if host["gpus"] and device.startswith("cuda") else ""
-    return f"{host['cpu']}, {host['cores']} cores{gpu}; device {device}, {workers} worker(s) of one thread"
+    several = "s" if workers > 1 else ""
+    return f"{host['cpu']}, {host['cores']} cores{gpu}; device {device}, {workers} worker{several} of one thread"

@@ -23,7 +23,7 @@ from bench.results.archive import PACK_CELLS
 from bench.results.schema import CELL_COLUMNS, SCHEMA
 from bench.results.store import RunStore
 from bench.results.tables import line_of
-from bench.sweep.plan import BLOCK, Cell, Plan, Task, missing
+from bench.sweep.plan import BLOCK, Cell, Plan, WorkUnit, missing
 from bench.sweep.tables import write_tables
 
 SYSTEMS = tuple(f"made-up-{index}" for index in range(10))
@@ -35,13 +35,13 @@ def made_up_plan(rows: int) -> Plan:
     """The plan of a run with about `rows` rows: ten systems at eleven SNRs, on as many pictures as needed."""
     count = -(-rows // (len(SYSTEMS) * len(SNRS)))
     images = [f"picture-{index:06d}" for index in range(count)]
-    tasks = []
+    units = []
     for system in SYSTEMS:
         for start in range(0, count, BLOCK):
             cells = tuple(Cell(_id(system, start, snr), snr, 0) for snr in SNRS)
             block = tuple(images[start : start + BLOCK])
-            tasks.append(
-                Task(
+            units.append(
+                WorkUnit(
                     system,
                     "reconstruction",
                     _SET,
@@ -55,7 +55,7 @@ def made_up_plan(rows: int) -> Plan:
                     variant="small-1",
                 )
             )
-    return Plan((), tuple(tasks), {}, dict.fromkeys(SYSTEMS))  # type: ignore[arg-type]
+    return Plan((), tuple(units), {}, dict.fromkeys(SYSTEMS))  # type: ignore[arg-type]
 
 
 def write_cells(plan: Plan, store: RunStore) -> None:
@@ -84,13 +84,13 @@ def _cells(plan: Plan) -> Iterator[tuple[str, bytes]]:
         "n_source": 150528, "n_uses": _USES, "cbr": _CBR, "bits_per_use": 4.0, "bits": 4.0 * _USES, "side_bits": 8,
         "side_uses": 16, "status": "ok", "batch": 5, "device": "cpu",
     }  # fmt: skip
-    for task, cell in plan.cells:
-        level = 22 + 0.4 * cell.snr_db + SYSTEMS.index(task.system) / 7
-        psnr = generator.normal(level, 3.0, len(task.image_ids)).tolist()
+    for unit, cell in plan.cells:
+        level = 22 + 0.4 * cell.snr_db + SYSTEMS.index(unit.system) / 7
+        psnr = generator.normal(level, 3.0, len(unit.image_ids)).tolist()
         lines = [head]
-        for image_id, value in zip(task.image_ids, psnr, strict=True):
+        for image_id, value in zip(unit.image_ids, psnr, strict=True):
             own: dict[str, Any] = {
-                "cell_id": cell.id, "system": task.system, "image_id": image_id, "snr_db": cell.snr_db,
+                "cell_id": cell.id, "system": unit.system, "image_id": image_id, "snr_db": cell.snr_db,
                 "seed": hash((image_id, cell.snr_db)) % 2**63, "tx_power": 1.0000000118230115, "psnr_db": value,
                 "mse": 65025 * 10 ** (-value / 10), "ms_ssim": 1 - 10 ** (-value / 20), "encode_s": 0.08976428899986785,
                 "channel_s": 0.0004206712001177948, "decode_s": 0.09589548639996792,

@@ -37,7 +37,9 @@ def report_loss(
     bits.
     """
     if dataset.startswith(TEST_SETS) or dataset in ("voc2012", "voc2012:val"):
-        raise UserError(f"--dataset {dataset} is a test set, on which nothing is chosen; take photos, or voc2012:train")
+        raise UserError(
+            f"--dataset {dataset} is a test set, which must not be used for choices; use photos, or voc2012:train"
+        )
     entry = registry.find(name, parts=True)
     if not entry.learned:
         raise UserError(f"{name} has no network whose weights could be stored in fewer bits")

@@ -46,7 +46,7 @@ def draw_run(
                 drawn.files += _write(job, drawing)
             drawn.notes += dict.fromkeys(job.notes)
     if figures is not None and not drawn.files:
-        raise UserError("; ".join(drawn.notes) or f"run {run.name} holds nothing to draw of {', '.join(figures)}")
+        raise UserError("; ".join(drawn.notes) or f"run {run.name} has nothing to draw for {', '.join(figures)}")
     if figures is None and options.out is None:
         drawn.files += write_tables(run)
     return drawn
@@ -95,7 +95,7 @@ def _overlays(run: Run, named: Sequence[tuple[Path, str]]) -> dict[str, Overlay]
         other = Run.open(folder)
         name = other.name
         if other.directory.resolve() == run.directory.resolve():
-            raise UserError(f"plot {folder}: a run cannot lie over itself; name another run")
+            raise UserError(f"plot {folder}: a run cannot be drawn over itself; name another run")
         if name == run.name or (name in found and found[name][0].directory.resolve() != other.directory.resolve()):
             name = str(folder)
         systems = sorted(set(other.summary["system"]))

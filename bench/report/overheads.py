@@ -147,8 +147,8 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
         ]
         lines.append("| " + " | ".join(cells) + " |")
     note = (
-        "Latency: median a picture on this run's machine. FLOPs: of the networks, encoding and decoding one picture of "
-        "the figure, a multiply-add counts as two."
+        "Latency: median per picture on this run's machine. FLOPs: of the networks, encoding and decoding one picture "
+        "of the figure, a multiply-add counts as two."
     )
     return "\n".join(lines) + f"\n\n{note}\n" + spending_notes(table)
 

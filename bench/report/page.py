@@ -201,7 +201,7 @@ def save(
     """
     if not re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*", name):
         raise UserError(
-            f"a figure cannot be called {name!r}: its name makes a file's name; use letters, digits, - and _"
+            f"a figure cannot be called {name!r}: its name becomes the name of a file; use letters, digits, - and _"
         )
     paths = []
     for kind in formats:

@@ -60,7 +60,7 @@ class Archives:
                 self._refuse(name, f"it cannot be read ({error})")
                 continue
             if archive is None:
-                self._refuse(name, "its bytes are not those that its name tells")
+                self._refuse(name, "its content does not match the hash in its name")
                 continue
             self._take(name, archive, name in checked)
 

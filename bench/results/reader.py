@@ -183,7 +183,7 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     if "class" in table:
         classes = table["class"].to_numpy()
         if not np.isin(classes, np.arange(NUM_CLASSES)).all():
-            raise UserError(f"{path}: class holds a number that is none of 0 to {NUM_CLASSES - 1}; repeat the run")
+            raise UserError(f"{path}: class holds a number outside 0 to {NUM_CLASSES - 1}; repeat the run")
     if "snr_db" in table:
         table["snr_db"] = table["snr_db"].round(_SNR_DECIMALS) + 0.0
     return table

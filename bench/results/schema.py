@@ -47,9 +47,9 @@ _POINT = (
 )
 _BUDGET = (
     Column(
-        "cbr_target", NUMBER, "uses per source value", "granted channel bandwidth ratio; empty for a budget in bits"
+        "cbr_target", NUMBER, "uses per source value", "budget as channel bandwidth ratio; empty for a budget in bits"
     ),
-    Column("bits_target", WHOLE, "bit", "granted bits per picture; empty for a budget by CBR"),
+    Column("bits_target", WHOLE, "bit", "budget in bits per picture; empty for a budget by CBR"),
 )
 _SYSTEM = (
     Column("system", TEXT, "", "plain name of the system"),
@@ -78,7 +78,7 @@ def _of_plugins() -> tuple[Column, ...]:
 
 
 SAMPLES = (
-    Column("schema", WHOLE, "", "number of the rules that made the row"),
+    Column("schema", WHOLE, "", "version of the rules by which the row was made"),
     _CELL,
     *_SYSTEM,
     _TASK,
@@ -91,7 +91,7 @@ SAMPLES = (
     *_POINT,
     Column("tx_power", NUMBER, "", "measured mean of |x|^2 over the picture's symbols"),
     *_BUDGET,
-    Column("budget_uses", WHOLE, "use", "complex channel uses that the budget grants this system"),
+    Column("budget_uses", WHOLE, "use", "complex channel uses that the budget allows this system"),
     Column("n_source", WHOLE, "value", "source values, 3 x height x width"),
     Column("n_uses", WHOLE, "use", "complex channel uses spent, those for side information included"),
     Column("cbr", NUMBER, "uses per source value", "n_uses over n_source"),
@@ -110,7 +110,7 @@ SAMPLES = (
     _STATUS,
     Column("stop_reason", TEXT, "", "why nothing was delivered"),
     Column("n_bits", WHOLE, "bit", "information bits that were compared"),
-    Column("n_bit_errors", WHOLE, "bit", "those that arrived wrong"),
+    Column("n_bit_errors", WHOLE, "bit", "those of them that were wrong after decoding"),
     Column("n_blocks", WHOLE, "block", "code blocks sent"),
     Column("n_block_errors", WHOLE, "block", "code blocks that failed their checksum"),
     Column("mse", NUMBER, "squared grey level", "mean squared error after rounding to 8 bits"),
@@ -134,8 +134,8 @@ CELLS = (
 CONFUSION = (
     _CELL, *_SYSTEM, _SET, _IMAGE, _POINT[0], _POINT[3], _REP,
     Column("class", WHOLE, "", "class id of PASCAL VOC, 0 is background"),
-    Column("intersection", WHOLE, "pixel", "pixels that show the class and were given it"),
-    Column("predicted", WHOLE, "pixel", "pixels that were given the class"),
+    Column("intersection", WHOLE, "pixel", "pixels that show the class and are labelled with it"),
+    Column("predicted", WHOLE, "pixel", "pixels that the system labels with the class"),
     Column("labelled", WHOLE, "pixel", "pixels that show the class"),
     Column("union", WHOLE, "pixel", "predicted + labelled - intersection"),
 )  # fmt: skip

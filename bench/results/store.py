@@ -114,7 +114,9 @@ class RunStore:
         for row in rows:
             problem = problem_of({key: field_text(value) for key, value in row.items()})
             if problem:
-                raise UserError(f"{row.get('system') or 'the system'} gave a row that no table holds: {problem}")
+                raise UserError(
+                    f"{row.get('system') or 'the system'} gave a row that does not fit the tables: {problem}"
+                )
         write_atomic(self.cell_path(cell_id), table_text(CELL_COLUMNS, rows).encode())
 
     def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[list[str]] | None:
@@ -261,7 +263,7 @@ class RunStore:
         try:
             return [{key: row[key] for key in FAILURE_COLUMNS} for row in read_rows(path, FAILURE_COLUMNS)]
         except UserError as error:
-            raise UserError(f"{error}; or delete it, it holds nothing that a run does not find again") from None
+            raise UserError(f"{error}; or delete it: a run computes its content again") from None
 
 
 def _lock(root: Path, beside: bool = False):
@@ -281,7 +283,7 @@ def _lock(root: Path, beside: bool = False):
             raise OSError(errno.ELOOP, "not a plain file")
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise UserError(f"{path} is not a plain file of its own; remove it and repeat the command") from None
+            raise UserError(f"{path} is a link or not a plain file; remove it and repeat the command") from None
         raise
     file = os.fdopen(handle, "r+", encoding="ascii", errors="replace")
     try:

@@ -157,7 +157,7 @@ def read_rows(path: Path, columns: Iterable[str] = ()) -> list[dict[str, str]]:
             raise UserError(f"{file}: not a CSV table ({error}); repeat the run") from None
     for number, row in enumerate(rows, 1):
         if "" in row or None in row.values():
-            raise UserError(f"{file}: row {number} has another number of fields than the head; repeat the run")
+            raise UserError(f"{file}: row {number} has another number of fields than the header; repeat the run")
     return rows
 
 

@@ -202,7 +202,9 @@ def read_figures(values: dict[str, Any], where: str) -> list[Figure]:
     if rule is None:
         return [read_figure(values, where)]
     if "pictures" in values or not 1 <= len(values[rule]) <= 100:
-        raise UserError(f"{where}: a list of budgets names at least one, at most 100, and keeps no pictures")
+        raise UserError(
+            f"{where}: a list of budgets must hold 1 to 100 budgets, and cannot be combined with [pictures]"
+        )
     parse = parse_kbits if rule == "kbits" else parse_cbr
     budgets = [parse(budget, f"{where}: {rule}") for budget in values[rule]]
     if len(set(budgets)) < len(budgets):

@@ -50,7 +50,7 @@ def read_look(values: Any, where: str) -> Look:
     Raises UserError.
     """
     if not isinstance(values, dict):
-        raise UserError(f"{where}: how it is drawn (look) must be a table")
+        raise UserError(f"{where}: look must be a table")
     kind = values.get("kind", "")
     if not isinstance(kind, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", kind):
         raise UserError(f"{where}: kind must be a name of letters, digits, - and _")

@@ -128,7 +128,7 @@ def resolve(request: Request) -> Resolved:
     """Look up everything that a request names. Nothing is written. Raises UserError."""
     for name in request.systems or ():
         if name == "all" and request.systems != ("all",):
-            raise UserError("--systems: 'all' stands alone; name systems, or say all")
+            raise UserError("--systems: 'all' cannot be combined with names; give names, or all")
         if name != "all":
             registry.find(name)
     figures, notes = _choose_figures(request)
@@ -179,11 +179,9 @@ def _check_requirements(figures: list[Figure]) -> None:
         same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
         shared = same and set(a.systems) & set(b.systems) and set(a.snr_db) & set(b.snr_db)
         if shared and a.uses != b.uses:  # there is no column for a budget in uses
-            raise UserError(f"figures {a.id} and {b.id} differ in nothing but uses; give each a run of its own")
+            raise UserError(f"figures {a.id} and {b.id} differ only in uses; give each a run of its own")
         if shared and a.requirement != b.requirement:
-            raise UserError(
-                f"figures {a.id} and {b.id} differ in nothing but the requirement; give each a run of its own"
-            )
+            raise UserError(f"figures {a.id} and {b.id} differ only in the requirement; give each a run of its own")
 
 
 def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:

@@ -12,7 +12,7 @@ from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
 from bench.sweep.execute import default_out, manifest_of
 from bench.sweep.grow import merged_config
-from bench.sweep.plan import Cell, Task, make_plan, missing
+from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
 
 SIZES_LOOKED_AT = 250  # a dry run reads the headers of so many pictures, spread over the set
 
@@ -20,12 +20,12 @@ SIZES_LOOKED_AT = 250  # a dry run reads the headers of so many pictures, spread
 def dry_run_text(resolved: Resolved, out: Path | None) -> str:
     """The cells, how many of them are cached, and what each system may spend. Nothing is written. Raises UserError."""
     out = out or default_out(resolved)
-    cached: list[tuple[Task, Cell]] = []
+    cached: list[tuple[WorkUnit, Cell]] = []
     if out.exists():
         plan, store = make_plan(resolved), RunStore(out)
         merged_config(out, manifest_of(store), resolved)
-        gone = {cell.id for task in missing(plan, store) for cell in task.cells}
-        cached = [(task, cell) for task, cell in plan.cells if cell.id not in gone]
+        gone = {cell.id for unit in missing(plan, store) for cell in unit.cells}
+        cached = [(unit, cell) for unit, cell in plan.cells if cell.id not in gone]
     # The cells of a new folder can be counted without reading any picture.
     points = {point for figure in resolved.figures for name in figure.systems for point in _points_of(figure, name)}
     total = sum(-(-len(resolved.datasets[point[2]]) // BLOCK) for point in points)

@@ -21,7 +21,7 @@ from bench.sweep.engines.slurm import logged_failures
 from bench.sweep.gather import Spent, add_spent, gather, pass_checks
 from bench.sweep.grow import keep_plan, merged_config, with_earlier
 from bench.sweep.manifest import inside, make_manifest, now
-from bench.sweep.plan import Plan, Task, make_plan, missing, only, with_samples
+from bench.sweep.plan import Plan, WorkUnit, make_plan, missing, only, with_samples
 from bench.sweep.preflight import preflight
 from bench.sweep.result import Result
 from bench.sweep.salt import check_cells, keep_salt, salt_of
@@ -76,15 +76,15 @@ def execute(
         run = _look(resolved, out, salt)
     for note in _notes(run.plan):
         say(note)
-    wanted = list(run.plan.tasks) if force else run.left
+    wanted = list(run.plan.units) if force else run.left
     failed_before = {row["cell_id"]: row for row in run.store.failures()}
     todo = [] if collect else only(wanted, set(failed_before)) if retry_failed else wanted
     todo = with_samples(todo, run.plan)
     with stopwatch.stage("plan"):
-        checks, tasks = preflight(run.plan, todo), schedule(todo, run.plan, workers)
+        checks, units = preflight(run.plan, todo), schedule(todo, run.plan, workers)
     total, cached = len(run.plan.cells), len(run.plan.cells) - _cells_of(wanted)
 
-    # Workers: where the tasks are done. Nothing runs until the stream is read.
+    # Workers: where the work units are done. Nothing runs until the stream is read.
     home = _home() if todo and engine != "slurm" else None
     work = Worker(out.resolve(), dict(run.plan.systems), dict(run.plan.datasets), seed=resolved.request.seed,
                   salt=run.salt, batch=batch, device=device, cell_timeout=cell_timeout)  # fmt: skip
@@ -92,7 +92,7 @@ def execute(
     how = {"engine": engine, "workers": workers, "device": device, "batch": batch, "cell_timeout": cell_timeout,
            "confinement": home.measures() if home is not None else []}  # fmt: skip
 
-    with contextlib.closing(machine.run(tasks, work, checks)) as stream:
+    with contextlib.closing(machine.run(units, work, checks)) as stream:
         # Checks: the user's errors come before anything is written.
         add_spent(spent, "")
         pass_checks(checks, stream, spent)
@@ -102,7 +102,7 @@ def execute(
         try:
             keep_salt(out, run.salt)
             if force:  # if a cell fails now, its old rows must not be used
-                run.store.drop_cells(cell.id for task in todo for cell in task.cells)
+                run.store.drop_cells(cell.id for unit in todo for cell in unit.cells)
             say(f"run folder {out}: {total} cells, {cached} cached, {_cells_of(todo)} to compute")
             manifest = make_manifest(resolved, run.config, run.plan, run.store, argv, how, run.salt_is)
             keep_plan(run.store, run.plan)
@@ -146,14 +146,14 @@ class _Run:
     hash_before: str | None  # hash of the configuration in the folder
     config: dict[str, Any]  # of the whole run, earlier commands included
     plan: Plan
-    left: list[Task]  # the plan's tasks, with only the cells that are not on disk
+    left: list[WorkUnit]  # the plan's work units, with only the cells that are not on disk
     salt: str
     salt_is: str  # where the salt comes from, for the manifest
 
     @cached_property
     def system_of(self) -> dict[str, str]:
         """The system of each cell in the plan, by the cell's id."""
-        return {cell.id: task.system for task, cell in self.plan.cells}
+        return {cell.id: unit.system for unit, cell in self.plan.cells}
 
     @property
     def own(self) -> set[str]:
@@ -174,7 +174,7 @@ def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
     salt = salt_of(out, before, given_salt)
     salt_is = "published" if before and before.get("salt") else "given" if given_salt else "kept" if before else "drawn"
     left = missing(plan, store)
-    check_cells(plan, store, {cell.id for task in left for cell in task.cells}, resolved.request.seed, salt)
+    check_cells(plan, store, {cell.id for unit in left for cell in unit.cells}, resolved.request.seed, salt)
     return _Run(store, before and before.get("config_sha256"), config, plan, left, salt, salt_is)
 
 
@@ -183,7 +183,10 @@ def _notes(plan: Plan) -> Iterator[str]:
     run's.
     """
     for one in inside():
-        yield f"{one} of an installed package runs inside the harness, where it can change any number: trust its author"
+        yield (
+            f"{one} of an installed package runs inside the harness, where it can change any number: "
+            "use it only if you trust its author"
+        )
     for dataset in plan.datasets.values():
         if note := dataset.reference_note():
             yield note
@@ -196,8 +199,8 @@ def _home():
     return Home.shared() if hasattr(os, "fork") else None
 
 
-def _cells_of(tasks: Sequence[Task]) -> int:
-    return sum(len(task.cells) for task in tasks)
+def _cells_of(units: Sequence[WorkUnit]) -> int:
+    return sum(len(unit.cells) for unit in units)
 
 
 def _write_tables(
@@ -211,7 +214,7 @@ def _write_tables(
     """Write the tables of the cells that exist. Returns the cells that failed, and the ids of
     all cells without rows.
     """
-    absent = {cell.id for task in missing(run.plan, run.store) for cell in task.cells}
+    absent = {cell.id for unit in missing(run.plan, run.store) for cell in unit.cells}
     failures = _failures(outcomes, absent, partial)
     with stopwatch.stage("tables"):
         unread = write_tables(run.plan, run.store, failures, failed_before, absent, run.config, limited)

@@ -14,7 +14,7 @@ from typing import Any
 from bench.measure.tasks import TASKS
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
-from bench.sweep.plan import Cell, Plan, Task
+from bench.sweep.plan import Cell, Plan, WorkUnit
 from bench.util.files import read_json, write_atomic
 from systems.errors import UserError
 
@@ -81,10 +81,11 @@ def _check_pictures(root: Path, manifest: dict[str, Any], resolved: Resolved) ->
         for image_id, own in known.items():
             if image_id not in files:
                 raise _other(
-                    root, f"{dataset.name} has {len(known)} pictures there, {image_id} among them, here it is without"
+                    root,
+                    f"{dataset.name} has {len(known)} pictures there, {image_id} among them, but here it is missing",
                 )
             if files[image_id] != own:
-                raise _other(root, f"picture {image_id} of {dataset.name} is another file than there")
+                raise _other(root, f"picture {image_id} of {dataset.name} is a different file there")
 
 
 def _words(options: dict[str, Any]) -> str:
@@ -108,39 +109,39 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
         why = str(error) if isinstance(error, UserError) else f"{path}: not the plan of a run"
         raise UserError(f"{why}; delete it: {_ADVICE}") from None
     taken: dict[tuple, set[str]] = {}
-    for task, cell in plan.cells:
-        taken.setdefault(_point(task, cell), set()).update(task.image_ids)
+    for unit, cell in plan.cells:
+        taken.setdefault(_point(unit, cell), set()).update(unit.image_ids)
     kept = []
-    for task in earlier:
+    for unit in earlier:
         cells = tuple(
-            cell for cell in task.cells if not taken.get(_point(task, cell), set()).intersection(task.image_ids)
+            cell for cell in unit.cells if not taken.get(_point(unit, cell), set()).intersection(unit.image_ids)
         )
         if cells:
-            kept.append(Task(**{**task.__dict__, "cells": cells, "points": cells}))
-    return Plan(plan.figures, plan.tasks, plan.datasets, plan.systems, tuple(kept))
+            kept.append(WorkUnit(**{**unit.__dict__, "cells": cells, "points": cells}))
+    return Plan(plan.figures, plan.units, plan.datasets, plan.systems, tuple(kept))
 
 
 def keep_plan(store: RunStore, plan: Plan) -> None:
     """Write plan.json: the cells of the run, those of earlier commands first."""
-    text = json.dumps({"tasks": [_written(task) for task in (*plan.earlier, *plan.tasks)]}, separators=(",", ":"))
+    text = json.dumps({"tasks": [_written(unit) for unit in (*plan.earlier, *plan.units)]}, separators=(",", ":"))
     write_atomic(store.root / FILE, text.encode())
 
 
-def _point(task: Task, cell: Cell) -> tuple:
-    conditions = (task.task, task.set_name, task.channel, task.cbr, task.bits, task.uses, task.requirement)
-    return (task.system, *conditions, cell.snr_db, cell.rep)
+def _point(unit: WorkUnit, cell: Cell) -> tuple:
+    conditions = (unit.task, unit.set_name, unit.channel, unit.cbr, unit.bits, unit.uses, unit.requirement)
+    return (unit.system, *conditions, cell.snr_db, cell.rep)
 
 
 _FIELDS = ("system", "variant", "task", "set_name", "channel", "cbr", "bits", "uses", "requirement")
 
 
-def _written(task: Task) -> dict[str, Any]:
-    cells = [[cell.id, cell.snr_db, cell.rep, list(cell.pictures)] for cell in task.cells]
-    return {**{name: getattr(task, name) for name in _FIELDS}, "image_ids": list(task.image_ids), "cells": cells}
+def _written(unit: WorkUnit) -> dict[str, Any]:
+    cells = [[cell.id, cell.snr_db, cell.rep, list(cell.pictures)] for cell in unit.cells]
+    return {**{name: getattr(unit, name) for name in _FIELDS}, "image_ids": list(unit.image_ids), "cells": cells}
 
 
-def _read(entry: dict[str, Any]) -> Task:
-    """A task as `_written` left it. Raises KeyError, TypeError, ValueError or AttributeError where it is another."""
+def _read(entry: dict[str, Any]) -> WorkUnit:
+    """A work unit as `_written` left it. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
     cells = tuple(
         Cell(_text(id_), _number(snr_db), int(rep), _texts(shown)) for id_, snr_db, rep, shown in entry["cells"]
     )
@@ -148,7 +149,7 @@ def _read(entry: dict[str, Any]) -> Task:
     budget = {name: None if entry.get(name) is None else _number(entry[name]) for name in ("cbr", "bits", "uses")}
     if names["task"] not in TASKS.names():
         raise ValueError("an unknown task")
-    return Task(
+    return WorkUnit(
         dataset=names["set_name"], image_ids=_texts(entry["image_ids"]), cells=cells, points=cells, **names, **budget
     )
 

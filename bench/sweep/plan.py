@@ -1,9 +1,10 @@
-"""What a run will do: its cells, and the tasks in which they are given to workers. Nothing here needs torch.
+"""What a run will do: its cells, and the work units in which they are given to workers. Nothing here needs torch.
 
 `bench.sweep.execute` calls it. A cell is one system on one block of pictures at one operating point and repetition: the
 unit of caching and resuming. Its id is a hash of everything that decides its rows. So a cell that is on disk is never
-computed again, and a cell whose weights, pictures or source code changed always is. A task is the cells of one system
-and one block. If the encoder does not see the SNR, the pictures of a task are encoded once for the whole sweep.
+computed again, and a cell whose weights, pictures or source code changed always is. A work unit is the cells of one
+system and one block. If the encoder does not see the SNR, the pictures of a work unit are encoded once for the
+whole sweep.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from systems.side_info import control_uses
 
 @dataclass(frozen=True)
 class Cell:
-    """One operating point and repetition of a task. pictures: images whose output is kept as PNG."""
+    """One operating point and repetition of a work unit. pictures: images whose output is kept as PNG."""
 
     id: str
     snr_db: float
@@ -39,7 +40,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Task:
+class WorkUnit:
     """The work for a worker: one system, one block of pictures, and the wanted cells."""
 
     system: str
@@ -58,8 +59,8 @@ class Task:
     uses: int | None = None  # the budget, if it is given in complex uses
 
     @property
-    def inputs(self) -> Task:
-        """The task without its cells. Pieces of one task have equal inputs, and need the same preparation."""
+    def inputs(self) -> WorkUnit:
+        """The work unit without its cells. Pieces of one work unit have equal inputs, and need the same preparation."""
         return replace(self, cells=())
 
     def picture_file(self, image_id: str, cell: Cell) -> str:
@@ -72,22 +73,22 @@ class Plan:
     """Everything that a run will do, in the order of its tables.
 
     datasets: by the text that figures use.
-    earlier: tasks of earlier commands in the same folder. They appear in the tables, and are not computed.
+    earlier: work units of earlier commands in the same folder. They appear in the tables, and are not computed.
     """
 
     figures: tuple[Figure, ...]
-    tasks: tuple[Task, ...]
+    units: tuple[WorkUnit, ...]
     datasets: dict[str, Dataset]
     systems: dict[str, SystemFacts]
-    earlier: tuple[Task, ...] = ()
+    earlier: tuple[WorkUnit, ...] = ()
 
     @property
-    def cells(self) -> list[tuple[Task, Cell]]:
-        """Every cell of this command, with its task."""
-        return [(task, cell) for task in self.tasks for cell in task.cells]
+    def cells(self) -> list[tuple[WorkUnit, Cell]]:
+        """Every cell of this command, with its work unit."""
+        return [(unit, cell) for unit in self.units for cell in unit.cells]
 
 
-def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep: int, seed: int) -> str:
+def cell_id(facts: SystemFacts, fingerprint: str, unit: WorkUnit, snr_db: float, rep: int, seed: int) -> str:
     """First 16 hex digits of a sha256 over everything that decides a cell's rows, except the run's salt.
 
     fingerprint: of the pictures in the block only, so that a set may grow. The name of the data set counts, not the
@@ -97,17 +98,17 @@ def cell_id(facts: SystemFacts, fingerprint: str, task: Task, snr_db: float, rep
         "schema": SCHEMA,
         "system": facts.identity,
         "measure": measure_digest(),
-        "task": task.task,
-        "dataset": task.set_name,
+        "task": unit.task,
+        "dataset": unit.set_name,
         "fingerprint": fingerprint,
-        "block": task.image_ids,
-        "channel": task.channel,
+        "block": unit.image_ids,
+        "channel": unit.channel,
         "snr_db": float(snr_db),
-        "cbr": task.cbr,
-        "bits": task.bits,
-        "uses": task.uses,
-        "rules": [Budget(uses=1).analog_bits_per_use, control_uses(8, CHANNELS[task.channel].control_snr_db)],
-        "requirement": task.requirement,
+        "cbr": unit.cbr,
+        "bits": unit.bits,
+        "uses": unit.uses,
+        "rules": [Budget(uses=1).analog_bits_per_use, control_uses(8, CHANNELS[unit.channel].control_snr_db)],
+        "requirement": unit.requirement,
         "rep": rep,
         "base_seed": seed,
     }
@@ -118,7 +119,7 @@ def make_plan(resolved: Resolved) -> Plan:
     """All cells of a resolved request. Cells that two figures share are planned once."""
     figures, datasets, systems = resolved.figures, resolved.datasets, resolved.systems
     seed = resolved.request.seed
-    tasks: dict[Any, dict] = {}
+    units: dict[Any, dict] = {}
     for figure in figures:
         dataset = datasets[figure.dataset]
         image_ids = dataset.ids
@@ -126,9 +127,9 @@ def make_plan(resolved: Resolved) -> Plan:
         for system in figure.systems:
             for start in range(0, len(image_ids), BLOCK):
                 block = image_ids[start : start + BLOCK]
-                key = Task(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
+                key = WorkUnit(system, figure.task, figure.dataset, block, figure.channel, figure.cbr, figure.bits,
                            figure.requirement, (), uses=figure.uses)  # fmt: skip
-                cells = tasks.setdefault(key, {})
+                cells = units.setdefault(key, {})
                 for snr_db in figure.snr_db:
                     for rep in range(figure.reps):
                         keep = shown if rep == 0 and snr_db in figure.pictures.snr_db else ()
@@ -141,53 +142,53 @@ def make_plan(resolved: Resolved) -> Plan:
         return replace(dataset, items={image_id: dataset.items[image_id] for image_id in block}).fingerprint()
 
     planned = []
-    for task, cells in tasks.items():
-        facts = systems[task.system]
-        task = replace(task, set_name=datasets[task.dataset].name, variant=facts.variant)
-        content = fingerprint(task.dataset, task.image_ids)
+    for unit, cells in units.items():
+        facts = systems[unit.system]
+        unit = replace(unit, set_name=datasets[unit.dataset].name, variant=facts.variant)
+        content = fingerprint(unit.dataset, unit.image_ids)
         points = tuple(
-            Cell(cell_id(facts, content, task, *point, seed), *point, cells[point]) for point in sorted(cells)
+            Cell(cell_id(facts, content, unit, *point, seed), *point, cells[point]) for point in sorted(cells)
         )
-        planned.append(replace(task, cells=points, points=points))
+        planned.append(replace(unit, cells=points, points=points))
     return Plan(figures, tuple(planned), datasets, systems)
 
 
-def missing(plan: Plan, store: RunStore) -> list[Task]:
-    """The plan's tasks with only those cells that are not on disk, completely and with their pictures."""
+def missing(plan: Plan, store: RunStore) -> list[WorkUnit]:
+    """The plan's work units with only those cells that are not on disk, completely and with their pictures."""
     left = []
     store.look()
-    for task in plan.tasks:
+    for unit in plan.units:
         cells = tuple(
             cell
-            for cell in task.cells
-            if not store.has_cell(cell.id, task.image_ids)
-            or not all((store.root / task.picture_file(image_id, cell)).is_file() for image_id in cell.pictures)
+            for cell in unit.cells
+            if not store.has_cell(cell.id, unit.image_ids)
+            or not all((store.root / unit.picture_file(image_id, cell)).is_file() for image_id in cell.pictures)
         )
         if cells:
-            left.append(replace(task, cells=cells))
+            left.append(replace(unit, cells=cells))
     return left
 
 
-def only(tasks: list[Task], ids: set[str]) -> list[Task]:
-    """The tasks with only the cells in `ids`."""
-    cut = (replace(task, cells=tuple(cell for cell in task.cells if cell.id in ids)) for task in tasks)
-    return [task for task in cut if task.cells]
+def only(units: list[WorkUnit], ids: set[str]) -> list[WorkUnit]:
+    """The work units with only the cells in `ids`."""
+    cut = (replace(unit, cells=tuple(cell for cell in unit.cells if cell.id in ids)) for unit in units)
+    return [unit for unit in cut if unit.cells]
 
 
-def with_samples(todo: list[Task], plan: Plan) -> list[Task]:
-    """The tasks, one per figure marked as `sampled`: its first cell is decoded once more in a separate process."""
+def with_samples(todo: list[WorkUnit], plan: Plan) -> list[WorkUnit]:
+    """The work units, one per figure marked as `sampled`: its first cell is decoded once more in a separate process."""
     if not hasattr(os, "fork"):
         return todo
     marked: set[int] = set()
     for figure in plan.figures:
         own = (
             index
-            for index, task in enumerate(todo)
-            if (task.task, task.dataset, task.channel, task.cbr, task.bits, task.uses)
+            for index, unit in enumerate(todo)
+            if (unit.task, unit.dataset, unit.channel, unit.cbr, unit.bits, unit.uses)
             == (figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
-            and task.system in figure.systems
-            and not plan.systems[task.system].plugin
-            and not plan.systems[task.system].genie
+            and unit.system in figure.systems
+            and not plan.systems[unit.system].plugin
+            and not plan.systems[unit.system].genie
         )
         marked.update(islice(own, 1))
-    return [replace(task, sampled=True) if index in marked else task for index, task in enumerate(todo)]
+    return [replace(unit, sampled=True) if index in marked else unit for index, unit in enumerate(todo)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from bench.sweep.plan import Plan, Task
+from bench.sweep.plan import Plan, WorkUnit
 
 READ_TOGETHER = 64  # pictures per `Reading`
 PREFLIGHT_PARAMETERS = 100_000_000  # a larger system is not tried, because building it once more takes too long
 
 
 class _Check:
-    """A check, in a form that an engine can run like a task: it is its own only cell."""
+    """A check, in a form that an engine can run like a work unit: it is its own only cell."""
 
     @property
     def inputs(self) -> _Check:
@@ -39,15 +39,15 @@ class Reading(_Check):
 class Trial(_Check):
     """Build a system, and let it encode pictures at the lowest and the highest SNR of each of its points.
 
-    points: (a task without pictures, ids of pictures, (lowest SNR, highest SNR)).
+    points: (a work unit without pictures, ids of pictures, (lowest SNR, highest SNR)).
     """
 
     id: str
     system: str
-    points: tuple[tuple[Task, tuple[str, ...], tuple[float, float]], ...]
+    points: tuple[tuple[WorkUnit, tuple[str, ...], tuple[float, float]], ...]
 
 
-def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
+def preflight(plan: Plan, units: list[WorkUnit]) -> list[Reading | Trial]:
     """The checks that find errors of the user before anything is written: unreadable pictures, budgets that are too
     small.
 
@@ -56,17 +56,17 @@ def preflight(plan: Plan, tasks: list[Task]) -> list[Reading | Trial]:
     """
     checks: list[Reading | Trial] = []
     ends: dict[str, tuple[str, ...]] = {}  # the smallest picture and the largest
-    for spec in dict.fromkeys(task.dataset for task in tasks):
+    for spec in dict.fromkeys(unit.dataset for unit in units):
         dataset = plan.datasets[spec]
         ordered = sorted(dataset.ids, key=lambda image_id: math.prod(dataset.size(image_id)))
         ends[spec] = (ordered[0], ordered[-1])
         for start in range(0, len(dataset.ids), READ_TOGETHER):
             checks.append(Reading(f"{spec} {start}", spec, dataset.ids[start : start + READ_TOGETHER]))
-    points: dict[str, dict[Task, set[float]]] = {}
-    for task in tasks:
-        of_system = points.setdefault(task.system, {})
-        of_system.setdefault(replace(task, image_ids=(), cells=(), points=()), set()).update(
-            cell.snr_db for cell in task.cells
+    points: dict[str, dict[WorkUnit, set[float]]] = {}
+    for unit in units:
+        of_system = points.setdefault(unit.system, {})
+        of_system.setdefault(replace(unit, image_ids=(), cells=(), points=()), set()).update(
+            cell.snr_db for cell in unit.cells
         )
     for name, own in points.items():
         if plan.systems[name].parameters <= PREFLIGHT_PARAMETERS:

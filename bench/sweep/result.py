@@ -50,11 +50,11 @@ class Result:
             lines.append(f"{systems}: {error} ({len(ids)} cells{where})")
         if lines:
             lines.append(
-                f"{len(self.failures)} of {self.expected} cells failed (failures.csv); the others are whole; "
-                "--retry-failed tries them again"
+                f"{len(self.failures)} of {self.expected} cells failed (failures.csv); the others are complete; "
+                "--retry-failed repeats the failed ones"
             )
         if self.waiting:
-            lines.append(f"{self.waiting} of {self.expected} cells are not there: their jobs have not brought them yet")
+            lines.append(f"{self.waiting} of {self.expected} cells are missing: their jobs have not finished yet")
         return lines
 
     @property

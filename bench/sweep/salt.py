@@ -106,11 +106,11 @@ def check_cells(plan: Plan, store: RunStore, missing: set[str], seed: int, salt:
 
     missing: ids of the plan's cells that are not there.
     """
-    for task, cell in plan.cells:
-        rows = store.read_cell(cell.id, task.image_ids) if cell.id not in missing else None
+    for unit, cell in plan.cells:
+        rows = store.read_cell(cell.id, unit.image_ids) if cell.id not in missing else None
         if rows:
-            name, image_id = plan.datasets[task.dataset].seed_name, task.image_ids[0]
-            own = draw_seed(seed, name, image_id, task.channel, cell.snr_db, cell.rep, "channel", salt)
+            name, image_id = plan.datasets[unit.dataset].seed_name, unit.image_ids[0]
+            own = draw_seed(seed, name, image_id, unit.channel, cell.snr_db, cell.rep, "channel", salt)
             if rows[0][_SEED] != str(own):
                 raise UserError(
                     f"the cells in {store.root} were made with another salt than {FILE} there holds; bring back the "

@@ -20,7 +20,7 @@ from bench.results.schema import (
 from bench.results.store import RunStore
 from bench.results.tables import line_of, read_column
 from bench.sweep.engines import Outcome
-from bench.sweep.plan import Cell, Plan, Task
+from bench.sweep.plan import Cell, Plan, WorkUnit
 from systems.errors import UserError
 
 
@@ -44,14 +44,14 @@ def write_tables(
     failed = _failed_rows(plan, failures, failed_before, still_missing)
     shown, absent, had = _write_rows(plan, store, still_missing, limited)
     own, unread = {cell.id for _, cell in plan.cells}, Unread()
-    for task, cell in absent:
+    for unit, cell in absent:
         if cell.id in own or cell.id in had:
-            unread.lost[cell.id] = task.system
-            failed.append(_failure(task, cell, LOST))
+            unread.lost[cell.id] = unit.system
+            failed.append(_failure(unit, cell, LOST))
         elif cell.id in failed_before:
             failed.append(failed_before[cell.id])
         else:
-            unread.waiting[task.system] += 1
+            unread.waiting[unit.system] += 1
     store.write_table("pictures.csv", PICTURE_COLUMNS, _picture_rows(store, config, shown))
     store.write_table("failures.csv", FAILURE_COLUMNS, failed)
     return unread
@@ -76,13 +76,13 @@ class Unread:
         return f"cells of earlier commands were never computed ({whose}); repeat those commands to have them"
 
 
-#: A cell whose PNGs are listed: its position in the plan, task, cell and the row of the picture.
-Shown = tuple[int, Task, Cell, dict[str, str]]
+#: A cell whose PNGs are listed: its position in the plan, work unit, cell and the row of the picture.
+Shown = tuple[int, WorkUnit, Cell, dict[str, str]]
 
 
-def _of_run(plan: Plan) -> list[tuple[Task, Cell]]:
+def _of_run(plan: Plan) -> list[tuple[WorkUnit, Cell]]:
     """The cells of all commands of the run, those of earlier commands first."""
-    return [*((task, cell) for task in plan.earlier for cell in task.cells), *plan.cells]
+    return [*((unit, cell) for unit in plan.earlier for cell in unit.cells), *plan.cells]
 
 
 def _failed_rows(
@@ -90,33 +90,33 @@ def _failed_rows(
 ) -> list[dict[str, Any]]:
     """Rows of failures.csv, in the order of the plan: what failed now, and what failed before and is still missing."""
     rows: list[dict[str, Any]] = []
-    for task, cell in _of_run(plan):
+    for unit, cell in _of_run(plan):
         if cell.id in failures:
-            rows.append(_failure(task, cell, failures[cell.id].error))
+            rows.append(_failure(unit, cell, failures[cell.id].error))
         elif cell.id in failed_before and cell.id in still_missing:
             rows.append(failed_before[cell.id])
     return rows
 
 
-def _points(plan: Plan, still_missing: set[str]) -> list[tuple[dict[str, Any], list[tuple[int, Task, Cell]]]]:
+def _points(plan: Plan, still_missing: set[str]) -> list[tuple[dict[str, Any], list[tuple[int, WorkUnit, Cell]]]]:
     """The operating points in the order of summary.csv: the columns that name one, and its cells that have rows."""
     points: dict[tuple, tuple[dict[str, Any], list]] = {}
-    for place, (task, cell) in enumerate(_of_run(plan)):
+    for place, (unit, cell) in enumerate(_of_run(plan)):
         point = {
-            "system": task.system, "variant": task.variant, "task": task.task, "dataset": task.set_name,
-            "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
+            "system": unit.system, "variant": unit.variant, "task": unit.task, "dataset": unit.set_name,
+            "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
         }  # fmt: skip
-        cells = points.setdefault((*point.values(), task.requirement), (point, []))[1]
+        cells = points.setdefault((*point.values(), unit.requirement), (point, []))[1]
         if cell.id not in still_missing:
-            cells.append((place, task, cell))
-    names = [task.system for task in plan.earlier] + list(plan.systems)
+            cells.append((place, unit, cell))
+    names = [unit.system for unit in plan.earlier] + list(plan.systems)
     order = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
 
 
 def _write_rows(
     plan: Plan, store: RunStore, still_missing: set[str], limited: bool
-) -> tuple[list[Shown], list[tuple[Task, Cell]], set[str]]:
+) -> tuple[list[Shown], list[tuple[WorkUnit, Cell]], set[str]]:
     """Write samples, confusion and summary in one reading of the cells.
 
     Returns the rows of pictures that were kept, the cells that could not be read back, and the ids of those of them
@@ -125,7 +125,7 @@ def _write_rows(
     from bench.analysis.summary import Point, summarise  # loads SciPy
 
     shown: list[Shown] = []
-    absent: list[tuple[Task, Cell]] = []
+    absent: list[tuple[WorkUnit, Cell]] = []
     with (
         store.lines("samples.csv", SAMPLE_COLUMNS) as sample,
         store.lines("confusion.csv", CONFUSION_COLUMNS) as confusion,
@@ -135,17 +135,17 @@ def _write_rows(
         def filled_points() -> Iterator[Point]:
             for names, cells in _points(plan, still_missing):
                 point = Point(names)
-                for place, task, cell in sorted(cells, key=lambda entry: entry[2].rep):
-                    rows = store.read_cell(cell.id, task.image_ids)
+                for place, unit, cell in sorted(cells, key=lambda entry: entry[2].rep):
+                    rows = store.read_cell(cell.id, unit.image_ids)
                     if rows is None:
-                        absent.append((task, cell))
+                        absent.append((unit, cell))
                         continue
                     point.add(rows)
                     sample([line_of(row[:-1]) for row in rows])
                     confusion([line for row in rows if row[-1] for line in _confusion_lines(row)])
                     if cell.pictures:
                         named = [dict(zip(CELL_COLUMNS, row, strict=True)) for row in rows]
-                        shown.extend((place, task, cell, row) for row in named if row["image_id"] in cell.pictures)
+                        shown.extend((place, unit, cell, row) for row in named if row["image_id"] in cell.pictures)
                 yield point
 
         for line in summarise(filled_points(), store.root.resolve().name, limited):
@@ -172,8 +172,8 @@ def _picture_rows(store: RunStore, config: dict[str, Any], shown: list[Shown]) -
         if own.get("snr_db"):
             figures.setdefault(own.get("id") or figure["id"], set()).add((figure["task"], figure["dataset"]))
     pictures: dict[str, dict[str, Any]] = {}
-    for _, task, cell, row in shown:
-        _list_picture(pictures, figures, store, task, cell, row)
+    for _, unit, cell, row in shown:
+        _list_picture(pictures, figures, store, unit, cell, row)
     return list(pictures.values())
 
 
@@ -191,23 +191,23 @@ def _confusion_lines(row: list[str]) -> Iterator[str]:
         yield f"{key},{label},{both},{predicted},{labelled},{predicted + labelled - both}"
 
 
-def _failure(task: Task, cell: Cell, error: str) -> dict[str, Any]:
+def _failure(unit: WorkUnit, cell: Cell, error: str) -> dict[str, Any]:
     return {
-        "cell_id": cell.id, "system": task.system, "dataset": task.set_name, "images": " ".join(task.image_ids),
-        "channel": task.channel, "snr_db": cell.snr_db, "cbr_target": task.cbr, "bits_target": task.bits,
+        "cell_id": cell.id, "system": unit.system, "dataset": unit.set_name, "images": " ".join(unit.image_ids),
+        "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
         "rep": cell.rep, "error": error,
     }  # fmt: skip
 
 
-def _list_picture(pictures: dict, figures: dict, store: RunStore, task, cell, row: dict[str, str]) -> None:
+def _list_picture(pictures: dict, figures: dict, store: RunStore, unit, cell, row: dict[str, str]) -> None:
     """Rows of pictures.csv for one stored output, and (once) for its original and its true mask."""
     dataset, image_id = row["dataset"], row["image_id"]
     for kind in ("original", "truth"):
         file = store.picture_name(dataset, image_id, kind)
         if (store.root / file).is_file():
             pictures.setdefault(file, {"kind": kind, "dataset": dataset, "image_id": image_id, "file": file})
-    file = task.picture_file(image_id, cell)
-    figure = next((id_ for id_, names in figures.items() if (task.task, task.set_name) in names), "")
+    file = unit.picture_file(image_id, cell)
+    figure = next((id_ for id_, names in figures.items() if (unit.task, unit.set_name) in names), "")
     own = {key: row[key] for key in PICTURE_COLUMNS if key in row}
     pictures[file] = {**own, "figure": figure, "kind": "output", "file": file}
 

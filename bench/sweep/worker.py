@@ -1,5 +1,5 @@
-"""The worker, which computes cells. Every engine calls it with a task of the plan (`bench.sweep.plan`), or with a check
-before the tasks (`bench.sweep.preflight`).
+"""The worker, which computes cells. Every engine calls it with a work unit of the plan (`bench.sweep.plan`), or with a
+check before the work units (`bench.sweep.preflight`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
 from bench.spec.identity import SystemFacts, Unchanged, build
 from bench.sweep.engines import Outcome
-from bench.sweep.plan import Cell, Task
+from bench.sweep.plan import Cell, WorkUnit
 from bench.sweep.preflight import Reading, Trial
 from bench.sweep.salt import kept_salt
 from bench.util.files import StorageError, slug
@@ -49,7 +49,7 @@ BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 22}
 
 @dataclass
 class Worker:
-    """`work(task)` for the engines: computes cells and writes them. It can be pickled; what it builds stays in its
+    """`work(unit)` for the engines: computes cells and writes them. It can be pickled; what it builds stays in its
     process.
     """
 
@@ -65,8 +65,8 @@ class Worker:
     _unchanged: dict[str, Unchanged] = field(default_factory=dict, repr=False)  # of third parties' systems
     _late: Counter[str] = field(default_factory=Counter, repr=False)  # cells of a system in a row that took too long
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
-    _apart: set[Task] = field(default_factory=set, repr=False)  # tasks that have passed the checks
-    _ready: tuple[Task, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
+    _apart: set[WorkUnit] = field(default_factory=set, repr=False)  # work units that have passed the checks
+    _ready: tuple[WorkUnit, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict:
         """The state without what was built, and without the salt: a cluster's jobs are stored in files, and read the
@@ -90,11 +90,11 @@ class Worker:
         if self.device == "cuda":
             self.device = f"cuda:{index % torch.cuda.device_count()}"
 
-    def __call__(self, task: Task | Reading | Trial) -> Iterator[Outcome]:
-        """Compute the cells of a task; cells that share a batch together. Each outcome contains the time spent by
+    def __call__(self, unit: WorkUnit | Reading | Trial) -> Iterator[Outcome]:
+        """Compute the cells of a work unit; cells that share a batch together. Each outcome contains the time spent by
         stage.
         """
-        for outcome in self._outcomes(task) if isinstance(task, Task) else [self._checked(task)]:
+        for outcome in self._outcomes(unit) if isinstance(unit, WorkUnit) else [self._checked(unit)]:
             yield replace(outcome, spent=stopwatch.take())
 
     def _checked(self, check: Reading | Trial) -> Outcome:
@@ -115,13 +115,13 @@ class Worker:
     def _try(self, trial: Trial) -> None:
         """Let a system encode without noise, so the salt has no influence."""
         system = self._system(trial.system)
-        for task, image_ids, (lowest, highest) in trial.points:
-            conditions = self._conditions(task, salt="")
+        for unit, image_ids, (lowest, highest) in trial.points:
+            conditions = self._conditions(unit, salt="")
             self._start_clock(system)
             for image_id, snr_db in product(
                 image_ids, sorted({lowest, highest}) if system.encoder_sees_snr else [highest]
             ):
-                image = self._dataset(task.dataset).load(image_id).image[None].to(self.device).float() / 255
+                image = self._dataset(unit.dataset).load(image_id).image[None].to(self.device).float() / 255
                 with torch.inference_mode(), seeded(0):
                     try:
                         system.encode(image, conditions.link(*image.shape[2:], snr_db))
@@ -130,43 +130,43 @@ class Worker:
                     except Exception:  # a fault at one point must not hide an error of the user at another
                         continue
 
-    def _outcomes(self, task: Task) -> Iterator[Outcome]:
-        if self._late[task.system] >= MOST_LATE:
-            yield from (_not_tried(cell) for cell in task.cells)
+    def _outcomes(self, unit: WorkUnit) -> Iterator[Outcome]:
+        if self._late[unit.system] >= MOST_LATE:
+            yield from (_not_tried(cell) for cell in unit.cells)
             return
         try:
             with torch.inference_mode():
-                system = self._system(task.system)
+                system = self._system(unit.system)
                 self._start_clock(system)
-                batches, senders = self._prepared(system, task)
-                self._hold_apart(system, task, batches, senders)
+                batches, senders = self._prepared(system, unit)
+                self._hold_apart(system, unit, batches, senders)
         except Exception as error:
-            self._count_late(task.system, error)
-            for cell in task.cells:
+            self._count_late(unit.system, error)
+            for cell in unit.cells:
                 yield _failed(cell, error)
             return
-        for group in self._groups(system, task, batches):
-            wanted = [cell for cell in group if cell in task.cells]
+        for group in self._groups(system, unit, batches):
+            wanted = [cell for cell in group if cell in unit.cells]
             if not wanted:
                 continue
-            if self._late[task.system] >= MOST_LATE:
+            if self._late[unit.system] >= MOST_LATE:
                 yield from map(_not_tried, wanted)
                 continue
             self._start_clock(system)
             try:
-                rows = self._compute(system, task, group, batches, senders)
+                rows = self._compute(system, unit, group, batches, senders)
             except Exception as error:
-                self._count_late(task.system, error)
+                self._count_late(unit.system, error)
                 if len(group) == 1:
                     yield _failed(group[0], error)
                     continue
                 rows = {}  # compute each point alone, so that only the faulty one fails
             for cell in wanted:
                 try:
-                    done = rows[cell] if rows else self._compute(system, task, [cell], batches, senders)[cell]
+                    done = rows[cell] if rows else self._compute(system, unit, [cell], batches, senders)[cell]
                     with stopwatch.stage("store"):
-                        self._write(task, cell, batches, *done)
-                    self._late[task.system] = 0
+                        self._write(unit, cell, batches, *done)
+                    self._late[unit.system] = 0
                     yield Outcome(cell.id, "done")
                     self._start_clock(system)
                 except StorageError as error:
@@ -179,45 +179,46 @@ class Worker:
         """Cells that a system hung in, one after another: a sweep of hundreds of cells must not wait hours for each."""
         self._late[name] = self._late[name] + 1 if isinstance(error, TooLate) else 0
 
-    def _prepared(self, system: System, task: Task) -> tuple[list[Batch], list[Callable[[Point], Sent]]]:
-        """Batches of pictures, and their senders. If the last task was another piece of the same task, its own are used
-        again.
+    def _prepared(self, system: System, unit: WorkUnit) -> tuple[list[Batch], list[Callable[[Point], Sent]]]:
+        """Batches of pictures, and their senders. If the last work unit was another piece of the same one, its own are
+        used again.
         """
-        if self._ready is None or self._ready[0] != task.inputs:
+        if self._ready is None or self._ready[0] != unit.inputs:
             self._ready = None  # so that there are never two in memory
             with stopwatch.stage("data"):
-                batches = self._batches(task)
+                batches = self._batches(unit)
             with stopwatch.stage("encode"):
-                senders = [self._measurement(system, task).sender(batch) for batch in batches]
-            self._ready = (task.inputs, batches, senders)
+                senders = [self._measurement(system, unit).sender(batch) for batch in batches]
+            self._ready = (unit.inputs, batches, senders)
         return self._ready[1:]
 
     def _hold_apart(
-        self, system: System, task: Task, batches: list[Batch], senders: list[Callable[[Point], Sent]]
+        self, system: System, unit: WorkUnit, batches: list[Batch], senders: list[Callable[[Point], Sent]]
     ) -> None:
         """Check that a receiver of the bench gives the same output in a process that never had the pictures.
 
-        A sample of the tasks is checked, with the first batch of the first cell. Raises AuditError if the outputs
+        A sample of the work units is checked, with the first batch of the first cell. Raises AuditError if the outputs
         differ. Systems of third parties always decode in such a process, so their rows are checked instead. Bounds
         (`genie`) are no receivers.
         """
         if isinstance(system, RemoteSystem):
             if system.genie:
                 raise AuditError(
-                    f"audit: system {system.name}: says genie, which lifts a rule; the bench's own bounds alone may"
+                    f"audit: system {system.name}: declares genie, which lifts a rule; "
+                    "only the bench's own bounds may do so"
                 )
-            self._hold_rows(system, task, batches, senders)
+            self._hold_rows(system, unit, batches, senders)
             return
-        if not task.sampled or system.genie or task.inputs in self._apart:
+        if not unit.sampled or system.genie or unit.inputs in self._apart:
             return
-        measurement, point, batch = self._measurement(system, task), _point(task.cells[0]), batches[0]
+        measurement, point, batch = self._measurement(system, unit), _point(unit.cells[0]), batches[0]
         link = measurement.conditions.link(*batch.size, snr_db=point.snr_db)
         seeds = measurement.conditions.seeds(batch.ids, point, "channel")
         received, _ = send(senders[0](point).transmission, link, seeds)
         here = LocalEnd(system, self.device).decode(received, link, seeds).decoded.output
         with stopwatch.stage("apart"):
             try:
-                there = LocalEnd(self._remote(task.system), self.device).decode(received, link, seeds).decoded.output
+                there = LocalEnd(self._remote(unit.system), self.device).decode(received, link, seeds).decoded.output
             except Exception as error:
                 raise AuditError(
                     f"audit: system {system.name}: its receiver fails in a process that did not encode ({error})"
@@ -226,44 +227,44 @@ class Worker:
             here.cpu(), there.cpu(), rtol=1e-4, atol=1e-4, equal_nan=True
         ):
             raise AuditError(
-                f"audit: system {system.name}: its receiver makes something else of the same symbols in a process that "
-                "did not encode them; something passes from encode to decode beside the transmission"
+                f"audit: system {system.name}: its receiver gives another result for the same symbols in a process "
+                "that did not encode them; something passes from encode to decode outside the transmission"
             )
-        self._apart.add(task.inputs)
+        self._apart.add(unit.inputs)
 
     def _hold_rows(
-        self, system: RemoteSystem, task: Task, batches: list[Batch], senders: list[Callable[[Point], Sent]]
+        self, system: RemoteSystem, unit: WorkUnit, batches: list[Batch], senders: list[Callable[[Point], Sent]]
     ) -> None:
         """Check that the rows of a third party's system stand alone (`bench.measure.standalone`). Raises AuditError if
         they do not.
 
-        It is checked once per worker with made pictures, and with one picture of every batch at one point of the task.
+        It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
         """
-        if task.inputs in self._apart:
+        if unit.inputs in self._apart:
             return
-        made = replace(task.inputs, image_ids=(), points=())
-        conditions, end = self._conditions(task), LocalEnd(system, self.device)
+        made = replace(unit.inputs, image_ids=(), points=())
+        conditions, end = self._conditions(unit), LocalEnd(system, self.device)
         try:
             with stopwatch.stage("apart"):
                 if made not in self._apart:
-                    highest = max(cell.snr_db for cell in task.cells)
+                    highest = max(cell.snr_db for cell in unit.cells)
                     check_rows(end, conditions, batches[0].reference[0].cpu(), highest, self.device)
                     self._apart.add(made)
                 for batch, sender in zip(batches, senders, strict=True):
-                    draw = conditions.seeds(batch.ids[:1], _point(task.cells[0]), "alone")[0]
-                    point = _point(task.cells[draw % len(task.cells)])
+                    draw = conditions.seeds(batch.ids[:1], _point(unit.cells[0]), "alone")[0]
+                    point = _point(unit.cells[draw % len(unit.cells)])
                     check_alone(end, conditions, batch, sender(point), point, self.device)
         except AuditError:
             raise
         except Exception:  # the cells will report faults of other kinds
             return
-        self._apart.add(task.inputs)
+        self._apart.add(unit.inputs)
 
-    def _groups(self, system: System, task: Task, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
+    def _groups(self, system: System, unit: WorkUnit, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch. They depend on the plan and the options, not on which cells
         are missing.
         """
-        points, per = task.points or task.cells, 1
+        points, per = unit.points or unit.cells, 1
         if system.joins_snr:
             per = max(1, min(self._batch_size(*batch.size) // len(batch.ids) for batch in batches))
         return (points[start : start + per] for start in range(0, len(points), per))
@@ -271,7 +272,7 @@ class Worker:
     def _compute(
         self,
         system: System,
-        task: Task,
+        unit: WorkUnit,
         group: Sequence[Cell],
         batches: list[Batch],
         senders: list[Callable[[Point], Sent]],
@@ -279,7 +280,7 @@ class Worker:
         """Rows of the cells in the group, and outputs of the pictures that are kept."""
         rows: dict[Cell, list] = {cell: [] for cell in group}
         kept: dict[Cell, dict[str, np.ndarray]] = {cell: {} for cell in group}
-        measurement, points = self._measurement(system, task), [_point(cell) for cell in group]
+        measurement, points = self._measurement(system, unit), [_point(cell) for cell in group]
         with torch.inference_mode():
             for batch, sender in zip(batches, senders, strict=True):
                 with stopwatch.stage("encode"):
@@ -287,25 +288,25 @@ class Worker:
                 for cell, delivered in zip(group, measurement.deliver(points, batch, sent), strict=True):
                     with stopwatch.stage("metrics"):
                         scores = measurement.scores(batch, delivered)
-                    rows[cell] += self._rows(system, task, cell, batch, delivered, scores)
+                    rows[cell] += self._rows(system, unit, cell, batch, delivered, scores)
                     for image_id, output in zip(batch.ids, delivered.output, strict=True):
                         if image_id in cell.pictures:
                             kept[cell][image_id] = output.numpy()
-        order = {image_id: index for index, image_id in enumerate(task.image_ids)}
+        order = {image_id: index for index, image_id in enumerate(unit.image_ids)}
         return {cell: (sorted(own, key=lambda row: order[row["image_id"]]), kept[cell]) for cell, own in rows.items()}
 
     def _write(
-        self, task: Task, cell: Cell, batches: list[Batch], rows: list[dict], kept: dict[str, np.ndarray]
+        self, unit: WorkUnit, cell: Cell, batches: list[Batch], rows: list[dict], kept: dict[str, np.ndarray]
     ) -> None:
-        if task.system in self._unchanged:  # imported anew for this cell
-            self._unchanged[task.system].check()
-        store, name = RunStore(self.root), task.set_name
-        palette = _palette() if TASKS[task.task].labels else None
+        if unit.system in self._unchanged:  # imported anew for this cell
+            self._unchanged[unit.system].check()
+        store, name = RunStore(self.root), unit.set_name
+        palette = _palette() if TASKS[unit.task].labels else None
         for batch in batches:
             for index, image_id in enumerate(batch.ids):
                 if image_id in kept:
                     pixels = kept[image_id] if palette else np.ascontiguousarray(kept[image_id].transpose(1, 2, 0))
-                    store.write_picture(task.picture_file(image_id, cell), pixels, palette)
+                    store.write_picture(unit.picture_file(image_id, cell), pixels, palette)
                     _write_references(store, name, image_id, batch, index)
         store.write_cell(cell.id, rows)
 
@@ -364,58 +365,58 @@ class Worker:
     def _dataset(self, spec: str) -> Dataset:
         return self.datasets[spec]
 
-    def _batches(self, task: Task) -> list[Batch]:
+    def _batches(self, unit: WorkUnit) -> list[Batch]:
         """Pictures of one size together, in order. Batches depend on the block and the options, never on the engine."""
-        dataset = self._dataset(task.dataset)
+        dataset = self._dataset(unit.dataset)
         sizes: dict[tuple[int, int], list] = {}
-        for image_id in task.image_ids:
+        for image_id in unit.image_ids:
             sample = dataset.load(image_id)
             sizes.setdefault(tuple(sample.image.shape[1:]), []).append(sample)
         batches = []
         for (height, width), samples in sizes.items():
             step = self._batch_size(height, width)
             for start in range(0, len(samples), step):
-                batches.append(Batch.of(samples[start : start + step], task.task, self.device))
+                batches.append(Batch.of(samples[start : start + step], unit.task, self.device))
         return batches
 
     def _batch_size(self, height: int, width: int) -> int:
         """Number of pictures per batch."""
         return self.batch or max(1, BATCH_PIXELS[torch.device(self.device).type] // (height * width))
 
-    def _conditions(self, task: Task, salt: str | None = None) -> Conditions:
-        """What all points of the task share, for `bench.measure`."""
+    def _conditions(self, unit: WorkUnit, salt: str | None = None) -> Conditions:
+        """What all points of the work unit share, for `bench.measure`."""
         if salt is None:
             self.salt = salt = kept_salt(self.root) if self.salt is None else self.salt
-        name = self._dataset(task.dataset).seed_name
-        rule = (task.cbr, task.bits)
-        return Conditions(task.task, name, task.channel, *rule, task.requirement, self.seed, salt, task.uses)
+        name = self._dataset(unit.dataset).seed_name
+        rule = (unit.cbr, unit.bits)
+        return Conditions(unit.task, name, unit.channel, *rule, unit.requirement, self.seed, salt, unit.uses)
 
-    def _measurement(self, system: System, task: Task) -> Measurement:
-        ledger = self._ledgers.setdefault(task.system, Ledger())
-        return Measurement(LocalEnd(system, self.device), self._conditions(task), self.device, ledger=ledger)
+    def _measurement(self, system: System, unit: WorkUnit) -> Measurement:
+        ledger = self._ledgers.setdefault(unit.system, Ledger())
+        return Measurement(LocalEnd(system, self.device), self._conditions(unit), self.device, ledger=ledger)
 
     def _rows(
         self,
         system: System,
-        task: Task,
+        unit: WorkUnit,
         cell: Cell,
         batch: Batch,
         delivered: Delivered,
         scores: list[dict[str, Any]],
     ) -> list[dict[str, Any]]:
         """One row of samples.csv per picture."""
-        dataset, sent = self._dataset(task.dataset), delivered.sent
+        dataset, sent = self._dataset(unit.dataset), delivered.sent
         height, width = batch.size
         report = {**sent.report, **delivered.report}
         rows = []
         for index, image_id in enumerate(batch.ids):
             row: dict[str, Any] = {
-                "schema": SCHEMA, "cell_id": cell.id, "system": task.system, "variant": system.variant,
-                "task": task.task, "dataset": dataset.name, "image_id": image_id, "height": height, "width": width,
-                "rep": cell.rep, "seed": delivered.seeds[index], "channel": task.channel, "csi": "perfect",
+                "schema": SCHEMA, "cell_id": cell.id, "system": unit.system, "variant": system.variant,
+                "task": unit.task, "dataset": dataset.name, "image_id": image_id, "height": height, "width": width,
+                "rep": cell.rep, "seed": delivered.seeds[index], "channel": unit.channel, "csi": "perfect",
                 "snr_def": "esn0",
-                "snr_db": cell.snr_db, "tx_power": sent.spent.tx_power[index], "cbr_target": task.cbr,
-                "bits_target": task.bits, "budget_uses": sent.spent.budget_uses,
+                "snr_db": cell.snr_db, "tx_power": sent.spent.tx_power[index], "cbr_target": unit.cbr,
+                "bits_target": unit.bits, "budget_uses": sent.spent.budget_uses,
                 "n_source": 3 * height * width,
                 "n_uses": sent.spent.n_uses, "cbr": sent.spent.cbr,
                 "bits_per_use": float(sent.spent.bits_per_use[index]), "bits": sent.spent.bits[index],

@@ -39,7 +39,7 @@ def pack_training_set(
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name a file")
     if path.exists() and not force:
-        raise UserError(f"{path}: is there already; --force replaces it")
+        raise UserError(f"{path}: exists already; --force replaces it")
     if sources is not None:
         wanted = [canonical(name.strip()) for name in sources.split(",") if name.strip()]
         taught = set(wanted) if teacher else set()

@@ -78,5 +78,5 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 def damaged(path: Path) -> UserError:
     """The UserError for a state from which training cannot continue."""
     return UserError(
-        f"{path}: damaged, training cannot go on from it; remove the file to start anew, or choose another --out"
+        f"{path}: damaged, so training cannot continue from it; remove the file to start again, or choose another --out"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import functools
 import math
+import os
 import re
 import sys
 import time
@@ -162,6 +163,11 @@ def check_request(
     for parent in (folder, *folder.parents):
         if parent.exists() and not parent.is_dir():
             raise UserError(f"--out {folder}: {parent} is a file; choose a folder")
+    nearest = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
+    if not os.access(nearest, os.W_OK):
+        raise UserError(f"--out {folder}: nothing can be written in {nearest}; choose another folder")
+    for name in chosen:
+        _check_shipped(name, size, plan.start)
     request = Request(chosen, plan, root, folder, size, minutes, pack)
     for name in chosen:
         checkpoint.read_facts(request.folder(name))  # so that a damaged state is found before any training
@@ -173,6 +179,19 @@ def _check_start(start: str) -> str:
     if origin not in ("none", "shipped") or (other and origin == "none"):
         raise UserError(f"unknown start {start!r} in the protocol; it is none or shipped, or shipped:SIZE")
     return start
+
+
+def _check_shipped(name: str, size: str, start: str) -> None:
+    """Raise UserError if a system has no weights that its training starts from: hours may pass before its turn."""
+    origin, _, other = start.partition(":")
+    entry = registry.find(name, parts=True)
+    if origin != "shipped" or entry.fitted:
+        return
+    if zoo.shipped(entry.target.partition(":")[0].partition(".")[0], name, other or size) is None:
+        raise UserError(
+            f"{name} ships no weights in size {other or size}, which the protocol's start = {start!r} asks for; leave "
+            f'{name} out, or write start = "none"'
+        )
 
 
 def _check_system(name: str, plan: Protocol, size: str, any_size: bool) -> None:

@@ -8,6 +8,7 @@ mask can be used for training.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import time
@@ -24,7 +25,7 @@ from PIL import Image
 from bench.training.pack import decode_class_map
 from bench.training.picture import Picture
 from bench.util.environment import cache_folder
-from bench.util.files import read_bytes, user_path, write_atomic
+from bench.util.files import StorageError, read_bytes, user_path, write_atomic
 from systems.errors import MissingDependency, UserError
 from systems.interface import NUM_CLASSES
 
@@ -160,7 +161,8 @@ def with_labels(
             labels = teacher.classes(picture.pixels)
             file = io.BytesIO()
             Image.fromarray(labels).save(file, "PNG", optimize=True)
-            write_atomic(path, file.getvalue())
+            with contextlib.suppress(StorageError):  # a cache: without it the labels are computed again next time
+                write_atomic(path, file.getvalue())
             made += 1
         done.append(replace(picture, labels=labels, teacher=teacher.name))
         now = time.monotonic()

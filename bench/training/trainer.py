@@ -497,7 +497,7 @@ class Trainer:
         """A line that says where the run stands, how to continue it, and where its weights will be."""
         where = f"step {self.step}" + ("" if self.schedule.total is None else f" of {self.schedule.total}")
         return (
-            f"{self.name} stopped at {where}; the same command goes on from there "
+            f"{self.name} stopped at {where}; the same command continues from there "
             f"({checkpoint.state_file(self.folder)}), and its weights will be in {self.weights_file}"
         )
 

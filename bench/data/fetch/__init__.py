@@ -50,7 +50,7 @@ def fetch(
     sources = sources_of(name)
     if checksum is not None:
         if len(sources) > 1 or len(sources[0].files) > 1:
-            raise UserError(f"--checksum is that of one archive, and {name} is several files; leave it out")
+            raise UserError(f"--checksum is for one archive, but {name} is several files; leave it out")
         sources = [replace(sources[0], files=dict.fromkeys(sources[0].files, checked_checksum(checksum)))]
     root = user_path(data_root, "--data-root") if data_root is not None else default_data_root()
     addresses = [_addresses(source, url, alone=len(sources) == 1) for source in sources]

@@ -94,7 +94,7 @@ def download_file(url: str, part: Path, label: str, progress: ProgressCallback) 
         if idle >= ATTEMPTS or restarts > RESTARTS:
             break
         time.sleep(min(2.0**idle, 8.0) / 8 if idle else 0)
-    kept = f"; the {_length(part)} bytes so far are kept, run the command again to go on" if part.exists() else ""
+    kept = f"; the {_length(part)} bytes so far are kept, run the command again to continue" if part.exists() else ""
     raise UserError(f"cannot fetch {url}: {reason}{kept}, or give a mirror with --url")
 
 

@@ -190,7 +190,7 @@ def _facts(system: System) -> dict[str, Any]:
         "variant": str(system.variant),
         "bits_per_use": rate,
         "encoder_sees_snr": bool(system.encoder_sees_snr),
-        "genie": bool(getattr(system, "genie", False)),
+        "genie": bool(system.genie),
         "description": _plain(told),
     }
 

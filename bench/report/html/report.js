@@ -640,7 +640,7 @@
     const masks = item.task === "segmentation";
     $("opacity-label").hidden = !masks;
     $("difference-text").textContent = masks
-      ? "Mistakes (in red what differs from the true labels)"
+      ? "Mistakes (red: labels that differ from the true ones)"
       : "Error map (4 times the difference to the original)";
     $("class-legend").replaceChildren();
   };

@@ -1,8 +1,8 @@
-"""Engines: where the work of a run is done. Each has one method, `run(tasks, work, before)`, which yields outcomes as
+"""Engines: where the work of a run is done. Each has one method, `run(units, work, before)`, which yields outcomes as
 they come.
 
-`bench.sweep.execute` calls it. A task is one system on one block of pictures (its `inputs`), with all its cells
-(operating points and repetitions). `work(task)` yields one `Outcome` per cell, after the file of the cell is safely
+`bench.sweep.execute` calls it. A work unit is one system on one block of pictures (its `inputs`), with all its cells
+(operating points and repetitions). `work(unit)` yields one `Outcome` per cell, after the file of the cell is safely
 written. An engine passes outcomes on in any order. It never raises for a failing cell, and a failing cell never cancels
 others. The rows do not depend on the engine.
 """
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from bench.measure.apart import Home
-    from bench.sweep.plan import Task
+    from bench.sweep.plan import WorkUnit
     from systems.timing import Seconds
 
 ENGINES = ("serial", "process", "slurm")
@@ -37,23 +37,23 @@ class Outcome:
     spent: dict[str, Seconds] = field(default_factory=dict)  # by stage, since the worker's last outcome
 
 
-Work = Callable[["Task"], Iterator[Outcome]]
+Work = Callable[["WorkUnit"], Iterator[Outcome]]
 
 
 class Engine(Protocol):
-    """Runs tasks somewhere."""
+    """Runs work units somewhere."""
 
-    def run(self, tasks: list[Task], work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Yield the outcomes of all cells of all tasks as they complete. The tasks in `before` end before any other
+    def run(self, units: list[WorkUnit], work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Yield the outcomes of all cells of all work units as they complete. Those in `before` end before any other
         begins.
         """
         ...
 
 
-def lost(task: Task, seen: Iterable[str], error: str) -> Iterator[Outcome]:
-    """An outcome for each cell of a task that has none yet. seen: ids of the cells that have one."""
+def lost(unit: WorkUnit, seen: Iterable[str], error: str) -> Iterator[Outcome]:
+    """An outcome for each cell of a work unit that has none yet. seen: ids of the cells that have one."""
     known = set(seen)
-    return (Outcome(cell.id, "failed", error) for cell in task.cells if cell.id not in known)
+    return (Outcome(cell.id, "failed", error) for cell in unit.cells if cell.id not in known)
 
 
 def keep_freed_memory() -> None:

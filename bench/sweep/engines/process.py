@@ -1,4 +1,4 @@
-"""The engine "process": worker processes on this machine, each with one task at a time.
+"""The engine "process": worker processes on this machine, each with one work unit at a time.
 
 Each worker has its own pipe. If a worker is killed (out of memory, kill -9), its pipe ends. Then its cells count as
 failed, a new worker takes its place, and the others are not affected. In contrast, a pool of the standard library would
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 _TASK_DONE = None
 _LOOK_SECONDS = 1.0  # the time limit is checked so often
 _GRACE_SECONDS = 30.0  # added to the limit, so that a worker can first end the process of a system and report it
-_LOOK_AHEAD = 64  # a worker's next task is chosen among so many in the queue
+_LOOK_AHEAD = 64  # a worker's next work unit is chosen among so many in the queue
 
 
 class _Worker:
-    """One process, its pipe, and its current task."""
+    """One process, its pipe, and its current work unit."""
 
     def __init__(self, index: int, work: Work, home: Home | None, others: list[Connection]):
         context = multiprocessing.get_context("fork" if may_fork(work) else "spawn")
@@ -54,19 +54,19 @@ class _Worker:
         theirs.close()  # otherwise the pipe would not end with the worker
         if nursery is not None:
             nursery.close()
-        self.task = None
+        self.unit = None
         self.since = time.monotonic()  # time of its last outcome
-        self.inputs = None  # inputs of its last task
+        self.inputs = None  # inputs of its last work unit
         self.systems: set[str] = set()  # systems that it has built
         self.seen: list[str] = []
 
-    def give(self, task) -> None:
-        """Send a task to the process."""
-        self.task, self.seen, self.inputs = task, [], task.inputs
+    def give(self, unit) -> None:
+        """Send a work unit to the process."""
+        self.unit, self.seen, self.inputs = unit, [], unit.inputs
         self.since = time.monotonic()
-        self.systems.add(task.system)
+        self.systems.add(unit.system)
         try:
-            self.connection.send(task)
+            self.connection.send(unit)
         except OSError:
             pass  # it is dead; this is noticed when its pipe is read
 
@@ -91,7 +91,7 @@ class _Worker:
 
 
 class ProcessEngine:
-    """At most `workers` processes; fewer if there are fewer tasks."""
+    """At most `workers` processes; fewer if there are fewer work units."""
 
     def __init__(self, workers: int, home: Home | None = None, cell_timeout: float = float("inf")):
         """home: the nursery from which workers fork the processes of systems.
@@ -101,12 +101,12 @@ class ProcessEngine:
         """
         self.workers, self.home, self.cell_timeout = workers, home, cell_timeout
 
-    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Outcomes as they come. What a worker builds for `before`, it still has when its tasks come."""
+    def run(self, units: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Outcomes as they come. What a worker builds for `before`, it still has when its work units come."""
         workers: dict[Connection, _Worker] = {}
-        count = min(self.workers, max(len(tasks), len(before)))
+        count = min(self.workers, max(len(units), len(before)))
         try:
-            for queue in (deque(before), deque(tasks)):
+            for queue in (deque(before), deque(units)):
                 if queue:
                     for index in set(range(count)) - {worker.index for worker in workers.values()}:
                         self._start(index, work, workers)
@@ -121,7 +121,7 @@ class ProcessEngine:
         """
         for worker in list(workers.values())[: len(queue)]:
             worker.give(_next(queue, worker, workers))
-        while any(worker.task is not None for worker in workers.values()):
+        while any(worker.unit is not None for worker in workers.values()):
             for connection in [*wait(list(workers), _LOOK_SECONDS), *self._late(workers)]:
                 worker = workers[connection]
                 late = self._is_late(worker)
@@ -134,8 +134,8 @@ class ProcessEngine:
                     del workers[connection]
                     reason = self._too_late() if late else worker.post_mortem()
                     worker.stop(at_once=late)
-                    if worker.task is not None:
-                        yield from lost(worker.task, worker.seen, reason)
+                    if worker.unit is not None:
+                        yield from lost(worker.unit, worker.seen, reason)
                     if queue:
                         successor = self._start(worker.index, work, workers)
                         successor.give(_next(queue, successor, workers))
@@ -146,13 +146,13 @@ class ProcessEngine:
                 elif queue:
                     worker.give(_next(queue, worker, workers))
                 else:
-                    worker.task = None
+                    worker.unit = None
 
     def _late(self, workers: dict[Connection, _Worker]) -> list[Connection]:
         return [connection for connection, worker in workers.items() if self._is_late(worker)]
 
     def _is_late(self, worker: _Worker) -> bool:
-        return worker.task is not None and time.monotonic() - worker.since > self.cell_timeout + _GRACE_SECONDS
+        return worker.unit is not None and time.monotonic() - worker.since > self.cell_timeout + _GRACE_SECONDS
 
     def _too_late(self) -> str:
         return f"no cell ended within {self.cell_timeout:g} s (--cell-timeout); its worker was replaced"
@@ -164,17 +164,17 @@ class ProcessEngine:
 
 
 def _next(queue: deque, worker: _Worker, workers: dict[Connection, _Worker]):
-    """Take the task from the queue that suits a worker best.
+    """Take the work unit from the queue that suits a worker best.
 
-    First choice: a piece of its last task, because it has already encoded these pictures. Second: a task whose pictures
-    no other worker is working on. Third: a task of a system that it has already built. Otherwise the order of the queue
-    decides.
+    First choice: a piece of its last work unit, because it has already encoded these pictures. Second: one whose
+    pictures no other worker is working on. Third: one of a system that it has already built. Otherwise the order of the
+    queue decides.
     """
-    busy = [other.inputs for other in workers.values() if other is not worker and other.task is not None]
+    busy = [other.inputs for other in workers.values() if other is not worker and other.unit is not None]
 
     def lacks(index: int) -> tuple:
-        task = ahead[index]
-        return task.inputs != worker.inputs, task.inputs in busy, task.system not in worker.systems, index
+        unit = ahead[index]
+        return unit.inputs != worker.inputs, unit.inputs in busy, unit.system not in worker.systems, index
 
     ahead = list(islice(queue, _LOOK_AHEAD))
     index = min(range(len(ahead)), key=lacks)
@@ -212,8 +212,8 @@ def _serve(
         stopwatch.add("start-up", time.time() - asked, time.process_time())
         try:
             while True:
-                task = connection.recv()
-                for outcome in work(task):
+                unit = connection.recv()
+                for outcome in work(unit):
                     connection.send(outcome)
                 connection.send(_TASK_DONE)
         except (EOFError, OSError):

@@ -1,5 +1,5 @@
-"""The engine "serial": everything in this process, one task after another. For debugging, and for machines with one
-core.
+"""The engine "serial": everything in this process, one work unit after another. For debugging, and for machines with
+one core.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from bench.sweep.engines import Outcome, Work, one_thread
 
 
 class SerialEngine:
-    """Runs one task after another."""
+    """Runs one work unit after another."""
 
-    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Outcomes in the order of the tasks."""
+    def run(self, units: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+        """Outcomes in the order of the work units."""
         with one_thread():
-            for task in (*before, *tasks):
-                yield from work(task)
+            for unit in (*before, *units):
+                yield from work(unit)

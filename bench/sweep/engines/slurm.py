@@ -55,7 +55,7 @@ _REQUEUE_KILLED = [
 ]
 
 
-DEADLY = f"took its job down {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
+DEADLY = f"the job died at this cell {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
 # not CANCELLED, which somebody wanted
 _ENDED_UNWANTED = ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")
 
@@ -103,11 +103,11 @@ class SlurmEngine:
             raise UserError(f"--engine slurm: {_one_line(error)}") from None
         return executor
 
-    def run(self, tasks: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
+    def run(self, units: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
         """Outcomes as they come. If a job is lost for good, only its cells fail. `before` is done in this process."""
         yield from SerialEngine().run([], work, before)
         running = [
-            job for system, chunks in chunked(tasks, self.workers).items() for job in self._submit(system, chunks, work)
+            job for system, chunks in chunked(units, self.workers).items() for job in self._submit(system, chunks, work)
         ]
         looked, queue = float("-inf"), set()
         while running:
@@ -126,8 +126,8 @@ class SlurmEngine:
                 if not reason:
                     running += self._submit(job.system, [job.rest], work, job.log)
                     continue
-                for task in job.chunk:
-                    yield from lost(task, job.log.ended, f"job {job.handle.job_id} was lost ({reason})")
+                for unit in job.chunk:
+                    yield from lost(unit, job.log.ended, f"job {job.handle.job_id} was lost ({reason})")
 
     def _submit(self, system: str, chunks: list[list], work: Work, log: OutcomeLog | None = None) -> list[_Running]:
         """Submit one job array. If sbatch fails, it is an error of the user."""
@@ -183,7 +183,7 @@ class _Running:
     @property
     def left(self) -> set[str]:
         """Ids of the cells without an outcome."""
-        return {cell.id for task in self.chunk for cell in task.cells} - self.log.ended.keys()
+        return {cell.id for unit in self.chunk for cell in unit.cells} - self.log.ended.keys()
 
     @property
     def rest(self) -> list:
@@ -263,14 +263,14 @@ class _Job:
             log.read()
             left = list(without(left, log.ended))
             if [outcome.error for outcome in log.ended.values()][-MAX_DEADLY:] == [DEADLY] * MAX_DEADLY:
-                for cell in (cell for task in left for cell in task.cells):
+                for cell in (cell for unit in left for cell in unit.cells):
                     log.add(
-                        Outcome(cell.id, "failed", f"not tried: the {MAX_DEADLY} cells before it took their job down")
+                        Outcome(cell.id, "failed", f"not tried, because the job died at {MAX_DEADLY} cells before it")
                     )
                 return
         with one_thread():
-            for task in left:
-                for outcome in self.work(task):
+            for unit in left:
+                for outcome in self.work(unit):
                     log.add(outcome)
                     if outcome.status == "fatal":
                         return
@@ -319,22 +319,22 @@ def state_of(job_id: str) -> str:
     return found[1] if found else ""
 
 
-def without(tasks: list, ended: dict) -> Iterator:
-    """The tasks without the cells that have ended."""
-    for task in tasks:
-        cells = tuple(cell for cell in task.cells if cell.id not in ended)
+def without(units: list, ended: dict) -> Iterator:
+    """The work units without the cells that have ended."""
+    for unit in units:
+        cells = tuple(cell for cell in unit.cells if cell.id not in ended)
         if cells:
-            yield replace(task, cells=cells)
+            yield replace(unit, cells=cells)
 
 
-def chunked(tasks: list, jobs: int) -> dict[str, list[list]]:
-    """The tasks of each system in lists, one per job: about `jobs` lists in all, at least one per system."""
+def chunked(units: list, jobs: int) -> dict[str, list[list]]:
+    """The work units of each system in lists, one per job: about `jobs` lists in all, at least one per system."""
     systems: dict[str, list] = {}
-    for task in tasks:
-        systems.setdefault(task.system, []).append(task)
+    for unit in units:
+        systems.setdefault(unit.system, []).append(unit)
     chunks = {}
     for system, own in systems.items():
-        share = max(1, min(len(own), round(jobs * len(own) / len(tasks))))
+        share = max(1, min(len(own), round(jobs * len(own) / len(units))))
         chunks[system] = [own[first::share] for first in range(share)]
     return chunks
 

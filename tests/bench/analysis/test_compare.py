@@ -114,7 +114,7 @@ class TestWhichPicturesAreTheSame:
         two = self.run(tmp_path / "two", "kodak", {"x": "0", "y": "9", "z": "2"})
         table = compare(str(one), str(two))
         assert (table["n_images"] == 2).all() and table["difference"].to_numpy() == pytest.approx(1.0)
-        assert "1 pictures of kodak are other files in the two runs (y)" in report(table)
+        assert "1 pictures of kodak are different files in the two runs (y)" in report(table)
 
     def test_nothing_shared_is_refused(self, tmp_path):
         one = self.run(tmp_path / "one", "folder:val", {"x": "0"})

@@ -71,7 +71,7 @@ def test_every_command_has_help(capsys, command):
     [
         (("--systems", "t-plian"), "did you mean t-plain"),
         (("--systems", "deepjcss"), "did you mean deepjscc"),
-        (("--systems", "all,t-plain"), "stands alone"),
+        (("--systems", "all,t-plain"), "cannot be combined"),
         (("--systems", "t-labels"), "t-labels"),
         (("--snr", "0:8:3"), "do not reach"),
         (("--snr", "0:8:0"), "step is 0"),
@@ -163,6 +163,24 @@ def test_negative_ranges_pass_the_parser(place, capsys):
     code, _, err = call(capsys, *OWN, "--snr", "-5:5:5", "--out", "run")
     assert code == 0 and "SNR: -5, 0, 5 dB" in err
     assert {float(row["snr_db"]) for row in rows(place / "run" / "samples.csv")} == {-5, 0, 5}
+
+
+def test_a_run_says_what_it_is_about_before_torch_is_loaded(place, capsys):
+    """Of systems that are known already. Torch takes seconds to load; here it cannot be, and the line is there."""
+    plan = ["run", "--systems", "jpeg-ldpc-16qam", "--dataset", "folder:pictures", "--snr", "0:20:2", "--out", "run"]
+    assert call(capsys, *plan, "--dry-run")[0] == 0
+    script = (
+        "import json, sys\n"
+        "class NoTorch:\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'torch':\n            sys.stderr.write('torch is asked for\\n')\n            sys.exit(9)\n"
+        "sys.meta_path.insert(0, NoTorch)\n"
+        "from bench.cli import main\nmain(json.loads(sys.argv[1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(plan)], env=environment([]), capture_output=True, text=True
+    )
+    assert done.stderr.splitlines() == ["SNR: 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20 dB", "torch is asked for"]
 
 
 def test_what_computes_nothing_never_loads_torch(place, capsys):

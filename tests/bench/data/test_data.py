@@ -487,7 +487,7 @@ def test_the_middle_of_a_picture_is_cut_and_never_scaled(tmp_path):
 def test_other_files_than_those_of_the_reference_run_are_noted(tmp_path):
     save(tmp_path / "kodak/kodim01.png", 8, 12)
     dataset = open_dataset("kodak", tmp_path)
-    assert "not the very files of the committed reference run" in dataset.reference_note()
+    assert "not the files of the committed reference run" in dataset.reference_note()
     assert dataset.take(1).reference_note() == ""  # with --limit the run is a trial anyway
     assert open_dataset("photos").reference_note() == ""
     known = replace(dataset, reference=dataset.content())

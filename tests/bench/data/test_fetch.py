@@ -288,7 +288,7 @@ def test_another_picture_in_a_kodak_mirror_is_refused(server, tmp_path, small_ko
     server.files = dict(small_kodak)
     fetch("kodak", tmp_path, server.url + "k", silent)  # only the refused picture is fetched once more
     assert [path for path, _ in server.requests].count("k/kodim01.png") == 1
-    with pytest.raises(UserError, match="--checksum is that of one archive"):
+    with pytest.raises(UserError, match="--checksum is for one archive"):
         fetch("kodak", tmp_path, checksum=sha256(b""))
 
 

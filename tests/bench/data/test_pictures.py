@@ -90,7 +90,7 @@ def test_every_pixel_format_has_a_defined_answer(tmp_path):
     assert np.array_equal(read_picture(tmp_path / "pages.tif").permute(1, 2, 0).numpy(), rgb)
     for name, array in (("f.tif", grey.astype(np.float32)), ("i.tif", grey.astype(np.int32))):
         save(tmp_path / name, array)
-        with pytest.raises(UserError, match=f"{name}: .*8 bits a channel"):
+        with pytest.raises(UserError, match=f"{name}: .*8 bits per channel"):
             read_picture(tmp_path / name)
     save(tmp_path / "one.png", rgb[:1, :1])
     assert read_picture(tmp_path / "one.png").shape == (3, 1, 1)
@@ -221,7 +221,7 @@ def test_what_is_skipped_is_counted_and_named(tmp_path):
     for target in ("loop.png", "gone.png"):
         (tmp_path / "loop.png").unlink(missing_ok=True)
         (tmp_path / "loop.png").symlink_to(target)
-        with pytest.raises(UserError, match="loop.png is a link that leads nowhere; mend or remove"):
+        with pytest.raises(UserError, match="loop.png is a link that leads nowhere; repair or remove"):
             list_pictures(tmp_path)
     with pytest.raises(UserError, match="no pictures in .*subfolders are not searched: name one, such as .*deeper"):
         (tmp_path / "up" / "deeper").mkdir(parents=True)

@@ -180,8 +180,8 @@ def test_a_list_of_budgets_is_a_figure_of_each(tmp_path):
     with pytest.raises(UserError, match="--kbits has no effect"):
         resolve(Request(figures=(str(path),), kbits=20))
     for faulty, words in (
-        ("kbits=[]\n", "at least one"),
-        ("kbits=[5]\n[pictures]\nsnr_db=[10]\n", "keeps no pictures"),
+        ("kbits=[]\n", "must hold 1 to 100"),
+        ("kbits=[5]\n[pictures]\nsnr_db=[10]\n", "cannot be combined with"),
         ("kbits=[0]\n", "at least 1"),
     ):
         path.write_text(text + faulty)

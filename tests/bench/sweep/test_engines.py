@@ -34,7 +34,7 @@ class FakeCell:
 
 
 @dataclass(frozen=True)
-class FakeTask:
+class FakeUnit:
     system: str
     cells: tuple[FakeCell, ...]
     block: int | None = None
@@ -44,8 +44,8 @@ class FakeTask:
         return self.system, self.cells if self.block is None else self.block
 
 
-def tasks(count, system="s", cells=3):
-    return [FakeTask(system, tuple(FakeCell(f"{system}{i}.{j}") for j in range(cells))) for i in range(count)]
+def units(count, system="s", cells=3):
+    return [FakeUnit(system, tuple(FakeCell(f"{system}{i}.{j}") for j in range(cells))) for i in range(count)]
 
 
 @dataclass
@@ -64,8 +64,8 @@ class Work:
     def place(self, index, nursery=None):
         self.index = index
 
-    def __call__(self, task):
-        for cell in task.cells:
+    def __call__(self, unit):
+        for cell in unit.cells:
             if self.log:
                 with open(self.log, "a") as file:
                     file.write(cell.id + "\n")
@@ -81,12 +81,12 @@ class Work:
 
 
 def names(work):
-    return sorted(cell.id for task in work for cell in task.cells)
+    return sorted(cell.id for unit in work for cell in unit.cells)
 
 
 @pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(1), ProcessEngine(3)])
 def test_every_cell_has_one_outcome(engine):
-    work = tasks(4)
+    work = units(4)
     threads = torch.get_num_threads()
     outcomes = list(engine.run(work, Work(fails_at="s1.1")))
     assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
@@ -96,7 +96,7 @@ def test_every_cell_has_one_outcome(engine):
 
 
 def test_workers_are_apart_and_know_their_place():
-    outcomes = list(ProcessEngine(2).run(tasks(8), Work()))
+    outcomes = list(ProcessEngine(2).run(units(8), Work()))
     processes = {outcome.error.split()[2]: outcome.error.split()[0] for outcome in outcomes}
     assert sorted(processes.values()) in (["0", "1"], ["0"], ["1"]) and str(os.getpid()) not in processes
 
@@ -104,7 +104,7 @@ def test_workers_are_apart_and_know_their_place():
 def test_workers_of_a_process_with_another_thread_are_spawned_and_do_the_same(monkeypatch):
     monkeypatch.setattr("bench.sweep.engines.process.may_fork", may_fork)  # the real function, without the fixture
     assert not may_fork(SimpleNamespace(device="cuda"))
-    end, work = threading.Event(), tasks(2)
+    end, work = threading.Event(), units(2)
     other = threading.Thread(target=end.wait)
     other.start()
     try:
@@ -122,7 +122,7 @@ def test_workers_of_a_process_with_another_thread_are_spawned_and_do_the_same(mo
 @pytest.mark.parametrize(("fault", "words"), [({"dies_at": "s2.1"}, "SIGKILL"), ({"exits_at": "s2.1"}, "code 3")])
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words):
-    work = tasks(5)
+    work = units(5)
     outcomes = {outcome.cell_id: outcome for outcome in ProcessEngine(workers).run(work, Work(**fault))}
     assert sorted(outcomes) == names(work)
     failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
@@ -131,7 +131,7 @@ def test_a_dead_worker_fails_its_own_cells_and_is_replaced(workers, fault, words
 
 def test_a_worker_that_hangs_is_killed_and_replaced(monkeypatch):
     monkeypatch.setattr("bench.sweep.engines.process._GRACE_SECONDS", 0.0)
-    work = tasks(4)
+    work = units(4)
     outcomes = {one.cell_id: one for one in ProcessEngine(1, cell_timeout=5.0).run(work, Work(hangs_at="s1.1"))}
     assert sorted(outcomes) == names(work)
     failed = {key: outcome.error for key, outcome in outcomes.items() if outcome.status == "failed"}
@@ -140,7 +140,7 @@ def test_a_worker_that_hangs_is_killed_and_replaced(monkeypatch):
 
 @pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)])
 def test_what_comes_before_ends_before_the_rest_begins_in_the_same_workers(engine, tmp_path):
-    before, rest = tasks(4, "b", 1), tasks(3, "r", 2)
+    before, rest = units(4, "b", 1), units(3, "r", 2)
     log = tmp_path / "begun"
     stream = engine.run(rest, Work(log=str(log)), before)
     first = [next(stream) for _ in before]
@@ -151,7 +151,7 @@ def test_what_comes_before_ends_before_the_rest_begins_in_the_same_workers(engin
 
 
 def test_a_worker_that_dies_before_the_rest_is_replaced():
-    before, rest = tasks(2, "b", 1), tasks(3, "r", 2)
+    before, rest = units(2, "b", 1), units(3, "r", 2)
     outcomes = {outcome.cell_id: outcome for outcome in ProcessEngine(1).run(rest, Work(dies_at="b1.0"), before)}
     assert [key for key, outcome in outcomes.items() if outcome.status == "failed"] == ["b1.0"]
     assert sorted(outcomes) == sorted(names(before) + names(rest))
@@ -163,7 +163,7 @@ def test_a_worker_never_comes_back_to_a_block_that_it_has_left(workers):
     again and again.
     """
     pieces = [
-        FakeTask("ab"[block % 2], (FakeCell(f"{piece}.{block}"),), block) for piece in range(6) for block in range(4)
+        FakeUnit("ab"[block % 2], (FakeCell(f"{piece}.{block}"),), block) for piece in range(6) for block in range(4)
     ]
     outcomes = list(ProcessEngine(workers).run(pieces, Work()))
     assert sorted(outcome.cell_id for outcome in outcomes) == names(pieces)
@@ -174,9 +174,9 @@ def test_a_worker_never_comes_back_to_a_block_that_it_has_left(workers):
 
 def test_a_worker_takes_what_nobody_is_at_of_a_system_that_it_has_built():
     def worker(at, *systems):
-        return SimpleNamespace(task=at, inputs=at and at.inputs, systems=set(systems))
+        return SimpleNamespace(unit=at, inputs=at and at.inputs, systems=set(systems))
 
-    piece = {name: FakeTask(name[0], (), name) for name in ("a1", "a2", "b1", "b2", "c1")}
+    piece = {name: FakeUnit(name[0], (), name) for name in ("a1", "a2", "b1", "b2", "c1")}
     for own, other, queue, wanted in (
         (worker(None), worker(None), ["b1", "a1"], "b1"),
         (worker(piece["a1"], "a"), worker(piece["b1"], "b"), ["b1", "b2", "a2", "a1"], "a1"),
@@ -190,7 +190,7 @@ def test_a_worker_takes_what_nobody_is_at_of_a_system_that_it_has_built():
 
 
 def test_a_run_that_stops_early_leaves_no_workers():
-    outcomes = ProcessEngine(2).run(tasks(6), Work())
+    outcomes = ProcessEngine(2).run(units(6), Work())
     pids = {int(next(outcomes).error.split()[2])}
     outcomes.close()
     for pid in pids:
@@ -207,14 +207,14 @@ def test_one_thread_is_put_back():
 
 
 def test_chunks_hold_one_system_each_and_all_tasks():
-    work = tasks(7, "a") + tasks(2, "b") + tasks(1, "c")
+    work = units(7, "a") + units(2, "b") + units(1, "c")
     for jobs in (1, 3, 5, 40):
         chunks = chunked(work, jobs)
         assert all(
-            own and {task.system for chunk in own for task in chunk} == {system} for system, own in chunks.items()
+            own and {unit.system for chunk in own for unit in chunk} == {system} for system, own in chunks.items()
         )
         flat = [chunk for own in chunks.values() for chunk in own]
-        assert all(flat) and sorted(names([task for chunk in flat for task in chunk])) == names(work)
+        assert all(flat) and sorted(names([unit for chunk in flat for unit in chunk])) == names(work)
         assert len(flat) <= max(jobs, 3) + 2
 
 
@@ -232,8 +232,8 @@ class Fatal:
     warned: tuple[str, ...] = ()
     fails: tuple[str, ...] = ()
 
-    def __call__(self, task):
-        for cell in task.cells:
+    def __call__(self, unit):
+        for cell in unit.cells:
             first = cell.id not in Path(self.log).read_text().split()
             with open(self.log, "a") as file:
                 file.write(cell.id + "\n")
@@ -254,7 +254,7 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
     paths = [str(ROOT), str(ROOT / "tests" / "bench"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setattr("bench.sweep.engines.slurm.POLL_SECONDS", 0.1)
-    work = tasks(2, "a", 2) + tasks(1, "b", 3) + tasks(1, "c", 2)
+    work = units(2, "a", 2) + units(1, "b", 3) + units(1, "c", 2)
     log = tmp_path / "begun"
     log.touch()
     engine = SlurmEngine(3, tmp_path / "slurm", {"timeout_min": 2}, cluster="local")
@@ -263,7 +263,7 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
     )
     assert sorted(outcome.cell_id for outcome in outcomes) == names(work)
     failed = {outcome.cell_id: outcome.error for outcome in outcomes if outcome.status == "failed"}
-    assert failed.keys() == {"b0.0", "b0.1"} and "took its job down 3 times" in failed["b0.1"]
+    assert failed.keys() == {"b0.0", "b0.1"} and "the job died at this cell 3 times" in failed["b0.1"]
     assert Counter(log.read_text().split()) == {**dict.fromkeys(names(work), 1), "a1.0": 2, "b0.1": 3, "c0.1": 2}
     assert logged_failures(tmp_path / "slurm").keys() == failed.keys()
 
@@ -277,11 +277,11 @@ def test_a_job_that_went_down_at_three_cells_is_given_up(tmp_path):
     log.start()
     begun = tmp_path / "begun"
     begun.touch()
-    _Job(Fatal(str(begun)))(tasks(1, "a", 5), log.path)
+    _Job(Fatal(str(begun)))(units(1, "a", 5), log.path)
     log.read()
-    assert log.ended.keys() == set(names(tasks(1, "a", 5))) and begun.read_text() == ""
+    assert log.ended.keys() == set(names(units(1, "a", 5))) and begun.read_text() == ""
     assert log.ended["a0.2"].error == DEADLY and "not tried" in log.ended["a0.4"].error
-    _Job(Fatal(str(begun)))(tasks(1, "b", 2), tmp_path / "another")
+    _Job(Fatal(str(begun)))(units(1, "b", 2), tmp_path / "another")
     assert begun.read_text().split() == ["b0.0", "b0.1"]
 
 

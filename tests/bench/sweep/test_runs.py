@@ -98,7 +98,7 @@ def test_what_does_not_fit_is_refused_and_touches_nothing(photos):
     with pytest.raises(UserError, match="another salt"):
         run(("linear", "deepjscc"), snr="8", salt="0123456789abcdef")
     Image.new("RGB", (32, 32)).save("pictures/p03.png")
-    with pytest.raises(UserError, match="picture p03 .* is another file"):
+    with pytest.raises(UserError, match="picture p03 .* is a different file"):
         run(snr="4")
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
@@ -170,7 +170,7 @@ def test_a_worker_that_travels_in_a_file_has_no_salt(photos):
     work = Worker(Path("run"), plan.systems, plan.datasets, salt="0123456789abcdef")
     data = pickle.dumps(work)
     assert b"0123456789abcdef" not in data
-    assert pickle.loads(data)._conditions(plan.tasks[0]).salt == "0123456789abcdef"
+    assert pickle.loads(data)._conditions(plan.units[0]).salt == "0123456789abcdef"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"abc", b"ab" * 16 + b" x", b"\xff" * 32, b"0" * 5000])

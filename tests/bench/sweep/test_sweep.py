@@ -186,8 +186,8 @@ def test_budgets_are_tried_at_both_ends(place):
         return {(line[4], line[2]) for line in computed(place, "encode", out)}
 
     ends = {("32x24", "2"), ("32x24", "10")}
-    assert tried(list(plan.tasks), "uses") == ends
-    in_bits = [replace(task, cbr=None, bits=1000) for task in plan.tasks]
+    assert tried(list(plan.units), "uses") == ends
+    in_bits = [replace(task, cbr=None, bits=1000) for task in plan.units]
     assert tried(in_bits, "bits") == ends | {("48x64", "2"), ("48x64", "10")}
 
 
@@ -234,7 +234,7 @@ def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
     )
     (place / "a.toml").write_text(text % "a")
     (place / "b.toml").write_text(text % "b" + 'requirement = "send me the picture"\n')
-    with pytest.raises(UserError, match="figures a and b differ in nothing but the requirement"):
+    with pytest.raises(UserError, match="figures a and b differ only in the requirement"):
         resolve(Request(figures=("a.toml", "b.toml")))
 
 

@@ -14,7 +14,7 @@ from training_ground import PROTOCOL
 import baselines  # noqa: F401  (registers its systems)
 from bench.cli import main
 from bench.training.protocol import read_protocol
-from bench.training.run import _all_of, _Clock, build, check_request, knowledge, run_training
+from bench.training.run import _all_of, _check_shipped, _Clock, build, check_request, knowledge, run_training
 from systems import registry
 from systems.errors import UserError
 from systems.zoo import read_facts
@@ -72,6 +72,27 @@ def test_a_refused_command_leaves_nothing_behind(ground, capsys, monkeypatch, ar
     before = tree(root)
     code, said = cli(capsys, *(part for pair in given.items() for part in pair))
     assert code == 2 and words in said and said.count("\n") == 1
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize("start", ["shipped:no-such-size", "shipped"])
+def test_weights_to_start_from_are_looked_for_before_the_first_system_is_trained(start):
+    """Else the second system of a command would be refused after the hours of the first."""
+    _check_shipped("linear", "small", start)  # it is fitted, and starts from nothing
+    with pytest.raises(UserError, match="gensc-select ships no weights"):
+        _check_shipped("gensc-select", "small", start)
+    _check_shipped("deepjscc", "small", "shipped")
+    _check_shipped("deepjscc", "paper", "shipped:small")
+    _check_shipped("gensc-select", "small", "none")
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(ground, monkeypatch):
+    root, protocol = ground
+    file = protocol(8)
+    before = tree(root)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match="nothing can be written in"):
+        check_request(["deepjscc"], file, root, root / "deep" / "out", "small", None, None)
     assert tree(root) == before
 
 

@@ -108,7 +108,7 @@ def test_steps_of_a_short_visit_are_kept_and_said(ground, capsys):
     for reached in (1, 2):
         code, said = here(capsys, *command(root, plan, "visits", "--max-steps", "1"))
         assert code == 0
-        assert f"stopped at step {reached} of 40; the same command goes on from there" in said
+        assert f"stopped at step {reached} of 40; the same command continues from there" in said
         assert str(folder / "deepjscc-small.safetensors") in said
         assert f"deepjscc step {reached}/40" in said and "ETA" in said
         with safe_open(folder / "state.safetensors", "pt") as file:
