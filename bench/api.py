@@ -20,9 +20,10 @@ from bench.measure.tasks import TASKS
 from bench.results.find import find_run
 from bench.results.reader import Run
 from bench.spec.figure import check_channel, parse_cbr, parse_kbits, parse_snr
-from bench.spec.identity import build
+from bench.spec.identity import apart, build, facts_of, tasks_of
 from bench.spec.request import Request, resolve
 from bench.util.devices import pick_device
+from systems import registry
 from systems.errors import UserError
 from systems.interface import System
 
@@ -99,13 +100,14 @@ def evaluate(
 ) -> pd.DataFrame:
     """Score a system on your own pictures, under the same audit as every run. One row per picture and SNR.
 
-    system: a name, or a System object. An object runs in this process, without the isolation that a run gives to
-    systems of third parties.
+    system: a name, or a System object. A third party's system that is named runs in separate processes, as in a run.
+    An object runs in this process, without such isolation.
     images: (B, 3, H, W) or (3, H, W), uint8 0..255 or float in [0, 1]; or paths of picture files of one size.
     snr_db: one number, several, or a range such as "0:20:2".
     masks: class ids (B, H, W), 255 for void; needed for segmentation.
     task: None: segmentation if masks are given, otherwise the system's first task.
     cbr: uses / (3HW), for reconstruction. kbits: thousands of coded bits, for segmentation.
+    seed: the noise follows from it alone, so it is no secret to a system.
     options: those of the system, such as size or checkpoint.
     Raises UserError for bad input, and AuditError if the system breaks a rule.
     """
@@ -167,15 +169,28 @@ def _measurement(
 ) -> tuple[Measurement, Batch]:
     """The system under the requested conditions, and the pictures as a batch on its device."""
     device = pick_device(device)
-    own = (build(system, options) if isinstance(system, str) else system).to(device)
-    with_masks = [name for name in own.tasks if masks is not None and TASKS[name].target == "mask"]
-    task = task or (with_masks or own.tasks)[0]
-    if task not in own.tasks:
-        raise UserError(f"system {own.name!r} does {', '.join(own.tasks)}, not {task}")
+    own, tasks = _system(system, images, options, device)
+    with_masks = [name for name in tasks if masks is not None and TASKS[name].target == "mask"]
+    task = task or (with_masks or tasks)[0]
+    if task not in tasks:
+        raise UserError(f"system {own.name!r} does {', '.join(tasks)}, not {task}")
     ratio, bits = (None, parse_kbits(kbits)) if TASKS[task].budget == "kbits" else (parse_cbr(cbr), None)
     check_channel(channel)
     conditions = Conditions(task, "images", channel, ratio, bits, "", seed)
     return Measurement(LocalEnd(own, device), conditions, device), _batch(images, masks, device)
+
+
+def _system(
+    system: str | System, images: Images, options: dict[str, Any], device: str
+) -> tuple[System, tuple[str, ...]]:
+    """A system and its tasks; a third party's that is named lives in processes of its own."""
+    if not isinstance(system, str):
+        return system.to(device), system.tasks
+    if registry.is_ours(system):
+        own = build(system, options).to(device)
+        return own, own.tasks
+    files = [images] if isinstance(images, str | Path) else [] if isinstance(images, Tensor | np.ndarray) else images
+    return apart(facts_of(system, options), [Path("results"), *map(Path, files)], device), tasks_of(system)
 
 
 def _numbers(values: float | Iterable[float]) -> list[float]:

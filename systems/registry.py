@@ -192,16 +192,10 @@ def trainables() -> list[Entry]:
     return sorted(found, key=lambda entry: (not entry.fitted, not entry.part))
 
 
-def disabled(check: bool = False) -> dict[str, str]:
-    """Plug-ins that are not available: name -> one line with the reason. check: import each plug-in to find out."""
+def disabled() -> dict[str, str]:
+    """Plug-ins whose names are taken: name -> one line with the reason. Nothing is imported."""
     if _plugins is None:
         discover()
-    for name, entry in list((_plugins or {}).items()) if check else ():
-        try:
-            entry.load()
-        except UserError as error:
-            _disabled[name] = str(error)
-            del _plugins[name]  # type: ignore[union-attr]
     return dict(_disabled)
 
 
@@ -256,16 +250,21 @@ def _bare(text: str) -> str:
     return "".join(filter(str.isalnum, text.casefold()))
 
 
-def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
+def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
     """How a system is shown. The name need not be registered (it may come from an old table). No network is built.
 
-    config: the configuration of the system, as a manifest holds it. Where training started from the block-KLT code, the
-    label says so, because the published network has no such start.
+    told: what the manifest of a run says of the system. The label and the colour of a third party's system come from
+    there, so that no code of its package runs where tables and figures are made. Where training of one of our systems
+    started from the block-KLT code (`config`), the label says so, because the published network has no such start.
     """
     _all()
-    entry = _find(name)
-    if entry is None:
-        return Look(name, "", None, name)
+    entry, told = _find(name), told or {}
+    if entry is None or entry.plugin:
+        label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
+        ours = (own for known in _OWN.values() for own in known.names)
+        if label and any(_bare(label) in (_bare(own), _bare(look(own).label)) for own in ours):
+            label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
+        return Look(label or name, colour, None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name
     if entry.pattern is not None and (match := entry.pattern.fullmatch(name)):
         spelt = dict(entry.spelt)
@@ -274,16 +273,8 @@ def look(name: str, config: Mapping[str, Any] | None = None) -> Look:
             like = entry.like.format(**match.groupdict(""))
             colour, mark = look(like)[1:3]
         colour, mark = next((own[1:] for own in entry.looks if own[0] == name), (colour, mark))
-    if entry.plugin:
-        try:
-            kind = entry.load()
-        except UserError:
-            return Look(name, "", None, name)
-        label, colour = str(getattr(kind, "label", "")), getattr(kind, "colour", "")
-        ours = (own for known in _OWN.values() for own in known.names)
-        if label and any(_bare(label) in (_bare(own), _bare(look(own).label)) for own in ours):
-            label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
-    started = bool(config and config.get("linear_path")) and not entry.fitted
+    config = told.get("config")
+    started = isinstance(config, Mapping) and bool(config.get("linear_path")) and not entry.fitted
     return Look((label or name) + (" (KLT start)" if started else ""), colour, mark, like)
 
 

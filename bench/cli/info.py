@@ -110,15 +110,20 @@ def _configs() -> dict[str, type]:
 
 
 def _systems() -> list[tuple[str, ...]]:
-    import baselines  # noqa: F401  (registers its systems)
+    from bench.spec.identity import tasks_of
     from systems import registry
+    from systems.errors import UserError
     from systems.sizes import sizes_of
 
     rows: list[tuple[str, ...]] = []
-    off = registry.disabled(check=True)  # a third party's faulty plug-in must not affect the other systems
+    off = registry.disabled()
     for entry in registry.entries():
         for name in entry.names:
-            tasks = ", ".join(registry.tasks_of(name))
+            try:
+                tasks = ", ".join(tasks_of(name))
+            except UserError as error:  # a third party's broken plug-in must not hide the rest
+                off[name] = str(error)
+                continue
             kind = "learned: " + ", ".join(sizes_of(name)) if entry.learned else "family" if entry.pattern else ""
             rows.append((name, tasks, kind))
     return rows + [(name, "disabled", reason) for name, reason in off.items()]

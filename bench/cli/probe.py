@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -22,11 +24,13 @@ import click
 def probe_command(system: str, figure: str, snr: str, data_root: str | None, limit: int) -> None:
     """Test the receiver of SYSTEM with zeroed symbols, with the symbols of another picture, and with a wrong SNR.
 
-    A receiver that delivers a good picture from zeroed symbols has memorised the data set.
+    A receiver that delivers a good picture from zeroed symbols has memorised the data set. A third party's system runs
+    in separate processes, as in a run.
     """
+    import secrets
+
     import torch
 
-    import baselines  # noqa: F401  (registers its systems)
     from bench.data import open_dataset
     from bench.measure.ends import LocalEnd
     from bench.measure.metrics.table import METRICS
@@ -35,26 +39,31 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     from bench.measure.tasks import TASKS
     from bench.spec.figure import load_figures
     from bench.spec.grammar import parse_snr
+    from bench.spec.identity import apart, build, facts_of, tasks_of
     from systems import registry
     from systems.errors import UserError
 
     points, wanted = parse_snr(snr), load_figures(figure)[0]
     if len(points) != 1:
         raise click.UsageError(f"--snr {snr}: a probe takes one SNR")
-    if wanted.task not in registry.tasks_of(system):
+    if wanted.task not in tasks_of(system):
         raise UserError(f"system {system!r} does not do {wanted.task}, which {figure} asks for; name another --figure")
-    if not registry.is_ours(system):
-        raise UserError(f"probe runs the bench's own systems; {system!r} comes with {registry.find(system).target}")
     dataset = open_dataset(wanted.dataset, data_root).take(limit)
     sizes: dict[tuple[int, ...], list] = {}
     for sample in dataset:
         sizes.setdefault(tuple(sample.image.shape), []).append(sample)
     batches = [Batch.of(samples, wanted.task, "cpu") for samples in sizes.values()]
     conditions = Conditions(
-        wanted.task, dataset.seed_name, wanted.channel, wanted.cbr, wanted.bits, wanted.requirement, uses=wanted.uses
-    )
+        wanted.task, dataset.seed_name, wanted.channel, wanted.cbr, wanted.bits, wanted.requirement, uses=wanted.uses,
+        salt="" if registry.is_ours(system) else secrets.token_hex(16),
+    )  # fmt: skip
+    if registry.is_ours(system):
+        made = build(system, {})
+    else:
+        files = [path for item in dataset.items.values() for path in (item.path, item.mask) if path is not None]
+        made = apart(facts_of(system, {}), [Path("results"), *files], printed=lambda text: click.echo(text, err=True))
     with torch.inference_mode():
-        findings = probe(LocalEnd(registry.create(system)), conditions, batches, points[0])
+        findings = probe(LocalEnd(made), conditions, batches, points[0])
     metric = METRICS[TASKS[wanted.task].default_metric]
     click.echo(f"{system}, {dataset.name}, {len(dataset.ids)} pictures, {points[0]:g} dB: mean {metric.axis}")
     for finding in findings:

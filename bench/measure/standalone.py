@@ -4,14 +4,23 @@
 systems of third parties. `test_standalone.py` calls `check_rows` for every registered system. A system could
 distinguish the pictures of `check_rows` from those of a run. It cannot distinguish the calls of `check_alone` from
 those of the run. Without these checks a system could send picture i in the row of picture i + 1, spread the budget of a
-batch unevenly over its pictures, or pass information by the order of rows.
+batch unevenly over its pictures, or pass information by the order of rows. A system that fails during a check has not
+passed it.
+
+`check_apart` compares two processes: what a receiver makes of its symbols must not depend on whether its process
+encoded the pictures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 
+from bench.measure import control
 from bench.measure.ends import End
 from bench.measure.point import Batch, Conditions, Measurement, Point, Sent
 from systems.errors import AuditError
@@ -23,35 +32,40 @@ SYMBOL_TOLERANCE = 1e-6
 #: differ at all.
 OUTPUT_TOLERANCE = 0.01
 
+Result = TypeVar("Result")
+
 
 def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, device: str = "cpu") -> None:
     """Send four pictures made from one, uint8 (3, H, W), all at once, in another order, and in two parts.
 
-    Raises AuditError if a row changes, and the errors of the system.
+    Raises AuditError if a row changes, or if the system fails on a part of a batch that it takes as a whole. Errors of
+    the system on the whole batch are passed on.
     """
+    name = end.facts.name
     pictures = torch.stack([image, image.flip(2), 255 - image, image.flip(1)])
     ids = tuple(f"row {index}" for index in range(len(pictures)))
     measurement, point = Measurement(end, conditions, device), Point(snr_db, 0)
     whole = _sent(measurement, pictures, ids, [0, 1, 2, 3], point)
     for rows in ([2, 0, 3, 1], [0, 1], [2, 3], [3]):
-        other = _sent(measurement, pictures, ids, rows, point)
+        other = _again(name, rows, partial(_sent, measurement, pictures, ids, rows, point))
         for place, row in enumerate(rows):
-            _compare(end.facts.name, whole, row, other, place, rows)
+            _compare(name, whole, row, other, place, rows)
     first = _delivered(measurement, pictures, ids, [0, 1, 2, 3], point)
     for rows in ([2, 0, 3, 1], [3]):
-        output = _delivered(measurement, pictures, ids, rows, point)
+        output = _again(name, rows, partial(_delivered, measurement, pictures, ids, rows, point))
         for place, row in enumerate(rows):
             if _away(measurement, first[row], output[place]):
-                raise _breach(end.facts.name, row, rows, "the receiver delivers something else")
+                raise _breach(name, row, rows, "the receiver delivers something else")
 
 
 def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point, device: str = "cpu") -> None:
     """Send and deliver one picture of a run's batch again, alone. The salt decides which picture.
 
     sent: the transmission of the whole batch.
-    Raises AuditError if its row differs from that in the batch, and the errors of the system.
+    Raises AuditError if its row differs from that in the batch, or if the system fails on it alone. Errors of the
+    system on the whole batch are passed on.
     """
-    count = len(batch.ids)
+    name, count = end.facts.name, len(batch.ids)
     if count == 1:
         return
     measurement = Measurement(end, conditions, device)
@@ -60,12 +74,45 @@ def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, poin
     own = slice(row, row + 1)
     masks = None if batch.masks is None else batch.masks[own]
     alone = Batch(batch.ids[own], batch.images[own], batch.reference[own], masks)
-    again = measurement.sender(alone)(point)
-    _compare(end.facts.name, sent, row, again, 0, [row])
     (whole,) = measurement.deliver([point], batch, [sent])
-    (single,) = measurement.deliver([point], alone, [again])
+    again = _again(name, [row], lambda: measurement.sender(alone)(point), count)
+    _compare(name, sent, row, again, 0, [row])
+    (single,) = _again(name, [row], lambda: list(measurement.deliver([point], alone, [again])), count)
     if _away(measurement, whole.output[row], single.output[0]):
-        raise _breach(end.facts.name, row, [row], "the receiver delivers something else", count)
+        raise _breach(name, row, [row], "the receiver delivers something else", count)
+
+
+def check_apart(here: End, there: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point) -> None:
+    """Decode one batch in two processes; `there` never saw the pictures. Raises AuditError where the outputs differ.
+
+    Both draw from the receiver's streams. The channel's seeds stay here: they tell the noise.
+    """
+    link = conditions.link(*batch.size, snr_db=point.snr_db)
+    received, _ = control.send(sent.transmission, link, conditions.seeds(batch.ids, point, "channel"))
+    draws = conditions.seeds(batch.ids, point, "decoder")
+    one = here.decode(received, link, draws).decoded.output
+    try:
+        other = there.decode(received, link, draws).decoded.output
+    except Exception as error:
+        raise AuditError(
+            f"audit: system {here.facts.name}: its receiver fails in a process that did not encode ({error})"
+        ) from error
+    if one.shape != other.shape or not torch.allclose(one.cpu(), other.cpu(), rtol=1e-4, atol=1e-4, equal_nan=True):
+        raise AuditError(
+            f"audit: system {here.facts.name}: its receiver gives another result for the same symbols in a process "
+            "that did not encode them; something passes from encode to decode outside the transmission"
+        )
+
+
+def _again(name: str, rows: list[int], work: Callable[[], Result], count: int = 4) -> Result:
+    """What the system makes of some rows of a batch that it has taken whole. AuditError where it fails on them."""
+    try:
+        return work()
+    except AuditError:
+        raise
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise _breach(name, rows[0], rows, f"the system makes nothing ({lines[0]})", count) from error
 
 
 def _away(measurement: Measurement, one: Tensor, two: Tensor) -> bool:

@@ -84,14 +84,14 @@ _SPARE = [
 ]
 
 
-def style_of(system: str, config: Mapping | None = None, step: int = 0) -> Style:
-    """The look of a system: label and colour from the catalogue or its class, the rest from its name alone.
+def style_of(system: str, facts: Mapping | None = None, step: int = 0) -> Style:
+    """The look of a system: label and colour from the catalogue or the manifest, the rest from its name alone.
 
-    config: the system's configuration, as the manifest holds it.
+    facts: what the manifest says of the system.
     step: 0; 1 and more give the next spare looks. A system without a mark in the catalogue gets a spare look, chosen by
     a hash of its name.
     """
-    look = registry.look(system, config)
+    look = registry.look(system, facts)
     number = int.from_bytes(hashlib.sha256(look.like.encode("utf-8", "surrogatepass")).digest()[:8])
     spare, marker, dash = _SPARE[(number + step) % len(_SPARE)]
     colour, label = to_hex(look.colour) or spare, printable(look.label)
@@ -160,7 +160,7 @@ def looks_of(
 ) -> Looks:
     """The looks of the systems of one figure.
 
-    facts: what the run's manifest says of each system. Its `config` influences the label.
+    facts: what the run's manifest says of each system.
     order: names that come first.
     labels, colours: by system, instead of the catalogue's.
     highlight: these are drawn wide, the others faint. A name "RUN:system" is a system of another run. It has the colour
@@ -175,8 +175,7 @@ def looks_of(
     for system in sorted(given, key=lambda name: (":" in name, name)):
         run, _, name = system.rpartition(":")
         own = facts.get(system, facts.get(name, {}))
-        config = own.get("config") if isinstance(own.get("config"), Mapping) else None
-        style = styles.get(name) if run and name in styles else _told_apart(name, config, taken)
+        style = styles.get(name) if run and name in styles else _told_apart(name, own, taken)
         if style.order >= _UNPLACED:  # without its own place: the order of its figure
             style = replace(style, order=_UNPLACED + given[system] / 1000)
         if run:
@@ -203,12 +202,12 @@ def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) ->
     return looks_of(figure["systems"], facts, wish.order, wish.label, wish.colour)
 
 
-def _told_apart(system: str, config: Mapping | None, taken: set[tuple]) -> Style:
+def _told_apart(system: str, facts: Mapping, taken: set[tuple]) -> Style:
     """The look by name. A spare look is one that no other system of the figure has."""
-    style, step = style_of(system, config), 0
+    style, step = style_of(system, facts), 0
     while style.order >= _UNPLACED and (style.marker, style.dash) in taken and step < len(_SPARE):
         step += 1
-        style = style_of(system, config, step)
+        style = style_of(system, facts, step)
     taken.add((style.marker, style.dash))
     return style
 

@@ -12,10 +12,11 @@ import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.spec.source import imported, source_digest
@@ -23,8 +24,11 @@ from bench.util.environment import cache_folder, versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
 from systems.checkpoints import files_of, without_folders
-from systems.errors import UserError
+from systems.errors import AuditError, UserError
 from systems.interface import System
+
+if TYPE_CHECKING:
+    from bench.measure.apart import RemoteSystem
 
 LEARNED_OPTIONS = ("size", "checkpoint")
 _OURS = ("systems", "baselines")
@@ -44,6 +48,7 @@ class SystemFacts:
     target: "module:attribute" that makes it.
     plugin: it is a third party's, and runs in separate processes.
     encoder_sees_snr, genie: as in `System`.
+    label, colour: as in `System`, of a third party's system; the catalogue has those of ours.
     """
 
     name: str
@@ -57,6 +62,8 @@ class SystemFacts:
     plugin: bool = False
     encoder_sees_snr: bool = False
     genie: bool = False
+    label: str = ""
+    colour: str = ""
 
     def for_manifest(self) -> dict[str, Any]:
         """The facts as plain JSON, without paths."""
@@ -64,7 +71,8 @@ class SystemFacts:
             key: without_folders(str(value)) if key == "checkpoint" else value for key, value in self.options.items()
         }
         told = {"bits_per_use": self.bits_per_use, "options": options, "identity": self.identity}
-        return {**self.description, **told, "plugin": self.plugin}
+        shown = {"label": self.label, "colour": self.colour} if self.plugin else {}
+        return {**self.description, **told, **shown, "plugin": self.plugin}
 
 
 def option_names(name: str) -> tuple[str, ...]:
@@ -87,7 +95,12 @@ def is_learned(name: str) -> bool:
 def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a system can do. Raises UserError if a third party's class cannot be asked."""
     entry = registry.find(name)
-    return tuple(_look(name, entry.target)["tasks"]) if entry.plugin else registry.tasks_of(name)
+    if not entry.plugin:
+        return registry.tasks_of(name)
+    found = tuple(_look(name, entry.target)["tasks"])
+    if not found:
+        raise UserError(f"system {name!r}: {entry.target} is no systems.System class and names no tasks")
+    return found
 
 
 @cache
@@ -99,8 +112,29 @@ def _look(name: str, target: str) -> dict[str, Any]:
 
 
 def build(name: str, options: dict[str, Any]) -> System:
-    """The system, ready to run in this process: for our own systems, and for `bench.evaluate`. Raises UserError."""
+    """The system, ready to run in this process: for our own systems. Raises UserError."""
     return registry.create(name, **options)
+
+
+def apart(
+    facts: SystemFacts, secrets: Iterable[Path], device: str = "cpu", printed: Callable[[str], None] = lambda text: None
+) -> RemoteSystem:
+    """The system in processes of its own, which see nothing of `secrets`: files and folders. printed: is given what it
+    prints.
+
+    AuditError where a third party's says `genie`, which lifts a rule: the bench's own bounds alone may.
+    """
+    from bench.measure.apart import Home, RemoteSystem, Sight
+    from bench.measure.audit import REPORT_COLUMNS
+
+    if facts.plugin and facts.genie:
+        raise AuditError(
+            f"audit: system {facts.name}: declares genie, which lifts a rule; only the bench's own bounds may do so"
+        )
+    told = {"variant": facts.variant, "bits_per_use": facts.bits_per_use, "genie": facts.genie,
+            "encoder_sees_snr": facts.encoder_sees_snr}  # fmt: skip
+    sight, columns = Sight.of(facts.target, facts.options, secrets, device), sorted(REPORT_COLUMNS)
+    return RemoteSystem(Home.shared(), facts.name, facts.target, facts.options, told, sight, columns, device, printed)
 
 
 def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:

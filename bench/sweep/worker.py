@@ -11,6 +11,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,18 +20,18 @@ import numpy as np
 import torch
 
 from bench.data import Dataset
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, TooLate
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, TooLate
 from bench.measure.apart.wire import text as as_text
 from bench.measure.audit import REPORT_COLUMNS, Ledger
-from bench.measure.control import send
 from bench.measure.ends import LocalEnd
 from bench.measure.point import Batch, Conditions, Delivered, Measurement, Point, Sent
-from bench.measure.standalone import check_alone, check_rows
+from bench.measure.standalone import check_alone, check_apart, check_rows
 from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
-from bench.spec.identity import SystemFacts, Unchanged, build
+from bench.spec.identity import SystemFacts, Unchanged, apart, build
 from bench.sweep.engines import Outcome
+from bench.sweep.ledger import RunLedger
 from bench.sweep.plan import Cell, WorkUnit
 from bench.sweep.preflight import Reading, Trial
 from bench.sweep.salt import kept_salt
@@ -67,6 +68,7 @@ class Worker:
     _ledgers: dict[str, Ledger] = field(default_factory=dict, repr=False)
     _apart: set[WorkUnit] = field(default_factory=set, repr=False)  # work units that have passed the checks
     _ready: tuple[WorkUnit, list[Batch], list[Callable[[Point], Sent]]] | None = field(default=None, repr=False)
+    _printed: dict[str, list[str]] = field(default_factory=dict, repr=False)  # by systems, in the order of their calls
 
     def __getstate__(self) -> dict:
         """The state without what was built, and without the salt: a cluster's jobs are stored in files, and read the
@@ -81,6 +83,7 @@ class Worker:
             "_ledgers": {},
             "_apart": set(),
             "_ready": None,
+            "_printed": {},
         }
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
@@ -94,8 +97,11 @@ class Worker:
         """Compute the cells of a work unit; cells that share a batch together. Each outcome contains the time spent by
         stage.
         """
-        for outcome in self._outcomes(unit) if isinstance(unit, WorkUnit) else [self._checked(unit)]:
-            yield replace(outcome, spent=stopwatch.take())
+        try:
+            for outcome in self._outcomes(unit) if isinstance(unit, WorkUnit) else [self._checked(unit)]:
+                yield replace(outcome, spent=stopwatch.take())
+        finally:
+            self._keep_output()
 
     def _checked(self, check: Reading | Trial) -> Outcome:
         """The outcome of a check. It fails for errors of the user. Other faults of a system are ignored here: its cells
@@ -202,34 +208,14 @@ class Worker:
         (`genie`) are no receivers.
         """
         if isinstance(system, RemoteSystem):
-            if system.genie:
-                raise AuditError(
-                    f"audit: system {system.name}: declares genie, which lifts a rule; "
-                    "only the bench's own bounds may do so"
-                )
             self._hold_rows(system, unit, batches, senders)
             return
         if not unit.sampled or system.genie or unit.inputs in self._apart:
             return
-        measurement, point, batch = self._measurement(system, unit), _point(unit.cells[0]), batches[0]
-        link = measurement.conditions.link(*batch.size, snr_db=point.snr_db)
-        seeds = measurement.conditions.seeds(batch.ids, point, "channel")
-        received, _ = send(senders[0](point).transmission, link, seeds)
-        here = LocalEnd(system, self.device).decode(received, link, seeds).decoded.output
+        point = _point(unit.cells[0])
         with stopwatch.stage("apart"):
-            try:
-                there = LocalEnd(self._remote(unit.system), self.device).decode(received, link, seeds).decoded.output
-            except Exception as error:
-                raise AuditError(
-                    f"audit: system {system.name}: its receiver fails in a process that did not encode ({error})"
-                ) from error
-        if here.shape != there.shape or not torch.allclose(
-            here.cpu(), there.cpu(), rtol=1e-4, atol=1e-4, equal_nan=True
-        ):
-            raise AuditError(
-                f"audit: system {system.name}: its receiver gives another result for the same symbols in a process "
-                "that did not encode them; something passes from encode to decode outside the transmission"
-            )
+            here, there = LocalEnd(system, self.device), LocalEnd(self._remote(unit.system), self.device)
+            check_apart(here, there, self._conditions(unit), batches[0], senders[0](point), point)
         self._apart.add(unit.inputs)
 
     def _hold_rows(
@@ -239,26 +225,56 @@ class Worker:
         they do not.
 
         It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
+        If the system fails at a point, another point is used. If it fails at all of them, all cells have its error: no
+        cell is computed that was not checked.
         """
         if unit.inputs in self._apart:
             return
         made = replace(unit.inputs, image_ids=(), points=())
-        conditions, end = self._conditions(unit), LocalEnd(system, self.device)
-        try:
-            with stopwatch.stage("apart"):
-                if made not in self._apart:
-                    highest = max(cell.snr_db for cell in unit.cells)
-                    check_rows(end, conditions, batches[0].reference[0].cpu(), highest, self.device)
-                    self._apart.add(made)
-                for batch, sender in zip(batches, senders, strict=True):
-                    draw = conditions.seeds(batch.ids[:1], _point(unit.cells[0]), "alone")[0]
-                    point = _point(unit.cells[draw % len(unit.cells)])
-                    check_alone(end, conditions, batch, sender(point), point, self.device)
-        except AuditError:
-            raise
-        except Exception:  # the cells will report faults of other kinds
-            return
+        conditions, end, failing = self._conditions(unit), LocalEnd(system, self.device), set[float]()
+        with stopwatch.stage("apart"):
+            if made not in self._apart:
+                image = batches[0].reference[0].cpu()
+                points = sorted(map(_point, unit.cells), reverse=True)
+                self._at_one_of(
+                    system,
+                    points,
+                    failing,
+                    lambda point: check_rows(end, conditions, image, point.snr_db, self.device),
+                )
+                self._apart.add(made)
+            for batch, sender in zip(batches, senders, strict=True):
+                draw = conditions.seeds(batch.ids[:1], _point(unit.cells[0]), "alone")[0] % len(unit.cells)
+                points = [_point(cell) for cell in (*unit.cells[draw:], *unit.cells[:draw])]
+                self._at_one_of(system, points, failing, partial(self._check_alone, end, conditions, batch, sender))
         self._apart.add(unit.inputs)
+
+    def _check_alone(
+        self, end: LocalEnd, conditions: Conditions, batch: Batch, sender: Callable[[Point], Sent], point: Point
+    ) -> None:
+        check_alone(end, conditions, batch, sender(point), point, self.device)
+
+    def _at_one_of(
+        self, system: System, points: Sequence[Point], failing: set[float], check: Callable[[Point], None]
+    ) -> None:
+        """Do a check at the first of `points` at which the system works. Raises its error at the last point, or when it
+        hung too often.
+
+        failing: SNRs at which it has failed; they are tried last. The set grows.
+        """
+        late = 0
+        tried = [*(p for p in points if p.snr_db not in failing), *(p for p in points if p.snr_db in failing)]
+        for point in tried:
+            self._start_clock(system)
+            try:
+                return check(point)
+            except AuditError:
+                raise
+            except Exception as error:
+                failing.add(point.snr_db)
+                late += isinstance(error, TooLate)
+                if point is tried[-1] or late >= MOST_LATE:
+                    raise
 
     def _groups(self, system: System, unit: WorkUnit, batches: list[Batch]) -> Iterator[Sequence[Cell]]:
         """Points that go through the decoder in one batch. They depend on the plan and the options, not on which cells
@@ -332,30 +348,30 @@ class Worker:
             path for one in self.datasets.values() for item in one.items.values() for path in (item.path, item.mask)
         ]
         secrets = [self.root, Path("results"), *(path for path in files if path is not None)]
-        return RemoteSystem(
-            Home.shared(),
-            name,
-            facts.target,
-            facts.options,
-            {"variant": facts.variant, "bits_per_use": facts.bits_per_use, "genie": facts.genie,
-             "encoder_sees_snr": facts.encoder_sees_snr},
-            Sight.of(facts.target, facts.options, secrets, self.device),
-            sorted(REPORT_COLUMNS),
-            self.device,
-            lambda text: self._keep_output(name, text),
-        )  # fmt: skip
+        return apart(facts, secrets, self.device, partial(self._note_output, name))
 
-    def _keep_output(self, name: str, text: str) -> None:
-        """Append what a system printed to `output/<system>.log` of the run, up to OUTPUT_BYTES."""
-        path = self.root / "output" / f"{slug(name)}.log"
-        try:
-            path.parent.mkdir(exist_ok=True)
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-            with os.fdopen(os.open(path, flags, 0o644), "ab") as file:  # a link's target is somebody else's file
-                if file.tell() < OUTPUT_BYTES:
-                    file.write(text.encode("utf-8", "backslashreplace"))
-        except OSError:
-            pass  # the run has no folder yet, or the disk is full; no row depends on this file
+    def _note_output(self, name: str, text: str) -> None:
+        texts = self._printed.setdefault(name, [])
+        if sum(map(len, texts)) < OUTPUT_BYTES:
+            texts.append(text)
+
+    def _keep_output(self) -> None:
+        """Append what systems printed to `output/<system>.log` of the run, up to OUTPUT_BYTES.
+
+        This is done when a work unit has ended. Before, a decoder could ask for the length of the file, and so receive
+        a message of its encoder.
+        """
+        printed, self._printed = self._printed, {}
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        for name, texts in printed.items():
+            path = self.root / "output" / f"{slug(name)}.log"
+            try:
+                path.parent.mkdir(exist_ok=True)
+                with os.fdopen(os.open(path, flags, 0o644), "ab") as file:  # a link's target is somebody else's file
+                    if file.tell() < OUTPUT_BYTES:
+                        file.write("".join(texts).encode("utf-8", "backslashreplace"))
+            except OSError:
+                pass  # the run has no folder yet, or the disk is full; no row depends on this file
 
     def _start_clock(self, system: System) -> None:
         """Set the deadline of a cell that begins."""
@@ -392,7 +408,10 @@ class Worker:
         return Conditions(unit.task, name, unit.channel, *rule, unit.requirement, self.seed, salt, unit.uses)
 
     def _measurement(self, system: System, unit: WorkUnit) -> Measurement:
-        ledger = self._ledgers.setdefault(unit.system, Ledger())
+        if unit.system not in self._ledgers:
+            facts = self.systems[unit.system]
+            self._ledgers[unit.system] = RunLedger(self.root, facts.identity) if facts.plugin else Ledger()
+        ledger = self._ledgers[unit.system]
         return Measurement(LocalEnd(system, self.device), self._conditions(unit), self.device, ledger=ledger)
 
     def _rows(

@@ -23,6 +23,8 @@ from bench.measure.streams import stream
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
 
+LONGEST_LABEL = 100  # letters of a label in a figure
+
 
 def serve(connection: socket.socket, measures: list[str]) -> None:
     """Answer requests {"op": ..., ...} with {"value": ...} or {"error": ...}. measures: how
@@ -191,6 +193,8 @@ def _facts(system: System) -> dict[str, Any]:
         "bits_per_use": rate,
         "encoder_sees_snr": bool(system.encoder_sees_snr),
         "genie": bool(system.genie),
+        "label": str(system.label)[:LONGEST_LABEL],
+        "colour": str(system.colour)[:LONGEST_LABEL],
         "description": _plain(told),
     }
 

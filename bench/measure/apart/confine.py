@@ -5,13 +5,15 @@ memory.
 measures are independent: if a kernel or a container refuses one, the others still apply, and `measures` lists those
 that apply.
 
-    user, mount   all file systems are read-only; /tmp, /run and /dev/shm are empty and private
+    user, mount   all file systems are read-only; /tmp, /run and /dev/shm are empty and private; the folders of the run
+                  and of the pictures are empty too, so that not even the sizes of their files can be read
     pid           the process tree is separate, and ends with its first process
     net, ipc      no network, no abstract sockets, no System V or POSIX message queues of others
     landlock      the process can read only what the system needs to run, never the pictures or the run's folder;
                   it can write only in its own temporary folder; no ptrace, no signals to others
-    seccomp       no system call that keeps something in the kernel for the next process of the same user:
-                  key rings, which pages of a file are in memory, virtual-machine sockets
+    seccomp       no system call that keeps something in the kernel for the next process of the same user, or that
+                  reports on other processes: key rings, which pages of a file are in memory, virtual-machine sockets,
+                  the kernel's log (a crash writes an address there), who opens which file
 """
 
 from __future__ import annotations
@@ -39,17 +41,21 @@ _READ_FILE, _READ_DIR, _EXECUTE, _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 2, 1 << 3
 _OF_FILES = _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE | _IOCTL
 _PR_SET_SECCOMP, _SECCOMP_FILTER, _ALLOW, _REFUSE = 22, 2, 0x7FFF0000, 0x00050000 | errno.ENOSYS
 _LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06  # operations of the kernel's packet filters
-#: The system calls that the filter refuses: `_ALWAYS` in every case, `_WHERE` if an argument (its position, the
-#: comparison, the value) has an effect that stays. `_CALLS`: by architecture, its audit number and the calls' numbers.
-_ALWAYS = ("add_key", "request_key", "keyctl", "mincore", "fadvise64", "readahead", "cachestat", "io_uring_setup")
+#: The system calls that the filter refuses, with their numbers by architecture (-1: it has no such call): `_ALWAYS` in
+#: every case, `_WHERE` if an argument (its position, the comparison, the value) has an effect that stays.
+_ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # audit numbers
+_ALWAYS = {
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "mincore": (27, 232),
+    "fadvise64": (221, 223), "readahead": (187, 213), "cachestat": (451, 451), "io_uring_setup": (425, 425),
+    "io_setup": (206, 0),  # it can read with RWF_NOWAIT, as preadv2 below
+    "syslog": (103, 116), "inotify_init": (253, -1), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
+    "perf_event_open": (298, 241),
+}  # fmt: skip
 _WHERE = {
-    "preadv2": ((5, _ANY_BIT, 8),),  # RWF_NOWAIT: shows whether a page is in memory
-    "madvise": ((2, _EQUAL, 20), (2, _EQUAL, 21)),  # MADV_COLD, MADV_PAGEOUT
-    "socket": ((0, _EQUAL, 40),),  # AF_VSOCK: network namespaces do not confine it
-}
-_CALLS = {
-    "x86_64": (0xC000003E, (248, 249, 250, 27, 221, 187, 451, 425), (327, 28, 41)),
-    "aarch64": (0xC00000B7, (217, 218, 219, 232, 223, 213, 451, 425), (286, 233, 198)),
+    "preadv2": ((327, 286), ((5, _ANY_BIT, 8),)),  # RWF_NOWAIT: shows whether a page is in memory
+    "madvise": ((28, 233), ((2, _EQUAL, 20), (2, _EQUAL, 21))),  # MADV_COLD, MADV_PAGEOUT
+    "socket": ((41, 198), ((0, _EQUAL, 40),)),  # AF_VSOCK: network namespaces do not confine it
+    "fcntl": ((72, 25), ((1, _EQUAL, 1024), (1, _EQUAL, 1026))),  # F_SETLEASE, F_NOTIFY: who opens a file
 }
 PRIVATE_BYTES = 1 << 30  # size of the private temporary folder
 
@@ -92,21 +98,25 @@ def unshare() -> list[str]:
     return done + [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]
 
 
-def hide_files(private: Path, needed: Iterable[Path]) -> bool:
-    """In a separate mount namespace, make every file system read-only, and `private` and the shared folders empty and
-    private.
+def hide_files(private: Path, needed: Iterable[Path], secret: Iterable[Path] = ()) -> bool:
+    """In a separate mount namespace, make every file system read-only, and `private`, the shared folders and the
+    `secret` folders empty and private.
 
-    A shared folder that contains a path of `needed` stays as it is. Returns False if the kernel refused.
+    Landlock prevents that a secret file is opened; this also hides its name, size and times. A folder that contains a
+    path of `needed` stays as it is. Returns False if the kernel refused.
     """
     libc = _libc()
     if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
         return False
     attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
     read_only = libc.syscall(_SYS_MOUNT_SETATTR, -100, b"/", _AT_RECURSIVE, attributes, ctypes.c_size_t(32)) == 0
-    hidden = [path for path in (Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm")) if path.is_dir()]
-    above = {parent for path in (private, *needed) for parent in path.parents}
-    hidden = [path for path in hidden if path not in above and not path.is_symlink()]
-    for path in [private, *hidden]:
+    shared = [path for path in map(Path, ("/tmp", "/var/tmp", "/run", "/dev/shm")) if not path.is_symlink()]
+    above = {place for path in needed for place in (path, *path.parents)}
+    hidden = {path for path in (*shared, *(one.resolve() for one in secret)) if path.is_dir()} - above
+    outermost = [path for path in sorted(hidden) if not hidden.intersection(path.parents)]
+    for path in [*outermost, private]:
+        if path == private:  # it may have been in one of the others
+            path.mkdir(parents=True, exist_ok=True)
         options = f"size={PRIVATE_BYTES if path == private else 1 << 20}".encode()
         flags = _MS_NOSUID | _MS_NODEV
         if libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options) != 0:
@@ -163,17 +173,18 @@ def seccomp() -> bool:
 
     `drop_privileges` must come before. Returns False if there is no such filter.
     """
-    known = _CALLS.get(os.uname().machine) if sys.platform == "linux" else None
-    if known is None:
+    machine = os.uname().machine if sys.platform == "linux" else ""
+    if machine not in _ARCHITECTURES:
         return False
-    architecture, always, where = known
+    column = list(_ARCHITECTURES).index(machine)
     refuse = (_RETURN, 0, 0, _REFUSE)
-    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, architecture), refuse, (_LOAD, 0, 0, 0)]
+    program = [(_LOAD, 0, 0, 4), (_EQUAL, 1, 0, _ARCHITECTURES[machine]), refuse, (_LOAD, 0, 0, 0)]
     program += [(_AT_LEAST, 0, 1, 0x40000000), refuse]  # the same calls have other numbers in x32
-    for number in always:
-        program += [(_EQUAL, 0, 1, number), refuse]
-    for number, rules in zip(where, _WHERE.values(), strict=True):
-        program.append((_EQUAL, 0, 3 * len(rules) + 1, number))
+    for numbers in _ALWAYS.values():
+        if numbers[column] >= 0:
+            program += [(_EQUAL, 0, 1, numbers[column]), refuse]
+    for numbers, rules in _WHERE.values():
+        program.append((_EQUAL, 0, 3 * len(rules) + 1, numbers[column]))
         for place, comparison, value in rules:
             program += [(_LOAD, 0, 0, 16 + 8 * place), (comparison, 0, 1, value), refuse]
         program.append((_RETURN, 0, 0, _ALLOW))

@@ -177,8 +177,10 @@ def _run(order: dict[str, Any], call: int, output: int, private: Path, left: lis
     tempfile.tempdir = None
     measures = list(left)
     if order["confine"]:
-        read, listed, write = ([Path(path) for path in order[key]] for key in ("read", "listed", "write"))
-        if "mount" in left and not confine.hide_files(private, [*read, *listed]):
+        read, listed, write, secret = (
+            [Path(path) for path in order[key]] for key in ("read", "listed", "write", "secret")
+        )
+        if "mount" in left and not confine.hide_files(private, [*read, *listed], secret):
             measures.remove("mount")
         own = [Path("/proc/self"), Path(f"/proc/{os.getpid()}"), Path("/proc/self/task")]
         os.chdir(private)

@@ -9,7 +9,7 @@ import os
 import sys
 import sysconfig
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,14 @@ class Sight:
     read: paths that it may read, with everything below.
     listed: folders that it may only list.
     write: paths that it may write, with everything below.
+    secret: folders that look empty to it.
     """
 
     path: list[str]
     read: list[str]
     listed: list[str]
     write: list[str]
+    secret: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, target: str, options: dict[str, Any], secrets: Iterable[Path] = (), device: str = "cpu") -> Sight:
@@ -60,17 +62,21 @@ class Sight:
         if checkpoint not in (None, "shipped", "none"):
             wanted += [Path(str(checkpoint)), Path(str(checkpoint)).with_suffix(".json")]
         cache = cache_folder().parent
-        wanted += [Path(os.environ.get("HF_HOME") or cache / "huggingface"), cache / "torch"]
+        hub = Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
+        wanted += [*hub.glob("models--*"), cache / "torch"]  # no data sets, which may hold the pictures
+        listed += [one for one in (hub.parent, hub) if one.is_dir()]
         write = [Path("/dev/null")]
         if device.startswith("cuda"):
             wanted += [Path("/proc"), Path("/sys")]
             write += list(Path("/dev").glob("nvidia*"))
         wanted = [one for one in wanted if one.exists()]
         known = {one.resolve() for one in wanted}
-        hidden = [one for one in map(Path, secrets) if known.intersection([one.resolve(), *one.resolve().parents])]
+        secret = list(map(Path, secrets))
+        hidden = [one for one in secret if known.intersection([one.resolve(), *one.resolve().parents])]
         read, more = confine.without(wanted, hidden)
         listed += more
-        return cls(path, [str(one) for one in read], [str(one) for one in listed], [str(one) for one in write])
+        folders = dict.fromkeys((one.parent if one.is_file() else one).resolve() for one in secret)
+        return cls(path, *([str(one) for one in places] for places in (read, listed, write, folders)))
 
 
 def _is_code(path: Path) -> bool:

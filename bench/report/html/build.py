@@ -18,6 +18,7 @@ from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
+from bench.measure.rules import RULES
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
@@ -40,6 +41,7 @@ def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -
     data = json.dumps(_plain(report_data(runs, picture_mib)), separators=(",", ":"), allow_nan=False)
     filled = {
         "{{title}}": escape(title),
+        "{{rules}}": _rules(),
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
         "/* {{chart}} */": _part("vendor/uplot.min.js"),
         "/* {{script}} */": _part("report.js"),
@@ -50,6 +52,15 @@ def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -
         page = page.replace(key, text, 1)
     write_atomic(out, page.encode("utf-8", "replace"))
     return out
+
+
+def _rules() -> str:
+    """Items of the list "What is held equal"."""
+    items = []
+    for rule in RULES:
+        tests = ", ".join(test.partition("::")[2] for test in rule.tests)
+        items.append(f"<li><b>{escape(rule.name)}.</b> {escape(rule.text)} <small>({escape(tests)})</small></li>")
+    return "\n          ".join(items)
 
 
 def _part(name: str) -> str:
@@ -105,7 +116,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[str, Any]:
-    look = style.style_of(name)
+    look = style.style_of(name, facts)
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -129,6 +130,66 @@ def test_pictures_salts_and_other_processes_cannot_be_read(home, tmp_path):
     assert (
         one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"][0].startswith("read")
     )
+
+
+@LINUX
+def test_not_even_the_length_of_a_secret_file_can_be_asked(home, tmp_path, monkeypatch):
+    """What an encoder prints goes to a file of the run: its length would be a message to the decoder."""
+    log, code = tmp_path / "run" / "output" / "measures.log", tmp_path / "site" / "t_code_beside_a_run.py"
+    for file in (log, code):
+        file.parent.mkdir(parents=True)
+        file.write_text("#" * 1234)
+    monkeypatch.syspath_prepend(str(code.parent))  # code in the folder of temporary files: that folder stays to be seen
+    told = {}
+    for name, secrets in (("seen", []), ("hidden", [tmp_path / "run"]), ("as a file", [log])):
+        one = system(home, "Measures", secrets, code_rate=str(log))
+        (told[name],) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+        if "mount" not in one.measures:
+            pytest.skip("the kernel gives no mount namespace: README, What the audit cannot see")
+    assert told["seen"].split()[0] == "1234"  # the control: Landlock lets lengths be asked
+    assert told["hidden"].split()[0] == told["as a file"].split()[0] == "FileNotFoundError"
+
+
+@LINUX
+def test_sockets_in_the_folder_of_temporary_files_cannot_be_reached(home):
+    """Of a terminal, a screen or a key agent: what answers there would keep a message, or run a command."""
+    if any(Path(one).resolve().is_relative_to("/tmp") for one in [*sys.path, sys.prefix, __file__]):
+        pytest.skip("code that a system needs is in /tmp, which stays as it is")
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/s")
+        server.listen()
+        one = system(home, "Connects", code_rate=f"{folder}/s")
+        (told,) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+        if "mount" not in one.measures:
+            pytest.skip("the kernel gives no mount namespace")
+        assert told == "FileNotFoundError"
+
+
+#: Of x86-64, from its table of system calls: key rings, which pages are in memory (mincore, fadvise64, readahead,
+#: cachestat, io_uring, io_setup), the kernel's log, inotify, fanotify, perf; leases and notices of fcntl (72:argument).
+REFUSED = "248,249,250,27,221,187,451,425,206,103,253,294,300,298,72:1024,72:1026"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="numbers of x86-64")
+def test_what_the_kernel_keeps_or_tells_of_others_is_refused(home):
+    one = system(home, "Asks", code_rate=REFUSED + ",39,72:1")  # getpid, F_GETFD
+    (told,) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+    assert "seccomp" in one.measures
+    assert told.split() == ["ENOSYS"] * len(REFUSED.split(",")) + ["done", "done"]
+
+
+@LINUX
+def test_data_sets_of_a_hub_s_cache_cannot_be_read(home, tmp_path, monkeypatch):
+    """A store of models is read, one of data sets may hold the pictures."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    for name in ("hub/models--a--b/model.bin", "hub/datasets--c--d/p.png", "datasets/p.png", "token"):
+        (tmp_path / "hf" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "hf" / name).write_text("text")
+    read = Sight.of("hostile_systems:Reads", {}).read
+    assert str((tmp_path / "hf" / "hub" / "models--a--b").resolve()) in read
+    hub = (tmp_path / "hf").resolve()
+    assert not [one for one in map(Path, read) if one == hub or hub / "datasets" in (one, *one.parents)]
+    assert not [one for one in map(Path, read) if "datasets--" in str(one) or one.name in ("token", "hub")]
 
 
 def test_folders_without_a_secret_stay_readable(tmp_path):

@@ -12,8 +12,9 @@ import torch
 
 from bench.measure.ends import LocalEnd
 from bench.measure.point import LOST, Batch, Conditions, Measurement, Point
-from bench.measure.standalone import check_alone, check_rows
-from systems.errors import AuditError
+from bench.measure.probe import probe
+from bench.measure.standalone import check_alone, check_apart, check_rows
+from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
 from systems.layers.analog import to_features, to_symbols, unit_power
 
@@ -286,6 +287,91 @@ def test_a_system_that_knows_the_test_is_found_in_a_run_s_own_batches(kind):
     check_rows(end, conditions(), own.reference[0], 10.0)
     with pytest.raises(AuditError, match="rows do not stand alone"):
         check_alone(end, conditions(), own, Measurement(end, conditions()).sender(own)(point), point)
+
+
+class Whole(Pixels):
+    """Its rows lean on each other in batches of three alone, and it fails on any part of a batch."""
+
+    def encode(self, images, link):
+        if len(images) < 3:
+            raise RuntimeError("not today")
+        return super().encode(images.roll(1, 0) if len(images) == 3 else images, link)
+
+
+class WholeReceiver(WaryReceiver):
+    def decode(self, received, link):
+        if len(received.symbols) < 3:
+            raise UserError("give me more")
+        return super().decode(received, link)
+
+
+@pytest.mark.parametrize("kind", [Whole, WholeReceiver])
+def test_a_system_that_fails_where_it_is_checked_has_not_passed(kind):
+    end, own, point = LocalEnd(kind()), batch(3), Point(10.0, 0)
+    with pytest.raises(AuditError, match="rows do not stand alone.*(not today|give me more)"):
+        check_rows(end, conditions(), own.reference[0], 10.0)
+    with pytest.raises(AuditError, match="rows do not stand alone.*(not today|give me more)"):
+        check_alone(end, conditions(), own, Measurement(end, conditions()).sender(own)(point), point)
+
+
+# ---------------------------------------------------------------- seeds
+
+
+class Spy(LocalEnd):
+    """Notes every seed that reaches the system."""
+
+    def __init__(self, system):
+        super().__init__(system)
+        self.told = set()
+
+    def prepare(self, images, link, seeds):
+        send, seconds = super().prepare(images, link, seeds)
+        self.told.update(seeds)
+        return lambda at, draws: (self.told.update(draws), send(at, draws))[1], seconds
+
+    def decode(self, received, link, seeds):
+        self.told.update(seeds)
+        return super().decode(received, link, seeds)
+
+
+def test_no_seed_of_the_channel_reaches_a_system(monkeypatch):
+    """Neither in the measurement nor in a check or a probe: who knows it knows the noise."""
+    channels, real = set(), Conditions.seeds
+
+    def seeds(self, ids, point, stream):
+        drawn = real(self, ids, point, stream)
+        channels.update(drawn if stream == "channel" else ())
+        return drawn
+
+    monkeypatch.setattr(Conditions, "seeds", seeds)
+    own, at, point = batch(3), conditions(salt="5eed5a17"), Point(10.0, 0)
+    spies = [Spy(Pixels()), Spy(Pixels())]
+    sent = Measurement(spies[0], at).sender(own)(point)
+    list(Measurement(spies[0], at).deliver([point], own, [sent]))
+    check_rows(spies[0], at, own.reference[0], 10.0)
+    check_alone(spies[0], at, own, sent, point)
+    check_apart(spies[0], spies[1], at, own, sent, point)
+    probe(spies[0], at, [own], 10.0)
+    assert len(channels) > 6 and all(spy.told for spy in spies)
+    assert not channels & (spies[0].told | spies[1].told)
+
+
+def test_a_receiver_that_makes_something_else_apart_is_found():
+    class Elsewhere(Pixels):
+        def decode(self, received, link):
+            return Decoded(super().decode(received, link).output * 0.99)
+
+    own, point = batch(3), Point(10.0, 0)
+    here, sent = LocalEnd(Pixels()), Measurement(LocalEnd(Pixels()), conditions()).sender(own)(point)
+    check_apart(here, LocalEnd(Pixels()), conditions(), own, sent, point)
+    with pytest.raises(AuditError, match="gives another result for the same symbols"):
+        check_apart(here, LocalEnd(Elsewhere()), conditions(), own, sent, point)
+    with pytest.raises(AuditError, match="fails in a process that did not encode .give me more"):
+        check_apart(here, LocalEnd(WholeReceiver()), conditions(), batch(2), _of(batch(2), point), point)
+
+
+def _of(own, point):
+    return Measurement(LocalEnd(Pixels()), conditions()).sender(own)(point)
 
 
 # ---------------------------------------------------------------- outages

@@ -6,6 +6,7 @@ user.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -246,6 +247,67 @@ class Reads(PooledPixels):
     def decode(self, received, link):
         try:
             found = f"read {len(Path(self.file).read_bytes())}"
+        except OSError as error:
+            found = type(error).__name__
+        decoded = super().decode(received, link)
+        decoded.report["stop_reason"] = [found] * len(received.symbols)
+        return decoded
+
+
+class Asks(PooledPixels):
+    """Calls the system calls that `code_rate` names ("103,253,72:1024"); says what each of them answered."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="asks", code_rate=""):
+        super().__init__(name)
+        self.numbers = [[int(part) for part in one.split(":")] for one in code_rate.split(",")]
+
+    def decode(self, received, link):
+        libc, found = ctypes.CDLL(None, use_errno=True), []
+        for number, *second in self.numbers:
+            ctypes.set_errno(0)
+            result = libc.syscall(number, 0, *second, 0, 0, 0, 0)
+            found.append(errno.errorcode.get(ctypes.get_errno(), "?") if result < 0 else "done")
+        decoded = super().decode(received, link)
+        decoded.report["stop_reason"] = [" ".join(found)] * len(received.symbols)
+        return decoded
+
+
+class Measures(PooledPixels):
+    """Says how long the file is that `code_rate` names, and what its folder holds."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="measures", code_rate=""):
+        super().__init__(name)
+        self.file = Path(code_rate)
+
+    def decode(self, received, link):
+        found = []
+        for ask in (lambda: os.stat(self.file).st_size, lambda: len(os.listdir(self.file.parent))):
+            try:
+                found.append(str(ask()))
+            except OSError as error:
+                found.append(type(error).__name__)
+        decoded = super().decode(received, link)
+        decoded.report["stop_reason"] = [" ".join(found)] * len(received.symbols)
+        return decoded
+
+
+class Connects(PooledPixels):
+    """Tries to connect to the socket that `code_rate` names; says what became of it."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="connects", code_rate=""):
+        super().__init__(name)
+        self.path = code_rate
+
+    def decode(self, received, link):
+        found = "connected"
+        try:
+            socket.socket(socket.AF_UNIX).connect(self.path)
         except OSError as error:
             found = type(error).__name__
         decoded = super().decode(received, link)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.measure.budget import budget_of
 from bench.spec.figure import (
     figure_names,
     load_figure,
@@ -108,6 +109,15 @@ def test_figures_beyond_the_paper_are_asked_for_by_name():
         figures = load_figures(name)
         assert {figure.budgets_of or figure.id for figure in figures} == {name}
         assert all(figure.task in registry.tasks_of(system) for figure in figures for system in figure.systems)
+
+
+def test_fig7_gives_equal_bits_and_fig7_uses_equal_uses():
+    (bits,), (uses,) = load_figures("fig7"), load_figures("fig7-uses")
+    assert (bits.bits, bits.uses, uses.bits) == (20_000, None, None) and uses.uses
+    assert bits.systems == uses.systems
+    for figure, allowed in ((bits, {None: 5000, 4: 5000, 6: 3333}), (uses, dict.fromkeys((None, 4, 6), uses.uses))):
+        budget = budget_of("awgn", 64, 64, bits=figure.bits, uses=figure.uses)
+        assert {per_use: budget.allowed_uses(per_use) for per_use in allowed} == allowed
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,28 @@ def test_a_receiver_that_remembers_the_picture_is_caught(place):
     assert "return Decoded(self.kept)" in trace
 
 
+def test_what_a_system_prints_is_kept_after_its_task_not_before(place):
+    """A decoder could ask for the length of the file that its encoder wrote to."""
+    asked = resolve(Request(systems=("t-plain",), snr="0,4", dataset="folder:pictures", cbr="1/6"))
+    plan = make_plan(asked)
+    (place / "run").mkdir()
+    work, log = Worker(place / "run", plan.systems, plan.datasets, salt=SALT), place / "run" / "output" / "t-plain.log"
+    outcomes = []
+    for outcome in work(plan.units[0]):
+        outcomes.append(outcome)
+        assert not log.exists()
+    assert {one.status for one in outcomes} == {"done"} and len(outcomes) == len(plan.units[0].cells)
+    assert log.read_text().startswith("encode t-plain")
+
+
+def test_a_system_that_fails_where_it_is_checked_computes_nothing(place):
+    """It takes whole batches alone, in which its rows lean on each other."""
+    result = run(place, systems="t-whole", snr="0,4")
+    assert len(result.failures) == result.expected and result.exit_code == 1
+    assert all("not today" in outcome.error for outcome in result.failures.values())
+    assert not [row for row in rows(place / "run" / "samples.csv") if row["system"] == "t-whole"]
+
+
 def test_a_block_is_encoded_at_most_once_a_worker(place):
     """Eleven points of two blocks are split into pieces; otherwise one worker would be idle at the end."""
     run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)

@@ -1,0 +1,83 @@
+"""No command imports a third party's system: it would run with the rights of the user, beside every other number."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import bench
+from bench.cli import cli
+from systems import registry
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "example_plugin"
+MODULE = """
+from pooled_pixels import PooledPixels
+
+class Outsider(PooledPixels):
+    label, colour = "From elsewhere", "#123456"
+    options = ("code_rate",)
+
+    def __init__(self, name="outsider", code_rate=""):
+        super().__init__(name)
+"""
+
+
+@pytest.fixture
+def outsider(tmp_path, monkeypatch):
+    """An installed package with a system, and two pictures in the working directory."""
+    info = tmp_path / "site" / "t_outsider-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: t-outsider\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[semantic_bench.systems]\noutsider = t_outsider_module:Outsider\n")
+    (tmp_path / "site" / "t_outsider_module.py").write_text(MODULE)
+    for path in (EXAMPLE, tmp_path / "site"):
+        monkeypatch.syspath_prepend(str(path))
+    monkeypatch.chdir(tmp_path)
+    for index in range(2):
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        values = np.random.default_rng(index).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(values).resize((32, 32), Image.Resampling.BICUBIC).save(tmp_path / "pictures" / f"p{index}.png")
+    importlib.invalidate_caches()
+    registry.discover()
+    yield "outsider"
+    monkeypatch.undo()
+    sys.modules.pop("t_outsider_module", None)
+    registry.discover()
+
+
+def test_no_command_imports_a_third_party_s_system(outsider):
+    run = bench.run(["fig4"], [outsider, "linear"], "10", dataset="folder:pictures", cbr="1/6", out="run")
+    assert set(run.samples["system"]) == {outsider, "linear"}
+    for command in (
+        ["list", "systems"], ["plot", "run"], ["report", "run"], ["compare", outsider, "linear", "--run", "run"],
+        ["claims", "run"], ["runs"],
+        ["probe", outsider, "--figure", "fig4", "--limit", "2"],
+    ):  # fmt: skip
+        done = CliRunner().invoke(cli, command)
+        assert done.exit_code == 0, (command, done.output, done.exception)
+        assert command[0] != "list" or command[1] != "systems" or "outsider  reconstruction" in done.output
+        assert command[0] != "probe" or "symbols zeroed" in done.output
+    table = bench.evaluate(outsider, "pictures/p0.png", 10.0)
+    assert table["status"].tolist() == ["ok"]
+    assert "t_outsider_module" not in sys.modules
+    # Its label and colour stand in the manifest, and from there in tables and figures.
+    told = json.loads(Path("run/manifest.json").read_text())["systems"][outsider]
+    assert (told["label"], told["colour"]) == ("From elsewhere", "#123456")
+    assert "From elsewhere" in Path("run/report.html").read_text()
+
+
+def test_a_bound_of_a_third_party_s_is_refused_everywhere(outsider, monkeypatch):
+    path = Path("site/t_outsider_module.py")
+    path.write_text(path.read_text() + "\n    genie = True\n")
+    with pytest.raises(RuntimeError, match="genie"):
+        bench.run(["fig4"], [outsider], "10", dataset="folder:pictures", cbr="1/6", out="run")
+    with pytest.raises(RuntimeError, match="genie"):
+        bench.evaluate(outsider, "pictures/p0.png", 10.0)
+    assert "t_outsider_module" not in sys.modules
