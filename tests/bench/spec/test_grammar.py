@@ -125,5 +125,8 @@ def test_every_key_says_what_it_means():
     from systems.gensc.config import GenSCConfig
 
     rows = {name: (kind, doc) for name, kind, doc in field_lines(GenSCConfig)}
-    assert rows["decoder_window"] == ("int [0]", "tokens; 0: every patch attends to every other, as in DiT")
+    assert rows["decoder_window"] == (
+        "int [0]",
+        "side of a window in tokens; 0: every patch attends to every other, as in DiT",
+    )
     assert rows["channels"][0] == "int [96]" and "CBR 1/16" in rows["channels"][1]
