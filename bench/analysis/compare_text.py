@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,8 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
     for row in whole_curves(group).itertuples():
         if np.isnan(row.bd_gain):
             continue
-        words = f"Over the whole curve ({DELIVERED}): A - B is {scale * row.bd_gain:+.3f} {unit}".rstrip()
+        gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()
+        words = f"Over the whole curve ({DELIVERED}): A is {gain} {'better' if row.bd_gain > 0 else 'worse'} than B"
         if not np.isnan(row.snr_shift_db):
             shift = row.snr_shift_db
             if abs(shift) < 0.005:
@@ -124,8 +126,10 @@ def _unit(metric: str) -> tuple[float, str]:
 
 
 def _budget(row: pd.Series) -> str:
-    cbr = row["cbr_target"]
-    return f"CBR {cbr:.4g}" if not np.isnan(cbr) else f"{row['bits_target'] / 1000:g} Kbits"
+    cbr, bits = row["cbr_target"], row["bits_target"]
+    if np.isnan(cbr) and np.isnan(bits):
+        return f"up to {max(row['uses_a'], row['uses_b']):.0f} uses"
+    return f"{bits / 1000:g} Kbits" if np.isnan(cbr) else f"CBR {Fraction(cbr).limit_denominator(10000)}"
 
 
 def _number(value: float, scale: float) -> str:

@@ -198,7 +198,7 @@ def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
     ]
     parts = report(compare("a", "b", run=make_run(tmp_path / "run", budgets, lead))).split("A = a, B = b")[1:]
     shown = {part.split("Kbits")[0].split(",")[-1].strip(): part for part in parts}
-    assert "A - B is +2.000 dB" in shown["20"] and "whole curve" not in shown["5"]
+    assert "A is 2.000 dB better than B" in shown["20"] and "whole curve" not in shown["5"]
 
 
 def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
@@ -338,7 +338,7 @@ def test_other_budgets_are_not_paired(tmp_path):
 
 def test_report_says_everything(run_dir):
     text = report(compare("a", "d", run=run_dir))
-    assert "only A decodes (B lost 8)" in text and "a ahead" in text and "CBR 0.0625" in text
+    assert "only A decodes (B lost 8)" in text and "a ahead" in text and "CBR 1/16" in text
     assert text.startswith("Summary") and text.splitlines()[2].split()[:2] == ["a", "d"]
     assert len([line for line in text.splitlines() if line.strip().startswith("all ")]) == 2  # heading and last row
     assert compare_sides(side(Run.open(run_dir), "a"), side(Run.open(run_dir), "b")).shape[0] == len(SNRS) + 1
