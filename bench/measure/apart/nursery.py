@@ -28,6 +28,12 @@ from bench.measure.apart import confine
 ORDER_BYTES = 1 << 20
 
 
+#: Variables that name a folder to write in. torch sets the one of its compiler when the harness imports it.
+_FOLDERS = (
+    "TMPDIR", "TEMP", "TMP", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR",
+)  # fmt: skip
+
+
 def main(handle: int, parent: int) -> None:
     """Serve until the first client closes its socket. handle: descriptor of this socket. parent: id of the harness's
     process.
@@ -172,7 +178,7 @@ def _run(order: dict[str, Any], call: int, output: int, private: Path, left: lis
     sys.path[:] = order["path"]
     os.environ.clear()
     os.environ.update(order["environment"], OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    for name in ("TMPDIR", "TEMP", "TMP", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"):
+    for name in _FOLDERS:
         os.environ[name] = str(private)
     tempfile.tempdir = None
     measures = list(left)
