@@ -245,7 +245,7 @@ def test_reductions_that_disagree_decide_nothing(tmp_path):
 
 
 def test_low_snr_cannot_hold_where_a_chain_delivers_nothing(tmp_path):
-    def value(figure, system, snr, index):
+    def value(shown, system, snr, index):
         return "outage" if "16qam" in system and snr < 12 else paper(figure("fig5", []), system, snr, index)
 
     found = verdicts_of(tmp_path / "run", value, figures=[figure("fig5", RECONSTRUCTION)])["high-resolution-low-snr"]
