@@ -15,6 +15,8 @@ from baselines.catalogue import FLOOR
 from bench.analysis.intervals import bootstrap_mean
 from bench.results.reader import Run
 
+EQUAL_USES = 0.99  # a system that spends less than this share of the floor's channel uses is not held against it
+
 
 def undertrained(run: Run) -> frozenset[str]:
     """Names of the systems whose weights were trained too little. It is decided once per run object."""
@@ -47,7 +49,8 @@ def below_floor(run: Run) -> set[str]:
     """Learned systems that lie below `linear` at some SNR on AWGN in some figure.
 
     Weights are trained for AWGN. The interval of the difference, paired over pictures, decides: it must lie completely
-    below 0. A run with --limit decides nothing.
+    below 0. A figure whose budget is beyond what a network can spend does not count for it: `linear` has more channel
+    uses there. A run with --limit decides nothing.
     """
     found: set[str] = set()
     learned = {name for name, fact in run.system_facts.items() if fact.get("images_seen")} - {FLOOR}
@@ -58,7 +61,10 @@ def below_floor(run: Run) -> set[str]:
             continue
         rows = run.samples_of(figure)
         floor = _means(rows, FLOOR)
+        uses = rows.groupby("system")["n_uses"].mean()
         for name in sorted(learned & set(figure["systems"])):
+            if not uses.get(name, 0.0) >= EQUAL_USES * uses.get(FLOOR, 0.0):
+                continue
             gaps = _means(rows, name).sub(floor).dropna(how="all")
             found |= {name for _, gap in gaps.groupby(level="snr_db") if bootstrap_mean(gap.to_numpy()).high < 0}
     return found

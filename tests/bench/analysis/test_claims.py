@@ -203,6 +203,10 @@ def test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial(tmp_pat
     ):
         run = Run.open(make_run(tmp_path / name, shown, world, systems=systems, limited=limited))
         assert undertrained(run) == expected, name
+    # `linear` with a third more channel uses, as at a CBR beyond what a network can spend, is no floor.
+    spent = {"linear": 9408, "witt": 7056}
+    run = Run.open(make_run(tmp_path / "uses", shown, far_below, systems=systems, uses=spent.__getitem__))
+    assert undertrained(run) == set()
 
 
 def test_equal_budgets_prove_no_lower_overhead(tmp_path):
