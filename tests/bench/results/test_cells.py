@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.results.reader import Run
 from bench.results.schema import CELL_COLUMNS, CELLS, TABLES, TEXT, problem_of, read_cell_rows
 from bench.results.store import RunStore
 from bench.results.tables import compress, field_text, line_of, read_frame, read_rows, table_text
