@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +141,24 @@ def without_costs(path: Path) -> list[dict[str, str]]:
     from bench.results.schema import COST_COLUMNS
 
     return [{key: value for key, value in row.items() if key not in COST_COLUMNS} for row in rows(path)]
+
+
+def killed_at(stop: int, names: Iterable[str]) -> list[int]:
+    """Make this process kill itself at call number `stop` (0: never) of the functions `names` of os, counted from now.
+
+    Returns the count of the calls so far, a list of one number.
+    """
+    count = [0]
+
+    def counted(call):
+        def wrapper(*arguments, **options):
+            count[0] += 1
+            if count[0] == stop:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*arguments, **options)
+
+        return wrapper
+
+    for name in names:
+        setattr(os, name, counted(getattr(os, name)))
+    return count

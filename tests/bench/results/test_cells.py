@@ -13,6 +13,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from harness import killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -381,19 +382,8 @@ def in_a_child(root, log, stop):
 
         store_module.PACK_CELLS = 3
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o644)
-        write, count = os.write, [0]
-
-        def counted(call):
-            def wrapper(*args, **options):
-                count[0] += 1
-                if count[0] == stop:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*args, **options)
-
-            return wrapper
-
-        for name in CALLS:
-            setattr(os, name, counted(getattr(os, name)))
+        write = os.write
+        count = killed_at(stop, CALLS)
         work_on_a_run(root, lambda text: write(out, f"{text}\n".encode()), lambda: count[0])
         code = 0
     finally:

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import make_pictures, without_costs
+from harness import killed_at, make_pictures, without_costs
 
 from bench.spec.request import Request, resolve
 from bench.sweep import execute as module
@@ -40,20 +40,11 @@ def in_a_child(snr: str, stop: int = 0, log: Path | None = None) -> int:
         request = Request(systems=("linear",), snr=snr, dataset="folder:pictures", cbr="1/6")
         resolved = resolve(request)
 
-        def counted(call):
-            def wrapper(*arguments, **options):
-                count[0] += 1
-                if count[0] == stop:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                return call(*arguments, **options)
-
-            return wrapper
-
         begin = module.RunStore.open
 
         def opened(self, *arguments, **options):
-            for name in CALLS:
-                setattr(os, name, counted(getattr(os, name)))
+            nonlocal count
+            count = killed_at(stop, CALLS)
             begin(self, *arguments, **options)
 
         module.RunStore.open = opened
