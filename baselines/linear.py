@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from systems import zoo
+from systems import weight_files
 from systems.errors import CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
@@ -41,10 +41,14 @@ class Linear(FittedSystem):
         self.register_buffer("basis", torch.zeros(size, size))
         self.register_buffer("eigenvalues", torch.zeros(size))
         self.register_buffer("mean", torch.zeros(size))
-        path = zoo.shipped("baselines", "linear", self.fitted_size) if checkpoint == "shipped" else Path(checkpoint)
+        path = (
+            weight_files.shipped("baselines", "linear", self.fitted_size)
+            if checkpoint == "shipped"
+            else Path(checkpoint)
+        )
         if path is None:
             raise CheckpointError("linear: its statistics, baselines/weights/linear-klt16.safetensors, are missing")
-        self.facts = zoo.load_weights(self, path)
+        self.facts = weight_files.load_weights(self, path)
         self.eigenvalues.exp_()  # stored as logarithms, because float16 does not have their range
         self.variant = f"{self.fitted_size}-{self.facts['sha256'][:8]}"
         self.eval()

@@ -25,7 +25,7 @@ from baselines.select import class_map, lapped
 from baselines.select.allocation import STEPS, Allocation, Prices, allocate, deviation
 from baselines.select.codebook import DETAILS, FREQUENCIES, SNRS_DB, USES_A_BLOCK, Codebook, padded_blocks
 from baselines.select.lapped import BLOCK, Coefficients
-from systems import zoo
+from systems import weight_files
 from systems.errors import BudgetTooSmall, CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers.analog import pad_to_multiple
@@ -104,13 +104,13 @@ class LinearSelect(FittedSystem):
         self.name = name
         for key, tensor in _blank().items():
             self.register_buffer(key, tensor)
-        path = zoo.shipped("baselines", "linear-select", self.fitted_size)
+        path = weight_files.shipped("baselines", "linear-select", self.fitted_size)
         path = path if checkpoint == "shipped" else Path(checkpoint)
         if path is None:
             raise CheckpointError(
                 f"{name}: its codebook, baselines/weights/linear-select-{self.fitted_size}.safetensors, is missing"
             )
-        self.facts = zoo.load_weights(self, path)
+        self.facts = weight_files.load_weights(self, path)
         self.codebook = Codebook.read({key: tensor.numpy() for key, tensor in self.state_dict().items()})
         self.variant = f"{self.fitted_size}-{self.facts['sha256'][:8]}"
         self.eval()

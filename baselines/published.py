@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
-from systems import registry, zoo
+from systems import registry, weight_files
 from systems.errors import CheckpointError, UnknownName, did_you_mean
 from systems.learned import IMPORTED
 
@@ -196,7 +196,7 @@ def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float]
     kind: Any = registry.find(name, parts=True).load()
     try:
         network = kind(name=name, size=IMPORTED, checkpoint="none", config=found.config)
-        zoo.fit_state(network, found.state, str(path))
+        weight_files.fit_state(network, found.state, str(path))
     except (RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: does not fit {name}: {str(error).splitlines()[0]}") from None
     facts = {
@@ -208,8 +208,8 @@ def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float]
         **found.sidecar(),
         **({"snr_db": list(snr_db)} if snr_db else {}),
     }
-    digest = zoo.save_weights(out, network.state_dict(), facts, bits=32)
-    return {**facts, "sha256": digest, "parameters": zoo.count_parameters(network)}
+    digest = weight_files.save_weights(out, network.state_dict(), facts, bits=32)
+    return {**facts, "sha256": digest, "parameters": weight_files.count_parameters(network)}
 
 
 READERS: dict[str, Callable[[State], Published]] = {"witt": witt, "deepjscc": deepjscc, "fcn": fcn}

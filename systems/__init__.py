@@ -1,4 +1,4 @@
-"""The `System` interface, its registry, the store of trained weights (`zoo`), and GenSC.
+"""The `System` interface, its registry, the store of trained weights (`weight_files`), and GenSC.
 
 Both `baselines` and `bench` import this package. Nothing here imports either of them: imports point one way, `bench ->
 baselines -> systems`. Each name is imported when it is first used, so that the command line can report errors without

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems import zoo
+from systems import weight_files
 from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
 from systems.layers.efficientnet import EfficientNetLite0
@@ -66,9 +66,9 @@ def size_in(checkpoint: str, size: str) -> str:
     Raises CheckpointError if the file's sidecar cannot be read.
     """
     path = Path(checkpoint)
-    if checkpoint in ("shipped", "none") or not zoo.sidecar(path).is_file():
+    if checkpoint in ("shipped", "none") or not weight_files.sidecar(path).is_file():
         return size
-    return IMPORTED if zoo.read_facts(path).get("size") == IMPORTED else size
+    return IMPORTED if weight_files.read_facts(path).get("size") == IMPORTED else size
 
 
 def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
@@ -79,8 +79,8 @@ def starting_config(kind: type, name: str, size: str, checkpoint: str, config=No
     wrong configuration.
     """
     if config is None and size == IMPORTED:
-        facts = zoo.read_facts(Path(checkpoint))
-        config = fill(kind, facts.get("config", {}), str(zoo.sidecar(Path(checkpoint))))
+        facts = weight_files.read_facts(Path(checkpoint))
+        config = fill(kind, facts.get("config", {}), str(weight_files.sidecar(Path(checkpoint))))
     config = config if config is not None else load_size(kind, name, size)
     if checkpoint != "none" and getattr(config, "pretrained", False):
         config = replace(config, pretrained=False)
@@ -96,13 +96,13 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
     if checkpoint == "none":
         return {}, f"{size}-untrained"
     package = type(module).__module__.partition(".")[0]
-    path = zoo.shipped(package, name, size) if checkpoint == "shipped" else Path(checkpoint)
+    path = weight_files.shipped(package, name, size) if checkpoint == "shipped" else Path(checkpoint)
     if path is None:
         raise CheckpointError(
             f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
             f"--size {size}`) and pass the file, or ask for size small"
         )
-    facts = zoo.load_weights(module, path)
+    facts = weight_files.load_weights(module, path)
     trained = facts.get("system", name), facts.get("size", size)
     if trained != (name, size):  # another configuration may have the same shapes
         raise CheckpointError(
@@ -119,7 +119,7 @@ def describe_network(module) -> dict:
         "system": module.name,
         "variant": module.variant,
         "size": module.size,
-        "parameters": zoo.count_parameters(module),
+        "parameters": weight_files.count_parameters(module),
         "config": asdict(module.config)
         if is_dataclass(module.config) and not isinstance(module.config, type)
         else None,
@@ -153,7 +153,7 @@ class Network(nn.Module):
         self.name = name
         self.size = size = size_in(checkpoint, size)
         self.config = starting_config(self.Config, name, size, checkpoint, config)
-        with zoo.seeded(seed):
+        with weight_files.seeded(seed):
             self.build(self.config)
         self.facts, self.variant = self.fill(checkpoint)
         self.eval()

@@ -1,8 +1,8 @@
 """One checkpoint per SNR: several published models, each trained for one SNR, serve as one system over a whole sweep.
 
-`systems.registry.create` makes it where a checkpoint names several files (`systems.checkpoints`; on the command line
-`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`). Both ends know the SNR of the link, so both use the checkpoint whose
-SNR is nearest to it. If two are equally near, both use the one for the lower SNR.
+`systems.registry.create` makes it where a checkpoint names several files (`systems.checkpoint_option`): on the command
+line, `--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`. Both ends know the SNR of the link, so both use the checkpoint
+whose SNR is nearest to it. If two are equally near, both use the one for the lower SNR.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from systems import checkpoints
+from systems import checkpoint_option
 from systems.errors import UnknownName, UserError, did_you_mean
 from systems.interface import System
 
@@ -285,7 +285,7 @@ def create(name: str, **options) -> System:
     Raises UnknownName for the name, and UserError for options or weights that do not fit.
     """
     entry = find(name)
-    files = checkpoints.split(str(options.get("checkpoint", "")))
+    files = checkpoint_option.split(str(options.get("checkpoint", "")))
     if files:
         from systems.per_snr import PerSNR  # imported here because it loads torch, which names and tasks do not need
 

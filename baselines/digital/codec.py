@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from baselines.digital.names import CODECS
-from systems import cache as memo
+from systems import result_cache
 from systems.errors import BudgetTooSmall, MissingDependency
 
 QUALITIES = range(1, 101)
@@ -181,7 +181,7 @@ class _Ladder:
         return min(rungs, key=lambda rung: self.error(*rung)) if rungs else None
 
 
-_LADDERS = memo.Memo(64)
+_LADDERS = result_cache.Memo(64)
 
 
 def _ladder(image: np.ndarray, codec: str) -> _Ladder:
@@ -190,7 +190,7 @@ def _ladder(image: np.ndarray, codec: str) -> _Ladder:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected a uint8 (H, W, 3) picture, got {image.dtype} {image.shape}")
     return _LADDERS.get(
-        (codec, memo.digest(image)), lambda: _Ladder(Image.fromarray(np.ascontiguousarray(image)), codec)
+        (codec, result_cache.digest(image)), lambda: _Ladder(Image.fromarray(np.ascontiguousarray(image)), codec)
     )
 
 

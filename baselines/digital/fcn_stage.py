@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from systems import cache as memo
+from systems import result_cache
 from systems.interface import System
 
 #: Remembered logits: every SNR at which a link decodes, and every link with the same file, gives the same picture.
-_LOGITS = memo.Memo(16)
+_LOGITS = result_cache.Memo(16)
 
 
 class Labels(System):
@@ -29,7 +29,7 @@ class Labels(System):
     @torch.no_grad()
     def _label(self, picture: Tensor) -> Tensor:
         """One picture, float32 (3, H, W) in [0, 1] -> class logits float32 (21, H, W) on the CPU."""
-        key = (self.fcn.variant, str(self.device), memo.digest(picture.numpy()))
+        key = (self.fcn.variant, str(self.device), result_cache.digest(picture.numpy()))
         return _LOGITS.get(key, lambda: self.fcn.segment(picture[None].to(self.device))[0].float().cpu())
 
     def to(self, device: torch.device | str) -> System:

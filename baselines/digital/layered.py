@@ -28,7 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from systems.compiled import compiled
+from systems.numba_compile import compiled
 
 LANES = 32  # bytes per vector; the results do not depend on it
 # Chosen by the block error rate at rates 1/5 to 10/11, QPSK to 64QAM. Wider values or messages cause an error floor.

@@ -25,7 +25,7 @@ from baselines.digital import names
 from baselines.digital.codec import Coded, UnreadablePayload
 from baselines.digital.fcn_stage import Labels
 from baselines.digital.frame import CodedModulation, Frame, parse_rate
-from systems import timing as stopwatch
+from systems import stage_times
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
 from systems.layers.analog import unit_power
@@ -84,7 +84,7 @@ class _Digital(System):
     def _fit(self, image: np.ndarray, frame: Frame, tag: str) -> Coded:
         max_bytes = (frame.payload_bits - HEADER_BITS) // 8
         try:
-            with stopwatch.stage("source code"):
+            with stage_times.stage("source code"):
                 return source_codec.encode_under(image, max_bytes, self.codec)
         except BudgetTooSmall as error:
             raise BudgetTooSmall(
@@ -110,7 +110,7 @@ class _Digital(System):
             picture, reason = None, delivery.stop_reason
             if delivery.bits is not None:
                 try:
-                    with stopwatch.stage("source code"):
+                    with stage_times.stage("source code"):
                         picture = source_codec.decode(unpack(delivery.bits), self.codec, link.height, link.width)
                 except UnreadablePayload:
                     reason = "unreadable file"

@@ -16,7 +16,7 @@ from math import isqrt
 
 import numpy as np
 
-from systems.compiled import compiled
+from systems.numba_compile import compiled
 
 UNIT = 256  # steps per bit in a table's entry
 TOTAL = 1 << 15  # sum of the frequencies of all classes

@@ -153,14 +153,14 @@ def _checkpoints() -> list[tuple[str, ...]]:
     from importlib import resources
     from pathlib import Path
 
-    from systems import zoo
+    from systems import weight_files
     from systems.errors import CheckpointError
 
     rows = []
     for package in ("systems", "baselines"):
         for path in sorted((Path(str(resources.files(package))) / "weights").glob("*.safetensors")):
             try:
-                facts = zoo.read_facts(path)
+                facts = weight_files.read_facts(path)
             except CheckpointError as error:
                 rows.append((path.stem, str(error)))
                 continue

@@ -57,7 +57,7 @@ def ship_command(file: Path, bits: str, keep: tuple[str, ...]) -> None:
     it.
     """
     import baselines  # noqa: F401  (registers its systems)
-    from systems.shipping import ship
+    from systems.ship_weights import ship
 
     target = ship(file, int(bits), keep)
     click.echo(f"{target}  {target.stat().st_size / 2**20:.2f} MiB")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bench.measure.apart import RemoteSystem
 from bench.measure.streams import stream
-from systems import cache as memo
+from systems import result_cache
 from systems.errors import AuditError
 from systems.interface import Decoded, Link, Received, System, Transmission
 
@@ -147,11 +147,11 @@ class LocalEnd:
     def _call(self, work: Callable[[], Any], seed: int) -> tuple[Any, float, bool]:
         """The result, the seconds, and whether random numbers were drawn."""
         with stream(seed, self.device) as draws:
-            memo.take_saved()
+            result_cache.take_saved()
             self._overhead()
             start = self._now()
             done = work()
-            seconds = self._now() - start - self._overhead() + memo.take_saved()
+            seconds = self._now() - start - self._overhead() + result_cache.take_saved()
             return done, seconds, draws.used()
 
     def _overhead(self) -> float:

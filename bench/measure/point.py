@@ -23,14 +23,13 @@ from bench.measure.budget import budget_of
 from bench.measure.ends import Encoded, End, fresh, link_of_rows, rows_of
 from bench.measure.seeds import draw_seed
 from bench.measure.tasks import TASKS
-from systems import cache as memo
-from systems import timing as stopwatch
+from systems import result_cache, stage_times
 from systems.errors import AuditError
 from systems.interface import Decoded, Link, Transmission
 
 LOST = "control word lost"  # the column `stop_reason`
 
-_SCORES = memo.Memo(512)  # by rounded output: over a sweep, a digital link delivers few different outputs
+_SCORES = result_cache.Memo(512)  # by rounded output: over a sweep, a digital link delivers few different outputs
 
 
 @dataclass(frozen=True)
@@ -222,12 +221,12 @@ class Measurement:
         if len(points) > 1:
             snr_db = torch.tensor([point.snr_db for point in points]).repeat_interleave(count)
         link = conditions.link(*batch.size, snr_db=snr_db)
-        with stopwatch.stage("channel"):
+        with stage_times.stage("channel"):
             start = self._now()
             draws = [seed for point in points for seed in conditions.seeds(batch.ids, point, "channel")]
             received, arrived = control.send(_joined([one.transmission for one in sent]), link, draws)
             channel_s = (self._now() - start) / together
-        with stopwatch.stage("decode"):
+        with stage_times.stage("decode"):
             output = torch.full((together, *batch.targets.shape[1:]), self.task.outage_level, dtype=torch.uint8)
             report: dict[str, list] = {
                 "status": ["outage"] * together,
@@ -270,9 +269,9 @@ class Measurement:
         scores = []
         for target, output in zip(batch.targets, delivered.output, strict=True):
             # The key is the content: data sets may share a name, and all outages have the same grey.
-            key = (self.task.name, memo.digest(target.numpy()), memo.digest(output.numpy()))
+            key = (self.task.name, result_cache.digest(target.numpy()), result_cache.digest(output.numpy()))
             scores.append(_SCORES.get(key, partial(self.task.score, target, output)))
-        memo.take_saved()  # the time of scores is no cost of the system
+        result_cache.take_saved()  # the time of scores is no cost of the system
         return scores
 
     def _now(self) -> float:

@@ -35,9 +35,9 @@ def measure_costs(system, link, device: str = "cpu") -> dict[str, int]:
     from torch.utils.flop_counter import FlopCounterMode
 
     from bench.measure.channel import transmit
-    from systems import cache as memo
+    from systems import result_cache
 
-    memo.forget()  # remembered results would not be counted
+    result_cache.forget()  # remembered results would not be counted
     generator = torch.Generator().manual_seed(0)
     image = torch.rand((1, 3, link.height, link.width), generator=generator).to(device)
     counts = {}

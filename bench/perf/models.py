@@ -159,7 +159,7 @@ def measure(job: Job) -> dict[str, Any]:
     from bench.perf.flops import measure_costs
     from bench.spec.figure import TEMPLATES, load_figure
     from bench.spec.identity import build
-    from systems import cache as memo
+    from systems import result_cache
     from systems.interface import Link
 
     cuda = job.device.startswith("cuda")
@@ -174,7 +174,7 @@ def measure(job: Job) -> dict[str, Any]:
     pictures = photographs(job.height, job.width)
 
     def once(images: torch.Tensor, seed: int) -> tuple[float, float]:
-        memo.forget()
+        result_cache.forget()
         clock = _event_clock if cuda else _wall_clock
         sent, encode_ms = clock(lambda: system.encode(images, link))
         received = transmit(sent, link, range(seed, seed + len(images)))

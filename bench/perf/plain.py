@@ -20,7 +20,7 @@ from bench.measure.metrics.segmentation import confusion, miou
 from bench.measure.seeds import draw_seed
 from bench.spec.identity import build
 from bench.spec.request import Resolved
-from systems import cache as memo
+from systems import result_cache
 from systems.interface import Link
 
 KEY = ("system", "task", "dataset", "image_id", "channel", "cbr_target", "bits_target", "snr_db", "rep")
@@ -69,7 +69,7 @@ def _text(value) -> str:
 @torch.inference_mode()
 def _point(system, figure, sample, snr_db: float, seed: int, device: str) -> dict:
     """One picture at one SNR. The row has the columns of samples.csv that the comparison needs."""
-    memo.forget()
+    result_cache.forget()
     images = sample.image[None].to(device).float() / 255
     height, width = images.shape[2:]
     link = Link(figure.task, height, width, figure.budget(height, width), figure.channel, snr_db, figure.requirement)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.util.environment import host_facts
-from systems import timing as stopwatch
-from systems.timing import Seconds
+from systems import stage_times
+from systems.stage_times import Seconds
 
 if TYPE_CHECKING:
     from bench.perf.plain import Plain
@@ -108,9 +108,9 @@ def timed_run(options: dict[str, Any], device: str, out: Path, argv: Sequence[st
     from bench.spec.request import resolve
     from bench.sweep.execute import execute
 
-    stopwatch.take()
+    stage_times.take()
     start = time.perf_counter()
-    with stopwatch.stage("plan"):
+    with stage_times.stage("plan"):
         resolved = resolve(_request(options))
     how = {key: options[key] for key in ("engine", "workers", "batch") if key in options}
     result = execute(resolved, out, device=device, argv=argv, **how)

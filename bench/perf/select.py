@@ -22,7 +22,7 @@ from bench.training.crops import Album
 from bench.training.protocol import read_protocol
 from bench.training.sources import Library
 from bench.training.validate import SIZE, SNRS, reconstruction_psnr
-from systems import registry, zoo
+from systems import registry, weight_files
 
 COLUMNS = ("what", "snr_db", "psnr_db", "over_linear_db")
 FEWER_CLASSES = (1, 8)
@@ -54,7 +54,7 @@ def report_select(options: dict[str, Any], say: Callable[[str], None]) -> None:
 
 def _trained(path: Path) -> tuple[str, Any]:
     """(what it is, system) of a weight file. Raises CheckpointError."""
-    facts = zoo.read_facts(path)
+    facts = weight_files.read_facts(path)
     name, size = str(facts.get("system")), str(facts.get("size"))
     return f"{name}, {size}", registry.create(name, size=size, checkpoint=str(path))
 

@@ -15,7 +15,7 @@ from bench.data import open_dataset
 from bench.measure.channel import transmit
 from bench.measure.metrics.image import mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
-from systems import registry, zoo
+from systems import registry, weight_files
 from systems.errors import UserError
 from systems.interface import Budget, Link
 
@@ -50,8 +50,10 @@ def report_loss(
             f"{name} in size {size}: these weights are stored in 8 bits already; pass the file with 16 bits"
         )
     state = plain.state_dict()
-    zoo.fit_state(coarse, zoo.unpacked(zoo.packed(state, 8, keep)), f"{name} in 8 bits")
-    sizes = [sum(t.numel() * t.element_size() for t in zoo.packed(state, bits, keep).values()) for bits in (16, 8)]
+    weight_files.fit_state(coarse, weight_files.unpacked(weight_files.packed(state, 8, keep)), f"{name} in 8 bits")
+    sizes = [
+        sum(t.numel() * t.element_size() for t in weight_files.packed(state, bits, keep).values()) for bits in (16, 8)
+    ]
     yield f"{name} {size} ({plain.variant}): {sizes[0] / 2**20:.2f} MiB in 16 bits, {sizes[1] / 2**20:.2f} MiB in 8"
     data = open_dataset(dataset, data_root)
     samples = list(data.take(limit) if limit else data)

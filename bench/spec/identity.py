@@ -23,7 +23,7 @@ from bench.spec.source import imported, source_digest
 from bench.util.environment import cache_folder, versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
-from systems.checkpoints import files_of, without_folders
+from systems.checkpoint_option import files_of, without_folders
 from systems.errors import AuditError, UserError
 from systems.interface import System
 

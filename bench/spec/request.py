@@ -31,7 +31,7 @@ from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, p
 from bench.spec.identity import SystemFacts, facts_of, is_learned, option_names, tasks_of
 from bench.util.files import user_path
 from systems import registry
-from systems.checkpoints import absolute, split
+from systems.checkpoint_option import absolute, split
 from systems.errors import UserError
 from systems.interface import Budget
 from systems.side_info import control_uses

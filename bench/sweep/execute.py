@@ -28,7 +28,7 @@ from bench.sweep.salt import check_cells, keep_salt, salt_of
 from bench.sweep.schedule import schedule
 from bench.sweep.tables import LOST, write_tables
 from bench.util.devices import default_workers
-from systems import timing as stopwatch
+from systems import stage_times
 
 SLURM_JOBS = 16  # unless --workers says otherwise
 
@@ -72,7 +72,7 @@ def execute(
     spent: Spent = {}
 
     # Plan: what the run holds, what of it is to be computed, and in which order.
-    with stopwatch.stage("plan"):
+    with stage_times.stage("plan"):
         run = _look(resolved, out, salt)
     for note in _notes(run.plan):
         say(note)
@@ -80,7 +80,7 @@ def execute(
     failed_before = {row["cell_id"]: row for row in run.store.failures()}
     todo = [] if collect else only(wanted, set(failed_before)) if retry_failed else wanted
     todo = with_samples(todo, run.plan)
-    with stopwatch.stage("plan"):
+    with stage_times.stage("plan"):
         checks, units = preflight(run.plan, todo), schedule(todo, run.plan, workers)
     total, cached = len(run.plan.cells), len(run.plan.cells) - _cells_of(wanted)
 
@@ -216,7 +216,7 @@ def _write_tables(
     """
     absent = {cell.id for unit in missing(run.plan, run.store) for cell in unit.cells}
     failures = _failures(outcomes, absent, partial)
-    with stopwatch.stage("tables"):
+    with stage_times.stage("tables"):
         unread = write_tables(run.plan, run.store, failures, failed_before, absent, run.config, limited)
     for line in (*run.store.refusals(), unread.note()):
         if line:

@@ -15,9 +15,9 @@ from bench.sweep.preflight import Reading, Trial
 from bench.sweep.result import trace_path
 from bench.util.files import write_atomic
 from bench.util.progress import Progress
-from systems import timing as stopwatch
+from systems import stage_times
 from systems.errors import UserError
-from systems.timing import Seconds
+from systems.stage_times import Seconds
 
 Outcomes = Generator[Outcome, None, None]
 Spent = dict[tuple[str, str], Seconds]  # by system ("": no system) and stage
@@ -75,6 +75,6 @@ def add_spent(spent: Spent, system: str, more: dict[str, Seconds] | None = None)
     """Add seconds by stage to those of a system. more: None: the seconds that this process
     counted since the last call.
     """
-    for stage, (wall, cpu) in (stopwatch.take() if more is None else more).items():
+    for stage, (wall, cpu) in (stage_times.take() if more is None else more).items():
         before = spent.get((system, stage), (0.0, 0.0))
         spent[system, stage] = (before[0] + wall, before[1] + cpu)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.sweep.engines import Outcome
-from systems.timing import Seconds
+from systems.stage_times import Seconds
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,10 @@ from bench.sweep.plan import Cell, WorkUnit
 from bench.sweep.preflight import Reading, Trial
 from bench.sweep.salt import kept_salt
 from bench.util.files import StorageError, slug
-from systems import timing as stopwatch
+from systems import stage_times
 from systems.errors import AuditError, UserError
 from systems.interface import System
-from systems.zoo import seeded
+from systems.weight_files import seeded
 
 MOST_LATE = 3  # cells of one system in a row that took too long; then a worker gives up the rest of its cells
 CELL_SECONDS = 3600.0  # time limit of one cell, unless --cell-timeout is given
@@ -99,7 +99,7 @@ class Worker:
         """
         try:
             for outcome in self._outcomes(unit) if isinstance(unit, WorkUnit) else [self._checked(unit)]:
-                yield replace(outcome, spent=stopwatch.take())
+                yield replace(outcome, spent=stage_times.take())
         finally:
             self._keep_output()
 
@@ -108,7 +108,7 @@ class Worker:
         will report them.
         """
         try:
-            with stopwatch.stage("preflight"):
+            with stage_times.stage("preflight"):
                 if isinstance(check, Reading):
                     for image_id in check.image_ids:
                         self._dataset(check.dataset).load(image_id)
@@ -170,7 +170,7 @@ class Worker:
             for cell in wanted:
                 try:
                     done = rows[cell] if rows else self._compute(system, unit, [cell], batches, senders)[cell]
-                    with stopwatch.stage("store"):
+                    with stage_times.stage("store"):
                         self._write(unit, cell, batches, *done)
                     self._late[unit.system] = 0
                     yield Outcome(cell.id, "done")
@@ -191,9 +191,9 @@ class Worker:
         """
         if self._ready is None or self._ready[0] != unit.inputs:
             self._ready = None  # so that there are never two in memory
-            with stopwatch.stage("data"):
+            with stage_times.stage("data"):
                 batches = self._batches(unit)
-            with stopwatch.stage("encode"):
+            with stage_times.stage("encode"):
                 senders = [self._measurement(system, unit).sender(batch) for batch in batches]
             self._ready = (unit.inputs, batches, senders)
         return self._ready[1:]
@@ -213,7 +213,7 @@ class Worker:
         if not unit.sampled or system.genie or unit.inputs in self._apart:
             return
         point = _point(unit.cells[0])
-        with stopwatch.stage("apart"):
+        with stage_times.stage("apart"):
             here, there = LocalEnd(system, self.device), LocalEnd(self._remote(unit.system), self.device)
             check_apart(here, there, self._conditions(unit), batches[0], senders[0](point), point)
         self._apart.add(unit.inputs)
@@ -232,7 +232,7 @@ class Worker:
             return
         made = replace(unit.inputs, image_ids=(), points=())
         conditions, end, failing = self._conditions(unit), LocalEnd(system, self.device), set[float]()
-        with stopwatch.stage("apart"):
+        with stage_times.stage("apart"):
             if made not in self._apart:
                 image = batches[0].reference[0].cpu()
                 points = sorted(map(_point, unit.cells), reverse=True)
@@ -299,10 +299,10 @@ class Worker:
         measurement, points = self._measurement(system, unit), [_point(cell) for cell in group]
         with torch.inference_mode():
             for batch, sender in zip(batches, senders, strict=True):
-                with stopwatch.stage("encode"):
+                with stage_times.stage("encode"):
                     sent = [sender(point) for point in points]
                 for cell, delivered in zip(group, measurement.deliver(points, batch, sent), strict=True):
-                    with stopwatch.stage("metrics"):
+                    with stage_times.stage("metrics"):
                         scores = measurement.scores(batch, delivered)
                     rows[cell] += self._rows(system, unit, cell, batch, delivered, scores)
                     for image_id, output in zip(batch.ids, delivered.output, strict=True):
@@ -329,7 +329,7 @@ class Worker:
     def _system(self, name: str) -> System:
         if name not in self._built:
             facts = self.systems[name]
-            with stopwatch.stage("start-up"):
+            with stage_times.stage("start-up"):
                 if facts.plugin:
                     self._unchanged[name] = Unchanged(facts, facts.target.partition(":")[0])
                     self._built[name] = self._remote(name)

@@ -31,7 +31,7 @@ from bench.training.teacher import check_teacher, teacher_name, with_labels
 from bench.training.trainer import Trainer
 from bench.training.validate import SIZE, SNRS, reconstruction_psnr
 from bench.util.environment import git_commit
-from systems import registry, zoo
+from systems import registry, weight_files
 from systems.errors import UserError
 from systems.learned import fill_from
 from systems.sizes import sizes_of
@@ -187,7 +187,7 @@ def _check_shipped(name: str, size: str, start: str) -> None:
     entry = registry.find(name, parts=True)
     if origin != "shipped" or entry.fitted:
         return
-    if zoo.shipped(entry.target.partition(":")[0].partition(".")[0], name, other or size) is None:
+    if weight_files.shipped(entry.target.partition(":")[0].partition(".")[0], name, other or size) is None:
         raise UserError(
             f"{name} ships no weights in size {other or size}, which the protocol's start = {start!r} asks for; leave "
             f'{name} out, or write start = "none"'
@@ -319,7 +319,7 @@ def _train(
         last = trainer.rows[-1]
         facts |= {"linear_validation": least, "undertrained": any(last[key] < least[key] for key in least)}
     try:
-        zoo.save_weights(trainer.weights_file, trainer.weights(), facts)
+        weight_files.save_weights(trainer.weights_file, trainer.weights(), facts)
     except ValueError as error:
         raise UserError(f"{error}; lower learning_rates.{name} in the protocol and train again") from None
     return trainer.weights_file
@@ -379,5 +379,5 @@ def _fit(name: str, request: Request, albums: dict[str, Album]) -> Path:
             }
         },
     }
-    zoo.save_weights(path, state, facts)
+    weight_files.save_weights(path, state, facts)
     return path

@@ -4,7 +4,7 @@ import torch
 from baselines.adjscc import ADJSCC, GDN, ADJSCCConfig, AttentionFeature
 from systems import Budget, Link, Received
 from systems.layers.analog import receiver_snr_db
-from systems.zoo import count_parameters
+from systems.weight_files import count_parameters
 
 
 def clean(sent, link) -> Received:

@@ -4,7 +4,7 @@ import torch
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from systems import Budget, Link, Received, Transmission
 from systems.layers.analog import lmmse
-from systems.zoo import count_parameters
+from systems.weight_files import count_parameters
 
 
 def make_link(height: int, width: int, cbr: float = 1 / 16, snr_db=10.0) -> Link:

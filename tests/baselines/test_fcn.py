@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torchvision.models import resnet50, segmentation
 
 from baselines.fcn import FCN, FCNConfig, from_torchvision
-from systems import zoo
+from systems import weight_files
 from systems.errors import CheckpointError, UserError
 from systems.layers.backbone import cached_weights, make_backbone
 from systems.sizes import load_size
@@ -48,7 +48,7 @@ def test_paper_size_is_torchvision_s_network():
     """The same weights give the same logits: names, dilations, normalisation and upsampling
     agree with torchvision's.
     """
-    with zoo.seeded(0):
+    with weight_files.seeded(0):
         theirs = segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=21, aux_loss=True).eval()
     ours = FCN(size="paper", checkpoint="none")
     ours.load_state_dict(from_torchvision(theirs.state_dict()))
@@ -100,7 +100,7 @@ def test_void_pixels_do_not_count():
 def test_weights_go_through_the_zoo(tmp_path):
     source = FCN(checkpoint="none", seed=1)
     path = tmp_path / "fcn-small.safetensors"
-    digest = zoo.save_weights(path, source.state_dict(), {"images_seen": 7})
+    digest = weight_files.save_weights(path, source.state_dict(), {"images_seen": 7})
     loaded = FCN.load("small", str(path))
     assert loaded.variant == f"small-{digest[:8]}" and loaded.describe()["images_seen"] == 7
     images = torch.rand(1, 3, 48, 48)
@@ -115,7 +115,7 @@ def test_weights_of_another_size_or_system_are_refused_though_their_shapes_fit(t
         ({"system": "fcn", "size": "small_from_scratch"}, "fcn in size small_from_scratch, not of fcn in size small"),
         ({"system": "deeplab-jscc", "size": "small"}, "deeplab-jscc in size small"),
     ):
-        zoo.save_weights(tmp_path / "w.safetensors", FCN(checkpoint="none").state_dict(), facts)
+        weight_files.save_weights(tmp_path / "w.safetensors", FCN(checkpoint="none").state_dict(), facts)
         with pytest.raises(CheckpointError, match=words):
             FCN.load("small", str(tmp_path / "w.safetensors"))
 

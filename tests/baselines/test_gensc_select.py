@@ -180,12 +180,12 @@ def test_what_the_network_may_change_is_what_is_unknown(system):
 def test_no_weights_ship_and_others_codebooks_are_refused(system, tmp_path):
     with pytest.raises(CheckpointError, match="ships no weights"):
         registry.create("gensc-select")
-    from systems import zoo
+    from systems import weight_files
 
     state = system.state_dict()
     assert "codebook_sha256" in state and not any(key.startswith("front") for key in state)
     state["codebook_sha256"] = state["codebook_sha256"] ^ 1
     path = tmp_path / "w.safetensors"
-    zoo.save_weights(path, state, {"system": "gensc-select", "size": "small"})
+    weight_files.save_weights(path, state, {"system": "gensc-select", "size": "small"})
     with pytest.raises(CheckpointError, match="another codebook"):
         GenSCSelect("gensc-select", checkpoint=str(path), config=SMALL)

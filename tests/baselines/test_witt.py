@@ -7,7 +7,7 @@ from baselines.witt import WITT, ChannelModNet, PatchMerging, PatchReverseMergin
 from systems import Budget, Link, Received, create
 from systems.errors import BudgetTooSmall
 from systems.sizes import load_size
-from systems.zoo import count_parameters
+from systems.weight_files import count_parameters
 
 
 def make_link(height: int, width: int, **changes) -> Link:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from baselines import published
 from baselines.witt import WITT
-from systems import Budget, Link, zoo
+from systems import Budget, Link, weight_files
 from systems.layers.analog import POWER_BITS
 
 LIMIT = 1e-4
@@ -45,7 +45,7 @@ def official(request):
     tensors = load_file(request.param)
     made = published.witt({key[6:]: value for key, value in tensors.items() if key.startswith("state.")})
     system = WITT("witt", "paper", checkpoint="none", config=made.config)
-    zoo.fit_state(system, made.state, request.param.name)
+    weight_files.fit_state(system, made.state, request.param.name)
     return tensors, system
 
 

@@ -42,7 +42,7 @@ def main(handle: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
-    import systems.zoo  # noqa: F401  (every system's process needs it)
+    import systems.weight_files  # noqa: F401  (every system's process needs it)
     from bench.measure.apart import child  # noqa: F401
 
     torch.set_num_threads(1)

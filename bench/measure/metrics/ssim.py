@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from systems.compiled import compiled
+from systems.numba_compile import compiled
 
 RADIUS = 5  # 11 taps
 SIGMA = 1.5

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from bench.measure.apart import Home
     from bench.sweep.plan import WorkUnit
-    from systems.timing import Seconds
+    from systems.stage_times import Seconds
 
 ENGINES = ("serial", "process", "slurm")
 

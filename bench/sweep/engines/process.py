@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from bench.measure.apart.confine import die_with_parent
 from bench.sweep.engines import Outcome, Work, lost, one_thread
 from bench.util.devices import THREAD_VARIABLES
-from systems import timing as stopwatch
+from systems import stage_times
 
 if TYPE_CHECKING:
     from bench.measure.apart import Home
@@ -209,7 +209,7 @@ def _serve(
     if hasattr(work, "place"):
         work.place(index, nursery)
     with one_thread():
-        stopwatch.add("start-up", time.time() - asked, time.process_time())
+        stage_times.add("start-up", time.time() - asked, time.process_time())
         try:
             while True:
                 unit = connection.recv()

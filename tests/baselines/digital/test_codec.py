@@ -11,7 +11,7 @@ from PIL import Image
 from skimage import data
 
 from baselines.digital.codec import FORMATS, UnreadablePayload, decode, encode_under
-from systems import cache as memo
+from systems import result_cache
 from systems.errors import BudgetTooSmall, MissingDependency
 
 
@@ -106,7 +106,7 @@ class TestHeic:
 
 def test_heic_without_its_package_is_one_line_with_the_cure(photo, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    memo.forget()
+    result_cache.forget()
     with pytest.raises(MissingDependency, match="pip install pillow-heif"):
         encode_under(photo, 2500, "heic")
 
@@ -154,7 +154,7 @@ def test_a_picture_of_another_size_is_refused(photo):
 
 def test_files_do_not_depend_on_what_was_coded_before(photo):
     first = encode_under(photo, 2500).payload
-    memo.forget()
+    result_cache.forget()
     for budget in (5000, 900):
         encode_under(photo, budget)
     assert encode_under(photo, 2500).payload == first

@@ -23,7 +23,7 @@ from bench.measure.channel import transmit
 from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget, Decoded, Link, Received, Transmission
-from systems.zoo import seeded
+from systems.weight_files import seeded
 
 PLUGINS = [str(Path(__file__).parents[1] / "plugin"), str(Path(__file__).parents[2] / "example_plugin")]
 sys.path[:0] = PLUGINS

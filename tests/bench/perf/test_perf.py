@@ -26,9 +26,7 @@ from bench.perf import models as model
 from bench.perf.plain import KEY, plain_loop
 from bench.perf.scatter import draw_scatters, points_of
 from bench.results.reader import Run
-from systems import Budget
-from systems import cache as memo
-from systems import timing as stopwatch
+from systems import Budget, result_cache, stage_times
 from systems.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -130,25 +128,25 @@ def test_a_network_reads_several_points_at_once(photographs, tmp_path):
 
 
 def test_every_second_is_counted_once():
-    stopwatch.take()
+    stage_times.take()
     start = time.perf_counter()
-    with stopwatch.stage("outer"):
+    with stage_times.stage("outer"):
         time.sleep(0.05)
-        with stopwatch.stage("inner"):
+        with stage_times.stage("inner"):
             time.sleep(0.1)
-        with pytest.raises(ZeroDivisionError), stopwatch.stage("inner"):
+        with pytest.raises(ZeroDivisionError), stage_times.stage("inner"):
             raise ZeroDivisionError
     elapsed = time.perf_counter() - start
-    spent = stopwatch.take()
+    spent = stage_times.take()
     assert spent["outer"][0] + spent["inner"][0] == pytest.approx(elapsed, abs=5e-3)
     assert spent["inner"][0] >= 0.1 and spent["outer"][0] >= 0.05
     assert sum(cpu for _, cpu in spent.values()) < 0.1  # sleeping takes time, but no processor time
-    assert stopwatch.take() == {}
+    assert stage_times.take() == {}
 
 
 def test_a_memo_computes_once_and_says_what_it_saved():
-    kept, calls = memo.Memo(2), []
-    memo.take_saved()
+    kept, calls = result_cache.Memo(2), []
+    result_cache.take_saved()
 
     def slow(value):
         calls.append(value)
@@ -156,14 +154,14 @@ def test_a_memo_computes_once_and_says_what_it_saved():
         return value
 
     assert [kept.get(key, lambda key=key: slow(key)) for key in "aab"] == ["a", "a", "b"]
-    assert calls == ["a", "b"] and 0.02 <= memo.take_saved() < 0.2 and memo.take_saved() == 0
+    assert calls == ["a", "b"] and 0.02 <= result_cache.take_saved() < 0.2 and result_cache.take_saved() == 0
     kept.get("c", lambda: slow("c"))  # the oldest is removed
     kept.get("a", lambda: slow("a"))
     assert calls == ["a", "b", "c", "a"]
-    memo.forget()
+    result_cache.forget()
     assert kept.get("a", lambda: slow("again")) == "again"
     x = np.arange(6, dtype=np.uint8)
-    assert memo.digest(x) == memo.digest(x.copy()) != memo.digest(x.reshape(2, 3))
+    assert result_cache.digest(x) == result_cache.digest(x.copy()) != result_cache.digest(x.reshape(2, 3))
 
 
 def test_perf_sweep_accounts_for_the_run(photographs, tmp_path):
@@ -275,7 +273,7 @@ def test_models_are_measured_in_their_own_process(tmp_path):
     assert done.exit_code == 0 and "deepjscc" in done.output
     (row,) = rows(out)
     from systems import create
-    from systems.zoo import count_parameters
+    from systems.weight_files import count_parameters
 
     assert int(row["parameters"]) == count_parameters(create("deepjscc"))
     assert float(row["encode_ms"]) > 0 and float(row["flops_decode"]) > 0

@@ -27,7 +27,7 @@ from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget, Link
 from systems.learned import log_squared_error, mean_squared_error
-from systems.zoo import read_facts
+from systems.weight_files import read_facts
 
 
 def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground, capsys):

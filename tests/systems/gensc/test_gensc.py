@@ -19,7 +19,7 @@ from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
 from systems.gensc.system import GenSC, noise_ratio
 from systems.layers import analog
 from systems.sizes import load_size, sizes_of
-from systems.zoo import count_parameters
+from systems.weight_files import count_parameters
 
 TINY = dataclasses.replace(
     load_size(GenSCConfig, "gensc", "small"),
@@ -203,7 +203,7 @@ def test_the_light_size_has_windows_that_shift_no_local_gain_and_ten_mib():
     from safetensors.torch import save
 
     from systems.layers.swin import SwinBlock
-    from systems.zoo import packed
+    from systems.weight_files import packed
 
     system = GenSC("gensc", size="light", checkpoint="none")
     assert len(save(packed(system.state_dict()))) <= 10 * 2**20
@@ -384,7 +384,7 @@ def test_checkpoints_leave_out_what_stays_published_and_get_it_back(tmp_path):
     """The prior's frozen stages and statistics are not in the file. Loading takes them from the ImageNet weights."""
     from safetensors.torch import load_file
 
-    from systems.zoo import save_weights
+    from systems.weight_files import save_weights
 
     system = GenSC("gensc", checkpoint="none")
     path = tmp_path / "gensc.safetensors"

@@ -4,14 +4,14 @@ import pytest
 import torch
 from torchvision.models.swin_transformer import ShiftedWindowAttention, SwinTransformerBlock
 
-from systems import zoo
+from systems import weight_files
 from systems.layers.swin import SwinBlock, WindowAttention, relative_positions
 
 SIZES = [(8, 8), (16, 16), (8, 24), (24, 16), (40, 32), (64, 8)]
 
 
 def pair(window=8, shift=4, dim=24, heads=3):
-    with zoo.seeded(1):
+    with weight_files.seeded(1):
         theirs = SwinTransformerBlock(dim, heads, [window] * 2, [shift] * 2).eval()
         ours = SwinBlock(dim, heads, window, shift).eval()
     for parameter in theirs.parameters():

@@ -1,4 +1,4 @@
-"""A memory of results, so that the same input is not computed twice.
+"""A cache of results in memory, so that the same input is not computed twice.
 
 The digital links use it: the same picture is compressed once, and the result serves many operating points. The module
 also counts the seconds that the remembered results took when they were computed. The columns of cost need them, because

@@ -14,7 +14,7 @@ import baselines  # noqa: F401  (registers the systems)
 from baselines import published
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
-from systems import Budget, Link, checkpoints, create, shipping, zoo
+from systems import Budget, Link, checkpoint_option, create, ship_weights, weight_files
 from systems.errors import CheckpointError, UnknownName, UserError
 from systems.sizes import fill
 
@@ -38,24 +38,24 @@ def test_eight_bits_keep_each_value_within_half_a_step_of_its_channel():
         "silent.weight": torch.zeros(64, 64),
         "counter": torch.tensor(7),
     }
-    tensors = zoo.packed(state, 8)
+    tensors = weight_files.packed(state, 8)
     assert tensors["conv.weight"].dtype == torch.int8 and tensors["conv.weight::peak"].dtype == torch.float16
     assert tensors["conv.bias"].dtype == torch.float16 and tensors["counter"].dtype == torch.int64
-    back = zoo.unpacked(tensors)
+    back = weight_files.unpacked(tensors)
     assert set(back) == set(state) and torch.equal(back["counter"], state["counter"])
     step = state["conv.weight"].flatten(1).abs().amax(1) / 127
     error = (back["conv.weight"] - state["conv.weight"]).flatten(1).abs().amax(1)
     assert (error <= 0.5 * step * (1 + 2**-9)).all() and (error > 0.4 * step).all()
     assert not back["silent.weight"].any()
-    assert zoo.packed(state, 8, ["conv.*"])["conv.weight"].dtype == torch.float16
+    assert weight_files.packed(state, 8, ["conv.*"])["conv.weight"].dtype == torch.float16
 
 
 def test_eight_bits_halve_the_file_and_load_like_any_other(tmp_path):
     source = create("witt", checkpoint="none")
     paths = {bits: tmp_path / f"{bits}.safetensors" for bits in (8, 16, 32)}
     for bits, path in paths.items():
-        zoo.save_weights(path, source.state_dict(), {"system": "witt", "size": "small"}, bits)
-        assert zoo.read_facts(path)["storage"]["bits"] == bits
+        weight_files.save_weights(path, source.state_dict(), {"system": "witt", "size": "small"}, bits)
+        assert weight_files.read_facts(path)["storage"]["bits"] == bits
     sizes = {bits: path.stat().st_size for bits, path in paths.items()}
     assert sizes[8] < 0.55 * sizes[16] < 0.3 * sizes[32]
     loaded = {bits: create("witt", checkpoint=str(path)) for bits, path in paths.items()}
@@ -68,7 +68,7 @@ def test_eight_bits_halve_the_file_and_load_like_any_other(tmp_path):
 
 def test_what_float16_does_not_hold_is_an_error_that_names_the_tensor(tmp_path):
     with pytest.raises(ValueError, match="'big.bias' is not finite"):
-        zoo.save_weights(tmp_path / "w.safetensors", {"big.bias": torch.tensor([1e6])}, {})
+        weight_files.save_weights(tmp_path / "w.safetensors", {"big.bias": torch.tensor([1e6])}, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -82,13 +82,13 @@ def per_snr(tmp_path):
     for seed, snr in enumerate((1, 7, 13)):
         path = tmp_path / f"at{snr}.safetensors"
         module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=seed)
-        zoo.save_weights(path, module.state_dict(), {"system": "deepjscc", "size": "paper"}, bits=32)
+        weight_files.save_weights(path, module.state_dict(), {"system": "deepjscc", "size": "paper"}, bits=32)
         files[float(snr)] = str(path)
     return files
 
 
 def test_each_point_is_served_by_the_checkpoint_of_the_nearest_snr(per_snr):
-    system = create("deepjscc", size="paper", checkpoint=checkpoints.join(per_snr))
+    system = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(per_snr))
     alone = {snr: create("deepjscc", size="paper", checkpoint=file) for snr, file in per_snr.items()}
     for snr, own in ((-5.0, 1.0), (3.9, 1.0), (4.0, 1.0), (4.1, 7.0), (9.0, 7.0), (20.0, 13.0)):
         at = link(snr_db=snr)
@@ -101,7 +101,7 @@ def test_each_point_is_served_by_the_checkpoint_of_the_nearest_snr(per_snr):
 
 
 def test_a_batch_may_hold_several_snrs(per_snr):
-    system = create("deepjscc", size="paper", checkpoint=checkpoints.join(per_snr))
+    system = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(per_snr))
     assert system.joins_snr and system.encoder_sees_snr
     snrs = [13.0, 1.0, 8.0]
     at = link(snr_db=torch.tensor(snrs))
@@ -115,15 +115,15 @@ def test_a_batch_may_hold_several_snrs(per_snr):
 
 
 def test_the_rows_say_which_checkpoints_made_them(per_snr):
-    system = create("deepjscc", size="paper", checkpoint=checkpoints.join(per_snr))
+    system = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(per_snr))
     facts = system.describe()
-    digests = {f"{snr:g}": zoo.read_facts(path_of(file))["sha256"] for snr, file in per_snr.items()}
+    digests = {f"{snr:g}": weight_files.read_facts(path_of(file))["sha256"] for snr, file in per_snr.items()}
     assert facts["per_snr"] == digests and facts["variant"] == system.variant
     assert all(digest[:8] in system.variant for digest in digests.values())
-    text = checkpoints.join(per_snr)
-    assert checkpoints.without_folders(text) == "1=at1.safetensors,7=at7.safetensors,13=at13.safetensors"
-    assert checkpoints.files_of(text) == [path_of(file) for file in per_snr.values()]
-    assert checkpoints.files_of("shipped") == [] and checkpoints.files_of("a/b.safetensors") == [
+    text = checkpoint_option.join(per_snr)
+    assert checkpoint_option.without_folders(text) == "1=at1.safetensors,7=at7.safetensors,13=at13.safetensors"
+    assert checkpoint_option.files_of(text) == [path_of(file) for file in per_snr.values()]
+    assert checkpoint_option.files_of("shipped") == [] and checkpoint_option.files_of("a/b.safetensors") == [
         path_of("a/b.safetensors")
     ]
 
@@ -136,21 +136,24 @@ def path_of(text):
 
 def test_a_checkpoint_names_the_same_files_from_another_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert checkpoints.absolute("a/w.safetensors") == str(tmp_path / "a" / "w.safetensors")
-    assert checkpoints.absolute("1=a,7=/b") == f"1={tmp_path / 'a'},7=/b"
-    assert [checkpoints.absolute(word) for word in checkpoints.WORDS] == list(checkpoints.WORDS)
+    assert checkpoint_option.absolute("a/w.safetensors") == str(tmp_path / "a" / "w.safetensors")
+    assert checkpoint_option.absolute("1=a,7=/b") == f"1={tmp_path / 'a'},7=/b"
+    assert [checkpoint_option.absolute(word) for word in checkpoint_option.WORDS] == list(checkpoint_option.WORDS)
 
 
 def test_two_files_for_one_snr_are_refused():
     with pytest.raises(CheckpointError, match="two files for 7.0 dB"):
-        checkpoints.split("7=a.safetensors,7.0=b.safetensors")
+        checkpoint_option.split("7=a.safetensors,7.0=b.safetensors")
 
 
 def test_the_command_line_takes_a_checkpoint_per_snr(per_snr):
     from bench.spec.request import _checkpoints
 
     text = ",".join(f"deepjscc@{snr:g}={file}" for snr, file in per_snr.items()) + ",witt=w.safetensors"
-    assert _checkpoints(text, ["deepjscc", "witt"]) == {"deepjscc": checkpoints.join(per_snr), "witt": "w.safetensors"}
+    assert _checkpoints(text, ["deepjscc", "witt"]) == {
+        "deepjscc": checkpoint_option.join(per_snr),
+        "witt": "w.safetensors",
+    }
     for bad, words in (
         ("deepjscc@hot=a", "number in dB"),
         ("deepjscc=a,deepjscc=b", "names deepjscc twice"),
@@ -193,7 +196,7 @@ class Theirs(nn.Module):
 
 
 def test_deep_jscc_pytorch_s_weights_give_its_pictures(tmp_path):
-    with zoo.seeded(3):
+    with weight_files.seeded(3):
         theirs = Theirs().eval()
     torch.save({"module." + key: value for key, value in theirs.state_dict().items()}, tmp_path / "epoch_999.pkl")
     out = tmp_path / "ours.safetensors"
@@ -299,14 +302,14 @@ def test_a_sidecar_that_is_none_is_one_line(tmp_path, side, words):
     else:
         (tmp_path / "w.json").write_bytes(side)
     with pytest.raises(CheckpointError, match=words) as error:
-        zoo.read_weights(path)
+        weight_files.read_weights(path)
     assert "\n" not in str(error.value)
 
 
 def test_weights_that_are_a_pipe_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "w.safetensors")
     with pytest.raises(CheckpointError, match="not a plain file"):
-        zoo.read_weights(tmp_path / "w.safetensors")
+        weight_files.read_weights(tmp_path / "w.safetensors")
 
 
 def test_int8_values_whose_peaks_do_not_fit_are_one_line(tmp_path):
@@ -314,7 +317,7 @@ def test_int8_values_whose_peaks_do_not_fit_are_one_line(tmp_path):
     (tmp_path / "w.safetensors").write_bytes(data)
     (tmp_path / "w.json").write_text(json.dumps({"sha256": hashlib.sha256(data).hexdigest()}))
     with pytest.raises(CheckpointError, match="peaks do not fit"):
-        zoo.read_weights(tmp_path / "w.safetensors")
+        weight_files.read_weights(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("config", [5, "abc", [["a"]], None, True])
@@ -326,7 +329,7 @@ def test_a_configuration_that_is_no_table_is_one_line(config):
 @pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "1=a,7=~nobody-of-that-name/x"])
 def test_a_home_folder_of_nobody_is_one_line(text):
     with pytest.raises(CheckpointError, match="no such home folder"):
-        checkpoints.absolute(text)
+        checkpoint_option.absolute(text)
 
 
 def test_no_code_in_a_checkpoint_is_run(tmp_path):
@@ -351,7 +354,9 @@ def test_an_unknown_layout_names_those_that_are_known(tmp_path):
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """The folder to which weights are shipped, in place of the real one."""
-    monkeypatch.setattr(zoo, "home", lambda package, system, size: tmp_path / "home" / f"{system}-{size}.safetensors")
+    monkeypatch.setattr(
+        weight_files, "home", lambda package, system, size: tmp_path / "home" / f"{system}-{size}.safetensors"
+    )
     return tmp_path / "home"
 
 
@@ -363,10 +368,13 @@ def facts(**changes):
 def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bits):
     source = create("deepjscc", checkpoint="none", seed=4)
     path = tmp_path / "trained.safetensors"
-    before = zoo.save_weights(path, source.state_dict(), facts(), bits=32)
-    target = shipping.ship(path, bits)
-    assert target == package / "deepjscc-small.safetensors" and zoo.shipped("baselines", "deepjscc", "small") == target
-    shipped = zoo.read_facts(target)
+    before = weight_files.save_weights(path, source.state_dict(), facts(), bits=32)
+    target = ship_weights.ship(path, bits)
+    assert (
+        target == package / "deepjscc-small.safetensors"
+        and weight_files.shipped("baselines", "deepjscc", "small") == target
+    )
+    shipped = weight_files.read_facts(target)
     assert shipped["storage"]["bits"] == bits and shipped["packed_from"] == before
     loaded = create("deepjscc")
     assert loaded.facts["images_seen"] == {"reconstruction": 9}
@@ -385,9 +393,9 @@ def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bit
 )
 def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, words):
     path = tmp_path / "trained.safetensors"
-    zoo.save_weights(path, create("deepjscc", checkpoint="none").state_dict(), facts(**changes))
+    weight_files.save_weights(path, create("deepjscc", checkpoint="none").state_dict(), facts(**changes))
     with pytest.raises(UserError, match=words):
-        shipping.ship(path)
+        ship_weights.ship(path)
     assert not package.exists()
 
 

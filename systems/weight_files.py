@@ -4,7 +4,7 @@ unpickles.
 A shipped checkpoint lies in its package, `<package>/weights/<system>-<size>.safetensors`. The sidecar has the same name
 with the ending `.json`. It holds the configuration, training data, number of images seen, seed, commit, validation
 curve, licence of the data, and the sha256 of the weight file, which every load verifies. Called by `systems.learned`,
-`systems.shipping` and `bench.training`.
+`systems.ship_weights` and `bench.training`.
 
 Storage forms, chosen by `save_weights(bits=...)` and recorded in the sidecar under `storage`:
 - 16: floats are stored as float16, the usual form.

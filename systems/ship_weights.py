@@ -1,4 +1,7 @@
-"""Puts trained weights into their package, where the zoo looks for them. Called by `python -m bench weights ship`."""
+"""Puts trained weights into their package, where `systems.weight_files` looks for them.
+
+`python -m bench weights ship` calls it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from systems import registry, zoo
+from systems import registry, weight_files
 from systems.errors import CheckpointError
 from systems.learned import IMPORTED
 from systems.sizes import sizes_of
@@ -21,11 +24,11 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
     CheckpointError if the file is altered, does not fit its size, was published by others, or if its sidecar does not
     say what it was trained on.
     """
-    tensors, facts = zoo.read_weights(path)
+    tensors, facts = weight_files.read_weights(path)
     missing = [key for key in NEEDED if not facts.get(key)]
     if missing:
         raise CheckpointError(
-            f"{zoo.sidecar(path)}: does not say {', '.join(missing)}; weights ship with what they saw"
+            f"{weight_files.sidecar(path)}: does not say {', '.join(missing)}; weights ship with what they saw"
         )
     name, size = str(facts["system"]), str(facts["size"])
     if size == IMPORTED:
@@ -36,9 +39,9 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
         raise CheckpointError(f"{path}: are of size {size!r}, which {name} does not have (configs/models: {known})")
     kind: Any = entry.load()
     kind(name=name, checkpoint=str(path), **({} if entry.fitted else {"size": size}))  # raises if they do not fit
-    target = zoo.home(entry.target.partition(".")[0], name, size)
+    target = weight_files.home(entry.target.partition(".")[0], name, size)
     try:
-        zoo.save_weights(target, tensors, {**facts, "packed_from": facts["sha256"]}, bits, keep)
+        weight_files.save_weights(target, tensors, {**facts, "packed_from": facts["sha256"]}, bits, keep)
     except (ValueError, OSError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     return target

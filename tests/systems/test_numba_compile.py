@@ -15,7 +15,7 @@ def test_no_folder_for_the_cache_is_no_error(tmp_path):
     module = tmp_path / "package" / "made.py"
     module.parent.mkdir()
     module.write_text(
-        "from systems.compiled import compiled\n\n\n@compiled\ndef double(x):\n    return 2 * x\n\n\n"
+        "from systems.numba_compile import compiled\n\n\n@compiled\ndef double(x):\n    return 2 * x\n\n\n"
         "assert double(4) == 8\n"
     )
     cache = tmp_path / "file"
