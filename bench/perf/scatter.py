@@ -11,9 +11,10 @@ import numpy as np
 
 from bench.report import style
 from bench.report.charts import legend_under
-from bench.report.page import COLUMN, Sheet, drawing, save
+from bench.report.page import COLUMN, Sheet, drawing, rendered
 from bench.report.text import printable
 from bench.results.reader import Run
+from bench.util.files import write_all
 from systems.errors import UserError
 
 
@@ -21,7 +22,7 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
     """A figure for each reconstruction figure of the run, as PNG and PDF. Returns the files. Raises UserError if
     nothing matches.
     """
-    written = []
+    files: dict[Path, bytes] = {}
     for figure in run.figures:
         if figure["task"] == "reconstruction":
             points = points_of(run, figure, rows, snr_db)
@@ -29,12 +30,12 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
                 with drawing():
                     looks = style.figure_looks(figure, run.system_facts)
                     sheet = draw(points, figure["title"], snr_db, looks)
-                    written += save(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
-    if not written:
+                    files |= rendered(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
+    if not files:
         raise UserError(
             f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run"
         )
-    return written
+    return write_all(files)
 
 
 def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float) -> list[tuple[str, str, float, float]]:

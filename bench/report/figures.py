@@ -1,4 +1,7 @@
-"""From a run's tables to files: which figures the run has, their footnotes, and the files. Called by `plot`."""
+"""From a run's tables to files: which figures the run has, their footnotes, and the files. Called by `plot`.
+
+The files are written together, after the last of them was made: a command that fails changes none.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from bench.report.kinds import Drawing, Job, kind_named, same_pictures
 from bench.report.options import Options
 from bench.report.text import printable, wrapped
 from bench.results.reader import Run
+from bench.util.files import write_all
 from systems.errors import UserError, did_you_mean
 
 Overlay = tuple[Run, tuple[str, ...] | None]
@@ -30,26 +34,27 @@ def draw_run(
     overlays: Sequence[tuple[Path, str]] = (),
 ) -> Drawn:  # fmt: skip
     """See `bench.report.draw_all`. overlays: (folder of another run, a system of it or "") to draw over the figures."""
-    from bench.report.tables import write_tables
+    from bench.report.tables import tables_of
 
     options, run = options or Options(), Run.open(run_dir)
     jobs = jobs_of(run, options, _overlays(run, overlays))
     for name in figures or ():
         if name not in jobs:
             raise UserError(f"run {run.name} has no figure {name!r}; {did_you_mean(name, jobs, 'its figures')}")
-    drawn = Drawn()
+    files: dict[Path, bytes] = {}
+    notes: list[str] = []
     with page.drawing(options.style):
         for name, (job, kind) in jobs.items():
             if figures is not None and name not in figures:
                 continue
             for drawing in kind(job):
-                drawn.files += _write(job, drawing)
-            drawn.notes += dict.fromkeys(job.notes)
-    if figures is not None and not drawn.files:
-        raise UserError("; ".join(drawn.notes) or f"run {run.name} has nothing to draw for {', '.join(figures)}")
+                files |= _files(job, drawing)
+            notes += dict.fromkeys(job.notes)
+    if figures is not None and not files:
+        raise UserError("; ".join(notes) or f"run {run.name} has nothing to draw for {', '.join(figures)}")
     if figures is None and options.out is None:
-        drawn.files += write_tables(run)
-    return drawn
+        files |= tables_of(run)
+    return Drawn(write_all(files), notes)
 
 
 def jobs_of(
@@ -106,8 +111,8 @@ def _overlays(run: Run, named: Sequence[tuple[Path, str]]) -> dict[str, Overlay]
     return found
 
 
-def _write(job: Job, drawing: Drawing) -> list[Path]:
-    """Write the files of a drawing, with its footnote, and its origin in their metadata."""
+def _files(job: Job, drawing: Drawing) -> dict[Path, bytes]:
+    """The files of a drawing, with its footnote, and its origin in their metadata."""
     options, run = job.options, job.run
     if options.caption:
         drawing.sheet.footnote(wrapped(drawing.words, 80 if drawing.sheet.width <= page.COLUMN else 165))
@@ -125,5 +130,5 @@ def _write(job: Job, drawing: Drawing) -> list[Path]:
         ),
     }
     folder = options.out or run.directory / "figures"
-    return page.save(drawing.sheet.finish(), folder, drawing.name, options.formats, options.resolution, provenance,
-                     options.small)  # fmt: skip
+    return page.rendered(drawing.sheet.finish(), folder, drawing.name, options.formats, options.resolution, provenance,
+                         options.small)  # fmt: skip

@@ -2,8 +2,7 @@
 
 All drawings use it. A figure is laid out on a `Sheet` of fixed width, in inches from the top left. Its height follows
 from its content. `drawing` starts from matplotlib's own defaults, so that the user's matplotlibrc and MPLBACKEND do not
-change a figure. `save` writes PNG, PDF and SVG with the figure's origin in their metadata, without dates, completely or
-not at all.
+change a figure. `rendered` makes PNG, PDF and SVG with the figure's origin in their metadata, without dates.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.util.files import write_atomic
 from systems.errors import UserError
 
 #: Width of a journal's column, and of the full page, in inches.
@@ -189,21 +187,21 @@ class Sheet:
         return self.figure
 
 
-def save(
+def rendered(
     figure, folder: Path, name: str, formats: tuple[str, ...] = ("png", "pdf"), dpi: int = DPI["screen"],
     provenance: dict[str, str] | None = None, small: bool = False,
-) -> list[Path]:  # fmt: skip
-    """Write a matplotlib figure. Equal tables give equal files. Returns the paths.
+) -> dict[Path, bytes]:  # fmt: skip
+    """The files of a matplotlib figure: path in `folder` -> content. Equal tables give equal files. Nothing is written.
 
     provenance: "Title", "Description" and "Keywords", for the metadata of each file.
     small: also reduce photographs to 256 colours. A PNG that only has lines always gets a palette of 256 colours.
-    Raises UserError if a file cannot be written, or for a name that makes no file name.
+    Raises UserError for a name that makes no file name.
     """
     if not re.fullmatch(r"[A-Za-z0-9_+][A-Za-z0-9._+-]*", name):
         raise UserError(
             f"a figure cannot be called {name!r}: its name becomes the name of a file; use letters, digits, - and _"
         )
-    paths = []
+    files = {}
     for kind in formats:
         data = io.BytesIO()
         figure.savefig(data, format=kind, dpi=dpi, metadata=_metadata(kind, provenance or {}))
@@ -211,10 +209,8 @@ def save(
         photographs = any(axes.images for axes in figure.axes)
         if kind == "png" and (small or not photographs):
             content = _with_palette(content, dither=photographs)
-        path = folder / f"{name}.{kind}"
-        write_atomic(path, content)
-        paths.append(path)
-    return paths
+        files[folder / f"{name}.{kind}"] = content
+    return files
 
 
 def _metadata(kind: str, provenance: dict[str, str]) -> dict[str, str | None]:

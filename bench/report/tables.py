@@ -15,7 +15,7 @@ from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
 from bench.report.text import cell, printable
 from bench.results.reader import Run
-from bench.util.files import slug, write_atomic
+from bench.util.files import slug
 
 RESULT_COLUMNS = [
     "figure", "system", "variant", "dataset", "channel", "cbr_target", "bits_target", "snr_db", "metric", "mean", "std",
@@ -23,11 +23,11 @@ RESULT_COLUMNS = [
 ]  # fmt: skip
 
 
-def write_tables(run: Run) -> list[Path]:
-    """Write all tables of the run into its folder tables/. Returns the files. No network is built."""
+def tables_of(run: Run) -> dict[Path, bytes]:
+    """All tables of the run: path in its folder tables/ -> content. No network is built, and nothing is written."""
     from bench.analysis import claims
 
-    written = []
+    files: dict[Path, bytes] = {}
     overheads = overhead_table(run, kept_flops(run))
     for figure in run.figures:
         rows = results_table(run, figure)
@@ -35,30 +35,29 @@ def write_tables(run: Run) -> list[Path]:
             looks = style.figure_looks(figure, run.system_facts)
             text = results_markdown(rows, figure, looks)
             text += spending_notes(overheads[overheads["figure"] == figure["id"]])
-            written += _write(run, f"results-{figure['id']}", rows, text)
+            files |= _files(run, f"results-{figure['id']}", rows, text)
             if has_labels(figure["task"]):
                 classes = class_table(run, figure)
-                written += _write(
+                files |= _files(
                     run, f"classes-{figure['id']}", classes, class_markdown(classes, figure["title"], looks)
                 )
     if len(overheads):
-        written += _write(run, "overheads", overheads, overhead_markdown(overheads, run.system_facts))
+        files |= _files(run, "overheads", overheads, overhead_markdown(overheads, run.system_facts))
     if len(run.samples) and run.shows_a_paper_figure():
         verdicts = claims.judge(run)
-        written += _write(run, "claims", claims.table(verdicts), claims.markdown(verdicts))
-    return written
+        files |= _files(run, "claims", claims.table(verdicts), claims.markdown(verdicts))
+    return files
 
 
-def _write(run: Run, name: str, table: pd.DataFrame, markdown: str) -> list[Path]:
+def _files(run: Run, name: str, table: pd.DataFrame, markdown: str) -> dict[Path, bytes]:
     paths = [run.directory / "tables" / f"{slug(name)}{end}" for end in (".csv", ".md")]
     note = (
         f"\nRun {printable(run.name)}."
         + (" LIMITED RUN (`--limit`): a trial, not a result." if run.limited else "")
         + "\n"
     )
-    write_atomic(paths[0], table.to_csv(index=False, lineterminator="\n").encode("utf-8", "backslashreplace"))
-    write_atomic(paths[1], (markdown + note).encode("utf-8", "backslashreplace"))
-    return paths
+    texts = table.to_csv(index=False, lineterminator="\n"), markdown + note
+    return {path: text.encode("utf-8", "backslashreplace") for path, text in zip(paths, texts)}
 
 
 # ---------------------------------------------------------------- results

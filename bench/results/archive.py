@@ -103,6 +103,8 @@ class Archives:
                 self.add({cell_id: data for cell_id, data in kept.items() if data is not None})
             with contextlib.suppress(FileNotFoundError):
                 os.replace(self.folder / name, self.folder / f"damaged-{name}")
+                why = self.refused.get(name, "some of its cells cannot be used")
+                self.refused[name] = f"{why}; it is now called damaged-{name}, and may be deleted"
         self._damaged.clear()
 
     def note_checked(self) -> None:

@@ -39,6 +39,9 @@ from bench.results.tables import drop_compressed, field_text, line_of, read_rows
 from bench.util.files import StorageError, open_atomic, read_bytes, slug, write_atomic
 from systems.errors import UserError
 
+_FILES = ("manifest.json", "plan.json", ".salt", "samples.csv", "confusion.csv", "summary.csv", "pictures.csv",
+          "failures.csv")  # fmt: skip
+_FOLDERS = ("cells", "pictures", "failures", "tables", ".uses")
 _BEGUN = frozenset({"plan.json", "output"})  # made before the manifest; left by a start that was killed
 _IMAGE = CELL_COLUMNS.index("image_id")
 
@@ -69,6 +72,23 @@ class RunStore:
             raise UserError(
                 f"--out {self.root} holds a run of another configuration; repeat its options, or choose another folder"
             )
+        self._check_kinds()
+
+    def _check_kinds(self) -> None:
+        """Raise UserError if a folder is in the place of a file that the run will write, or a file in that of a folder.
+
+        The run would end there, perhaps after hours. A file of another kind, such as a link, is replaced.
+        """
+        for name in _FOLDERS:
+            path = self.root / name
+            if os.path.lexists(path) and not path.is_dir():
+                raise UserError(f"{path} is no folder, and the run needs one there; move it elsewhere")
+        for folder, belongs in ((self.root, _FILES.__contains__), (self.root / "cells", _is_a_cell)):
+            with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in entries:
+                    if belongs(entry.name) and entry.is_dir(follow_symlinks=False):
+                        raise UserError(f"{entry.path} is a folder, and a file of the run belongs there; "
+                                        "move it elsewhere")  # fmt: skip
 
     def open(self, config_hash: str, shared: bool = False, beside: bool = False) -> None:
         """Make the folder, lock it for this process, and delete what a killed run left half-written.
@@ -264,6 +284,10 @@ class RunStore:
             return [{key: row[key] for key in FAILURE_COLUMNS} for row in read_rows(path, FAILURE_COLUMNS)]
         except UserError as error:
             raise UserError(f"{error}; or delete it: a run computes its content again") from None
+
+
+def _is_a_cell(name: str) -> bool:
+    return name.endswith((".csv", ".zip")) or name == ".checked"
 
 
 def _lock(root: Path, beside: bool = False):

@@ -120,6 +120,8 @@ def execute(
                 manifest["end"], manifest["salt"] = now(), run.salt
             run.store.write_manifest(manifest)
         finally:
+            for line in run.store.refusals():
+                say(line)
             run.store.close()
     done = sum(outcome.status == "done" for outcome in outcomes.values())
     waiting = len(absent - failures.keys()) if collect else 0
@@ -218,9 +220,8 @@ def _write_tables(
     failures = _failures(outcomes, absent, partial)
     with stage_times.stage("tables"):
         unread = write_tables(run.plan, run.store, failures, failed_before, absent, run.config, limited)
-    for line in (*run.store.refusals(), unread.note()):
-        if line:
-            say(line)
+    if note := unread.note():
+        say(note)
     run.system_of.update(unread.lost)  # cells of earlier commands among them
     return failures | _lost(set(unread.lost)), absent | unread.lost.keys()
 

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import tomllib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -39,6 +39,17 @@ def write_atomic(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def write_all(files: Mapping[Path, bytes]) -> list[Path]:
+    """Write several files, path -> content, after all of them fitted on the disk. Returns the paths.
+
+    Raises StorageError if the disk refuses one. Then all of them are as they were.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, data in files.items():
+            stack.enter_context(replacing(path)).write_bytes(data)
+    return list(files)
+
+
 @contextlib.contextmanager
 def open_atomic(path: Path) -> Iterator[BinaryIO]:
     """In a `with` block: a binary file to write. It replaces `path` when the block ends without an error.
@@ -54,12 +65,16 @@ def replacing(path: Path) -> Iterator[Path]:
     """In a `with` block: a temporary path beside `path`, for libraries that write by name. It replaces `path` at the
     end.
 
-    Missing folders are made. Raises StorageError if the disk refuses. Then `path` is unchanged.
+    Missing folders are made. Raises StorageError if the disk refuses, or if `path` is a folder. Then `path` is
+    unchanged, and the folders that were made are gone.
     """
     path = Path(path)
-    temporary = None
+    temporary, done = None, False
+    made = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{_cut(path.name, 40)}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
@@ -67,7 +82,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _sync(temporary)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-        temporary = None
+        temporary, done = None, True
         if hasattr(os, "O_DIRECTORY"):
             _sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
@@ -77,6 +92,10 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if not done:
+            for folder in made:
+                with contextlib.suppress(OSError):  # others may have put files there
+                    folder.rmdir()
 
 
 def _sync(path: Path, flags: int = os.O_RDWR) -> None:

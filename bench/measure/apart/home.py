@@ -30,7 +30,9 @@ _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
 )
-INSPECT_SECONDS = 600.0  # a system may take so long to be built and to say what it is
+#: A system may take so long to be imported and built when it is asked what it is, unless the variable says otherwise.
+BUILD_SECONDS, BUILD_VARIABLE = 60.0, "BENCH_BUILD_SECONDS"
+_LONGEST = 86_400.0  # of build_seconds: a day
 _LINUX = sys.platform == "linux"
 _shared: dict[str, Any] = {}
 
@@ -45,6 +47,18 @@ class RemoteFailure(RuntimeError):
 
 class TooLate(RemoteFailure):
     """A system gave no answer before the deadline of its cell."""
+
+
+def build_seconds() -> float:
+    """Seconds that a system may take to be imported and built. Raises UserError if the variable holds none."""
+    text = os.environ.get(BUILD_VARIABLE, "").strip()
+    try:
+        seconds = float(text) if text else BUILD_SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise UserError(f"{BUILD_VARIABLE} is {text[:60]!a}: give seconds above 0, at most {_LONGEST:.0f}, or unset it")
+    return seconds
 
 
 def _interpreter() -> str:
@@ -167,7 +181,7 @@ class Home:
         """The measures that confine systems' processes on this machine: names of `bench.measure.apart.confine`."""
         call = self.open(Sight([], [], [], ["/dev/null"]))
         try:
-            return [str(name) for name in call.ask("measures", time.monotonic() + INSPECT_SECONDS)]
+            return [str(name) for name in call.ask("measures", time.monotonic() + build_seconds())]
         except (RemoteFailure, TimeoutError, wire.WireError) as error:
             raise UserError(f"no process for systems can be had on this machine ({error or 'no answer'})") from None
         finally:

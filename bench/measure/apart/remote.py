@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import wire
-from bench.measure.apart.home import INSPECT_SECONDS, Call, Home, RemoteFailure, TooLate
+from bench.measure.apart.home import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
 from bench.measure.apart.sight import Sight
 from systems.errors import UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
@@ -151,16 +151,20 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
     """Ask a system about itself in a confined process.
 
     build: True: build the system and return what it says. False: only look at its class (tasks, options, learned).
-    Raises UserError if the system cannot be loaded or built.
+    Raises UserError if the system cannot be loaded or built, or takes longer than `build_seconds`.
     """
+    seconds = build_seconds()
     call = home.open(Sight.of(target, options))
-    deadline = time.monotonic() + INSPECT_SECONDS
+    deadline = time.monotonic() + seconds
     try:
         if not build:
             return call.ask("look", deadline, target=target)
         return call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
     except TimeoutError:
-        raise UserError(f"system {name!r}: {target} is not built after {INSPECT_SECONDS:.0f} s") from None
+        raise UserError(
+            f"system {name!r}: {target} is not {'built' if build else 'imported'} after {seconds:g} s; mend or "
+            f"uninstall its package, or give it more time by the environment variable {BUILD_VARIABLE}"
+        ) from None
     except RemoteFailure as error:
         raise UserError(f"system {name!r}: cannot use {target} ({error})") from None
     finally:

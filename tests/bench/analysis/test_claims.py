@@ -293,12 +293,12 @@ def test_several_trainings_must_agree_and_their_spread_is_told(tmp_path):
 
 def test_a_run_of_another_figure_has_no_verdicts(tmp_path):
     from bench.cli.claims import claims_command
-    from bench.report.tables import write_tables
+    from bench.report.tables import tables_of
 
     run = make_run(tmp_path / "run", [figure("mine", ["gensc", "witt"], snrs=SNRS[:2])], paper)
     done = CliRunner().invoke(claims_command, [str(run)])
     assert isinstance(done.exception, UserError) and "none of the paper" in str(done.exception)
-    assert not [path for path in write_tables(Run.open(run)) if "claims" in path.name]
+    assert not [path for path in tables_of(Run.open(run)) if "claims" in path.name]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from PIL import Image
 
 import bench
 from bench.cli import cli
+from bench.measure.apart.home import build_seconds
 from systems import registry
+from systems.errors import UserError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_plugin"
 MODULE = """
@@ -50,6 +52,35 @@ def outsider(tmp_path, monkeypatch):
     monkeypatch.undo()
     sys.modules.pop("t_outsider_module", None)
     registry.discover()
+
+
+@pytest.mark.parametrize("hangs", ["when imported", "when built"])
+def test_a_system_that_hangs_is_refused_soon_and_named(outsider, tmp_path, monkeypatch, hangs):
+    """The other systems are listed, and nothing is written. The time limit is the user's."""
+    where = "import time; time.sleep(600)\n" if hangs == "when imported" else ""
+    slow = MODULE if where else MODULE.replace("super().__init__(name)", "__import__('time').sleep(600)")
+    (tmp_path / "site" / "t_outsider_module.py").write_text(where + slow)
+    monkeypatch.setenv("BENCH_BUILD_SECONDS", "1.5")
+    run = ["run", "--systems", f"{outsider},linear", "--snr", "10", "--dataset", "folder:pictures", "--out", "new"]
+    done = CliRunner().invoke(cli, run)
+    what = "imported" if where else "built"
+    for words in ("t_outsider_module:Outsider", f"is not {what} after 1.5 s", "BENCH_BUILD_SECONDS", "uninstall"):
+        assert isinstance(done.exception, UserError) and words in str(done.exception), done.exception
+    assert not (tmp_path / "new").exists()
+    if where:
+        shown = CliRunner().invoke(cli, ["list", "systems"])
+        assert shown.exit_code == 0 and "linear" in shown.stdout and "after 1.5 s" in shown.stdout
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "0", "nan", "inf", "1e999", "1_0 s"])
+def test_a_time_limit_that_is_none_is_one_line(monkeypatch, text):
+    monkeypatch.setenv("BENCH_BUILD_SECONDS", text)
+    with pytest.raises(UserError, match="BENCH_BUILD_SECONDS is .*give seconds above 0"):
+        build_seconds()
+    monkeypatch.setenv("BENCH_BUILD_SECONDS", " 2.5 ")
+    assert build_seconds() == 2.5
+    monkeypatch.setenv("BENCH_BUILD_SECONDS", "")
+    assert build_seconds() == 60
 
 
 def test_no_command_imports_a_third_party_s_system(outsider):

@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from harness import call
 from made_run import SNRS, figure, make_run
 from PIL import Image
 
@@ -563,10 +564,10 @@ def test_odd_names_are_drawn_without_a_word(tmp_path, odd, recwarn):
         for name in ("fig5", "fig6"):
             job, kind = jobs_of(run)[name]
             for drawing in kind(job):
-                from bench.report.figures import _write
+                from bench.report.figures import _files
 
                 job.options = Options(out=tmp_path / "out", formats=("png", "pdf", "svg"))
-                assert all(path.stat().st_size > 1000 for path in _write(job, drawing))
+                assert all(len(data) > 1000 for data in _files(job, drawing).values())
     assert not [w for w in recwarn if "lyph" in str(w.message)]
 
 
@@ -576,7 +577,7 @@ def test_a_figures_name_stays_in_its_folder(tmp_path, name):
         sheet = page.Sheet(3.5)
         sheet.axes(0.5, 0.1, 2, 1)
         with pytest.raises(UserError, match="cannot be called"):
-            page.save(sheet.finish(), tmp_path / "in", name)
+            page.rendered(sheet.finish(), tmp_path / "in", name)
     assert not list(tmp_path.iterdir())
 
 
@@ -688,6 +689,23 @@ def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
     broken = make_run(tmp_path / "broken", [figure("mine", ["gensc"], look={"kind": "broken"})], value)
     with pytest.raises(UserError, match="'broken' does not import"):
         draw_all(broken)
+
+
+@pytest.mark.parametrize("damaged", ["samples.csv", "tables/overheads.md"])
+def test_a_command_that_fails_at_the_end_has_written_nothing(tmp_path, capsys, damaged):
+    """The figure can be drawn. What comes after it cannot: the claims need the samples, and a folder is in the place of
+    a table.
+    """
+    run = make_run(tmp_path / "run", [figure("fig4", ["gensc", "linear"], snrs=[0.0, 10.0])], value)
+    if damaged == "samples.csv":
+        whole = (run / damaged).read_bytes()
+        (run / damaged).write_bytes(whole[: len(whole) // 2])
+    else:
+        (run / damaged).mkdir(parents=True)
+    before = sorted(run.rglob("*"))
+    code, _, err = call(capsys, "plot", run, "--format", "svg")
+    assert code == 2 and err.startswith("error: ") and damaged in err and len(err.splitlines()) == 1, err
+    assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize("look", [3, [], {"kind": 3}, {"ylim": "x"}, {"label": {"gensc": None}}, {"order": {}}])

@@ -11,8 +11,9 @@ from bench.perf import flops
 from bench.perf.flops import measure_costs
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_table
-from bench.report.tables import results_table, write_tables
+from bench.report.tables import results_table, tables_of
 from bench.results.reader import Run
+from bench.util.files import write_all
 from systems import registry
 from systems.interface import Budget, Decoded, Link, System, Transmission
 
@@ -65,7 +66,7 @@ def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
 
 
 def test_csv_gives_back_every_digit(run):
-    written = write_tables(run)
+    written = write_all(tables_of(run))
     path = next(path for path in written if path.name == "results-fig4.csv")
     stored = [float(text) for text in pd.read_csv(path, dtype=str)["mean"].dropna()]
     assert stored == results_table(run, run.figures[0])["mean"].dropna().tolist()
@@ -74,7 +75,7 @@ def test_csv_gives_back_every_digit(run):
 
 
 def test_markdown_has_no_zero_for_what_was_not_simulated(run):
-    write_tables(run)
+    write_all(tables_of(run))
     lines = (run.directory / "tables" / "results-fig4.md").read_text().split("\n\n")[1].splitlines()
     row = {
         line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]]
@@ -89,7 +90,7 @@ def test_a_fade_shows_the_value_beside_what_was_lost(tmp_path):
     """Lost pictures count as 13 dB here: (4 x 13 + 30 + 32 + 34 + 36) / 8 = 23."""
     own = Run.open(make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[0.0, 9.0], channel="rayleigh-block")],
                             lambda e, s, snr, i: "outage" if snr == 0 and i % 2 else 30.0 + i))  # fmt: skip
-    write_tables(own)
+    write_all(tables_of(own))
     text = (own.directory / "tables" / "results-fig4.md").read_text()
     assert "| GenSC | 23.00 (" in text and "; 4 lost)" in text and "Outages (%)" in text and "| 50.0 (" in text
     table = results_table(own, own.figures[0])
@@ -152,7 +153,7 @@ def test_flops_are_counted_once_when_the_run_ends_and_plot_builds_nothing(run, m
     flops.fill(run.directory)
     assert calls == ["witt"]  # another run of the same system reads the count from the cache
     monkeypatch.setattr("systems.registry.create", lambda *_, **__: pytest.fail("plot built a system"))
-    write_tables(run)
+    write_all(tables_of(run))
     table = pd.read_csv(run.directory / "tables" / "overheads.csv").set_index("system")
     assert table.loc["witt", "flops_encode"] == 1 and np.isnan(table.loc["gensc", "flops_encode"])
 
@@ -198,7 +199,7 @@ def test_flops_need_no_weights(tmp_path):
 def test_an_unspent_budget_is_said(tmp_path):
     uses = {"gensc": 8937, "witt": 8938, "linear": 4704}  # the budget is 9408 uses; 95 % of it is 8937.6
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", list(uses))], lambda *_: 30.0, uses=uses.get))
-    write_tables(run)
+    write_all(tables_of(run))
     for name in ("overheads.md", "results-fig4.md"):
         text = (run.directory / "tables" / name).read_text()
         assert "GenSC spends 95 % of the budget" in text and "spends 50 % of the budget" in text

@@ -90,6 +90,31 @@ def test_a_folder_is_one_runs(tmp_path):
         RunStore(tmp_path / "file" / "below").open("aaa")
 
 
+@pytest.mark.parametrize(
+    "name", ["samples.csv", "failures.csv", "manifest.json", ".salt", "plan.json", "cells/c1.csv", "cells/.checked"]
+)
+def test_a_folder_in_the_place_of_a_file_is_found_before_work_begins(tmp_path, name):
+    if name != "manifest.json":
+        RunStore(tmp_path).write_manifest({"config_sha256": "hash", "config": {"figures": []}})
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(UserError, match=f"{tmp_path / name}"):
+        RunStore(tmp_path).open("hash")
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.parametrize("name", ["cells", "pictures", "failures", ".uses"])
+@pytest.mark.parametrize("kind", ["file", "pipe", "dangling link"])
+def test_a_file_in_the_place_of_a_folder_is_found_before_work_begins(tmp_path, name, kind):
+    store = RunStore(tmp_path)
+    store.open("hash")
+    store.write_manifest({"config_sha256": "hash", "config": {"figures": []}})
+    store.close()
+    path = tmp_path / name
+    {"file": path.touch, "pipe": lambda: os.mkfifo(path), "dangling link": lambda: path.symlink_to("nowhere")}[kind]()
+    with pytest.raises(UserError, match=f"{name} is no folder"):
+        RunStore(tmp_path).open("hash")
+
+
 def test_two_processes_do_not_share_a_folder(tmp_path):
     root = tmp_path / "run"
     script = (
@@ -175,6 +200,23 @@ class TestPacks:
         again = RunStore(store.root)
         again.look()
         assert sum(again.has_cell(f"c{index}", ("a",)) for index in range(7)) == 4
+
+    def test_a_damaged_archive_is_set_aside_and_named(self, tmp_path, monkeypatch):
+        store = self.filled(tmp_path, monkeypatch)
+        store.pack()
+        store.close()
+        store.write_manifest({"config_sha256": "hash", "config": {"figures": []}})
+        (pack, other) = sorted((store.root / "cells").glob("*.zip"))
+        pack.write_bytes(pack.read_bytes()[:100])
+        again = RunStore(store.root)
+        again.open("hash")
+        again.look()
+        again.pack()
+        again.close()
+        aside = pack.with_name(f"damaged-{pack.name}")
+        assert aside.read_bytes() and not pack.exists() and other.exists()
+        (line,) = again.refusals()
+        assert pack.name in line and "does not match the hash" in line and f"now called {aside.name}" in line
 
     def test_dropped_cells_are_gone_and_their_neighbours_stay(self, tmp_path, monkeypatch):
         store = self.filled(tmp_path, monkeypatch)

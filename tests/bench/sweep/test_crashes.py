@@ -28,6 +28,14 @@ CALLS = ("open", "replace", "unlink", "fsync", "chmod", "mkdir", "write", "close
 FIRST, GROWN = "4", "4,8"
 
 
+def one_command(snr: str, out: Path) -> int:
+    """One command in this process; returns its exit code."""
+    # The nursery has nothing to do with files, and starting one for each kill would take hours.
+    module._home, module.with_samples = lambda: None, lambda todo, plan: todo
+    resolved = resolve(Request(systems=("linear",), snr=snr, dataset="folder:pictures", cbr="1/6"))
+    return execute(resolved, out, engine="serial", salt=SALT).exit_code
+
+
 def in_a_child(snr: str, stop: int = 0, log: Path | None = None) -> int:
     """One command in a forked process, killed at its call number `stop` from the folder's lock on (0: never)."""
     pid = os.fork()
@@ -35,11 +43,6 @@ def in_a_child(snr: str, stop: int = 0, log: Path | None = None) -> int:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     code, count, write = 1, [0], os.write
     try:
-        # The nursery has nothing to do with files, and starting one for each kill would take hours.
-        module._home, module.with_samples = lambda: None, lambda todo, plan: todo
-        request = Request(systems=("linear",), snr=snr, dataset="folder:pictures", cbr="1/6")
-        resolved = resolve(request)
-
         begin = module.RunStore.open
 
         def opened(self, *arguments, **options):
@@ -48,7 +51,7 @@ def in_a_child(snr: str, stop: int = 0, log: Path | None = None) -> int:
             begin(self, *arguments, **options)
 
         module.RunStore.open = opened
-        code = execute(resolved, Path("run"), engine="serial", salt=SALT).exit_code
+        code = one_command(snr, Path("run"))
     except BaseException as error:
         write(2, f"{type(error).__name__}: {error}\n".encode())
         code = 1
@@ -75,6 +78,11 @@ def campaign(tmp_path, monkeypatch, before: str | None, stops) -> None:
     """Kill the command for GROWN at each of `stops(calls)`, after a whole command for `before` (None: none)."""
     make_pictures(tmp_path / "pictures", 3)
     monkeypatch.chdir(tmp_path)
+    for name in ("_home", "with_samples"):
+        monkeypatch.setattr(module, name, getattr(module, name))  # `one_command` replaces them
+    # Once in this process: each child then finds torch, SciPy and the system loaded, whose import takes far longer
+    # than the command.
+    assert one_command(FIRST, Path("warm")) == 0
     if before is not None:
         assert in_a_child(before) == 0
         shutil.copytree("run", "start")

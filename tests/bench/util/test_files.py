@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.util.files import NAME_BYTES, StorageError, open_atomic, read_json, replacing, slug, write_atomic
+from bench.util.files import NAME_BYTES, StorageError, open_atomic, read_json, replacing, slug, write_all, write_atomic
 from systems.errors import UserError
 
 
@@ -44,6 +44,30 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, fa
         with open_atomic(path) as file:
             file.write(b"new" if fails == "disk" else b"n" * (1 // 0))
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["t.csv"]
+
+
+@pytest.mark.parametrize("refuses", ["a folder in its place", "a file as its folder", "the disk"])
+def test_several_files_are_all_written_or_none(tmp_path, monkeypatch, refuses):
+    """Also the folders that were made for them are gone."""
+    write_atomic(tmp_path / "a.csv", b"old")
+    last = tmp_path / "new" / "deep" / "c.csv"
+    if refuses == "a folder in its place":
+        last = tmp_path / "c.csv"
+        last.mkdir()
+    elif refuses == "a file as its folder":
+        last = tmp_path / "a.csv" / "c.csv"
+    else:
+        monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    with pytest.raises(StorageError, match=f"cannot write .*{last.name}"):
+        write_all({tmp_path / "a.csv": b"1", tmp_path / "new" / "deep" / "b.csv": b"2", last: b"3"})
+    assert {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")} == before
+
+
+def test_several_files(tmp_path):
+    files = {tmp_path / "new" / name: name.encode() for name in "abc"}
+    assert write_all(files) == list(files) and all(path.read_bytes() == data for path, data in files.items())
+    assert len(os.listdir(tmp_path / "new")) == 3
 
 
 def test_a_library_may_write_by_name(tmp_path):
