@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.measure.ends import LocalEnd
+from bench.measure.calls import LocalEnd
 from bench.measure.point import Batch, Conditions, Measurement, Point
 from bench.measure.tasks import TASKS
 from bench.results.find import find_run

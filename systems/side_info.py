@@ -1,8 +1,8 @@
 """How many channel uses a word of side information takes. `Budget` charges it by this rule.
 
 The harness sends the word over the same channel as the symbols, with a code of exactly this length
-(`bench.measure.control`). A system that asks for too short a word loses it. The rule is a closed form, so both ends,
-the audit and the channel can compute it without the code itself.
+(`bench.measure.control_channel`). A system that asks for too short a word loses it. The rule is a closed form, so both
+ends, the audit and the channel can compute it without the code itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CRC_BITS = 24
 #: Share of words that may be lost at the SNR that they are coded for.
 WORD_ERROR = 1e-5
 #: LDPC codes need this much more SNR, in dB, than the normal approximation says. The gap grows with the constellation,
-#: because bit-interleaved QAM loses part of the capacity. Measured in tests/bench/measure/test_control.py.
+#: because bit-interleaved QAM loses part of the capacity. Measured in tests/bench/measure/test_control_channel.py.
 LDPC_GAP_DB, LDPC_GAP_SLOPE = 1.5, 0.07
 LEAST_SNR_DB, LARGEST_SNR_DB = -30.0, 60.0
 MOST_BITS_PER_USE = 7.0  # 256QAM at rate 7/8

@@ -1,7 +1,7 @@
 """The statements in the paper's Sec. V, as checks of a run's tables. No verdict is set by hand.
 
-`python -m bench claims`, `plot` and `report` call it. The checks are in `bench.analysis.checks`. "best" and "better"
-are decided by intervals of differences paired over pictures:
+`python -m bench claims`, `plot` and `report` call it. The checks are in `bench.analysis.claim_checks`. "best" and
+"better" are decided by intervals of differences paired over pictures:
 
 - holds: in every comparison that the statement covers, our system is ahead, and the 95 % interval excludes 0. (All must
   be, so no correction is needed.)
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.checks import (
+from bench.analysis.claim_checks import (
     CALIBRATED,
     CONTRADICTED,
     FIGURES,

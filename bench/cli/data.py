@@ -76,6 +76,6 @@ def info_command(name: str, data_root: str | None, classes: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace FILE.")
 def pack_command(file: str, **options) -> None:
     """Write training pictures into one file, for `train --pack FILE`. They are compressed again; masks are included."""
-    from bench.training.carry import pack_training_set
+    from bench.training.make_pack import pack_training_set
 
     click.echo(pack_training_set(file, say=lambda text: click.echo(text, err=True), **options))

@@ -32,7 +32,7 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     import torch
 
     from bench.data import open_dataset
-    from bench.measure.ends import LocalEnd
+    from bench.measure.calls import LocalEnd
     from bench.measure.metrics.table import METRICS
     from bench.measure.point import Batch, Conditions
     from bench.measure.probe import probe

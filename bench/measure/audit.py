@@ -37,7 +37,7 @@ STATUS = ("ok", "outage")
 
 
 class Declared(Protocol):
-    """What the audit needs to know of a system. Both `bench.measure.ends.Facts` and a system have it."""
+    """What the audit needs to know of a system. Both `bench.measure.calls.Facts` and a system have it."""
 
     @property
     def name(self) -> str:

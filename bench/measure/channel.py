@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.measure.records import Records
+from bench.measure.plugins import Records
 from systems.errors import UserError
 from systems.interface import Link, Received, Transmission
 
@@ -102,9 +102,9 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     (B, 1) or (B, n), noise_var float32 (B,).
 
     Side information passes unchanged: training does not simulate its loss, and measurements send it by
-    `bench.measure.control`. The draws are made on the CPU in float64, so a run on a GPU meets the same noise. Raises
-    UnknownName for an unknown channel, UserError for an SNR that is not finite, and ValueError if the number of seeds
-    or SNRs is not that of the pictures.
+    `bench.measure.control_channel`. The draws are made on the CPU in float64, so a run on a GPU meets the same noise.
+    Raises UnknownName for an unknown channel, UserError for an SNR that is not finite, and ValueError if the number of
+    seeds or SNRs is not that of the pictures.
     """
     import torch
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bench.measure import control
+from bench.measure import control_channel
 from bench.measure.audit import Ledger, Spent, audit, audit_output, audit_report
 from bench.measure.budget import budget_of
-from bench.measure.ends import Encoded, End, fresh, link_of_rows, rows_of
+from bench.measure.calls import Encoded, End, fresh, link_of_rows, rows_of
 from bench.measure.seeds import draw_seed
 from bench.measure.tasks import TASKS
 from systems import result_cache, stage_times
@@ -224,7 +224,7 @@ class Measurement:
         with stage_times.stage("channel"):
             start = self._now()
             draws = [seed for point in points for seed in conditions.seeds(batch.ids, point, "channel")]
-            received, arrived = control.send(_joined([one.transmission for one in sent]), link, draws)
+            received, arrived = control_channel.send(_joined([one.transmission for one in sent]), link, draws)
             channel_s = (self._now() - start) / together
         with stage_times.stage("decode"):
             output = torch.full((together, *batch.targets.shape[1:]), self.task.outage_level, dtype=torch.uint8)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from bench.measure import control
-from bench.measure.ends import End, copy_of
+from bench.measure import control_channel
+from bench.measure.calls import End, copy_of
 from bench.measure.point import Batch, Conditions, Measurement, Point
 from systems.interface import Link, Received
 
@@ -58,7 +58,7 @@ def _one_batch(measurement: Measurement, batch: Batch, point: Point) -> Iterator
     conditions, count = measurement.conditions, len(batch.ids)
     seeds = conditions.seeds(batch.ids, point, "channel")
     link = conditions.link(*batch.size, snr_db=point.snr_db)
-    received, arrived = control.send(measurement.sender(batch)(point).transmission, link, seeds)
+    received, arrived = control_channel.send(measurement.sender(batch)(point).transmission, link, seeds)
     if not bool(arrived.all()):
         received.side_info[~arrived] = 0
     yield "as sent", _scores(measurement, batch, received, link), []

@@ -68,7 +68,7 @@ RULES = (
     Rule(
         "Side information",
         "It is coded, sent over the same channel and charged; a lost word makes the picture an outage.",
-        ("measure/test_control.py::test_a_short_word_keeps_the_promise_of_its_rule",
+        ("measure/test_control_channel.py::test_a_short_word_keeps_the_promise_of_its_rule",
          "measure/test_point.py::test_a_lost_control_word_is_an_outage_also_in_a_fade"),
     ),
     Rule(

@@ -1,6 +1,6 @@
 """Random streams that a system may use while it is called. A seed fixes them, and the caller's streams are restored.
 
-`bench.measure.ends` and `bench.measure.apart.child` call it.
+`bench.measure.calls` and `bench.measure.apart.child` call it.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from bench.measure.metrics import table
 from bench.measure.metrics.image import PicturePair
 from bench.measure.metrics.segmentation import LabelPair, argmax_labels
-from bench.measure.records import Records
+from bench.measure.plugins import Records
 from systems.interface import DEFAULT_REQUIREMENT, NUM_CLASSES
 from systems.pixels import to_uint8
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.measure.audit import audit
-from bench.measure.control import send
+from bench.measure.control_channel import send
 from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
 from bench.measure.seeds import draw_seed

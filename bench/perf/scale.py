@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.results.archive import PACK_CELLS
+from bench.results.cell_archives import PACK_CELLS
 from bench.results.schema import CELL_COLUMNS, SCHEMA
 from bench.results.store import RunStore
 from bench.results.tables import line_of

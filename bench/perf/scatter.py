@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.report import style
 from bench.report.charts import legend_under
-from bench.report.page import COLUMN, Sheet, drawing, rendered
+from bench.report.paper_sheet import COLUMN, Sheet, drawing, rendered
 from bench.report.text import printable
 from bench.results.reader import Run
 from bench.util.files import write_all

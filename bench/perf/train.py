@@ -22,10 +22,10 @@ import baselines  # noqa: F401  (registers the baselines)
 from bench.perf.loop_before import BATCH, LoopBefore
 from bench.training.crops import Album
 from bench.training.distributed import World
+from bench.training.fast_step import Compiled, Recorded
 from bench.training.picture import Picture
 from bench.training.precision import resolve
 from bench.training.protocol import Protocol, Stage, read_protocol
-from bench.training.replay import Compiled, Recorded
 from bench.training.run import build
 from bench.training.trainer import Trainer
 from systems import registry

@@ -1,8 +1,8 @@
 """Draws curves: the main panel, and below it outage rates and paired differences, if they show something.
 
-`bench.report.kinds` calls it. A `Chart` holds the content of one figure as numbers. `draw_chart` draws it on a sheet as
-wide as one column, `draw_panels` at any place of a sheet (in Fig. 7, above the pictures). Where curves lie on each
-other, the covered curve is drawn wider, so that both stay visible.
+`bench.report.figure_kinds` calls it. A `Chart` holds the content of one figure as numbers. `draw_chart` draws it on a
+sheet as wide as one column, `draw_panels` at any place of a sheet (in Fig. 7, above the pictures). Where curves lie on
+each other, the covered curve is drawn wider, so that both stay visible.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
 from bench.report.curves import Difference, Series
-from bench.report.page import COLUMN, Sheet
+from bench.report.paper_sheet import COLUMN, Sheet
 from bench.report.published import Published
 from bench.report.style import Looks
 from bench.report.text import broken, ratio

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.analysis.quantity import has_labels
-from bench.report import page
-from bench.report.kinds import Drawing, Job, kind_named, same_pictures
+from bench.report import paper_sheet
+from bench.report.figure_kinds import Drawing, Job, kind_named, same_pictures
 from bench.report.options import Options
 from bench.report.text import printable, wrapped
 from bench.results.reader import Run
@@ -43,7 +43,7 @@ def draw_run(
             raise UserError(f"run {run.name} has no figure {name!r}; {did_you_mean(name, jobs, 'its figures')}")
     files: dict[Path, bytes] = {}
     notes: list[str] = []
-    with page.drawing(options.style):
+    with paper_sheet.drawing(options.style):
         for name, (job, kind) in jobs.items():
             if figures is not None and name not in figures:
                 continue
@@ -115,7 +115,7 @@ def _files(job: Job, drawing: Drawing) -> dict[Path, bytes]:
     """The files of a drawing, with its footnote, and its origin in their metadata."""
     options, run = job.options, job.run
     if options.caption:
-        drawing.sheet.footnote(wrapped(drawing.words, 80 if drawing.sheet.width <= page.COLUMN else 165))
+        drawing.sheet.footnote(wrapped(drawing.words, 80 if drawing.sheet.width <= paper_sheet.COLUMN else 165))
     provenance = {
         "Title": f"{drawing.name}: {printable(job.figure.get('title', ''))}",
         "Description": " · ".join(drawing.words),
@@ -130,5 +130,6 @@ def _files(job: Job, drawing: Drawing) -> dict[Path, bytes]:
         ),
     }
     folder = options.out or run.directory / "figures"
-    return page.rendered(drawing.sheet.finish(), folder, drawing.name, options.formats, options.resolution, provenance,
-                         options.small)  # fmt: skip
+    return paper_sheet.rendered(
+        drawing.sheet.finish(), folder, drawing.name, options.formats, options.resolution, provenance, options.small
+    )

@@ -1,8 +1,8 @@
 """Fig. 6: the pictures that each system delivers, at each wanted SNR: the picture, an enlarged detail, and the error.
 
-`bench.report.kinds` calls it. There is one column per system, and the original comes first. The place of the detail is
-chosen from the original alone. Error maps show the mean absolute error over the three colours, with one scale for the
-whole figure.
+`bench.report.figure_kinds` calls it. There is one column per system, and the original comes first. The place of the
+detail is chosen from the original alone. Error maps show the mean absolute error over the three colours, with one scale
+for the whole figure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bench.report import style
-from bench.report.page import PAGE, Sheet
+from bench.report.paper_sheet import PAGE, Sheet
 from bench.report.text import broken
 
 COLUMNS = 9  # at most: the original and eight systems

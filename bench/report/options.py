@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.report import page
+from bench.report import paper_sheet
 from bench.spec.look import read_ylim
 from systems.errors import UserError, did_you_mean
 
@@ -39,7 +39,7 @@ class Options:
     @property
     def resolution(self) -> int:
         """Dots per inch of PNG."""
-        return self.dpi or (page.SMALL_DPI if self.small else page.DPI[self.style])
+        return self.dpi or (paper_sheet.SMALL_DPI if self.small else paper_sheet.DPI[self.style])
 
     def check_names(self, known: list[str]) -> None:
         """Raise UserError if an option names a system that the run does not have."""
@@ -56,8 +56,8 @@ def parse_formats(text: str) -> tuple[str, ...]:
     """ "png,pdf" -> the formats, each once. Raises UserError."""
     formats = tuple(dict.fromkeys(part.strip().lower() for part in text.split(",")))
     for name in formats:
-        if name not in page.FORMATS:
-            raise UserError(f"--format: {name!r} is none; {did_you_mean(name, page.FORMATS, 'formats')}")
+        if name not in paper_sheet.FORMATS:
+            raise UserError(f"--format: {name!r} is none; {did_you_mean(name, paper_sheet.FORMATS, 'formats')}")
     return formats
 
 

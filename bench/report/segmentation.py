@@ -1,7 +1,8 @@
 """Fig. 7: segmentation accuracy against SNR, above rows of segmentations in the colours of PASCAL VOC.
 
-`bench.report.kinds` calls it. The labels are drawn over the picture, so that both are visible. With one SNR, a picture
-takes one row, with its truth beside it. With several, there is one row per SNR, and the truth is below the original.
+`bench.report.figure_kinds` calls it. The labels are drawn over the picture, so that both are visible. With one SNR, a
+picture takes one row, with its truth beside it. With several, there is one row per SNR, and the truth is below the
+original.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 
 from bench.data.voc import VOC_CLASSES, VOID, voc_palette
 from bench.report.charts import Chart, draw_panels, legend_under
-from bench.report.page import COLUMN, PAGE, Sheet
+from bench.report.paper_sheet import COLUMN, PAGE, Sheet
 from bench.report.text import broken
 
 PAINT = 0.6  # how strongly a class's colour covers the picture

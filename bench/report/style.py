@@ -19,7 +19,7 @@ from itertools import product
 import numpy as np
 
 import baselines  # noqa: F401  (registers all systems)
-from bench.report.page import load_matplotlib
+from bench.report.paper_sheet import load_matplotlib
 from bench.report.text import printable
 from bench.spec.look import read_look
 from systems import registry

@@ -2,7 +2,7 @@
 
     <run>/manifest.json   what was asked for, with which data and systems (see `bench.results.manifest`)
     <run>/cells/<id>.csv  one file per cell, the unit of caching; in a large run most of them are in archives,
-                          <run>/cells/pack-<hash>.zip (see `bench.results.archive`)
+                          <run>/cells/pack-<hash>.zip (see `bench.results.cell_archives`)
     <run>/samples.csv     one row per picture, operating point and repetition, in full precision
     <run>/confusion.csv   pixel counts of each picture and class (segmentation)
     <run>/summary.csv     one row per point and metric (see `bench.analysis.summary`)
@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.results.archive import PACK_CELLS, Archives
+from bench.results.cell_archives import PACK_CELLS, Archives
 from bench.results.manifest import read_manifest
 from bench.results.schema import (
     CELL_COLUMNS,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import baselines  # noqa: F401  (registers its systems)
-from bench.spec.source import imported, source_digest
+from bench.spec.source_code import imported, source_digest
 from bench.util.environment import cache_folder, versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry

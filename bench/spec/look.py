@@ -2,7 +2,7 @@
 
 In a figure file (`bench.spec.figure`):
 
-    kind = "curves"                 # a name in bench.report.kinds (default: by the task)
+    kind = "curves"                 # a name in bench.report.figure_kinds (default: by the task)
     order = ["mine", "gensc"]       # these systems come first in legends, in this order
     ylim = [20, 40]                 # limits of the value axis, in the axis' unit
     label = {mine = "My system"}    # names in legends and tables
@@ -20,7 +20,7 @@ from systems.errors import UserError
 
 #: The keys as `list keys` describes them. `read_look` checks them together.
 LOOK_KEYS = (
-    Key("kind", "text", "how the figure is drawn: a name in bench.report.kinds", as_it_is, "by the task"),
+    Key("kind", "text", "how the figure is drawn: a name in bench.report.figure_kinds", as_it_is, "by the task"),
     Key("order", "list of texts", "systems that come first in legends, in this order", as_it_is),
     Key("label", "table of texts", 'names of systems in legends and tables: {mine = "My system"}', as_it_is),
     Key("colour", "table of texts", 'colours of systems: {mine = "#AA3377"}', as_it_is),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from itertools import islice
 
-from bench.results.archive import PACK_CELLS
+from bench.results.cell_archives import PACK_CELLS
 from bench.results.store import RunStore
 from bench.sweep.engines import Outcome
 from bench.sweep.preflight import Reading, Trial

@@ -12,7 +12,7 @@ from bench.measure.tasks import TASKS
 from bench.results.schema import SCHEMA
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
-from bench.spec.source import measure_digest
+from bench.spec.source_code import measure_digest
 from bench.sweep.plan import Plan
 from bench.util.environment import git_state, host_facts, versions, without_paths
 from bench.util.files import shown

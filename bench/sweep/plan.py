@@ -24,7 +24,7 @@ from bench.results.store import RunStore
 from bench.spec.figure import Figure
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
-from bench.spec.source import measure_digest
+from bench.spec.source_code import measure_digest
 from systems.interface import Budget
 from systems.side_info import control_uses
 

@@ -23,9 +23,9 @@ from bench.data import Dataset
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, TooLate
 from bench.measure.apart.wire import text as as_text
 from bench.measure.audit import REPORT_COLUMNS, Ledger
-from bench.measure.ends import LocalEnd
+from bench.measure.calls import LocalEnd
 from bench.measure.point import Batch, Conditions, Delivered, Measurement, Point, Sent
-from bench.measure.standalone import check_alone, check_apart, check_rows
+from bench.measure.row_independence import check_alone, check_apart, check_rows
 from bench.measure.tasks import TASKS
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.results.store import RunStore
@@ -221,8 +221,9 @@ class Worker:
     def _hold_rows(
         self, system: RemoteSystem, unit: WorkUnit, batches: list[Batch], senders: list[Callable[[Point], Sent]]
     ) -> None:
-        """Check that the rows of a third party's system stand alone (`bench.measure.standalone`). Raises AuditError if
-        they do not.
+        """Check that the rows of a third party's system stand alone (`bench.measure.row_independence`).
+
+        Raises AuditError if they do not.
 
         It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
         If the system fails at a point, another point is used. If it fails at all of them, all cells have its error: no

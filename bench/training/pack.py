@@ -1,6 +1,6 @@
 """A training set in one file, to copy it to another machine: `python -m bench data pack FILE`, source `pack:FILE`.
 
-`carry` writes packs, `sources` reads them. The file is a ZIP archive whose entries are stored without compression:
+`make_pack` writes packs, `sources` reads them. The file is a ZIP archive whose entries are stored without compression:
 
     index.json          format, codec, quality, sources, teacher, and one row per picture: its name and its files
     p/00000.webp        the picture, WebP; all have the same quality, the highest that the size of the file allows

@@ -22,7 +22,7 @@ import torch
 import baselines  # noqa: F401  (registers the baselines)
 from baselines.catalogue import FLOOR
 from bench.data import default_data_root
-from bench.training import checkpoint
+from bench.training import saved_state
 from bench.training.crops import Album
 from bench.training.distributed import World
 from bench.training.protocol import Protocol, read_protocol
@@ -170,7 +170,7 @@ def check_request(
         _check_shipped(name, size, plan.start)
     request = Request(chosen, plan, root, folder, size, minutes, pack)
     for name in chosen:
-        checkpoint.read_facts(request.folder(name))  # so that a damaged state is found before any training
+        saved_state.read_facts(request.folder(name))  # so that a damaged state is found before any training
     return request
 
 
@@ -250,7 +250,7 @@ class _Clock:
     def __init__(self, request: Request, began: float):
         self.request, self.end = request, None
         if request.minutes is not None:
-            states = (checkpoint.read_facts(request.folder(name)) for name in request.systems)
+            states = (saved_state.read_facts(request.folder(name)) for name in request.systems)
             used = sum(float(facts.get("seconds", 0)) for facts in states if facts is not None)
             self.end = began + 60 * request.minutes - used
         self.left = [name for name in request.systems if not request.fitted(name)]

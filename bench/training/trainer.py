@@ -30,14 +30,14 @@ from torch import Tensor, nn
 
 from baselines.digital import codec as source_codec
 from baselines.digital.system import from_uint8, to_pictures
-from bench.training import checkpoint, draws
 from bench.training import distributed as together
+from bench.training import draws, saved_state
 from bench.training.channel import transmit
 from bench.training.crops import Album, Window
 from bench.training.distributed import World
+from bench.training.fast_step import Compiled, Recorded
 from bench.training.precision import autocast, resolve
 from bench.training.protocol import Protocol, TaskProtocol
-from bench.training.replay import Compiled, Recorded
 from bench.training.schedule import Schedule
 from bench.training.teacher import soften
 from bench.training.validate import validate
@@ -310,14 +310,14 @@ class Trainer:
             "step": self.step, "seen": self.seen, "done": self.done, "rows": self.rows, "protocol": self.digest(),
             "seconds": self.spent, "minutes": self.schedule.minutes, "ended": self.schedule.ended(self.step),
         }  # fmt: skip
-        checkpoint.save_state(self.folder, tensors, facts)
+        saved_state.save_state(self.folder, tensors, facts)
 
     def load_state(self) -> bool:
         """Continue from the state in the folder, if there is one. Returns whether there was one.
 
         Raises UserError if it is of another protocol, or damaged.
         """
-        loaded = checkpoint.load_state(self.folder)
+        loaded = saved_state.load_state(self.folder)
         if loaded is None:
             return False
         tensors, facts = loaded
@@ -335,7 +335,7 @@ class Trainer:
                     for key, value in entry.items()
                 }
         except (KeyError, RuntimeError):
-            raise checkpoint.damaged(checkpoint.state_file(self.folder)) from None
+            raise saved_state.damaged(saved_state.state_file(self.folder)) from None
         return True
 
     def _take(self, facts: dict) -> None:
@@ -352,7 +352,7 @@ class Trainer:
                 self.schedule.minutes = float(facts["minutes"])
                 self.schedule.used = self.spent
         except (KeyError, TypeError, ValueError):
-            raise checkpoint.damaged(checkpoint.state_file(self.folder)) from None
+            raise saved_state.damaged(saved_state.state_file(self.folder)) from None
 
     def _protocol(self) -> dict:
         """The protocol, with only those tasks that this system has."""
@@ -498,7 +498,7 @@ class Trainer:
         where = f"step {self.step}" + ("" if self.schedule.total is None else f" of {self.schedule.total}")
         return (
             f"{self.name} stopped at {where}; the same command continues from there "
-            f"({checkpoint.state_file(self.folder)}), and its weights will be in {self.weights_file}"
+            f"({saved_state.state_file(self.folder)}), and its weights will be in {self.weights_file}"
         )
 
     def facts(self) -> dict:

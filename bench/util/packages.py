@@ -1,4 +1,4 @@
-"""Finds the files of installed packages without importing them. `bench.spec.source` and
+"""Finds the files of installed packages without importing them. `bench.spec.source_code` and
 `bench.measure.apart` call it.
 """
 

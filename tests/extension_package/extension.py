@@ -68,7 +68,7 @@ def make_pictures(folder):
 
 def twice(job):
     """A kind of figure that draws the curves, under a name of its own."""
-    from bench.report.kinds import curves
+    from bench.report.figure_kinds import curves
 
     return [replace(drawing, name=drawing.name + "-twice") for drawing in curves(job)]
 

@@ -2,7 +2,7 @@
 nothing.
 
 Downloads go to `ROOT/.fetch/NAME` (`download`). A complete file is first checked against its known checksum
-(`sources`). Archives are unpacked beside it (`archive`). Only a complete set is renamed to its place under the data
+(`sources`). Archives are unpacked beside it (`unpack`). Only a complete set is renamed to its place under the data
 root, so a half-written set is never visible. Only one command at a time can fetch a set.
 """
 
@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.data.catalogue import default_data_root
-from bench.data.fetch.archive import extract, mend, swap_in
 from bench.data.fetch.download import ProgressCallback, check_address, download_file, forget
 from bench.data.fetch.sources import Source, checked_checksum, sources_of
+from bench.data.fetch.unpack import extract, mend, swap_in
 from bench.util.files import open_plain, shown, user_path
 from bench.util.progress import Progress
 from systems.errors import UserError

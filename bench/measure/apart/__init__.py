@@ -13,8 +13,8 @@ To the rest of the harness, `RemoteSystem` is a system like any other. `bench.sw
 a third party, and for a sample of the bench's own cells. `bench/measure/README.md` says what this cannot detect.
 """
 
-from bench.measure.apart.home import Home, RemoteFailure, TooLate
+from bench.measure.apart.nursery_client import Home, RemoteFailure, TooLate
+from bench.measure.apart.readable_files import Sight
 from bench.measure.apart.remote import RemoteSystem, inspect
-from bench.measure.apart.sight import Sight
 
 __all__ = ["Home", "RemoteFailure", "RemoteSystem", "Sight", "TooLate", "inspect"]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import wire
-from bench.measure.apart.home import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
-from bench.measure.apart.sight import Sight
+from bench.measure.apart.nursery_client import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
+from bench.measure.apart.readable_files import Sight
 from systems.errors import UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
 
@@ -179,7 +179,7 @@ def _seed() -> int:
 
 
 def _note_draws(told: Any) -> None:
-    """Count the draws of the process as draws here. `bench.measure.ends` then repeats the call,
+    """Count the draws of the process as draws here. `bench.measure.calls` then repeats the call,
     one picture at a time.
     """
     if isinstance(told, dict) and told.get("drew"):

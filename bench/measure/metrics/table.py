@@ -15,7 +15,7 @@ from typing import Any
 from bench.measure.metrics.image import PicturePair, ms_ssim_of, psnr_db
 from bench.measure.metrics.perceptual import lpips_of
 from bench.measure.metrics.segmentation import LabelPair, miou, pixel_accuracy
-from bench.measure.records import Records
+from bench.measure.plugins import Records
 
 #: How the value of a set is computed from its pictures: the mean of their values; the PSNR of their mean `mse`; or the
 #: mean IoU or the pixel accuracy of the sum of their `confusion`.

@@ -14,7 +14,7 @@ from PIL import Image
 
 import bench
 from bench.cli import cli
-from bench.measure.apart.home import build_seconds
+from bench.measure.apart.nursery_client import build_seconds
 from systems import registry
 from systems.errors import UserError
 

@@ -18,11 +18,10 @@ import pytest
 from PIL import Image
 
 from bench.data import open_dataset
-from bench.data.fetch import archive as unpacking
 from bench.data.fetch import download as module
-from bench.data.fetch import fetch
-from bench.data.fetch.archive import extract
+from bench.data.fetch import fetch, unpack
 from bench.data.fetch.sources import SOURCES
+from bench.data.fetch.unpack import extract
 from systems.errors import UnknownName, UserError
 
 
@@ -469,8 +468,8 @@ def test_two_fetches_at_once_are_told_apart(server, tmp_path):
 
 
 def test_bombs_and_broken_archives_are_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "SPARE_BYTES", 10_000)
-    monkeypatch.setattr(unpacking, "MOST_MEMBERS", 50)
+    monkeypatch.setattr(unpack, "SPARE_BYTES", 10_000)
+    monkeypatch.setattr(unpack, "MOST_MEMBERS", 50)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a.png", b"\0" * 5_000_000)
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:

@@ -221,7 +221,7 @@ def test_a_nursery_that_was_killed_is_replaced(by):
 
 
 def test_a_nursery_that_cannot_start_is_one_line(monkeypatch):
-    from bench.measure.apart import home as module
+    from bench.measure.apart import nursery_client as module
 
     monkeypatch.setattr(module, "_START", "raise SystemExit(1)")
     home = Home.start()
@@ -239,7 +239,7 @@ def test_no_place_for_what_a_system_prints_is_one_line(home, monkeypatch):
 
 def test_a_nursery_without_a_place_for_temporary_files_says_so(monkeypatch, capfd):
     """In one line of the harness, without a traceback of its own."""
-    from bench.measure.apart import home as module
+    from bench.measure.apart import nursery_client as module
 
     nowhere = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc']; "
     monkeypatch.setattr(module, "_START", nowhere + module._START)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure.ends import LocalEnd
+from bench.measure.calls import LocalEnd
 from bench.measure.point import LOST, Batch, Conditions, Measurement, Point
 from bench.measure.probe import probe
-from bench.measure.standalone import check_alone, check_apart, check_rows
+from bench.measure.row_independence import check_alone, check_apart, check_rows
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
 from systems.layers.analog import to_features, to_symbols, unit_power

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from test_point import Pixels, batch, conditions
 
-from bench.measure.ends import LocalEnd
+from bench.measure.calls import LocalEnd
 from bench.measure.probe import PROBES, probe
 from systems.interface import Decoded
 

@@ -14,12 +14,12 @@ from made_run import SNRS, figure, make_run
 from PIL import Image
 
 from bench.analysis.undertrained import undertrained
-from bench.report import draw_all, page, style
+from bench.report import draw_all, paper_sheet, style
 from bench.report.charts import Chart, draw_chart, tick_values
 from bench.report.curves import Series, bands_overlap, differences_of, series_of
+from bench.report.figure_kinds import KINDS
 from bench.report.figures import draw_run, jobs_of
 from bench.report.gallery import Block, Tile, detail_window, draw_gallery, error_map
-from bench.report.kinds import KINDS
 from bench.report.options import Options, parse_formats, parse_labels, parse_limits
 from bench.report.segmentation import Example, classes_shown, overlay
 from bench.results.reader import Run
@@ -76,7 +76,7 @@ def curves_of(run_dir, name="fig4", metric="psnr_db"):
 def drawings(run_dir, name, options=None, overlays=None):
     """The matplotlib figures that a figure's kind makes, by file name."""
     job, kind = jobs_of(Run.open(run_dir), options, overlays)[name]
-    with page.drawing():
+    with paper_sheet.drawing():
         return {drawing.name: (drawing.sheet.finish(), drawing.words) for drawing in kind(job)}, job
 
 
@@ -173,7 +173,7 @@ def test_two_variants_of_a_system_are_told_apart(run_dir):
     summary = Run.open(run_dir).summary
     rows = summary[(summary["dataset"] == "set-fig4") & (summary["system"] == "gensc")]
     both = series_of(pd.concat([rows, rows.assign(variant="paper-2")]), "psnr_db")
-    with page.drawing():
+    with paper_sheet.drawing():
         legend = [text.get_text() for text in draw_chart(Chart("psnr_db", both)).finish().legends[0].get_texts()]
     assert sorted(legend) == ["GenSC [paper-2]", "GenSC [small-1]"]
 
@@ -248,7 +248,7 @@ def test_axes_end_where_the_metric_does(run_dir):
         type(c)(**{**vars(c), "mean": 0.9 + c.mean / 1000, "low": 0.9 + c.low / 1000, "high": 0.97 + c.high / 1000})
         for c in curves
     ]
-    with page.drawing():
+    with paper_sheet.drawing():
         assert draw_chart(Chart("ms_ssim", near)).figure.axes[0].get_ylim()[1] == 1.0
         low = draw_chart(Chart("psnr_db", curves, ylim=(10.0, 50.0))).figure.axes[0].get_ylim()
     assert low == (10, 50)
@@ -347,14 +347,14 @@ def test_ieee_is_one_column_of_closed_axes_with_ticks_inward(small_dir, tmp_path
     with Image.open(png) as picture:
         assert abs(picture.width - 2100) <= 1 and picture.info["dpi"][0] == pytest.approx(600, abs=0.1)
     job, kind = jobs_of(Run.open(small_dir))["fig4"]
-    with page.drawing("ieee"):
+    with paper_sheet.drawing("ieee"):
         canvas = kind(job)[0].sheet.finish()
         axes = canvas.axes[0]
         assert all(axes.spines[side].get_visible() for side in ("top", "right", "bottom", "left"))
         tick = axes.xaxis.get_major_ticks()[0]
         assert tick.get_tickdir() == "in" and tick.tick2line.get_visible()
         family = axes.xaxis.label.get_fontfamily()
-    assert family[0] in page._TIMES[:-1]
+    assert family[0] in paper_sheet._TIMES[:-1]
 
 
 def test_a_small_png_of_photographs_has_a_palette(run_dir, tmp_path):
@@ -449,7 +449,7 @@ def test_gallery_tiles_carry_their_numbers_at_every_snr(run_dir):
 def test_no_system_of_a_gallery_stands_alone_on_its_line(systems, lines):
     picture = np.zeros((32, 48, 3), dtype=np.uint8)
     blocks = [Block("4 dB", [Tile(picture, f"S{place}", "20.00 dB") for place in range(systems)])]
-    with page.drawing():
+    with paper_sheet.drawing():
         texts = [text.get_text() for text in draw_gallery(picture, blocks).finish().texts]
     titles = [text for text in texts if text == "Original" or text.startswith("S")]
     assert [len(line.split()) for line in " ".join(titles).split("Original")[1:]] == lines
@@ -460,7 +460,7 @@ def test_no_curve_runs_along_the_frame():
     grid, nothing = np.array([0.0, 10.0]), np.full(2, np.nan)
     flat = [Series(name, "v", grid, np.full(2, level), nothing, nothing, np.zeros(2), ("ok", "ok"))
             for name, level in (("gensc", 90.0), ("linear", 59.8))]  # fmt: skip
-    with page.drawing():
+    with paper_sheet.drawing():
         low, high = draw_chart(Chart("psnr_db", flat)).figure.axes[0].get_ylim()
     assert (59.8 - low) / (high - low) > 0.03 and (high - 90.0) / (high - low) > 0.03
 
@@ -560,7 +560,7 @@ def test_odd_names_are_drawn_without_a_word(tmp_path, odd, recwarn):
             table["dataset"] = odd
         if "image_id" in table:
             table["image_id"] = odd
-    with page.drawing():
+    with paper_sheet.drawing():
         for name in ("fig5", "fig6"):
             job, kind = jobs_of(run)[name]
             for drawing in kind(job):
@@ -573,11 +573,11 @@ def test_odd_names_are_drawn_without_a_word(tmp_path, odd, recwarn):
 
 @pytest.mark.parametrize("name", ["../../evil", "a/b", "", ".hidden", "x\0y", "a b"])
 def test_a_figures_name_stays_in_its_folder(tmp_path, name):
-    with page.drawing():
-        sheet = page.Sheet(3.5)
+    with paper_sheet.drawing():
+        sheet = paper_sheet.Sheet(3.5)
         sheet.axes(0.5, 0.1, 2, 1)
         with pytest.raises(UserError, match="cannot be called"):
-            page.rendered(sheet.finish(), tmp_path / "in", name)
+            paper_sheet.rendered(sheet.finish(), tmp_path / "in", name)
     assert not list(tmp_path.iterdir())
 
 
@@ -674,8 +674,8 @@ def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
         "[semantic_bench.figures]\nbars = bars_kind:draw\nbroken = bars_kind:nothing\n"
     )
     (site / "bars_kind.py").write_text(
-        "from bench.report.kinds import Drawing\n"
-        "from bench.report.page import Sheet\n"
+        "from bench.report.figure_kinds import Drawing\n"
+        "from bench.report.paper_sheet import Sheet\n"
         "def draw(job):\n"
         "    rows = job.rows(job.figure).query('metric == \"psnr_db\" and snr_db == 20')\n"
         "    sheet = Sheet(3.5)\n"

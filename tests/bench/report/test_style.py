@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from bench.report import style
-from bench.report.page import COLUMN
+from bench.report.paper_sheet import COLUMN
 from systems.errors import UserError
 
 #: Systems that share a figure of the bench or of the reference run.

@@ -165,7 +165,7 @@ class TestArchives:
         assert len(list((tmp_path / "cells").glob("damaged-pack-*.zip"))) == 2
 
     def test_an_archive_is_checked_once(self, tmp_path, monkeypatch):
-        import bench.results.archive as archive
+        import bench.results.cell_archives as archive
 
         store = RunStore(tmp_path)
         store.open("hash")

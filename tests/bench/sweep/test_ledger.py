@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench.measure.audit import Ledger, audit
-from bench.measure.ends import Facts
+from bench.measure.calls import Facts
 from bench.sweep.ledger import FOLDER, RunLedger
 from bench.util.files import StorageError
 from systems.errors import AuditError

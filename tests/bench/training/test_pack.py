@@ -12,8 +12,8 @@ from training_ground import HEAD, photos, voc, voc_folders
 
 from bench.cli import main
 from bench.data import open_dataset
-from bench.training.carry import pack_training_set
 from bench.training.crops import Album
+from bench.training.make_pack import pack_training_set
 from bench.training.pack import read_pack, write_pack
 from bench.training.picture import Picture
 from bench.training.run import run_training

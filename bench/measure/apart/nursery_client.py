@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.measure.apart import wire
-from bench.measure.apart.sight import Sight
+from bench.measure.apart.readable_files import Sight
 from bench.util.devices import THREAD_VARIABLES
 from systems.errors import AuditError, UserError
 

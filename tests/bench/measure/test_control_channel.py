@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from bench.measure import control
+from bench.measure import control_channel
 from bench.measure.channel import CHANNELS, transmit
 from systems.interface import Budget, Link, Transmission
 from systems.side_info import WORD_ERROR, control_uses
@@ -30,7 +30,7 @@ def link_at(snr_db: float, made_for: float, channel: str = "awgn") -> Link:
 def errors(bits: int, snr_db: float, made_for: float, count: int, channel: str = "awgn") -> tuple[float, float]:
     """The share of words that are lost, and the share of words that arrive wrong."""
     told = words(count, bits)
-    received, arrived = control.send(sent(told), link_at(snr_db, made_for, channel), list(range(count)))
+    received, arrived = control_channel.send(sent(told), link_at(snr_db, made_for, channel), list(range(count)))
     wrong = (received.side_info.numpy() != told).any(axis=1)
     return float((~arrived).float().mean()), float((wrong & arrived.numpy()).mean())
 
@@ -40,7 +40,7 @@ def union_bound(bits: int, uses: int, snr_db: float) -> float:
     chosen with probability Q(sqrt(d Es/N0)) for QPSK.
     """
     every = ((np.arange(2**bits)[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
-    weights = control._small_block(every, 2 * uses).sum(axis=1)[1:]
+    weights = control_channel._small_block(every, 2 * uses).sum(axis=1)[1:]
     return float(norm.sf(np.sqrt(weights * 10 ** (snr_db / 10))).sum())
 
 
@@ -51,7 +51,7 @@ def test_the_small_block_code_is_that_of_the_standard():
     least = {}
     for bits in range(3, 12):
         every = ((np.arange(2**bits)[:, None] >> np.arange(bits)) & 1).astype(np.uint8)
-        coded = control._small_block(every, 32)
+        coded = control_channel._small_block(every, 32)
         assert len(np.unique(coded, axis=0)) == 2**bits
         least[bits] = int(coded.sum(axis=1)[1:].min())
     assert least == {3: 16, 4: 16, 5: 16, 6: 16, 7: 12, 8: 12, 9: 12, 10: 12, 11: 10}
@@ -79,8 +79,8 @@ def test_measured_errors_agree_with_the_union_bound():
     """
     for snr_db, count in ((-2.0, 40_000), (-3.0, 20_000)):
         told = words(count, 8)
-        received = transmit(Transmission(control.encode(told, 39)), link_at(snr_db, 0.0), list(range(count)))
-        every, signs = control._codebook(8, 78)
+        received = transmit(Transmission(control_channel.encode(told, 39)), link_at(snr_db, 0.0), list(range(count)))
+        every, signs = control_channel._codebook(8, 78)
         soft = np.empty((count, 78))
         soft[:, 0::2], soft[:, 1::2] = received.symbols.real.numpy(), received.symbols.imag.numpy()
         wrong = (every[(soft @ signs).argmax(axis=1)] != told).any(axis=1).mean()
@@ -117,7 +117,7 @@ def test_the_word_meets_the_draw_of_its_picture_and_leaves_the_symbols_theirs(bi
     for channel in CHANNELS.own_names:
         told = words(count, bits)
         transmission, link = sent(told, 50), link_at(0.0, CHANNELS[channel].control_snr_db, channel)
-        received, arrived = control.send(transmission, link, list(range(count)))
+        received, arrived = control_channel.send(transmission, link, list(range(count)))
         plain = transmit(Transmission(transmission.symbols), link, list(range(count)))
         assert torch.equal(received.symbols, plain.symbols) and torch.equal(received.csi, plain.csi)
         assert torch.equal(received.side_info[arrived], torch.from_numpy(told)[arrived])
@@ -131,13 +131,13 @@ def test_the_word_meets_the_draw_of_its_picture_and_leaves_the_symbols_theirs(bi
 def test_a_word_does_not_depend_on_its_batch():
     told = words(30, 8)
     link = link_at(-4.0, 0.0)
-    received, arrived = control.send(sent(told), link, list(range(30)))
+    received, arrived = control_channel.send(sent(told), link, list(range(30)))
     for row in (0, 7, 29):
-        alone, came = control.send(sent(told[row : row + 1]), link, [row])
+        alone, came = control_channel.send(sent(told[row : row + 1]), link, [row])
         assert torch.equal(alone.side_info[0], received.side_info[row]) and bool(came) == bool(arrived[row])
 
 
 def test_no_side_information_takes_no_uses():
     transmission = Transmission(torch.ones(2, 5, dtype=torch.complex64))
-    received, arrived = control.send(transmission, link_at(-20.0, 0.0), [1, 2])
+    received, arrived = control_channel.send(transmission, link_at(-20.0, 0.0), [1, 2])
     assert arrived.all() and received.side_info.shape == (2, 0) and received.symbols.shape == (2, 5)

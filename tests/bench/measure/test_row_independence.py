@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from skimage import data
 
 import baselines  # noqa: F401  (registers its systems)
-from bench.measure.ends import LocalEnd
+from bench.measure.calls import LocalEnd
 from bench.measure.point import Conditions
-from bench.measure.standalone import check_rows
+from bench.measure.row_independence import check_rows
 from systems import registry
 
 # marked slow: each takes seconds on a slow machine, and similar systems are always tested

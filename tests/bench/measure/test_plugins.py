@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure import channel, records
+from bench.measure import channel, plugins
 from bench.measure.channel import CHANNELS, Channel, channel_label, transmit
 from bench.measure.metrics.table import METRICS, Metric, metrics_of, picture_columns
-from bench.measure.records import Records
+from bench.measure.plugins import Records
 from bench.measure.tasks import TASKS
 from systems.errors import UnknownName
 from systems.interface import Budget, Link, Transmission
@@ -30,7 +30,7 @@ def known(monkeypatch):
     points = [EntryPoint(name, f"{here}:{attribute}", "semantic_bench.channels")
               for name, attribute in (("half", "HALF"), ("awgn", "TAKEN"), ("text", "NOT_A_CHANNEL"),
                                       ("other", "HALF"), ("gone", "MISSING"))]  # fmt: skip
-    monkeypatch.setattr(records, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
     return Records("channel", "semantic_bench.channels", Channel, tuple(CHANNELS[name] for name in CHANNELS.own_names))
 
 

@@ -1,7 +1,7 @@
 """Checks that rows stand alone: the row of a picture must depend on this picture only, not on its batch or position.
 
 `bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` for every batch of a run, for
-systems of third parties. `test_standalone.py` calls `check_rows` for every registered system. A system could
+systems of third parties. `test_row_independence.py` calls `check_rows` for every registered system. A system could
 distinguish the pictures of `check_rows` from those of a run. It cannot distinguish the calls of `check_alone` from
 those of the run. Without these checks a system could send picture i in the row of picture i + 1, spread the budget of a
 batch unevenly over its pictures, or pass information by the order of rows. A system that fails during a check has not
@@ -20,8 +20,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bench.measure import control
-from bench.measure.ends import End
+from bench.measure import control_channel
+from bench.measure.calls import End
 from bench.measure.point import Batch, Conditions, Measurement, Point, Sent
 from systems.errors import AuditError
 
@@ -88,7 +88,7 @@ def check_apart(here: End, there: End, conditions: Conditions, batch: Batch, sen
     Both draw from the receiver's streams. The channel's seeds stay here: they tell the noise.
     """
     link = conditions.link(*batch.size, snr_db=point.snr_db)
-    received, _ = control.send(sent.transmission, link, conditions.seeds(batch.ids, point, "channel"))
+    received, _ = control_channel.send(sent.transmission, link, conditions.seeds(batch.ids, point, "channel"))
     draws = conditions.seeds(batch.ids, point, "decoder")
     one = here.decode(received, link, draws).decoded.output
     try:

@@ -22,7 +22,7 @@ from bench.report.charts import UNSET, Chart, XAxis, draw_chart
 from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.gallery import Block, Tile, draw_gallery
 from bench.report.options import Options
-from bench.report.page import Sheet
+from bench.report.paper_sheet import Sheet
 from bench.report.published import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.spec.source import code_digest, imported, measure_digest, measure_files, source_digest
+from bench.spec.source_code import code_digest, imported, measure_digest, measure_files, source_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -96,7 +96,7 @@ def test_the_measure_counts_and_the_rest_of_the_harness_does_not(tmp_path):
     assert {"bench.measure.audit", "bench.measure.channel", "bench.measure.seeds"} <= measure_files().keys()
 
     def digest():
-        code = "from bench.spec.source import measure_digest; print(measure_digest())"
+        code = "from bench.spec.source_code import measure_digest; print(measure_digest())"
         command = [sys.executable, "-c", code]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.strip()
 

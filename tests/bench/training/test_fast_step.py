@@ -10,10 +10,10 @@ import pytest
 import torch
 from training_ground import HEAD, pictures, trainer
 
-from bench.training import replay
+from bench.training import fast_step
 from bench.training.crops import Album
+from bench.training.fast_step import Compiled, Recorded, TooLong, limit
 from bench.training.protocol import read_protocol
-from bench.training.replay import Compiled, Recorded, TooLong, limit
 from bench.training.run import build
 
 BOTH = """[tasks.reconstruction]
@@ -103,7 +103,7 @@ def test_a_compilation_that_fails_or_takes_too_long_gives_way(tmp_path, monkeypa
 
         return call
 
-    monkeypatch.setattr(replay.torch, "compile", compile)
+    monkeypatch.setattr(fast_step.torch, "compile", compile)
     said: list[str] = []
     plain, other = make(tmp_path, "deepjscc"), make(tmp_path, "deepjscc", said)
     other.passes = Compiled(other._pass, other.step_module, other.name, other.say, 0.3)
