@@ -19,10 +19,9 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
-from systems import checkpoint_option
+from systems import checkpoint_option, entry_points
 from systems.errors import UnknownName, UserError, did_you_mean
 from systems.interface import System
 
@@ -153,7 +152,7 @@ def discover() -> None:
     global _plugins
     _plugins = {}
     _disabled.clear()
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in entry_points.points(ENTRY_POINT_GROUP):
         holder = _find(point.name)
         if holder is None:
             _plugins[point.name] = Entry(point.name, point.value, plugin=True)
@@ -163,6 +162,7 @@ def discover() -> None:
                 f"plug-in {point.value} is disabled: its name {point.name!r} is {whose}'s ({holder.target}); "
                 "give it another name"
             )
+    _disabled.update(entry_points.damaged())
 
 
 def _find(name: str) -> Entry | None:
@@ -193,7 +193,7 @@ def trainables() -> list[Entry]:
 
 
 def disabled() -> dict[str, str]:
-    """Plug-ins whose names are taken: name -> one line with the reason. Nothing is imported."""
+    """Plug-ins whose names are taken, and packages that cannot be read: name -> one line. Nothing is imported."""
     if _plugins is None:
         discover()
     return dict(_disabled)

@@ -159,7 +159,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
     for points in dict.fromkeys(figure.snr_db for figure in resolved.figures):
         click.echo(f"SNR: {snr_text(points)} dB", err=True)
     if options["dry_run"]:
-        click.echo(dry_run_text(resolved, out))
+        click.echo(dry_run_text(resolved, out, options["salt"]))
         return
     from bench.sweep.execute import execute  # it loads torch, which a dry run does not need
 
@@ -194,6 +194,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
 
 def _folder(out: str | None, name: str | None) -> Path | None:
     """The run's folder. None if neither option gives it."""
+    if out == "":
+        raise click.UsageError("--out '' names no folder; give one, or leave the option out")
     if name is None:
         return Path(out) if out else None
     if out:

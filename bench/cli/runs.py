@@ -14,6 +14,7 @@ import click
 def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
     from bench.results.find import RESULTS, facts_of_run, find_run, runs
+    from bench.results.store import RunStore
     from bench.results.tables import compress as compressed
     from bench.util.files import shown
 
@@ -21,9 +22,11 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
     if compress:
         if not names:
             raise click.UsageError("--compress needs the name of a run")
-        for path in (folder / f"{table}.csv" for folder in folders for table in ("samples", "confusion")):
-            if path.is_file():
-                click.echo(compressed(path))
+        for folder in folders:
+            with RunStore(folder).locked():  # a run that goes on would lose the table that it has just written
+                for path in (folder / f"{table}.csv" for table in ("samples", "confusion")):
+                    if path.is_file():
+                        click.echo(compressed(path))
         return
     if not folders:
         click.echo(f"no run under {RESULTS}/ yet; make one: python -m bench run", err=True)

@@ -21,7 +21,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from bench.data.dataset import Dataset, Item, Preprocessing
@@ -29,6 +28,7 @@ from bench.data.folder import list_pictures
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, licences, mask_path
 from bench.util.environment import cache_folder
 from bench.util.files import read_text, shown, user_path
+from systems import entry_points
 from systems.errors import UnknownName, UserError, did_you_mean
 
 ENTRY_POINTS = "semantic_bench.datasets"
@@ -85,14 +85,14 @@ def faulty_plugins() -> dict[str, str]:
 def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str]]:
     found: dict[str, DatasetInfo] = {}
     faults: dict[str, str] = {}
-    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: (point.name, point.value)):
+    for point in entry_points.points(ENTRY_POINTS):
         if point.name in _CATALOGUE or point.name in found or point.name == FOLDER.rstrip(":"):
             faults[point.name] = f"{point.value} takes a name that is in use; it must choose another one"
             continue
         try:
-            info = point.load()
-        except Exception as error:  # a third party's fault must not affect the other sets
-            faults[point.name] = shown(f"{point.value} does not import ({type(error).__name__}: {error})")
+            info = entry_points.loaded(point)
+        except UserError as error:  # a third party's fault must not affect the other sets
+            faults[point.name] = shown(error)
             continue
         if isinstance(info, DatasetInfo):
             found[point.name] = replace(info, name=point.name)
@@ -116,7 +116,15 @@ def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int
         info = next((info for info in list_datasets() if info.name == name), None)
         if info is None or (colon and not info.splits):
             raise _unknown(spec)
-        dataset = info.build(info, root, split)
+        try:
+            dataset = info.build(info, root, split)
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            if info.name in _CATALOGUE:
+                raise
+            why = shown(f"{type(error).__name__}: {error}")
+            raise UserError(f"data set {name!r} of an installed package: its `build` failed ({why})") from error
         if not isinstance(dataset, Dataset):
             raise UserError(f"data set {name!r}: its `build` made a {type(dataset).__name__}, not a bench.data.Dataset")
     if size is not None:

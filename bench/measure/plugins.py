@@ -9,10 +9,10 @@ one without touching this repository, for example a channel:
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Generic, Protocol, TypeVar
 
-from systems.errors import UnknownName, did_you_mean
+from systems import entry_points
+from systems.errors import UnknownName, UserError, did_you_mean
 
 
 class Named(Protocol):
@@ -48,13 +48,13 @@ class Records(Generic[Record]):
     def _all(self) -> dict[str, Record]:
         if self._found is None:
             self._found = dict(self._own)
-            for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
+            for point in entry_points.points(self.group):
                 # also if it fails, because its code ran
                 self._foreign.append(f"{self.what} {point.name} ({point.value})")
                 try:
-                    record = point.load()
-                except Exception as error:
-                    self.faulty[point.name] = f"{point.value} does not load ({type(error).__name__}: {error})"
+                    record = entry_points.loaded(point)
+                except UserError as error:
+                    self.faulty[point.name] = str(error)
                     continue
                 if not isinstance(record, self.kind):
                     self.faulty[point.name] = f"{point.value} is no {self.kind.__name__}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 
 import numpy as np
 import pandas as pd
@@ -30,6 +29,7 @@ from bench.results.reader import Run
 from bench.spec.figure import budget_text
 from bench.spec.look import Look, read_look
 from bench.util.files import slug
+from systems import entry_points
 from systems.errors import UserError, did_you_mean
 
 ENTRY_POINT_GROUP = "semantic_bench.figures"
@@ -205,13 +205,28 @@ def kind_named(name: str, where: str) -> Kind:
     """A kind of ours, or of a plug-in. Raises UserError if there is none, or if the plug-in cannot be imported."""
     if name in KINDS:
         return KINDS[name]
-    points = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    points = {point.name: point for point in entry_points.points(ENTRY_POINT_GROUP)}
     if name not in points:
         raise UserError(f"{where}: unknown kind {name!r}; {did_you_mean(name, [*KINDS, *points], 'kinds')}")
     try:
-        return points[name].load()
-    except Exception as error:
-        raise UserError(f"{where}: the plug-in of kind {name!r} does not import ({printable(error)})") from None
+        kind = entry_points.loaded(points[name])
+    except UserError as error:
+        raise UserError(f"{where}: the plug-in of kind {name!r}: {printable(error)}") from None
+
+    def guarded(job: Job) -> list[Drawing]:
+        """The drawings. Raises UserError for whatever the plug-in raises, and for anything else that it returns."""
+        try:
+            drawings = kind(job)  # type: ignore[operator]
+            if all(isinstance(drawing, Drawing) for drawing in drawings):
+                return list(drawings)
+            reason = "it returned something that is no list of drawings"
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            reason = printable(f"{type(error).__name__}: {error}")
+        raise UserError(f"{where}: the plug-in of kind {name!r} ({points[name].value}) cannot draw it: {reason}")
+
+    return guarded
 
 
 # ---------------------------------------------------------------- parts

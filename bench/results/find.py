@@ -69,6 +69,13 @@ def _folder(name: str) -> Path | None:
     return None
 
 
+def _bytes_of(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:  # a run that goes on has just renamed it
+        return 0
+
+
 # ---------------------------------------------------------------- the list
 
 
@@ -89,7 +96,7 @@ class RunFacts:
 
 def facts_of_run(folder: Path) -> RunFacts:
     """The facts of one run, from its manifest. A damaged manifest raises nothing; see `RunFacts.problem`."""
-    size = sum(os.lstat(os.path.join(at, name)).st_size for at, _, names in os.walk(folder) for name in names)
+    size = sum(_bytes_of(os.path.join(at, name)) for at, _, names in os.walk(folder) for name in names)
     name = folder.name or folder.resolve().name
     try:
         manifest = read_manifest(folder) or {"config": {"figures": []}}

@@ -61,6 +61,8 @@ class RunStore:
     def check(self, config_hash: str) -> None:
         """Raise UserError if the folder holds another run or other files. Nothing is written."""
         if not self.root.exists():
+            if os.path.lexists(self.root):
+                raise UserError(f"--out {self.root} is a link that leads nowhere; repair it, or choose another folder")
             return
         if not self.root.is_dir():
             raise UserError(f"--out {self.root} is a file, not a folder")
@@ -110,6 +112,20 @@ class RunStore:
         self.check(config_hash)  # again, because another process may have made the run before the lock was held
         for stray in () if shared else list(self.root.rglob(".*.tmp")):
             stray.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """In a `with` block: no other command writes this run. Raises UserError if one is writing, StorageError if the
+        folder cannot be written.
+        """
+        try:
+            self._lock = _lock(self.root)
+        except OSError as error:
+            raise StorageError(f"{self.root}: cannot write there ({error.strerror}); copy the run elsewhere") from None
+        try:
+            yield
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Release the lock."""

@@ -147,12 +147,29 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
         return _asked_facts(name, options)
     path = _kept_facts(name, options)
     try:
-        return SystemFacts(**read_json(path, "cache"))
+        kept = SystemFacts(**read_json(path, "cache"))
     except (UserError, TypeError):  # there is no such file, or another version wrote it
-        facts = _built_facts(name, options)
+        kept = None
+    if kept is not None and _fits(kept, name, options):
+        return kept
+    facts = _built_facts(name, options)
     with contextlib.suppress(StorageError, TypeError):  # it is only a cache: without it the result is the same
         write_atomic(path, json.dumps(asdict(facts)).encode())
     return facts
+
+
+def _fits(kept: SystemFacts, name: str, options: dict[str, Any]) -> bool:
+    """Whether facts of the cache are those of this system: a file that was edited or damaged is made again."""
+    kinds = {"variant": str, "parameters": int, "identity": dict, "description": dict, "target": str, "plugin": bool,
+             "encoder_sees_snr": bool, "genie": bool, "label": str, "colour": str}  # fmt: skip
+    return (
+        (kept.name, kept.options) == (name, json.loads(json.dumps(options, default=str)))
+        and all(type(getattr(kept, key)) is kind for key, kind in kinds.items())
+        and type(kept.bits_per_use) in (int, float, type(None))
+        and kept.bits_per_use == kept.bits_per_use  # no NaN
+        and (kept.identity.get("name"), kept.identity.get("variant")) == (name, kept.variant)
+        and isinstance(kept.identity.get("source"), str)
+    )
 
 
 class Unchanged:

@@ -13,17 +13,23 @@ from bench.spec.request import BLOCK, Resolved
 from bench.sweep.execute import default_out, manifest_of
 from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
+from bench.sweep.salt import salt_of
 
 SIZES_LOOKED_AT = 250  # a dry run reads the headers of so many pictures, spread over the set
 
 
-def dry_run_text(resolved: Resolved, out: Path | None) -> str:
-    """The cells, how many of them are cached, and what each system may spend. Nothing is written. Raises UserError."""
+def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) -> str:
+    """The cells, how many of them are cached, and what each system may spend. Nothing is written.
+
+    salt: as the user gave it. Raises UserError for what the run itself would refuse at its start.
+    """
     out = out or default_out(resolved)
+    manifest = manifest_of(RunStore(out))
+    salt_of(out, manifest, salt)
     cached: list[tuple[WorkUnit, Cell]] = []
     if out.exists():
         plan, store = make_plan(resolved), RunStore(out)
-        merged_config(out, manifest_of(store), resolved)
+        merged_config(out, manifest, resolved)
         gone = {cell.id for unit in missing(plan, store) for cell in unit.cells}
         cached = [(unit, cell) for unit, cell in plan.cells if cell.id not in gone]
     # The cells of a new folder can be counted without reading any picture.

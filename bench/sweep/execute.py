@@ -135,7 +135,7 @@ def default_out(resolved: Resolved) -> Path:
 
 def manifest_of(store: RunStore) -> dict[str, Any] | None:
     """The manifest of the run in a folder, or None. Raises UserError if the folder holds something else."""
-    manifest = store.manifest() if store.root.exists() else None
+    manifest = store.manifest() if store.root.is_dir() else None
     store.check("" if manifest is None else manifest.get("config_sha256"))
     return manifest
 

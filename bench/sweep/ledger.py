@@ -7,16 +7,19 @@ makes one `RunLedger` for each system of a third party.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.measure.audit import Declared, Ledger, Spent
-from bench.util.files import StorageError
+from bench.util.files import StorageError, read_bytes
 from systems.errors import AuditError
 from systems.interface import Link
 
@@ -57,19 +60,46 @@ class RunLedger(Ledger):
         path = self.folder / name
         try:
             self.folder.mkdir(exist_ok=True)
-            try:
-                handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            except FileExistsError:
-                return self._read(path)
-            with os.fdopen(handle, "w", encoding="ascii") as file:
-                file.write(json.dumps(uses))
+            with _file_of(self.folder, json.dumps(uses)) as own:
+                try:
+                    os.link(own, path)  # all of it at once, and never over another's: a kill leaves no empty file
+                except FileExistsError:
+                    return self._read(path, own)
+                except OSError:  # a file system without hard links
+                    try:
+                        with open(path, "x", encoding="ascii") as file:
+                            file.write(json.dumps(uses))
+                    except FileExistsError:
+                        return self._read(path, own)
             return uses
-        except (OSError, ValueError) as error:
-            raise StorageError(f"cannot keep the uses of this run in {path} ({error}); choose another --out") from None
+        except (OSError, ValueError, RecursionError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise StorageError(
+                f"cannot keep the uses of this run in {path} ({why}); delete this file, or choose another --out"
+            ) from None
 
-    def _read(self, path: Path) -> Any:
-        for _ in range(100):
-            if text := path.read_text(encoding="ascii"):
-                return json.loads(text)
-            time.sleep(0.01)  # its writer is just at it
-        raise ValueError("the file is empty; delete it")
+    def _read(self, path: Path, own: str) -> Any:
+        """What stands in the file. If it stays empty, a killed process left it so, and the file `own` replaces it."""
+        for attempt in range(100):
+            if text := read_bytes(path):
+                uses = json.loads(text.decode("ascii"))
+                if not isinstance(uses, list) or [type(number) for number in uses] != [int] * 3:
+                    raise ValueError("it holds no uses")
+                return uses
+            if attempt < 99:
+                time.sleep(0.01)  # its writer is just at it
+        os.replace(own, path)
+        return json.loads(read_bytes(path))
+
+
+@contextlib.contextmanager
+def _file_of(folder: Path, text: str) -> Iterator[str]:
+    """In a `with` block: the path of a temporary file that holds the text."""
+    handle, path = tempfile.mkstemp(dir=folder, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)

@@ -29,7 +29,8 @@ def cache_folder() -> Path:
     For a user without a home folder it is under the system's folder for temporary files.
     """
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative path does not count, as its standard says
+        cache = named if named.is_absolute() else Path("~/.cache").expanduser()
     except RuntimeError:
         cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 0}"
     return cache / "semantic-bench"
@@ -81,6 +82,9 @@ def _git(folder: Path, *arguments: str) -> str:
         text=True,
         check=True,
         timeout=20,
+        errors="replace",  # `status` may name a file in another encoding
+        # A git hook, or a rebase, sets GIT_DIR to the user's own repository.
+        env={key: value for key, value in os.environ.items() if not key.startswith("GIT_")},
     )
     return done.stdout.strip()
 

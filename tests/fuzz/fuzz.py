@@ -479,6 +479,18 @@ def picture_case(dice: random.Random, folder: Path) -> str:
     return ""
 
 
+def _made_mask(dice: random.Random) -> bytes:
+    """A good mask of the size of `picture`; sometimes with one class that does not exist, or with a palette."""
+    from PIL import Image
+
+    labels = bytes(dice.choice([*range(21), 255]) for _ in range(32 * 24 - 1)) + bytes([dice.choice([0, 255, 21, 254])])
+    made, out = Image.frombytes("L", (32, 24), labels), io.BytesIO()
+    if dice.random() < 0.5:
+        made.putpalette([dice.randrange(256) for _ in range(3 * dice.choice([256, 256, 30]))])
+    made.save(out, dice.choice(["PNG", "PNG", "GIF", "TIFF"]))
+    return out.getvalue()
+
+
 def mask(dice: random.Random, folder: Path) -> str:
     """A mask beside a good picture, and the list that names both."""
     from bench.data import open_dataset
@@ -488,7 +500,7 @@ def mask(dice: random.Random, folder: Path) -> str:
     for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (base / name).mkdir(parents=True)
     picture(base / "JPEGImages", "a.jpg")
-    content, _ = _made_picture(dice)
+    content = _made_mask(dice) if dice.random() < 0.6 else _made_picture(dice)[0]
     (base / "SegmentationClass/a.png").write_bytes(damaged(dice, content) if dice.random() < 0.5 else content)
     listing = dice.choice([b"a\n", b"\xef\xbb\xbfa\r\n", b"a\na\n", damaged(dice, b"a\nb\n" * 5)])
     (base / "ImageSets/Segmentation/val.txt").write_bytes(listing)

@@ -209,7 +209,7 @@ def _serve(
     if hasattr(work, "place"):
         work.place(index, nursery)
     with one_thread():
-        stage_times.add("start-up", time.time() - asked, time.process_time())
+        stage_times.add("start-up", max(0.0, time.time() - asked), time.process_time())
         try:
             while True:
                 unit = connection.recv()

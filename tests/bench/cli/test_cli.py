@@ -99,6 +99,8 @@ def test_every_command_has_help(capsys, command):
         (("--out", "a-file/below"), "cannot write"),
         (("--out", "papers"), "not a run"),
         (("--dry-run", "--force"), "--dry-run"),
+        (("--out", ""), "names no folder"),
+        (("--salt", "xyz", "--dry-run"), "--salt 'xyz'"),
     ],
 )
 def test_bad_input_is_one_line_and_code_2_and_writes_nothing(place, capsys, arguments, words):

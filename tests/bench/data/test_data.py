@@ -505,11 +505,14 @@ def test_a_third_party_adds_a_set_by_an_entry_point(tmp_path, monkeypatch):
         "    return Dataset(info.name, info.tasks, info.description, info.licence, items)\n"
         "SET = DatasetInfo('ignored', ('reconstruction',), 'theirs', 'free', build)\n"
         "NONE = 3\n"
+        "def ends(info, root, split): raise SystemExit(0)\n"
+        "ENDS = DatasetInfo('ignored', ('reconstruction',), 'theirs', 'free', ends)\n"
     )
     info = tmp_path / "their_sets-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-sets\nVersion: 1.0\n")
     points = "theirs = their_sets:SET\nkodak = their_sets:SET\nbroken = no_such_module:X\nnone = their_sets:NONE\n"
+    points += "ends = their_sets:ENDS\n"
     (info / "entry_points.txt").write_text("[semantic_bench.datasets]\n" + points)
     monkeypatch.syspath_prepend(str(tmp_path))
     catalogue._third_parties.cache_clear()
@@ -520,6 +523,8 @@ def test_a_third_party_adds_a_set_by_an_entry_point(tmp_path, monkeypatch):
         assert open_dataset("photos").ids == RECONSTRUCTION
         with pytest.raises(UnknownName, match="broken.*does not import"):
             open_dataset("broken")
+        with pytest.raises(UserError, match="'ends' of an installed package: its `build` failed .SystemExit: 0"):
+            open_dataset("ends")
     finally:
         catalogue._third_parties.cache_clear()
 

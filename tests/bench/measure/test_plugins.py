@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.measure import channel, plugins
+from bench.measure import channel
 from bench.measure.channel import CHANNELS, Channel, channel_label, transmit
 from bench.measure.metrics.table import METRICS, Metric, metrics_of, picture_columns
 from bench.measure.plugins import Records
@@ -30,7 +30,7 @@ def known(monkeypatch):
     points = [EntryPoint(name, f"{here}:{attribute}", "semantic_bench.channels")
               for name, attribute in (("half", "HALF"), ("awgn", "TAKEN"), ("text", "NOT_A_CHANNEL"),
                                       ("other", "HALF"), ("gone", "MISSING"))]  # fmt: skip
-    monkeypatch.setattr(plugins, "entry_points", lambda group: points)
+    monkeypatch.setattr("systems.entry_points.points", lambda group: sorted(points))
     return Records("channel", "semantic_bench.channels", Channel, tuple(CHANNELS[name] for name in CHANNELS.own_names))
 
 
@@ -41,7 +41,7 @@ def test_a_plugin_adds_a_channel_and_a_faulty_one_disables_itself(known):
     assert len(told) == 5 and f"channel half ({__name__}:HALF)" in told and f"channel gone ({__name__}:MISSING)" in told
     assert known["half"] is HALF and known["awgn"].label == "AWGN"
     assert set(known.faulty) == {"awgn", "text", "other", "gone"}
-    with pytest.raises(UnknownName, match="does not load"):
+    with pytest.raises(UnknownName, match="does not import"):
         known["gone"]
     with pytest.raises(UnknownName, match="did you mean half"):
         known["halff"]

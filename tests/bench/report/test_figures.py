@@ -687,8 +687,14 @@ def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
     (svg,) = draw_all(run_dir, ["mine"], formats=("svg",))
     assert svg.stat().st_size > 1000
     broken = make_run(tmp_path / "broken", [figure("mine", ["gensc"], look={"kind": "broken"})], value)
-    with pytest.raises(UserError, match="'broken' does not import"):
+    with pytest.raises(UserError, match="kind 'broken': bars_kind:nothing does not"):
         draw_all(broken)
+    for code, words in (("1 / 0", "ZeroDivisionError"), ("exit()", "SystemExit"), ("return 3", "TypeError"),
+                        ("return [3]", "no list of drawings")):  # fmt: skip
+        monkeypatch.setattr(sys.modules["bars_kind"], "draw", None)
+        exec(f"def draw(job):\n    {code}", vars(sys.modules["bars_kind"]))
+        with pytest.raises(UserError, match=f"kind 'bars' .bars_kind:draw. cannot draw it: .*{words}"):
+            draw_all(run_dir)
 
 
 @pytest.mark.parametrize("damaged", ["samples.csv", "tables/overheads.md"])

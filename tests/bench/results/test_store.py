@@ -88,6 +88,12 @@ def test_a_folder_is_one_runs(tmp_path):
         RunStore(tmp_path / "file").check("aaa")
     with pytest.raises(StorageError, match="cannot write"):
         RunStore(tmp_path / "file" / "below").open("aaa")
+    for name, target in (("dangling", "nowhere"), ("loop", "loop")):
+        (tmp_path / name).symlink_to(target)
+        with pytest.raises(UserError, match=f"{name} is a link that leads nowhere"):
+            RunStore(tmp_path / name).check("aaa")
+    (tmp_path / "good").symlink_to("run")
+    RunStore(tmp_path / "good").check("aaa")
 
 
 @pytest.mark.parametrize(

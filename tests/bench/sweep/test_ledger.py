@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
+from harness import killed_at
 
 from bench.measure.audit import Ledger, audit
 from bench.measure.calls import Facts
@@ -34,9 +37,54 @@ def test_two_workers_hold_a_system_to_one_number_of_uses(tmp_path):
     RunLedger(tmp_path, {"name": "anyone", "source": "b"}).check(SYSTEM, LINK, spent(89), None)
 
 
-def test_a_file_that_is_no_number_of_uses_is_one_line(tmp_path):
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("content", ["[]", "90", "[90, 0]", "[1e400, 0, 0]", "[" * 100_000, "\xff", "pipe", "folder"])
+def test_a_file_that_is_no_number_of_uses_is_one_line(tmp_path, content):
+    RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(90), None)
+    (kept,) = (tmp_path / FOLDER).iterdir()
+    kept.unlink()
+    if content == "pipe":
+        os.mkfifo(kept)
+    elif content == "folder":
+        kept.mkdir()
+    else:
+        kept.write_text(content)
+    with pytest.raises(StorageError, match=r"\.uses.*delete this file") as caught:
+        RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(90), None)
+    assert len(str(caught.value).splitlines()) == 1
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [kept.name]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "no hard links"])
+def test_an_empty_file_of_a_killed_process_does_not_block_the_run(tmp_path, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
     RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(90), None)
     (kept,) = (tmp_path / FOLDER).iterdir()
     kept.write_text("")
-    with pytest.raises(StorageError, match=r"\.uses.*empty"):
+    RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(80), None)
+    with pytest.raises(AuditError, match="were .80, 0, 0. where another worker"):
         RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(90), None)
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [kept.name]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_call_leaves_a_ledger_that_goes_on(tmp_path):
+    for stop in range(1, 12):
+        (tmp_path / str(stop)).mkdir()
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                killed_at(stop, ("mkdir", "open", "write", "close", "fdopen", "link", "unlink"))
+                RunLedger(tmp_path / str(stop), {}).check(SYSTEM, LINK, spent(90), None)
+                code = 0
+            finally:
+                os._exit(code)
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        files = [path for path in (tmp_path / str(stop)).rglob("*") if path.is_file() and path.suffix != ".tmp"]
+        assert all(path.read_text() == "[90, 0, 0]" for path in files), stop
+        RunLedger(tmp_path / str(stop), {}).check(SYSTEM, LINK, spent(90), None)
+        if ended == 0:
+            break
+    assert ended == 0 and stop > 3

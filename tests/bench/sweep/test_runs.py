@@ -18,6 +18,7 @@ from PIL import Image
 
 from bench.spec.request import Request, resolve
 from bench.sweep.execute import default_out, execute
+from systems import registry
 from systems.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -430,6 +431,24 @@ def test_weights_of_another_content_have_another_identity(photos):
     os.utime("w.safetensors", ns=(before.st_atime_ns, before.st_mtime_ns))
     assert os.stat("w.safetensors").st_size == before.st_size
     assert facts_of("deepjscc", {"checkpoint": "w.safetensors"}).identity != first.identity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"parameters": "many"}, {"description": [1]}, {"identity": "x"}, {"bits_per_use": float("nan")}, {"name": "gensc"},
+     {"variant": "another"}, {"options": {"size": "paper"}}, {"plugin": 0}, {"identity": {}}],
+)  # fmt: skip
+def test_facts_of_the_cache_that_were_changed_are_made_again(tmp_path, monkeypatch, change):
+    from bench.spec import identity
+
+    monkeypatch.setattr(identity, "_kept_facts", lambda name, options: tmp_path / "facts.json")
+    built = []
+    monkeypatch.setattr(identity, "build", lambda name, options: built.append(name) or registry.create(name, **options))
+    first = identity.facts_of("linear", {})
+    assert identity.facts_of("linear", {}) == first and built == ["linear"]
+    kept = json.loads((tmp_path / "facts.json").read_text())
+    (tmp_path / "facts.json").write_text(json.dumps(kept | change))
+    assert identity.facts_of("linear", {}) == first and built == ["linear", "linear"]
 
 
 def test_options_of_systems_without_weights_or_sizes(photos):
