@@ -93,6 +93,22 @@ def test_a_view_s_storage_does_not_pass():
     deliver(View())
 
 
+def test_the_order_of_a_tensor_in_memory_does_not_pass():
+    class Turned(Pixels):
+        side_bits = 0  # a control word behind the symbols would put them in order
+
+        def encode(self, images, link):
+            sent = super().encode(images, link)
+            sent.symbols = sent.symbols.T.contiguous().T
+            return sent
+
+        def decode(self, received, link):
+            assert received.symbols.is_contiguous()
+            return super().decode(received, link)
+
+    deliver(Turned())
+
+
 def test_symbols_are_audited_as_they_are_sent():
     """If the transmitter changes its tensors after the audit, the sent symbols do not change."""
 
@@ -142,14 +158,34 @@ def test_a_changed_link_changes_nothing():
 
 
 def test_a_receiver_that_changes_what_it_received_harms_nobody():
-    class Messy(Pixels):
+    """Since it draws random numbers, it is called again, with single pictures."""
+
+    class Draws(Pixels):
         def decode(self, received, link):
             decoded = super().decode(received, link)
-            received.symbols.zero_()
-            received.csi.zero_()
+            decoded.output = decoded.output * (1 - 0.1 * torch.rand(decoded.output.shape))
             return decoded
 
-    assert torch.equal(deliver(Messy()).output, deliver(Pixels()).output)
+    class Messy(Draws):
+        def decode(self, received, link):
+            decoded = super().decode(received, link)
+            for tensor in (received.symbols, received.csi, received.noise_var, received.side_info):
+                tensor.zero_()
+            return decoded
+
+    assert torch.equal(deliver(Messy()).output, deliver(Draws()).output)
+
+
+def test_a_transmitter_that_changes_its_pictures_harms_nobody():
+    class Messy(Pixels):
+        def encode(self, images, link):
+            sent = super().encode(images, link)
+            images.zero_()
+            return sent
+
+    own = batch()
+    assert torch.equal(deliver(Messy(), own).output, deliver(Pixels()).output)
+    assert torch.equal(own.images, batch().images)
 
 
 def test_the_number_of_uses_tells_nothing_of_the_picture():

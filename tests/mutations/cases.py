@@ -1,0 +1,358 @@
+"""The mutations: each takes one rule of the comparison out, by a change of a few words in one file.
+
+`test_mutations.py` demands that the named tests notice each of them. A rule that is new, or that another line now
+enforces, gets its record here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutation(NamedTuple):
+    """One rule, taken out.
+
+    rule: what no longer holds, in a few words.
+    file: from the root of the repository.
+    old: text that stands there exactly once. new: what takes its place.
+    tests: node ids from the root; one of them at least must fail.
+    """
+
+    rule: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def _at(file: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"tests/bench/{file}.py::{name}" for name in names)
+
+
+POINT, AUDIT, APART = "bench/measure/point.py", "bench/measure/audit.py", "bench/measure/apart/"
+ENDS, ALONE, WORKER = "bench/measure/ends.py", "bench/measure/standalone.py", "bench/sweep/worker.py"
+
+CASES = (
+    # ------------------------------------------------------------ only bytes pass
+    Mutation(
+        "only bytes: a tensor passes itself", ENDS,
+        "    return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)",
+        "    return tensor",
+        _at("measure/test_point", "test_symbols_are_audited_as_they_are_sent"),
+    ),
+    Mutation(
+        "only bytes: the order of a tensor in memory passes", ENDS,
+        ".clone(memory_format=torch.contiguous_format)", ".clone()",
+        _at("measure/test_point", "test_the_order_of_a_tensor_in_memory_does_not_pass"),
+    ),
+    Mutation(
+        "only bytes: subclasses of tensors pass", ENDS,
+        "if type(tensor) is not Tensor or tensor", "if tensor",
+        _at("measure/test_point", "test_tensors_of_other_kinds_are_refused"),
+    ),
+    Mutation(
+        "only bytes: the audit's copy is not what is sent", POINT,
+        "transmission = Transmission(symbols, side_info, {}, made_for)",
+        "transmission = Transmission(given.symbols, given.side_info, {}, made_for)",
+        _at("measure/test_point", "test_symbols_are_audited_as_they_are_sent"),
+    ),
+    Mutation(
+        "only bytes: a receiver gets no copy", ENDS,
+        "partial(self.system.decode, copy_of(received), link.at())",
+        "partial(self.system.decode, received, link.at())",
+        _at("measure/test_point", "test_a_receiver_that_changes_what_it_received_harms_nobody"),
+    ),
+    Mutation(
+        "only bytes: an encoder gets the pictures that are scored", ENDS,
+        "partial(self.system.prepare, images.clone(), link.at())", "partial(self.system.prepare, images, link.at())",
+        _at("measure/test_point", "test_a_transmitter_that_changes_its_pictures_harms_nobody"),
+    ),
+    Mutation(
+        "budget: one object for all calls", POINT,
+        "        return Link(self.task, height,",
+        "        budget = self.__dict__.setdefault('kept', budget)\n        return Link(self.task, height,",
+        _at("measure/test_point", "test_a_changed_link_changes_nothing"),
+    ),
+    # ------------------------------------------------------------ budget, power, bits
+    Mutation(
+        "budget: uses over it pass", AUDIT,
+        "    if used > allowed:\n", "    if used > 2 * allowed:\n",
+        _at("measure/test_audit", "test_one_use_over_the_budget_is_a_breach"),
+    ),
+    Mutation(
+        "budget: side information is free", AUDIT,
+        "    side_uses = link.budget.side_info_uses(side_bits, made_for)\n", "    side_uses = 0\n",
+        _at("measure/test_audit", "test_side_information_counts"),
+    ),
+    Mutation(
+        "power: over the batch", AUDIT,
+        "((power - 1).abs() > POWER_TOLERANCE)",
+        "((power.mean().expand(power.shape) - 1).abs() > POWER_TOLERANCE)",
+        _at("measure/test_audit", "test_power_must_not_be_unit_over_the_batch_only"),
+    ),
+    Mutation(
+        "power: ten times the tolerance", AUDIT,
+        "POWER_TOLERANCE = 1e-3", "POWER_TOLERANCE = 1e-2",
+        _at("measure/test_audit", "test_power_is_checked_for_each_picture"),
+    ),
+    Mutation(
+        "bits: halves of bits per use", ENDS,
+        "        if bits is not None and (isinstance(bits, bool)", "        if False and (isinstance(bits, bool)",
+        _at("measure/test_point", "test_bits_per_use_are_whole"),
+    ),
+    Mutation(
+        "bits: chains of near points are one point", AUDIT,
+        "        left = left[(left - left[0]).square().sum(dim=1) > POINT_RADIUS**2]\n",
+        "        near, grown = left[:1], 0\n"
+        "        while len(near) != grown and len(left):\n"
+        "            grown = len(near)\n"
+        "            close = torch.cdist(left, near).min(dim=1).values <= POINT_RADIUS\n"
+        "            near, left = torch.cat([near, left[close]]), left[~close]\n",
+        _at("measure/test_audit", "test_points_are_told_apart_by_their_size_not_by_chaining"),
+    ),
+    Mutation(
+        "bits: an analog signal poses as QPSK", AUDIT,
+        "            if points > limit:\n", "            if False:\n",
+        _at("measure/test_audit", "test_an_analog_system_cannot_pose_as_a_digital_one"),
+    ),
+    Mutation(
+        "bits: not counted from the points", AUDIT,
+        "few = 0 < points <= limit", "few = False",
+        _at("measure/test_audit", "test_bits_are_counted_from_the_points_used"),
+    ),
+    Mutation(
+        "uses: they follow the picture", AUDIT,
+        "        if before != uses:\n", "        if False:\n",
+        _at("measure/test_point", "test_the_number_of_uses_tells_nothing_of_the_picture"),
+    ),
+    Mutation(
+        "uses: each worker has a number of its own", "bench/sweep/ledger.py",
+        "        if before != uses:\n", "        if False:\n",
+        _at("sweep/test_ledger", "test_two_workers_hold_a_system_to_one_number_of_uses"),
+    ),
+    # ------------------------------------------------------------ rows
+    Mutation(
+        "rows: made pictures are not compared", ALONE,
+        "            _compare(name, whole, row, other, place, rows)\n", "            pass\n",
+        _at("measure/test_point", "test_rows_that_lean_on_each_other_are_found"),
+    ),
+    Mutation(
+        "rows: delivered pictures are not compared", ALONE,
+        "            if _away(measurement, first[row], output[place]):\n", "            if False:\n",
+        _at("measure/test_point", "test_rows_that_lean_on_each_other_are_found"),
+    ),
+    Mutation(
+        "rows: no picture is sent again, alone", ALONE,
+        "    if count == 1:\n        return", "    if count:\n        return",
+        _at("measure/test_point", "test_a_system_that_knows_the_test_is_found_in_a_run_s_own_batches"),
+    ),
+    Mutation(
+        "rows: an error in a check passes as an error of the system", ALONE,
+        "        lines = str(error)", "        raise\n        lines = str(error)",
+        _at("measure/test_point", "test_a_system_that_fails_where_it_is_checked_has_not_passed"),
+    ),
+    Mutation(
+        "rows: a run does not check them", WORKER,
+        "            self._hold_rows(system, unit, batches, senders)\n", "            pass\n",
+        _at("sweep/test_sweep", "test_a_system_that_fails_where_it_is_checked_computes_nothing"),
+    ),
+    # ------------------------------------------------------------ noise and seeds
+    Mutation(
+        "noise: without a salt", "bench/measure/seeds.py",
+        "    parts += [salt] if salt else []\n", "",
+        _at("measure/test_point", "test_noise_has_a_salt"),
+    ),
+    Mutation(
+        "noise: a run does not use its salt", WORKER,
+        "unit.requirement, self.seed, salt, unit.uses)", "unit.requirement, self.seed, '', unit.uses)",
+        _at("sweep/test_runs", "test_the_salt_is_secret_until_the_end_and_replays_the_run"),
+    ),
+    Mutation(
+        "noise: the salt is published when a run begins", "bench/sweep/execute.py",
+        "            if not interrupted:\n                manifest[\"end\"], manifest[\"salt\"] = now(), run.salt\n",
+        "            manifest[\"end\"], manifest[\"salt\"] = now(), run.salt\n",
+        _at("sweep/test_runs", "test_a_run_that_was_interrupted_goes_on_with_its_salt"),
+    ),
+    Mutation(
+        "noise: it follows the system's uses", "bench/measure/channel.py",
+        "        noise[row] = amplitude[row] * channel.noise(seed, uses)\n",
+        "        noise[row] = amplitude[row] * channel.noise(seed + uses, uses)\n",
+        _at("measure/test_channel", "test_a_system_with_fewer_uses_meets_a_prefix_of_the_same_channel"),
+    ),
+    Mutation(
+        "noise: its variance is that of each real part", "bench/measure/channel.py",
+        "view(np.complex128) * np.sqrt(0.5)", "view(np.complex128)",
+        _at("measure/test_channel", "test_snr_is_what_was_asked"),
+    ),
+    Mutation(
+        "seeds: the channel's reach a receiver", ALONE,
+        '    draws = conditions.seeds(batch.ids, point, "decoder")\n',
+        '    draws = conditions.seeds(batch.ids, point, "channel")\n',
+        _at("measure/test_point", "test_no_seed_of_the_channel_reaches_a_system"),
+    ),
+    Mutation(
+        "seeds: an encoder that is blind is told the SNR", POINT,
+        "        once = at(math.nan, _ANY_POINT)\n", "        once = at(10.0, _ANY_POINT)\n",
+        _at("measure/test_point", "test_an_encoder_that_is_blind_is_told_no_snr"),
+    ),
+    Mutation(
+        "streams: what is drawn depends on the batch", ENDS,
+        "            if not drew:\n                return Answer(decoded, seconds)",
+        "            return Answer(decoded, seconds)",
+        _at("measure/test_point", "test_what_a_receiver_draws_does_not_depend_on_its_batch"),
+    ),
+    # ------------------------------------------------------------ outages, side information, reports
+    Mutation(
+        "outages: scored as the system painted them", POINT,
+        '            if status[place] == "ok":\n', "            if True:\n",
+        _at("measure/test_point", "test_outages_are_painted_by_the_harness", "test_outages_of_labels_are_background"),
+    ),
+    Mutation(
+        "outages: pictures that both delivered decide", "bench/analysis/differences.py",
+        '            "verdict": self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),\n',
+        '            "verdict": self._verdict(of_both[2], bool(lost_a.all()), bool(lost_b.all())),\n',
+        _at("analysis/test_compare", "test_nobody_gains_by_losing_the_hard_pictures"),
+    ),
+    Mutation(
+        "outages: a comparison does not say what decides", "bench/analysis/compare_text.py",
+        "the verdict counts all pictures; lost ones count as the harness scored them", "of the run",
+        _at("analysis/test_compare", "test_both_reductions_are_given_and_the_verdict_says_which_decides",
+            "test_report_says_everything"),
+    ),
+    Mutation(
+        "side information: a lost word arrives", "bench/measure/control.py",
+        "arrived = posterior >= SURE", "arrived = posterior >= 0",
+        _at("measure/test_point", "test_a_lost_control_word_is_an_outage_also_in_a_fade"),
+    ),
+    Mutation(
+        "side information: words do not meet the noise", "bench/measure/control.py",
+        "    decoded, arrived = decode(received.symbols[:, uses:].cpu(),", "    decoded, arrived = decode(coded.cpu(),",
+        _at("measure/test_point", "test_a_lost_control_word_is_an_outage_also_in_a_fade"),
+    ),
+    Mutation(
+        "side information: words of half the length", "systems/side_info.py",
+        "    return max(high, least)\n", "    return max(high // 2, least)\n",
+        _at("measure/test_control", "test_a_short_word_keeps_the_promise_of_its_rule"),
+    ),
+    Mutation(
+        "reports: any status passes", AUDIT,
+        "        if status not in STATUS:\n", "        if False:\n",
+        _at("measure/test_point", "test_a_report_that_no_table_holds_is_refused"),
+    ),
+    # ------------------------------------------------------------ statistics
+    Mutation(
+        "matching: unequal uses count as equal", "bench/analysis/compare_text.py",
+        "_SAME = 0.02", "_SAME = 2.0",
+        _at("analysis/test_compare", "test_equal_uses_and_equal_bits_are_named"),
+    ),
+    Mutation(
+        "matching: a budget in bits gives all the same uses", "systems/interface.py",
+        "return self.bits // (bits_per_use or self.analog_bits_per_use)",
+        "return self.bits // self.analog_bits_per_use",
+        _at("spec/test_figure", "test_fig7_gives_equal_bits_and_fig7_uses_equal_uses"),
+    ),
+    Mutation(
+        "intervals: plain percentiles, too narrow for few pictures", "bench/analysis/intervals.py",
+        "    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))\n", "    tail = (1 - level) / 2\n",
+        _at("analysis/test_intervals", "test_bootstrap_covers_the_truth_95_times_in_100"),
+    ),
+    Mutation(
+        "intervals: differences of unlike pictures", "bench/analysis/differences.py",
+        "np.round(part[:, 0] - part[:, 1], DECIMALS)", "np.round(part[:, 0] - part[::-1, 1], DECIMALS)",
+        _at("analysis/test_compare", "test_pairing_decides_what_unpaired_bands_cannot"),
+    ),
+    Mutation(
+        "undertrained: by the mean instead of the interval", "bench/analysis/undertrained.py",
+        "bootstrap_mean(gap.to_numpy()).high < 0", "gap.mean() < 0",
+        _at("analysis/test_claims", "test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial"),
+    ),
+    Mutation(
+        "undertrained: on a trial with few pictures", "bench/analysis/undertrained.py",
+        "    if run.limited or not learned:", "    if not learned:",
+        _at("analysis/test_claims", "test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial"),
+    ),
+    # ------------------------------------------------------------ separate processes
+    Mutation(
+        "apart: outputs are not compared", ALONE,
+        "    if one.shape != other.shape or not", "    if False and not",
+        _at("measure/test_point", "test_a_receiver_that_makes_something_else_apart_is_found"),
+    ),
+    Mutation(
+        "apart: one process for all calls", APART + "remote.py",
+        "        call = self.home.open(self.sight)\n",
+        "        if getattr(self, '_one', None) is not None:\n            return self._one\n"
+        "        call = self._one = self.home.open(self.sight)\n        call.close = lambda: ''\n",
+        _at("measure/test_apart", "test_a_decoder_remembers_nothing",
+            "test_nothing_passes_from_encoder_to_decoder[memory]"),
+    ),
+    Mutation(
+        "apart: an encoder waits while a decoder runs", APART + "remote.py",
+        "        self.rest()\n        call = self._open()\n        try:\n            told =",
+        "        call = self._open()\n        try:\n            told =",
+        _at("measure/test_apart", "test_a_waiting_encoder_has_ended_before_a_decoder_starts"),
+    ),
+    Mutation(
+        "apart: no namespaces", APART + "confine.py",
+        "    return done + [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]", "    return done",
+        _at("measure/test_apart", *(f"test_nothing_passes_from_encoder_to_decoder[{way}]"
+                                    for way in ("port", "segment", "process"))),
+    ),
+    Mutation(
+        "apart: no Landlock", APART + "confine.py",
+        "    version = landlock_version()\n    if not version:\n", "    version = landlock_version()\n    if True:\n",
+        _at("measure/test_apart", "test_pictures_salts_and_other_processes_cannot_be_read"),
+    ),
+    Mutation(
+        "apart: no seccomp", APART + "confine.py",
+        '    machine = os.uname().machine if sys.platform == "linux" else ""\n', '    machine = ""\n',
+        _at("measure/test_apart", "test_what_the_kernel_keeps_or_tells_of_others_is_refused"),
+    ),
+    Mutation(
+        "apart: secret folders show names and sizes", APART + "confine.py",
+        "(*shared, *(one.resolve() for one in secret))", "(*shared,)",
+        _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),
+    ),
+    Mutation(
+        "apart: sockets of the folder of temporary files", APART + "confine.py",
+        '("/tmp", "/var/tmp", "/run", "/dev/shm")', '("/var/tmp", "/run", "/dev/shm")',
+        _at("measure/test_apart", "test_sockets_in_the_folder_of_temporary_files_cannot_be_reached"),
+    ),
+    Mutation(
+        "apart: data sets of a hub can be read", APART + "sight.py",
+        'wanted += [*hub.glob("models--*"), cache / "torch"]', 'wanted += [hub.parent, cache / "torch"]',
+        _at("measure/test_apart", "test_data_sets_of_a_hub_s_cache_cannot_be_read"),
+    ),
+    Mutation(
+        "apart: a run computes third parties' systems itself", WORKER,
+        "                if facts.plugin:\n", "                if False:\n",
+        _at("sweep/test_sweep", "test_a_receiver_that_remembers_the_picture_is_caught"),
+    ),
+    Mutation(
+        "apart: a run keeps what is printed at once", WORKER,
+        "            texts.append(text)\n", "            texts.append(text)\n        self._keep_output()\n",
+        _at("sweep/test_sweep", "test_what_a_system_prints_is_kept_after_its_task_not_before"),
+    ),
+    # ------------------------------------------------------------ third parties elsewhere
+    Mutation(
+        "outsiders: `list` imports them", "bench/cli/info.py",
+        "    from bench.spec.identity import tasks_of\n", "    from systems.registry import tasks_of\n",
+        _at("cli/test_outsiders", "test_no_command_imports_a_third_party_s_system"),
+    ),
+    Mutation(
+        "outsiders: a system of theirs may be a bound", "bench/spec/identity.py",
+        "    if facts.plugin and facts.genie:", "    if False:",
+        _at("cli/test_outsiders", "test_a_bound_of_a_third_party_s_is_refused_everywhere"),
+    ),
+    Mutation(
+        "outsiders: figures import them for their looks", "systems/registry.py",
+        "    if entry is None or entry.plugin:\n",
+        "    if entry is not None and entry.plugin:\n        told = {'label': getattr(entry.load(), 'label', '')}\n"
+        "    if entry is None or entry.plugin:\n",
+        ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
+    ),
+    Mutation(
+        "documents: the README's table is another", "README.md",
+        "are fixed beforehand", "are fixed",
+        _at("measure/test_rules", "test_the_readme_shows_the_rules_as_they_are"),
+    ),
+)  # fmt: skip
