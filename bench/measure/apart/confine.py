@@ -12,8 +12,9 @@ that apply.
     landlock      the process can read only what the system needs to run, never the pictures or the run's folder;
                   it can write only in its own temporary folder; no ptrace, no signals to others
     seccomp       no system call that keeps something in the kernel for the next process of the same user, or that
-                  reports on other processes: key rings, which pages of a file are in memory, virtual-machine sockets,
-                  the kernel's log (a crash writes an address there), who opens which file
+                  reports on other processes: key rings, hints and flags of files, which pages of a file are in memory,
+                  kinds of sockets that load a module or ignore namespaces, namespaces of its own (with the rights to
+                  load modules), the kernel's log (a crash writes an address there), who opens which file
 """
 
 from __future__ import annotations
@@ -40,22 +41,35 @@ _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _READ_FILE, _READ_DIR, _EXECUTE, _WRITE_FILE, _TRUNCATE, _IOCTL = 1 << 2, 1 << 3, 1 << 0, 1 << 1, 1 << 14, 1 << 15
 _OF_FILES = _READ_FILE | _EXECUTE | _WRITE_FILE | _TRUNCATE | _IOCTL
 _PR_SET_SECCOMP, _SECCOMP_FILTER, _ALLOW, _REFUSE = 22, 2, 0x7FFF0000, 0x00050000 | errno.ENOSYS
-_LOAD, _EQUAL, _ANY_BIT, _AT_LEAST, _RETURN = 0x20, 0x15, 0x45, 0x35, 0x06  # operations of the kernel's packet filters
+#: Operations of the kernel's packet filters.
+_LOAD, _MASK, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+_WHOLE, _TYPE = 0xFFFFFFFF, 0xFF00  # masks: of a whole argument, of the letter of an ioctl
 #: The system calls that the filter refuses, with their numbers by architecture (-1: it has no such call): `_ALWAYS` in
-#: every case, `_WHERE` if an argument (its position, the comparison, the value) has an effect that stays.
+#: every case, `_WHERE` if an argument (its position, its mask, the comparison, the value) has an effect that stays.
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}  # audit numbers
 _ALWAYS = {
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219), "mincore": (27, 232),
     "fadvise64": (221, 223), "readahead": (187, 213), "cachestat": (451, 451), "io_uring_setup": (425, 425),
     "io_setup": (206, 0),  # it can read with RWF_NOWAIT, as preadv2 below
     "syslog": (103, 116), "inotify_init": (253, -1), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
-    "perf_event_open": (298, 241),
+    "perf_event_open": (298, 241), "bpf": (321, 280), "setns": (308, 268), "fsopen": (430, 430),
+    "clone3": (435, 435),  # its flags cannot be seen here; the C library then takes clone
 }  # fmt: skip
+_OTHER_SOCKETS = (  # than AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, which the namespaces confine
+    *((0, _WHOLE, _EQUAL, family) for family in (*range(3, 10), *range(11, 16))), (0, _WHOLE, _AT_LEAST, 17),
+)  # fmt: skip
+_NAMESPACE = ((0, 0x7E020000, _AT_LEAST, 1),)  # in one of its own, a process may load modules of the kernel
 _WHERE = {
-    "preadv2": ((327, 286), ((5, _ANY_BIT, 8),)),  # RWF_NOWAIT: shows whether a page is in memory
-    "madvise": ((28, 233), ((2, _EQUAL, 20), (2, _EQUAL, 21))),  # MADV_COLD, MADV_PAGEOUT
-    "socket": ((41, 198), ((0, _EQUAL, 40),)),  # AF_VSOCK: network namespaces do not confine it
-    "fcntl": ((72, 25), ((1, _EQUAL, 1024), (1, _EQUAL, 1026))),  # F_SETLEASE, F_NOTIFY: who opens a file
+    "preadv2": ((327, 286), ((5, 8, _AT_LEAST, 1),)),  # RWF_NOWAIT: shows whether a page is in memory
+    "madvise": ((28, 233), tuple((2, _WHOLE, _EQUAL, advice) for advice in (20, 21, 25))),  # COLD, PAGEOUT, COLLAPSE
+    "socket": ((41, 198), _OTHER_SOCKETS),
+    "socketpair": ((53, 199), _OTHER_SOCKETS),
+    "unshare": ((272, 97), _NAMESPACE),
+    "clone": ((56, 220), _NAMESPACE),
+    # F_SETLEASE and F_NOTIFY: who opens a file; from F_GET_RW_HINT on: a hint that stays with the file
+    "fcntl": ((72, 25), ((1, _WHOLE, _EQUAL, 1024), (1, _WHOLE, _EQUAL, 1026), (1, _WHOLE, _AT_LEAST, 1035))),
+    # flags, keys and checksums of files and file systems
+    "ioctl": ((16, 29), tuple((1, _TYPE, _EQUAL, ord(letter) << 8) for letter in "fvX")),
 }
 PRIVATE_BYTES = 1 << 30  # size of the private temporary folder
 
@@ -184,9 +198,9 @@ def seccomp() -> bool:
         if numbers[column] >= 0:
             program += [(_EQUAL, 0, 1, numbers[column]), refuse]
     for numbers, rules in _WHERE.values():
-        program.append((_EQUAL, 0, 3 * len(rules) + 1, numbers[column]))
-        for place, comparison, value in rules:
-            program += [(_LOAD, 0, 0, 16 + 8 * place), (comparison, 0, 1, value), refuse]
+        program.append((_EQUAL, 0, 4 * len(rules) + 1, numbers[column]))
+        for place, mask, comparison, value in rules:
+            program += [(_LOAD, 0, 0, 16 + 8 * place), (_MASK, 0, 0, mask), (comparison, 0, 1, value), refuse]
         program.append((_RETURN, 0, 0, _ALLOW))
     program.append((_RETURN, 0, 0, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))

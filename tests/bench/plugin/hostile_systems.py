@@ -181,6 +181,33 @@ def _get_pages():
     return bytes(found) * 24
 
 
+_GET_HINT, _SET_HINT = 1035, 1036  # of fcntl
+
+
+def _hinted(data=b""):
+    """Set the hints of 32 installed files to the numbers of `data`, two bits each, and return the hints."""
+    import baselines
+
+    libc, found = ctypes.CDLL(None, use_errno=True), []
+    for index, name in enumerate(sorted(Path(baselines.__file__).parent.rglob("*.py"))[:32]):
+        file, value = os.open(name, os.O_RDONLY), ctypes.c_uint64(0)
+        if data:
+            value.value = 1 + (data[index // 4] >> 2 * (index % 4) & 3)
+        if libc.fcntl(file, _SET_HINT if data else _GET_HINT, ctypes.byref(value)) < 0:
+            raise OSError(ctypes.get_errno(), "no hint")
+        os.close(file)
+        found.append(value.value)
+    return found
+
+
+def _get_hints():
+    """The first bytes of the picture, over and over: eight bytes are enough to show that it works."""
+    hints = [value - 1 for value in _hinted()]
+    if min(hints) < 0:
+        raise OSError
+    return bytes(sum(hints[4 * byte + k] << 2 * k for k in range(4)) for byte in range(8)) * 96
+
+
 STASHES = {
     "memory": (lambda data: MEMORY.update({NOTE: data}), lambda: MEMORY[NOTE]),
     "attribute": (lambda data: setattr(torch, "bench_note", data), lambda: torch.bench_note),
@@ -197,6 +224,7 @@ STASHES = {
     "process": (_put_process, _get_process),
     "key-ring": (_put_key, _get_key),
     "pages": (_put_pages, _get_pages),
+    "hints-of-files": (_hinted, _get_hints),
 }
 
 
@@ -255,7 +283,9 @@ class Reads(PooledPixels):
 
 
 class Asks(PooledPixels):
-    """Calls the system calls that `code_rate` names ("103,253,72:1024"); says what each of them answered."""
+    """Calls the system calls that `code_rate` names, with arguments ("103,253,72:0:1024"); says what each of them
+    answered.
+    """
 
     options = ("code_rate",)
 
@@ -265,9 +295,9 @@ class Asks(PooledPixels):
 
     def decode(self, received, link):
         libc, found = ctypes.CDLL(None, use_errno=True), []
-        for number, *second in self.numbers:
+        for call in self.numbers:
             ctypes.set_errno(0)
-            result = libc.syscall(number, 0, *second, 0, 0, 0, 0)
+            result = libc.syscall(*map(ctypes.c_long, [*call, 0, 0, 0, 0, 0, 0][:7]))
             found.append(errno.errorcode.get(ctypes.get_errno(), "?") if result < 0 else "done")
         decoded = super().decode(received, link)
         decoded.report["stop_reason"] = [" ".join(found)] * len(received.symbols)
