@@ -132,14 +132,14 @@ def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket
 def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left: list[str]) -> None:
     """B: start C, wait for it, and write how it ended."""
     call, status, output = handles
-    private = Path(tempfile.mkdtemp(dir=folder)) if "mount" not in left else folder
+    private = folder / os.urandom(8).hex()  # of this call alone, where nothing is mounted over `folder`
     first = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
             os.close(status)
             confine.die_with_parent(first)
-            _run(order, call, output, private, left)
+            _run(order, call, output, folder, private, left)
         except BaseException:
             os._exit(70)
         os._exit(0)
@@ -154,15 +154,17 @@ def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left
             with contextlib.suppress(OSError):
                 os.write(status, json.dumps({"code": os.waitstatus_to_exitcode(code)}).encode())
             break
-    if "mount" not in left:
+    if private.exists():
         import shutil
 
         shutil.rmtree(private, ignore_errors=True)
     os._exit(0)
 
 
-def _run(order: dict[str, Any], call: int, output: int, private: Path, left: list[str]) -> None:
-    """C: confine this process, then serve the system."""
+def _run(order: dict[str, Any], call: int, output: int, folder: Path, private: Path, left: list[str]) -> None:
+    """C: confine this process, then serve the system. It may write in `folder`, if a file system of its own can be
+    mounted there, else in `private`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -178,16 +180,21 @@ def _run(order: dict[str, Any], call: int, output: int, private: Path, left: lis
     sys.path[:] = order["path"]
     os.environ.clear()
     os.environ.update(order["environment"], OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    for name in _FOLDERS:
-        os.environ[name] = str(private)
-    tempfile.tempdir = None
     measures = list(left)
     if order["confine"]:
         read, listed, write, secret = (
             [Path(path) for path in order[key]] for key in ("read", "listed", "write", "secret")
         )
-        if "mount" in left and not confine.hide_files(private, [*read, *listed], secret):
+        if "mount" in left and not confine.hide_files(folder, [*read, *listed], secret):
             measures.remove("mount")
+    if "mount" in measures:
+        private = folder
+    else:
+        private.mkdir(mode=0o700)
+    for name in _FOLDERS:
+        os.environ[name] = str(private)
+    tempfile.tempdir = None
+    if order["confine"]:
         own = [Path("/proc/self"), Path(f"/proc/{os.getpid()}"), Path("/proc/self/task")]
         os.chdir(private)
         if confine.landlock([*read, *own], listed, [private, *write]):

@@ -94,6 +94,24 @@ def test_nothing_passes_from_encoder_to_decoder(home, way):
         assert not (Path(folder) / NOTE).exists()
 
 
+@LINUX
+@pytest.mark.parametrize("refused", ["hide_files = lambda *_: False", "unshare = lambda: []"])
+def test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing(monkeypatch, refused):
+    """As in containers that allow a mount namespace and refuse every mount in it, or allow none."""
+    from bench.measure.apart import home as module
+
+    start = module._START.replace(
+        "from bench", f"from bench.measure.apart import confine; confine.{refused}; from bench"
+    )
+    monkeypatch.setattr(module, "_START", start)
+    other = Home.start()
+    one, images = system(other, "Stashes", code_rate="temporary"), picture()
+    received = transmit(one.encode(images, LINK), LINK, [1])
+    assert "mount" not in one.measures
+    assert torch.equal(one.decode(received, LINK).output, PooledPixels().decode(received, LINK).output)
+    other.close()
+
+
 def test_a_waiting_encoder_has_ended_before_a_decoder_starts(home):
     one, images = system(home, "Stashes", code_rate="memory"), picture()
     send = one.prepare(images, LINK)
