@@ -81,14 +81,21 @@ def faulty_plugins() -> dict[str, str]:
     return _third_parties()[1]
 
 
+def foreign() -> list[str]:
+    """Entry points of third parties whose code was loaded so far, such as "data set my-set (my_package:MY_SET)"."""
+    return list(_third_parties()[2]) if _third_parties.cache_info().currsize else []
+
+
 @cache
-def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str]]:
+def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str], list[str]]:
     found: dict[str, DatasetInfo] = {}
     faults: dict[str, str] = {}
+    loaded: list[str] = []
     for point in entry_points.points(ENTRY_POINTS):
         if point.name in _CATALOGUE or point.name in found or point.name == FOLDER.rstrip(":"):
             faults[point.name] = f"{point.value} takes a name that is in use; it must choose another one"
             continue
+        loaded.append(f"data set {point.name} ({point.value})")  # also if it fails, because its code ran
         try:
             info = entry_points.loaded(point)
         except UserError as error:  # a third party's fault must not affect the other sets
@@ -98,7 +105,7 @@ def _third_parties() -> tuple[dict[str, DatasetInfo], dict[str, str]]:
             found[point.name] = replace(info, name=point.name)
         else:
             faults[point.name] = f"{point.value} is a {type(info).__name__}, not a bench.data.DatasetInfo"
-    return found, faults
+    return found, faults, loaded
 
 
 def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int, int] | None = None) -> Dataset:

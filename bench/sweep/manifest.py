@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.data import catalogue
 from bench.measure.channel import CHANNELS
 from bench.measure.metrics.table import METRICS
 from bench.measure.tasks import TASKS
@@ -97,7 +98,7 @@ def make_manifest(
 
 def inside() -> list[str]:
     """Code of installed packages that runs in the process of the harness, where no audit can check it."""
-    return [one for records in (CHANNELS, METRICS, TASKS) for one in records.foreign()]
+    return [*(one for records in (CHANNELS, METRICS, TASKS) for one in records.foreign()), *catalogue.foreign()]
 
 
 def _told(argv: Sequence[str]) -> list[str]:

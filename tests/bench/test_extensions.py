@@ -3,6 +3,7 @@ unchanged.
 """
 
 import csv
+import json
 import os
 import sys
 from pathlib import Path
@@ -65,5 +66,9 @@ def test_one_package_adds_one_of_each(tmp_path):
     assert all(0 < float(row["worst_error"]) <= 255 for row in rows)
     with (tmp_path / "run" / "summary.csv").open() as file:
         assert "worst_error" in {row["metric"] for row in csv.DictReader(file)}
+    # All code of others inside the harness is named; a system is outside.
+    (session,) = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
+    assert set(session["inside"]) == {"metric worst_error (extension:METRIC)", "channel two-paths (extension:CHANNEL)",
+                                      "data set ramps (extension:DATASET)"}  # fmt: skip
     assert [path.name for path in sorted((tmp_path / "run" / "figures").glob("*twice*.png"))]
     assert "Block means" in listed or "block-means" in listed
