@@ -26,7 +26,7 @@ from pathlib import Path
 from bench.data.dataset import Dataset, Item, Preprocessing
 from bench.data.folder import list_pictures
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, licences, mask_path
-from bench.util.environment import cache_folder
+from bench.util.cache_folder import cache_folder
 from bench.util.files import read_text, shown, user_path
 from systems import entry_points
 from systems.errors import UnknownName, UserError, did_you_mean

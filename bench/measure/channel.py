@@ -3,10 +3,10 @@
 Units: one complex use carries a symbol of unit mean power, so the SNR is Es/N0 in dB, and n ~ CN(0, N0) with N0 =
 10^(-SNR/10), N0/2 on each real dimension. The gain h has E|h|^2 = 1, and the receiver knows it.
 
-A channel is a record (`Channel`). A third party adds one by an entry point of the group `semantic_bench.channels`. Both
-measurement and training call `transmit`. The draw depends on the seed of the picture and on nothing else, and the
-received symbols are differentiable in the sent ones. Plans read only the records, so torch is imported inside
-`transmit`.
+A channel is a record (`Channel`). A third party adds one by an entry point of the group `semantic_bench.channels`.
+Measurements, and the validation of a training, call `transmit`. A training step draws its noise on the device instead
+(`bench.training.channel`). The draw depends on the seed of the picture and on nothing else, and the received symbols
+are differentiable in the sent ones. Plans read only the records, so torch is imported inside `transmit`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.report.overheads import flops_keys, flops_path, kept_flops
 from bench.results.reader import Run
-from bench.util.environment import cache_folder
+from bench.util.cache_folder import cache_folder
 from bench.util.files import StorageError, shown, write_atomic
 from systems import registry
 from systems.errors import UserError

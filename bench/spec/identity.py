@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.spec.source_code import imported, source_digest
-from bench.util.environment import cache_folder, versions
+from bench.util.cache_folder import cache_folder
+from bench.util.environment import versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
 from systems.checkpoint_option import files_of, without_folders

