@@ -2,7 +2,8 @@
 
 The training step calls it. Measurements draw on the CPU from one seed per picture. A GPU would have to wait for that at
 every step. The units are the same: unit symbol power, n ~ CN(0, N0), N0 = 10^(-SNR/10), and the receiver knows h. A
-test checks that both channels have the same definition.
+test checks that both channels have the same definition. A channel that a package adds exists only as a record for the
+CPU, so the record draws it here too.
 """
 
 from __future__ import annotations
@@ -10,8 +11,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bench.measure import channel as measured
 from bench.training import draws
 from systems.interface import Link, Received, Transmission
+
+ON_DEVICE = ("awgn", "rayleigh-block", "rayleigh-fast")
+_SEED = (1 << 63) - 1  # seeds of the CPU's generators are not negative, keys may be
 
 
 def transmit(transmission: Transmission, link: Link, keys: Tensor) -> Received:
@@ -19,8 +24,11 @@ def transmit(transmission: Transmission, link: Link, keys: Tensor) -> Received:
 
     Symbols complex64 (B, n), keys int64 (B,) of `draws.sample_keys` on the same device -> symbols complex64 (B, n), csi
     complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var float32 (B,). The result is differentiable in the symbols.
-    Nothing is copied back from the device. The name of the channel was checked when the protocol was read.
+    Nothing is copied back from the device, except for a package's channel, whose draws need the keys on the CPU. The
+    name of the channel was checked when the protocol was read.
     """
+    if link.channel not in ON_DEVICE:
+        return measured.transmit(transmission, link, [key & _SEED for key in keys.tolist()])
     symbols = transmission.symbols
     batch, uses = symbols.shape
     with torch.autocast(symbols.device.type, enabled=False):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from bench.measure import channel as records
 from bench.measure.channel import transmit as measured
 from bench.training import draws
-from bench.training.channel import transmit
+from bench.training.channel import ON_DEVICE, transmit
 from systems.interface import Budget, Link, Transmission
 
-CHANNELS = ("awgn", "rayleigh-block", "rayleigh-fast")
+CHANNELS = records.CHANNELS.own_names
 
 
 def case(channel: str, batch: int = 6, uses: int = 4000):
@@ -60,3 +61,23 @@ def test_gradients_pass(channel):
     (gradient,) = torch.autograd.grad(received.symbols.abs().square().sum(), symbols)
     expected = 2 * (received.symbols * received.csi.conj())
     assert torch.allclose(gradient, expected.detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_every_channel_of_the_bench_is_drawn_on_the_device():
+    assert ON_DEVICE == CHANNELS
+
+
+def test_a_channel_of_a_package_is_the_one_that_is_trained(monkeypatch):
+    """A record that no code here names: its gain reaches the training step, and not the one of another channel."""
+    turned = records.Channel("turned", "a quarter turn", lambda seed, uses: np.full(1, 1j))
+    monkeypatch.setattr(records.CHANNELS, "_own", {**records.CHANNELS._own, "turned": turned})
+    sent, link = case("turned", batch=3)
+    keys = draws.sample_keys(5, torch.arange(3))
+    assert (keys < 0).any()
+    received = transmit(sent, link, keys)
+    assert torch.equal(received.csi, torch.full((3, 1), 1j, dtype=torch.complex64))
+    power = (received.symbols - 1j * sent.symbols).abs().square().mean(dim=1) / received.noise_var
+    assert (power - 1).abs().max() < 6 / np.sqrt(4000)
+    assert torch.equal(received.symbols, transmit(sent, link, keys).symbols)
+    one = transmit(Transmission(sent.symbols[2:]), link.at(snr_db=link.snr_db[2:]), keys[2:])
+    assert torch.equal(one.symbols, received.symbols[2:])
