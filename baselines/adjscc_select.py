@@ -1,8 +1,10 @@
-"""`adjscc-select`: the stages of ADJSCC on the front end of `linear-select`, so that a reader sees how much of what
-`gensc-select` gains is the front end. `baselines.select.learned` says what the two ends read and add.
+"""`adjscc-select`: the stages of ADJSCC on the front end of `linear-select`.
 
-Its encoder is ADJSCC's at a quarter of the picture's size; what its last stage gives adds to the first details of each
-block. Its decoder reads the linear picture and what is known of each block. The attention modules see the SNR, as
+The registry makes it under this name. Beside `gensc-select`, it shows which part of the gain comes from the front end.
+`baselines.select.learned` describes the inputs of the networks at both ends, and what they add.
+
+The encoder has the stages of ADJSCC at a quarter of the picture's size. The output of its last stage is added to the
+first details of each block. The decoder reads the linear picture and the known facts of each block. The attention modules see the SNR, as
 published. No weights ship: `--checkpoint none` runs it untrained, which is `linear-select`.
 
     python -m bench train --systems adjscc-select --size light --config light --data-root DATA

@@ -1,8 +1,10 @@
-"""`gensc-select`: a learned receiver, and a learned transmitter where its size has one, on top of `linear-select`, of
-the transformer blocks of GenSC's decoder. `baselines.select.learned` says what the two ends read and add.
+"""`gensc-select`: `linear-select` with a learned receiver, made of the transformer blocks of GenSC's decoder.
 
-In the words of the paper, the class map is what the feature selection network of the source KB selects, made spatial;
-the codebook is the knowledge base that both ends hold.
+The registry makes it under this name. Some sizes also have a learned transmitter. `baselines.select.learned` describes
+the inputs of the networks at both ends, and what they add.
+
+In the words of the paper, the class map corresponds to the features that the source KB selects, but for each block of
+the picture; and the codebook is the knowledge base that both ends hold.
 
     python -m bench train --systems gensc-select --size light --config light --data-root DATA
 

@@ -2,8 +2,8 @@
 
 CRC, encoder, rate matching, mapping and demapping are Sionna's (its PyTorch release, `sionna-no-rt` 2.x). The link
 follows TS 38.212: code blocks of at most 8448 bits, a 24-bit CRC each (CRC24B), base graph 1 or 2, rate matching, and
-the bit interleaver of 5.4.2.2. It has two simplifications. All blocks of a picture are equal; the uses that are left
-over are padding, which counts. And there is no further CRC over the whole transport block.
+the bit interleaver of 5.4.2.2. It has two simplifications. All blocks of a picture have the same length; the uses
+that are left over are padding, and count. And there is no further CRC over the whole transport block.
 
 Blocks are decoded by `baselines.digital.layered` (min-sum in 8 bits, hundreds of times as fast), or by Sionna's belief
 propagation, the reference. Both run on the CPU. Symbols that arrive on a GPU are copied there first.

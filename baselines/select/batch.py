@@ -1,10 +1,10 @@
-"""The front end of `linear-select` for a whole batch on one device, each picture at its own SNR: what training runs.
+"""The front end of `linear-select` for training: a whole batch on one device, each picture at its own SNR.
 
-Called by the learned systems that stand on this front end (`baselines.select.learned`). The allocation, the estimates
-and the transform are those of `linear-select`; symbols are differentiable in what a network adds. Two things are
-simpler, since training needs no bits: a class map is not coded but priced by the tables of the codebook, so that it
-takes about the bits that it is given; and the plan is that of the nearest quarter of a decibel. All is computed on the
-device and nothing is read back, so that a GPU can record and replay a step.
+The learned systems on this front end call it (`baselines.select.learned`). Allocation, estimates and transform are
+those of `linear-select`, and the symbols are differentiable in what a network adds. Two things are simpler, because
+training needs no bits. A class map is not coded: the tables of the codebook give the price of its bits, so that it
+takes about as many bits as it may. And the SNR of the plan is rounded to a quarter of a decibel. Everything is computed
+on the device, and nothing is copied back, so that a GPU can record and replay a step.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Base of the learned systems on the front end of `linear-select`: a network at each end, beside the closed form.
 
-The transmitter's network, where there is one, adds to the selected coefficients, in units of their deviations. The
-receiver's network reads the linear picture, the variance that each block's coefficients have by its class, and how much
-of it the channel left unknown. It adds to the linear picture, in units of what is unknown there: where everything
-arrived it may change little, where nothing did it may change much. Last layers start from zero, so that an untrained
-system *is* `linear-select`.
+`gensc-select` and `adjscc-select` derive from it. The transmitter's network (not every size has one) adds to the
+selected coefficients, in units of their standard deviations. The receiver's network has three inputs: the linear
+picture, the variance of each block's coefficients by its class, and the part of this variance that the channel left
+unknown. Its output is added to the linear picture, in units of the unknown part. So it changes little in blocks that
+arrived, and can change much in blocks that did not. The last layers start from zero, so that an untrained system gives
+the same as `linear-select`.
 
-In evaluation the front end is that of `linear-select`, bits of the class map included. In training, and where training
-is watched, it is the one of `baselines.select.batch`, which stays on the device and needs no Numba.
+When the system is measured, the front end is that of `linear-select`, with the bits of the class map. In training and
+validation it is `baselines.select.batch`, which stays on the device and needs no Numba.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Axis, unit, digits and direction of each number in the tables, and how the value of a set follows from its pictures.
+"""Axis, unit, digits and direction of each number in the tables, and how the value of a data set is computed.
 
 A metric's record (`bench.measure.metrics.table`) holds these. `quantity` gives the same for the rate of outages and for
 the other columns of samples.csv, which are no metrics. The analysis and `bench.report` call this module, so they need

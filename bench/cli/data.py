@@ -39,7 +39,7 @@ def fetch_command(name: str, data_root: str | None, url: str | None, checksum: s
 @click.option("--data-root", metavar="DIR", help="Folder of data sets [default: $BENCH_DATA_ROOT or the cache folder].")
 @click.option("--classes", is_flag=True, help="Count the pixels of each class (reads every mask).")
 def info_command(name: str, data_root: str | None, classes: bool) -> None:
-    """Show the pictures of NAME, a data set or folder:PATH."""
+    """Show facts of NAME, a data set or folder:PATH: tasks, licence, fingerprint, and sizes of the pictures."""
     from bench.data import open_dataset
     from bench.data.classes import class_statistics
 

@@ -21,8 +21,11 @@ import click
 )
 @click.option("--small", is_flag=True, help="PNG with 100 dpi and 256 colours, for a repository or a mail.")
 @click.option("--systems", metavar="S,S", help="Draw only these systems, in this order.")
-@click.option("--bands/--no-bands", default=None,
-              help="Bands of the 95 % intervals [default: if none overlap, else differences below].")  # fmt: skip
+@click.option(
+    "--bands/--no-bands",
+    default=None,
+    help="Draw bands of the 95 % intervals [default: only if none overlap; otherwise differences below].",
+)
 @click.option(
     "--relative-to", metavar="NAME", help="The system that the panel of differences compares with; none: no panel."
 )

@@ -46,7 +46,7 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
     "--channel",
     metavar="NAME",
     shell_complete=complete_channels,
-    help="awgn, rayleigh-block or rayleigh-fast [default: the figure's].",
+    help="awgn, rayleigh-block, rayleigh-fast, or a package's channel [default: the figure's].",
 )
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Use only the first N pictures. The run is marked as limited."
@@ -102,7 +102,8 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
 @click.option(
     "--checkpoint",
     metavar="FILE|S=FILE,..",
-    help="Weights of learned systems. S@SNR=FILE,S@SNR=FILE: one file per SNR. shipped, or none (random): for all.",
+    help="Weights of learned systems: one FILE, or one per system. S@SNR=FILE,S@SNR=FILE: one per SNR. For all "
+    "systems: shipped, or none (random weights).",
 )
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
 @click.option(

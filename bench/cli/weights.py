@@ -18,7 +18,10 @@ def weights_group() -> None:
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--out", metavar="FILE.safetensors", type=click.Path(path_type=Path), help="[default: NAME-<stem>.safetensors]"
+    "--out",
+    metavar="FILE.safetensors",
+    type=click.Path(path_type=Path),
+    help="The new file [default: NAME-<stem>.safetensors].",
 )
 @click.option("--snr-db", metavar="LOW:HIGH", help="SNRs of its training in dB, if the layout does not say.")
 def import_command(name: str, file: Path, out: Path | None, snr_db: str | None) -> None:

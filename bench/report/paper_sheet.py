@@ -1,4 +1,4 @@
-"""The paper for figures: matplotlib's settings, a sheet with places in inches, and the files.
+"""The sheet on which a figure is drawn: matplotlib's settings, places in inches, and the files of the figure.
 
 All drawings use it. A figure is laid out on a `Sheet` of fixed width, in inches from the top left. Its height follows
 from its content. `drawing` starts from matplotlib's own defaults, so that the user's matplotlibrc and MPLBACKEND do not

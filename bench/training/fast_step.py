@@ -1,10 +1,9 @@
-"""The forward and backward pass of a training step, made faster where the machine can: recorded and replayed on a GPU,
-or compiled; and the plain passes wherever that fails.
+"""Makes the forward and backward passes of a training step faster: CUDA graphs on a GPU, or `torch.compile`.
 
-Called by the trainer. A small network's step is thousands of short kernels, and a GPU waits for the host to launch
-them. A recorded step (a CUDA graph) is launched once. One is recorded for each kind of batch: task, sizes, budget.
-Where a record cannot be made, or its losses or gradients are not those of the plain passes, one line says so and
-training goes on without. The same holds for a compilation that fails or takes longer than it may.
+The trainer calls it. The step of a small network consists of thousands of short kernels, and a GPU waits until the host
+has launched each of them. A recorded step (a CUDA graph) is launched once. One step is recorded for each kind of batch
+(task, sizes, budget). If recording fails, or if the recorded losses or gradients differ from those of the plain passes,
+a line says so, and training continues with the plain passes. The same holds if compiling fails or takes too long.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ WATCHED_STEPS = 16  # a compiled step that meets a new shape compiles again; so 
 class Recorded:
     """Passes that are recorded when a kind of batch comes for the second time, and replayed from then on.
 
-    plain: the passes of one batch; it leaves gradients in `parameters` and gives the losses, detached. record: makes a
-    replayable form of a function without arguments; `cuda_graph` unless a test says otherwise. seed: sets the step's
-    dropout, which a record and the plain passes must share to be compared.
+    plain: the passes of one batch. It leaves gradients in `parameters`, and returns the losses, detached.
+    record: makes a form of a function without arguments that can be replayed. It is `cuda_graph`, except in tests.
+    seed: sets the random numbers of dropout. The recorded and the plain passes need the same ones to be compared.
     """
 
     def __init__(

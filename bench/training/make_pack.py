@@ -1,4 +1,7 @@
-"""The work of `python -m bench data pack`: reads sources, labels them if a teacher is wanted, and writes one file."""
+"""The work of `python -m bench data pack`: reads training sources and writes one file.
+
+If a teacher is named, it labels the pictures first.
+"""
 
 from __future__ import annotations
 

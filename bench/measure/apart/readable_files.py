@@ -1,6 +1,6 @@
 """The files that a system's process may open: installed packages, its own package and its weights.
 
-`bench.sweep.worker` and `bench.measure.apart.remote` say it of each system; `confine` enforces it.
+`bench.sweep.worker` and `bench.measure.apart.remote` make this list for each system. `confine` enforces it.
 """
 
 from __future__ import annotations
