@@ -4,8 +4,8 @@ The registry makes it under this name. Beside `gensc-select`, it shows which par
 `baselines.select.learned` describes the inputs of the networks at both ends, and what they add.
 
 The encoder has the stages of ADJSCC at a quarter of the picture's size. The output of its last stage is added to the
-first details of each block. The decoder reads the linear picture and the known facts of each block. The attention modules see the SNR, as
-published. No weights ship: `--checkpoint none` runs it untrained, which is `linear-select`.
+first details of each block. The decoder reads the linear picture and the known facts of each block. The attention
+modules see the SNR, as published. No weights ship: `--checkpoint none` runs it untrained, which is `linear-select`.
 
     python -m bench train --systems adjscc-select --size light --config light --data-root DATA
 """

@@ -1,7 +1,7 @@
 """Finds the systems of a run that were trained too little. Called by the claims, the figures and the tables.
 
 A verdict that depends on such a system is withheld, and figures draw it with a thin line. There are three criteria:
-what the system says of itself, a task that its weights never saw, and this run's own rows if they lie below a floor.
+the system's own facts mark it; its weights never saw the task; or its rows in this run are below a floor.
 """
 
 from __future__ import annotations

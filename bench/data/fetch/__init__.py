@@ -1,5 +1,4 @@
-"""`python -m bench data fetch NAME`: downloads public data sets. It can be resumed, verifies files, and is all or
-nothing.
+"""The work of `python -m bench data fetch NAME`: downloads a public data set, completely or not at all.
 
 Downloads go to `ROOT/.fetch/NAME` (`download`). A complete file is first checked against its known checksum
 (`sources`). Archives are unpacked beside it (`unpack`). Only a complete set is renamed to its place under the data
