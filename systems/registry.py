@@ -129,6 +129,9 @@ class Entry:
         return bool(self.pattern.fullmatch(name)) if self.pattern else name == self.name
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # of third parties' systems: as it stands in tables and paths
+_ALIKE = str.maketrans("l1|05", "iiios")  # in many fonts
+
 _OWN: dict[str, Entry] = {}
 _plugins: dict[str, Entry] | None = None  # None: not searched yet
 _disabled: dict[str, str] = {}
@@ -153,8 +156,14 @@ def discover() -> None:
     _plugins = {}
     _disabled.clear()
     for point in entry_points.points(ENTRY_POINT_GROUP):
-        holder = _find(point.name)
-        if holder is None:
+        holder, like = _find(point.name), _twin(point.name)
+        if not _NAME.fullmatch(point.name) or (holder is None and like):
+            why = f"looks like {like}" if like else "is no plain name"
+            _disabled[point.name] = (
+                f"plug-in {point.value} is disabled: its name {ascii(point.name)} {why}; give it another one, of "
+                "letters, digits, '-', '_', '+' and '.'"
+            )
+        elif holder is None:
             _plugins[point.name] = Entry(point.name, point.value, plugin=True)
         elif holder.target != point.value:
             whose = "another plug-in" if holder.plugin else "the bench"
@@ -246,8 +255,22 @@ def task_asked(requirement: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Letters and digits alone, in lower case, to compare names that look the same."""
-    return "".join(filter(str.isalnum, text.casefold()))
+    """What the eye keeps of a text: letters and digits alone, in lower case, one for all that look alike."""
+    return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE)
+
+
+def _twin(name: str) -> str:
+    """The name of ours that a reader takes `name` for, though it is another; "" if there is none."""
+    ours = [own for known in _OWN.values() for own in (*known.names, known.name) if own != name]
+    lower = _find(name.casefold())
+    near = next((own for own in ours if _bare(own) == _bare(name)), "")
+    return near or (name.casefold() if lower is not None and not lower.plugin and name != name.casefold() else "")
+
+
+def _borrowed(label: str) -> bool:
+    """Whether a third party's label could be read as one of ours: it begins with it, or has letters beyond ASCII."""
+    ours = (_bare(text) for known in _OWN.values() for own in known.names for text in (own, look(own).label))
+    return not label.isascii() or any(_bare(label).startswith(one) for one in ours)
 
 
 def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
@@ -261,8 +284,7 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
     entry, told = _find(name), told or {}
     if entry is None or entry.plugin:
         label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
-        ours = (own for known in _OWN.values() for own in known.names)
-        if label and any(_bare(label) in (_bare(own), _bare(look(own).label)) for own in ours):
+        if label and _borrowed(label):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
         return Look(label or name, colour, None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name

@@ -280,7 +280,7 @@ def _facts(
     }
     try:
         parameters = int(description.get("parameters") or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # whatever a third party's system says of itself
         parameters = 0
     return SystemFacts(name, dict(options), variant, parameters=parameters, identity=identity, description=description,
                        target=target, plugin=plugin, **told)  # fmt: skip

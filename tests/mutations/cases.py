@@ -30,23 +30,23 @@ def _at(file: str, *names: str) -> tuple[str, ...]:
 
 
 POINT, AUDIT, APART = "bench/measure/point.py", "bench/measure/audit.py", "bench/measure/apart/"
-ENDS, ALONE, WORKER = "bench/measure/ends.py", "bench/measure/standalone.py", "bench/sweep/worker.py"
+CALLS, ROWS, WORKER = "bench/measure/calls.py", "bench/measure/row_independence.py", "bench/sweep/worker.py"
 
 CASES = (
     # ------------------------------------------------------------ only bytes pass
     Mutation(
-        "only bytes: a tensor passes itself", ENDS,
+        "only bytes: a tensor passes itself", CALLS,
         "    return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)",
         "    return tensor",
         _at("measure/test_point", "test_symbols_are_audited_as_they_are_sent"),
     ),
     Mutation(
-        "only bytes: the order of a tensor in memory passes", ENDS,
+        "only bytes: the order of a tensor in memory passes", CALLS,
         ".clone(memory_format=torch.contiguous_format)", ".clone()",
         _at("measure/test_point", "test_the_order_of_a_tensor_in_memory_does_not_pass"),
     ),
     Mutation(
-        "only bytes: subclasses of tensors pass", ENDS,
+        "only bytes: subclasses of tensors pass", CALLS,
         "if type(tensor) is not Tensor or tensor", "if tensor",
         _at("measure/test_point", "test_tensors_of_other_kinds_are_refused"),
     ),
@@ -57,13 +57,13 @@ CASES = (
         _at("measure/test_point", "test_symbols_are_audited_as_they_are_sent"),
     ),
     Mutation(
-        "only bytes: a receiver gets no copy", ENDS,
+        "only bytes: a receiver gets no copy", CALLS,
         "partial(self.system.decode, copy_of(received), link.at())",
         "partial(self.system.decode, received, link.at())",
         _at("measure/test_point", "test_a_receiver_that_changes_what_it_received_harms_nobody"),
     ),
     Mutation(
-        "only bytes: an encoder gets the pictures that are scored", ENDS,
+        "only bytes: an encoder gets the pictures that are scored", CALLS,
         "partial(self.system.prepare, images.clone(), link.at())", "partial(self.system.prepare, images, link.at())",
         _at("measure/test_point", "test_a_transmitter_that_changes_its_pictures_harms_nobody"),
     ),
@@ -96,7 +96,7 @@ CASES = (
         _at("measure/test_audit", "test_power_is_checked_for_each_picture"),
     ),
     Mutation(
-        "bits: halves of bits per use", ENDS,
+        "bits: halves of bits per use", CALLS,
         "        if bits is not None and (isinstance(bits, bool)", "        if False and (isinstance(bits, bool)",
         _at("measure/test_point", "test_bits_per_use_are_whole"),
     ),
@@ -129,22 +129,22 @@ CASES = (
     ),
     # ------------------------------------------------------------ rows
     Mutation(
-        "rows: made pictures are not compared", ALONE,
+        "rows: made pictures are not compared", ROWS,
         "            _compare(name, whole, row, other, place, rows)\n", "            pass\n",
         _at("measure/test_point", "test_rows_that_lean_on_each_other_are_found"),
     ),
     Mutation(
-        "rows: delivered pictures are not compared", ALONE,
+        "rows: delivered pictures are not compared", ROWS,
         "            if _away(measurement, first[row], output[place]):\n", "            if False:\n",
         _at("measure/test_point", "test_rows_that_lean_on_each_other_are_found"),
     ),
     Mutation(
-        "rows: no picture is sent again, alone", ALONE,
+        "rows: no picture is sent again, alone", ROWS,
         "    if count == 1:\n        return", "    if count:\n        return",
         _at("measure/test_point", "test_a_system_that_knows_the_test_is_found_in_a_run_s_own_batches"),
     ),
     Mutation(
-        "rows: an error in a check passes as an error of the system", ALONE,
+        "rows: an error in a check passes as an error of the system", ROWS,
         "        lines = str(error)", "        raise\n        lines = str(error)",
         _at("measure/test_point", "test_a_system_that_fails_where_it_is_checked_has_not_passed"),
     ),
@@ -165,10 +165,9 @@ CASES = (
         _at("sweep/test_runs", "test_the_salt_is_secret_until_the_end_and_replays_the_run"),
     ),
     Mutation(
-        "noise: the salt is published when a run begins", "bench/sweep/execute.py",
-        "            if not interrupted:\n                manifest[\"end\"], manifest[\"salt\"] = now(), run.salt\n",
-        "            manifest[\"end\"], manifest[\"salt\"] = now(), run.salt\n",
-        _at("sweep/test_runs", "test_a_run_that_was_interrupted_goes_on_with_its_salt"),
+        "noise: the salt is published when a run begins", "bench/sweep/manifest.py",
+        '        "salt": None,', '        "salt": store.root.joinpath(".salt").read_text().strip(),',
+        _at("sweep/test_runs", "test_the_salt_is_secret_until_the_end_and_replays_the_run"),
     ),
     Mutation(
         "noise: it follows the system's uses", "bench/measure/channel.py",
@@ -182,7 +181,7 @@ CASES = (
         _at("measure/test_channel", "test_snr_is_what_was_asked"),
     ),
     Mutation(
-        "seeds: the channel's reach a receiver", ALONE,
+        "seeds: the channel's reach a receiver", ROWS,
         '    draws = conditions.seeds(batch.ids, point, "decoder")\n',
         '    draws = conditions.seeds(batch.ids, point, "channel")\n',
         _at("measure/test_point", "test_no_seed_of_the_channel_reaches_a_system"),
@@ -193,7 +192,7 @@ CASES = (
         _at("measure/test_point", "test_an_encoder_that_is_blind_is_told_no_snr"),
     ),
     Mutation(
-        "streams: what is drawn depends on the batch", ENDS,
+        "streams: what is drawn depends on the batch", CALLS,
         "            if not drew:\n                return Answer(decoded, seconds)",
         "            return Answer(decoded, seconds)",
         _at("measure/test_point", "test_what_a_receiver_draws_does_not_depend_on_its_batch"),
@@ -217,19 +216,19 @@ CASES = (
             "test_report_says_everything"),
     ),
     Mutation(
-        "side information: a lost word arrives", "bench/measure/control.py",
+        "side information: a lost word arrives", "bench/measure/control_channel.py",
         "arrived = posterior >= SURE", "arrived = posterior >= 0",
         _at("measure/test_point", "test_a_lost_control_word_is_an_outage_also_in_a_fade"),
     ),
     Mutation(
-        "side information: words do not meet the noise", "bench/measure/control.py",
+        "side information: words do not meet the noise", "bench/measure/control_channel.py",
         "    decoded, arrived = decode(received.symbols[:, uses:].cpu(),", "    decoded, arrived = decode(coded.cpu(),",
-        _at("measure/test_point", "test_a_lost_control_word_is_an_outage_also_in_a_fade"),
+        _at("measure/test_control_channel", "test_measured_errors_agree_with_the_union_bound"),
     ),
     Mutation(
         "side information: words of half the length", "systems/side_info.py",
         "    return max(high, least)\n", "    return max(high // 2, least)\n",
-        _at("measure/test_control", "test_a_short_word_keeps_the_promise_of_its_rule"),
+        _at("measure/test_control_channel", "test_a_short_word_keeps_the_promise_of_its_rule"),
     ),
     Mutation(
         "reports: any status passes", AUDIT,
@@ -270,7 +269,7 @@ CASES = (
     ),
     # ------------------------------------------------------------ separate processes
     Mutation(
-        "apart: outputs are not compared", ALONE,
+        "apart: outputs are not compared", ROWS,
         "    if one.shape != other.shape or not", "    if False and not",
         _at("measure/test_point", "test_a_receiver_that_makes_something_else_apart_is_found"),
     ),
@@ -315,7 +314,7 @@ CASES = (
         _at("measure/test_apart", "test_sockets_in_the_folder_of_temporary_files_cannot_be_reached"),
     ),
     Mutation(
-        "apart: data sets of a hub can be read", APART + "sight.py",
+        "apart: data sets of a hub can be read", APART + "readable_files.py",
         'wanted += [*hub.glob("models--*"), cache / "torch"]', 'wanted += [hub.parent, cache / "torch"]',
         _at("measure/test_apart", "test_data_sets_of_a_hub_s_cache_cannot_be_read"),
     ),

@@ -40,7 +40,12 @@ POINTS = {
     "gensc": "t_plugin_module:Good",  # a name of the bench
     "fcn": "t_plugin_module:Good",  # a part of the bench
     "webp-ldpc-64qam": "t_plugin_module:Good",  # a name that a family of the bench makes
+    "gens\u0441": "t_plugin_module:Good",  # a Cyrillic letter
+    "W1TT": "t_plugin_module:Good",
+    "AVIF-ldpc-256qam": "t_plugin_module:Good",
+    "<b>t</b>": "t_plugin_module:Good",
 }
+DISABLED = {"gensc", "fcn", "webp-ldpc-64qam", "gens\u0441", "W1TT", "AVIF-ldpc-256qam", "<b>t</b>"}
 
 
 @pytest.fixture
@@ -67,8 +72,9 @@ def test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on(plugin
         assert registry.find(name).target == target and registry.is_ours(name)
     assert registry.find("fcn", parts=True).target == "baselines.fcn:FCN"
     lines = registry.disabled()
-    assert set(lines) == {"gensc", "fcn", "webp-ldpc-64qam"}
-    assert all("\n" not in line and "t_plugin_module:Good" in line and name in line for name, line in lines.items())
+    assert set(lines) == DISABLED
+    for name, line in lines.items():
+        assert "\n" not in line and "t_plugin_module:Good" in line and ascii(name) in line
 
 
 def test_a_plugin_that_does_not_import_is_one_line(plugins):
@@ -87,7 +93,7 @@ def test_list_names_the_disabled_ones_and_ends_well(plugins):
     result = CliRunner().invoke(list_command, ["systems"])
     assert result.exit_code == 0
     lines = [line.split() for line in result.output.splitlines() if "disabled" in line]
-    assert {words[0] for words in lines} == {"gensc", "fcn", "webp-ldpc-64qam", "t-missing", "t-attribute", "t-idle"}
+    assert {words[0] for words in lines} == DISABLED | {"t-missing", "t-attribute", "t-idle"}
     assert sum(line.split()[:1] == ["gensc"] for line in result.output.splitlines()) == 2
 
 
@@ -107,7 +113,14 @@ def test_looks_come_from_the_catalogue_or_from_what_a_run_was_told(plugins):
     for name in ("t-good", "of-an-old-table"):  # installed or not
         told = {"label": "Good one", "colour": "#123456"}
         assert registry.look(name, told) == ("Good one", "#123456", None, name)
-        assert registry.look(name, {"label": "gen SC"}).label == f"gen SC ({name})"  # no curve passes for one of ours
+        for label in (
+            "gen SC",
+            "GenSC (KLT start)",
+            "GenS\u0421",
+            "WlTT",
+            "ADJSCC+",
+        ):  # no curve passes for one of ours
+            assert registry.look(name, {"label": label}).label == f"{label} ({name})"
         assert registry.look(name, {"label": None}) == registry.look(name) == (name, "", None, name)
     assert registry.look("gensc", {"label": "Mine", "colour": "#123456"}) == registry.look("gensc")
     assert "t_plugin_module" not in sys.modules

@@ -64,6 +64,7 @@ def test_both_reductions_are_given_and_the_verdict_says_which_decides(run_dir):
     assert points.loc[4.0, "difference"] == pytest.approx(painted) and (points["n_images"] == 8).all()
     assert (points.loc[12.0:, "delivered_difference"] == points.loc[12.0:, "difference"]).all()
     assert (points.loc[12.0:, "delivered_n_images"] == 8).all()
+    assert "the verdict counts all pictures" in report(compare("a", "d", run=run_dir)).splitlines()[0]
 
 
 def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
