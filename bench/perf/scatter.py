@@ -90,5 +90,6 @@ def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float,
         gpu = next(device for device in devices if device != "cpu")
         axes.annotate(f"filled: CPU; open: {gpu}", (0.02, 0.02), xycoords="axes fraction", fontsize=6.3)
     axes.margins(0.08)
+    sheet.stack([axes], 0.47)
     legend_under(sheet, *axes.get_legend_handles_labels(), 2.56 + 0.35)
     return sheet

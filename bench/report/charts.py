@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,12 +21,17 @@ from bench.report.curves import Difference, Series
 from bench.report.paper_sheet import COLUMN, Sheet
 from bench.report.published import Published
 from bench.report.style import Looks
-from bench.report.text import broken, ratio
+from bench.report.text import ratio
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNSET = (None, None)
 COVERS = 1.2  # points; curves that are nearer lie on each other
 MOST_COVERS = 2  # more covering curves make no difference
 LEGEND_SIZE = 6.6
+TITLE = {"fontsize": 7.5, "color": "#B03A00", "fontweight": "bold"}
+THIN_DASHES = [style.DASHES[name] for name in ("solid", "short", "dotted", "dash-dot-dot")]  # of published curves
 MOST_TICKS = 11
 
 
@@ -39,6 +46,28 @@ class XAxis:
     def show(self, value: float) -> str:
         """A value as text for its tick."""
         return ratio(value) if self.ratios else f"{value:g}"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Axes on a sheet, with their size in inches."""
+
+    axes: Axes
+    sheet: Sheet
+    width: float
+    height: float
+
+    def x_inches(self, value: float) -> float:
+        """The distance of a value from the left of the frame."""
+        low, high = self.axes.get_xlim()
+        if self.axes.get_xscale() == "log":
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return self.width * (value - low) / (high - low)
+
+    def y_inches(self, values: np.ndarray) -> np.ndarray:
+        """The distance of values (n,) from the bottom of the frame."""
+        low, high = self.axes.get_ylim()
+        return self.height * (values - low) / (high - low)
 
 
 @dataclass(frozen=True)
@@ -69,32 +98,30 @@ def draw_chart(chart: Chart) -> Sheet:
     """A sheet as wide as one column: the panels, and the legend below them."""
     sheet = Sheet(COLUMN)
     left, right = 0.47, 0.08
-    bottom, handles, labels = draw_panels(sheet, chart, left, 0.06 + (0.2 if chart.title else 0), COLUMN - left - right)
-    legend_under(sheet, handles, labels, bottom + 0.05)
+    bottom, handles, labels = draw_panels(sheet, chart, left, 0.06, COLUMN - left - right)
+    legend_under(sheet, handles, labels, bottom)
     return sheet
 
 
-def legend_under(sheet: Sheet, handles: list, labels: list[str], top: float, columns: int = 2) -> None:
-    """A legend across the sheet, as high as its longest column. top: in inches."""
+def legend_under(sheet: Sheet, handles: list, labels: list[str], top: float) -> None:
+    """A legend of two columns across the sheet. top: in inches."""
     if not handles:
         return
-    labels = [broken(label, 27) for label in labels]
-    rows = math.ceil(len(labels) / columns)
-    lines = max(sum(label.count("\n") + 1 for label in labels[i : i + rows]) for i in range(0, len(labels), rows))
-    line = LEGEND_SIZE * 1.2 / 72
-    sheet.legend(
-        handles, labels, sheet.width / 2, top, lines * line + (rows - 1) * 0.35 * LEGEND_SIZE / 72 - 0.01,
-        loc="upper center", ncols=columns, columnspacing=1.0, handletextpad=0.5, labelspacing=0.35,
-        fontsize=LEGEND_SIZE,
-    )  # fmt: skip
+    labels = [sheet.fit(label, sheet.width / 2 - 0.42, fontsize=LEGEND_SIZE) for label in labels]
+    sheet.legend(handles, labels, sheet.width / 2, top, 2, loc="upper center", columnspacing=1.0, handletextpad=0.5,
+                 labelspacing=0.35, fontsize=LEGEND_SIZE)  # fmt: skip
 
 
 def draw_panels(
     sheet: Sheet, chart: Chart, x: float, y: float, width: float, height: float = 2.05
 ) -> tuple[float, list, list[str]]:
-    """Draw the panels from (x, y) on; all lengths in inches. Returns the bottom of the last axis label, and the entries
-    of the legend.
+    """Draw the title and the panels from (x, y) on; all lengths in inches. Returns the bottom of the last axis label,
+    and the entries of the legend.
     """
+    if chart.title:
+        title = sheet.fit(chart.title, width, **TITLE)
+        sheet.text(x, y, title, va="top", **TITLE)
+        y += sheet.measure(title, **TITLE)[1] + 0.05
     panels = [(_main, height)]
     if chart.has_outages:
         panels.append((_outages, 0.75))
@@ -102,11 +129,13 @@ def draw_panels(
         panels.append((_differences, 0.85))
     handles: list = []
     labels: list[str] = []
+    stack = []
     for index, (draw, high) in enumerate(panels):
         axes = sheet.axes(x, y, width, high)
-        draw(axes, chart, high)
-        axes.yaxis.set_label_coords(-0.31 / width, 0.5)
-        _ticks(axes, chart)
+        stack.append(axes)
+        panel = Panel(axes, sheet, width, high)
+        _x_axis(panel, chart)
+        draw(panel, chart)
         if index == len(panels) - 1:
             axes.set_xlabel(chart.axis.label, labelpad=2)
         else:
@@ -114,22 +143,35 @@ def draw_panels(
         if index == 0:
             handles, labels = axes.get_legend_handles_labels()
         y += high + 0.07
-    return y + 0.28, handles, labels
+    sheet.stack(stack, x)
+    return y + 0.31, handles, labels
 
 
-def _ticks(axes, chart: Chart) -> None:
-    """Ticks at points of the run, only at whole numbers if there are enough of them."""
+def _x_axis(panel: Panel, chart: Chart) -> None:
+    """Limits, and ticks at points of the run: only at whole numbers if there are enough of them, and where their texts
+    fit.
+    """
+    axes = panel.axes
     grid = sorted({float(x) for curve in chart.curves for x in curve.x})
     if not grid:
         return
     if chart.axis != XAxis() and grid[0] > 0 and grid[-1] / grid[0] > 16:  # a logarithmic axis for budgets, not for dB
         axes.set_xscale("log")
         axes.minorticks_off()
-    shown = tick_values(grid)
-    axes.set_xticks(shown, [chart.axis.show(value) for value in shown])
-    span = (grid[-1] - grid[0]) or 1.0
-    if axes.get_xscale() != "log":
-        axes.set_xlim(grid[0] - 0.03 * span, grid[-1] + 0.03 * span)
+        room = (grid[-1] / grid[0]) ** 0.04
+        axes.set_xlim(grid[0] / room, grid[-1] * room)
+    else:
+        room = 0.03 * ((grid[-1] - grid[0]) or 1.0)
+        axes.set_xlim(grid[0] - room, grid[-1] + room)
+    words = {value: chart.axis.show(value) for value in tick_values(grid)}
+    size = axes.xaxis.get_ticklabels()[0].get_fontsize()
+    wide = {value: panel.sheet.measure(text, fontsize=size)[0] for value, text in words.items()}
+    kept: list[float] = []
+    for value in [*list(words)[-1:], *list(words)[:-1]]:  # the last first: it stays
+        near = (abs(panel.x_inches(value) - panel.x_inches(k)) - (wide[value] + wide[k]) / 2 for k in kept)
+        if all(free > 0.04 for free in near):
+            kept.append(value)
+    axes.set_xticks(sorted(kept), [words[value] for value in sorted(kept)])
 
 
 def tick_values(grid: list[float]) -> list[float]:
@@ -160,14 +202,12 @@ def _options(curve: Series, chart: Chart) -> dict:
     return options
 
 
-def _main(axes, chart: Chart, height: float) -> None:
-    looks = chart.looks
+def _main(panel: Panel, chart: Chart) -> None:
+    axes, looks = panel.axes, chart.looks
     axes.set_ylabel(axis_label(chart.metric), labelpad=3)
-    if chart.title:
-        axes.set_title(chart.title, loc="left", fontsize=7.5, color="#B03A00", fontweight="bold")
     _value_limits(axes, chart)
     low, high = axes.get_ylim()
-    covered = _covered(chart.curves, 72 * height / (high - low))
+    covered = _covered(chart.curves, 72 * panel.height / (high - low))
     for place, curve in enumerate(chart.curves):
         options, zorder = _options(curve, chart), 30 - place
         if chart.bands:
@@ -175,13 +215,10 @@ def _main(axes, chart: Chart, height: float) -> None:
                               zorder=2)  # fmt: skip
         axes.plot(curve.x, curve.mean, zorder=zorder, clip_on=chart.ylim != UNSET, **options)
         _outline(axes, curve, covered[place], options, zorder)
-    for line in chart.published:
-        axes.plot(line.x, line.values, color="#555555", linewidth=0.6, zorder=1.8, label="_")
-        # The text is to the left of the line's end, because to the right it could leave the axes.
-        axes.annotate(line.label, (line.x[-1], line.values[-1]), xytext=(0, 1.5), textcoords="offset points",
-                      fontsize=5.4, color="#444444", ha="right", va="bottom", zorder=1.9)  # fmt: skip
-    _cliffs(axes, chart)
+    for line, dash in zip(chart.published, cycle(THIN_DASHES)):
+        axes.plot(line.x, line.values, color="#555555", linewidth=0.7, zorder=1.8, label=line.label, linestyle=dash)
     axes.set_ylim(low, high)
+    _cliffs(panel, chart)
 
 
 def _value_limits(axes, chart: Chart) -> None:
@@ -239,12 +276,13 @@ def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dic
             )  # fmt: skip
 
 
-def _cliffs(axes, chart: Chart) -> None:
+def _cliffs(panel: Panel, chart: Chart) -> None:
     """Draw a dotted vertical line at each digital cliff, with the two points between which it lies."""
     from matplotlib.patheffects import withStroke
 
-    bottom = axes.get_ylim()[0]
+    axes, bottom = panel.axes, panel.axes.get_ylim()[0]
     seen: list[float] = []
+    taken: list[tuple[float, float, float, float]] = []
     for curve in chart.curves:
         if curve.cliff is None:
             continue
@@ -255,16 +293,47 @@ def _cliffs(axes, chart: Chart) -> None:
         if first in seen:  # a second curve with the same cliff needs no second text
             continue
         seen.append(first)
-        axes.annotate(
-            f"between {chart.axis.show(lost)} and {chart.axis.show(first)}{chart.axis.unit}",
-            (first, bottom), xytext=(-1.5, 3), textcoords="offset points", fontsize=5.6, color="#333333",
-            rotation=90, va="bottom", ha="right", zorder=40,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
-        )  # fmt: skip
+        words = f"between {chart.axis.show(lost)} and {chart.axis.show(first)}{chart.axis.unit}"
+        options = {"fontsize": 5.6, "rotation": 90}
+        box = _free_place(panel, chart, panel.x_inches(first) - 0.02, panel.sheet.measure(words, **options), taken)
+        taken.append(box)
+        axes.text(box[2] / panel.width, box[1] / panel.height, words, transform=axes.transAxes, color="#333333",
+                  va="bottom", ha="right", zorder=40, path_effects=[withStroke(linewidth=2, foreground="white")],
+                  **options)  # fmt: skip
 
 
-def _outages(axes, chart: Chart, height: float) -> None:
+def _free_place(
+    panel: Panel, chart: Chart, right: float, size: tuple[float, float], taken: list
+) -> tuple[float, float, float, float]:
+    """The box (left, bottom, right, top), in inches from the panel's corner, of a text that ends at `right`: where no
+    other text is and the fewest curves pass, as low as possible.
+
+    size: of the text. taken: boxes of other texts.
+    """
+    wide, high = size
+    left = right - wide
+    lines = [(c.x, c.mean) for c in chart.curves] + [(line.x, line.values) for line in chart.published]
+    passing = []
+    for x, values in lines:
+        known = np.isfinite(values)
+        if known.any():
+            at = np.linspace(left - 0.02, right + 0.05, 8)
+            inches = [panel.x_inches(value) for value in x[known]]
+            passing.append(panel.y_inches(np.interp(at, inches, values[known], left=np.nan, right=np.nan)))
+    places = np.arange(0.04, max(panel.height - high - 0.04, 0.05), 0.05)
+
+    def cost(bottom: float) -> tuple[int, int]:
+        texts = sum(left < box[2] and right > box[0] and bottom < box[3] and bottom + high > box[1] for box in taken)
+        near = [(bottom - 0.04 < y) & (y < bottom + high + 0.04) for y in passing]
+        return texts, sum(bool(hits.any()) for hits in near)
+
+    bottom = min((float(place) for place in places), key=cost)
+    return left, bottom, right, bottom + high
+
+
+def _outages(panel: Panel, chart: Chart) -> None:
     """Draw the outage rates in per cent, with their intervals."""
+    axes = panel.axes
     axes.set_ylabel(axis_label(OUTAGE_RATE.name), labelpad=3)
     for place, curve in enumerate(chart.curves):
         if curve.rate is None:
@@ -278,18 +347,23 @@ def _outages(axes, chart: Chart, height: float) -> None:
     axes.set_ylim(0, min(100.0, max(1.0, 1.08 * top)))
 
 
-def _differences(axes, chart: Chart, height: float) -> None:
+def _differences(panel: Panel, chart: Chart) -> None:
     """Draw each system minus the reference, with the interval of the difference. The line at 0 is the reference."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes = panel.axes
     unit = quantity(chart.metric).unit
     unit = {"": "", "%": " (points)"}.get(unit, f" ({unit})")
     name = chart.looks.label(chart.reference).partition(" (")[0]
-    words = f"Δ to {name}{unit}" if len(name) < 14 else f"Δ{unit}"
-    axes.set_ylabel(words, fontsize=7.0)
+    sizes = [(f"Δ to {name}{unit}", size) for size in (7.0, 6.2, 5.6)] + [(f"Δ{unit}", 7.0)]
+    fits = (pair for pair in sizes if panel.sheet.measure(pair[0], fontsize=pair[1])[0] <= panel.height)
+    words, size = next(fits, sizes[-1])
+    axes.set_ylabel(words, fontsize=size)
     axes.axhline(0, color=chart.looks[chart.reference].colour, linewidth=1.2, zorder=2.5)
     place = {(curve.system, curve.variant): curve for curve in chart.curves}
     ends = []
     finite = np.concatenate([np.append(gap.mean[np.isfinite(gap.mean)], 0.0) for gap in chart.differences])
-    covered = _covered(chart.differences, 72 * height / (1.3 * (finite.max() - finite.min()) or 1.0))
+    covered = _covered(chart.differences, 72 * panel.height / (1.3 * (finite.max() - finite.min()) or 1.0))
     for index, gap in enumerate(chart.differences):
         curve = place[gap.system, gap.variant]
         look = chart.looks[gap.system]
@@ -304,3 +378,4 @@ def _differences(axes, chart: Chart, height: float) -> None:
     known = np.concatenate([*ends, [0.0]])
     pad = 0.06 * (known.max() - known.min() or 1.0)
     axes.set_ylim(known.min() - pad, known.max() + pad)
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], min_n_ticks=3))

@@ -256,7 +256,9 @@ def _chart(
     if reference and (job.options.relative_to or (job.options.bands is None and overlap)):
         runs = {"": job.run} | {name: run for name, (run, _) in job.overlays.items()}
         differences = differences_of(runs, job.figures, drawn, metric, reference, along, snr_db)
-    published = published_for(job.figure, metric, along, snr_db)
+    grid = rows[along].dropna()
+    inside = [line.within(grid.min(), grid.max()) for line in published_for(job.figure, metric, along, snr_db)]
+    published = [line for line in inside if line is not None]
     limits = job.ylim() if own else UNSET
     return Chart(metric, drawn, looks, axis or XAxis(), bands, differences, reference, published, limits)
 
@@ -297,8 +299,8 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
         if chart.has_outages:
             words.append("lost pictures are scored as mid-grey")
         for origin in dict.fromkeys(line.origin for line in chart.published):
-            labels = ", ".join(line.label for line in chart.published if line.origin == origin)
-            words.append(f"thin lines, trained and measured elsewhere: {labels}: {origin}")
+            labels = "; ".join(line.label for line in chart.published if line.origin == origin)
+            words.append(f"thin lines, trained and measured elsewhere: {labels} ({origin})")
     words.append(f"run {printable(job.run.name)}")
     words[-1] += "".join(f", {printable(name)}" for name in job.overlays)
     if job.run.limited:

@@ -13,7 +13,7 @@ from bench.analysis.quantity import has_labels
 from bench.report import paper_sheet
 from bench.report.figure_kinds import Drawing, Job, kind_named, same_pictures
 from bench.report.options import Options
-from bench.report.text import printable, wrapped
+from bench.report.text import printable
 from bench.results.reader import Run
 from bench.util.files import write_all
 from systems.errors import UserError, did_you_mean
@@ -115,7 +115,7 @@ def _files(job: Job, drawing: Drawing) -> dict[Path, bytes]:
     """The files of a drawing, with its footnote, and its origin in their metadata."""
     options, run = job.options, job.run
     if options.caption:
-        drawing.sheet.footnote(wrapped(drawing.words, 80 if drawing.sheet.width <= paper_sheet.COLUMN else 165))
+        drawing.sheet.footnote(drawing.words)
     provenance = {
         "Title": f"{drawing.name}: {printable(job.figure.get('title', ''))}",
         "Description": " · ".join(drawing.words),

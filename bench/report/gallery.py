@@ -14,9 +14,10 @@ import numpy as np
 
 from bench.report import style
 from bench.report.paper_sheet import PAGE, Sheet
-from bench.report.text import broken
 
 COLUMNS = 9  # at most: the original and eight systems
+TITLE = {"fontsize": 6.4, "fontweight": "bold", "linespacing": 1.05}
+CAPTION = {"fontsize": 5.8, "linespacing": 1.15}
 
 
 @dataclass(frozen=True)
@@ -101,19 +102,18 @@ def draw_gallery(original: np.ndarray, blocks: list[Block], size: str = "") -> S
     for block in blocks:
         for start in range(0, len(block.tiles), per_line):
             tiles = [Tile(original, "Original", size), *block.tiles[start : start + per_line]]
-            titles = [broken(tile.title, max(9, int(cell / 0.062))) for tile in tiles]
-            head = 0.04 + 0.105 * max(title.count("\n") + 1 for title in titles)
-            foot = 0.1 * max(tile.caption.count("\n") + 1 for tile in tiles)
+            titles = [sheet.fit(tile.title, cell, **TITLE) for tile in tiles]
+            head = 0.05 + max(sheet.measure(title, **TITLE)[1] for title in titles)
+            foot = 0.02 + max(sheet.measure(tile.caption, **CAPTION)[1] for tile in tiles)
             body = high + detail + high + 0.06
             sheet.text(0.02, y + head + body / 2, block.title, rotation=90, fontsize=8, fontweight="bold", va="center")
             for index, (tile, title) in enumerate(zip(tiles, titles)):
                 x = aside + index * (cell + gap)
-                sheet.text(x + cell / 2, y + head - 0.03, title, fontsize=6.4, fontweight="bold", ha="center",
-                           va="bottom", linespacing=1.05)  # fmt: skip
+                sheet.text(x + cell / 2, y + head - 0.03, title, ha="center", va="bottom", **TITLE)
                 _tile(sheet, tile, original, window, (x, y + head, cell, high, detail), largest, index == 0)
-                sheet.text(x + cell / 2, y + head + body + 0.02, tile.caption, fontsize=5.8, ha="center", va="top",
-                           color="#222222", linespacing=1.15)  # fmt: skip
-            y += head + body + foot + 0.1
+                sheet.text(x + cell / 2, y + head + body + 0.02, tile.caption, ha="center", va="top", color="#222222",
+                           **CAPTION)  # fmt: skip
+            y += head + body + foot + 0.06
             sheet.bottom = max(sheet.bottom, y - 0.04)
     return sheet
 

@@ -1,8 +1,10 @@
 """The sheet on which a figure is drawn: matplotlib's settings, places in inches, and the files of the figure.
 
 All drawings use it. A figure is laid out on a `Sheet` of fixed width, in inches from the top left. Its height follows
-from its content. `drawing` starts from matplotlib's own defaults, so that the user's matplotlibrc and MPLBACKEND do not
-change a figure. `rendered` makes PNG, PDF and SVG with the figure's origin in their metadata, without dates.
+from its content. Texts and legends are measured with matplotlib's renderer before the next part is placed, so that none
+touches another, whatever their words and font. `drawing` starts from matplotlib's own defaults, so that the user's
+matplotlibrc and MPLBACKEND do not change a figure. `rendered` makes PNG, PDF and SVG with the figure's origin in
+their metadata, without dates.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import os
 import re
 import sys
 import tempfile
-import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.report.text import broken
 from systems.errors import UserError
 
 #: Width of a journal's column, and of the full page, in inches.
@@ -28,6 +30,7 @@ FORMATS = ("png", "pdf", "svg")
 STYLES = ("screen", "ieee")
 DPI = {"screen": 200, "ieee": 600}
 SMALL_DPI = 100
+NOTE_SIZE = 5.6  # points; of footnotes
 
 _SANS = ("DejaVu Sans",)
 #: Times, and fonts with the same widths; matplotlib contains STIXGeneral. DejaVu Sans has letters that they lack.
@@ -133,6 +136,37 @@ class Sheet:
         self._axes: list[tuple] = []
         self._texts: list[tuple] = []
         self._legends: list[tuple] = []
+        self._stacks: list[tuple[list, float]] = []
+
+    def _drawn(self):
+        """The renderer that measures."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        canvas = self.figure.canvas
+        return (canvas if isinstance(canvas, FigureCanvasAgg) else FigureCanvasAgg(self.figure)).get_renderer()
+
+    def size(self, artist) -> tuple[float, float]:
+        """Width and height of a text or legend in inches, as it is drawn."""
+        box = artist.get_window_extent(self._drawn())
+        return box.width / self.figure.dpi, box.height / self.figure.dpi
+
+    def measure(self, words: str, **options) -> tuple[float, float]:
+        """Width and height in inches that a text would have. options: those of `Figure.text`."""
+        text = self.figure.text(0, 0, words, **options)
+        size = self.size(text)
+        text.remove()
+        return size
+
+    def fit(self, words: str, width: float, **options) -> str:
+        """These words on as few lines as fit into `width` inches. options: those of `Figure.text`."""
+        whole = self.measure(words, **options)[0]
+        if whole <= width:
+            return words
+        for length in range(min(len(words), int(1.6 * len(words) * width / whole) + 2), 2, -1):
+            lines = broken(words, length)
+            if self.measure(lines, **options)[0] <= width:
+                return lines
+        return broken(words, 2)
 
     def axes(self, x: float, y: float, width: float, height: float, bare: bool = False):
         """Axes with this box as their frame. bare: without ticks and grid, for a picture."""
@@ -154,25 +188,45 @@ class Sheet:
         self._texts.append((text, x, y))
         return text
 
-    def legend(self, handles, labels, x: float, y: float, height: float, **options):
-        """A legend with its upper left corner (or the corner that `loc` names) at this point. It
-        takes `height` inches.
+    def legend(self, handles, labels, x: float, y: float, columns: int = 1, **options):
+        """A legend with its upper left corner (or the corner that `loc` names) at this point.
+
+        columns: at most; fewer if the legend would be wider than the sheet.
         """
-        legend = self.figure.legend(handles, labels, **{"loc": "upper left", "borderaxespad": 0.0, **options})
+        options = {"loc": "upper left", "borderaxespad": 0.0, **options}
+        for count in range(columns, 0, -1):
+            legend = self.figure.legend(handles, labels, ncols=count, **options)
+            width, height = self.size(legend)
+            if width <= self.width or count == 1:
+                break
+            legend.remove()
         self._legends.append((legend, x, y))
         self.bottom = max(self.bottom, y + height)
         return legend
 
-    def footnote(self, lines: list[str]) -> None:
-        """Small text below everything that was placed."""
-        if not lines:
+    def stack(self, axes: list, room: float) -> None:
+        """Axes that stand one above the other have their labels in one line, beside the widest of their tick labels.
+
+        room: inches left of the axes for tick labels and label. If they need more, the axes become narrower. `finish`
+        does it, because the ticks depend on the height.
+        """
+        self._stacks.append((axes, room))
+
+    def footnote(self, words: list[str]) -> None:
+        """Small text below everything that was placed: the words, joined by a dot, on lines as wide as the sheet."""
+        if not words:
             return
-        size = 5.6
-        most = int(self.width * 72 / (0.6 * size))  # characters per line: a letter is about half as wide as high
-        lines = [part for line in lines for part in textwrap.wrap(line, most, break_long_words=True) or [line]]
-        self.text(0.04, self.bottom + 0.05, "\n".join(lines), fontsize=size, color="#555555", va="top",
-                  linespacing=1.25)  # fmt: skip
-        self.bottom += 0.06 + len(lines) * 1.25 * size * 1.2 / 72
+        options = {"fontsize": NOTE_SIZE, "linespacing": 1.25}
+        lines = [""]
+        for part in " · ".join(words).split(" "):
+            longer = f"{lines[-1]} {part}" if lines[-1] else part
+            if self.measure(longer, **options)[0] <= self.width - 0.08:
+                lines[-1] = longer
+            else:
+                lines += self.fit(part, self.width - 0.08, **options).split("\n")
+        note = "\n".join(line.removesuffix(" ·") for line in lines if line)
+        text = self.text(0.04, self.bottom + 0.05, note, color="#555555", va="top", **options)
+        self.bottom += 0.05 + self.size(text)[1]
 
     def finish(self):
         """The matplotlib figure, as high as its content."""
@@ -180,11 +234,28 @@ class Sheet:
         self.figure.set_size_inches(self.width, height)
         for axes, x, y, wide, high in self._axes:
             axes.set_position((x / self.width, 1 - (y + high) / height, wide / self.width, high / height))
+        for stack, room in self._stacks:
+            self._align(stack, room)
         for text, x, y in self._texts:
             text.set_position((x / self.width, 1 - y / height))
         for legend, x, y in self._legends:
             legend.set_bbox_to_anchor((x / self.width, 1 - y / height), transform=self.figure.transFigure)
         return self.figure
+
+    def _align(self, stack: list, room: float) -> None:
+        """Place the labels of the value axes, see `stack`."""
+        left, wide = stack[0].get_position().x0 * self.width, stack[0].get_position().width * self.width
+        ends = []
+        for axes in stack:
+            axes.yaxis.label.set_visible(False)  # without it the box holds the tick labels alone
+            ends.append(axes.yaxis.get_tightbbox(self._drawn()).x0 / self.figure.dpi)
+            axes.yaxis.label.set_visible(True)
+        ticks = left - min(ends) + 0.03
+        more = max(0.0, ticks + max(self.size(axes.yaxis.label)[0] for axes in stack) - room)
+        for axes in stack:
+            box = axes.get_position()
+            axes.set_position((box.x0 + more / self.width, box.y0, (wide - more) / self.width, box.height))
+            axes.yaxis.set_label_coords(-ticks / (wide - more), 0.5)
 
 
 def rendered(

@@ -7,7 +7,7 @@ which names the origin of each. Figures draw them as thin labelled lines, and th
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
 from importlib import resources
@@ -27,6 +27,15 @@ class Published:
     x: np.ndarray
     values: np.ndarray
     origin: str
+
+    def within(self, low: float, high: float) -> Published | None:
+        """The part of the curve from `low` to `high`, with interpolated ends. None if there is none."""
+        low, high = max(low, self.x[0]), min(high, self.x[-1])
+        if low > high:
+            return None
+        inside = self.x[(self.x > low) & (self.x < high)]
+        x = np.unique([low, *inside, high])
+        return replace(self, x=x, values=np.interp(x, self.x, self.values))
 
 
 def published_for(figure: dict, metric: str, along: str = "snr_db", snr_db: float | None = None) -> list[Published]:

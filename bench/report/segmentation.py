@@ -7,16 +7,15 @@ original.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bench.data.voc import VOC_CLASSES, VOID, voc_palette
-from bench.report.charts import Chart, draw_panels, legend_under
-from bench.report.paper_sheet import COLUMN, PAGE, Sheet
-from bench.report.text import broken
+from bench.report.charts import Chart, draw_chart, draw_panels
+from bench.report.paper_sheet import PAGE, Sheet
 
+TITLE = {"fontsize": 6.6, "fontweight": "bold", "linespacing": 1.05}
 PAINT = 0.6  # how strongly a class's colour covers the picture
 
 
@@ -67,16 +66,12 @@ def classes_shown(examples: list[Example]) -> list[int]:
 
 def draw_segmentation(chart: Chart, examples: list[Example], systems: list[str]) -> Sheet:
     """Curves on top, and blocks of pictures below. Without pictures, a figure as wide as one column."""
-    wide = bool(examples)
-    sheet = Sheet(PAGE if wide else COLUMN)
-    top = 0.06 + (0.2 if chart.title else 0)
-    if not wide:
-        bottom, handles, labels = draw_panels(sheet, chart, 0.47, top, COLUMN - 0.55)
-        legend_under(sheet, handles, labels, bottom + 0.05)
-        return sheet
-    bottom, handles, labels = draw_panels(sheet, chart, 0.5, top, 4.4, height=1.9)
-    sheet.legend(handles, [broken(label, 24) for label in labels], 5.05, top + 0.1, 0.2 * len(labels),
-                 labelspacing=0.75, fontsize=7)  # fmt: skip
+    if not examples:
+        return draw_chart(chart)
+    sheet = Sheet(PAGE)
+    bottom, handles, labels = draw_panels(sheet, chart, 0.5, 0.06, 4.4, height=1.9)
+    labels = [sheet.fit(label, PAGE - 5.05 - 0.5, fontsize=7) for label in labels]
+    sheet.legend(handles, labels, 5.05, 0.16, labelspacing=0.75, fontsize=7)
     sheet.bottom = max(sheet.bottom, bottom)
     _legend_of_classes(sheet, examples, _pictures(sheet, chart, examples, systems, sheet.bottom + 0.06))
     return sheet
@@ -90,11 +85,10 @@ def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list
     gap, aside = 0.05, 0.2  # inches; the SNR is in the margin before the systems
     cell = min((PAGE - 0.02 - aside - gap * (columns - 1)) / columns, 1.3)
     left = [i * (cell + gap) + (aside if i >= len(first) else 0) for i in range(columns)]
-    titles = first + [broken(chart.looks.label(name), max(9, int(cell / 0.066))) for name in systems]
-    head = 0.05 + 0.11 * max(title.count("\n") + 1 for title in titles)
+    titles = [sheet.fit(title, cell, **TITLE) for title in first + [chart.looks.label(name) for name in systems]]
+    head = 0.06 + max(sheet.measure(title, **TITLE)[1] for title in titles)
     for x, title in zip(left, titles):
-        sheet.text(x + cell / 2, y + head - 0.04, title, fontsize=6.6, fontweight="bold", ha="center", va="bottom",
-                   linespacing=1.05)  # fmt: skip
+        sheet.text(x + cell / 2, y + head - 0.04, title, ha="center", va="bottom", **TITLE)
     y += head
     for example in examples:
         high = min(cell * example.truth.shape[0] / example.truth.shape[1], 1.25 * cell)
@@ -110,7 +104,7 @@ def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list
                 labels = predictions.get(system)
                 if labels is None:
                     tile.set_facecolor("#F2F2F2")
-                    note = example.notes.get(snr, {}).get(system, "not simulated")
+                    note = sheet.fit(example.notes.get(snr, {}).get(system, "not simulated"), cell, fontsize=6)
                     tile.text(0.5, 0.5, note, transform=tile.transAxes, ha="center", va="center", fontsize=6,
                               color="#666666")  # fmt: skip
                 else:
@@ -125,12 +119,11 @@ def _legend_of_classes(sheet: Sheet, examples: list[Example], y: float) -> None:
 
     palette = voc_palette() / 255
     shown = classes_shown(examples)
-    columns = min(7, len(shown))
     colours = [palette[c] * PAINT + 0.63 * (1 - PAINT) if c not in (0, VOID) else (0.63,) * 3 for c in shown]
     colours = [(235 / 255,) * 3 if c == VOID else colour for c, colour in zip(shown, colours)]
     names = [
         "background (the picture)" if c == 0 else "void (not scored)" if c == VOID else VOC_CLASSES[c] for c in shown
     ]
     patches = [Patch(facecolor=colour, edgecolor="#333333", linewidth=0.4) for colour in colours]
-    sheet.legend(patches, names, 0.0, y - 0.02, 0.06 + 0.14 * math.ceil(len(shown) / columns), ncols=columns,
-                 handlelength=1.1, handleheight=1.0, labelspacing=0.4, columnspacing=1.0, fontsize=6.4)  # fmt: skip
+    sheet.legend(patches, names, 0.0, y - 0.02, min(7, len(shown)), handlelength=1.1, handleheight=1.0,
+                 labelspacing=0.4, columnspacing=1.0, fontsize=6.4)  # fmt: skip

@@ -5,6 +5,7 @@ uses it.
 from __future__ import annotations
 
 import re
+import textwrap
 from fractions import Fraction
 
 from bench.util.files import shown
@@ -34,23 +35,15 @@ def ratio(value: float) -> str:
     return str(Fraction(value).limit_denominator(10000))
 
 
-def wrapped(words: list[str], limit: int) -> list[str]:
-    """Words joined by ' · ' into lines of at most `limit` characters. A longer word has its own line."""
-    lines = [""]
-    for word in words:
-        if lines[-1] and len(lines[-1]) + 3 + len(word) > limit:
-            lines.append("")
-        lines[-1] += (" · " if lines[-1] else "") + word
-    return lines
-
-
 def broken(title: str, length: int) -> str:
-    """A name on lines of at most `length` characters, if possible. It is broken before a
-    bracket or +, or at a space.
+    """A name on lines of at most `length` characters. It is broken before a bracket or +, or at a space; a part that
+    is longer, anywhere.
     """
     lines = [""]
     for part in re.findall(r" ?\([^()]*\)|[+ ]?[^+ ]+", title):
         if lines[-1] and len(lines[-1] + part) > length:
             lines.append("")
         lines[-1] += part if lines[-1] else part.lstrip()
+        if len(lines[-1]) > length:
+            lines[-1:] = textwrap.wrap(lines[-1], length)
     return "\n".join(lines)

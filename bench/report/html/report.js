@@ -281,6 +281,7 @@
           : "") +
       (elsewhere.length ? " Thin lines were trained and measured elsewhere." + elsewhere.join("") : "");
   };
+  const thinDash = (place) => [[], [4, 2.5], [1.5, 2], [6, 2, 1.5, 2, 1.5, 2]][place % 4]; // of published curves
   const legend = (names) => {
     const hidden = off();
     const buttons = [...names]
@@ -309,7 +310,13 @@
       state.off = "";
       curves();
     };
-    $("legend").replaceChildren(...buttons, all);
+    const thin = publishedNow().map(({ label }, place) => {
+      const entry = make("div", undefined, { class: "thin" });
+      entry.innerHTML = `<svg width="30" height="10" aria-hidden="true"><line x1="0" y1="5" x2="30" y2="5" stroke="currentColor" stroke-dasharray="${thinDash(place).join(" ")}"/></svg>`;
+      entry.append(make("span", label));
+      return entry;
+    });
+    $("legend").replaceChildren(...buttons, ...thin, all);
   };
   const tipOf = () => $("tip") || document.body.appendChild(make("div", "", { id: "tip", role: "presentation" }));
   const describe = (point, facts, relative) => {
@@ -459,9 +466,8 @@
             context.beginPath();
             context.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
             context.clip();
-            context.strokeStyle = context.fillStyle = cssOf("--soft");
+            context.strokeStyle = cssOf("--soft");
             context.lineWidth = devicePixelRatio;
-            context.font = `${12 * devicePixelRatio}px system-ui, sans-serif`;
             if (shown.relative) {
               const y = u.valToPos(0, "y", true);
               context.strokeStyle = cssOf("--text");
@@ -470,22 +476,12 @@
               context.lineTo(u.bbox.left + u.bbox.width, y);
               context.stroke();
             }
-            const ends = [];
-            for (const curve of published) {
-              const places = curve.x.map((x, i) => [u.valToPos(x, "x", true), u.valToPos(curve.values[i], "y", true)]);
+            published.forEach((curve, place) => {
+              context.setLineDash(thinDash(place).map((length) => length * devicePixelRatio));
               context.beginPath();
-              for (const [x, y] of places) context.lineTo(x, y);
+              curve.x.forEach((x, i) => context.lineTo(u.valToPos(x, "x", true), u.valToPos(curve.values[i], "y", true)));
               context.stroke();
-              ends.push([curve.label, ...places[places.length - 1]]);
-            }
-            const high = 13 * devicePixelRatio; // of a line of text: labels of curves that end together stand apart
-            let above = -Infinity;
-            for (const [label, x, y] of ends.sort((a, b) => a[2] - b[2])) {
-              const room = u.bbox.left + u.bbox.width - x > context.measureText(label).width + high;
-              above = Math.max(y - (room ? 0 : high / 2), above + high);
-              context.textAlign = room ? "left" : "right";
-              context.fillText(label, x + (room ? 5 : -2) * devicePixelRatio, above);
-            }
+            });
             context.restore();
           },
         ],

@@ -156,8 +156,13 @@ def test_published_curves_stand_beside_the_figure_of_their_data_set(browser):
     assert "elsewhere" not in browser.execute_script("return document.getElementById('figure-note').textContent")
     _choose(browser, "figure", "3")
     note = browser.execute_script("return document.getElementById('figure-note').textContent")
+    named = browser.execute_script(
+        "return [...document.querySelectorAll('#legend .thin')].map(e => e.innerText.trim())"
+    )
     _choose(browser, "figure", "0")
     assert "WITT, published" in note and "github.com" in note
+    assert "WITT, published" in named and len(named) == 4
+    assert browser.execute_script("return document.querySelectorAll('#legend .thin').length") == 0
 
 
 def test_the_pointer_reads_values(browser):
@@ -245,7 +250,7 @@ def test_on_the_dark_page_every_curve_is_bright(browser):
         "if (document.documentElement.dataset.theme !== 'dark') document.getElementById('theme').click()"
     )
     colours = browser.execute_script(
-        "return [...document.querySelectorAll('#legend line')].map(line => line.getAttribute('stroke'))"
+        "return [...document.querySelectorAll('#legend button line')].map(line => line.getAttribute('stroke'))"
     )
     assert colours and all(luminance(colour) > 0.2 for colour in colours)
 
