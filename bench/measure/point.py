@@ -1,8 +1,8 @@
 """One batch of pictures of one system at its operating points: encode, audit, transmit, decode, score.
 
 `bench.sweep.worker` calls it for every cell, `bench.measure.probe` for its diagnoses. It uses no files and no plan. It
-keeps only results that several points of a sweep share, such as a transmission. `bench.perf.plain` does the same in the simplest way, and shares
-none of this code.
+keeps only results that several points of a sweep share, such as a transmission. `bench.perf.plain` does the same in the
+simplest way, and shares none of this code.
 """
 
 from __future__ import annotations
