@@ -231,6 +231,11 @@ def find(name: str, parts: bool = False) -> Entry:
     raise UnknownName(f"unknown system {name!r}; {did_you_mean(name, names(), 'systems', most=3, cutoff=0.5)}")
 
 
+def own_modules() -> frozenset[str]:
+    """Names of the modules of the bench's own systems."""
+    return frozenset(entry.target.partition(":")[0] for entry in _OWN.values())
+
+
 def is_ours(name: str) -> bool:
     """Whether a system belongs to the bench. False: it is a third party's. Raises UnknownName."""
     return not find(name).plugin

@@ -9,7 +9,7 @@ import socket
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
@@ -21,6 +21,7 @@ import torch
 
 from bench.data import Dataset
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, TooLate
+from bench.measure.apart.ahead import import_ahead
 from bench.measure.apart.wire import text as as_text
 from bench.measure.audit import REPORT_COLUMNS, Ledger
 from bench.measure.calls import LocalEnd
@@ -85,6 +86,11 @@ class Worker:
             "_ready": None,
             "_printed": {},
         }
+
+    def before_fork(self, units: Iterable[WorkUnit | Reading | Trial]) -> None:
+        """Called before workers are forked: import the bench's own systems of `units` once, for all of them."""
+        names = self.systems.keys() & {unit.system for unit in units}
+        import_ahead(self.systems[name].target.partition(":")[0] for name in names)
 
     def place(self, index: int, nursery: socket.socket | None = None) -> None:
         """Called in worker number `index`: take its own GPU, and fork systems' processes from the run's `nursery`."""

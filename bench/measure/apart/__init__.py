@@ -3,11 +3,11 @@
     worker (harness)                        nursery (no pictures, no salt, no code of a third party)
       RemoteSystem --- one socketpair per call ---> fork -> confine -> build the system -> encode or decode -> end
 
-`nursery` is a fresh Python process with torch imported. For each encoding and each decoding it forks a process. This
-process is first confined (`confine`: namespaces and Landlock, where Linux permits them), and only then imports the
-system's code, so that the code of a third party cannot undo the confinement. The process ends after its answer, so
-nothing is remembered between two decodings. Requests and answers are bytes (`wire`: JSON and raw buffers, never
-pickle).
+`nursery` is a fresh Python process with torch imported, and with those systems of the bench that it has been asked for
+(`ahead`). For each encoding and each decoding it forks a process. This process is first confined (`confine`: namespaces
+and Landlock, where Linux permits them), and only then imports a third party's code, which therefore cannot undo the
+confinement. The process ends after its answer, so nothing is remembered between two decodings. Requests and answers are
+bytes (`wire`: JSON and raw buffers, never pickle).
 
 To the rest of the harness, `RemoteSystem` is a system like any other. `bench.sweep.worker` makes one for each system of
 a third party, and for a sample of the bench's own cells. `bench/measure/README.md` says what this cannot detect.

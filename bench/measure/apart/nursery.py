@@ -1,4 +1,5 @@
-"""The process from which all processes of systems are forked. It has imported torch, and knows nothing else.
+"""The process from which all processes of systems are forked. It has imported torch and systems of the bench, and
+knows nothing else.
 
 `nursery_client.Home` starts it as a fresh Python, so it never held a picture, a salt, or code of a third party. It
 reads orders from its clients' sockets. An order is a JSON text with three file descriptors: the socket of the call, a
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure.apart import confine
+from bench.measure.apart.ahead import import_ahead
 
 ORDER_BYTES = 1 << 20
 
@@ -75,6 +77,7 @@ def _serve(first: socket.socket, folder: Path) -> None:
                 clients += [socket.socket(fileno=one) for one in handles]
                 continue
             answer: dict[str, Any]
+            import_ahead([order["module"]])
             try:
                 answer = {"pid": _fork(order, handles, clients, folder)}
             except OSError as error:  # no memory, or too many processes

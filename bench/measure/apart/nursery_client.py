@@ -153,7 +153,7 @@ class Home:
         status_r, status_w = os.pipe()
         order = {
             "confine": _LINUX, "path": sight.path, "read": sight.read, "listed": sight.listed, "write": sight.write,
-            "secret": sight.secret, "environment": dict(os.environ),
+            "secret": sight.secret, "module": sight.module, "environment": dict(os.environ),
         }  # fmt: skip
         try:
             _send(self.connection, order, [theirs.fileno(), status_w, output_w])

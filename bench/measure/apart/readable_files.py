@@ -35,6 +35,7 @@ class Sight:
     listed: folders that it may only list.
     write: paths that it may write, with everything below.
     secret: folders that look empty to it.
+    module: of the system. The nursery imports it before it forks the process if it is one of the bench.
     """
 
     path: list[str]
@@ -42,6 +43,7 @@ class Sight:
     listed: list[str]
     write: list[str]
     secret: list[str] = field(default_factory=list)
+    module: str = ""
 
     @classmethod
     def of(cls, target: str, options: dict[str, Any], secrets: Iterable[Path] = (), device: str = "cpu") -> Sight:
@@ -56,7 +58,8 @@ class Sight:
             elif entry.is_dir() and not any(root == entry or root in entry.parents for root in roots):
                 listed.append(entry)
                 wanted += [child for child in entry.iterdir() if _is_code(child)]
-        for package in ("bench", "systems", "baselines", "configs", target.partition(":")[0].partition(".")[0]):
+        module = target.partition(":")[0]
+        for package in ("bench", "systems", "baselines", "configs", module.partition(".")[0]):
             wanted += files_of(package)
         checkpoint = options.get("checkpoint")
         if checkpoint not in (None, "shipped", "none"):
@@ -76,7 +79,7 @@ class Sight:
         read, more = confine.without(wanted, hidden)
         listed += more
         folders = dict.fromkeys((one.parent if one.is_file() else one).resolve() for one in secret)
-        return cls(path, *([str(one) for one in places] for places in (read, listed, write, folders)))
+        return cls(path, *([str(one) for one in places] for places in (read, listed, write, folders)), module=module)
 
 
 def _is_code(path: Path) -> bool:

@@ -4,8 +4,9 @@ Each worker has its own pipe. If a worker is killed (out of memory, kill -9), it
 failed, a new worker takes its place, and the others are not affected. In contrast, a pool of the standard library would
 break as a whole. A worker that completes no cell within the time limit is killed and replaced in the same way.
 
-Where it is safe, workers are forked, so that torch is imported only once: on Linux, from a process that has one thread
-and computes on the CPU. Elsewhere they are spawned, because threads, OpenMP's pool and CUDA do not survive a fork.
+Where it is safe, workers are forked, so that torch and the bench's systems are imported only once: on Linux, from a
+process that has one thread and computes on the CPU. Elsewhere they are spawned, because threads, OpenMP's pool and CUDA
+do not survive a fork.
 """
 
 from __future__ import annotations
@@ -104,6 +105,9 @@ class ProcessEngine:
     def run(self, units: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
         """Outcomes as they come. What a worker builds for `before`, it still has when its work units come."""
         workers: dict[Connection, _Worker] = {}
+        if may_fork(work) and hasattr(work, "before_fork"):
+            with stage_times.stage("start-up"), _single_threaded_environment():
+                work.before_fork([*before, *units])
         count = min(self.workers, max(len(units), len(before)))
         try:
             for queue in (deque(before), deque(units)):

@@ -18,14 +18,28 @@ import torch
 from llvmlite import binding, ir
 from scipy.stats import binomtest
 
-from baselines.digital import layered
+from baselines.digital import layered, system
 from baselines.digital.layered import FRAMES_A_THREAD, LayeredDecoder
 from baselines.digital.nr import CRC_BITS, NrCodedModulation, NrOptions
 from baselines.digital.system import make_coded_modulation
 from systems.errors import UserError
+from systems.numba_compile import compiled
 
 pytest.importorskip("sionna.phy")
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # noqa: E402
+
+
+def test_after_before_fork_no_code_is_compiled(monkeypatch):
+    """Processes forked afterwards have the compiled decoder, whichever code they decode."""
+    monkeypatch.setattr(layered, "_decode", compiled(layered._decode.py_func))
+    assert not layered._decode.signatures
+    system.before_fork()
+    (known,) = layered._decode.signatures
+    for order, rate in ((16, Fraction(5, 6)), (64, Fraction(1, 3))):
+        link = make_coded_modulation("nr", 3000, order, rate, 20)
+        link.decode_blocks(torch.randn(2, link.frame.n, generator=torch.Generator().manual_seed(1)))
+    assert layered._decode.signatures == [known]
+
 
 # (k, n, bits per symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting
 # sets, 1 to 11 vectors, whole columns of fillers (7041 in 22 x 352; 60 in 6 of 10 columns), sizes below one vector,

@@ -17,6 +17,7 @@ import torch
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, wire
+from bench.measure.apart.ahead import import_ahead
 from bench.measure.apart.confine import without
 from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.channel import transmit
@@ -66,6 +67,33 @@ def test_packages_installed_for_one_user_are_read_with_their_libraries(tmp_path,
     allowed = [Path(one) for one in Sight.of("hostile_systems:Stashes", {}).read]
     assert any(one in (folder / "pillow.libs").resolve().parents for one in allowed)
     assert not any(one in (beside.resolve(), *beside.resolve().parents) for one in allowed)
+
+
+@LINUX
+def test_before_it_forks_the_nursery_imports_systems_of_the_bench_alone(tmp_path, monkeypatch):
+    """numba, which the system of the bench imports, brings the shared library llvmlite; the stranger imports it too."""
+    package = tmp_path / "strangers"
+    package.mkdir()
+    (package / "stranger.py").write_text("import numba\n")
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(package)])  # as if it were installed there
+    monkeypatch.syspath_prepend(package)
+    home = Home.start()
+    try:
+        maps, held = Path(f"/proc/{home.process.pid}/maps"), []
+        for module in ("numba", "stranger", "baselines.stranger", "baselines.no_such", "", "baselines.linear_select"):
+            home.open(Sight(sys.path, [], [], ["/dev/null"], module=module)).close()
+            held.append("llvmlite" in maps.read_text())
+        assert held == [False] * 5 + [True]
+    finally:
+        home.close()
+
+
+def test_no_module_of_a_stranger_is_imported_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(baselines, "__path__", [*baselines.__path__, str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "stranger.py").write_text("")
+    import_ahead(["stranger", "baselines.stranger", "baselines.linear"])
+    assert not {"stranger", "baselines.stranger"} & sys.modules.keys() and "baselines.linear" in sys.modules
 
 
 # ---------------------------------------------------------------- nothing passes

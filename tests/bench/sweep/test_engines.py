@@ -80,8 +80,27 @@ class Work:
             yield Outcome(cell.id, "failed" if cell.id == self.fails_at else "done", note)
 
 
+@dataclass
+class Importing(Work):
+    """Work that prepares something for its workers."""
+
+    imported: tuple[int, ...] = ()  # the process that did it, and of how many work units it was told
+
+    def before_fork(self, units):
+        self.imported = (*self.imported, os.getpid(), len(units))
+
+    def __call__(self, unit):
+        yield from (Outcome(cell.id, "done", repr(self.imported)) for cell in unit.cells)
+
+
 def names(work):
     return sorted(cell.id for unit in work for cell in unit.cells)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers are spawned")
+def test_what_all_workers_need_is_imported_once_before_they_are_forked():
+    found = {outcome.error for outcome in ProcessEngine(3).run(units(4), Importing(), before=units(2, "check", 1))}
+    assert found == {repr((os.getpid(), 6))}
 
 
 @pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(1), ProcessEngine(3)])
