@@ -79,7 +79,11 @@ class Sight:
         read, more = confine.without(wanted, hidden)
         listed += more
         folders = dict.fromkeys((one.parent if one.is_file() else one).resolve() for one in secret)
-        return cls(path, *([str(one) for one in places] for places in (read, listed, write, folders)), module=module)
+        return cls(path, _texts(read), _texts(listed), _texts(write), _texts(folders), module)
+
+
+def _texts(paths: Iterable[Path]) -> list[str]:
+    return [str(path) for path in paths]
 
 
 def _is_code(path: Path) -> bool:
