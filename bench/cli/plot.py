@@ -46,6 +46,7 @@ def plot_command(runs: tuple[str, ...], **given) -> None:
     from bench.report.figures import draw_run
     from bench.report.options import Options, parse_formats, parse_labels, parse_limits
     from bench.results.find import find_run
+    from bench.spec.grammar import split_names
     from bench.util.files import shown, user_path
 
     options = Options(
@@ -54,26 +55,21 @@ def plot_command(runs: tuple[str, ...], **given) -> None:
         style=given["style"],
         dpi=given["dpi"],
         small=given["small"],
-        systems=_names(given["systems"]),
+        systems=split_names(given["systems"], "--systems"),
         bands=given["bands"],
         ylim=parse_limits(given["ylim"]) if given["ylim"] else None,
         caption=not given["no_caption"],
         labels=parse_labels(given["labels"]),
-        highlight=tuple(name for text in given["highlight"] for name in _names(text) or ()),
+        highlight=tuple(name for text in given["highlight"] for name in split_names(text, "--highlight") or ()),
         relative_to="" if given["relative_to"] == "none" else given["relative_to"],
     )
     folder = find_run(runs[0] if runs else None)
-    figures = None if given["figure"] in (None, "all") else _names(given["figure"])
+    figures = None if given["figure"] == "all" else split_names(given["figure"], "--figure")
     drawn = draw_run(folder, figures, options, [_overlay(name) for name in runs[1:]])
     for path in drawn.files:
         click.echo(shown(path, 4000))
     for note in drawn.notes:
         click.echo(note, err=True)
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    """ "a, b" -> ("a", "b"). None stays None."""
-    return None if text is None else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _overlay(text: str):

@@ -6,8 +6,10 @@ cells are used. `plan.json` in the run's folder lists the cells of all commands,
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +106,10 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
     if not path.is_file():
         return plan
     try:
-        earlier = [_read(entry) for entry in read_json(path, "plan")["tasks"]]
+        kept = read_json(path, "plan")
+        earlier = [_read(entry) for entry in kept["tasks"]]
+        if kept.get("sha256", _digest(kept["tasks"])) != _digest(kept["tasks"]):  # an earlier version wrote no hash
+            raise UserError(f"{path}: it was changed since the run wrote it, so rows of earlier commands would be lost")
     except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         why = str(error) if isinstance(error, UserError) else f"{path}: not the plan of a run"
         raise UserError(f"{why}; delete it: {_ADVICE}") from None
@@ -123,8 +128,14 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
 
 def keep_plan(store: RunStore, plan: Plan) -> None:
     """Write plan.json: the cells of the run, those of earlier commands first."""
-    text = json.dumps({"tasks": [_written(unit) for unit in (*plan.earlier, *plan.units)]}, separators=(",", ":"))
-    write_atomic(store.root / FILE, text.encode())
+    tasks = [_written(unit) for unit in (*plan.earlier, *plan.units)]
+    write_atomic(
+        store.root / FILE, json.dumps({"tasks": tasks, "sha256": _digest(tasks)}, separators=(",", ":")).encode()
+    )
+
+
+def _digest(tasks: Any) -> str:
+    return hashlib.sha256(json.dumps(tasks, separators=(",", ":")).encode()).hexdigest()
 
 
 def _point(unit: WorkUnit, cell: Cell) -> tuple:
@@ -143,7 +154,7 @@ def _written(unit: WorkUnit) -> dict[str, Any]:
 def _read(entry: dict[str, Any]) -> WorkUnit:
     """A work unit as `_written` left it. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
     cells = tuple(
-        Cell(_text(id_), _number(snr_db), int(rep), _texts(shown)) for id_, snr_db, rep, shown in entry["cells"]
+        Cell(_id(id_), _number(snr_db), int(rep), _texts(shown)) for id_, snr_db, rep, shown in entry["cells"]
     )
     names = {name: _text(entry[name]) for name in ("system", "variant", "task", "set_name", "channel", "requirement")}
     budget = {name: None if entry.get(name) is None else _number(entry[name]) for name in ("cbr", "bits", "uses")}
@@ -152,6 +163,13 @@ def _read(entry: dict[str, Any]) -> WorkUnit:
     return WorkUnit(
         dataset=names["set_name"], image_ids=_texts(entry["image_ids"]), cells=cells, points=cells, **names, **budget
     )
+
+
+def _id(value: Any) -> str:
+    """The id of a cell, which becomes the name of its file."""
+    if not re.fullmatch(r"[0-9a-f]{16}", _text(value)):
+        raise ValueError("no id of a cell")
+    return value
 
 
 def _text(value: Any) -> str:

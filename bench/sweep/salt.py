@@ -57,7 +57,13 @@ def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
         with open_plain(path) as file:
             text = file.read(_LONGEST).decode("ascii", "replace").strip()
         if text == NONE or _SALT.fullmatch(text):
-            return "" if text == NONE else text
+            kept = "" if text == NONE else text
+            if isinstance(told, str) and told != kept:
+                raise UserError(
+                    f"{path} holds another salt than the one that the run's manifest has published; delete this file, "
+                    "and the published one is used"
+                )
+            return kept
         reason = "it holds no salt"
     except (FileNotFoundError, NotADirectoryError):
         if manifest is None:
@@ -104,12 +110,15 @@ def keep_salt(root: Path, salt: str) -> None:
 def check_cells(plan: Plan, store: RunStore, missing: set[str], seed: int, salt: str) -> None:
     """Raise UserError if the cells that are there were made with another salt. One cell tells: each row has its seed.
 
-    missing: ids of the plan's cells that are not there.
+    Cells of earlier commands count where their data set is known here. missing: ids of the plan's cells that are not
+    there.
     """
-    for unit, cell in plan.cells:
+    seed_names = {dataset.name: dataset.seed_name for dataset in plan.datasets.values()}
+    earlier = ((unit, cell) for unit in plan.earlier for cell in unit.cells if unit.set_name in seed_names)
+    for unit, cell in (*plan.cells, *earlier):
         rows = store.read_cell(cell.id, unit.image_ids) if cell.id not in missing else None
         if rows:
-            name, image_id = plan.datasets[unit.dataset].seed_name, unit.image_ids[0]
+            name, image_id = seed_names[unit.set_name], unit.image_ids[0]
             own = draw_seed(seed, name, image_id, unit.channel, cell.snr_db, cell.rep, "channel", salt)
             if rows[0][_SEED] != str(own):
                 raise UserError(

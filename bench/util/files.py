@@ -65,16 +65,15 @@ def replacing(path: Path) -> Iterator[Path]:
     """In a `with` block: a temporary path beside `path`, for libraries that write by name. It replaces `path` at the
     end.
 
-    Missing folders are made. Raises StorageError if the disk refuses, or if `path` is a folder. Then `path` is
-    unchanged, and the folders that were made are gone.
+    Missing folders are made. Raises StorageError if the disk refuses, or if `path` is a folder or a device. Then `path`
+    is unchanged, and the folders that were made are gone.
     """
     path = Path(path)
-    temporary, done = None, False
-    made = [folder for folder in path.parents if not folder.exists()]
+    temporary, done, made = None, False, []
     try:
+        _check_target(path)
+        made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir() and not path.is_symlink():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder")
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{_cut(path.name, 40)}.", suffix=".tmp")
         os.close(handle)
         temporary = Path(name)
@@ -96,6 +95,22 @@ def replacing(path: Path) -> Iterator[Path]:
             for folder in made:
                 with contextlib.suppress(OSError):  # others may have put files there
                     folder.rmdir()
+
+
+def _check_target(path: Path) -> None:
+    """Raise OSError if a rename to `path` would replace what is no file of anybody: a folder, or a device such as
+    /dev/null, which root could replace for the whole machine.
+    """
+    folder = os.path.realpath(path.parent)
+    if re.match(r"/(dev|proc|sys)(?!/shm(/|$))(/|$)", folder + "/"):
+        raise OSError(errno.EINVAL, "devices are no place for files")
+    if not os.path.lexists(path):
+        return
+    mode = os.lstat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise OSError(errno.EINVAL, "it is a device or a socket")
 
 
 def _sync(path: Path, flags: int = os.O_RDWR) -> None:

@@ -561,7 +561,7 @@ def store(dice: random.Random, folder: Path) -> str:
 
     if not _STORED:
         assert bench(*STORED, "--snr", "4,8") == ""
-        _STORED.append({str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()})
+        _STORED.append({str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()})
         _STORED.append({"rows": json.dumps(rows()).encode()})
     shutil.rmtree(folder / "run", ignore_errors=True)
     for name, content in _STORED[0].items():
@@ -583,6 +583,8 @@ def _spoil(dice: random.Random, path: Path) -> None:
     content = path.read_bytes() if path.is_file() else b"damaged"
     with contextlib.suppress(OSError):
         roll = dice.randrange(8)
+        if path.is_symlink() or path.is_fifo():  # spoilt before: to write through it would block, or reach its target
+            path.unlink()
         if roll < 4:
             path.write_bytes(damaged(dice, content))
             return

@@ -10,11 +10,13 @@ import os
 import shutil
 import signal
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 from harness import killed_at, make_pictures, without_costs
 
+from bench.spec import identity
 from bench.spec.request import Request, resolve
 from bench.sweep import execute as module
 from bench.sweep.execute import execute
@@ -74,12 +76,22 @@ def tables() -> list:
     ]
 
 
+def _remember(monkeypatch) -> None:
+    """Read the code and the weights once, not in each child: they do not change here, and take most of its time."""
+    source, imported, kept = identity.source_digest, identity.imported, identity._kept_facts
+    path = cache(lambda name: kept(name, {}))  # the only system here has no options
+    monkeypatch.setattr(identity, "source_digest", cache(source))
+    monkeypatch.setattr(identity, "imported", cache(imported))
+    monkeypatch.setattr(identity, "_kept_facts", lambda name, options: path(name))
+
+
 def campaign(tmp_path, monkeypatch, before: str | None, stops) -> None:
     """Kill the command for GROWN at each of `stops(calls)`, after a whole command for `before` (None: none)."""
     make_pictures(tmp_path / "pictures", 3)
     monkeypatch.chdir(tmp_path)
     for name in ("_home", "with_samples"):
         monkeypatch.setattr(module, name, getattr(module, name))  # `one_command` replaces them
+    _remember(monkeypatch)
     # Once in this process: each child then finds torch, SciPy and the system loaded, whose import takes far longer
     # than the command.
     assert one_command(FIRST, Path("warm")) == 0

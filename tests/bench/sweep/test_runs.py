@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -191,6 +192,19 @@ def test_a_salt_that_is_damaged_is_never_taken_for_another(photos, content):
     assert without_costs(Path("run/samples.csv")) == before
 
 
+def test_a_run_never_mixes_two_salts(photos):
+    """The file holds another salt. No cell of the larger command is there yet, so only earlier cells can tell."""
+    run(snr="4", salt="0123456789abcdef")
+    Path("run/.salt").write_text("fedcba9876543210\n")
+    with pytest.raises(UserError, match="another salt than the one that the run's manifest has published; delete"):
+        run(snr="8")
+    Path("run/manifest.json").write_text(json.dumps(manifest() | {"salt": None, "end": None}))
+    with pytest.raises(UserError, match="made with another salt"):
+        run(snr="8")
+    Path("run/.salt").write_text("0123456789abcdef\n")
+    assert run(snr="8").exit_code == 0 and manifest()["salt"] == "0123456789abcdef"
+
+
 @pytest.mark.parametrize("how", ["gone", "pipe", "folder"])
 def test_a_salt_that_is_gone_stops_a_run_that_has_not_ended(photos, how):
     run(snr="4")
@@ -200,7 +214,7 @@ def test_a_salt_that_is_gone_stops_a_run_that_has_not_ended(photos, how):
         os.mkfifo("run/.salt")
     elif how == "folder":
         Path("run/.salt").mkdir()
-    with pytest.raises(UserError, match="cannot read the run's salt"):
+    with pytest.raises(UserError, match="cannot read the run.s salt|salt is a folder"):
         run(snr="4,8")
 
 
@@ -295,6 +309,12 @@ def test_failures_of_earlier_commands_stay_in_the_table(photos, monkeypatch):
         lambda text: text.replace('"cells":', '"cells":null,"other":'),
         lambda text: "[" * 100_000,
         lambda text: "\ufeff\0",
+        lambda text: re.sub(r'\[\["[0-9a-f]{16}"', '[["../../elsewhere"', text),
+        lambda text: re.sub(r'\[\["[0-9a-f]{16}"', '[["\\\\ud800"', text),
+        lambda text: re.sub(r'\[\["[0-9a-f]{15}', '[["0123456789abcde', text),  # rows of this cell would be lost
+        lambda text: text.replace('"linear"', '"\\ud800"'),
+        lambda text: text.replace('"image_ids":["', '"image_ids":["x'),
+        lambda text: text.replace("4.0", "5.0"),
     ],
 )
 def test_a_plan_that_is_damaged_is_one_line_and_its_advice_holds(photos, damage):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -68,6 +70,32 @@ def test_several_files(tmp_path):
     files = {tmp_path / "new" / name: name.encode() for name in "abc"}
     assert write_all(files) == list(files) and all(path.read_bytes() == data for path, data in files.items())
     assert len(os.listdir(tmp_path / "new")) == 3
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["/dev/null", "/dev/stdout", "/dev/fd/1", "/proc/self/x", "/dev/new/file", "link/null", "socket", "x" * 300 + "/y"],
+)
+def test_a_device_is_not_replaced_by_a_file(tmp_path, monkeypatch, place):
+    """Root may rename a file over /dev/null, and all programs of the machine would then write into that file."""
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("/dev")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("it was replaced"))  # no test may do that harm
+        with pytest.raises(StorageError, match="cannot write"):
+            write_atomic(Path(place), b"x")
+    assert sorted(os.listdir()) == ["link", "socket"]
+
+
+def test_shared_memory_is_a_place_for_files():
+    path = Path("/dev/shm") / f"bench-test-{os.getpid()}" / "x"
+    if not path.parents[1].is_dir():
+        pytest.skip("no /dev/shm")
+    write_atomic(path, b"x")
+    assert path.read_bytes() == b"x"
+    path.unlink()
+    path.parent.rmdir()
 
 
 def test_a_library_may_write_by_name(tmp_path):
