@@ -14,6 +14,7 @@ CODE = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 def test_it_is_committed_executed_and_without_errors():
     assert [cell["execution_count"] for cell in CODE] == list(range(1, len(CODE) + 1))
     outputs = [output for cell in CODE for output in cell["outputs"]]
+    assert NOTEBOOK_PATH.stat().st_size < 100_000
     assert len(outputs) >= 4 and {output["output_type"] for output in outputs} <= {"execute_result", "display_data"}
 
 

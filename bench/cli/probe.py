@@ -40,6 +40,7 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     from bench.spec.figure import load_figures
     from bench.spec.grammar import parse_snr
     from bench.spec.identity import apart, build, facts_of, tasks_of
+    from bench.util.files import several
     from systems import registry
     from systems.errors import UserError
 
@@ -65,7 +66,8 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     with torch.inference_mode():
         findings = probe(LocalEnd(made), conditions, batches, points[0])
     metric = METRICS[TASKS[wanted.task].default_metric]
-    click.echo(f"{system}, {dataset.name}, {len(dataset.ids)} pictures, {points[0]:g} dB: mean {metric.axis}")
+    count = several(len(dataset.ids), "picture")
+    click.echo(f"{system}, {dataset.name}, {count}, {points[0]:g} dB: mean {metric.axis}")
     for finding in findings:
         line = f"  {finding.probe:30} {metric.scale * finding.mean:8.{metric.digits}f}"
         if finding.against_other is not None:

@@ -28,7 +28,7 @@ from bench.report.text import printable, thousands
 from bench.results.reader import Run
 from bench.spec.figure import budget_text
 from bench.spec.look import Look, read_look
-from bench.util.files import slug
+from bench.util.files import several, slug
 from systems import entry_points
 from systems.errors import UserError, did_you_mean
 
@@ -177,7 +177,7 @@ def segmentation(job: Job) -> list[Drawing]:
     if job.run.is_demonstration(job.figure["dataset"]):
         count = int(rows["n_images"].max()) if len(rows) else 0
         chart = Chart(
-            **{**vars(chart), "title": f"Demonstration set of {_several(count, 'photograph')}, not a benchmark"}
+            **{**vars(chart), "title": f"Demonstration set of {several(count, 'photograph')}, not a benchmark"}
         )
     examples = _examples(job)
     if not examples and len(job.run.pictures_of(job.figure)):
@@ -232,10 +232,6 @@ def kind_named(name: str, where: str) -> Kind:
 # ---------------------------------------------------------------- parts
 
 
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}" + ("" if count == 1 else "s")
-
-
 def _measured(rows: pd.DataFrame, metric: str) -> bool:
     return metric in METRICS.names() and bool(rows.loc[rows["metric"] == metric, "mean"].notna().any())
 
@@ -282,7 +278,7 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
         counts = rows.loc[rows["metric"].eq(figure["metric"]) & (rows["n_images"] > 0), "n_images"].astype(int)
         if len(counts):
             words.append(
-                _several(counts.max(), "image")
+                several(counts.max(), "image")
                 if counts.min() == counts.max()
                 else f"{counts.min()} to {counts.max()} images"
             )

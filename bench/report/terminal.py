@@ -9,6 +9,7 @@ from bench.measure.metrics.table import Metric
 from bench.results.tables import read_rows
 from bench.spec.figure import budget_text
 from bench.spec.request import Resolved
+from bench.util.files import several
 
 
 def result_tables(resolved: Resolved, out: Path) -> str:
@@ -27,8 +28,8 @@ def result_tables(resolved: Resolved, out: Path) -> str:
         marks = " (LIMITED)" if resolved.request.limit else ""
         marks += " (demonstration)" if dataset.demonstration and has_labels(figure.task) else ""
         head = (
-            f"{figure.id}: {axis_label(figure.metric)}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
-            f"{budget_text(figure.cbr, figure.bits, figure.uses)}{marks}"
+            f"{figure.id}: {axis_label(figure.metric)}, {dataset.name}, {several(len(dataset.ids), 'picture')}, "
+            f"{figure.channel}, {budget_text(figure.cbr, figure.bits, figure.uses)}{marks}"
         )
         width = max(len(name) for name in (*figure.systems, "SNR (dB)"))
         metric = quantity(figure.metric)

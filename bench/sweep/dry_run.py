@@ -14,6 +14,7 @@ from bench.sweep.execute import default_out, manifest_of
 from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
 from bench.sweep.salt import salt_of
+from bench.util.files import several
 
 SIZES_LOOKED_AT = 250  # a dry run reads the headers of so many pictures, spread over the set
 
@@ -40,9 +41,10 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
         dataset = resolved.datasets[figure.dataset]
         looked_at = dataset.ids[:: -(-len(dataset.ids) // SIZES_LOOKED_AT)]
         sizes = sorted({dataset.size(image_id) for image_id in looked_at}, key=lambda size: size[0] * size[1])
-        lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {len(dataset.ids)} pictures, {figure.channel}, "
+        pictures = several(len(dataset.ids), "picture")
+        lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {pictures}, {figure.channel}, "
                      f"{budget_text(figure.cbr, figure.bits, figure.uses)}, SNR {snr_text(figure.snr_db)} dB, "
-                     f"{figure.reps} repetition{'s' if figure.reps > 1 else ''}")  # fmt: skip
+                     f"{several(figure.reps, 'repetition')}")  # fmt: skip
         for name in figure.systems:
             facts = resolved.systems[name]
             count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))

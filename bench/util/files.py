@@ -235,6 +235,11 @@ def user_path(text: str | Path, flag: str) -> Path:
         raise UserError(f"{flag} {shown(text)}: there is no such home folder; write the path in full") from None
 
 
+def several(count: int, what: str) -> str:
+    """(2, 'picture') -> '2 pictures'."""
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
 def shown(text: object, most: int = 300) -> str:
     r"""A path, name or message on one line for any UTF-8 file or terminal, cut to about `most` characters.
 

@@ -326,7 +326,7 @@
     let text = show(point.mean, digits) + unit;
     if (point.low !== null && point.low !== undefined && point.word !== "the reference")
       text += ` [${show(point.low, digits)}, ${show(point.high, digits)}]`;
-    if (point.n) text += `, ${point.n} pictures`;
+    if (point.n) text += `, ${point.n} picture${point.n === 1 ? "" : "s"}`;
     if (point.lost) text += `, ${point.lost} lost`;
     return point.word ? text + ", " + point.word : text;
   };

@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.util.files import NAME_BYTES, StorageError, open_atomic, read_json, replacing, slug, write_all, write_atomic
+from bench.util.files import (
+    NAME_BYTES,
+    StorageError,
+    open_atomic,
+    read_json,
+    replacing,
+    several,
+    slug,
+    write_all,
+    write_atomic,
+)
 from systems.errors import UserError
 
 
@@ -128,3 +138,7 @@ def test_json_that_can(tmp_path):
     assert read_json(path) == {"a": "é"} and read_json(tmp_path / "none.json") is None
     with pytest.raises(UserError, match="folder"):
         read_json(tmp_path)
+
+
+def test_one_thing_has_no_s():
+    assert [several(count, "picture") for count in (0, 1, 2)] == ["0 pictures", "1 picture", "2 pictures"]
