@@ -42,7 +42,7 @@ class Genie(System):
         """
         uses = link.budget.allowed_uses(self.bits_per_use)
         if uses < 1:
-            raise BudgetTooSmall(f"{self.name}: the budget grants no channel use")
+            raise BudgetTooSmall(f"{self.name}: the budget grants no channel use; raise --cbr or --kbits")
         rows = []
         for image in to_pictures(images):
             key = (link.height, link.width, uses, hashlib.sha256(np.ascontiguousarray(image)).hexdigest())
@@ -61,7 +61,10 @@ class Genie(System):
         kind = (link.height, link.width, symbols.shape[1])
         sent = [entry for key, entry in self._sent.items() if key[:3] == kind]
         if not sent:
-            raise RuntimeError(f"{self.name}: the genie knows no such picture; encode and decode in one process")
+            raise RuntimeError(
+                f"{self.name}: no picture of {link.height}x{link.width} pixels and {symbols.shape[1]} symbols was "
+                "encoded in this process; encode and decode in one process"
+            )
         codewords = torch.stack([entry.codeword for entry in sent])
         matched = symbols * csi.conj()
         return [sent[int((codewords.conj() @ row).real.argmax())].image for row in matched]

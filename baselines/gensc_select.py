@@ -31,9 +31,13 @@ ADDED = 256  # details of a block that the transmitter's network may add to
 
 @dataclass(frozen=True)
 class GenSCSelectConfig:
-    """Sizes of the networks. Receiver: depth in transformer blocks, width in channels, attention heads, window in
-    tokens of 8 x 8 pixels, time_dim of the embedded noise level. encoder_depth, encoder_width, encoder_heads: of the
-    transmitter's; a depth of 0 leaves it out."""
+    """Sizes of the networks.
+
+    depth, width, heads: transformer blocks, channels and attention heads of the receiver.
+    window: side of an attention window, in tokens of 8 x 8 pixels.
+    time_dim: width of the embedded noise level.
+    encoder_depth, encoder_width, encoder_heads: of the transmitter. A depth of 0 leaves it out.
+    """
 
     depth: int = 8
     width: int = 192
@@ -46,8 +50,11 @@ class GenSCSelectConfig:
 
 
 class _Tokens(nn.Module):
-    """Windowed transformer blocks on the 1/8 grid: a picture (B, 3, H, W), features of its 16 x 16 blocks
-    (B, H/16, W/16, n) and a time (B,) -> (B, width, H/8, W/8)."""
+    """Windowed transformer blocks at 1/8 of the picture's size.
+
+    They read a picture (B, 3, H, W), n features of each 16 x 16 block (B, H/16, W/16, n) and a time (B,), and give
+    tokens (B, width, H/8, W/8).
+    """
 
     def __init__(self, features: int, depth: int, width: int, heads: int, window: int, time_dim: int):
         super().__init__()

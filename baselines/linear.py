@@ -47,7 +47,9 @@ class Linear(FittedSystem):
             else Path(checkpoint)
         )
         if path is None:
-            raise CheckpointError("linear: its statistics, baselines/weights/linear-klt16.safetensors, are missing")
+            raise CheckpointError(
+                "linear: the file of its statistics, baselines/weights/linear-klt16.safetensors, is missing; restore it"
+            )
         self.facts = weight_files.load_weights(self, path)
         self.eigenvalues.exp_()  # stored as logarithms, because float16 does not have their range
         self.variant = f"{self.fitted_size}-{self.facts['sha256'][:8]}"

@@ -108,7 +108,8 @@ class LinearSelect(FittedSystem):
         path = path if checkpoint == "shipped" else Path(checkpoint)
         if path is None:
             raise CheckpointError(
-                f"{name}: its codebook, baselines/weights/linear-select-{self.fitted_size}.safetensors, is missing"
+                f"{name}: the file of its codebook, baselines/weights/linear-select-{self.fitted_size}.safetensors, is "
+                "missing; restore it"
             )
         self.facts = weight_files.load_weights(self, path)
         self.codebook = Codebook.read({key: tensor.numpy() for key, tensor in self.state_dict().items()})
@@ -203,7 +204,7 @@ class LinearSelect(FittedSystem):
         parts,
         added: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """As `_send`, for classes and their bits as `choose` gives them. added: what a network adds to each
+        """As `_send`, for classes and their bits as `choose` gives them. added: the addition of a network to each
         coefficient, in units of its deviation, float (coefficients,)."""
         levels = self.codebook.all_levels(classes)
         values = np.concatenate([means.ravel(), self.codebook.coefficients(parts, classes.ravel()).ravel()])

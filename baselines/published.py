@@ -130,11 +130,11 @@ def deepjscc(state: State) -> Published:
     for key, value in state.items():
         match = re.fullmatch(r"(encoder|decoder)\.t?conv(\d+)\.(conv|transconv|prelu|activate)\.(weight|bias)", key)
         _need(match is not None, "deepjscc", f"unknown tensor {key!r}")
-        side, index, kind, what = match.groups()  # type: ignore[union-attr]
+        side, index, kind, part = match.groups()  # type: ignore[union-attr]
         place = 2 * (int(index) - 1) + (kind in ("prelu", "activate"))
-        if side == "decoder" and index == "1" and what == "weight" and kind == "transconv":
+        if side == "decoder" and index == "1" and part == "weight" and kind == "transconv":
             value = value * math.sqrt(2)
-        ours[f"{side}.{place}.{what}"] = value
+        ours[f"{side}.{place}.{part}"] = value
     return Published(config, ours, {"notes": "true SNR of training and of published curves = nominal + 3.01 dB"})
 
 
@@ -156,28 +156,28 @@ def read_state(path: Path) -> State:
     """
     try:
         if path.exists() and not path.is_file():  # a pipe would block its reader for ever
-            raise CheckpointError(f"{path}: not a plain file; name a file of weights")
+            raise CheckpointError(f"{path}: this is not a plain file; name a file of weights")
         content = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read the file ({error.strerror})") from None
+        raise CheckpointError(f"{path}: the file cannot be read ({error.strerror})") from None
     try:
         if path.suffix == ".safetensors":
             found: Any = load(content)
         else:
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: the file is not a whole safetensors file ({error}); get it again") from None
     except Exception as error:  # torch passes on the errors of its archive reader, of pickle and of zipfile
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{path}: not a plain state dict ({reason[:120]}); no code in a checkpoint is run: save its state_dict() "
-            "alone, or as safetensors"
+            f"{path}: the file is not a plain state dict ({reason[:120]}), and the bench runs no code of a file; "
+            "save the model's state_dict() alone, or as safetensors"
         ) from None
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()) or not found:
-        raise CheckpointError(f"{path}: holds no state dict (names to tensors); save the model's state_dict()")
+        raise CheckpointError(f"{path}: the file holds no state dict (names to tensors); save the model's state_dict()")
     return {str(key).removeprefix("module."): value for key, value in found.items()}
 
 
@@ -192,13 +192,16 @@ def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float]
         hint = did_you_mean(name, READERS, "known layouts")
         raise UnknownName(f"no published layout of {name!r} is known (baselines/published.py); {hint}")
     state = read_state(path)
-    found = READERS[name](state)
+    try:
+        found = READERS[name](state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     kind: Any = registry.find(name, parts=True).load()
     try:
         network = kind(name=name, size=IMPORTED, checkpoint="none", config=found.config)
         weight_files.fit_state(network, found.state, str(path))
     except (RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: does not fit {name}: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{path}: the weights do not fit {name}: {str(error).splitlines()[0]}") from None
     facts = {
         "system": name,
         "size": IMPORTED,
@@ -222,4 +225,4 @@ def _of(state: State, key: str, name: str) -> Tensor:
 
 def _need(holds: bool, name: str, problem: str) -> None:
     if not holds:
-        raise CheckpointError(f"not the published layout of {name} (baselines/published.py): {problem}")
+        raise CheckpointError(f"this is not the published layout of {name} (baselines/published.py): {problem}")

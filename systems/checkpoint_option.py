@@ -63,5 +63,5 @@ def absolute(checkpoint: str) -> str:
 def _absolute(file: str) -> str:
     try:
         return str(Path(file).expanduser().absolute())
-    except RuntimeError:  # "~name" of nobody
+    except RuntimeError:  # "~name", and this machine has no user of that name
         raise CheckpointError(f"--checkpoint {file!r}: there is no such home folder; write the path in full") from None

@@ -59,7 +59,7 @@ class Budget:
 
     def __post_init__(self):
         if (self.uses is None) == (self.bits is None):
-            raise ValueError("a Budget has either uses or bits, not both and not neither")
+            raise ValueError(f"a Budget takes exactly one of uses and bits; it got uses={self.uses}, bits={self.bits}")
 
     @classmethod
     def from_cbr(cls, cbr: float, height: int, width: int, **rule) -> Budget:
@@ -220,7 +220,7 @@ class System(ABC):
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
     joins_snr: bool = False  # True: `decode` takes one SNR per picture, so a batch may hold several points
     draws: bool = False  # True: it uses global random generators; the harness then gives it single pictures
-    label: str = ""  # what figures call a third party's system; "": its name
+    label: str = ""  # the name of a third party's system in figures; "": the system's own name
     colour: str = ""  # its colour in figures, "#RRGGBB"; "": the figures choose one
 
     def __init__(self, name: str = ""):

@@ -17,7 +17,7 @@ from systems import weight_files
 from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
 from systems.layers.klt import BlockKLT
-from systems.sizes import fill, load_size
+from systems.sizes import fill, load_size, sizes_of
 
 #: Size of weights that others published (`python -m bench weights import`). Their sidecar holds the configuration.
 IMPORTED = "imported"
@@ -99,16 +99,22 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
     if path is None:
         raise CheckpointError(
             f"{name} ships no weights in size {size!r}; train them (`python -m bench train --systems {name} "
-            f"--size {size}`) and pass the file, or ask for size small"
+            f"--size {size}`) and pass the file with --checkpoint, or {_other_choice(package, name)}"
         )
     facts = weight_files.load_weights(module, path)
     trained = facts.get("system", name), facts.get("size", size)
     if trained != (name, size):  # another configuration may have the same shapes
+        fix = f"ask for --size {trained[1]}" if trained[0] == name else f"name a file of {name}"
         raise CheckpointError(
-            f"{path}: are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; ask for "
-            f"--size {trained[1]}, or train this size"
+            f"{path}: these are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; {fix}"
         )
     return facts, f"{size}-{facts['sha256'][:8]}"
+
+
+def _other_choice(package: str, name: str) -> str:
+    """The second half of the advice for a size without weights: the sizes that ship, or random weights."""
+    ready = [size for size in sizes_of(name) if weight_files.shipped(package, name, size)]
+    return f"ask for --size {' or '.join(ready)}" if ready else "run it untrained (--checkpoint none)"
 
 
 def describe_network(module) -> dict:
@@ -159,7 +165,7 @@ class Network(nn.Module):
 
     def build(self, config) -> None:
         """Create the layers that `config` describes. Every subclass implements it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement build(config), which creates its layers")
 
     def fill(self, checkpoint: str) -> tuple[dict, str]:
         """Load the checkpoint. Returns the facts of its sidecar and the tag of the variant. Raises CheckpointError."""
@@ -169,9 +175,9 @@ class Network(nn.Module):
         """Losses of one batch by name, each a scalar; the trainer adds them up.
 
         images: float32 (B, 3, H, W) in [0, 1]. target: the images, or labels as `pixel_cross_entropy` takes them.
-        channel: sends a transmission and returns what the receiver gets.
+        channel: sends a transmission and returns the received symbols.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement training_step, which returns its losses")
 
     def own_parameters(self, task: str) -> list[nn.Parameter]:
         """Parameters that no other task of this network uses.
@@ -182,7 +188,8 @@ class Network(nn.Module):
         if self.tasks == (task,):
             return list(self.parameters())
         raise NotImplementedError(
-            f"{self.name} serves {', '.join(self.tasks)} and does not say which parts {task} has to itself"
+            f"{self.name} serves {', '.join(self.tasks)}, so it must implement own_parameters(task) to be trained for "
+            f"{task} alone"
         )
 
     def start_from_klt(self, klt: BlockKLT) -> None:
@@ -278,4 +285,4 @@ class FittedSystem(nn.Module, System):
     @classmethod
     def fit(cls, pictures: Iterable[Tensor]) -> dict[str, Tensor]:
         """Compute the tensors of the weight file, by name, from pictures float32 (3, H, W) in [0, 1]."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{cls.__name__} must implement fit(pictures), which returns its tensors")

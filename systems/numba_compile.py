@@ -30,6 +30,6 @@ def compiled(function: Callable) -> Any:
 
 def _missing(name: str) -> Callable:
     def refuse(*arguments):
-        raise MissingDependency(f"{name.strip('_')} needs the package numba; `pip install numba`")
+        raise MissingDependency(f"{name.strip('_')} needs the package numba; install it with `pip install numba`")
 
     return refuse

@@ -18,5 +18,5 @@ def to_uint8(images: Tensor) -> Tensor:
     if images.dtype == torch.uint8:
         return images
     if not bool(torch.isfinite(images).all()):
-        raise ValueError("a picture holds values that are not finite")
+        raise ValueError("a picture holds NaN or infinity; its values must be finite, in [0, 1]")
     return (images.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)

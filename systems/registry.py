@@ -65,7 +65,7 @@ class Look(NamedTuple):
 class Entry:
     """One registered system, or one family of systems whose names follow a pattern (such as `avif-ldpc-256qam`).
 
-    name: what `--systems` takes. For a family, a form of the name for display only.
+    name: the name that `--systems` takes. For a family, a form of the name for display only.
     target: "module:attribute" of a System class, or of a factory that is called as attribute(name=..., **options).
     tasks: the tasks that it can do; None: the class is asked when it is loaded.
     learned: it has weights, which `python -m bench train` trains.
@@ -114,8 +114,8 @@ class Entry:
             ) from error
         if not callable(kind) or not getattr(kind, "tasks", ()):
             raise UserError(
-                f"system {self.name!r} is disabled: its plug-in {self.target} is no systems.System class and names no "
-                "tasks"
+                f"system {self.name!r} is disabled: its plug-in {self.target} names no tasks; it must be a class "
+                "derived from systems.System, with the attribute tasks"
             )
         return kind
 
@@ -146,7 +146,7 @@ def register(name: str, target: str, *, pattern: str | None = None, **facts: Any
     entry = Entry(name, target, pattern=re.compile(pattern) if pattern else None, **facts)
     known = _OWN.get(name)
     if known is not None and known.target != target:
-        raise UserError(f"system name {name!r} is taken by {known.target}; {target} needs another name")
+        raise UserError(f"the system name {name!r} is taken by {known.target}; give {target} another name")
     _OWN[name] = entry
 
 
@@ -256,7 +256,7 @@ def task_asked(requirement: str) -> str:
         if entry.asks:
             module, _, attribute = entry.asks.partition(":")
             return getattr(importlib.import_module(module), attribute)().match(requirement)
-    raise UserError("no system of this installation understands a requirement in words")
+    raise UserError("no installed system understands a requirement in words; leave out --requirement")
 
 
 def _bare(text: str) -> str:
@@ -281,7 +281,7 @@ def _borrowed(label: str) -> bool:
 def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
     """How a system is shown. The name need not be registered (it may come from an old table). No network is built.
 
-    told: what the manifest of a run says of the system. The label and the colour of a third party's system come from
+    told: the facts of the system in the manifest of a run. The label and the colour of a third party's system come from
     there, so that no code of its package runs where tables and figures are made. Where training of one of our systems
     started from the block-KLT code (`config`), the label says so, because the published network has no such start.
     """
@@ -321,6 +321,6 @@ def create(name: str, **options) -> System:
     system = entry.load()(name=name, **options)
     if not isinstance(system, System):
         raise UserError(
-            f"system {name!r}: {entry.target} made a {type(system).__name__}, which is not a systems.System"
+            f"system {name!r}: {entry.target} made a {type(system).__name__}; it must make a systems.System"
         )
     return system

@@ -28,15 +28,22 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
     missing = [key for key in NEEDED if not facts.get(key)]
     if missing:
         raise CheckpointError(
-            f"{weight_files.sidecar(path)}: does not say {', '.join(missing)}; weights ship with what they saw"
+            f"{weight_files.sidecar(path)}: the sidecar does not say {', '.join(missing)}; weights that ship must "
+            "say how they were trained: add it, or train them again"
         )
     name, size = str(facts["system"]), str(facts["size"])
     if size == IMPORTED:
-        raise CheckpointError(f"{path}: are weights that others published; their licence does not let them ship here")
+        raise CheckpointError(
+            f"{path}: these weights were published by others, and their licence does not let them ship here; use them "
+            "with --checkpoint"
+        )
     entry = registry.find(name, parts=True)
     if not entry.fitted and size not in sizes_of(name):
         known = ", ".join(sizes_of(name))
-        raise CheckpointError(f"{path}: are of size {size!r}, which {name} does not have (configs/models: {known})")
+        raise CheckpointError(
+            f"{path}: these weights are of size {size!r}, which {name} does not have; its sizes are {known} "
+            "(configs/models)"
+        )
     kind: Any = entry.load()
     kind(name=name, checkpoint=str(path), **({} if entry.fitted else {"size": size}))  # raises if they do not fit
     target = weight_files.home(entry.target.partition(".")[0], name, size)

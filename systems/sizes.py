@@ -27,9 +27,9 @@ def read_toml(path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text ({error})") from None
+        raise UserError(f"{path}: the file cannot be read as text ({error})") from None
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not valid TOML ({error})") from None
+        raise UserError(f"{path}: the file is not valid TOML ({error})") from None
 
 
 def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
@@ -51,11 +51,11 @@ def fill(kind: type[Config], values: dict[str, Any], where: str) -> Config:
         if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     if needed - set(values):
-        raise UserError(f"{where}: needs {', '.join(sorted(needed - set(values)))}")
+        raise UserError(f"{where}: these keys are missing: {', '.join(sorted(needed - set(values)))}")
     hints = get_type_hints(kind)
     for key, value in values.items():
         if not _fits(value, hints[key]):
-            raise UserError(f"{where}: {key} must be a {_words(hints[key])}, not {value!r}")
+            raise UserError(f"{where}: {key} must be {_words(hints[key])}, not {value!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
@@ -77,14 +77,14 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _words(hint: Any) -> str:
     """A field's type in words, for messages."""
-    names = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return " or ".join(_words(one) for one in inner if one is not type(None))
     if origin is tuple:
         many = inner[-1] is Ellipsis
-        return f"list, each a {_words(inner[0])}" if many else f"list of {len(inner)}, each a {_words(inner[0])}"
-    return names.get(hint, getattr(hint, "__name__", str(hint)))
+        return f"a list{'' if many else f' of {len(inner)}'}, each {_words(inner[0])}"
+    return names.get(hint, f"of type {getattr(hint, '__name__', hint)}")
 
 
 def sizes_of(system: str) -> list[str]:

@@ -63,7 +63,7 @@ def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -
     Raises ValueError for other `bits`, or if a value is not finite in the form.
     """
     if bits not in BITS:
-        raise ValueError(f"weights are stored in {', '.join(map(str, BITS))} bits, not {bits}")
+        raise ValueError(f"bits is {bits}; weights are stored in {', '.join(map(str, BITS))} bits")
     patterns = tuple(keep)
     tensors: dict[str, Tensor] = {}
     for key, value in state.items():
@@ -77,7 +77,7 @@ def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -
             tensors[key] = value.float() if bits == 32 else value.half()
     lost = [key for key, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
     if lost:
-        raise ValueError(f"{lost[0]!r} is not finite in float{max(bits, 16)}, in which weights are stored")
+        raise ValueError(f"tensor {lost[0]!r} is not finite in float{max(bits, 16)}, the type in which it is stored")
     return tensors
 
 
@@ -138,12 +138,18 @@ def read_facts(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(sidecar(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no {sidecar(path).name} beside it; both files belong together") from None
+        raise CheckpointError(
+            f"{path}: its sidecar {sidecar(path).name} is missing; put both files into one folder"
+        ) from None
     except (OSError, ValueError, RecursionError) as error:
         reason = "its values are nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(f"{sidecar(path)}: not valid JSON ({reason})") from None
+        raise CheckpointError(
+            f"{sidecar(path)}: the sidecar is not valid JSON ({reason}); get it again with its weights"
+        ) from None
     if not isinstance(facts, dict):
-        raise CheckpointError(f"{sidecar(path)}: not a JSON object; it is no sidecar of weights")
+        raise CheckpointError(
+            f"{sidecar(path)}: the file is not a JSON object, so it is no sidecar of weights; get the right one"
+        )
     return facts
 
 
@@ -156,26 +162,28 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot read the checkpoint ({error.strerror})") from None
+        raise CheckpointError(f"{path}: the checkpoint cannot be read ({error.strerror})") from None
     facts = read_facts(path)
     digest = hashlib.sha256(data).hexdigest()
     if digest != facts.get("sha256"):
         raise CheckpointError(
-            f"{path}: sha256 is {digest[:12]}..., its sidecar says {str(facts.get('sha256'))[:12]}...; "
-            "the file is truncated or altered, fetch it again"
+            f"{path}: its sha256 is {digest[:12]}..., and its sidecar says {str(facts.get('sha256'))[:12]}...; "
+            "the file is truncated or altered: get it again"
         )
     try:
         return unpacked(load(data)), facts
     except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+        raise CheckpointError(f"{path}: the file is not a whole safetensors file ({error}); get it again") from None
     except RuntimeError:  # int8 values and peaks whose shapes do not go together
-        raise CheckpointError(f"{path}: its int8 tensors and their peaks do not fit; write it again") from None
+        raise CheckpointError(
+            f"{path}: the shapes of int8 tensors and of their peaks do not fit; write the file again"
+        ) from None
 
 
 def _must_be_plain(path: Path) -> None:
     """Raise CheckpointError for a pipe or a device, which would block its reader for ever."""
     if path.exists() and not path.is_file():
-        raise CheckpointError(f"{path}: not a plain file; name a file of weights, with its sidecar beside it")
+        raise CheckpointError(f"{path}: this is not a plain file; name a file of weights, with its sidecar beside it")
 
 
 def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
@@ -189,8 +197,8 @@ def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None
     if missing or extra or shapes:
         first = (missing + extra + shapes)[0]
         raise CheckpointError(
-            f"{where}: does not fit this model ({len(missing)} tensors missing, {len(extra)} unknown, "
-            f"{len(shapes)} of another shape, first {first!r}); use the size it was trained with"
+            f"{where}: the file does not fit this network ({len(missing)} tensors missing, {len(extra)} unknown, "
+            f"{len(shapes)} of another shape, first {first!r}); use the size that it was trained in"
         )
     module.load_state_dict({key: value.to(wanted[key].dtype) for key, value in tensors.items()})
 

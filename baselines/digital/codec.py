@@ -53,7 +53,7 @@ def _pillow_heif():
         import pillow_heif
     except ImportError as error:
         raise MissingDependency(
-            f"HEIC needs pillow-heif ({error}): pip install pillow-heif (its encoder x265 is GPL-2)"
+            f"HEIC needs pillow-heif ({error}); install it with `pip install pillow-heif` (its encoder x265 is GPL-2)"
         ) from error
     return pillow_heif
 
@@ -188,7 +188,7 @@ def _ladder(image: np.ndarray, codec: str) -> _Ladder:
     if codec not in FORMATS:
         raise ValueError(f"unknown codec {codec!r}; codecs are {', '.join(CODECS)}")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"expected a uint8 (H, W, 3) picture, got {image.dtype} {image.shape}")
+        raise ValueError(f"the picture is {image.dtype} {image.shape}; it must be uint8 (H, W, 3)")
     return _LADDERS.get(
         (codec, result_cache.digest(image)), lambda: _Ladder(Image.fromarray(np.ascontiguousarray(image)), codec)
     )
@@ -236,12 +236,14 @@ def decode(payload: bytes, codec: str, height: int, width: int) -> np.ndarray:
         image = FORMATS[codec].open(payload)
         allowed = {scaled_size(width, height, halvings) for halvings in range(16)}
         if tuple(image.size) not in allowed:  # checked before decoding: a broken header may claim gigabytes
-            raise UnreadablePayload(f"a {image.size[0]}x{image.size[1]} picture where {width}x{height} is expected")
+            raise UnreadablePayload(
+                f"the file holds a {image.size[0]}x{image.size[1]} picture where {width}x{height} is expected"
+            )
         picture = (image if isinstance(image, Image.Image) else image.to_pillow()).convert("RGB")
     except (UnreadablePayload, MissingDependency):
         raise
     except Exception as error:  # the decoders raise errors of many kinds
-        raise UnreadablePayload(f"not a readable {codec.upper()}: {error}") from error
+        raise UnreadablePayload(f"the file is not a readable {codec.upper()}: {error}") from error
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
     return np.asarray(picture)

@@ -43,7 +43,7 @@ def parse_rate(rate: float | str | Fraction) -> Fraction:
         simple = given.limit_denominator(largest)
         if 0 < simple < 1 and abs(simple - given) <= Fraction(1, 10_000):
             return simple
-    raise UserError(f"code rate {rate} is not between 0 and 1, or no fraction with denominator up to 100; try 5/6")
+    raise UserError(f"code rate {rate} is not a fraction between 0 and 1 with a denominator up to 100; try 5/6")
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class LayeredDecoder:
         """
         llr = np.ascontiguousarray(llr, dtype=np.float32)
         if llr.ndim != 2 or llr.shape[1] != self.n:
-            raise ValueError(f"LLRs of shape {llr.shape}, not (frames, {self.n})")
+            raise ValueError(f"the LLRs have shape {llr.shape}, not (frames, {self.n})")
         count = len(llr)
         flags = (np.empty(count, dtype) for dtype in (np.bool_, np.bool_, np.int64))
         out = Decisions(np.empty((count, len(self._code.bit_at)), np.uint8), *flags)

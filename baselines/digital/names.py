@@ -38,7 +38,8 @@ class Family:
         if match is None:
             codecs, orders = "|".join(CODECS), "|".join(map(str, ORDERS))
             raise UserError(
-                f"{name!r} is not of the form {self.form}, such as {self.examples[0]} (codec: {codecs}; M: {orders})"
+                f"system name {name!r} is not of the form {self.form} (codec: {codecs}; M: {orders}); write it like "
+                f"{self.examples[0]}"
             )
         parts = match.groupdict()
         return DigitalName(parts["codec"], int(parts["order"]) if "order" in parts else None)

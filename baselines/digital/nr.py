@@ -62,7 +62,7 @@ class NrCodedModulation(CodedModulation):
         frame: Frame | None = None,
     ):
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise UserError(f"code rate {rate} is outside what NR LDPC codes carry, 1/5 to 0.92; try 5/6")
+            raise UserError(f"code rate {rate} is outside the range of NR LDPC codes, 1/5 to 0.92; try 5/6")
         self.base_graph = None if rate >= Fraction(1, 3) else "bg2"  # None: TS 38.212 chooses
         if frame is None:
             max_k = MAX_K[self.base_graph or "bg1"]
@@ -127,7 +127,9 @@ def _sionna():
     try:
         import sionna.phy
     except ImportError as error:
-        raise MissingDependency(f"--link nr needs Sionna ({error}): pip install sionna-no-rt") from error
+        raise MissingDependency(
+            f"--link nr needs Sionna ({error}); install it with `pip install sionna-no-rt`"
+        ) from error
     return sionna.phy
 
 

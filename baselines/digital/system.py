@@ -48,7 +48,7 @@ class _Digital(System):
 
     def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
         """Constellation size and code rate for a picture that is sent at `snr_db` dB."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement _scheme(snr_db)")
 
     def _coder(self, uses: int, snr_db: float) -> CodedModulation:
         order, rate = self._scheme(snr_db)
@@ -248,7 +248,7 @@ def check_coded_modulation(name: str) -> str:
 def check_iterations(iterations: int) -> int:
     """Return `iterations` if it is at least 1. Otherwise raise UserError."""
     if iterations < 1:
-        raise UserError(f"bp_iterations is {iterations}; the decoder needs at least 1")
+        raise UserError(f"bp_iterations is {iterations}; it must be at least 1")
     return iterations
 
 
@@ -269,7 +269,7 @@ def unpack(bits: np.ndarray) -> bytes:
     count = int.from_bytes(np.packbits(bits[:HEADER_BITS]).tobytes(), "big")
     end = HEADER_BITS + 8 * count
     if end > len(bits):
-        raise UnreadablePayload(f"the header claims {count} bytes")
+        raise UnreadablePayload(f"the header claims {count} bytes, more than the payload holds")
     return np.packbits(bits[HEADER_BITS:end]).tobytes()
 
 

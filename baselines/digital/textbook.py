@@ -119,8 +119,8 @@ def _gallager(rate: Fraction):
         import pyldpc
     except ImportError as error:
         raise MissingDependency(
-            f"--link pyldpc needs pyldpc ({error}): pip install --no-build-isolation pyldpc (after numpy), "
-            "or use --link nr"
+            f"--link pyldpc needs pyldpc ({error}); install it with `pip install --no-build-isolation pyldpc` (after "
+            "numpy), or use --link nr"
         ) from error
     column, row = DEGREES[rate]
     check, generator = pyldpc.make_ldpc(BLOCK_BITS, column, row, systematic=True, sparse=True, seed=CODE_SEED)
@@ -133,6 +133,8 @@ def _modem(order: int):
     try:
         from commpy.modulation import QAMModem
     except ImportError as error:
-        raise MissingDependency(f"--link pyldpc needs commpy ({error}): pip install scikit-commpy") from error
+        raise MissingDependency(
+            f"--link pyldpc needs commpy ({error}); install it with `pip install scikit-commpy`, or use --link nr"
+        ) from error
     modem = QAMModem(order)
     return modem, 1 / np.sqrt(np.mean(np.abs(modem.constellation) ** 2))

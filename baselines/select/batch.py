@@ -32,9 +32,14 @@ Rule = Callable[[float], tuple[int, int, float]]
 
 @dataclass
 class Sent:
-    """What both ends share of a batch of b pictures of n blocks. classes: int64 (b, rows, columns). deviations: of all
-    coefficients, (b, m), m = 768 n in the order of `Codebook.all_levels`. places: of the sent ones, the strongest
-    first, int64 (b, k); amplitudes: theirs, (b, k), zero for those that are not worth it. snr_db: (b,)."""
+    """How a batch of b pictures with n blocks each is sent. Both ends know it.
+
+    classes: int64 (b, rows, columns).
+    deviations: of all coefficients, (b, m), m = 768 n, in the order of `Codebook.all_levels`.
+    places: positions of the sent coefficients, the strongest first, int64 (b, k).
+    amplitudes: of the sent coefficients, (b, k); zero for those that are too weak.
+    snr_db: (b,).
+    """
 
     classes: Tensor
     deviations: Tensor
@@ -45,7 +50,12 @@ class Sent:
 
 @dataclass
 class Estimates:
-    """coefficients and errors: estimates and their variances, (b, m); deviations: (b, m); classes as in `Sent`."""
+    """The receiver's estimates of a batch.
+
+    coefficients: (b, m).
+    errors: variances of their errors, (b, m).
+    deviations, classes: as in `Sent`.
+    """
 
     coefficients: Tensor
     errors: Tensor
@@ -70,11 +80,12 @@ class BatchFront:
         self._plans: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
         self._mean_levels: dict[tuple[int, int], Tensor] = {}
 
-    # --- what both ends know ------------------------------------------------------------------------------------------
+    # --- both ends ----------------------------------------------------------------------------------------------------
 
     def plan(self, key: tuple, rule: Rule, snr_db: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Uses, bits of the map, and bits per use of the control channel, (b,) each, by `rule`, whose answers are kept
-        under `key`."""
+        """Uses, bits of the map, and bits per use of the control channel, (b,) each. `rule` gives them; its results are
+        kept under `key`.
+        """
         if key not in self._plans:
             rows = [rule(float(snr)) for snr in np.arange(LEAST_DB, MOST_DB + STEP_DB / 2, STEP_DB)]
             self._plans[key] = tuple(
@@ -97,13 +108,16 @@ class BatchFront:
         return torch.cat([means, _deviation(self.levels[classes.flatten(1)]).flatten(1)], dim=1)
 
     def allocate(self, deviations: Tensor, uses: Tensor, noise: Tensor, most: int):
-        """As `allocation.allocate`, (b,) at once: the places of the `most` strongest, int64 (b, most), their
-        amplitudes, and the prices (water, least), (b, 1) each. uses, noise: (b,)."""
+        """As `allocation.allocate`, for b pictures at once. uses, noise: (b,).
+
+        Returns the places of the `most` strongest coefficients, int64 (b, most), their amplitudes, and the prices
+        (water, least), (b, 1) each.
+        """
         s, places = deviations.sort(dim=1, descending=True, stable=True)
         s, places = s[:, :most], places[:, :most]
         uses, noise = uses[:, None], noise[:, None]
         count = torch.arange(1, most + 1, device=s.device)
-        water = noise * s.cumsum(dim=1) / (uses + noise * count)  # were all down to this one sent
+        water = noise * s.cumsum(dim=1) / (uses + noise * count)  # if all coefficients down to this one were sent
         room = count <= 2 * uses
         sent = (s > water) & room
         last = sent.sum(dim=1, keepdim=True).clamp_min(1) - 1
@@ -116,15 +130,18 @@ class BatchFront:
     # --- transmitter --------------------------------------------------------------------------------------------------
 
     def analyse(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (b, 3, 16 rows, 16 columns) -> transformed means (b, 3 n) and details in the codebook's order,
-        (b, rows, columns, 765)."""
+        """Pictures (b, 3, 16 rows, 16 columns) -> transformed means (b, 3 n), and details in the codebook's order
+        (b, rows, columns, 765).
+        """
         with torch.autocast(images.device.type, enabled=False):
             found = lapped.analyse(images.float())
         return found.means.flatten(1), found.details[..., self.order]
 
     def choose(self, details: Tensor, uses: Tensor, bits: Tensor, rate: Tensor, noise: Tensor, most: int) -> Tensor:
-        """Classes int64 (b, rows, columns) of least cost whose map takes about `bits`; the plain class where there is
-        no room for one."""
+        """Classes int64 (b, rows, columns) of least cost whose map takes about `bits` bits.
+
+        Where there is no room for a map, all blocks have the plain class.
+        """
         batch, rows, columns, _ = details.shape
         plain = torch.full((batch, rows, columns), self.plain_class, device=details.device)
         room = (bits - 1).clamp_min(0)
@@ -132,7 +149,7 @@ class BatchFront:
         for _ in range(2):  # prices, then classes, as in `LinearSelect.choose`
             *_, water, least = self.allocate(self.deviations(classes), uses, noise, most)
             costs = self._costs(details, water, least)
-            use = 2 * (least - water) ** 2 + water**2 / noise[:, None]  # squared error that one more use takes off
+            use = 2 * (least - water) ** 2 + water**2 / noise[:, None]  # squared error that one more use saves
             low, high = (use / rate[:, None]).log2() - 2, (use / rate[:, None]).log2() + 6
             for _ in range(ROUNDS):
                 price = (low + high) / 2
@@ -142,8 +159,9 @@ class BatchFront:
         return torch.where((room > 0)[:, None, None], classes, plain)
 
     def _cheapest(self, costs: Tensor, price: Tensor) -> Tensor:
-        """Classes of least cost with bits at the price 2^`price`, (b, 1): first each block alone, then beside its
-        neighbours. Each price starts anew, since a map that has become plain stays so.
+        """Classes of least cost if a bit costs 2^`price`, (b, 1): first for each block alone, then with its neighbours.
+
+        Each price starts anew, because a map with one class everywhere does not change any more.
         """
         price = price.exp2()[:, :, None, None]
         classes = (costs + price * self.alone).argmin(dim=3)
@@ -153,7 +171,7 @@ class BatchFront:
         return classes
 
     def map_bits(self, classes: Tensor) -> Tensor:
-        """Bits that the tables say a map takes, (b,)."""
+        """Bits of a map by the tables of the codebook, (b,)."""
         own = self.bits[self._beside(classes, 2), self._beside(classes, 1), classes]
         return own.sum(dim=(1, 2))
 
@@ -177,8 +195,10 @@ class BatchFront:
     def prepare(
         self, images: Tensor, key: tuple, rule: Rule, snr_db: Tensor, allowed: int
     ) -> tuple[Tensor, Sent, Tensor]:
-        """What there is to send, all coefficients (b, m); how; and in how many uses, (b,). allowed: complex uses of a
-        picture, side information included. snr_db: (b,)."""
+        """All coefficients (b, m), how they are sent, and the number of uses (b,).
+
+        allowed: complex uses per picture, side information included. snr_db: (b,).
+        """
         with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             means, details = self.analyse(images)
             uses, bits, rate = self.plan(key, rule, snr_db)
@@ -193,8 +213,10 @@ class BatchFront:
             return values, Sent(classes, deviations, places, amplitudes, snr_db), uses
 
     def modulate(self, values: Tensor, sent: Sent, uses: Tensor) -> tuple[Tensor, Tensor]:
-        """Symbols complex64 (b, k / 2), of unit power over each picture's own uses and zero beyond, and the power
-        before, (b,)."""
+        """Symbols complex64 (b, k / 2), and their power before normalisation (b,).
+
+        The symbols have unit power over each picture's own uses, and are zero beyond.
+        """
         reals = values.gather(1, sent.places) * sent.amplitudes
         power = (reals.square().sum(dim=1) / uses).clamp_min(1e-8)
         reals = reals / power.sqrt()[:, None]
@@ -205,7 +227,7 @@ class BatchFront:
     # --- receiver -----------------------------------------------------------------------------------------------------
 
     def share(self, classes: Tensor, key: tuple, rule: Rule, snr_db: Tensor, allowed: int) -> Sent:
-        """What the receiver knows from the class map, int64 (b, rows, columns). snr_db: (b,)."""
+        """As the receiver derives it from the class map, int64 (b, rows, columns). snr_db: (b,)."""
         with torch.no_grad():
             uses, *_ = self.plan(key, rule, snr_db)
             deviations = self.deviations(classes)
@@ -238,8 +260,11 @@ class BatchFront:
 
 
 def known(errors: Tensor, deviations: Tensor, rows: int, columns: int, bands: tuple[int, ...]) -> Tensor:
-    """Of each block, (b, rows, columns, 2 bands + 1): logarithms of the variance and of the posterior error in each
-    band of details, in decades, and the posterior error per pixel value, absolute. errors, deviations: (b, m)."""
+    """Features of each block for the receiver's network, (b, rows, columns, 2 bands + 1).
+
+    They are the logarithms, in decades, of the variance and of the posterior error in each band of details, and the
+    posterior error per pixel value, absolute. errors, deviations: (b, m).
+    """
     skip = 3 * rows * columns
     shape = (rows, columns, DETAILS)
     left = errors[:, skip:].unflatten(1, shape)
@@ -247,7 +272,9 @@ def known(errors: Tensor, deviations: Tensor, rows: int, columns: int, bands: tu
     for values in (deviations[:, skip:].unflatten(1, shape).square(), left):
         parts = [values[..., start:end].mean(dim=3) for start, end in zip(bands, bands[1:])]
         features.append(torch.stack(parts, dim=3))
-    of_means = errors[:, :skip].unflatten(1, (3, -1)).mean(dim=2).sum(dim=1)  # the same for all blocks: they were mixed
+    of_means = (
+        errors[:, :skip].unflatten(1, (3, -1)).mean(dim=2).sum(dim=1)
+    )  # equal in all blocks, because the means are transformed together
     whole = (left.sum(dim=3) + of_means[:, None, None]) / SIZE
     return torch.cat([(torch.cat(features, dim=3) + 1e-7).log10() / 2 + 2, whole[..., None]], dim=3)
 

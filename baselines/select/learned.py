@@ -37,14 +37,14 @@ LEAST_UNIT = 1e-3  # of a pixel's standard deviation: a quarter of a grey level
 
 
 class SelectingSystem(LearnedSystem):
-    """Reconstruction only. Any CBR and any budget is served by one set of weights, as by `linear-select`.
+    """A learned system on the front end of `linear-select`, for reconstruction. One set of weights serves every budget.
 
-    Subclasses build their layers in `build_networks`, and answer `correction` and, where they have an encoder, `added`.
+    Subclasses implement `build_networks`, `correction`, and `added` if they have a network at the transmitter.
     """
 
     tasks = ("reconstruction",)
     encoder_sees_snr = True
-    joins_snr = False  # how long the class map is, and so how many symbols there are, depends on the SNR
+    joins_snr = False  # the length of the class map depends on the SNR, and with it the number of symbols
     sends_features = False  # whether there is a network at the transmitter
 
     def build(self, config) -> None:
@@ -55,24 +55,25 @@ class SelectingSystem(LearnedSystem):
         self.build_networks(config)
 
     def build_networks(self, config) -> None:
-        """Create the networks' layers; sets `sends_features`."""
-        raise NotImplementedError
+        """Create the layers of both networks, and set `sends_features`. Every subclass implements it."""
+        raise NotImplementedError(f"{type(self).__name__} must implement build_networks(config)")
 
     def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
-        """What the transmitter adds to the first details of each block, in units of their deviations.
+        """The transmitter's addition to the first details of each block, in units of their deviations.
 
         images: (B, 3, 16 rows, 16 columns) in [0, 1]; variances: of each block's bands, (B, rows, columns, FEATURES),
-        in decades; SNR in dB (B,) -> (B, rows, columns, up to 765).
+        in decades; SNR in dB (B,) -> (B, rows, columns, up to 765). Subclasses with `sends_features` implement it.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} sets sends_features, so it must implement added")
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
-        """What the receiver adds to the linear picture, in units of what is unknown.
+        """The receiver's addition to the linear picture, in units of `unit`. Every subclass implements it.
 
         linear: (B, 3, 16 rows, 16 columns); features: of each block, (B, rows, columns, 2 FEATURES), in decades; unit:
-        deviation of what is unknown, (B, 1, rows, columns); SNR in dB (B,) -> (B, 3, 16 rows, 16 columns).
+        standard deviation of the error of the linear picture, (B, 1, rows, columns); SNR in dB (B,) -> (B, 3, 16 rows,
+        16 columns).
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must implement correction")
 
     def fill(self, checkpoint: str) -> tuple[dict, str]:
         """As in `Network`; weights that were trained on another codebook are refused."""
@@ -85,22 +86,24 @@ class SelectingSystem(LearnedSystem):
         return found
 
     def knowledge(self) -> tuple[str, ...]:
-        """What the network knows before it sees a training picture."""
+        """See `Network.knowledge`. The codebook is prior knowledge too."""
         return (*super().knowledge(), LinearSelect.fitted_knowledge)
 
     # --- transmitter --------------------------------------------------------------------------------------------------
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
-        """See `System.prepare`. Images (B, 3, H, W). Without a network at the transmitter, that of `linear-select`."""
+        """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1]. Without a network at the transmitter it is
+        `linear-select`'s.
+        """
         if not self.sends_features:
             return self.front.prepare(images, link)
         return lambda at: self.encode(images, at)
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
-        """Images float32 (B, 3, H, W) -> symbols and side information.
+        """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1].
 
-        Where every picture meets its own SNR, rows of the batch differ in length: short ones end in zeros. In training
-        side information is the classes and the power in decibels, as numbers.
+        If every picture has its own SNR, the pictures have different numbers of symbols, and short rows end in zeros.
+        In training, the side information holds the classes and the power in decibels as numbers, not as bits.
         """
         if self.training or self.watching:
             return self._encode_batch(images, link)
@@ -118,7 +121,7 @@ class SelectingSystem(LearnedSystem):
         )
 
     def _encode(self, images: Tensor, link: Link) -> Transmission:
-        """At one SNR, with the bits of the class map."""
+        """Encode a batch at one SNR, with the bits of the class map."""
         if not self.sends_features:
             return self.front.encode(images, link)
         front, plan, rate = self.front, self.front.plan(link), control_rate(control_snr_db(link))
@@ -158,7 +161,7 @@ class SelectingSystem(LearnedSystem):
     # --- receiver -----------------------------------------------------------------------------------------------------
 
     def decode(self, received: Received, link: Link) -> Decoded:
-        """Received symbols -> images float32 (B, 3, H, W); in [0, 1] outside of training."""
+        """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         if self.training or self.watching:
             linear, features = self._linear_batch(received, link)
         else:
@@ -200,7 +203,9 @@ class SelectingSystem(LearnedSystem):
         rows, columns = one.classes.shape
         skip = 3 * rows * columns
         errors = one.errors[skip:].reshape(rows, columns, DETAILS)
-        of_means = one.errors[:skip].reshape(3, -1).mean(axis=1).sum()  # the same for all blocks: they were mixed
+        of_means = (
+            one.errors[:skip].reshape(3, -1).mean(axis=1).sum()
+        )  # equal in all blocks, because the means are transformed together
         whole = (errors.sum(axis=-1) + of_means) / SIZE
         variances = self._variances(one.levels[skip:].reshape(rows, columns, DETAILS))
         return np.concatenate([variances, _in_decades(errors), whole[..., None]], axis=-1).astype(np.float32)
@@ -222,7 +227,7 @@ class SelectingSystem(LearnedSystem):
             rate = control_rate(control_snr_db(at))
             try:
                 plan = self.front.plan(at)
-            except BudgetTooSmall:  # at an SNR of the table that nobody may ever meet
+            except BudgetTooSmall:  # at an SNR of the table that may never occur
                 return 1, 1, rate
             return plan.uses, plan.map_bits, rate
 

@@ -2,7 +2,7 @@
 
 `bench.measure.point` calls it for every batch. A breach is an `AuditError` that names the system, the picture and the
 numbers. It is never only a warning, because a curve that was measured with 1 % too much power is wrong. `README.md`
-beside this file lists the rules, and says what no audit detects.
+beside this file lists the rules, and the breaches that no audit detects.
 """
 
 from __future__ import annotations
@@ -99,27 +99,31 @@ def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
     symbols, side_info = transmission.symbols, transmission.side_info
     assert side_info is not None
     if symbols.dtype != torch.complex64:
-        raise _breach(system, f"symbols are {_type_name(symbols)}, they must be complex64")
+        raise _breach(system, f"the symbols are {_type_name(symbols)}; they must be complex64")
     if symbols.ndim != 2 or symbols.shape[1] < 1:
-        raise _breach(system, f"symbols have shape {tuple(symbols.shape)}, they must be (pictures, uses)")
+        raise _breach(system, f"the symbols have shape {tuple(symbols.shape)}; it must be (pictures, uses)")
     batch, symbol_uses = symbols.shape
 
     bad = (~torch.isfinite(torch.view_as_real(symbols))).sum(dim=(1, 2))
     for index in bad.nonzero()[:1, 0].tolist():
-        raise _breach(system, f"{int(bad[index])} real parts of {2 * symbol_uses} are not finite", index)
+        raise _breach(
+            system, f"{int(bad[index])} of the {2 * symbol_uses} real values of its symbols are not finite", index
+        )
     power = torch.view_as_real(symbols).double().square().sum(dim=(1, 2)) / symbol_uses
     for index in ((power - 1).abs() > POWER_TOLERANCE).nonzero()[:1, 0].tolist():
-        raise _breach(system, f"mean |x|^2 is {power[index]:.6f}, it must be 1 within {POWER_TOLERANCE:g}", index)
+        raise _breach(
+            system, f"the mean of |x|^2 is {power[index]:.6f}; it must be 1 within {POWER_TOLERANCE:g}", index
+        )
 
     if side_info.dtype != torch.uint8 or side_info.ndim != 2 or len(side_info) != batch:
         found = f"{_type_name(side_info)} {tuple(side_info.shape)}"
-        raise _breach(system, f"side information is {found}, it must be uint8 ({batch}, bits)")
+        raise _breach(system, f"the side information is {found}; it must be uint8 ({batch}, bits)")
     for index in (side_info > 1).any(dim=1).nonzero()[:1, 0].tolist():
         value = int(side_info[index].max())
-        raise _breach(system, f"side information holds the value {value}, only bits 0 and 1 may pass", index)
+        raise _breach(system, f"the side information holds the value {value}; it may hold only 0 and 1", index)
     made_for = transmission.side_info_snr_db
     if made_for is not None and (not isinstance(made_for, int | float) or not math.isfinite(made_for)):
-        raise _breach(system, f"side_info_snr_db is {made_for!r}, it must be a number of dB or None")
+        raise _breach(system, f"side_info_snr_db is {made_for!r}; it must be a number of dB or None")
 
     side_bits = side_info.shape[1]
     side_uses = link.budget.side_info_uses(side_bits, made_for)
@@ -127,8 +131,8 @@ def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
     used = symbol_uses + side_uses
     if used > allowed:
         parts = f"{symbol_uses} symbols + {side_uses} for {side_bits} bits of side information"
-        what = f"{used} uses ({parts}) exceed the budget of {allowed} by {used - allowed}"
-        raise _breach(system, what, f"0 to {batch - 1}")
+        excess = f"{used} uses ({parts}) exceed the budget of {allowed} by {used - allowed}"
+        raise _breach(system, excess, f"0 to {batch - 1}")
     carried = []
     for index in range(batch):
         if system.genie:
@@ -138,8 +142,10 @@ def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
         points = count_points(symbols[index], limit) if limit < symbol_uses else 0
         if system.bits_per_use is not None:
             if points > limit:
-                what = f"more than {limit} different symbols, all that {system.bits_per_use} bits a use allow"
-                raise _breach(system, what, index)
+                excess = (
+                    f"it sends more than {limit} different symbols; {system.bits_per_use} bits per use allow no more"
+                )
+                raise _breach(system, excess, index)
             carried.append(system.bits_per_use)
         else:
             few = 0 < points <= limit
@@ -163,8 +169,9 @@ class Ledger:
         uses = (spent.symbol_uses, spent.side_bits, spent.side_uses)
         before = self._uses.setdefault(key, uses)
         if before != uses:
-            names = "symbol uses, bits and uses of side information"
-            raise _breach(system, f"{names} are {uses}, and were {before} for another picture of this link; pad to one")
+            names = "the symbol uses, bits and uses of side information"
+            fix = "pad all pictures to the same numbers"
+            raise _breach(system, f"{names} are {uses}, and were {before} for another picture of this link; {fix}")
 
 
 def audit_output(system: Declared, decoded: Decoded, link: Link, batch: int, task: Task) -> Tensor:
@@ -174,11 +181,11 @@ def audit_output(system: Declared, decoded: Decoded, link: Link, batch: int, tas
     """
     output = decoded.output
     if not isinstance(output, Tensor):
-        raise _breach(system, f"output is a {type(output).__name__}, it must be a tensor")
+        raise _breach(system, f"the output is a {type(output).__name__}; it must be a tensor")
     output = output.detach()
     wanted = (batch, task.channels, link.height, link.width)
     if tuple(output.shape) != wanted or not output.is_floating_point():
-        raise _breach(system, f"output is {_type_name(output)} {tuple(output.shape)}, it must be float {wanted}")
+        raise _breach(system, f"the output is {_type_name(output)} {tuple(output.shape)}; it must be float {wanted}")
     bad = (~torch.isfinite(output)).flatten(1).sum(dim=1)
     for index in bad.nonzero()[:1, 0].tolist():
         raise _breach(system, f"{int(bad[index])} values of the output are not finite", index)
@@ -192,18 +199,18 @@ def audit_report(system: Declared, report: Any, count: int) -> dict[str, list]:
     table cannot hold would spoil the run for all systems.
     """
     if not isinstance(report, dict):
-        raise _breach(system, f"its report is a {type(report).__name__}, it must be a dict of lists")
+        raise _breach(system, f"the report is a {type(report).__name__}; it must be a dict of lists")
     own: dict[str, list] = {}
     for key, kind in REPORT_COLUMNS.items():
         if key not in report:
             continue
         values = report[key]
         if not isinstance(values, list | tuple) or len(values) != count:
-            raise _breach(system, f"report {key!r} must be a list with a value for each of {count} pictures")
+            raise _breach(system, f"report {key!r} must be a list with one value per picture, {count} in all")
         own[key] = [_plain(system, key, kind, value) for value in values]
     for status in own.get("status", ()):
         if status not in STATUS:
-            raise _breach(system, f"report 'status' is {status!r}, it must be one of {', '.join(STATUS)}")
+            raise _breach(system, f"report 'status' is {status!r}; it must be one of {', '.join(STATUS)}")
     return own
 
 
@@ -221,13 +228,13 @@ def _plain(system: Declared, key: str, kind: type, value: Any) -> Any:
         number = math.nan
     if isinstance(value, str) or not math.isfinite(number) or (kind is int and number != int(number)):
         wanted = "a whole number" if kind is int else "a number"
-        raise _breach(system, f"report {key!r} holds {str(value)[:40]!r}, it must be {wanted} or None")
+        raise _breach(system, f"report {key!r} holds {str(value)[:40]!r}; it must be {wanted} or None")
     return kind(number)
 
 
-def _breach(system: Declared, what: str, picture: int | str | None = None) -> AuditError:
+def _breach(system: Declared, breach: str, picture: int | str | None = None) -> AuditError:
     where = "" if picture is None else f", picture {picture} of the batch"
-    return AuditError(f"audit: system {system.name}{where}: {what}")
+    return AuditError(f"audit: system {system.name}{where}: {breach}")
 
 
 def _type_name(tensor: Tensor) -> str:

@@ -118,7 +118,8 @@ class LocalEnd:
                     return Encoded(sent, spent)
                 own, _ = self._prepare_singles(images, link, seeds)
             calls = [self._call(partial(one, at.at()), seed) for one, seed in zip(own, draws, strict=True)]
-            return Encoded(_joined([sent for sent, _, _ in calls]), sum(spent for _, spent, _ in calls))
+            joined = _joined(self.facts.name, [sent for sent, _, _ in calls])
+            return Encoded(joined, sum(spent for _, spent, _ in calls))
 
         return send, seconds
 
@@ -169,14 +170,14 @@ class LocalEnd:
 # ---------------------------------------------------------------- nothing but bytes
 
 
-def fresh(tensor: Tensor, what: str) -> Tensor:
+def fresh(tensor: Tensor, name: str) -> Tensor:
     """The same numbers in new contiguous memory, in the same shape, such as (B, n). Attributes, views or larger storage
     do not pass.
 
     Raises TypeError if it is not a plain dense tensor.
     """
     if type(tensor) is not Tensor or tensor.layout is not torch.strided:
-        raise TypeError(f"{what} must be a plain dense torch.Tensor, not {type(tensor).__name__}")
+        raise TypeError(f"{name} must be a plain dense torch.Tensor, not {type(tensor).__name__}")
     return tensor.detach().resolve_conj().resolve_neg().clone(memory_format=torch.contiguous_format)
 
 
@@ -205,13 +206,17 @@ def link_of_rows(link: Link, rows: Sequence[int]) -> Link:
     return link.at(snr_db=float(chosen[0]) if len(chosen) == 1 else chosen)
 
 
-def _joined(transmissions: Sequence[Transmission]) -> Transmission:
-    """Several transmissions as one batch."""
+def _joined(system: str, transmissions: Sequence[Transmission]) -> Transmission:
+    """Several transmissions of a system as one batch."""
     if len(transmissions) == 1:
         return transmissions[0]
     widths = {sent.symbols.shape[1:] for sent in transmissions}
     if len(widths) > 1:
-        raise AuditError(f"audit: pictures of one size are sent with different numbers of uses: {sorted(widths)}")
+        counts = ", ".join(str(width[0]) for width in sorted(widths) if width)
+        raise AuditError(
+            f"audit: system {system}: pictures of one size are sent with different numbers of uses ({counts}); pad all "
+            "pictures to the same number"
+        )
     side_info = [sent.side_info for sent in transmissions if sent.side_info is not None]
     return Transmission(
         torch.cat([sent.symbols for sent in transmissions]),

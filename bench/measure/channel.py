@@ -112,10 +112,10 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     symbols = transmission.symbols
     batch, uses = symbols.shape
     if len(seeds) != batch:
-        raise ValueError(f"{len(seeds)} seeds for {batch} pictures")
+        raise ValueError(f"there are {len(seeds)} seeds for {batch} pictures; each picture needs one")
     noise_var = _noise_variance(link, batch)
     if not bool(torch.isfinite(noise_var).all()):
-        raise UserError(f"SNR must be a number in dB, got {link.snr_db}")
+        raise UserError(f"the SNR is {link.snr_db}; it must be a finite number in dB")
     amplitude = noise_var.double().sqrt().numpy()
     noise = np.empty((batch, uses), np.complex128)
     for row, seed in enumerate(seeds):
@@ -135,5 +135,7 @@ def _noise_variance(link: Link, batch: int) -> Tensor:
     """N0 of each picture, float32 (B,)."""
     snr = link.snr_tensor(batch)
     if snr.shape != (batch,):
-        raise ValueError(f"link.snr_db has shape {tuple(snr.shape)} for {batch} pictures")
+        raise ValueError(
+            f"link.snr_db has shape {tuple(snr.shape)}; for {batch} pictures it must be one number or ({batch},)"
+        )
     return (10.0 ** (-snr.double() / 10)).float()

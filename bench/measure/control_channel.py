@@ -8,9 +8,10 @@ right reaches the decoder.
 
 A word of up to 11 bits is sent with the small block code of 5G (TS 38.212, 5.3.3.3, a subcode of the second-order
 Reed-Muller code) and QPSK, repeated up to the word's length. The decoder compares all words (maximum likelihood). The
-word counts as lost if its probability, given the received symbols, is below `SURE`. A CRC would spend uses on what this
-probability shows without any. The polar code of 5G starts at 12 bits. Padded to 12 bits and decoded in the same way, it
-does not have fewer errors (8 bits in 80 coded bits at 0 dB: its union bound is 3.0e-6, that of this code 1.2e-6).
+word counts as lost if its probability, given the received symbols, is below `SURE`. A CRC would spend uses on a
+check that this probability gives without any. The polar code of 5G starts at 12 bits. Padded to 12 bits and decoded in
+the same way, it does not have fewer errors (8 bits in 80 coded bits at 0 dB: its union bound is 3.0e-6, that of this
+code 1.2e-6).
 
 A longer word gets a 24-bit CRC and 5G LDPC on 4, 16, 64 or 256QAM through `baselines.digital.nr`. The CRC shows whether
 it is lost.
@@ -49,7 +50,7 @@ _ORDERS = ((4, 1.33), (16, 3.0), (64, 4.7), (256, math.inf))
 def send(transmission: Transmission, link: Link, seeds: Sequence[int]) -> tuple[Received, Tensor]:
     """Send symbols (B, n) and control words (B, b) through one draw per picture. seeds: one per picture.
 
-    Returns what was received, with the side information as it arrived, and whether each word arrived, bool (B,). The
+    Returns the received symbols with the side information as it arrived, and whether each word arrived, bool (B,). The
     bits of a word that did not arrive are zeros. Raises as `transmit` does.
     """
     assert transmission.side_info is not None

@@ -57,11 +57,13 @@ class Records(Generic[Record]):
                     self.faulty[point.name] = str(error)
                     continue
                 if not isinstance(record, self.kind):
-                    self.faulty[point.name] = f"{point.value} is no {self.kind.__name__}"
+                    self.faulty[point.name] = f"{point.value} is not a {self.kind.__name__}"
                 elif record.name != point.name:
-                    self.faulty[point.name] = f"{point.value} calls itself {record.name!r}"
+                    self.faulty[point.name] = (
+                        f"{point.value} has the name {record.name!r}; give its entry point the same name"
+                    )
                 elif record.name in self._found:
-                    self.faulty[point.name] = f"the name is taken; {point.value} needs another one"
+                    self.faulty[point.name] = f"the name is taken; give {point.value} another one"
                 else:
                     self._found[record.name] = record
         return self._found
@@ -92,6 +94,6 @@ class Records(Generic[Record]):
         found = self._all()
         if name not in found:
             if name in self.faulty:
-                raise UnknownName(f"{self.what} {name!r} of an installed package: {self.faulty[name]}")
+                raise UnknownName(f"{self.what} {name!r} of an installed package cannot be used: {self.faulty[name]}")
             raise UnknownName(f"unknown {self.what} {name!r}; {did_you_mean(name, found, self.what + 's')}")
         return found[name]

@@ -196,7 +196,9 @@ class Measurement:
         """Copy the bytes of a transmission and audit the copy. Exactly this copy is sent."""
         given, facts, count = encoded.transmission, self.facts, len(batch.ids)
         if not isinstance(given, Transmission) or given.side_info is None:
-            raise AuditError(f"audit: system {facts.name}: encode gives no Transmission")
+            raise AuditError(
+                f"audit: system {facts.name}: encode returned a {type(given).__name__}, not a whole Transmission"
+            )
         try:
             symbols, side_info = fresh(given.symbols, "symbols"), fresh(given.side_info, "side_info")
         except TypeError as error:
@@ -205,7 +207,9 @@ class Measurement:
         transmission = Transmission(symbols, side_info, {}, made_for)
         spent = audit(facts, transmission, link)
         if len(symbols) != count:
-            raise AuditError(f"audit: system {facts.name}: {len(symbols)} rows of symbols for {count} pictures")
+            raise AuditError(
+                f"audit: system {facts.name}: {len(symbols)} rows of symbols for {count} pictures; each needs one"
+            )
         self.ledger.check(facts, link, spent, snr_db)
         return Sent(transmission, spent, audit_report(facts, given.report, count), before + encoded.seconds / count)
 
@@ -251,7 +255,9 @@ class Measurement:
     def _paint(self, decoded: Any, link: Link, rows: list[int], output: Tensor, report: dict[str, list]) -> None:
         """Audit the decoded rows and copy them to `output`, except outages: their content is chosen by the harness."""
         if not isinstance(decoded, Decoded):
-            raise AuditError(f"audit: system {self.facts.name}: decode gives no Decoded")
+            raise AuditError(
+                f"audit: system {self.facts.name}: decode returned a {type(decoded).__name__}, not a Decoded"
+            )
         found = self.task.delivered(audit_output(self.facts, decoded, link, len(rows), self.task)).cpu()
         told = audit_report(self.facts, decoded.report, len(rows))
         status = [value or "ok" for value in told.get("status", ["ok"] * len(rows))]

@@ -2,7 +2,7 @@
 SNR.
 
 `python -m bench probe` calls it. A receiver that delivers a good picture from zeroed symbols has memorised the set. A
-receiver whose output follows the symbols of another picture really decodes what it receives.
+receiver whose output follows the symbols of another picture really decodes its symbols.
 """
 
 from __future__ import annotations

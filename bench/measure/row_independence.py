@@ -7,8 +7,8 @@ those of the run. Without these checks a system could send picture i in the row 
 batch unevenly over its pictures, or pass information by the order of rows. A system that fails during a check has not
 passed it.
 
-`check_apart` compares two processes: what a receiver makes of its symbols must not depend on whether its process
-encoded the pictures.
+`check_apart` compares two processes: the output of a receiver must not depend on whether its process encoded the
+pictures.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, d
         output = _again(name, rows, partial(_delivered, measurement, pictures, ids, rows, point))
         for place, row in enumerate(rows):
             if _away(measurement, first[row], output[place]):
-                raise _breach(name, row, rows, "the receiver delivers something else")
+                raise _breach(name, row, rows, "the receiver delivers another result")
 
 
 def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point, device: str = "cpu") -> None:
@@ -79,7 +79,7 @@ def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, poin
     _compare(name, sent, row, again, 0, [row])
     (single,) = _again(name, [row], lambda: list(measurement.deliver([point], alone, [again])), count)
     if _away(measurement, whole.output[row], single.output[0]):
-        raise _breach(name, row, [row], "the receiver delivers something else", count)
+        raise _breach(name, row, [row], "the receiver delivers another result", count)
 
 
 def check_apart(here: End, there: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point) -> None:
@@ -95,7 +95,8 @@ def check_apart(here: End, there: End, conditions: Conditions, batch: Batch, sen
         other = there.decode(received, link, draws).decoded.output
     except Exception as error:
         raise AuditError(
-            f"audit: system {here.facts.name}: its receiver fails in a process that did not encode ({error})"
+            f"audit: system {here.facts.name}: its receiver fails in a process that did not encode ({error}); "
+            "something passes from encode to decode outside the transmission"
         ) from error
     if one.shape != other.shape or not torch.allclose(one.cpu(), other.cpu(), rtol=1e-4, atol=1e-4, equal_nan=True):
         raise AuditError(
@@ -105,14 +106,14 @@ def check_apart(here: End, there: End, conditions: Conditions, batch: Batch, sen
 
 
 def _again(name: str, rows: list[int], work: Callable[[], Result], count: int = 4) -> Result:
-    """What the system makes of some rows of a batch that it has taken whole. AuditError where it fails on them."""
+    """The result for some rows of a batch that the system has processed as a whole. AuditError if it fails on them."""
     try:
         return work()
     except AuditError:
         raise
     except Exception as error:
         lines = str(error).splitlines() or [type(error).__name__]
-        raise _breach(name, rows[0], rows, f"the system makes nothing ({lines[0]})", count) from error
+        raise _breach(name, rows[0], rows, f"the system fails ({lines[0]})", count) from error
 
 
 def _away(measurement: Measurement, one: Tensor, two: Tensor) -> bool:
@@ -145,15 +146,18 @@ def _compare(name: str, whole: Sent, row: int, other: Sent, place: int, rows: li
     assert one.side_info is not None and two.side_info is not None
     count = len(one.symbols)
     if one.symbols.shape[1] != two.symbols.shape[1]:
-        raise _breach(name, row, rows, f"{two.symbols.shape[1]} symbols are sent, not {one.symbols.shape[1]}", count)
+        raise _breach(
+            name, row, rows, f"{two.symbols.shape[1]} symbols are sent instead of {one.symbols.shape[1]}", count
+        )
     if not torch.equal(one.side_info[row], two.side_info[place]):
         raise _breach(name, row, rows, "other side information is sent", count)
     if float((one.symbols[row] - two.symbols[place]).abs().square().mean()) > SYMBOL_TOLERANCE:
         raise _breach(name, row, rows, "other symbols are sent", count)
 
 
-def _breach(name: str, row: int, rows: list[int], what: str, count: int = 4) -> AuditError:
+def _breach(name: str, row: int, rows: list[int], change: str, count: int = 4) -> AuditError:
+    held = f"picture {rows[0]} alone" if len(rows) == 1 else f"pictures {', '.join(map(str, rows))}"
     return AuditError(
-        f"audit: system {name}: rows do not stand alone: of picture {row} of {count} {what} where the batch holds "
-        f"pictures {', '.join(map(str, rows))}"
+        f"audit: system {name}: rows do not stand alone: for picture {row} of a batch of {count}, {change} if the "
+        f"batch holds {held}; a row must depend on its own picture only"
     )

@@ -13,7 +13,7 @@ class Rule(NamedTuple):
     """One rule.
 
     name: its heading.
-    text: what holds, one line.
+    text: the rule in one line.
     tests: "file::test", below tests/bench. Each fails if the rule is not enforced.
     """
 

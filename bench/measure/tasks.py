@@ -1,4 +1,4 @@
-"""Tasks: what a receiver is asked for, and how its output is checked, stored, scored, and replaced at an outage.
+"""Tasks: the output that a receiver is asked for, and how it is checked, stored, scored, and replaced at an outage.
 
 A task is a record (`Task`). A third party adds one by an entry point of the group `semantic_bench.tasks`. Systems name
 the tasks that they can do, and data sets those that they have targets for. `bench.measure.point` and the tables read
@@ -29,7 +29,7 @@ class Task:
     requirement: the request in words, if the user gives none.
     target: "image" or "mask": the part of a sample that the output is compared with.
     channels: of the output, float (B, channels, H, W).
-    delivered: delivered(output) is what a user gets, uint8 (B, ...) on the CPU. It is stored as PNG.
+    delivered: delivered(output) is the result that a user gets, uint8 (B, ...) on the CPU. It is stored as PNG.
     outage_level: the value of every pixel of a lost picture, whatever the system returned: 128 is mid-grey, 0 is
     background.
     pair: pair(target, delivered) is the input of the task's metrics, for one picture.

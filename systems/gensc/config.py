@@ -78,7 +78,10 @@ class GenSCConfig:
             if getattr(self, field) and not getattr(self, other):
                 raise UserError(f"gensc: {field} needs {other} = true in the same configuration (configs/models)")
         if self.local_gain and not (self.lmmse and self.receiver_bands):
-            raise UserError("gensc: local_gain needs lmmse = true and receiver_bands = true (configs/models)")
+            raise UserError(
+                "gensc: local_gain needs lmmse = true and receiver_bands = true in the same configuration "
+                "(configs/models)"
+            )
 
     @property
     def predicts_symbols(self) -> bool:

@@ -35,7 +35,7 @@ def load_prior(name: str, frozen_stages: int) -> EfficientNetLite0:
     Its stem and the first `frozen_stages` of its seven stages are not trained. Raises UserError for an unknown name.
     """
     if name != "efficientnet-lite0":
-        raise UserError(f"unknown prior {name!r}; it is none or efficientnet-lite0")
+        raise UserError(f"gensc: unknown prior {name!r}; the priors are none and efficientnet-lite0 (configs/models)")
     return EfficientNetLite0(pretrained=True, frozen_stages=frozen_stages)
 
 

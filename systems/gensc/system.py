@@ -205,8 +205,8 @@ class GenSC(LearnedSystem):
             if step + 1 < steps:  # DDIM: keep the predicted noise, scaled to the next, smaller sigma
                 if clean is None:
                     raise UserError(
-                        f"{self.name}: size {self.size} does not predict the clean symbols (latent_loss = 0), which "
-                        "more than one refinement step needs"
+                        f"{self.name}: size {self.size} does not predict the clean symbols (latent_loss = 0), and more "
+                        "than one refinement step needs them; use one step, or train a size with latent_loss"
                     )
                 following = torch.tan(time_start * (1 - (step + 1) / steps) * (math.pi / 2)).square()
                 shrink = (following / ratio)[:, None, None, None]

@@ -84,7 +84,7 @@ class TaskKB:
         if scores[best] < THRESHOLD:
             listed = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
             raise UserError(
-                f"requirement {requirement!r} fits no task ({listed}; needs {THRESHOLD:.2f}); "
+                f"requirement {requirement!r} fits no task (similarity: {listed}; at least {THRESHOLD:.2f} is needed); "
                 "ask for the picture or for its segmentation"
             )
         return best

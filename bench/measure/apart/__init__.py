@@ -9,8 +9,9 @@ and Landlock, where Linux permits them), and only then imports a third party's c
 confinement. The process ends after its answer, so nothing is remembered between two decodings. Requests and answers are
 bytes (`wire`: JSON and raw buffers, never pickle).
 
-To the rest of the harness, `RemoteSystem` is a system like any other. `bench.sweep.worker` makes one for each system of
-a third party, and for a sample of the bench's own cells. `bench/measure/README.md` says what this cannot detect.
+To the rest of the harness, `RemoteSystem` is a system like any other. `bench.sweep` makes one for each system of a
+third party, and for a sample of the bench's own cells. `bench/measure/README.md` lists the faults that this cannot
+detect.
 """
 
 from bench.measure.apart.nursery_client import Home, RemoteFailure, TooLate

@@ -78,11 +78,11 @@ class _Own:
         self.drew = False  # whether the last call drew random numbers
 
     def do_build(self, target: str, name: str, options: dict, device: str, columns: list[str]) -> dict[str, Any]:
-        """Import and build the system. Returns what the harness needs to know of it."""
+        """Import and build the system. Returns the facts that the harness needs."""
         kind = _load(target)
         system = kind(name=name, **options)
         if not isinstance(system, System):
-            raise UserError(f"system {name!r}: {target} made a {type(system).__name__}, which is not a systems.System")
+            raise UserError(f"system {name!r}: {target} made a {type(system).__name__}; it must make a systems.System")
         self.device, self.columns = device, columns
         self.system = system.to(device) or system
         return {"measures": self.measures, **_facts(self.system)}
@@ -103,7 +103,7 @@ class _Own:
         with self._computing(seed):
             self.send = self._system.prepare(images.to(self.device), link)
         if not callable(self.send):
-            raise TypeError(f"prepare gave a {type(self.send).__name__}, it must give a function of the link")
+            raise TypeError(f"prepare returned a {type(self.send).__name__}; it must return a function of the link")
         return {"drew": self.drew}
 
     def do_send(self, link, seed: int) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class _Own:
         with self._computing(seed):
             decoded = self._system.decode(received, link)
         if not isinstance(decoded, Decoded):
-            raise TypeError(f"decode gave a {type(decoded).__name__}, it must give a systems.Decoded")
+            raise TypeError(f"decode returned a {type(decoded).__name__}; it must return a systems.Decoded")
         _tensor(decoded.output, "output")
         return {"output": decoded.output, "report": self._report(decoded.report), "drew": self.drew}
 
@@ -143,7 +143,7 @@ class _Own:
 
     def _transmission(self, sent: Any) -> dict[str, Any]:
         if not isinstance(sent, Transmission):
-            raise TypeError(f"encode gave a {type(sent).__name__}, it must give a systems.Transmission")
+            raise TypeError(f"encode returned a {type(sent).__name__}; it must return a systems.Transmission")
         _tensor(sent.symbols, "symbols")
         if sent.side_info is not None:
             _tensor(sent.side_info, "side_info")
@@ -159,7 +159,7 @@ class _Own:
     def _report(self, report: Any) -> dict[str, list]:
         """Those columns of a report that the table has, as plain values."""
         if not isinstance(report, dict):
-            raise TypeError(f"report is a {type(report).__name__}, it must be a dict of lists")
+            raise TypeError(f"report is a {type(report).__name__}; it must be a dict of lists")
         own = {}
         for key, values in report.items():
             if key not in self.columns:
@@ -167,7 +167,9 @@ class _Own:
             if isinstance(values, torch.Tensor) or hasattr(values, "tolist"):
                 values = values.tolist()
             if not isinstance(values, (list, tuple)):
-                raise TypeError(f"report {key!r} is a {type(values).__name__}, it must be a list, a value per picture")
+                raise TypeError(
+                    f"report {key!r} is a {type(values).__name__}; it must be a list with one value per picture"
+                )
             own[key] = [value.item() if isinstance(value, torch.Tensor) else value for value in values]
         return own
 
@@ -181,13 +183,13 @@ def _load(target: str) -> Any:
 
 
 def _facts(system: System) -> dict[str, Any]:
-    """What a system says of itself, as plain values."""
+    """The facts that a system declares about itself, as plain values."""
     told = system.describe()
     if not isinstance(told, dict):
-        raise TypeError(f"describe gave a {type(told).__name__}, it must give a dict")
+        raise TypeError(f"describe returned a {type(told).__name__}; it must return a dict")
     rate = system.bits_per_use
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float))):
-        raise TypeError(f"bits_per_use is {rate!r}, it must be a number or None")
+        raise TypeError(f"bits_per_use is {rate!r}; it must be a number or None")
     return {
         "variant": str(system.variant),
         "bits_per_use": rate,
@@ -210,12 +212,12 @@ def _plain(value: Any, depth: int = 0) -> Any:
     return str(value)
 
 
-def _texts(values: Any, what: str) -> list[str]:
+def _texts(values: Any, attribute: str) -> list[str]:
     if isinstance(values, str) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"{what} is {values!r}, it must be a tuple of names")
+        raise TypeError(f"{attribute} is {values!r}; it must be a tuple of names")
     return list(values)
 
 
-def _tensor(value: Any, what: str) -> None:
+def _tensor(value: Any, name: str) -> None:
     if not isinstance(value, torch.Tensor):
-        raise TypeError(f"{what} is a {type(value).__name__}, it must be a tensor")
+        raise TypeError(f"{name} is a {type(value).__name__}; it must be a tensor")

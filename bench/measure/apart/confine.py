@@ -9,7 +9,7 @@ that apply.
                   and of the pictures are empty too, so that not even the sizes of their files can be read
     pid           the process tree is separate, and ends with its first process
     net, ipc      no network, no abstract sockets, no System V or POSIX message queues of others
-    landlock      the process can read only what the system needs to run, never the pictures or the run's folder;
+    landlock      the process can read only the files that the system needs, never the pictures or the run's folder;
                   it can write only in its own temporary folder; no ptrace, no signals to others
     seccomp       no system call that keeps something in the kernel for the next process of the same user, or that
                   reports on other processes: key rings, hints and flags of files, which pages of a file are in memory,

@@ -3,7 +3,7 @@ knows nothing else.
 
 `nursery_client.Home` starts it as a fresh Python, so it never held a picture, a salt, or code of a third party. It
 reads orders from its clients' sockets. An order is a JSON text with three file descriptors: the socket of the call, a
-pipe for how the process ended, and a pipe for what the system prints. For each order:
+pipe for how the process ended, and a pipe for the output of the system. For each order:
 
     nursery -> A (leaves the namespaces) -> B (first process of the new tree) -> C (confined, runs the system)
 

@@ -25,7 +25,7 @@ from bench.measure.apart.readable_files import Sight
 from bench.util.devices import THREAD_VARIABLES
 from systems.errors import AuditError, UserError
 
-OUTPUT_BYTES = 100_000  # at most so much of what a process printed is kept
+OUTPUT_BYTES = 100_000  # at most so much of the output of a process is kept
 _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
@@ -77,7 +77,9 @@ class Home:
     def start(cls) -> Home:
         """Start a new nursery. It ends when its first socket closes. Raises UserError on other operating systems."""
         if not hasattr(os, "fork"):
-            raise UserError("systems of third parties run in processes of their own, which need Linux or macOS")
+            raise UserError(
+                "systems of third parties run in confined processes, which need Linux or macOS; use one of these"
+            )
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
         told = json.dumps([theirs.fileno(), os.getpid(), [entry or os.getcwd() for entry in sys.path]])
         process = subprocess.Popen(
@@ -129,7 +131,7 @@ class Home:
         except ConnectionError as error:
             raise UserError(
                 f"the process that systems' processes are forked from ends at once ({error.strerror}); "
-                "is there enough memory?"
+                "free some memory, or take fewer --workers"
             ) from None
 
     def restart(self) -> None:
@@ -144,8 +146,8 @@ class Home:
             handle, name = tempfile.mkstemp(prefix="bench-output-")
         except OSError as error:
             raise UserError(
-                f"no temporary file can be made for what a system prints ({error.strerror or error}); free some space, "
-                "or name a folder that can be written in TMPDIR"
+                f"no temporary file can be made for the output of a system ({error.strerror or error}); free some "
+                "space, or set TMPDIR to a folder that can be written"
             ) from None
         output_w = os.open(name, os.O_WRONLY | os.O_APPEND)
         os.unlink(name)
@@ -159,7 +161,7 @@ class Home:
             _send(self.connection, order, [theirs.fileno(), status_w, output_w])
             answer = self.connection.recv(1 << 16)
             if not answer:
-                raise ConnectionResetError(errno.ECONNRESET, "it has closed its socket")
+                raise ConnectionResetError(errno.ECONNRESET, "its socket is closed")
             told = json.loads(answer)
             if "error" in told:
                 raise UserError(
@@ -183,7 +185,10 @@ class Home:
         try:
             return [str(name) for name in call.ask("measures", time.monotonic() + build_seconds())]
         except (RemoteFailure, TimeoutError, wire.WireError) as error:
-            raise UserError(f"no process for systems can be had on this machine ({error or 'no answer'})") from None
+            raise UserError(
+                f"no process for systems can be started on this machine ({error or 'no answer'}); free memory or "
+                "temporary space"
+            ) from None
         finally:
             call.close()
 
@@ -229,7 +234,7 @@ class Call:
             raise RemoteFailure(self._post_mortem())
         answer = wire.unpack(body)
         if not isinstance(answer, dict) or not answer.keys() & {"value", "error"}:
-            raise wire.WireError("its process answered with something that is no message")
+            raise wire.WireError(wire.NO_MESSAGE)
         if "value" in answer:
             return answer["value"]
         told = answer["error"]
@@ -239,7 +244,7 @@ class Call:
         if told.get("kind") == "audit":
             raise AuditError(line)
         if "PermissionError" in line or "Read-only file system" in line:
-            line += " (a system's process reads installed packages, its own and --checkpoint, and writes nothing)"
+            line += " (a system may read installed packages, its own package and --checkpoint, and may write no file)"
         raise RemoteFailure(line, str(told.get("traceback", "")))
 
     def _post_mortem(self) -> str:
@@ -248,14 +253,14 @@ class Call:
         try:
             code = int(json.loads(told)["code"])
         except (ValueError, KeyError, TypeError):
-            return "its process ended without an answer"
+            return "the system's process ended without an answer"
         if code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-            return f"its process was killed by {name}"
-        return f"its process ended with code {code}"
+            return f"the system's process was killed by {name}"
+        return f"the system's process ended with code {code}"
 
     def close(self) -> str:
-        """End the process and everything that it started. Returns the last part of what it printed."""
+        """End the process and everything that it started. Returns the last part of its output."""
         if not self.open:
             return ""
         self.open = False

@@ -1,4 +1,4 @@
-"""Systems that run in processes of their own (`RemoteSystem`), and what such a system says of itself (`inspect`).
+"""Systems that run in separate processes (`RemoteSystem`), and the facts that such a system declares (`inspect`).
 
 `bench.sweep.worker` and `bench.spec.identity` call it.
 """
@@ -93,7 +93,7 @@ class RemoteSystem(System):
             _note_draws(told)
             return Decoded(told["output"].to(received.symbols.device), _report(told, len(received.symbols)))
         except (KeyError, AttributeError, TypeError):
-            raise wire.WireError("its process answered with something that is no message") from None
+            raise wire.WireError(wire.NO_MESSAGE) from None
         finally:
             self._close(call)
 
@@ -130,7 +130,7 @@ class RemoteSystem(System):
         try:
             return call.ask(operation, self.deadline, **arguments)
         except TimeoutError:
-            raise TooLate("no answer within the time limit of a cell (--cell-timeout)") from None
+            raise TooLate("the system gave no answer within the time limit of a cell (--cell-timeout)") from None
 
     def _close(self, call: Call) -> None:
         printed = call.close()
@@ -144,13 +144,13 @@ class RemoteSystem(System):
                 told["symbols"], told["side_info"], _report(told, batch), side_info_snr_db=told["side_info_snr_db"]
             )
         except (KeyError, AttributeError, TypeError):
-            raise wire.WireError("its process answered with something that is no message") from None
+            raise wire.WireError(wire.NO_MESSAGE) from None
 
 
 def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: bool = True) -> dict[str, Any]:
     """Ask a system about itself in a confined process.
 
-    build: True: build the system and return what it says. False: only look at its class (tasks, options, learned).
+    build: True: build the system and return its facts. False: only look at its class (tasks, options, learned).
     Raises UserError if the system cannot be loaded or built, or takes longer than `build_seconds`.
     """
     seconds = build_seconds()

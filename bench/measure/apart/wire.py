@@ -33,6 +33,9 @@ _DTYPES = {
 }  # fmt: skip
 
 
+NO_MESSAGE = "the answer of the system's process is not a message of the bench"
+
+
 class WireError(RuntimeError):
     """The bytes that arrived are no message."""
 
@@ -55,7 +58,7 @@ def unpack(body: bytes) -> Any:
         (length,) = struct.unpack_from(">I", body)
         return _rich(json.loads(body[4 : 4 + length]), memoryview(body)[4 + length :])
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
-        raise WireError(f"its process answered with something that is no message ({type(error).__name__})") from None
+        raise WireError(f"{NO_MESSAGE} ({type(error).__name__})") from None
 
 
 def _plain(value: Any, buffers: list[bytes]) -> Any:
@@ -77,13 +80,15 @@ def _plain(value: Any, buffers: list[bytes]) -> Any:
         if isinstance(value, kind):
             own = {field.name: _plain(getattr(value, field.name), buffers) for field in fields(kind)}
             return {"object": name, "fields": own}
-    raise TypeError(f"a {type(value).__name__} cannot pass between two processes")
+    raise TypeError(
+        f"a {type(value).__name__} cannot pass between two processes; use numbers, text, lists, dicts and tensors"
+    )
 
 
 def _buffer(tensor: Tensor, buffers: list[bytes]) -> dict:
     name = str(tensor.dtype).removeprefix("torch.")
     if name not in _DTYPES or tensor.layout != torch.strided:
-        raise TypeError(f"a tensor of {name} cannot pass between two processes")
+        raise TypeError(f"a tensor of {name} cannot pass between two processes; use a dense one of a usual type")
     with torch.no_grad():
         whole = torch.Tensor.contiguous(tensor.detach().cpu().resolve_conj().resolve_neg())
         data = whole.reshape(-1).view(torch.uint8).numpy().tobytes() if whole.numel() else b""
@@ -128,7 +133,7 @@ def receive(connection: socket.socket, deadline: float | None = None) -> bytes |
         return None
     (length,) = struct.unpack(">Q", head)
     if length > LARGEST:
-        raise WireError(f"its process answered with {length} bytes")
+        raise WireError(f"the answer of the system's process has {length} bytes; the limit is {LARGEST}")
     return _exactly(connection, length, deadline)
 
 

@@ -22,7 +22,7 @@ MS_SSIM_SMALLEST_SIDE = 161  # with smaller sides, an 11x11 window does not fit 
 
 
 class PicturePair:
-    """A picture and what was delivered for it, uint8 (3, H, W) each: the input of all metrics of pictures."""
+    """A picture and the delivered one, uint8 (3, H, W) each: the input of all metrics of pictures."""
 
     def __init__(self, reference: Tensor, output: Tensor):
         self.reference, self.output = reference, output
@@ -114,5 +114,5 @@ def _ms_ssim_of_plane(x: Tensor, y: Tensor) -> float:
 def check_shapes(reference: Tensor, output: Tensor) -> None:
     """Raise ValueError unless both pictures have the same shape (B, C, H, W)."""
     if reference.shape != output.shape or reference.ndim != 4:
-        shapes = f"{tuple(reference.shape)} and output {tuple(output.shape)}"
-        raise ValueError(f"reference {shapes} must be equal (B, C, H, W)")
+        shapes = f"{tuple(reference.shape)} and {tuple(output.shape)}"
+        raise ValueError(f"the shapes of reference and output, {shapes}, must be equal (B, C, H, W)")

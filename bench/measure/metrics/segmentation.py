@@ -60,12 +60,14 @@ def confusion(
     """
     pred, target = (np.asarray(x if isinstance(x, np.ndarray) else x.cpu()).astype(np.int64) for x in (pred, target))
     if pred.shape != target.shape:
-        raise ValueError(f"prediction {pred.shape} and target {target.shape} differ in shape")
+        raise ValueError(f"the shapes of prediction {pred.shape} and target {target.shape} differ; they must be equal")
     counted = target != void
     pred, target = pred[counted], target[counted]
     for name, labels in (("prediction", pred), ("target", target)):
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise ValueError(f"{name} has labels from {labels.min()} to {labels.max()}, classes are 0 to {classes - 1}")
+            raise ValueError(
+                f"the {name} has labels from {labels.min()} to {labels.max()}; classes are 0 to {classes - 1}"
+            )
     return np.bincount(target * classes + pred, minlength=classes**2).reshape(classes, classes)
 
 

@@ -1,4 +1,4 @@
-"""The table of metrics: what is measured for each picture, how it is shown, and how it is combined over a set.
+"""The table of metrics: how each is computed per picture, how it is shown, and how it is combined over a set.
 
 A metric is a function and a record (`Metric`). A third party adds one by an entry point of the group
 `semantic_bench.metrics`. Its values for pictures are a column of samples.csv, its values for sets are rows of
@@ -50,7 +50,9 @@ class Metric:
 
     def __post_init__(self):
         if self.reduction not in REDUCTIONS:
-            raise ValueError(f"metric {self.name}: reduction {self.reduction!r} is none of {', '.join(REDUCTIONS)}")
+            raise ValueError(
+                f"metric {self.name}: unknown reduction {self.reduction!r}; reductions are {', '.join(REDUCTIONS)}"
+            )
 
     @property
     def axis(self) -> str:

@@ -96,7 +96,7 @@ def test_a_bit_budget_is_turned_into_uses(bits_per_use, allowed):
 
 def test_an_analog_system_cannot_pose_as_a_digital_one():
     link = Link("segmentation", 64, 64, Budget(bits=20_000))
-    with pytest.raises(AuditError, match="more than 4 different symbols, all that 2 bits a use allow"):
+    with pytest.raises(AuditError, match="more than 4 different symbols; 2 bits per use allow no more"):
         audit(Anyone(2), Transmission(gaussian(1, 9000)), link)
     with pytest.raises(AuditError, match="more than 4 different symbols"):
         audit(Anyone(2), Transmission(qam(1, 9000, 16)), link)

@@ -202,7 +202,7 @@ def test_the_number_of_uses_tells_nothing_of_the_picture():
     dark.images = dark.images * 0.1
     of.images = of.images * 0.1 + 0.9
     measurement.sender(of)
-    with pytest.raises(AuditError, match="pad to one"):
+    with pytest.raises(AuditError, match="pad all pictures"):
         measurement.sender(dark)
 
 
@@ -299,7 +299,7 @@ class Batchwise(Pixels):
 
 @pytest.mark.parametrize("kind", [Shifted, Neighbours, Mark, Batchwise])
 def test_rows_that_lean_on_each_other_are_found(kind):
-    with pytest.raises(AuditError, match="rows do not stand alone|pad to one"):
+    with pytest.raises(AuditError, match="rows do not stand alone|pad all pictures"):
         check_rows(LocalEnd(kind()), conditions(), batch().reference[0], 10.0)
 
 
@@ -470,8 +470,8 @@ def test_a_lost_control_word_is_an_outage_also_in_a_fade():
         ({"status": ["fine"] * 3}, "status.*ok, outage"),
         ({"mcs": ["x" * 1000] * 3}, "mcs.*printable"),
         ({"mcs": ["\ud800"] * 3}, "mcs.*printable"),
-        ({"mcs": ["a"]}, "value for each of 3"),
-        ({"mcs": "abc"}, "value for each of 3"),
+        ({"mcs": ["a"]}, "one value per picture, 3 in all"),
+        ({"mcs": "abc"}, "one value per picture, 3 in all"),
         (None, "dict of lists"),
     ],
 )
