@@ -23,11 +23,11 @@ from bench.perf.loop_before import BATCH, LoopBefore
 from bench.training.crops import Album
 from bench.training.distributed import World
 from bench.training.fast_step import Compiled, Recorded
+from bench.training.learner import Learner
 from bench.training.picture import Picture
 from bench.training.precision import resolve
 from bench.training.protocol import Protocol, Stage, read_protocol
 from bench.training.run import build
-from bench.training.trainer import Trainer
 from systems import registry
 from systems.errors import UserError
 from systems.sizes import sizes_of
@@ -110,7 +110,7 @@ def measure(
     entry = replace(entry, budget_jitter=0.0, kbits=kbits)  # one kind of batch
     plan = replace(plan, tasks={task: entry}, teacher="none", start="none")
     albums = {task: made_up(max(crop, 256), task == "segmentation", device)}
-    new = Trainer(build(name, size, "none"), plan, albums, Path("nowhere"), World(device=device), say=say)
+    new = Learner(build(name, size, "none"), plan, albums, World(device=device), say=say)
     old = None
     if options["before"]:
         old = LoopBefore(build(name, size, "none"), task, plan, albums[task], crop, device)
@@ -136,9 +136,9 @@ def measure(
     )  # fmt: skip
 
 
-def _form(trainer: Trainer) -> str:
-    """How the trainer's passes are made by now."""
-    passes = trainer.passes
+def _form(learner: Learner) -> str:
+    """How the learner's passes are made by now."""
+    passes = learner.passes
     if isinstance(passes, Recorded | Compiled) and not passes.off:
         return "recorded" if isinstance(passes, Recorded) else "compiled"
     return "plain"
@@ -168,25 +168,25 @@ def made_up(side: int, masks: bool, device: str) -> Album:
     return Album(pictures, "none", 0, side, masks, device)
 
 
-def _timed_parts(trainer: Trainer, device: str) -> list[float]:
+def _timed_parts(learner: Learner, device: str) -> list[float]:
     """Seconds of each part of one step."""
     held: dict = {}
-    trainer.prepare()
+    learner.prepare()
     steps = (
-        lambda: held.update(batch=trainer.draw()),
-        lambda: held.update(losses=trainer.forward(held["batch"])),
-        lambda: trainer.backward(held["losses"]),
-        lambda: held.update(rate=trainer.optimise()),
+        lambda: held.update(batch=learner.draw()),
+        lambda: held.update(losses=learner.forward(held["batch"])),
+        lambda: learner.backward(held["losses"]),
+        lambda: held.update(rate=learner.optimise()),
     )
     return [_seconds(step, device) for step in steps]
 
 
-def _flops(trainer: Trainer) -> float:
+def _flops(learner: Learner) -> float:
     """Operations of one step's forward and backward pass."""
-    batch = trainer.draw()
-    trainer.prepare()
+    batch = learner.draw()
+    learner.prepare()
     with FlopCounterMode(display=False) as counter:
-        trainer.backward(trainer.forward(batch))
+        learner.backward(learner.forward(batch))
     return float(counter.get_total_flops())
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.measure.budget import budget_text
 from bench.results.store import RunStore
-from bench.spec.figure import Figure, budget_text
+from bench.spec.figure import Figure
 from bench.spec.grammar import snr_text
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved

@@ -1,6 +1,6 @@
 """The pictures of one task on the training device, and crops of them, for a whole batch at once.
 
-The trainer calls it. All pictures are in one uint8 tensor. A batch is gathered from it, with windows that depend only
+`batch` calls it. All pictures are in one uint8 tensor. A batch is gathered from it, with windows that depend only
 on the keys of the samples (`draws`). Nothing is copied from the host, and nothing is copied back from the device.
 """
 

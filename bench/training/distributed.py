@@ -1,7 +1,7 @@
 """Training in several processes: each has a part of the batch, and together they compute the same as one process with
 the whole batch.
 
-The trainer calls it, under torchrun. DistributedDataParallel averages the gradients. This is the gradient of the whole
+`learner` calls it, under torchrun. DistributedDataParallel averages the gradients. This is the gradient of the whole
 batch only if nothing else depends on the process that has a picture. Three things do: batch norm takes its mean and
 variance over the pictures at hand, dropout draws for them, and a mean over labelled pixels has a different divisor in
 each process. Here, batch norm uses the pictures of all processes, dropout draws for the whole batch, and means are

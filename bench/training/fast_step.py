@@ -1,6 +1,6 @@
 """Makes the forward and backward passes of a training step faster: CUDA graphs on a GPU, or `torch.compile`.
 
-The trainer calls it. The step of a small network consists of thousands of short kernels, and a GPU waits until the host
+`learner` calls it. The step of a small network consists of thousands of short kernels, and a GPU waits until the host
 has launched each of them. A recorded step (a CUDA graph) is launched once. One step is recorded for each kind of batch
 (task, sizes, budget). If recording fails, or if the recorded losses or gradients differ from those of the plain passes,
 a line says so, and training continues with the plain passes. The same holds if compiling fails or takes too long.
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from bench.training.trainer import Batch
+    from bench.training.batch import Batch
 
 Losses = dict[str, Tensor]
 Passes = Callable[["Batch"], Losses]

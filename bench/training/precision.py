@@ -1,6 +1,6 @@
 """The number format in which a network's products are computed while it trains.
 
-The trainer and `perf train` call it. Weights, optimiser, losses, the channel and the power rule stay in float32.
+`learner` and `perf train` call it. Weights, optimiser, losses, the channel and the power rule stay in float32.
 Autocast only lowers the precision of matrix products and convolutions.
 """
 

@@ -307,7 +307,7 @@ def _train(
     if trainer.load_state():
         if world.first:
             total = "" if trainer.schedule.total is None else f" of {trainer.schedule.total}"
-            say(f"{name}: resuming at step {trainer.step}{total}")
+            say(f"{name}: resuming at step {trainer.learner.step}{total}")
     elif world.first:
         say(f"{name}: training begins; state, curves and weights go to {trainer.folder}")
     least = floor.values if "reconstruction" in trainer.tasks and world.first else {}  # while there is time

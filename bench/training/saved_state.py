@@ -1,6 +1,6 @@
 """The state of a training run on disk, in safetensors: everything that is needed to resume it exactly.
 
-The trainer calls it. The file is written completely or not at all. Loading unpickles nothing. A damaged file gives a
+`resume` calls it. The file is written completely or not at all. Loading unpickles nothing. A damaged file gives a
 message of one line.
 """
 

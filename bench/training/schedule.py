@@ -1,6 +1,6 @@
 """The schedule of training: task, crops and learning rate of each step, by the number of crops or by the clock.
 
-The trainer calls it. By crops, everything depends only on the step, so a resumed run is exactly the same. By the clock
+`learner` calls it. By crops, everything depends only on the step, so a resumed run is exactly the same. By the clock
 (`--minutes`), the same curves depend on the share of time that is used. The run then ends with finished weights on any
 machine, and the number of steps depends on the machine.
 """

@@ -257,17 +257,17 @@ def test_rows_of_earlier_commands_that_are_lost_are_failures(photos):
 
 
 def test_an_earlier_command_that_was_cut_short_is_told(photos, monkeypatch):
-    from bench.sweep.worker import Worker
+    from bench.sweep.worker import work
 
-    whole = Worker._write
+    whole = work.write_cell
 
-    def cut(self, task, cell, *rest):
+    def cut(root, task, cell, *rest):
         if cell.snr_db == 8:
             raise KeyboardInterrupt
-        whole(self, task, cell, *rest)
+        whole(root, task, cell, *rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Worker, "_write", cut)
+        patch.setattr(work, "write_cell", cut)
         assert run(snr="4,8").exit_code == 130
     said = []
     result = run(snr="12", say=said.append)
@@ -542,17 +542,18 @@ def test_a_cell_that_takes_too_long_fails_and_the_others_go_on(photos, installed
 def test_a_system_that_hangs_in_every_cell_is_given_up(photos, monkeypatch):
     """Not an hour for each of hundreds of cells: after three in a row the rest is not tried. One that ends in between
     starts the count anew."""
-    from bench.sweep import worker as module
+    from bench.measure.apart import TooLate
+    from bench.sweep.worker import Worker
 
-    whole = module.Worker._compute
+    whole = Worker._compute
     hangs = {0, 2, 6, 8, 10}
 
     def compute(self, system, task, group, *rest):
         if group[0].snr_db in hangs:
-            raise module.TooLate("no answer within the time limit of a cell (--cell-timeout)")
+            raise TooLate("no answer within the time limit of a cell (--cell-timeout)")
         return whole(self, system, task, group, *rest)
 
-    monkeypatch.setattr(module.Worker, "_compute", compute)
+    monkeypatch.setattr(Worker, "_compute", compute)
     result = run(snr="0,2,4,6,8,10,12,14", request={"limit": 8})
     errors = [outcome.error for outcome in result.failures.values()]
     assert sum("no answer within" in error for error in errors) == len(hangs)
@@ -620,7 +621,7 @@ def test_weights_of_a_third_party_that_are_replaced_while_a_run_goes_on_make_no_
 
 
 def test_a_worker_looks_before_it_writes(photos, installed, monkeypatch):
-    from bench.sweep import worker as module
+    from bench.sweep.worker import systems as module
 
     checks = []
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 import torch
-from training_ground import HEAD, pictures, trainer
+from training_ground import HEAD, learner, pictures
 
 from bench.training import fast_step
 from bench.training.crops import Album
@@ -37,14 +37,12 @@ def make(tmp_path, name, said=None):
         task: Album(pictures(count=4, height=40, width=50, mask=True), "other", 0, 32, task == "segmentation")
         for task in ("reconstruction", "segmentation")
     }
-    one = trainer(build(name, "small", "none"), read_protocol(path), data, tmp_path / "a")
-    if said is not None:
-        one.say = said.append
-    return one
+    said = [] if said is None else said
+    return learner(build(name, "small", "none"), read_protocol(path), data, say=said.append)
 
 
 def recorded(one, record):
-    """Let a trainer's passes be recorded by `record`."""
+    """Let a learner's passes be recorded by `record`."""
     one.passes = Recorded(one.passes, one.parameters, one.name, one.say, record, one.module.sends, one.prepare)
     return one
 
@@ -106,7 +104,7 @@ def test_a_compilation_that_fails_or_takes_too_long_gives_way(tmp_path, monkeypa
     monkeypatch.setattr(fast_step.torch, "compile", compile)
     said: list[str] = []
     plain, other = make(tmp_path, "deepjscc"), make(tmp_path, "deepjscc", said)
-    other.passes = Compiled(other._pass, other.step_module, other.name, other.say, 0.3)
+    other.passes = Compiled(other.pass_by, other.step_module, other.name, other.say, 0.3)
     start = time.monotonic()
     for _ in range(3):
         assert plain.advance()["losses"]["picture"] == other.advance()["losses"]["picture"]
@@ -150,7 +148,7 @@ def test_on_a_gpu_steps_are_recorded_and_train_as_plain_ones(tmp_path, name):
             for task in ("reconstruction", "segmentation")
         }
         plan = replace(one.protocol, record=record)
-        one = trainer(build(name, "small", "none"), plan, data, tmp_path / f"{record}", world=World(device="cuda"))
+        one = learner(build(name, "small", "none"), plan, data, world=World(device="cuda"))
         if record:
             one.passes.say = said.append
         losses.append([float(sum(one.advance()["losses"].values())) for _ in range(40)])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from training_ground import HEAD, pictures, trainer
+from training_ground import HEAD, learner, pictures
 
 from bench.training import draws
 from bench.training.crops import Album
@@ -70,7 +70,7 @@ sources = ["made"]
 """
     )
     data = {task: Album(pictures(count=4, height=70, width=80, mask=True), "other", 0, 64, task == "segmentation")}
-    one = trainer(build(name, size, "none"), read_protocol(path), data, tmp_path / "a")
+    one = learner(build(name, size, "none"), read_protocol(path), data)
     one.advance()  # AdamW creates its state in the first step
     monkeypatch.setattr(draws, "host_uniforms", lambda seed, count: [0.25] * count)  # the host's own numbers
     with Listener() as listener:

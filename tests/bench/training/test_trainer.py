@@ -1,4 +1,4 @@
-"""Tests of the training loop: exact resuming, the same curve with two processes, and which parameters are trained."""
+"""Tests of the training run: exact resuming, the same curve with two processes, and what its weights say of it."""
 
 import csv
 import json
@@ -13,20 +13,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from skimage.data import astronaut, coffee
-from training_ground import HEAD, album, command, here, pictures, trainer, voc
+from training_ground import HEAD, album, command, here, learner, trainer, voc
 
 import baselines  # noqa: F401  (registers its systems)
-from baselines.digital.codec import decode, encode_under
 from bench.measure.channel import transmit
-from bench.training.crops import Album
-from bench.training.picture import Picture
 from bench.training.protocol import read_protocol
 from bench.training.run import build
 from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget, Link
-from systems.learned import log_squared_error, mean_squared_error
 from systems.weight_files import read_facts
 
 
@@ -66,39 +61,26 @@ def test_every_tensor_of_a_resumed_run_is_that_of_an_uninterrupted_one(ground, n
 
     whole, first = fresh("a"), fresh("b")
     for _ in range(5):
-        whole.advance()
+        whole.learner.advance()
     for _ in range(3):
-        first.advance()
+        first.learner.advance()
     first.save_state()
     second = fresh("b")
-    assert second.load_state() and second.step == 3
+    assert second.load_state() and second.learner.step == 3
     for _ in range(2):
-        second.advance()
+        second.learner.advance()
+    learners = (whole.learner, second.learner)
     moments = [
-        {f"{i}/{key}": value for i, p in enumerate(t.parameters) for key, value in t.optimizer.state[p].items()}
-        for t in (whole, second)
+        {f"{i}/{key}": value for i, p in enumerate(t.parameters) for key, value in t.optimiser.state[p].items()}
+        for t in learners
     ]
     states = [
-        {**t.module.state_dict(), **{f"average/{key}": value for key, value in t.average.items()}, **m}
-        for t, m in zip((whole, second), moments)
+        {**t.module.state_dict(), **{f"average/{key}": value for key, value in t.average.values.items()}, **m}
+        for t, m in zip(learners, moments)
     ]
     assert states[0].keys() == states[1].keys()
     different = [key for key in states[0] if not torch.equal(states[0][key], states[1][key])]
     assert not different
-
-
-def test_the_average_is_the_exponential_average_of_the_weights(ground):
-    root, protocol = ground
-    data = {"reconstruction": album(root, "photos", least_side=32)}
-    one = trainer(registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(160)), data, root / "a")
-    expected = {key: value.clone() for key, value in one.module.state_dict().items()}
-    for step in range(4):
-        one.advance()
-        decay = min(0.9, (1 + step) / (10 + step))
-        for key, value in one.module.state_dict().items():
-            expected[key] = decay * expected[key] + (1 - decay) * value
-    for key, value in one.average.items():
-        torch.testing.assert_close(value, expected[key])
 
 
 def test_steps_of_a_short_visit_are_kept_and_said(ground, capsys):
@@ -124,15 +106,15 @@ def test_ctrl_c_keeps_the_steps(ground):
     one.say = said.append
 
     def interrupt(*_):
-        if one.step == 3:
+        if one.learner.step == 3:
             raise KeyboardInterrupt
 
-    one.step_module.register_forward_pre_hook(interrupt)
+    one.learner.step_module.register_forward_pre_hook(interrupt)
     with pytest.raises(KeyboardInterrupt):
         one.run()
     assert "stopped at step 3 of 40" in said[-1]
     again = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
-    assert again.load_state() and again.step == 3
+    assert again.load_state() and again.learner.step == 3
 
 
 def loss_curve(folder: Path) -> np.ndarray:
@@ -183,20 +165,11 @@ def test_a_run_at_one_snr_meets_that_snr_alone_and_says_so(ground):
     plan = read_protocol(protocol(8), snr_db=7.0)
     data = {"reconstruction": album(root, "photos")}
     one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
-    assert set(one.draw().link.snr_db.tolist()) == {7.0}
+    assert set(one.learner.draw().link.snr_db.tolist()) == {7.0}
     assert one.facts()["snr_db"] == [7.0, 7.0] and set(one.validate()) == {"val_psnr_7db"}
-    wide = trainer(registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data, root / "b")
+    wide = learner(registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data)
     snrs = torch.cat([wide.draw().link.snr_db for wide.step in range(100)])
     assert 0 <= snrs.min() < 1 and 19 < snrs.max() <= 20 and abs(snrs.mean() - 10) < 5 * np.sqrt(400 / 12 / 400)
-
-
-def test_each_system_has_its_learning_rate(ground):
-    root, protocol = ground
-    plan = read_protocol(protocol(160), learning_rates={"deepjscc": 5e-5}, warmup=0)
-    data = {"reconstruction": album(root, "photos", least_side=32)}
-    for name, rate in (("deepjscc", 5e-5), ("adjscc", 1e-3)):
-        report = trainer(registry.create(name, checkpoint="none"), plan, data, root / name).advance()
-        assert report["lr"] == rate
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(ground):
@@ -205,7 +178,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(ground):
     data = {"reconstruction": album(root, "photos", least_side=32)}
     one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / "a")
     with torch.no_grad():
-        next(one.module.parameters()).fill_(float("nan"))
+        next(one.learner.module.parameters()).fill_(float("nan"))
     with pytest.raises(UserError, match="loss is nan by step 1; lower its learning rate"):
         one.run()
     assert not (root / "a").exists()
@@ -231,8 +204,8 @@ kbits = 20
     data = {"segmentation": album(tmp_path, "voc2012:train", with_masks=True, least_side=112)}
     system = build("gensc", "small", plan.start)
     one = trainer(system, plan, data, tmp_path / "a")
-    one.advance()
-    one.advance()
+    one.learner.advance()
+    one.learner.advance()
     after = registry.create("gensc")
     after.load_state_dict(system.state_dict())
     outputs = {}
@@ -249,71 +222,3 @@ kbits = 20
     assert one.facts()["started_from"]["sha256"] == registry.create("gensc").facts["sha256"]
     before, facts = registry.create("gensc").facts, one.facts()
     assert facts["notes"] == before["notes"] and facts["licence"] == f"{before['licence']}; not stated"
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "share"), [("fcn", "small", 1.0), ("fcn", "small", 0.0), ("deeplab-jscc", "small", 1.0)]
-)
-def test_a_network_behind_a_digital_link_sees_what_jpeg_leaves(tmp_path, name, size, share):
-    """It sees JPEG files of the requested bytes. A network with a link of its own sees the crops themselves."""
-    path = tmp_path / "p.toml"
-    path.write_text(
-        HEAD
-        + f"""[tasks.segmentation]
-images_seen = 4
-stages = [{{ until = 1.0, crop = 64, batch = 4 }}]
-sources = ["voc2012:train"]
-kbits = 20
-coded = {share}
-coded_bytes = [700, 900]
-"""
-    )
-    photos = [photo[100:164, 200:264] for photo in (astronaut(), coffee())]
-    mask = np.ones((64, 64), np.uint8)
-    data = {"segmentation": Album([Picture(f"p/{i}", p, mask) for i, p in enumerate(photos)], "p", 0, 64, True)}
-    one = trainer(build(name, size, "none"), read_protocol(path), data, tmp_path / "a")
-    given = one.draw().images
-    plain = [np.ascontiguousarray(side) for photo in photos for side in (photo, photo[:, ::-1])]
-    if name == "fcn" and share:
-        files = {encode_under(picture, most) for picture in plain for most in range(700, 901)}
-        plain = [decode(file.payload, "jpeg", 64, 64) for file in files]
-    possible = [torch.from_numpy(picture.copy()).permute(2, 0, 1) / 255 for picture in plain]
-    assert all(min((crop - other).abs().max() for other in possible) < 1e-6 for crop in given)
-
-
-def test_the_logarithmic_loss_weighs_each_picture_by_its_own_error():
-    """The gradient of 0.1 log(MSE + 0.0003) is 0.1 / (MSE + 0.0003) times that of the MSE, for each picture."""
-    target = torch.zeros(2, 3, 4, 4)
-    output = torch.stack([torch.full((3, 4, 4), 0.3), torch.full((3, 4, 4), 0.01)]).requires_grad_()
-    (gradient,) = torch.autograd.grad(log_squared_error(output, target), output)
-    (plain,) = torch.autograd.grad(mean_squared_error(output, target), output)
-    for picture, error in enumerate((0.3**2, 0.01**2)):
-        assert torch.allclose(gradient[picture], 0.1 / (error + 3e-4) * plain[picture], rtol=1e-4)
-
-
-def test_a_batch_that_does_not_divide_is_refused(ground):
-    from bench.training.distributed import World
-
-    root, protocol = ground
-    data = {"reconstruction": Album(pictures(), "made", 1, 32)}
-    with pytest.raises(UserError, match="a batch of 4 does not divide over 3 processes"):
-        trainer(
-            registry.create("deepjscc", checkpoint="none"), read_protocol(protocol(8)), data, root, world=World(0, 3)
-        )
-
-
-@pytest.mark.slow
-def test_a_compiled_step_trains_what_the_plain_one_trains(ground):
-    """The losses over three steps agree up to the rounding of fused kernels, and no step recompiles."""
-    import torch._dynamo
-
-    root, protocol = ground
-    data = {"reconstruction": album(root, "photos", least_side=32)}
-    curves = []
-    for compiled in (False, True):
-        plan = read_protocol(protocol(160), compile=compiled, learning_rate=1e-4)
-        one = trainer(registry.create("deepjscc", checkpoint="none"), plan, data, root / f"{compiled}")
-        torch._dynamo.utils.counters.clear()
-        curves.append([float(one.advance()["losses"]["picture"]) for _ in range(3)])
-    np.testing.assert_allclose(curves[1], curves[0], rtol=1e-3)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 8

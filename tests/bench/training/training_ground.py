@@ -10,6 +10,7 @@ from PIL import Image
 
 from bench.cli import main
 from bench.training.crops import Album
+from bench.training.learner import Learner
 from bench.training.picture import Picture
 from bench.training.protocol import Protocol
 from bench.training.sources import Library
@@ -105,6 +106,11 @@ def album(root: Path, source: str, with_masks: bool = False, holdout: int = 2, l
 def trainer(system, plan: Protocol, data: dict[str, Album], folder: Path, **rest) -> Trainer:
     """A trainer that prints nothing."""
     return Trainer(system, plan, data, folder, say=lambda text: None, **rest)
+
+
+def learner(system, plan: Protocol, data: dict[str, Album], **rest) -> Learner:
+    """The steps of a trainer, without its run."""
+    return Learner(system, plan, data, **rest)
 
 
 def command(root: Path, protocol: Path | str, out: str, *extra: str, system: str = "deepjscc") -> list[str]:

@@ -1,0 +1,110 @@
+"""The checks of a system before its cells are computed: nothing may pass from encoder to decoder beside the channel.
+
+`bench.sweep.worker.work` calls them for every work unit. The checks themselves are in `bench.measure.row_independence`.
+This module chooses the pictures and points that are checked, and repeats no check that was passed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from bench.measure.apart import RemoteSystem, TooLate
+from bench.measure.calls import LocalEnd
+from bench.measure.point import Batch, Conditions, Point, Sent
+from bench.measure.row_independence import check_alone, check_apart, check_rows
+from bench.sweep.plan import WorkUnit
+from bench.sweep.worker.batches import point_of
+from bench.sweep.worker.systems import Systems
+from systems import stage_times
+from systems.errors import AuditError
+from systems.interface import System
+
+MOST_LATE = 3  # a system that takes too long so many times in a row is given up
+Senders = Sequence[Callable[[Point], Sent]]  # one per batch
+
+
+class Checks:
+    """The checks that a worker's systems have passed."""
+
+    def __init__(self, systems: Systems, device: str):
+        self.systems, self.device = systems, device
+        self._passed: set[WorkUnit] = set()
+
+    def hold(
+        self, system: System, unit: WorkUnit, conditions: Conditions, batches: Sequence[Batch], senders: Senders
+    ) -> None:
+        """Check that a receiver of the bench gives the same output in a process that never had the pictures.
+
+        A sample of the work units is checked, with the first batch of the first cell. Raises AuditError if the outputs
+        differ. Systems of third parties always decode in such a process, so their rows are checked instead. Bounds
+        (`genie`) are no receivers.
+        """
+        if isinstance(system, RemoteSystem):
+            self._hold_rows(system, unit, conditions, batches, senders)
+            return
+        if not unit.sampled or system.genie or unit.inputs in self._passed:
+            return
+        point = point_of(unit.cells[0])
+        with stage_times.stage("apart"):
+            here, there = LocalEnd(system, self.device), LocalEnd(self.systems.apart(unit.system), self.device)
+            check_apart(here, there, conditions, batches[0], senders[0](point), point)
+        self._passed.add(unit.inputs)
+
+    def _hold_rows(
+        self, system: RemoteSystem, unit: WorkUnit, conditions: Conditions, batches: Sequence[Batch], senders: Senders
+    ) -> None:
+        """Check that the rows of a third party's system stand alone. Raises AuditError if they do not.
+
+        It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
+        If the system fails at a point, another point is used. If it fails at all of them, all cells have its error: no
+        cell is computed that was not checked.
+        """
+        if unit.inputs in self._passed:
+            return
+        made = replace(unit.inputs, image_ids=(), points=())
+        end, failing = LocalEnd(system, self.device), set[float]()
+        with stage_times.stage("apart"):
+            if made not in self._passed:
+                image = batches[0].reference[0].cpu()
+                points = sorted(map(point_of, unit.cells), reverse=True)
+                self._at_one_of(
+                    system,
+                    points,
+                    failing,
+                    lambda point: check_rows(end, conditions, image, point.snr_db, self.device),
+                )
+                self._passed.add(made)
+            for batch, sender in zip(batches, senders, strict=True):
+                draw = conditions.seeds(batch.ids[:1], point_of(unit.cells[0]), "alone")[0] % len(unit.cells)
+                points = [point_of(cell) for cell in (*unit.cells[draw:], *unit.cells[:draw])]
+                self._at_one_of(system, points, failing, partial(self._check_alone, end, conditions, batch, sender))
+        self._passed.add(unit.inputs)
+
+    def _check_alone(
+        self, end: LocalEnd, conditions: Conditions, batch: Batch, sender: Callable[[Point], Sent], point: Point
+    ) -> None:
+        check_alone(end, conditions, batch, sender(point), point, self.device)
+
+    def _at_one_of(
+        self, system: System, points: Sequence[Point], failing: set[float], check: Callable[[Point], None]
+    ) -> None:
+        """Do a check at the first of `points` at which the system works. Raises its error at the last point, or when it
+        hung too often.
+
+        failing: SNRs at which it has failed; they are tried last. The set grows.
+        """
+        late = 0
+        tried = [*(p for p in points if p.snr_db not in failing), *(p for p in points if p.snr_db in failing)]
+        for point in tried:
+            self.systems.start_clock(system)
+            try:
+                return check(point)
+            except AuditError:
+                raise
+            except Exception as error:
+                failing.add(point.snr_db)
+                late += isinstance(error, TooLate)
+                if point is tried[-1] or late >= MOST_LATE:
+                    raise
