@@ -26,7 +26,7 @@ decoder also reads the linear estimate, and there is no sigmoid (see `systems.la
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -154,6 +154,42 @@ class Stage(nn.Module):
         return x if self.attention is None else self.attention(x, snr_db)
 
 
+def encoder_stages(channels: int, width: int, reduction: int) -> nn.ModuleList:
+    """The published encoder: pictures (B, 3, H, W) -> (B, channels, H/4, W/4). `run` applies it.
+
+    width: channels inside. reduction: as in `ADJSCCConfig.attention_reduction`.
+    """
+    return nn.ModuleList(
+        [
+            Stage(3, width, 9, 2, False, reduction, gain=1),
+            Stage(width, width, 5, 2, False, reduction),
+            Stage(width, width, 5, 1, False, reduction),
+            Stage(width, width, 5, 1, False, reduction),
+            Stage(width, channels, 5, 1, False, None),
+        ]
+    )
+
+
+def decoder_stages(inputs: int, width: int, reduction: int) -> nn.ModuleList:
+    """The published decoder: (B, inputs, H/4, W/4) -> (B, 3, H, W). `run` applies it. width, reduction: as above."""
+    return nn.ModuleList(
+        [
+            Stage(inputs, width, 5, 1, True, reduction, gain=1),
+            Stage(width, width, 5, 1, True, reduction),
+            Stage(width, width, 5, 1, True, reduction),
+            Stage(width, width, 5, 2, True, reduction),
+            Stage(width, 3, 9, 2, True, None),
+        ]
+    )
+
+
+def run(stages: Iterable[nn.Module], x: Tensor, snr_db: Tensor) -> Tensor:
+    """Apply stages one after another: x (B, C, h, w), SNR in dB (B,) -> (B, C', h', w')."""
+    for stage in stages:
+        x = stage(x, snr_db)
+    return x
+
+
 class ADJSCC(LearnedSystem):
     """Reconstruction by the SNR-adaptive autoencoder of Xu et al."""
 
@@ -164,34 +200,12 @@ class ADJSCC(LearnedSystem):
     def build(self, config: ADJSCCConfig) -> None:
         """Create the layers that `config` describes."""
         width, reduction = config.filters, config.attention_reduction
-        self.encoder = nn.ModuleList(
-            [
-                Stage(3, width, 9, 2, False, reduction, gain=1),
-                Stage(width, width, 5, 2, False, reduction),
-                Stage(width, width, 5, 1, False, reduction),
-                Stage(width, width, 5, 1, False, reduction),
-                Stage(width, config.channels, 5, 1, False, None),
-            ]
-        )
-        self.decoder = nn.ModuleList(
-            [
-                Stage(
-                    config.channels + (3 * STRIDE**2 if config.linear_path else 0), width, 5, 1, True, reduction, gain=1
-                ),
-                Stage(width, width, 5, 1, True, reduction),
-                Stage(width, width, 5, 1, True, reduction),
-                Stage(width, width, 5, 2, True, reduction),
-                Stage(width, 3, 9, 2, True, None),
-            ]
-        )
+        inputs = config.channels + (3 * STRIDE**2 if config.linear_path else 0)
+        self.encoder = encoder_stages(config.channels, width, reduction)
+        self.decoder = decoder_stages(inputs, width, reduction)
         self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2) if config.linear_path else None
         if self.linear_path is not None:
             start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
-
-    def _decode(self, features: Tensor, snr_db: Tensor) -> Tensor:
-        for stage in self.decoder:
-            features = stage(features, snr_db)
-        return features.float()
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
@@ -205,9 +219,7 @@ class ADJSCC(LearnedSystem):
 
         def send(at: Link) -> Transmission:
             snr_db = self.told(at.snr_tensor(len(images), images.device))
-            features = first.attention(fine, snr_db)
-            for stage in others:
-                features = stage(features, snr_db)
+            features = run(others, first.attention(fine, snr_db), snr_db)
             if linear is not None:
                 added = F.pixel_unshuffle(features, BLOCK // STRIDE)
                 return self.linear_path.send_beside(padded, linear, added, at, self.name)
@@ -225,10 +237,10 @@ class ADJSCC(LearnedSystem):
         snr_db = self.told(analog.receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
-            added = CORRECTION * opened.unit * self._decode(opened.features(STRIDE), snr_db)
+            added = CORRECTION * opened.unit * run(self.decoder, opened.features(STRIDE), snr_db).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
         symbols = analog.estimate(received, self.config.lmmse)
         features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
-        return Decoded(torch.sigmoid(self._decode(features, snr_db))[..., : link.height, : link.width])
+        return Decoded(torch.sigmoid(run(self.decoder, features, snr_db).float())[..., : link.height, : link.width])

@@ -16,23 +16,28 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from baselines.adjscc import STRIDE, Stage
+from baselines.adjscc import STRIDE, decoder_stages, encoder_stages, run
 from baselines.select.lapped import BLOCK
 from baselines.select.learned import FEATURES, SelectingSystem
 from systems.layers.linear_path import start_from_zero
 
-#: Of the units in which both ends add: the last convolutions have many taps, and their first steps would reach far.
+#: Size of an addition of 1, in the units of either end: the last convolutions have many taps, so without it the first
+#: training steps would change too much.
 STEP = 0.1
-#: Most that either end adds, in its units. Inverse GDN is quadratic; the published decoder is bounded by a sigmoid.
+#: Largest addition of either end, in its units. Inverse GDN is quadratic; a sigmoid bounds the published
+#: decoder.
 MOST = 3.0
 
 
 @dataclass(frozen=True)
 class ADJSCCSelectConfig:
-    """channels: that the encoder adds at a quarter of the picture's size, 16 details of a block each; filters: channels
-    inside; attention_reduction: of the attention modules' hidden layer."""
+    """Sizes of the networks.
+
+    channels: of the encoder's output at a quarter of the picture's size. Each adds to 16 details of a block.
+    filters, attention_reduction: as in `ADJSCCConfig`.
+    """
 
     channels: int = 6
     filters: int = 96
@@ -48,32 +53,13 @@ class ADJSCCSelect(SelectingSystem):
         """Create the layers."""
         width, reduction = config.filters, config.attention_reduction
         self.sends_features = True
-        self.encoder = nn.ModuleList(
-            [
-                Stage(3, width, 9, 2, False, reduction, gain=1),
-                Stage(width, width, 5, 2, False, reduction),
-                Stage(width, width, 5, 1, False, reduction),
-                Stage(width, width, 5, 1, False, reduction),
-                Stage(width, config.channels, 5, 1, False, None),
-            ]
-        )
-        inputs = 3 * STRIDE**2 + 2 * FEATURES + 1
-        self.decoder = nn.ModuleList(
-            [
-                Stage(inputs, width, 5, 1, True, reduction, gain=1),
-                Stage(width, width, 5, 1, True, reduction),
-                Stage(width, width, 5, 1, True, reduction),
-                Stage(width, width, 5, 2, True, reduction),
-                Stage(width, 3, 9, 2, True, None),
-            ]
-        )
+        self.encoder = encoder_stages(config.channels, width, reduction)
+        self.decoder = decoder_stages(3 * STRIDE**2 + 2 * FEATURES + 1, width, reduction)
         start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
 
     def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
         """See `SelectingSystem.added`. The published encoder sees the picture and the SNR alone, not the variances."""
-        features = images
-        for stage in self.encoder:
-            features = stage(features, snr_db)
+        features = run(self.encoder, images, snr_db)
         return _bounded(F.pixel_unshuffle(features, BLOCK // STRIDE)).permute(0, 2, 3, 1)
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
@@ -81,11 +67,9 @@ class ADJSCCSelect(SelectingSystem):
         of_blocks = torch.cat([features.permute(0, 3, 1, 2), unit.log10()], dim=1)
         spread = of_blocks.repeat_interleave(BLOCK // STRIDE, dim=2).repeat_interleave(BLOCK // STRIDE, dim=3)
         x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)
-        for stage in self.decoder:
-            x = stage(x, snr_db)
-        return _bounded(x) * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
+        return _bounded(run(self.decoder, x, snr_db)) * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
 
 
 def _bounded(x: Tensor) -> Tensor:
-    """What a last stage gives, as what is added, of the same shape."""
+    """Turn the output of a last stage into a bounded addition of the same shape, such as (B, C, h, w)."""
     return MOST * torch.tanh(x.float() * (STEP / MOST))

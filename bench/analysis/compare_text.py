@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 
 from bench.analysis.differences import ALL, DELIVERED, whole_curves
 from bench.analysis.quantity import quantity
+from bench.measure.budget import budget_text
 from bench.results.reader import POINT
 
 _SAME = 0.02  # uses or bits that differ by less than this share count as equal
@@ -126,10 +126,10 @@ def _unit(metric: str) -> tuple[float, str]:
 
 
 def _budget(row: pd.Series) -> str:
-    cbr, bits = row["cbr_target"], row["bits_target"]
-    if np.isnan(cbr) and np.isnan(bits):
-        return f"up to {max(row['uses_a'], row['uses_b']):.0f} uses"
-    return f"{bits / 1000:g} Kbits" if np.isnan(cbr) else f"CBR {Fraction(cbr).limit_denominator(10000)}"
+    cbr, bits = (None if np.isnan(row[name]) else float(row[name]) for name in ("cbr_target", "bits_target"))
+    if cbr is None and bits is None:  # the budget was given in uses, and a row holds those that were spent
+        return "up to " + budget_text(None, None, max(row["uses_a"], row["uses_b"]))
+    return budget_text(cbr, bits)
 
 
 def _number(value: float, scale: float) -> str:

@@ -139,7 +139,8 @@ def _datasets() -> list[tuple[str, ...]]:
 
 
 def _figures() -> list[tuple[str, ...]]:
-    from bench.spec.figure import budget_text, figure_names, load_figures
+    from bench.measure.budget import budget_text
+    from bench.spec.figure import figure_names, load_figures
 
     rows = []
     for name in figure_names():

@@ -1,8 +1,11 @@
-"""What one picture may spend: here the rule of a figure becomes a `Budget`. Plans and measurements call it. It needs no
-torch.
+"""The budget of a picture: from the rule of a figure to a `Budget`, and to words.
+
+Plans and measurements call `budget_of`; tables and reports call `budget_text`. It needs no torch.
 """
 
 from __future__ import annotations
+
+from fractions import Fraction
 
 from bench.measure.channel import CHANNELS
 from systems.interface import Budget
@@ -18,3 +21,10 @@ def budget_of(
     a channel, ValueError unless exactly one is given.
     """
     return Budget.by_rule(cbr, bits, height, width, uses=uses, control_snr_db=CHANNELS[channel].control_snr_db)
+
+
+def budget_text(cbr: float | None, bits: float | None, uses: float | None = None) -> str:
+    """The rule of a budget in words, such as "CBR 1/16", "20 Kbits" or "5000 uses". Exactly one is given."""
+    if uses is not None:
+        return f"{uses:.0f} uses"
+    return f"{(bits or 0) / 1000:g} Kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"

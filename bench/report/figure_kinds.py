@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.undertrained import undertrained
+from bench.measure.budget import budget_text
 from bench.measure.channel import channel_label
 from bench.measure.metrics.table import METRICS, metrics_of
 from bench.report import style
@@ -26,7 +27,6 @@ from bench.report.published import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
 from bench.results.reader import Run
-from bench.spec.figure import budget_text
 from bench.spec.look import Look, read_look
 from bench.util.files import several, slug
 from systems import entry_points

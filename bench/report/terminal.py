@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.analysis.quantity import axis_label, has_labels, quantity
+from bench.measure.budget import budget_text
 from bench.measure.metrics.table import Metric
 from bench.results.tables import read_rows
-from bench.spec.figure import budget_text
 from bench.spec.request import Resolved
 from bench.util.files import several
 

@@ -26,7 +26,6 @@ budget. Anyone can add one by writing such a file:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -258,10 +257,3 @@ def with_snr(figure: Figure, snr_db: tuple[float, ...]) -> Figure:
         nearest = {min(snr_db, key=lambda point: (abs(point - wanted), -point)) for wanted in shown.snr_db}
         shown = replace(shown, snr_db=tuple(sorted(nearest)))
     return replace(figure, snr_db=snr_db, pictures=shown)
-
-
-def budget_text(cbr: float | None, bits: int | None, uses: int | None = None) -> str:
-    """The budget in words, such as "CBR 1/16"."""
-    if uses is not None:
-        return f"{uses} uses"
-    return f"{(bits or 0) / 1000:g} kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"

@@ -103,7 +103,7 @@ def parse_kbits(value: Any, where: str = "--kbits") -> int:
     """Thousands of bits per picture -> bits. Raises UserError."""
     kbits = parse_ratio(value, where, "a number of kilobits; write 20")
     if kbits > MOST_KBITS:
-        raise UserError(f"{where} {_quoted(value)}: a picture's budget is at most {MOST_KBITS} kbits")
+        raise UserError(f"{where} {_quoted(value)}: a picture's budget is at most {MOST_KBITS} Kbits")
     bits = kbits * 1000
     if bits < 1 or bits.denominator != 1:
         raise UserError(f"{where} {_quoted(value)}: a budget is a whole number of bits, at least 1")

@@ -429,7 +429,7 @@ def test_runs_on_other_pictures_share_no_axes(run_dir, tmp_path):
 def test_footnotes_and_the_demonstration_label(run_dir):
     canvas, words = drawings(run_dir, "fig7")[0]["fig7"]
     text = " ".join(words)
-    assert "20 kbits" in text and "AWGN" in text and "8 images" in text and "run made" in text
+    assert "20 Kbits" in text and "AWGN" in text and "8 images" in text and "run made" in text
     assert any("Demonstration set" in text.get_text() for text in canvas.texts)
 
 
