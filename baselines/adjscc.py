@@ -203,8 +203,8 @@ class ADJSCC(LearnedSystem):
         inputs = config.channels + (3 * STRIDE**2 if config.linear_path else 0)
         self.encoder = encoder_stages(config.channels, width, reduction)
         self.decoder = decoder_stages(inputs, width, reduction)
-        self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2) if config.linear_path else None
-        if self.linear_path is not None:
+        if config.linear_path:
+            self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2)
             start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:

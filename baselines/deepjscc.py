@@ -73,8 +73,8 @@ class DeepJSCC(LearnedSystem):
         layers[-1] = nn.Sigmoid()
         self.decoder = nn.Sequential(*layers)
         _initialise(self)
-        self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2) if config.linear_path else None
-        if self.linear_path is not None:
+        if config.linear_path:
+            self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2)
             self.decoder[-1] = nn.Identity()
             start_from_zero(self.encoder[-2], self.decoder[-2])
 

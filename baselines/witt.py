@@ -231,8 +231,8 @@ class WITT(LearnedSystem):
         self.stride = 2 ** len(config.embed)
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.linear_path = LinearPath(config.channels) if config.linear_path else None
-        if self.linear_path is not None:
+        if config.linear_path:
+            self.linear_path = LinearPath(config.channels)
             start_from_zero(self.encoder.head, self.decoder.merges[-1].increment)
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:

@@ -17,6 +17,7 @@ from systems import weight_files
 from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
 from systems.layers.klt import BlockKLT
+from systems.layers.linear_path import LinearPath
 from systems.sizes import fill, load_size, sizes_of
 
 #: Size of weights that others published (`python -m bench weights import`). Their sidecar holds the configuration.
@@ -152,12 +153,14 @@ class Network(nn.Module):
     watching: bool = False  # evaluated between steps: a system may take the short cuts that training takes
     host_free: bool = True  # a training step needs nothing of the host, so that a GPU can record and replay it
     reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets the loss of its protocol
+    linear_path: LinearPath | None  # the block-KLT code beside the network; None unless `build` creates one
 
     def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
         super().__init__()
         self.name = name
         self.size = size = size_in(checkpoint, size)
         self.config = starting_config(self.Config, name, size, checkpoint, config)
+        self.linear_path = None  # not a class attribute: that would hide a module which `build` sets
         with weight_files.seeded(seed):
             self.build(self.config)
         self.facts, self.variant = self.fill(checkpoint)
@@ -197,9 +200,8 @@ class Network(nn.Module):
 
         A network without a linear path ignores them.
         """
-        path = getattr(self, "linear_path", None)
-        if path is not None:
-            path.load(klt)
+        if self.linear_path is not None:
+            self.linear_path.load(klt)
 
     def rate_shares(self) -> dict[int, float]:
         """Share of the protocol's learning rate, by `id` of a parameter. Parameters that are not listed get the whole
@@ -219,7 +221,7 @@ class Network(nn.Module):
         known = []
         if any(getattr(module, "pretrained", False) for module in self.modules()):
             known.append("ImageNet backbone")
-        if getattr(self, "linear_path", None) is not None:
+        if self.linear_path is not None:
             known.append("block-KLT code as linear path")
         return tuple(known)
 

@@ -31,7 +31,7 @@ Rule = Callable[[float], tuple[int, int, float]]
 
 
 @dataclass
-class Sent:
+class BatchPlan:
     """How a batch of b pictures with n blocks each is sent. Both ends know it.
 
     classes: int64 (b, rows, columns).
@@ -54,7 +54,7 @@ class Estimates:
 
     coefficients: (b, m).
     errors: variances of their errors, (b, m).
-    deviations, classes: as in `Sent`.
+    deviations, classes: as in `BatchPlan`.
     """
 
     coefficients: Tensor
@@ -194,7 +194,7 @@ class BatchFront:
 
     def prepare(
         self, images: Tensor, key: tuple, rule: Rule, snr_db: Tensor, allowed: int
-    ) -> tuple[Tensor, Sent, Tensor]:
+    ) -> tuple[Tensor, BatchPlan, Tensor]:
         """All coefficients (b, m), how they are sent, and the number of uses (b,).
 
         allowed: complex uses per picture, side information included. snr_db: (b,).
@@ -210,9 +210,9 @@ class BatchFront:
             r = self.rotations.shape[1]
             turned = torch.einsum("byxr,byxrs->byxs", details[..., :r], self.rotations[classes])
             values = torch.cat([means, torch.cat([turned, details[..., r:]], dim=3).flatten(1)], dim=1)
-            return values, Sent(classes, deviations, places, amplitudes, snr_db), uses
+            return values, BatchPlan(classes, deviations, places, amplitudes, snr_db), uses
 
-    def modulate(self, values: Tensor, sent: Sent, uses: Tensor) -> tuple[Tensor, Tensor]:
+    def modulate(self, values: Tensor, sent: BatchPlan, uses: Tensor) -> tuple[Tensor, Tensor]:
         """Symbols complex64 (b, k / 2), and their power before normalisation (b,).
 
         The symbols have unit power over each picture's own uses, and are zero beyond.
@@ -226,16 +226,16 @@ class BatchFront:
 
     # --- receiver -----------------------------------------------------------------------------------------------------
 
-    def share(self, classes: Tensor, key: tuple, rule: Rule, snr_db: Tensor, allowed: int) -> Sent:
+    def share(self, classes: Tensor, key: tuple, rule: Rule, snr_db: Tensor, allowed: int) -> BatchPlan:
         """As the receiver derives it from the class map, int64 (b, rows, columns). snr_db: (b,)."""
         with torch.no_grad():
             uses, *_ = self.plan(key, rule, snr_db)
             deviations = self.deviations(classes)
             most = min(2 * allowed, deviations.shape[1])
             places, amplitudes, *_ = self.allocate(deviations, uses, 10 ** (-snr_db / 10) / 2, most)
-        return Sent(classes, deviations, places, amplitudes, snr_db)
+        return BatchPlan(classes, deviations, places, amplitudes, snr_db)
 
-    def estimate(self, symbols: Tensor, noise: Tensor, power: Tensor, sent: Sent) -> Estimates:
+    def estimate(self, symbols: Tensor, noise: Tensor, power: Tensor, sent: BatchPlan) -> Estimates:
         """LMMSE estimates. symbols: equalised, complex (b, k / 2); noise: variance of each, (b, k / 2); power: (b,)."""
         count = sent.places.shape[1]
         reals = torch.view_as_real(symbols).flatten(1)[:, :count]

@@ -44,8 +44,15 @@ class Facts:
             raise AuditError(
                 f"audit: system {system.name}: bits_per_use is {bits!r}; it must be None or a whole number from 1 to 16"
             )
-        flags = (bool(getattr(system, flag)) for flag in ("encoder_sees_snr", "joins_snr", "draws", "genie"))
-        return cls(str(system.name), str(system.variant), bits, *flags)
+        return cls(
+            name=str(system.name),
+            variant=str(system.variant),
+            bits_per_use=bits,
+            encoder_sees_snr=bool(system.encoder_sees_snr),
+            joins_snr=bool(system.joins_snr),
+            draws=bool(system.draws),
+            genie=bool(system.genie),
+        )
 
 
 class Encoded(NamedTuple):
@@ -118,8 +125,8 @@ class LocalEnd:
                     return Encoded(sent, spent)
                 own, _ = self._prepare_singles(images, link, seeds)
             calls = [self._call(partial(one, at.at()), seed) for one, seed in zip(own, draws, strict=True)]
-            joined = _joined(self.facts.name, [sent for sent, _, _ in calls])
-            return Encoded(joined, sum(spent for _, spent, _ in calls))
+            whole_batch = joined(self.facts.name, [sent for sent, _, _ in calls])
+            return Encoded(whole_batch, sum(spent for _, spent, _ in calls))
 
         return send, seconds
 
@@ -206,8 +213,8 @@ def link_of_rows(link: Link, rows: Sequence[int]) -> Link:
     return link.at(snr_db=float(chosen[0]) if len(chosen) == 1 else chosen)
 
 
-def _joined(system: str, transmissions: Sequence[Transmission]) -> Transmission:
-    """Several transmissions of a system as one batch."""
+def joined(system: str, transmissions: Sequence[Transmission]) -> Transmission:
+    """Several transmissions of a system as one batch. Raises AuditError if their numbers of uses differ."""
     if len(transmissions) == 1:
         return transmissions[0]
     widths = {sent.symbols.shape[1:] for sent in transmissions}

@@ -20,7 +20,7 @@ from torch import Tensor
 from bench.measure import control_channel
 from bench.measure.audit import Ledger, Spent, audit, audit_output, audit_report
 from bench.measure.budget import budget_of
-from bench.measure.calls import Encoded, End, fresh, link_of_rows, rows_of
+from bench.measure.calls import Encoded, End, fresh, joined, link_of_rows, rows_of
 from bench.measure.seeds import draw_seed
 from bench.measure.tasks import TASKS
 from systems import result_cache, stage_times
@@ -228,7 +228,9 @@ class Measurement:
         with stage_times.stage("channel"):
             start = self._now()
             draws = [seed for point in points for seed in conditions.seeds(batch.ids, point, "channel")]
-            received, arrived = control_channel.send(_joined([one.transmission for one in sent]), link, draws)
+            received, arrived = control_channel.send(
+                joined(self.facts.name, [one.transmission for one in sent]), link, draws
+            )
             channel_s = (self._now() - start) / together
         with stage_times.stage("decode"):
             output = torch.full((together, *batch.targets.shape[1:]), self.task.outage_level, dtype=torch.uint8)
@@ -284,12 +286,3 @@ class Measurement:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize(self.device)
         return time.perf_counter()
-
-
-def _joined(transmissions: list[Transmission]) -> Transmission:
-    """Several batches as one."""
-    if len(transmissions) == 1:
-        return transmissions[0]
-    symbols = torch.cat([sent.symbols for sent in transmissions])
-    side_info = torch.cat([sent.side_info for sent in transmissions if sent.side_info is not None])
-    return Transmission(symbols, side_info, {}, transmissions[0].side_info_snr_db)

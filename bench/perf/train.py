@@ -19,6 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import baselines  # noqa: F401  (registers the baselines)
+from bench.measure.tasks import TASKS
 from bench.perf.loop_before import BATCH, LoopBefore
 from bench.training.crops import Album
 from bench.training.distributed import World
@@ -109,7 +110,7 @@ def measure(
     kbits = entry.validate_kbits if isinstance(entry.kbits, tuple) else entry.kbits
     entry = replace(entry, budget_jitter=0.0, kbits=kbits)  # one kind of batch
     plan = replace(plan, tasks={task: entry}, teacher="none", start="none")
-    albums = {task: made_up(max(crop, 256), task == "segmentation", device)}
+    albums = {task: made_up(max(crop, 256), TASKS[task].target == "mask", device)}
     new = Learner(build(name, size, "none"), plan, albums, World(device=device), say=say)
     old = None
     if options["before"]:

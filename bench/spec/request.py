@@ -17,6 +17,7 @@ from typing import Any
 
 from bench.data import Dataset, keep_apart, open_dataset
 from bench.measure.channel import CHANNELS
+from bench.measure.tasks import TASKS
 from bench.results.schema import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
@@ -206,7 +207,7 @@ def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
             if figure.task not in tasks and named:
                 raise UserError(
                     f"--dataset {request.dataset} does not serve figure {figure.id}: {figure.task} needs "
-                    f"{'masks' if figure.task == 'segmentation' else 'pictures'}; it has {', '.join(tasks)}"
+                    f"{TASKS[figure.task].target}s; it has {', '.join(tasks)}"
                 )
         figures = [replace(figure, dataset=request.dataset) for figure in figures]
     if request.requirement is not None:

@@ -22,6 +22,7 @@ import torch
 import baselines  # noqa: F401  (registers the baselines)
 from baselines.catalogue import FLOOR
 from bench.data import default_data_root
+from bench.measure.tasks import TASKS
 from bench.training import saved_state
 from bench.training.crops import Album
 from bench.training.distributed import World
@@ -268,7 +269,7 @@ class _Clock:
 def _album(request: Request, task: str, library: Library, world: World, say: Callable[[str], None]) -> Album:
     entry = request.plan.tasks[task]
     pictures = [picture for source in entry.sources for picture in library.read(source)]
-    masks = task == "segmentation"
+    masks = TASKS[task].target == "mask"
     if masks and entry.distill and request.plan.teacher != "none":
         pictures = with_labels(pictures, request.plan.teacher, request.root, world.device, say=say)
     least = max(SIZE, *(stage.crop for stage in entry.stages))

@@ -13,6 +13,7 @@ import torch
 from bench.measure.channel import transmit
 from bench.measure.metrics.image import mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
+from bench.measure.tasks import TASKS
 from bench.training.crops import Album, centre
 from bench.training.draws import step_seed
 from bench.training.protocol import TaskProtocol
@@ -67,7 +68,7 @@ def validate(
     for task, plan in tasks.items():
         if not albums[task].held_out:
             continue
-        if task == "segmentation":
+        if TASKS[task].target == "mask":
             results |= segmentation_miou(system, albums[task], plan, channel, low if low == high else 10.0, device)
         else:
             snrs = (low,) if low == high else SNRS

@@ -43,7 +43,6 @@ class GenSC(LearnedSystem):
         """Create the layers that `config` describes."""
         self.task_kb_tx, self.task_kb_rx = TaskKB(), TaskKB()
         self.encoder_sees_snr = config.encoder_sees_snr
-        self.linear_path: LinearPath | None = None
         if config.linear_path:
             kept = config.decoder_coefficients or config.channels
             self.linear_path = LinearPath(config.channels, kept, config.contrast_units)

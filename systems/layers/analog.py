@@ -94,7 +94,7 @@ def padded_size(height: int, width: int, multiple: int) -> tuple[int, int]:
     return math.ceil(height / multiple) * multiple, math.ceil(width / multiple) * multiple
 
 
-def lmmse(received: Received) -> Tensor:
+def lmmse_symbols(received: Received) -> Tensor:
     """Linear MMSE estimate of unit-power symbols, complex (B, n): h* y / (|h|^2 + N0)."""
     symbols, variance = received.equalised()
     return symbols / (1 + variance)
@@ -102,7 +102,7 @@ def lmmse(received: Received) -> Tensor:
 
 def estimate(received: Received, with_lmmse: bool) -> Tensor:
     """The symbols that a network reads, complex (B, n): their linear MMSE estimate, or only equalised ones."""
-    return lmmse(received) if with_lmmse else received.equalised()[0]
+    return lmmse_symbols(received) if with_lmmse else received.equalised()[0]
 
 
 def receiver_snr_db(received: Received) -> Tensor:
