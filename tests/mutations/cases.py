@@ -30,7 +30,7 @@ def _at(file: str, *names: str) -> tuple[str, ...]:
 
 
 POINT, AUDIT, APART = "bench/measure/point.py", "bench/measure/audit.py", "bench/measure/apart/"
-CALLS, ROWS, WORKER = "bench/measure/calls.py", "bench/measure/row_independence.py", "bench/sweep/worker.py"
+CALLS, ROWS, WORKER = "bench/measure/calls.py", "bench/measure/row_independence.py", "bench/sweep/worker/"
 
 CASES = (
     # ------------------------------------------------------------ only bytes pass
@@ -149,8 +149,8 @@ CASES = (
         _at("measure/test_point", "test_a_system_that_fails_where_it_is_checked_has_not_passed"),
     ),
     Mutation(
-        "rows: a run does not check them", WORKER,
-        "            self._hold_rows(system, unit, batches, senders)\n", "            pass\n",
+        "rows: a run does not check them", WORKER + "checks.py",
+        "            self._hold_rows(system, unit, conditions, batches, senders)\n", "            pass\n",
         _at("sweep/test_sweep", "test_a_system_that_fails_where_it_is_checked_computes_nothing"),
     ),
     # ------------------------------------------------------------ noise and seeds
@@ -160,7 +160,7 @@ CASES = (
         _at("measure/test_point", "test_noise_has_a_salt"),
     ),
     Mutation(
-        "noise: a run does not use its salt", WORKER,
+        "noise: a run does not use its salt", WORKER + "work.py",
         "unit.requirement, self.seed, salt, unit.uses)", "unit.requirement, self.seed, '', unit.uses)",
         _at("sweep/test_runs", "test_the_salt_is_secret_until_the_end_and_replays_the_run"),
     ),
@@ -319,13 +319,13 @@ CASES = (
         _at("measure/test_apart", "test_data_sets_of_a_hub_s_cache_cannot_be_read"),
     ),
     Mutation(
-        "apart: a run computes third parties' systems itself", WORKER,
+        "apart: a run computes third parties' systems itself", WORKER + "systems.py",
         "                if facts.plugin:\n", "                if False:\n",
         _at("sweep/test_sweep", "test_a_receiver_that_remembers_the_picture_is_caught"),
     ),
     Mutation(
-        "apart: a run keeps what is printed at once", WORKER,
-        "            texts.append(text)\n", "            texts.append(text)\n        self._keep_output()\n",
+        "apart: a run keeps what is printed at once", WORKER + "printed.py",
+        "            texts.append(text)\n", "            texts.append(text)\n        self.write()\n",
         _at("sweep/test_sweep", "test_what_a_system_prints_is_kept_after_its_task_not_before"),
     ),
     # ------------------------------------------------------------ third parties elsewhere
