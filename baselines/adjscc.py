@@ -155,7 +155,7 @@ class Stage(nn.Module):
 
 
 def encoder_stages(channels: int, width: int, reduction: int) -> nn.ModuleList:
-    """The published encoder: pictures (B, 3, H, W) -> (B, channels, H/4, W/4). `run` applies it.
+    """The published encoder: pictures (B, 3, H, W) -> (B, channels, H/4, W/4). `apply_stages` applies it.
 
     width: channels inside. reduction: as in `ADJSCCConfig.attention_reduction`.
     """
@@ -171,7 +171,7 @@ def encoder_stages(channels: int, width: int, reduction: int) -> nn.ModuleList:
 
 
 def decoder_stages(inputs: int, width: int, reduction: int) -> nn.ModuleList:
-    """The published decoder: (B, inputs, H/4, W/4) -> (B, 3, H, W). `run` applies it. width, reduction: as above."""
+    """The published decoder: (B, inputs, H/4, W/4) -> (B, 3, H, W). width, reduction: as above."""
     return nn.ModuleList(
         [
             Stage(inputs, width, 5, 1, True, reduction, gain=1),
@@ -183,7 +183,7 @@ def decoder_stages(inputs: int, width: int, reduction: int) -> nn.ModuleList:
     )
 
 
-def run(stages: Iterable[nn.Module], x: Tensor, snr_db: Tensor) -> Tensor:
+def apply_stages(stages: Iterable[nn.Module], x: Tensor, snr_db: Tensor) -> Tensor:
     """Apply stages one after another: x (B, C, h, w), SNR in dB (B,) -> (B, C', h', w')."""
     for stage in stages:
         x = stage(x, snr_db)
@@ -219,7 +219,7 @@ class ADJSCC(LearnedSystem):
 
         def send(at: Link) -> Transmission:
             snr_db = self.told(at.snr_tensor(len(images), images.device))
-            features = run(others, first.attention(fine, snr_db), snr_db)
+            features = apply_stages(others, first.attention(fine, snr_db), snr_db)
             if linear is not None:
                 added = F.pixel_unshuffle(features, BLOCK // STRIDE)
                 return self.linear_path.send_beside(padded, linear, added, at, self.name)
@@ -237,10 +237,12 @@ class ADJSCC(LearnedSystem):
         snr_db = self.told(analog.receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
-            added = CORRECTION * opened.unit * run(self.decoder, opened.features(STRIDE), snr_db).float()
+            added = CORRECTION * opened.unit * apply_stages(self.decoder, opened.features(STRIDE), snr_db).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = analog.padded_size(link.height, link.width, STRIDE)
         symbols = analog.estimate(received, self.config.lmmse)
         features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
-        return Decoded(torch.sigmoid(run(self.decoder, features, snr_db).float())[..., : link.height, : link.width])
+        return Decoded(
+            torch.sigmoid(apply_stages(self.decoder, features, snr_db).float())[..., : link.height, : link.width]
+        )

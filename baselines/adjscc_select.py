@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from baselines.adjscc import STRIDE, decoder_stages, encoder_stages, run
+from baselines.adjscc import STRIDE, apply_stages, decoder_stages, encoder_stages
 from baselines.select.lapped import BLOCK
 from baselines.select.learned import FEATURES, SelectingSystem
 from systems.layers.linear_path import start_from_zero
@@ -59,7 +59,7 @@ class ADJSCCSelect(SelectingSystem):
 
     def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
         """See `SelectingSystem.added`. The published encoder sees the picture and the SNR alone, not the variances."""
-        features = run(self.encoder, images, snr_db)
+        features = apply_stages(self.encoder, images, snr_db)
         return _bounded(F.pixel_unshuffle(features, BLOCK // STRIDE)).permute(0, 2, 3, 1)
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
@@ -67,7 +67,9 @@ class ADJSCCSelect(SelectingSystem):
         of_blocks = torch.cat([features.permute(0, 3, 1, 2), unit.log10()], dim=1)
         spread = of_blocks.repeat_interleave(BLOCK // STRIDE, dim=2).repeat_interleave(BLOCK // STRIDE, dim=3)
         x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)
-        return _bounded(run(self.decoder, x, snr_db)) * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
+        return _bounded(apply_stages(self.decoder, x, snr_db)) * F.interpolate(
+            unit, scale_factor=float(BLOCK), mode="bilinear"
+        )
 
 
 def _bounded(x: Tensor) -> Tensor:

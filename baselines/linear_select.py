@@ -30,7 +30,7 @@ from systems.errors import BudgetTooSmall, CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers.analog import pad_to_multiple
 from systems.learned import FittedSystem
-from systems.side_info import control_uses as uses_of_word
+from systems.side_info import control_uses
 
 CLASSES = 64
 ROTATED = 1  # details that a class transforms; after a lapped transform more gain nothing (`bench perf select`)
@@ -45,17 +45,17 @@ def control_snr_db(link: Link) -> float:
     return float(link.snr_db) if link.channel == "awgn" else link.budget.control_snr_db
 
 
-def control_uses(link: Link, bits: int) -> int:
+def charged_uses(link: Link, bits: int) -> int:
     """Complex uses that are charged for `bits` bits of side information."""
     return link.budget.side_info_uses(bits, control_snr_db(link))
 
 
 def control_rate(snr_db: float) -> float:
     """Bits of side information per complex use, for a word of 1000 bits coded for `snr_db` dB."""
-    return 1000 / uses_of_word(1000, snr_db)
+    return 1000 / control_uses(1000, snr_db)
 
 
-class Plan(NamedTuple):
+class LinkPlan(NamedTuple):
     """What both ends know before anything is sent.
 
     rows, columns: of blocks.
@@ -135,7 +135,7 @@ class LinearSelect(FittedSystem):
 
     # --- both ends ----------------------------------------------------------------------------------------------------
 
-    def plan(self, link: Link) -> Plan:
+    def plan(self, link: Link) -> LinkPlan:
         """The plan for one picture. Raises BudgetTooSmall if the budget does not hold the side information and one
         symbol.
         """
@@ -143,19 +143,19 @@ class LinearSelect(FittedSystem):
         snr_db = float(link.snr_db)
         allowed = link.budget.allowed_uses()
         map_bits = 1 + self.codebook.map_bits(snr_db, allowed, rows * columns)
-        uses = allowed - control_uses(link, POWER_BITS + map_bits)
+        uses = allowed - charged_uses(link, POWER_BITS + map_bits)
         if uses < 1:  # symbols are more important than the map; without it all blocks have one class
             map_bits = 1
-            uses = allowed - control_uses(link, POWER_BITS + map_bits)
+            uses = allowed - charged_uses(link, POWER_BITS + map_bits)
         if uses < 1:
             raise BudgetTooSmall(
                 f"{self.name}: the budget of {allowed} uses does not hold {POWER_BITS + 1} bits of side information "
                 "and one symbol; raise --cbr or --kbits"
             )
         uses = min(uses, -(-rows * columns * (DETAILS + 3) // 2))
-        return Plan(rows, columns, uses, map_bits, 10 ** (-snr_db / 10) / 2)
+        return LinkPlan(rows, columns, uses, map_bits, 10 ** (-snr_db / 10) / 2)
 
-    def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
+    def allocate(self, levels: np.ndarray, plan: LinkPlan) -> Allocation:
         """Choose the coefficients that are sent, and their power.
 
         levels: int16 (m,), as `Codebook.all_levels` gives them.
@@ -191,13 +191,13 @@ class LinearSelect(FittedSystem):
         """
         return self.prepare(images, link)(link)
 
-    def _send(self, plan: Plan, link: Link, means: np.ndarray, parts) -> tuple[np.ndarray, np.ndarray]:
+    def _send(self, plan: LinkPlan, link: Link, means: np.ndarray, parts) -> tuple[np.ndarray, np.ndarray]:
         """Symbols complex64 (uses,) and side information uint8 (POWER_BITS + map_bits,) of one picture."""
         return self.modulate(plan, *self.choose(plan, control_rate(control_snr_db(link)), parts), means, parts)
 
     def modulate(
         self,
-        plan: Plan,
+        plan: LinkPlan,
         classes: np.ndarray,
         bits: np.ndarray,
         means: np.ndarray,
@@ -223,7 +223,7 @@ class LinearSelect(FittedSystem):
         side_info[POWER_BITS : POWER_BITS + len(bits)] = bits
         return symbols, side_info
 
-    def choose(self, plan: Plan, rate: float, parts) -> tuple[np.ndarray, np.ndarray]:
+    def choose(self, plan: LinkPlan, rate: float, parts) -> tuple[np.ndarray, np.ndarray]:
         """Choose the class of each block, int64 (rows, columns), and the bits of the map, at most `plan.map_bits`.
 
         The bits are a single 0 if no map is sent, otherwise 1 and the map.
@@ -275,7 +275,7 @@ class LinearSelect(FittedSystem):
         side_info = received.side_info.cpu().numpy()
         return [self._estimate(plan, *row) for row in zip(reals, noise, side_info, strict=True)]
 
-    def _estimate(self, plan: Plan, reals: np.ndarray, noise: np.ndarray, side_info: np.ndarray) -> Estimate:
+    def _estimate(self, plan: LinkPlan, reals: np.ndarray, noise: np.ndarray, side_info: np.ndarray) -> Estimate:
         classes = np.full((plan.rows, plan.columns), self.plain_class, np.int64)
         if side_info[POWER_BITS]:
             classes = class_map.decode(side_info[POWER_BITS + 1 :], classes.shape, self.codebook.tables)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from baselines.linear_select import LinearSelect, Plan
+from baselines.linear_select import LinearSelect, LinkPlan
 from baselines.select.allocation import STEPS, Allocation, deviation
 from baselines.select.class_map import ContextTables
 from baselines.select.codebook import DETAILS, Codebook
@@ -17,7 +17,7 @@ class SameEverywhere(LinearSelect):
     decides only their power.
     """
 
-    def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
+    def allocate(self, levels: np.ndarray, plan: LinkPlan) -> Allocation:
         """See `LinearSelect.allocate`. levels: int16 (m,). The places are those with the largest average variance."""
         given = super().allocate(levels, plan)
         blocks = plan.rows * plan.columns
@@ -32,7 +32,7 @@ class SameEverywhere(LinearSelect):
 class FixedPower(LinearSelect):
     """The power is that of `linear` at every SNR: amplitude proportional to variance^(-1/4)."""
 
-    def allocate(self, levels: np.ndarray, plan: Plan) -> Allocation:
+    def allocate(self, levels: np.ndarray, plan: LinkPlan) -> Allocation:
         """See `LinearSelect.allocate`. levels: int16 (m,). Every symbol sends a coefficient, even a weak one."""
         given = super().allocate(levels, plan)
         order = np.argsort(-levels.astype(np.int16), kind="stable")[: 2 * plan.uses]
@@ -40,7 +40,7 @@ class FixedPower(LinearSelect):
         return replace(given, places=order, amplitudes=np.sqrt(plan.uses / (s.sum() * s)), deviations=s)
 
 
-def _water_filled(order: np.ndarray, s: np.ndarray, plan: Plan) -> dict[str, np.ndarray]:
+def _water_filled(order: np.ndarray, s: np.ndarray, plan: LinkPlan) -> dict[str, np.ndarray]:
     """Water-filled power over given places. Coefficients that are too weak are left out."""
     sent = np.ones(len(s), bool)
     while True:  # leave out those that are too weak, until none is

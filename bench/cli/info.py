@@ -77,7 +77,7 @@ def _keys() -> None:
     """Print the keys of TOML files, from the records and dataclasses that check them."""
     from bench.spec.figure import FIGURE_KEYS, PICTURE_KEYS
     from bench.spec.keys import field_lines, key_lines
-    from bench.training.protocol import Protocol, Stage, TaskProtocol
+    from bench.training.protocol import CropStage, Protocol, TaskProtocol
     from systems.gensc.open_choices import REGISTER
 
     tables = [
@@ -85,7 +85,7 @@ def _keys() -> None:
         ("figure file, [pictures]", key_lines(PICTURE_KEYS)),
         ("training protocol (configs/train, --config)", field_lines(Protocol)),
         ("training protocol, [tasks.NAME]", field_lines(TaskProtocol)),
-        ("training protocol, one entry of stages", field_lines(Stage)),
+        ("training protocol, one entry of stages", field_lines(CropStage)),
     ]
     register = {field: choice.here for choice in REGISTER for field in choice.field.replace(",", " ").split()}
     for name, config in _configs().items():

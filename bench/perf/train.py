@@ -27,7 +27,7 @@ from bench.training.fast_step import Compiled, Recorded
 from bench.training.learner import Learner
 from bench.training.picture import Picture
 from bench.training.precision import resolve
-from bench.training.protocol import Protocol, Stage, read_protocol
+from bench.training.protocol import CropStage, Protocol, read_protocol
 from bench.training.run import build
 from systems import registry
 from systems.errors import UserError
@@ -106,7 +106,7 @@ def measure(
     """Time one system on one task. options: crop, batch, steps, before."""
     last = plan.tasks[task].stages[-1]
     crop, batch = options["crop"] or last.crop, options["batch"] or last.batch
-    entry = replace(plan.tasks[task], stages=(Stage(1.0, crop, batch),), images_seen=10**9, coded=0.0, distill=0.0)
+    entry = replace(plan.tasks[task], stages=(CropStage(1.0, crop, batch),), images_seen=10**9, coded=0.0, distill=0.0)
     kbits = entry.validate_kbits if isinstance(entry.kbits, tuple) else entry.kbits
     entry = replace(entry, budget_jitter=0.0, kbits=kbits)  # one kind of batch
     plan = replace(plan, tasks={task: entry}, teacher="none", start="none")

@@ -18,13 +18,13 @@ from bench.measure.tasks import TASKS
 from bench.training import draws
 from bench.training.crops import Album, Window
 from bench.training.distributed import World
-from bench.training.protocol import Protocol, Stage, TaskProtocol
+from bench.training.protocol import CropStage, Protocol, TaskProtocol
 from bench.training.teacher import soften
 from systems.interface import VOID, Link
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """This process's part of one step's batch.
 
     images: float32 (B, 3, crop, crop).
@@ -53,7 +53,7 @@ class Batches:
     def __init__(self, protocol: Protocol, albums: dict[str, Album], world: World, taught: bool, sends: bool):
         self.protocol, self.albums, self.world, self.taught, self.sends = protocol, albums, world, taught, sends
 
-    def draw(self, task: str, stage: Stage, step: int) -> Batch:
+    def draw(self, task: str, stage: CropStage, step: int) -> TrainingBatch:
         """This process's part of the batch of a step. stage: of the task's crop schedule."""
         protocol, world, plan = self.protocol, self.world, self.protocol.tasks[task]
         seed = draws.step_seed(protocol.seed, task, step)
@@ -72,7 +72,7 @@ class Batches:
             target = soften(crops.mask, crops.labels, plan.distill if self.taught else 0.0, VOID)
             if plan.coded and not self.sends:
                 images = self._coded(images, plan, step)
-        return Batch(task, images, target, link, keys, stage.batch)
+        return TrainingBatch(task, images, target, link, keys, stage.batch)
 
     def _coded(self, images: Tensor, plan: TaskProtocol, step: int) -> Tensor:
         """The crops for a network behind a digital link: some of them are JPEG files of a few bytes, decoded again.

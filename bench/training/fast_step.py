@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from bench.training.batch import Batch
+    from bench.training.batch import TrainingBatch
 
 Losses = dict[str, Tensor]
-Passes = Callable[["Batch"], Losses]
+Passes = Callable[["TrainingBatch"], Losses]
 Body = Callable[[], tuple[Losses, list[Tensor | None]]]
 
 AGREES = 0.02  # relative difference of losses and of the gradient's norm up to which a record counts as the same step
@@ -51,10 +51,10 @@ class Recorded:
     ):
         self.plain, self.parameters, self.name, self.say, self.seed = plain, parameters, name, say, seed
         self.record, self.sees_link = record or cuda_graph, sees_link
-        self.kinds: dict[tuple, Callable[[Batch], Losses] | None] = {}
+        self.kinds: dict[tuple, Callable[[TrainingBatch], Losses] | None] = {}
         self.off = False
 
-    def __call__(self, batch: Batch) -> Losses:
+    def __call__(self, batch: TrainingBatch) -> Losses:
         """Losses of the batch, detached; gradients lie in the parameters."""
         kind = self._kind(batch)
         if self.off or (kind not in self.kinds and len(self.kinds) >= MOST_KINDS):
@@ -65,12 +65,12 @@ class Recorded:
         known = self.kinds[kind]
         return known(batch) if known is not None else self._make(kind, batch)
 
-    def _kind(self, batch: Batch) -> tuple:
+    def _kind(self, batch: TrainingBatch) -> tuple:
         link = batch.link
         spoken = (link.budget, link.channel) if self.sees_link else ()
         return (batch.task, tuple(batch.images.shape), tuple(batch.target.shape), batch.target.dtype, *spoken)
 
-    def _make(self, kind: tuple, batch: Batch) -> Losses:
+    def _make(self, kind: tuple, batch: TrainingBatch) -> Losses:
         """The plain passes, then a record of them, which must give the same."""
         losses, size = self.plain(batch), self._gradient_size()
         place = Place.now(batch.images.device)
@@ -94,7 +94,7 @@ class Recorded:
         self.kinds[kind] = replay
         return found
 
-    def _recorded(self, batch: Batch) -> Callable[[Batch], Losses]:
+    def _recorded(self, batch: TrainingBatch) -> Callable[[TrainingBatch], Losses]:
         images = batch.images.clone()
         target = images if batch.target is batch.images else batch.target.clone()
         snr_db = batch.link.snr_db.clone() if isinstance(batch.link.snr_db, Tensor) else batch.link.snr_db
@@ -107,7 +107,7 @@ class Recorded:
 
         again = self.record(body)
 
-        def replay(new: Batch) -> Losses:
+        def replay(new: TrainingBatch) -> Losses:
             images.copy_(new.images)
             if target is not images:
                 target.copy_(new.target)
@@ -177,7 +177,7 @@ class Compiled:
 
     def __init__(
         self,
-        passes: Callable[[nn.Module, Batch], Losses],
+        passes: Callable[[nn.Module, TrainingBatch], Losses],
         step: nn.Module,
         name: str,
         say: Callable[[str], None],
@@ -188,7 +188,7 @@ class Compiled:
         self.compiled: nn.Module | None = None
         self.off = False
 
-    def __call__(self, batch: Batch) -> Losses:
+    def __call__(self, batch: TrainingBatch) -> Losses:
         """Losses of the batch, detached; gradients lie in the parameters."""
         if self.off:
             return self.passes(self.step, batch)
@@ -206,7 +206,7 @@ class Compiled:
         self.left = max(1.0, self.left - (time.monotonic() - began))
         return losses
 
-    def _without(self, batch: Batch, why: str) -> Losses:
+    def _without(self, batch: TrainingBatch, why: str) -> Losses:
         self.off, self.compiled = True, None
         losses = self.passes(self.step, batch)
         self.say(f"{self.name}: the step is not compiled ({why}); training goes on without")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bench.training import distributed as together
 from bench.training import draws
-from bench.training.batch import Batch, Batches
+from bench.training.batch import Batches, TrainingBatch
 from bench.training.channel import transmit
 from bench.training.crops import Album
 from bench.training.distributed import World
@@ -99,7 +99,7 @@ class Learner:
                         "protocol's batch or the number of processes"
                     )
 
-    def _passes(self) -> Callable[[Batch], dict[str, Tensor]]:
+    def _passes(self) -> Callable[[TrainingBatch], dict[str, Tensor]]:
         """Forward and backward pass of a batch, as fast as protocol and machine allow: gives the losses, detached."""
         plain = partial(self.pass_by, self.step_module)
         if self.world.size > 1 or not self.module.host_free:
@@ -113,7 +113,7 @@ class Learner:
             return Recorded(plain, self.parameters, self.name, self.say, None, self.module.sends, self.prepare)
         return plain
 
-    def draw(self) -> Batch:
+    def draw(self) -> TrainingBatch:
         """This process's part of the next step's batch."""
         task = self.schedule.task(self.done)
         return self.batches.draw(task, self.schedule.stage(task, self.seen[task], self.step), self.step)
@@ -123,7 +123,7 @@ class Learner:
         torch.manual_seed(draws.step_seed(self.protocol.seed, self.step, 0, "dropout"))
         self.module.train()
 
-    def forward(self, batch: Batch, step: nn.Module | None = None) -> dict[str, Tensor]:
+    def forward(self, batch: TrainingBatch, step: nn.Module | None = None) -> dict[str, Tensor]:
         """This process's losses by name, each a scalar. Their mean over processes is the loss of the whole batch.
         step: used instead of `step_module`.
         """
@@ -139,7 +139,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
 
-    def pass_by(self, step: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def pass_by(self, step: nn.Module, batch: TrainingBatch) -> dict[str, Tensor]:
         """Both passes by the module `step`. Returns the losses, detached scalars."""
         losses = self.forward(batch, step)
         self.backward(losses)

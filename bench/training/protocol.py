@@ -24,7 +24,7 @@ BUDGETS = 8  # sizes that a drawn budget has: each makes other shapes, which a G
 
 
 @dataclass(frozen=True)
-class Stage:
+class CropStage:
     """One part of the crop schedule. It ends when the share `until` (0..1) of a task's crops,
     or of the time, is used.
     """
@@ -39,7 +39,7 @@ class TaskProtocol:
     """How one task is trained. Exactly one of `cbr` and `kbits` is given."""
 
     images_seen: int  # number of crops, repeats included; with --minutes only the ratio between tasks counts
-    stages: tuple[Stage, ...]  # the crop schedule, in order; the last one ends at 1
+    stages: tuple[CropStage, ...]  # the crop schedule, in order; the last one ends at 1
     sources: tuple[str, ...]  # a folder under the data root, folder:PATH, voc2012:SPLIT, bundled, pack:FILE
     cbr: str | None = None  # budget: complex channel uses over 3HW, "1/16"
     kbits: float | tuple[float, float] | None = None  # one budget, or a range: one of eight per batch, even in log
@@ -164,7 +164,7 @@ def _plan(task: str, entries: Any, where: str, changes: dict[str, Any]) -> TaskP
     stages = entries.get("stages")
     if not stages or not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise UserError(f"{where}: needs stages = [{{until = 1.0, crop = 112, batch = 16}}]")
-    filled = tuple(fill(Stage, stage, f"{where} stages") for stage in stages)
+    filled = tuple(fill(CropStage, stage, f"{where} stages") for stage in stages)
     entries = {**entries, "stages": filled, **{key: value for key, value in changes.items() if value is not None}}
     plan = fill(TaskProtocol, entries, where)
     if (plan.cbr is None) == (plan.kbits is None):

@@ -35,7 +35,7 @@ def save(folder: Path, learner: Learner, rows: list[dict], seconds: float) -> No
         tensors |= {f"optimizer/{index}/{key}": value for key, value in entry.items()}
     schedule, step = learner.schedule, learner.step
     facts = {
-        "step": step, "seen": learner.seen, "done": learner.done, "rows": rows, "protocol": digest(learner),
+        "step": step, "seen": learner.seen, "done": learner.done, "rows": rows, "protocol": run_digest(learner),
         "seconds": seconds, "minutes": schedule.minutes, "ended": schedule.ended(step),
     }  # fmt: skip
     saved_state.save_state(folder, tensors, facts)
@@ -59,7 +59,7 @@ def load(folder: Path, learner: Learner) -> tuple[list[dict], float] | None:
 
 
 def _take_facts(folder: Path, learner: Learner, facts: dict[str, Any]) -> tuple[list[dict], float]:
-    if facts["protocol"] != digest(learner):
+    if facts["protocol"] != run_digest(learner):
         raise UserError(
             f"{folder}: the folder holds a training run of another protocol or data; choose another --out, or remove it"
         )
@@ -92,7 +92,7 @@ def protocol_of(learner: Learner) -> dict[str, Any]:
     return {**learner.protocol.as_dict(), "tasks": {task: asdict(plan) for task, plan in learner.tasks.items()}}
 
 
-def digest(learner: Learner) -> str:
+def run_digest(learner: Learner) -> str:
     """sha256 of everything that decides the run."""
     decides = [
         {key: value for key, value in protocol_of(learner).items() if key not in _SPEED},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from bench.training.protocol import Protocol, Stage, TaskProtocol
+from bench.training.protocol import CropStage, Protocol, TaskProtocol
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Schedule:
         left = [t for t in self.tasks if self.minutes is not None or done[t] < self._planned[t]]
         return min(left, key=lambda task: (done[task] + 0.5) / self._planned[task])
 
-    def stage(self, task: str, seen: int, step: int) -> Stage:
+    def stage(self, task: str, seen: int, step: int) -> CropStage:
         """The present stage of a task's crop schedule."""
         plan = self.tasks[task]
         share = seen / plan.images_seen if self.minutes is None else self.share(step)
@@ -92,5 +92,5 @@ def steps_of(plan: TaskProtocol) -> int:
     return steps
 
 
-def _stage(plan: TaskProtocol, share: float) -> Stage:
+def _stage(plan: TaskProtocol, share: float) -> CropStage:
     return next((stage for stage in plan.stages if share < stage.until), plan.stages[-1])

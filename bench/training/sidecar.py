@@ -11,7 +11,7 @@ from bench.training.resume import protocol_of
 _HISTORY = ("sha256", "commit", "images_seen", "steps", "seed", "protocol", "validation", "started_from")
 
 
-def facts_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, Any]:
+def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, Any]:
     """The content of the sidecar. rows: the validations. seconds: the time of training."""
     protocol, tasks = learner.protocol, learner.tasks
     before = learner.module.facts  # of the weights from which this run started

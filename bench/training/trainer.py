@@ -25,7 +25,7 @@ from bench.training.distributed import World
 from bench.training.learner import Learner
 from bench.training.protocol import Protocol
 from bench.training.report import progress_line, stopped_line, write_metrics
-from bench.training.sidecar import facts_of
+from bench.training.sidecar import sidecar_of
 from bench.training.validate import validate
 from systems.errors import UserError
 from systems.learned import Network
@@ -84,7 +84,7 @@ class Trainer:
 
     def facts(self) -> dict:
         """The content of the sidecar of the trained weights."""
-        return facts_of(self.learner, self.rows, self.spent)
+        return sidecar_of(self.learner, self.rows, self.spent)
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights, with the names and shapes of the system's state dict."""

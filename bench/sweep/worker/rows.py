@@ -12,7 +12,7 @@ from bench.sweep.plan import Cell, WorkUnit
 assert set(REPORT_COLUMNS) <= set(SAMPLE_COLUMNS)
 
 
-def rows_of(
+def sample_rows(
     unit: WorkUnit,
     cell: Cell,
     batch: Batch,

@@ -30,7 +30,7 @@ from bench.sweep.worker.checks import MOST_LATE, Checks
 from bench.sweep.worker.files import write_cell
 from bench.sweep.worker.outcomes import failed, not_tried
 from bench.sweep.worker.printed import Printed
-from bench.sweep.worker.rows import rows_of
+from bench.sweep.worker.rows import sample_rows
 from bench.sweep.worker.systems import Systems
 from bench.sweep.worker.trial import read_pictures, try_system
 from bench.util.files import StorageError
@@ -207,7 +207,7 @@ class Worker:
                 for cell, delivered in zip(group, measurement.deliver(points, batch, sent), strict=True):
                     with stage_times.stage("metrics"):
                         scores = measurement.scores(batch, delivered)
-                    rows[cell] += rows_of(unit, cell, batch, delivered, scores, **told)
+                    rows[cell] += sample_rows(unit, cell, batch, delivered, scores, **told)
                     for image_id, output in zip(batch.ids, delivered.output, strict=True):
                         if image_id in cell.pictures:
                             kept[cell][image_id] = output.numpy()

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from bench.training.protocol import Stage, TaskProtocol, read_protocol
+from bench.training.protocol import CropStage, TaskProtocol, read_protocol
 from bench.training.schedule import Schedule, steps_of
 from systems.errors import UserError
 from systems.interface import Budget
@@ -119,7 +119,7 @@ def test_one_snr_or_a_range(tmp_path):
 
 
 def task(**values) -> TaskProtocol:
-    return TaskProtocol(**{"images_seen": 100, "stages": (Stage(1.0, 32, 4),), "sources": ("photos",), **values})
+    return TaskProtocol(**{"images_seen": 100, "stages": (CropStage(1.0, 32, 4),), "sources": ("photos",), **values})
 
 
 def test_budgets():
@@ -153,18 +153,21 @@ def course(schedule: Schedule) -> list[str]:
 
 
 def test_tasks_are_spread_evenly_over_the_run():
-    plans = {"reconstruction": task(images_seen=64), "segmentation": task(images_seen=16, stages=(Stage(1.0, 32, 4),))}
+    plans = {
+        "reconstruction": task(images_seen=64),
+        "segmentation": task(images_seen=16, stages=(CropStage(1.0, 32, 4),)),
+    }
     tasks = course(Schedule(plans, 0, 0.02))
     assert tasks.count("reconstruction") == 16 and tasks.count("segmentation") == 4
     assert [tasks[start : start + 5].count("segmentation") for start in range(0, 20, 5)] == [1, 1, 1, 1]
 
 
 def test_stages_follow_the_crops():
-    plan = task(images_seen=32, stages=(Stage(0.5, 32, 4), Stage(1.0, 64, 2)))
+    plan = task(images_seen=32, stages=(CropStage(0.5, 32, 4), CropStage(1.0, 64, 2)))
     assert steps_of(plan) == 16 // 4 + 16 // 2
     schedule = Schedule({"reconstruction": plan}, 0, 0.02)
     assert [schedule.stage("reconstruction", seen, 0).crop for seen in (0, 15, 16, 31, 40)] == [32, 32, 64, 64, 64]
-    assert steps_of(task(images_seen=10, stages=(Stage(0.5, 32, 4),))) == 3  # the last stage lasts until the end
+    assert steps_of(task(images_seen=10, stages=(CropStage(0.5, 32, 4),))) == 3  # the last stage lasts until the end
 
 
 def test_rates_rise_and_fall():
@@ -177,7 +180,7 @@ def test_rates_rise_and_fall():
 
 
 def test_by_the_clock_the_share_of_time_decides():
-    plan = task(stages=(Stage(0.25, 32, 4), Stage(1.0, 64, 2)))
+    plan = task(stages=(CropStage(0.25, 32, 4), CropStage(1.0, 64, 2)))
     schedule = Schedule({"reconstruction": plan}, 0, 0.02, minutes=2.0)
     seen = []
     for used in (0, 29, 30, 60, 119, 120):
