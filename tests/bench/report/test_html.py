@@ -187,6 +187,16 @@ def test_the_slider_changes_the_picture_and_its_numbers(browser):
     assert before != after and "dB" in after and "uses" in after and browser.execute_script(shot) != first
 
 
+def test_the_captions_stand_under_the_picture(browser):
+    left, right, frame = browser.execute_script(
+        "const box = name => document.querySelector(name).getBoundingClientRect().toJSON();"
+        "return ['#left-text', '#right-text', '.frame'].map(box)"
+    )
+    narrowest = 480  # pixels, for words under a small picture
+    assert left["left"] == frame["left"] and left["top"] >= frame["bottom"] and right["left"] > left["right"]
+    assert abs(right["right"] - frame["left"] - max(frame["width"], narrowest)) < 1
+
+
 def test_tables_sort_and_download(browser):
     browser.execute_script("document.querySelectorAll('#rows-table th button')[2].click()")
     values = [float(row[2]) for row in _cells(browser, "rows-table")]
