@@ -309,6 +309,16 @@ CASES = (
         _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),
     ),
     Mutation(
+        "apart: one folder for temporary files of all calls", APART + "nursery.py",
+        "        private.mkdir(mode=0o700)\n", "        private = folder\n",
+        _at("measure/test_apart", "test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing"),
+    ),
+    Mutation(
+        "apart: hints of files pass", APART + "confine.py",
+        "(1, _WHOLE, _AT_LEAST, 1035)", "(1, _WHOLE, _AT_LEAST, 1040)",
+        _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[hints-of-files]"),
+    ),
+    Mutation(
         "apart: sockets of the folder of temporary files", APART + "confine.py",
         '("/tmp", "/var/tmp", "/run", "/dev/shm")', '("/var/tmp", "/run", "/dev/shm")',
         _at("measure/test_apart", "test_sockets_in_the_folder_of_temporary_files_cannot_be_reached"),
@@ -345,6 +355,21 @@ CASES = (
         "    if entry is not None and entry.plugin:\n        told = {'label': getattr(entry.load(), 'label', '')}\n"
         "    if entry is None or entry.plugin:\n",
         ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
+    ),
+    Mutation(
+        "outsiders: their labels are shown as they are", "systems/registry.py",
+        "        if label and _borrowed(label):\n", "        if False:\n",
+        ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
+    ),
+    Mutation(
+        "outsiders: names that look like ours", "systems/registry.py",
+        "        if not _NAME.fullmatch(point.name) or (holder is None and like):\n", "        if False:\n",
+        ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
+    ),
+    Mutation(
+        "outsiders: data sets in the harness are not named", "bench/sweep/manifest.py",
+        ", *catalogue.foreign()]", "]",
+        _at("test_extensions", "test_one_package_adds_one_of_each"),
     ),
     Mutation(
         "documents: the README's table is another", "README.md",
