@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
-from systems.errors import UserError
+from systems.errors import FAULTS, UserError
 
 
 def points(group: str) -> list[EntryPoint]:
@@ -36,7 +36,7 @@ def loaded(point: EntryPoint) -> object:
     """
     try:
         return point.load()
-    except (Exception, SystemExit) as error:
+    except FAULTS as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{point.value} does not import ({why})") from error
 

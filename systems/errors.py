@@ -33,6 +33,10 @@ class AuditError(RuntimeError):
     """A system broke a rule of the comparison (power, budget, finite symbols). It is never only a warning."""
 
 
+#: What code of somebody else may raise. `sys.exit` in it is a fault like others, and must not end a command in silence.
+FAULTS = (Exception, SystemExit)
+
+
 def did_you_mean(name: str, known: Iterable[str], what: str, most: int = 1, cutoff: float = 0.6) -> str:
     """The hint at the end of an UnknownName's message.
 

@@ -29,7 +29,7 @@ from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, li
 from bench.util.cache_folder import cache_folder
 from bench.util.files import read_text, shown, user_path
 from systems import entry_points
-from systems.errors import UnknownName, UserError, did_you_mean
+from systems.errors import FAULTS, UnknownName, UserError, did_you_mean
 
 ENTRY_POINTS = "semantic_bench.datasets"
 LOW_RESOLUTION = (224, 224)  # the paper's Fig. 4
@@ -127,7 +127,7 @@ def open_dataset(spec: str, data_root: Path | str | None = None, size: tuple[int
             dataset = info.build(info, root, split)
         except UserError:
             raise
-        except (Exception, SystemExit) as error:
+        except FAULTS as error:
             if info.name in _CATALOGUE:
                 raise
             why = shown(f"{type(error).__name__}: {error}")

@@ -30,7 +30,7 @@ from bench.results.reader import Run
 from bench.spec.look import Look, read_look
 from bench.util.files import several, slug
 from systems import entry_points
-from systems.errors import UserError, did_you_mean
+from systems.errors import FAULTS, UserError, did_you_mean
 
 ENTRY_POINT_GROUP = "semantic_bench.figures"
 
@@ -222,7 +222,7 @@ def kind_named(name: str, where: str) -> Kind:
             reason = "it returned something that is no list of drawings"
         except UserError:
             raise
-        except (Exception, SystemExit) as error:
+        except FAULTS as error:
             reason = printable(f"{type(error).__name__}: {error}")
         raise UserError(f"{where}: the plug-in of kind {name!r} ({points[name].value}) cannot draw it: {reason}")
 

@@ -18,7 +18,7 @@ from bench.sweep.plan import WorkUnit
 from bench.sweep.worker.batches import point_of
 from bench.sweep.worker.systems import Systems
 from systems import stage_times
-from systems.errors import AuditError
+from systems.errors import FAULTS, AuditError
 from systems.interface import System
 
 MOST_LATE = 3  # a system that takes too long so many times in a row is given up
@@ -103,7 +103,7 @@ class Checks:
                 return check(point)
             except AuditError:
                 raise
-            except Exception as error:
+            except FAULTS as error:
                 failing.add(point.snr_db)
                 late += isinstance(error, TooLate)
                 if point is tried[-1] or late >= MOST_LATE:

@@ -16,7 +16,7 @@ from bench.measure.point import Conditions
 from bench.sweep.plan import WorkUnit
 from bench.sweep.preflight import Reading, Trial
 from bench.sweep.worker.systems import Systems
-from systems.errors import UserError
+from systems.errors import FAULTS, UserError
 from systems.weight_files import seeded
 
 
@@ -49,5 +49,5 @@ def try_system(
                     system.encode(image, conditions.link(*image.shape[2:], snr_db))
                 except UserError:
                     raise
-                except Exception:  # a fault at one point must not hide an error of the user at another
+                except FAULTS:  # a fault at one point must not hide an error of the user at another
                     continue

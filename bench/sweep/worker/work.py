@@ -35,6 +35,7 @@ from bench.sweep.worker.systems import Systems
 from bench.sweep.worker.trial import read_pictures, try_system
 from bench.util.files import StorageError
 from systems import stage_times
+from systems.errors import FAULTS
 from systems.interface import System
 
 CELL_SECONDS = 3600.0  # time limit of one cell, unless --cell-timeout is given
@@ -116,7 +117,7 @@ class Worker:
                     try_system(
                         check, self._built.systems, self.datasets, partial(self._conditions, salt=""), self.device
                     )
-        except Exception as error:
+        except FAULTS as error:
             return failed(check, error)
         return Outcome(check.id, "done")
 
@@ -132,7 +133,7 @@ class Worker:
                 built.systems.start_clock(system)
                 batches, senders = self._prepared(system, unit)
                 built.checks.hold(system, unit, self._conditions(unit), batches, senders)
-        except Exception as error:
+        except FAULTS as error:
             self._count_late(unit.system, error)
             for cell in unit.cells:
                 yield failed(cell, error)
@@ -147,7 +148,7 @@ class Worker:
             built.systems.start_clock(system)
             try:
                 rows = self._compute(system, unit, group, batches, senders)
-            except Exception as error:
+            except FAULTS as error:
                 self._count_late(unit.system, error)
                 if len(group) == 1:
                     yield failed(group[0], error)
@@ -165,10 +166,10 @@ class Worker:
                 except StorageError as error:
                     yield Outcome(cell.id, "fatal", str(error), users=True)
                     return
-                except Exception as error:
+                except FAULTS as error:
                     yield failed(cell, error)
 
-    def _count_late(self, name: str, error: Exception) -> None:
+    def _count_late(self, name: str, error: BaseException) -> None:
         """Count cells in a row that took too long: a sweep of hundreds of cells must not wait hours for each."""
         late = self._built.late
         late[name] = late[name] + 1 if isinstance(error, TooLate) else 0

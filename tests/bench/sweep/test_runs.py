@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 from harness import bench, environment, rows, without_costs
 from PIL import Image
 
+from bench.measure.metrics.table import METRICS
 from bench.spec.request import Request, resolve
 from bench.sweep.execute import default_out, execute
 from systems import registry
@@ -350,6 +352,22 @@ def test_one_set_that_is_opened_in_two_ways_is_measured_once(photos):
 
 
 # ---------------------------------------------------------------- missing rows
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), ZeroDivisionError("a fault")], ids=repr)
+def test_a_metric_that_ends_python_is_a_failure(photos, monkeypatch, error):
+    """A package's metric runs in the harness. `sys.exit(0)` in it must not end the command with code 0 and no rows."""
+
+    def ends(pair):
+        raise error
+
+    known = dict(METRICS._all())
+    monkeypatch.setattr(METRICS, "_found", known | {"ms_ssim": replace(known["ms_ssim"], of_picture=ends)})
+    result = run(snr="4")
+    assert result.exit_code == 1 and {type(error).__name__} == {
+        outcome.error.partition(":")[0] for outcome in result.failures.values()
+    }
+    assert rows(Path("run/failures.csv")) and not rows(Path("run/samples.csv"))
 
 
 def test_cells_that_vanish_while_a_run_goes_on_are_failures(photos, monkeypatch):
