@@ -293,40 +293,42 @@ def test_failures_of_earlier_commands_stay_in_the_table(photos, monkeypatch):
     assert {row["error"] for row in rows(Path("run/failures.csv"))} == {"RuntimeError: no luck"}
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text[:50],
-        lambda text: "[]",
-        lambda text: "null",
-        lambda text: '{"tasks": [1]}',
-        lambda text: text.replace("4.0", "NaN"),
-        lambda text: text.replace("4.0", '"4"'),
-        lambda text: text.replace("4.0", "1e999"),
-        lambda text: text.replace('"linear"', "5"),
-        lambda text: text.replace('"linear"', '["linear"]'),
-        lambda text: text.replace('"reconstruction"', '"juggling"'),
-        lambda text: text.replace('"image_ids":[', '"image_ids":[7,'),
-        lambda text: text.replace('"cbr":', '"cbr":"x","other":'),
-        lambda text: text.replace('"cells":', '"cells":null,"other":'),
-        lambda text: "[" * 100_000,
-        lambda text: "\ufeff\0",
-        lambda text: re.sub(r'\[\["[0-9a-f]{16}"', '[["../../elsewhere"', text),
-        lambda text: re.sub(r'\[\["[0-9a-f]{16}"', '[["\\\\ud800"', text),
-        lambda text: re.sub(r'\[\["[0-9a-f]{15}', '[["0123456789abcde', text),  # rows of this cell would be lost
-        lambda text: text.replace('"linear"', '"\\ud800"'),
-        lambda text: text.replace('"image_ids":["', '"image_ids":["x'),
-        lambda text: text.replace("4.0", "5.0"),
-    ],
-)
-def test_a_plan_that_is_damaged_is_one_line_and_its_advice_holds(photos, damage):
+DAMAGES = [
+    lambda text: text[:50],
+    lambda text: "[]",
+    lambda text: "null",
+    lambda text: '{"tasks": [1]}',
+    lambda text: text.replace("4.0", "NaN"),
+    lambda text: text.replace("4.0", '"4"'),
+    lambda text: text.replace("4.0", "1e999"),
+    lambda text: text.replace('"linear"', "5"),
+    lambda text: text.replace('"linear"', '["linear"]'),
+    lambda text: text.replace('"reconstruction"', '"juggling"'),
+    lambda text: text.replace('"image_ids":[', '"image_ids":[7,'),
+    lambda text: text.replace('"cbr":', '"cbr":"x","other":'),
+    lambda text: text.replace('"cells":', '"cells":null,"other":'),
+    lambda text: "[" * 100_000,
+    lambda text: "\ufeff\0",
+    lambda text: re.sub(r'\[\["[0-9a-f]{16}"', '[["../../elsewhere"', text),
+    lambda text: re.sub(r'\[\["[0-9a-f]{16}"', '[["\\\\ud800"', text),
+    lambda text: re.sub(r'\[\["[0-9a-f]{15}', '[["0123456789abcde', text),  # rows of this cell would be lost
+    lambda text: text.replace('"linear"', '"\\ud800"'),
+    lambda text: text.replace('"image_ids":["', '"image_ids":["x'),
+    lambda text: text.replace("4.0", "5.0"),
+]
+
+
+def test_a_plan_that_is_damaged_is_one_line_and_its_advice_holds(photos):
     run(snr="4")
     run(snr="8")
     path = Path("run/plan.json")
-    path.write_text(damage(path.read_text()))
-    with pytest.raises(UserError, match=r"plan\.json: .*delete it: .*one command must name all") as caught:
-        run(snr="12")
-    assert "\n" not in str(caught.value)
+    whole = path.read_text()
+    for number, damage in enumerate(DAMAGES):
+        path.write_text(damage(whole))
+        assert path.read_text() != whole, number
+        with pytest.raises(UserError, match=r"plan\.json: .*delete it: .*one command must name all") as caught:
+            run(snr="12")
+        assert "\n" not in str(caught.value), number
     path.unlink()
     with pytest.raises(UserError, match=r"no plan\.json.*one command must name all"):
         run(snr="12")
