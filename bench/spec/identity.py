@@ -81,7 +81,7 @@ def option_names(name: str) -> tuple[str, ...]:
     system.
     """
     entry = registry.find(name)
-    own = _look(name, entry.target)["options"] if entry.plugin else getattr(entry.load(), "options", ())
+    own = _look(name, entry.target)["options"] if entry.plugin else entry.load().options  # type: ignore[attr-defined]
     return tuple(dict.fromkeys((*(LEARNED_OPTIONS if is_learned(name) else ()), *own)))
 
 
@@ -90,7 +90,7 @@ def is_learned(name: str) -> bool:
     entry = registry.find(name, parts=True)
     if entry.plugin:
         return _look(name, entry.target)["learned"]
-    return entry.learned or getattr(entry.load(), "learned", False)
+    return entry.learned
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
