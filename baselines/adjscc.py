@@ -59,7 +59,7 @@ class ADJSCCConfig:
     filters: int = 256  # channels of the hidden layers
     attention_reduction: int = 16
     linear_path: bool = False  # the network stands beside the block-KLT code
-    lmmse: bool = False
+    lmmse: bool = False  # the receiver reads the linear MMSE estimate of the symbols, not the equalised symbols
 
 
 class _LowerBound(torch.autograd.Function):

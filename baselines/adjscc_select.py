@@ -33,15 +33,11 @@ MOST = 3.0
 
 @dataclass(frozen=True)
 class ADJSCCSelectConfig:
-    """Sizes of the networks.
+    """Sizes of the networks at both ends."""
 
-    channels: of the encoder's output at a quarter of the picture's size. Each adds to 16 details of a block.
-    filters, attention_reduction: as in `ADJSCCConfig`.
-    """
-
-    channels: int = 6
-    filters: int = 96
-    attention_reduction: int = 16
+    channels: int = 6  # channels of the encoder's output at 1/4 of the picture's size; each is 16 details of a block
+    filters: int = 96  # channels of the hidden layers
+    attention_reduction: int = 16  # the hidden layer of an AF module has filters / attention_reduction units
 
 
 class ADJSCCSelect(SelectingSystem):

@@ -46,7 +46,7 @@ class DeepJSCCConfig:
     filters: tuple[int, ...] = (16, 32, 32, 32)  # channels of all layers except the last
     kernel: int = 5  # side of every convolution
     linear_path: bool = False  # the network stands beside the block-KLT code
-    lmmse: bool = False
+    lmmse: bool = False  # the receiver reads the linear MMSE estimate of the symbols, not the equalised symbols
 
 
 class DeepJSCC(LearnedSystem):

@@ -35,7 +35,9 @@ class DeepLabJSCCConfig:
     """Sizes of the network.
 
     channels: real feature channels at 1/16 of the size. 50 channels fill 4900 of the 5000 uses of 20 Kbits at 224x224.
-    backbone, pretrained, frozen_stages: as in `FCNConfig`.
+    backbone: one of `systems.layers.backbone.BACKBONES`.
+    pretrained: training starts from the backbone's ImageNet weights.
+    frozen_stages: this many first stages keep these weights.
     hidden: channels of the hidden layers.
     rates: dilations of the pyramid's 3x3 convolutions.
     """
@@ -48,7 +50,7 @@ class DeepLabJSCCConfig:
     rates: tuple[int, ...] = (3, 6, 9)
     separable: bool = True  # 3x3 convolutions are depthwise, followed by pointwise ones
     dropout: float = 0.1  # before the class scores
-    lmmse: bool = False
+    lmmse: bool = False  # the receiver reads the linear MMSE estimate of the symbols, not the equalised symbols
 
 
 def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable: bool = False) -> list[nn.Module]:

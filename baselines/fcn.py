@@ -43,9 +43,9 @@ class FCNConfig:
     backbone: str = "efficientnet-lite0"
     pretrained: bool = True
     frozen_stages: int = 0
-    output_stride: int = 16
+    output_stride: int = 16  # the picture's size divided by that of the last feature map
     head: int = 128
-    dropout: float = 0.1
+    dropout: float = 0.1  # before the class scores
     skips: bool = True
     mirror: bool = False
 

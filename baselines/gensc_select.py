@@ -31,22 +31,16 @@ ADDED = 256  # details of a block that the transmitter's network may add to
 
 @dataclass(frozen=True)
 class GenSCSelectConfig:
-    """Sizes of the networks.
+    """Sizes of the networks at both ends."""
 
-    depth, width, heads: transformer blocks, channels and attention heads of the receiver.
-    window: side of an attention window, in tokens of 8 x 8 pixels.
-    time_dim: width of the embedded noise level.
-    encoder_depth, encoder_width, encoder_heads: of the transmitter. A depth of 0 leaves it out.
-    """
-
-    depth: int = 8
-    width: int = 192
-    heads: int = 6
-    window: int = 8
-    time_dim: int = 128
-    encoder_depth: int = 0
-    encoder_width: int = 96
-    encoder_heads: int = 3
+    depth: int = 8  # transformer blocks of the receiver
+    width: int = 192  # channels of the receiver
+    heads: int = 6  # attention heads of the receiver
+    window: int = 8  # side of the attention windows, in tokens of 8 x 8 pixels
+    time_dim: int = 128  # dimension of the embedded noise level
+    encoder_depth: int = 0  # transformer blocks of the transmitter; 0: the transmitter has no network
+    encoder_width: int = 96  # channels of the transmitter
+    encoder_heads: int = 3  # attention heads of the transmitter
 
 
 class _Tokens(nn.Module):

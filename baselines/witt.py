@@ -44,8 +44,8 @@ class WITTConfig:
     channels: real feature channels at 1/16 of the picture's size (the paper's C); 96 channels give CBR 1/16.
     window: side of the windows in tokens.
     windows: one side per stage of the encoder, if they differ.
-    modnet_layers: gated layers of the channel ModNet, each `modnet_hidden` wide. 0: no ModNet, the published
-    "WITT_W/O".
+    modnet_layers: gated layers of the channel ModNet. 0: no ModNet, the published "WITT_W/O".
+    modnet_hidden: channels of these layers.
     linear_path: the network adds to the block-KLT code.
     embed_norm: LayerNorm after the patch embedding.
     shift_across_stages: plain and shifted windows alternate through the whole network. False: each stage begins with

@@ -92,7 +92,8 @@ def _keys() -> None:
         rows = field_lines(config)
         if name == "gensc":  # the register explains its choices
             rows = [(field, kind, doc or register.get(field, "")) for field, kind, doc in rows]
-        tables.append((f"size of {name} (configs/models/{name}-SIZE.toml); base: the size it differs from", rows))
+        title = f"size of {name} (configs/models/{name}-SIZE.toml); base: the size that gives all other values"
+        tables.append((title, rows))
     for index, (title, rows) in enumerate(tables):
         click.echo(("\n" if index else "") + f"{title}:")
         for line in _aligned(rows):

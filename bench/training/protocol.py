@@ -42,13 +42,13 @@ class TaskProtocol:
     stages: tuple[CropStage, ...]  # the crop schedule, in order; the last one ends at 1
     sources: tuple[str, ...]  # a folder under the data root, folder:PATH, voc2012:SPLIT, bundled, pack:FILE
     cbr: str | None = None  # budget: complex channel uses over 3HW, "1/16"
-    kbits: float | tuple[float, float] | None = None  # one budget, or a range: one of eight per batch, even in log
+    kbits: float | tuple[float, float] | None = None  # one budget, or a range: each batch has one of eight, even in log
     kbits_side: int = 224  # side of the picture that `kbits` is for; a crop gets its share by area
     validate_kbits: float = 20.0  # the budget in validation, if `kbits` is a range
     budget_jitter: float = 0.0  # half of the batches get one of eight shares of the budget, 1 - jitter to 1
     lowest_scale: float = 1.0  # below 1: random resized crops, at least this share of the picture's shorter side
     whole: float = 0.35  # share of the resized crops that are the whole picture, as in tests
-    balance_classes: bool = False  # first draw a class, then a picture that shows it
+    balance_classes: bool = False  # draw a class first, then a picture that contains it
     distill: float = 0.0  # weight of the teacher's class beside the ground truth
     coded: float = 0.0  # for a network behind a digital link: share of crops that go through JPEG
     coded_bytes: tuple[int, int] = (600, 8000)  # range of bytes of such a crop, uniform in log
@@ -82,7 +82,7 @@ class Protocol:
 
     seed: int = 0  # seed of all random draws
     learning_rate: float = 1e-4  # highest learning rate
-    learning_rates: dict[str, float] = field(default_factory=dict)  # by system, instead of `learning_rate`
+    learning_rates: dict[str, float] = field(default_factory=dict)  # for single systems, instead of `learning_rate`
     betas: tuple[float, float] = (0.5, 0.999)  # betas of AdamW
     weight_decay: float = 0.01  # weight decay of AdamW
     warmup: int = 100  # steps of linear warm-up
@@ -91,10 +91,10 @@ class Protocol:
     reconstruction_loss: str = "mse"  # "mse": Eq. 5; "log_mse": its logarithm for each picture
     ema: float = 0.999  # decay of the moving average of weights; the averaged weights are stored
     snr_db: float | tuple[float, float] = (0.0, 20.0)  # one SNR, or a range: one per picture is drawn, uniform in dB
-    channel: str = "awgn"  # awgn, rayleigh-block or rayleigh-fast
-    autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 where the hardware multiplies it
-    compile: bool = False  # torch.compile of the step, which pays after some minutes
-    compile_seconds: float = 120.0  # longest time for compiling; after it, training continues without
+    channel: str = "awgn"  # awgn, rayleigh-block, rayleigh-fast, or a package's channel
+    autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 if the hardware can multiply it
+    compile: bool = False  # torch.compile of the step; it saves time only after some minutes
+    compile_seconds: float = 120.0  # time limit for compiling, in seconds; beyond it, the step is not compiled
     record: bool = True  # on one GPU: record the passes of a step and replay them (CUDA graphs)
     validate_every: int = 500  # steps between two validations
     validations: int = 8  # with --minutes: number of validations
@@ -104,7 +104,7 @@ class Protocol:
     # "none", or "shipped": start from the shipped weights ("shipped:SIZE": of that size); other tasks keep theirs
     start: str = "none"
     licence: str = "not stated"  # licence of the training pictures, for the sidecar of the weights
-    shares: dict[str, float] = field(default_factory=dict)  # by system: its share of --minutes; default 1
+    shares: dict[str, float] = field(default_factory=dict)  # share of --minutes of single systems; 1 for all others
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)  # one table per task: [tasks.reconstruction], ...
 
     def rate_of(self, system: str) -> float:

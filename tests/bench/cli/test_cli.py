@@ -493,6 +493,8 @@ def test_keys_are_listed_with_their_meaning(capsys):
     assert code == 0
     for words in ("snr_db", "training protocol, [tasks.NAME]", "size of gensc", "images_seen", "start:stop:step"):
         assert words in out
+    rows = [re.split(r" {2,}", line.strip()) for line in out.splitlines() if line.startswith("  ")]
+    assert len(rows) > 100 and [row[0] for row in rows if len(row) != 3] == []
 
 
 @pytest.mark.parametrize(
