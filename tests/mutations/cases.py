@@ -319,6 +319,11 @@ CASES = (
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[hints-of-files]"),
     ),
     Mutation(
+        "apart: the file behind a link can be measured", APART + "readable_files.py",
+        "(one.parent, one.resolve().parent)", "(one.parent, one.parent)",
+        _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),
+    ),
+    Mutation(
         "apart: sockets of the folder of temporary files", APART + "confine.py",
         '("/tmp", "/var/tmp", "/run", "/dev/shm")', '("/var/tmp", "/run", "/dev/shm")',
         _at("measure/test_apart", "test_sockets_in_the_folder_of_temporary_files_cannot_be_reached"),

@@ -78,7 +78,11 @@ class Sight:
         hidden = [one for one in secret if known.intersection([one.resolve(), *one.resolve().parents])]
         read, more = confine.without(wanted, hidden)
         listed += more
-        folders = dict.fromkeys((one.parent if one.is_file() else one).resolve() for one in secret)
+        folders = dict.fromkeys(  # of a link, its own folder and that of its target
+            place.resolve()
+            for one in secret
+            for place in ((one.parent, one.resolve().parent) if one.is_file() else (one,))
+        )
         return cls(path, _texts(read), _texts(listed), _texts(write), _texts(folders), module)
 
 

@@ -116,3 +116,12 @@ def test_a_bound_of_a_third_party_s_is_refused_everywhere(outsider, monkeypatch)
     with pytest.raises(RuntimeError, match="genie"):
         bench.evaluate(outsider, "pictures/p0.png", 10.0)
     assert "t_outsider_module" not in sys.modules
+
+
+@pytest.mark.parametrize("parameters", [float("inf"), float("nan"), "many", [1], None])
+def test_whatever_a_third_party_s_system_says_of_itself_is_no_traceback(parameters):
+    from bench.spec.identity import _facts
+
+    told = {"bits_per_use": None, "encoder_sees_snr": False, "genie": False}
+    facts = _facts("x", {}, "x:X", "pooled_pixels", "v1", {"parameters": parameters}, True, told)
+    assert facts.parameters == 0
