@@ -55,6 +55,7 @@ class RunStore:
         self.refused: dict[str, str] = {}  # name of an existing cell that cannot be used -> reason
         self._loose: set[str] = set()  # names of the cells' own files at the last `look`
         self._lock = None
+        self._made: list[Path] = []  # the folders that `open` made
 
     # -- the folder -----------------------------------------------------------------------------------------------
 
@@ -102,8 +103,10 @@ class RunStore:
         written.
         """
         self.check(config_hash)
+        made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            self._made = made
             self._lock = _lock(self.root, beside)
         except OSError as error:
             raise StorageError(
@@ -128,7 +131,14 @@ class RunStore:
             self.close()
 
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock. A folder that `open` made is deleted if the run did not come as far as its manifest."""
+        if self._made and not os.path.lexists(self.root / "manifest.json"):
+            with contextlib.suppress(OSError):  # a folder with anything else in it stays
+                for name in (".lock", ".salt", "plan.json"):
+                    (self.root / name).unlink(missing_ok=True)
+                for folder in self._made:
+                    folder.rmdir()
+        self._made = []
         if self._lock is not None:
             self._lock.close()
             self._lock = None

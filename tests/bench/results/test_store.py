@@ -121,6 +121,24 @@ def test_a_file_in_the_place_of_a_folder_is_found_before_work_begins(tmp_path, n
         RunStore(tmp_path).open("hash")
 
 
+def test_a_run_that_never_began_leaves_no_folder(tmp_path):
+    """The disk was full before the manifest, for example. A folder that was there before stays, and so do its files."""
+    for root in (tmp_path / "new" / "run", tmp_path / "old"):
+        if root.name == "old":
+            root.mkdir()
+        store = RunStore(root)
+        store.open("hash")
+        for name in (".salt", "plan.json"):
+            write_atomic(root / name, b"{}")
+        store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["old"] and (tmp_path / "old" / "plan.json").exists()
+    store = RunStore(tmp_path / "other" / "run")
+    store.open("hash")
+    store.write_cell("c1", [{"cell_id": "c1", "image_id": "a", "psnr_db": 20.0}])
+    store.close()
+    assert store.cell_path("c1").exists()
+
+
 def test_two_processes_do_not_share_a_folder(tmp_path):
     root = tmp_path / "run"
     script = (

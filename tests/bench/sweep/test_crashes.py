@@ -19,6 +19,7 @@ from harness import killed_at, make_pictures, without_costs
 from bench.spec import identity
 from bench.spec.request import Request, resolve
 from bench.sweep import execute as module
+from bench.sweep import manifest
 from bench.sweep.execute import execute
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -65,14 +66,14 @@ def in_a_child(snr: str, stop: int = 0, log: Path | None = None) -> int:
 
 def tables() -> list:
     """What readers of the run see, less what each session measures anew."""
-    manifest = json.loads(Path("run/manifest.json").read_text())
+    told = json.loads(Path("run/manifest.json").read_text())
     return [
         without_costs(Path("run/samples.csv")),
         Path("run/summary.csv").read_text(),
         Path("run/failures.csv").read_text(),
-        manifest["salt"],
-        manifest["config"],
-        manifest["cells"],
+        told["salt"],
+        told["config"],
+        told["cells"],
     ]
 
 
@@ -82,6 +83,7 @@ def _remember(monkeypatch) -> None:
     path = cache(lambda name: kept(name, {}))  # the only system here has no options
     monkeypatch.setattr(identity, "source_digest", cache(source))
     monkeypatch.setattr(identity, "imported", cache(imported))
+    monkeypatch.setattr(manifest, "git_state", cache(manifest.git_state))
     monkeypatch.setattr(identity, "_kept_facts", lambda name, options: path(name))
 
 
