@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.util.packages import spec_of
+from systems.errors import UserError
 
 _OURS = ("systems", "baselines")
 _LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # they only list names
@@ -82,11 +83,21 @@ def code_digest(data: bytes) -> str:
 
 @cache
 def _parsed(data: bytes) -> tuple[str, ast.Module]:
-    """The digest of a module's code, and its syntax tree without docstrings (empty if it is no Python)."""
+    """The digest of a module's code, and its syntax tree without docstrings (empty if it is no Python).
+
+    Raises UserError if Python's parser cannot hold it: without its imports, the identity would miss code.
+    """
     try:
-        tree = ast.parse(data)
+        return _digest_and_tree(ast.parse(data))
     except (SyntaxError, ValueError):
         return hashlib.sha256(data).hexdigest(), ast.Module([], [])
+    except (RecursionError, MemoryError):
+        raise UserError(
+            "a module of a system has an expression that is nested too deeply to be read; write it in parts"
+        ) from None
+
+
+def _digest_and_tree(tree: ast.Module) -> tuple[str, ast.Module]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None

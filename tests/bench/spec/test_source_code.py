@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.spec.source_code import code_digest, imported, measure_digest, measure_files, source_digest
+from systems.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -29,6 +30,13 @@ ROOT = Path(__file__).resolve().parents[3]
 )
 def test_a_remark_changes_nothing_and_code_does(one, other, same):
     assert (code_digest(one.encode()) == code_digest(other.encode())) is same
+
+
+@pytest.mark.parametrize("text", ["-" * 100_000 + "1", "1" + "+1" * 5000, "a" + ".b" * 20_000])
+def test_code_that_the_parser_cannot_hold_is_one_line(text):
+    """Left out, it would hide what it imports from the identity of a system."""
+    with pytest.raises(UserError, match="nested too deeply"):
+        code_digest(text.encode())
 
 
 @pytest.fixture
