@@ -166,12 +166,13 @@ def _checkpoints() -> list[tuple[str, ...]]:
             except CheckpointError as error:
                 rows.append((path.stem, str(error)))
                 continue
-            seen = facts.get("images_seen", "?")
+            seen = facts.get("images_seen")
+            counts = seen.items() if isinstance(seen, dict) else []
             rows.append(
                 (
                     path.stem,
                     f"sha256 {str(facts.get('sha256'))[:8]}",
-                    f"{seen} images seen",
+                    ", ".join(f"{task}: {count:,} pictures seen" for task, count in counts) or "?",
                     str(facts.get("licence", "")),
                 )
             )

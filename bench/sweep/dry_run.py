@@ -37,7 +37,7 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
     # The cells of a new folder can be counted without reading any picture.
     points = {point for figure in resolved.figures for name in figure.systems for point in _points_of(figure, name)}
     total = sum(-(-len(resolved.datasets[point[2]]) // BLOCK) for point in points)
-    lines = [f"run folder {out}", f"{total} cells, {len(cached)} cached, {total - len(cached)} to compute"]
+    lines = [f"run folder {out}", f"{several(total, 'cell')}, {len(cached)} cached, {total - len(cached)} to compute"]
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
         looked_at = dataset.ids[:: -(-len(dataset.ids) // SIZES_LOOKED_AT)]
@@ -52,7 +52,9 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
             own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
             done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits, t.uses) == own for t, _ in cached)
             spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
-            lines.append(f"  {name}: {count} cells, {done} cached; per picture at most {' to '.join(spends)}")
+            lines.append(
+                f"  {name}: {several(count, 'cell')}, {done} cached; per picture at most {' to '.join(spends)}"
+            )
     return "\n".join(lines)
 
 

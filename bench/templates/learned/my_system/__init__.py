@@ -7,8 +7,8 @@ What `LearnedSystem` needs from you:
 - Do not clamp the picture in training mode, because a clamp stops the gradient of every pixel outside [0, 1]. Clamp it
   in evaluation mode: `picture if self.training else picture.clamp(0, 1)`.
 - Training draws one SNR per picture, so `link.snr_db` may be a tensor (B,). `link.snr_tensor(B)` always is one.
-- `received.equalised()` gives y / h and the noise variance of each symbol. `lmmse(received)` makes noisy symbols
-  smaller.
+- `received.equalised()` gives y / h and the noise variance of each symbol. `lmmse_symbols(received)` makes noisy
+  symbols smaller.
 - Sizes: the defaults of `Config` are the only size until you add others. Weights are a file: `--checkpoint FILE`, or
   shipped in this package as `my_system/weights/my-system-small.safetensors` with its JSON file.
 """
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from systems import Decoded, Link, Received, Transmission
-from systems.layers.analog import lmmse, pad_to_multiple, padded_size, to_features, to_symbols, unit_power
+from systems.layers.analog import lmmse_symbols, pad_to_multiple, padded_size, to_features, to_symbols, unit_power
 from systems.learned import LearnedSystem
 
 STRIDE = 4
@@ -62,7 +62,7 @@ class MySystem(LearnedSystem):
     def decode(self, received: Received, link: Link) -> Decoded:
         """Received symbols (B, uses) -> pictures float32 (B, 3, H, W)."""
         height, width = padded_size(link.height, link.width, STRIDE)
-        features = to_features(lmmse(received), self.config.channels, height // STRIDE, width // STRIDE)
+        features = to_features(lmmse_symbols(received), self.config.channels, height // STRIDE, width // STRIDE)
         snr = link.snr_tensor(len(features), features.device)[:, None, None, None] / 20
         known = torch.cat([features, snr.expand(-1, 1, *features.shape[2:])], dim=1)
         picture = self.decoder(known)[..., : link.height, : link.width].float() + 0.5
