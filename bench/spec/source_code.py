@@ -143,9 +143,8 @@ def _top(package: str) -> list[Path]:
 
 def _imports(module: str, file: Path) -> Iterator[str]:
     """Names of the modules that a file imports."""
-    tree = _parsed(file.read_bytes())[1]
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in _walk(tree):
+    for node in _importing(file.read_bytes()):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
@@ -158,10 +157,21 @@ def _imports(module: str, file: Path) -> Iterator[str]:
             for alias in node.names:
                 yield f"{base}.{alias.name}"
                 yield from _forwarded(base, alias.name)
-        elif isinstance(node, ast.Call) and node.args and _called(node.func) in ("import_module", "__import__"):
+        elif node.args:
             name = node.args[0]
             if isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("."):
                 yield from _with_parents(name.value)
+
+
+@cache
+def _importing(data: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+    """The nodes that import, of a module. They are kept, because most systems import the same modules."""
+    return tuple(
+        node
+        for node in _walk(_parsed(data)[1])
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        or (isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__"))
+    )
 
 
 def _walk(node: ast.AST) -> Iterator[ast.AST]:
@@ -193,10 +203,16 @@ def _forwarded(package: str, name: str) -> Iterator[str]:
     file = _locate(package)
     if file is None:
         return
-    for node in ast.walk(_parsed(file.read_bytes())[1]):
+    for node in _listing(file.read_bytes()):
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
                 if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
                     yield f"{package}.{value.value!s}"
         elif isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
             yield node.module or ""
+
+
+@cache
+def _listing(data: bytes) -> tuple[ast.Dict | ast.ImportFrom, ...]:
+    """The nodes that list names, of a package that only does so. They are kept, as in `_importing`."""
+    return tuple(node for node in ast.walk(_parsed(data)[1]) if isinstance(node, (ast.Dict, ast.ImportFrom)))
