@@ -27,7 +27,7 @@ KBITS = TASK.replace('cbr = "1/16"', "kbits = 20")
         ("learning_rat = 1\n" + TASK, "unknown key learning_rat"),
         (TASK.replace('cbr = "1/16"', ""), "either cbr or kbits"),
         (TASK + "kbits = 20", "either cbr or kbits"),
-        (TASK.replace("until = 1.0, ", ""), "needs until"),
+        (TASK.replace("until = 1.0, ", ""), "these keys are missing: until"),
         (TASK.replace("[{ until = 1.0, crop = 32, batch = 1 }]", "[]"), "needs stages"),
         (TASK.replace("[{ until = 1.0, crop = 32, batch = 1 }]", "[3]"), "needs stages"),
         ("[tasks.drawing]\nimages_seen = 1", "no such task"),
