@@ -6,6 +6,7 @@ left out, and a note says so. Called by `bench.analysis.compare` and `difference
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -36,7 +37,11 @@ def match(a: Side, b: Side) -> Matched:
     if not (sizes | unknown).all():
         notes.append(_left_out(joined.loc[~(sizes | unknown), "image_id"], "were measured in other sizes"))
         joined = joined[sizes | unknown]
-    notes += _lonely_snrs(left, right, joined)
+    notes += _lonely_snrs(left, right)
+    measured = set(left["snr_db"]) | set(right["snr_db"])
+    absent = [snr for snr in a.selection.snr_db or () if round(snr, 6) not in measured]
+    if absent:
+        notes.append(f"Left out: {_snrs(absent)}, which neither A nor B was measured at.")
     return Matched(joined, tuple(notes))
 
 
@@ -100,7 +105,11 @@ def _left_out(images: pd.Series, why: str) -> str:
     return f"Left out: {len(names)} pictures {why} ({some})."
 
 
-def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame, joined: pd.DataFrame) -> list[str]:
+def _snrs(values: Iterable[float]) -> str:
+    return ", ".join(f"{snr:g}" for snr in values) + " dB"
+
+
+def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
     """One line for the SNRs of each side that the other side lacks, per task, data set, channel and budget."""
     notes = []
     for name, rows, other in (("A", left, right), ("B", right, left)):
@@ -108,6 +117,5 @@ def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame, joined: pd.DataFrame) 
             theirs = other.loc[(other[POINT] == list(point)).all(axis=1), "snr_db"]
             alone = sorted(set(own["snr_db"]) - set(theirs))
             if alone and len(theirs):
-                shown_snrs = ", ".join(f"{snr:g}" for snr in alone)
-                notes.append(f"Left out: {shown_snrs} dB on {point[2]}, where only {name} has rows.")
+                notes.append(f"Left out: {_snrs(alone)} on {point[2]}, where only {name} has rows.")
     return notes

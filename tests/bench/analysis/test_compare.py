@@ -155,6 +155,12 @@ def test_a_part_can_be_chosen(run_dir):
             compare("a", "b", run=run_dir, selection=chosen)
 
 
+def test_snrs_that_were_asked_for_and_not_measured_are_named(run_dir):
+    text = report(compare("a", "b", run=run_dir, selection=Selection(snr_db=(0.0, 3.0, 10.0, 30.0))))
+    assert "Left out: 3, 30 dB, which neither A nor B was measured at." in text
+    assert "Left out" not in report(compare("a", "b", run=run_dir, selection=Selection(snr_db=(0.0, 10.0))))
+
+
 def test_snrs_of_one_side_are_named(run_dir, tmp_path):
     other = make_run(tmp_path / "two", [figure("fig4", ["a", "b"], snrs=[0.0, 3.0, 20.0])], value)
     text = report(compare("a", f"{other}:b", run=run_dir))
