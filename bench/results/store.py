@@ -39,8 +39,13 @@ from bench.results.tables import drop_compressed, field_text, line_of, read_rows
 from bench.util.files import StorageError, open_atomic, read_bytes, slug, write_atomic
 from systems.errors import UserError
 
-_FILES = ("manifest.json", "plan.json", ".salt", "samples.csv", "confusion.csv", "summary.csv", "pictures.csv",
-          "failures.csv")  # fmt: skip
+_TABLES = tuple(f"{name}.csv" for name in ("samples", "confusion", "summary", "pictures", "failures"))
+_FILES = (
+    "manifest.json",
+    "plan.json",
+    ".salt",
+    *(table + ending for table in _TABLES for ending in ("", ".xz", ".gz")),
+)
 _FOLDERS = ("cells", "pictures", "failures", "tables", ".uses")
 _BEGUN = frozenset({"plan.json", "output"})  # made before the manifest; left by a start that was killed
 _IMAGE = CELL_COLUMNS.index("image_id")

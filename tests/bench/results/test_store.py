@@ -97,7 +97,17 @@ def test_a_folder_is_one_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["samples.csv", "failures.csv", "manifest.json", ".salt", "plan.json", "cells/c1.csv", "cells/.checked"]
+    "name",
+    [
+        "samples.csv",
+        "failures.csv",
+        "samples.csv.xz",
+        "manifest.json",
+        ".salt",
+        "plan.json",
+        "cells/c1.csv",
+        "cells/.checked",
+    ],
 )
 def test_a_folder_in_the_place_of_a_file_is_found_before_work_begins(tmp_path, name):
     if name != "manifest.json":
