@@ -355,6 +355,11 @@ CASES = (
         _at("cli/test_outsiders", "test_a_bound_of_a_third_party_s_is_refused_everywhere"),
     ),
     Mutation(
+        "outsiders: the nursery imports them before it forks", APART + "ahead.py",
+        "registry.own_modules().intersection(modules)", "set(modules)",
+        _at("measure/test_apart", "test_no_module_of_a_stranger_is_imported_ahead"),
+    ),
+    Mutation(
         "outsiders: figures import them for their looks", "systems/registry.py",
         "    if entry is None or entry.plugin:\n",
         "    if entry is not None and entry.plugin:\n        told = {'label': getattr(entry.load(), 'label', '')}\n"
