@@ -1,7 +1,8 @@
 """Takes each rule of the comparison out of a copy of the tree, and demands that one of its named tests fails.
 
 `cases.py` holds the mutations. A fast test checks that each of them still fits the tree, so the list cannot rot. To run
-some of them: `python -m pytest -m slow tests/mutations -k "budget or salt"`.
+some of them: `python -m pytest -m slow tests/mutations -k "budget or salt"`. In /tmp one of them is skipped; it needs a
+`--basetemp` elsewhere.
 """
 
 from __future__ import annotations
