@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from bench.analysis.quantity import has_labels
 from bench.report import paper_sheet
 from bench.report.figure_kinds import Drawing, Job, kind_named, same_pictures
@@ -84,8 +86,14 @@ def jobs_of(
         kind = job.look.kind or (
             "budgets" if first.get("budgets_of") else "segmentation" if has_labels(first["task"]) else "curves"
         )
-        if any(len(job.rows(figure)) for figure in group):
+        rows = pd.concat([job.rows(figure) for figure in group])
+        if len(rows):
             found[id_] = job, kind_named(kind, f"figure {id_}")
+            job.notes += [
+                f"{id_}: nothing of {name} is drawn, because it has no rows of this data set, channel, budget and SNRs"
+                for name in overlays
+                if not rows["system"].str.startswith(f"{name}:").any()
+            ]
         if kind != "segmentation" and len(run.pictures_of(first)):
             shown = first["pictures"].get("id") or id_
             shown += "-pictures" if shown == id_ else ""

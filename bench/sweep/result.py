@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.sweep.engines import Outcome
+from bench.util.files import several
 from systems.stage_times import Seconds
 
 
@@ -47,7 +48,7 @@ class Result:
             systems = ", ".join(sorted({self.system_of[one] for one in ids}))
             trace = next((one for one in ids if self.failures[one].trace), None)
             where = "" if trace is None else f"; traceback: {trace_path(self.run_dir, trace)}"
-            lines.append(f"{systems}: {error} ({len(ids)} cells{where})")
+            lines.append(f"{systems}: {error} ({several(len(ids), 'cell')}{where})")
         if lines:
             lines.append(
                 f"{len(self.failures)} of {self.expected} cells failed (failures.csv); the others are complete; "

@@ -334,7 +334,7 @@ def test_a_dry_run_reads_no_picture(place, capsys):
     for path in (place / "many").iterdir():
         path.write_bytes(path.read_bytes()[:80])
     code, out, err = call(capsys, "run", "--systems", "linear", "--dataset", "folder:many", "--snr", "0", "--dry-run")
-    assert code == 0 and "1 cells, 0 cached" in out, err
+    assert code == 0 and "1 cell, 0 cached" in out, err
 
 
 @pytest.mark.slow

@@ -413,6 +413,13 @@ def test_another_run_lies_over_the_first(run_dir, tmp_path):
         draw_run(run_dir, ["fig4"], None, [(run_dir, "")])
 
 
+def test_an_overlay_without_points_of_the_figure_is_named(small_dir, tmp_path):
+    other = make_run(tmp_path / "second", [figure("fig4", ["gensc"], snrs=[5.0])], value)
+    drawn = draw_run(small_dir, None, Options(out=tmp_path / "out", formats=("svg",)), [(other, "gensc")])
+    assert [p.name for p in drawn.files] == ["fig4.svg"]
+    assert len(drawn.notes) == 1 and drawn.notes[0].startswith("fig4: nothing of second is drawn")
+
+
 def test_runs_on_other_pictures_share_no_axes(run_dir, tmp_path):
     a, b = (
         make_run(tmp_path / name, [figure("fig4", ["gensc"])], value, datasets={"set-fig4": {"fingerprint": name}})
