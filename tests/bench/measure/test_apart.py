@@ -126,7 +126,7 @@ def test_nothing_passes_from_encoder_to_decoder(home, way):
 @pytest.mark.parametrize("refused", ["hide_files = lambda *_: False", "unshare = lambda: []"])
 def test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing(monkeypatch, refused):
     """As in containers that allow a mount namespace and refuse every mount in it, or allow none."""
-    from bench.measure.apart import home as module
+    from bench.measure.apart import nursery_client as module
 
     start = module._START.replace(
         "from bench", f"from bench.measure.apart import confine; confine.{refused}; from bench"
