@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def _joined(known: dict[str, Any], figure: dict[str, Any]) -> dict[str, Any]:
         "systems": list(dict.fromkeys([*known["systems"], *figure["systems"]])),
         "snr_db": sorted({*known["snr_db"], *figure["snr_db"]}),
         "reps": max(known["reps"], figure["reps"]),
+        "pictures": figure["pictures"] if figure["pictures"]["snr_db"] else known["pictures"],
     }
 
 
@@ -113,6 +115,7 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
     except (UserError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         why = str(error) if isinstance(error, UserError) else f"{path}: not the plan of a run"
         raise UserError(f"{why}; delete it: {_ADVICE}") from None
+    plan = _with_pictures(plan, earlier)
     taken: dict[tuple, set[str]] = {}
     for unit, cell in plan.cells:
         taken.setdefault(_point(unit, cell), set()).update(unit.image_ids)
@@ -122,8 +125,21 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
             cell for cell in unit.cells if not taken.get(_point(unit, cell), set()).intersection(unit.image_ids)
         )
         if cells:
-            kept.append(WorkUnit(**{**unit.__dict__, "cells": cells, "points": cells}))
-    return Plan(plan.figures, plan.units, plan.datasets, plan.systems, tuple(kept))
+            kept.append(replace(unit, cells=cells, points=cells))
+    return replace(plan, earlier=tuple(kept))
+
+
+def _with_pictures(plan: Plan, earlier: list[WorkUnit]) -> Plan:
+    """The plan, in which a cell that an earlier command has too also keeps the pictures that it kept there."""
+    kept = {cell.id: cell.pictures for unit in earlier for cell in unit.cells if cell.pictures}
+    units = []
+    for unit in plan.units:
+        cells = tuple(
+            replace(cell, pictures=tuple(i for i in unit.image_ids if i in {*cell.pictures, *kept.get(cell.id, ())}))
+            for cell in unit.cells
+        )
+        units.append(replace(unit, cells=cells, points=cells))
+    return replace(plan, units=tuple(units))
 
 
 def keep_plan(store: RunStore, plan: Plan) -> None:

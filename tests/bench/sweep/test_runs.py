@@ -81,6 +81,21 @@ def test_more_points_systems_and_pictures_use_the_cells_that_are_there(photos):
     assert len(manifest()["sessions"]) == 4
 
 
+def test_pictures_that_were_kept_stay_when_another_figure_has_the_same_cells(photos):
+    """They stay in the table, and are made again if their files are gone."""
+    figure = 'task="reconstruction"\ndataset="folder:pictures"\nsystems=["linear"]\ncbr="1/6"\nsnr_db=[4, 8]\n'
+    for name, pictures in (("shown", '[pictures]\nid="gallery"\nsnr_db=[8]\nlimit=2\n'), ("plain", "")):
+        Path(f"{name}.toml").write_text(f'id="{name}"\ntitle="{name}"\n{figure}{pictures}')
+    asked = [resolve(Request(figures=(f"{name}.toml",))) for name in ("shown", "plain")]
+    execute(asked[0], Path("run"), engine="serial")
+    listed = rows(Path("run/pictures.csv"))
+    assert [row["figure"] for row in listed if row["kind"] == "output"] == ["gallery"] * 2
+    assert execute(asked[1], Path("run"), engine="serial").done == 0 and rows(Path("run/pictures.csv")) == listed
+    (Path("run") / listed[-1]["file"]).unlink()
+    assert execute(asked[1], Path("run"), engine="serial").done == 1 and rows(Path("run/pictures.csv")) == listed
+    assert (Path("run") / listed[-1]["file"]).is_file()
+
+
 def test_a_smaller_request_leaves_the_rest_in_the_tables(photos):
     run(snr="4,8,12")
     before = without_costs(Path("run/samples.csv"))
