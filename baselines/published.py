@@ -33,7 +33,7 @@ State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Published:
+class ImportedWeights:
     """A public file after a reader: the configuration, the state under our names, and facts for the sidecar."""
 
     config: Any
@@ -47,7 +47,7 @@ class Published:
         return {**self.facts, "config": asdict(self.config)}
 
 
-def witt(state: State) -> Published:
+def witt(state: State) -> ImportedWeights:
     """The authors' WITT. Raises CheckpointError if it is another layout.
 
     Their patch merging lists a 2 x 2 patch by columns, ours by rows, so these weights are permuted.
@@ -97,7 +97,7 @@ def witt(state: State) -> Published:
         if ".downsample." in key:
             value = _by_rows(value)
         ours[new] = value
-    return Published(config, ours, {"snr_db": [1.0, 13.0]} if gates else {})
+    return ImportedWeights(config, ours, {"snr_db": [1.0, 13.0]} if gates else {})
 
 
 def _by_rows(value: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def _by_rows(value: Tensor) -> Tensor:
     return torch.cat([first, third, second, fourth], dim=-1)
 
 
-def deepjscc(state: State) -> Published:
+def deepjscc(state: State) -> ImportedWeights:
     """Deep-JSCC-PyTorch. Raises CheckpointError if it is another layout.
 
     Its symbols have power 1 per real value, ours 1/2, so the decoder's first layer is scaled. Its noise has half of the
@@ -135,17 +135,17 @@ def deepjscc(state: State) -> Published:
         if side == "decoder" and index == "1" and part == "weight" and kind == "transconv":
             value = value * math.sqrt(2)
         ours[f"{side}.{place}.{part}"] = value
-    return Published(config, ours, {"notes": "true SNR of training and of published curves = nominal + 3.01 dB"})
+    return ImportedWeights(config, ours, {"notes": "true SNR of training and of published curves = nominal + 3.01 dB"})
 
 
-def fcn(state: State) -> Published:
+def fcn(state: State) -> ImportedWeights:
     """torchvision's fcn_resnet50, with the names and sizes of our FCN in size `paper`. Raises CheckpointError."""
     from baselines.fcn import FCNConfig, from_torchvision
     from systems.sizes import load_size
 
     ours = from_torchvision(state)
     _need("backbone.net.layer1.0.conv1.weight" in ours, "fcn", "no 'backbone.layer1.0.conv1.weight'")
-    return Published(load_size(FCNConfig, "fcn", "paper"), ours, {"knowledge": "ImageNet backbone"})
+    return ImportedWeights(load_size(FCNConfig, "fcn", "paper"), ours, {"knowledge": "ImageNet backbone"})
 
 
 def read_state(path: Path) -> State:
@@ -215,7 +215,7 @@ def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float]
     return {**facts, "sha256": digest, "parameters": weight_files.count_parameters(network)}
 
 
-READERS: dict[str, Callable[[State], Published]] = {"witt": witt, "deepjscc": deepjscc, "fcn": fcn}
+READERS: dict[str, Callable[[State], ImportedWeights]] = {"witt": witt, "deepjscc": deepjscc, "fcn": fcn}
 
 
 def _of(state: State, key: str, name: str) -> Tensor:

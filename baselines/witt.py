@@ -66,7 +66,7 @@ class WITTConfig:
     shift_across_stages: bool = False
 
     def stage(self, level: int, first: int) -> tuple[int, int, int, int, float, int]:
-        """Arguments of `Stage` for the encoder's stage `level`. first: number of blocks before it on the same side."""
+        """Arguments of `SwinStage` for the encoder's stage `level`. first: blocks before it on the same side."""
         window = self.windows[level] if self.windows else self.window
         start = first if self.shift_across_stages else 0
         return self.embed[level], self.depths[level], self.heads[level], window, self.mlp_ratio, start
@@ -103,7 +103,7 @@ class PatchReverseMerging(nn.Module):
         return F.pixel_shuffle(x.movedim(-1, 1), 2).movedim(1, -1)
 
 
-class Stage(nn.Module):
+class SwinStage(nn.Module):
     """Swin blocks, with plain and shifted windows in turn. With an even `first`, the first block has plain windows."""
 
     def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float, first: int):
@@ -178,7 +178,7 @@ class Encoder(nn.Module):
         self.merges, self.stages = nn.ModuleList(), nn.ModuleList()
         for level, dim in enumerate(config.embed):
             self.merges.append(PatchMerging(config.embed[level - 1], dim) if level else nn.Identity())
-            self.stages.append(Stage(*config.stage(level, sum(config.depths[:level]))))
+            self.stages.append(SwinStage(*config.stage(level, sum(config.depths[:level]))))
         self.norm = nn.LayerNorm(config.embed[-1])
         self.modnet = make_modnet(config)
         self.head = nn.Linear(config.embed[-1], config.channels)
@@ -205,7 +205,7 @@ class Decoder(nn.Module):
         self.modnet = make_modnet(config)
         self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
         for level in levels:
-            self.stages.append(Stage(*config.stage(level, sum(config.depths[level + 1 :]))))
+            self.stages.append(SwinStage(*config.stage(level, sum(config.depths[level + 1 :]))))
             self.merges.append(PatchReverseMerging(config.embed[level], config.embed[level - 1] if level else 3))
         # There is no sigmoid, so the usual weights would start from unit variance. The authors start all
         # weights from a deviation of 0.02.

@@ -46,7 +46,7 @@ class Mark(NamedTuple):
     size: float = 4.2
 
 
-class Look(NamedTuple):
+class SystemLook(NamedTuple):
     """How figures and tables show a system.
 
     label: its name there.
@@ -73,7 +73,7 @@ class Entry:
     part: a network that other systems contain (the FCN). It can be trained, but it is no system of its own.
     pattern, examples: only for a family: the pattern of its names, and some names that match it.
     label: the name in figures and tables. For a family, a format string over the named groups of the pattern.
-    colour, mark: as in `Look`.
+    colour, mark: as in `SystemLook`.
     looks: only for a family: (name, colour, mark) of single names.
     spelt: only for a family: (part of a name, its spelling in labels).
     like: only for a family: a format string as `label`, for the system that each of its systems looks like. The two
@@ -278,7 +278,7 @@ def _borrowed(label: str) -> bool:
     return not label.isascii() or any(_bare(label).startswith(one) for one in ours)
 
 
-def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
+def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
     """How a system is shown. The name need not be registered (it may come from an old table). No network is built.
 
     told: the facts of the system in the manifest of a run. The label and the colour of a third party's system come from
@@ -291,7 +291,7 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
         label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
         if label and _borrowed(label):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
-        return Look(label or name, colour, None, name)
+        return SystemLook(label or name, colour, None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name
     if entry.pattern is not None and (match := entry.pattern.fullmatch(name)):
         spelt = dict(entry.spelt)
@@ -302,7 +302,7 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> Look:
         colour, mark = next((own[1:] for own in entry.looks if own[0] == name), (colour, mark))
     config = told.get("config")
     started = isinstance(config, Mapping) and bool(config.get("linear_path")) and not entry.fitted
-    return Look((label or name) + (" (KLT start)" if started else ""), colour, mark, like)
+    return SystemLook((label or name) + (" (KLT start)" if started else ""), colour, mark, like)
 
 
 def create(name: str, **options) -> System:

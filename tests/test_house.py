@@ -125,6 +125,27 @@ def test_no_room_that_measures_names_a_system():
                 assert node.value not in names, f"{name_of(path)} line {node.lineno} names the system {node.value!r}"
 
 
+def test_a_class_name_stands_for_one_thing():
+    """Private classes and the template of a new system may share a name."""
+    homes = {}
+    for path in FILES:
+        if "templates" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                homes.setdefault(node.name, []).append(name_of(path))
+    assert len(homes) > 100
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_a_measurement_stands_in_the_module_that_its_command_names():
+    from bench.cli.perf import perf_group
+
+    assert {"link", "model", "sweep"} <= set(perf_group.commands)
+    for name in perf_group.commands:
+        assert (ROOT / "bench" / "perf" / f"{name}.py").is_file(), name
+
+
 def test_top_level_names_are_those_of_the_contract():
     allowed = {
         "pyproject.toml",

@@ -20,7 +20,7 @@ from systems.interface import NUM_CLASSES
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """Mean of a - b over the pictures that both delivered, and its 95 % interval (NaN if there is none).
 
     n: number of pictures.
@@ -37,7 +37,9 @@ class Difference:
     lost: int
 
 
-def all_pairs(rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against: str | None = None) -> list[Difference]:
+def all_pairs(
+    rows: pd.DataFrame, confusion: pd.DataFrame, metric: str, against: str | None = None
+) -> list[PairedDifference]:
     """Differences of all pairs of systems at each SNR. against: only the pairs with this system.
 
     rows: rows of samples.csv of one figure.
@@ -76,7 +78,7 @@ def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tup
 
 def _pairs_at(
     snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set], metric: str, against: str | None
-) -> list[Difference]:
+) -> list[PairedDifference]:
     names, found = list(values), []
     # Pairs with the same pictures share one resample: usually all pairs of systems without outages.
     groups: dict[tuple, list[tuple[str, str]]] = {}
@@ -99,7 +101,7 @@ def _pairs_at(
                 low, high = percentiles(gaps, len(images), 0.95) if len(gaps) else (np.nan, np.nan)
             mean = float(np.round(points[ia] - points[ib], DECIMALS)) if images else np.nan
             gone = len(lost.get(a, set()) | lost.get(b, set()))
-            found.append(Difference(a, b, snr, mean, float(low), float(high), len(images), gone))
+            found.append(PairedDifference(a, b, snr, mean, float(low), float(high), len(images), gone))
     return found
 
 

@@ -1,7 +1,7 @@
 """summary.csv: means and intervals over pictures of each operating point. What was not simulated is an empty field.
 
-The sweep (`bench.sweep.tables`) adds the rows of each operating point to a `Point`, which keeps only the columns that
-metrics need, as numbers. `summarise` makes the table from the points. Only a few points are in memory at a time.
+The sweep (`bench.sweep.tables`) adds the rows of each operating point to a `PointRows`, which keeps only the columns
+that metrics need, as numbers. `summarise` makes the table from the points. Only a few points are in memory at a time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TOGETHER = 1_000_000  # values of pictures in memory at a time
 _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
 
 
-class Point:
+class PointRows:
     """The rows of one operating point. names: the columns of the summary that identify it, from system to budget."""
 
     def __init__(self, names: dict[str, Any]):
@@ -94,11 +94,11 @@ class Point:
         return counts[0], counts[1], counts[2]
 
 
-def summarise(points: Iterable[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
+def summarise(points: Iterable[PointRows], run: str, limited: bool) -> Iterator[dict[str, Any]]:
     """One row per point and metric, in the order of the points. It reads ahead as many points
     as are estimated at once.
     """
-    waiting: list[Point] = []
+    waiting: list[PointRows] = []
     held = 0
     for point in points:
         waiting.append(point)
@@ -109,7 +109,7 @@ def summarise(points: Iterable[Point], run: str, limited: bool) -> Iterator[dict
     yield from _rows(waiting, run, limited)
 
 
-def _rows(points: list[Point], run: str, limited: bool) -> Iterator[dict[str, Any]]:
+def _rows(points: list[PointRows], run: str, limited: bool) -> Iterator[dict[str, Any]]:
     """The rows of some points. The intervals of their means are computed at once."""
     wanted = [(p, m) for p in points for m in p.metrics if not whole_of(m)]
     intervals = dict(zip([(id(p), m) for p, m in wanted], bootstrap_means([p.values(m) for p, m in wanted])))

@@ -49,7 +49,7 @@ def sweep_command(ctx: click.Context, **options) -> None:
     """Measure in which stages a run spends its time. Shows wall and CPU seconds by system and stage. The run is not
     kept.
     """
-    from bench.perf.profile import report_sweep
+    from bench.perf.sweep import report_sweep
 
     report_sweep(options, argv=ctx.obj or (), say=click.echo)
 
@@ -85,7 +85,7 @@ def model_command(**options) -> None:
     """Measure the cost of each system per picture. Shows latency, throughput, FLOPs, parameters and peak memory, by
     picture size and device.
     """
-    from bench.perf.models import report_models
+    from bench.perf.model import report_models
 
     report_models(options, say=click.echo)
 
@@ -102,7 +102,7 @@ def link_command(**options) -> None:
     """Compare the nr link's decoder with Sionna's. Shows Mbit/s, iterations and block error
     rate, on the same frames.
     """
-    from bench.perf.ldpc import report_link, report_table
+    from bench.perf.link import report_link, report_table
 
     (report_table if options["table"] else report_link)(options, say=click.echo)
 

@@ -22,7 +22,7 @@ MISREPORTED_DB = 3.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class ProbeResult:
     """The result of one probe.
 
     mean: over pictures, of the task's default metric.
@@ -37,7 +37,9 @@ class Finding:
 PROBES = ("as sent", "symbols zeroed", "symbols of the next picture", "SNR told 3 dB too high", "SNR told 3 dB too low")
 
 
-def probe(end: End, conditions: Conditions, batches: list[Batch], snr_db: float, device: str = "cpu") -> list[Finding]:
+def probe(
+    end: End, conditions: Conditions, batches: list[Batch], snr_db: float, device: str = "cpu"
+) -> list[ProbeResult]:
     """Run every probe over all pictures at one SNR in dB.
 
     batches: each holds pictures of one size. Swapping symbols needs two pictures of one size.
@@ -48,7 +50,7 @@ def probe(end: End, conditions: Conditions, batches: list[Batch], snr_db: float,
             sums[name][0] += own
             sums[name][1] += others
     return [
-        Finding(name, sum(own) / len(own), sum(others) / len(others) if others else None)
+        ProbeResult(name, sum(own) / len(own), sum(others) / len(others) if others else None)
         for name, (own, others) in sums.items()
         if own
     ]

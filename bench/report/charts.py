@@ -17,9 +17,9 @@ import numpy as np
 
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
-from bench.report.curves import Difference, Series
+from bench.report.curves import DifferenceCurve, Series
 from bench.report.paper_sheet import COLUMN, Sheet
-from bench.report.published import Published
+from bench.report.published import PublishedCurve
 from bench.report.style import Looks
 from bench.report.text import ratio
 
@@ -82,9 +82,9 @@ class Chart:
     looks: Looks = field(default_factory=Looks)
     axis: XAxis = XAxis()
     bands: bool = True
-    differences: list[Difference] = field(default_factory=list)
+    differences: list[DifferenceCurve] = field(default_factory=list)
     reference: str = ""
-    published: list[Published] = field(default_factory=list)
+    published: list[PublishedCurve] = field(default_factory=list)
     ylim: tuple[float | None, float | None] = UNSET
     title: str = ""
 
@@ -245,7 +245,7 @@ def _value_limits(axes, chart: Chart) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=step == 1.0 and high - low >= 3, steps=[1, 2, 5, 10]))
 
 
-def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> list[np.ndarray]:
+def _covered(curves: Sequence[Series | DifferenceCurve], points_per_unit: float) -> list[np.ndarray]:
     """For each curve and point, how many curves lie on it: those above it that are nearer than COVERS points."""
     counts = []
     for place, curve in enumerate(curves):
@@ -259,7 +259,7 @@ def _covered(curves: Sequence[Series | Difference], points_per_unit: float) -> l
     return counts
 
 
-def _outline(axes, curve: Series | Difference, covered: np.ndarray, options: dict, zorder: float) -> None:
+def _outline(axes, curve: Series | DifferenceCurve, covered: np.ndarray, options: dict, zorder: float) -> None:
     """Draw the covered part of a curve wider than the curve that covers it."""
     extra = {key: options[key] for key in ("color", "alpha")} | {"label": "_", "zorder": zorder - 0.5}
     for index in np.flatnonzero(covered):

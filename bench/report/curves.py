@@ -1,7 +1,7 @@
 """Curves as numbers: the content of Fig. 4, 5 and 7, from a run's tables, before it is drawn.
 
-A `Series` is one system's curve over SNR or over the budget. A `Difference` is one system minus another, paired over
-pictures. `bench.report.charts` draws both. Tests and other tools read them too.
+A `Series` is one system's curve over SNR or over the budget. A `DifferenceCurve` is one system minus another, paired
+over pictures. `bench.report.charts` draws both. Tests and other tools read them too.
 
 On AWGN, a point at which any picture was an outage is not part of a curve. The curve is broken there, and a thin line
 marks the cliff between the last SNR with outages and the first one without. In a fading channel every SNR has outages.
@@ -41,7 +41,7 @@ class Band:
 
 
 @dataclass(frozen=True)
-class Difference(Band):
+class DifferenceCurve(Band):
     """A system minus the reference, paired over pictures."""
 
 
@@ -155,7 +155,7 @@ def differences_of(
     reference: str,
     along: str = "snr_db",
     snr_db: float | None = None,
-) -> list[Difference]:
+) -> list[DifferenceCurve]:
     """Every curve's system minus `reference`, paired over pictures, with the interval of the difference.
 
     runs: "" is the run at hand; any other key is the run of the systems "KEY:system".
@@ -182,7 +182,7 @@ def differences_of(
         nothing = (np.nan, np.nan, np.nan)
         values = np.array([gaps.get((name, x), nothing) if own else nothing for x, own in zip(curve.x, drawn)])
         if name != base and not np.isnan(values).all():
-            found.append(Difference(curve.system, curve.variant, curve.x, *(scale * values.reshape(-1, 3).T)))
+            found.append(DifferenceCurve(curve.system, curve.variant, curve.x, *(scale * values.reshape(-1, 3).T)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""The kinds of figure, as a table: a kind is a function from a `Job` to drawings.
+"""The kinds of figure, as a table: a kind is a function from a `DrawingJob` to drawings.
 
 `bench.report.figures` calls it. The file of a figure may name its kind; otherwise its task decides. Third parties add a
 kind by the entry-point group
@@ -27,7 +27,7 @@ from bench.report.published import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
 from bench.results.reader import Run
-from bench.spec.look import Look, read_look
+from bench.spec.look import FigureLook, read_look
 from bench.util.files import several, slug
 from systems import entry_points
 from systems.errors import FAULTS, UserError, did_you_mean
@@ -45,7 +45,7 @@ class Drawing:
 
 
 @dataclass
-class Job:
+class DrawingJob:
     """One figure to draw: its id, the run, its entries in the manifest (one, or one per budget), and the user's
     options.
 
@@ -66,7 +66,7 @@ class Job:
         return self.figures[0]
 
     @property
-    def look(self) -> Look:
+    def look(self) -> FigureLook:
         """How the figure's file wants it to be drawn. Raises UserError if the manifest is wrong."""
         return read_look(self.figure.get("look", {}), f"run {self.run.name}, figure {self.id}")
 
@@ -102,10 +102,10 @@ class Job:
         return self.options.ylim or self.look.ylim or UNSET
 
 
-Kind = Callable[[Job], list[Drawing]]
+Kind = Callable[[DrawingJob], list[Drawing]]
 
 
-def curves(job: Job) -> list[Drawing]:
+def curves(job: DrawingJob) -> list[Drawing]:
     """Quality against SNR: one drawing per measured metric. The drawing of the figure's own metric has the plain id."""
     rows, own = job.rows(job.figure), job.figure["metric"]
     drawings = []
@@ -119,7 +119,7 @@ def curves(job: Job) -> list[Drawing]:
     return drawings
 
 
-def budgets(job: Job) -> list[Drawing]:
+def budgets(job: DrawingJob) -> list[Drawing]:
     """Quality against the budget: one drawing per SNR."""
     first = job.figure
     rows = pd.concat([job.rows(figure) for figure in job.figures])
@@ -139,7 +139,7 @@ def budgets(job: Job) -> list[Drawing]:
     return drawings
 
 
-def pictures(job: Job) -> list[Drawing]:
+def pictures(job: DrawingJob) -> list[Drawing]:
     """Fig. 6: one drawing per stored picture, with every SNR at which outputs were kept."""
     table = job.run.pictures_of(job.figure)
     outputs, looks = table[table["system"] != ""], job.looks(job.systems())
@@ -170,7 +170,7 @@ def pictures(job: Job) -> list[Drawing]:
     return drawings
 
 
-def segmentation(job: Job) -> list[Drawing]:
+def segmentation(job: DrawingJob) -> list[Drawing]:
     """Fig. 7: accuracy against SNR above segmented pictures. Without pictures, the curves alone."""
     rows = job.rows(job.figure)
     chart = _chart(job, rows, job.figure["metric"])
@@ -213,7 +213,7 @@ def kind_named(name: str, where: str) -> Kind:
     except UserError as error:
         raise UserError(f"{where}: the plug-in of kind {name!r}: {printable(error)}") from None
 
-    def guarded(job: Job) -> list[Drawing]:
+    def guarded(job: DrawingJob) -> list[Drawing]:
         """The drawings. Raises UserError for whatever the plug-in raises, and for anything else that it returns."""
         try:
             drawings = kind(job)  # type: ignore[operator]
@@ -237,7 +237,7 @@ def _measured(rows: pd.DataFrame, metric: str) -> bool:
 
 
 def _chart(
-    job: Job, rows: pd.DataFrame, metric: str, along: str = "snr_db", axis: XAxis | None = None,
+    job: DrawingJob, rows: pd.DataFrame, metric: str, along: str = "snr_db", axis: XAxis | None = None,
     snr_db: float | None = None, own: bool = True,
 ) -> Chart:  # fmt: skip
     looks = job.looks(rows["system"].drop_duplicates())
@@ -259,7 +259,7 @@ def _chart(
     return Chart(metric, drawn, looks, axis or XAxis(), bands, differences, reference, published, limits)
 
 
-def _reference(job: Job, drawn: list[Series]) -> str:
+def _reference(job: DrawingJob, drawn: list[Series]) -> str:
     """The system that the lower panel compares with: the wanted one, otherwise the highlighted one, otherwise the first
     in the legend.
     """
@@ -271,7 +271,7 @@ def _reference(job: Job, drawn: list[Series]) -> str:
     return (first or own or [""])[0] if len(there) > 1 else ""
 
 
-def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | None) -> list[str]:
+def _words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, chart: Chart | None) -> list[str]:
     """The footnote: data set, pictures, channel, budget, what is drawn, origins, run."""
     words = [printable(figure["dataset"])]
     if rows is not None:
@@ -304,7 +304,7 @@ def _words(job: Job, figure: dict, rows: pd.DataFrame | None, chart: Chart | Non
     return words
 
 
-def _stored(job: Job, files: pd.Series) -> np.ndarray | None:
+def _stored(job: DrawingJob, files: pd.Series) -> np.ndarray | None:
     """The first of these stored pictures that can be read, or None."""
     for file in files:
         try:
@@ -315,7 +315,7 @@ def _stored(job: Job, files: pd.Series) -> np.ndarray | None:
     return None
 
 
-def _tile(job: Job, looks: style.Looks, system: str, row: pd.Series | None) -> Tile:
+def _tile(job: DrawingJob, looks: style.Looks, system: str, row: pd.Series | None) -> Tile:
     title = looks.label(system) + (" *" if system in undertrained(job.run) else "")
     picture = None if row is None else _stored(job, pd.Series([row["file"]]))
     if picture is None or picture.ndim != 3:
@@ -324,7 +324,7 @@ def _tile(job: Job, looks: style.Looks, system: str, row: pd.Series | None) -> T
     return Tile(picture, title, ("outage" if row["status"] == "outage" else f"{row['psnr_db']:.2f} dB") + uses)
 
 
-def _examples(job: Job) -> list[Example]:
+def _examples(job: DrawingJob) -> list[Example]:
     table = job.run.pictures_of(job.figure)
     outputs, found = table[table["system"] != ""], []
     for image_id in outputs["image_id"].drop_duplicates():
@@ -349,7 +349,7 @@ def _examples(job: Job) -> list[Example]:
     return found
 
 
-def same_pictures(job: Job, run: Run, dataset: str) -> bool:
+def same_pictures(job: DrawingJob, run: Run, dataset: str) -> bool:
     """Whether another run used the same pictures for a data set of this name, as far as the manifests say."""
     ours, theirs = (r.manifest.get("datasets", {}).get(dataset, {}).get("fingerprint") for r in (job.run, run))
     return ours is None or theirs is None or ours == theirs

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.analysis.quantity import has_labels
 from bench.report import paper_sheet
-from bench.report.figure_kinds import Drawing, Job, kind_named, same_pictures
+from bench.report.figure_kinds import Drawing, DrawingJob, kind_named, same_pictures
 from bench.report.options import Options
 from bench.report.text import printable
 from bench.results.reader import Run
@@ -61,10 +61,10 @@ def draw_run(
 
 def jobs_of(
     run: Run, options: Options | None = None, overlays: dict[str, Overlay] | None = None
-) -> dict[str, tuple[Job, Callable[[Job], list[Drawing]]]]:
+) -> dict[str, tuple[DrawingJob, Callable[[DrawingJob], list[Drawing]]]]:
     """Figure id -> the job and its kind, for figures with data. Raises UserError for names that the run lacks."""
     options, overlays = options or Options(), overlays or {}
-    found: dict[str, tuple[Job, Callable]] = {}
+    found: dict[str, tuple[DrawingJob, Callable]] = {}
     groups: dict[str, list[dict]] = {}
     known: dict[str, None] = {}
     for figure in run.figures:
@@ -74,7 +74,7 @@ def jobs_of(
         known |= {f"{name}:{system}": None for system in wanted or sorted(set(other.summary["system"]))}
     options.check_names(list(known))
     for id_, group in groups.items():
-        job, first = Job(id_, run, group, options, overlays), group[0]
+        job, first = DrawingJob(id_, run, group, options, overlays), group[0]
         for name, (other, _) in overlays.items():
             if len(other.summary_of({**first, "systems": sorted(set(other.summary["system"]))})) and not same_pictures(
                 job, other, first["dataset"]
@@ -97,7 +97,7 @@ def jobs_of(
         if kind != "segmentation" and len(run.pictures_of(first)):
             shown = first["pictures"].get("id") or id_
             shown += "-pictures" if shown == id_ else ""
-            found[shown] = Job(shown, run, group, options), kind_named("pictures", f"figure {shown}")
+            found[shown] = DrawingJob(shown, run, group, options), kind_named("pictures", f"figure {shown}")
     return found
 
 
@@ -119,7 +119,7 @@ def _overlays(run: Run, named: Sequence[tuple[Path, str]]) -> dict[str, Overlay]
     return found
 
 
-def _files(job: Job, drawing: Drawing) -> dict[Path, bytes]:
+def _files(job: DrawingJob, drawing: Drawing) -> dict[Path, bytes]:
     """The files of a drawing, with its footnote, and its origin in their metadata."""
     options, run = job.options, job.run
     if options.caption:

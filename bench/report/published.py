@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCurve:
     """One published curve.
 
     x: SNR in dB, or CBR, (points,).
@@ -28,7 +28,7 @@ class Published:
     values: np.ndarray
     origin: str
 
-    def within(self, low: float, high: float) -> Published | None:
+    def within(self, low: float, high: float) -> PublishedCurve | None:
         """The part of the curve from `low` to `high`, with interpolated ends. None if there is none."""
         low, high = max(low, self.x[0]), min(high, self.x[-1])
         if low > high:
@@ -38,7 +38,9 @@ class Published:
         return replace(self, x=x, values=np.interp(x, self.x, self.values))
 
 
-def published_for(figure: dict, metric: str, along: str = "snr_db", snr_db: float | None = None) -> list[Published]:
+def published_for(
+    figure: dict, metric: str, along: str = "snr_db", snr_db: float | None = None
+) -> list[PublishedCurve]:
     """The published curves for a figure (as the manifest holds it), with its data set, channel, metric, and budget or
     SNR.
     """
@@ -57,7 +59,9 @@ def published_for(figure: dict, metric: str, along: str = "snr_db", snr_db: floa
             if along != "snr_db" or figure["cbr"] is None or abs(figure["cbr"] - float(Fraction(entry["cbr"]))) > 1e-9:
                 continue
             x = entry["snr_db"]
-        found.append(Published(entry["label"], np.array(x, float), np.array(entry["values"], float), entry["origin"]))
+        found.append(
+            PublishedCurve(entry["label"], np.array(x, float), np.array(entry["values"], float), entry["origin"])
+        )
     return found
 
 

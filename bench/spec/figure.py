@@ -47,7 +47,7 @@ from bench.spec.grammar import (
     snr_text,
 )
 from bench.spec.keys import Key, read_table
-from bench.spec.look import LOOK_KEYS, Look, read_look
+from bench.spec.look import LOOK_KEYS, FigureLook, read_look
 from bench.util.files import read_toml, user_path
 from systems.errors import UserError, did_you_mean
 from systems.interface import Budget
@@ -91,7 +91,7 @@ class Figure:
     uses: int | None = None  # complex uses that every system gets
     pictures: Pictures = field(default_factory=Pictures)
     budgets_of: str = ""  # the id of the file whose list of budgets holds this one
-    look: Look = field(default_factory=Look)  # how `plot` draws it; no cell depends on it
+    look: FigureLook = field(default_factory=FigureLook)  # how `plot` draws it; no cell depends on it
 
     def budget(self, height: int, width: int) -> Budget:
         """What one picture of height x width pixels may spend."""

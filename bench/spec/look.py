@@ -29,7 +29,7 @@ LOOK_KEYS = (
 
 
 @dataclass(frozen=True)
-class Look:
+class FigureLook:
     """The wishes of one figure. A field is empty if the file does not set it. ylim: (low, high) in the axis' unit."""
 
     kind: str = ""
@@ -45,7 +45,7 @@ class Look:
         return {key: value for key, value in values.items() if value}
 
 
-def read_look(values: Any, where: str) -> Look:
+def read_look(values: Any, where: str) -> FigureLook:
     """Read the keys of LOOK_KEYS, from a figure file or from `look` in a manifest. where: the file, for messages.
     Raises UserError.
     """
@@ -64,7 +64,7 @@ def read_look(values: Any, where: str) -> Look:
             raise UserError(f"{where}: {key} must be a table of texts, as in {key} = {{mine = '{example}'}}")
         tables[key] = dict(table)
     ylim = values.get("ylim")
-    return Look(kind, tuple(order), **tables, ylim=None if ylim is None else read_ylim(ylim, f"{where}: ylim"))
+    return FigureLook(kind, tuple(order), **tables, ylim=None if ylim is None else read_ylim(ylim, f"{where}: ylim"))
 
 
 def read_ylim(values: Any, where: str) -> tuple[float, float]:

@@ -122,7 +122,7 @@ def _write_rows(
     Returns the rows of pictures that were kept, the cells that could not be read back, and the ids of those of them
     that had rows in the table of before.
     """
-    from bench.analysis.summary import Point, summarise  # loads SciPy
+    from bench.analysis.summary import PointRows, summarise  # loads SciPy
 
     shown: list[Shown] = []
     absent: list[tuple[WorkUnit, Cell]] = []
@@ -132,9 +132,9 @@ def _write_rows(
         store.table("summary.csv", SUMMARY_COLUMNS) as summary,
     ):
 
-        def filled_points() -> Iterator[Point]:
+        def filled_points() -> Iterator[PointRows]:
             for names, cells in _points(plan, still_missing):
-                point = Point(names)
+                point = PointRows(names)
                 for place, unit, cell in sorted(cells, key=lambda entry: entry[2].rep):
                     rows = store.read_cell(cell.id, unit.image_ids)
                     if rows is None:

@@ -45,7 +45,7 @@ def _say(text: str) -> None:
 
 
 @dataclass
-class Request:
+class TrainingRequest:
     """One `train` command, checked."""
 
     systems: list[str]
@@ -131,7 +131,7 @@ def check_request(
     pack: Path | None = None,
     speeds: Path | None = None,
     **overrides,
-) -> Request:
+) -> TrainingRequest:
     """Check everything that can be checked before a picture is read. Writes nothing. Raises UserError."""
     plan = read_protocol(protocol, tasks, **overrides)
     if overrides.get("teacher") and not any(entry.distill for entry in plan.tasks.values()):
@@ -169,7 +169,7 @@ def check_request(
         raise UserError(f"--out {folder}: nothing can be written in {nearest}; choose another folder")
     for name in chosen:
         _check_shipped(name, size, plan.start)
-    request = Request(chosen, plan, root, folder, size, minutes, pack)
+    request = TrainingRequest(chosen, plan, root, folder, size, minutes, pack)
     for name in chosen:
         saved_state.read_facts(request.folder(name))  # so that a damaged state is found before any training
     return request
@@ -248,7 +248,7 @@ def _equal_shares(path: Path, plan: Protocol, size: str, chosen: list[str], minu
 class _Clock:
     """Shares the time of a command among its systems. Time that earlier sessions used counts."""
 
-    def __init__(self, request: Request, began: float):
+    def __init__(self, request: TrainingRequest, began: float):
         self.request, self.end = request, None
         if request.minutes is not None:
             states = (saved_state.read_facts(request.folder(name)) for name in request.systems)
@@ -266,7 +266,7 @@ class _Clock:
         return max(1e-3, part * (self.end - time.monotonic()) / 60)
 
 
-def _album(request: Request, task: str, library: Library, world: World, say: Callable[[str], None]) -> Album:
+def _album(request: TrainingRequest, task: str, library: Library, world: World, say: Callable[[str], None]) -> Album:
     entry = request.plan.tasks[task]
     pictures = [picture for source in entry.sources for picture in library.read(source)]
     masks = TASKS[task].target == "mask"
@@ -292,7 +292,7 @@ def build(name: str, size: str, start: str):
 
 def _train(
     name: str,
-    request: Request,
+    request: TrainingRequest,
     albums: dict[str, Album],
     world: World,
     floor: _Floor,
@@ -359,7 +359,7 @@ def knowledge(plan: Protocol, module, taught: str) -> str:
     return "; ".join(parts) or "none"
 
 
-def _fit(name: str, request: Request, albums: dict[str, Album]) -> Path:
+def _fit(name: str, request: TrainingRequest, albums: dict[str, Album]) -> Path:
     """Compute the statistics of a system without a network, from the training pictures of its task."""
     kind, plan = registry.find(name).load(), request.plan
     album = albums[kind.fitted_task]

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from baselines.witt import WITT, ChannelModNet, PatchMerging, PatchReverseMerging, Stage, WITTConfig
+from baselines.witt import WITT, ChannelModNet, PatchMerging, PatchReverseMerging, SwinStage, WITTConfig
 from systems import Budget, Link, Received, create
 from systems.errors import BudgetTooSmall
 from systems.sizes import load_size
@@ -97,8 +97,8 @@ def test_blocks_alternate_plain_and_shifted_windows():
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        plain = Stage(8, 1, 2, 4, 2.0, first=0).eval()
-        shifted = Stage(8, 1, 2, 4, 2.0, first=1).eval()
+        plain = SwinStage(8, 1, 2, 4, 2.0, first=0).eval()
+        shifted = SwinStage(8, 1, 2, 4, 2.0, first=1).eval()
     x = torch.randn(1, 8, 8, 8)
     changed = x.clone()
     changed[0, 3, 3] += torch.randn(8)

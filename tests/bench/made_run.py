@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.analysis.summary import Point, summarise
+from bench.analysis.summary import PointRows, summarise
 from bench.measure.seeds import draw_seed
 from bench.results.schema import (
     CELL_COLUMNS,
@@ -152,7 +152,7 @@ def make_run(
                     "cbr_target": figure["cbr"],
                     "bits_target": figure["bits"],
                 }
-                points.append(Point(point))
+                points.append(PointRows(point))
                 points[-1].add(rows)
     names = {name for figure in figures for name in figure["systems"]}
     facts = {name: {"system": name, "variant": "small-1", "parameters": 0, "options": {}} for name in names}

@@ -225,10 +225,10 @@ def test_a_rate_is_over_pictures_whatever_the_repetitions():
 
 
 def test_summary_counts_lost_pictures_not_rows():
-    from bench.analysis.summary import Point, summarise
+    from bench.analysis.summary import PointRows, summarise
     from bench.results.schema import CELL_COLUMNS
 
-    point = Point({"task": "reconstruction"})
+    point = PointRows({"task": "reconstruction"})
     for i in range(7):
         for rep in range(3):
             status = "outage" if i < 2 and rep < 3 - i else "ok"

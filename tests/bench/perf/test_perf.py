@@ -21,8 +21,7 @@ from made_run import figure, make_run
 from PIL import Image
 
 from bench.cli.perf import perf_group
-from bench.perf import ldpc as link
-from bench.perf import models as model
+from bench.perf import link, model
 from bench.perf.plain import KEY, plain_loop
 from bench.perf.scatter import draw_scatters, points_of
 from bench.results.reader import Run
@@ -238,7 +237,7 @@ def test_the_plain_loop_may_take_another_link(system, link_name, said, photograp
 
 
 def test_what_linear_costs_is_its_matrix_products():
-    job = model.Job("linear", "reconstruction", {}, 64, 64, "cpu", 18.0, batch=2, repeats=3)
+    job = model.TimingJob("linear", "reconstruction", {}, 64, 64, "cpu", 18.0, batch=2, repeats=3)
     row = model.measure(job)
     assert set(row) == set(model.COLUMNS)
     blocks, coefficients = 16, math.ceil(2 * (3 * 64 * 64 // 16 - Budget(uses=768).side_info_uses(8)) / 16)
@@ -312,7 +311,9 @@ def test_the_scatter_shows_the_run_s_psnr(tmp_path):
 @pytest.mark.slow
 def test_a_large_picture_at_paper_size_stays_below_8_gigabytes():
     options = {"size": "paper", "checkpoint": "none"}
-    row = model.in_own_process(model.Job("gensc", "reconstruction", options, 512, 768, "cpu", 18.0, batch=1, repeats=3))
+    row = model.in_own_process(
+        model.TimingJob("gensc", "reconstruction", options, 512, 768, "cpu", 18.0, batch=1, repeats=3)
+    )
     assert row["parameters"] > 600e6
     assert row["peak_mib"] * 2**20 < 8e9
 
@@ -394,7 +395,7 @@ def test_ten_thousand_pictures_stream(tmp_path):
 
 
 def test_the_csv_of_perf_sweep_is_tidy():
-    from bench.perf.profile import NOBODY, as_table, pivot
+    from bench.perf.sweep import NOBODY, as_table, pivot
 
     table = as_table(
         {("", "plan"): (2.0, 1.0), ("b", "encode"): (4.0, 3.0), ("a", "encode"): (1.0, 0.5), ("b", "unknown"): (9, 9)}

@@ -50,7 +50,7 @@ WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class Job:
+class TimingJob:
     """One row: what is measured, and how."""
 
     system: str
@@ -98,7 +98,7 @@ def _scatter_source(name: str):
     return Run.open(find_run(name))
 
 
-def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
+def plan_jobs(options: dict[str, Any]) -> Iterator[TimingJob]:
     """Every system with every size on every device. Raises UserError."""
     from bench.spec.figure import TEMPLATES, load_figure
     from bench.spec.grammar import split_names
@@ -115,7 +115,7 @@ def plan_jobs(options: dict[str, Any]) -> Iterator[Job]:
             for name in wanted:
                 tasks = registry.tasks_of(name)
                 task = "reconstruction" if "reconstruction" in tasks else tasks[0]
-                yield Job(
+                yield TimingJob(
                     name, task, given[name], height, width, device, options["snr"], options["batch"], options["repeats"]
                 )
 
@@ -140,11 +140,11 @@ def parse_devices(text: str) -> list[str]:
     return [pick_device(part.strip()) for part in text.split(",")]
 
 
-def in_own_process(job: Job) -> dict[str, Any]:
+def in_own_process(job: TimingJob) -> dict[str, Any]:
     """Measure in a fresh process, so that its peak memory is that of this system. Raises UserError if it fails."""
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         answer = Path(folder) / "row.json"
-        command = [sys.executable, "-m", "bench.perf.models", json.dumps(asdict(job)), str(answer)]
+        command = [sys.executable, "-m", "bench.perf.model", json.dumps(asdict(job)), str(answer)]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode or not answer.is_file():
             last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
@@ -153,7 +153,7 @@ def in_own_process(job: Job) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def measure(job: Job) -> dict[str, Any]:
+def measure(job: TimingJob) -> dict[str, Any]:
     """One row of COLUMNS, measured in this process."""
     from bench.measure.channel import transmit
     from bench.perf.flops import measure_costs
@@ -297,4 +297,4 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(json.dumps(measure(Job(**json.loads(sys.argv[1])))))
+    Path(sys.argv[2]).write_text(json.dumps(measure(TimingJob(**json.loads(sys.argv[1])))))
