@@ -6,10 +6,10 @@ rows are updated one after the other (as layers; Hocevar 2004), and each uses th
 sends to each bit the smallest magnitude among its other bits, less an offset (Chen et al. 2005), with the product of
 their signs. Decoding of a frame ends at the first iteration after which all checks hold.
 
-Each column is stored rotated to the shift of the last row that used it. A row writes its results from the start of the
-column, and the next row reads from the difference of the two shifts. The first vector is repeated after the end of the
-column, so that no read has to wrap around inside a vector. Rows whose parity bit is not transmitted are left out,
-because they cannot change any bit. Columns that hold only filler bits are left out too.
+Each column is stored rotated by the shift of the last row that used it. A row writes its results from the start of the
+column. The next row has another shift, and begins to read at the difference of the two shifts. The first vector is
+repeated after the end of the column, so that no read has to wrap around inside a vector. Rows whose parity bit is not
+transmitted are left out, because they cannot change any bit. Columns that hold only filler bits are left out too.
 
 The row update is LLVM code on vectors, which numba compiles for the processor at hand, so AVX2, plain SSE2 and NEON
 need no separate source. Everything else is plain numba. The compiled code is cached on disk, so only the first process
@@ -40,7 +40,7 @@ OFFSET = 2
 OFFSET_OF_SHORT_ROWS = 1
 SHORT_ROW = 3  # a row with at most this many edges is short
 KNOWN = 127  # value of filler bits, which are known to be 0
-FRAMES_A_THREAD = 128  # they take some milliseconds; for fewer it does not pay to start a thread
+FRAMES_A_THREAD = 128  # they take some milliseconds; for fewer, starting a thread costs more than it saves
 
 
 class Decisions(NamedTuple):
@@ -48,8 +48,8 @@ class Decisions(NamedTuple):
 
     bits: uint8 (b, k), 0 where a bit is undecided.
     decided: bool (b,), True if no information bit is undecided.
-    converged: bool (b,), True if also all checks hold. Then the frame is a word of the code, but not always the word
-    that was sent.
+    converged: bool (b,), True if, in addition, all checks hold. Then the frame is a word of the code, but not always
+    the word that was sent.
     iterations: int64 (b,), how many were done.
     """
 
@@ -137,7 +137,7 @@ def _tables(encoder) -> _Code:
     shift = base[rows, cols] % z
     row_start = np.searchsorted(rows, np.arange(columns - systematic + 1))
     rotation = np.zeros(columns, dtype=int)
-    rotation[cols] = shift  # of several entries, the last one stays
+    rotation[cols] = shift  # a column has several entries here, and keeps the last one
     final, ahead = rotation.copy(), np.empty_like(shift)
     for edge, (col, own) in enumerate(zip(cols, shift, strict=True)):
         ahead[edge] = own - rotation[col]

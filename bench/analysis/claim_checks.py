@@ -28,8 +28,8 @@ RECONSTRUCTION_RIVALS = ("witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-
 SEGMENTATION_RIVALS = ("deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn")
 FIGURES = {"low": "fig4", "high": "fig5", "segmentation": "fig7"}
 LOW_SNR_DB = 6.0  # "when SNR is low" in the paper, which gives no number: points up to here
-STABLE_MIOU = 0.02  # "will stabilize" in the paper: within so much mIoU of the value at the highest SNR
-STATISTIC_DECIMALS = 9  # areas and slopes over many points are rounded so: their rounding errors add up
+STABLE_MIOU = 0.02  # "will stabilize" in the paper: within this mIoU of the value at the highest SNR
+STATISTIC_DECIMALS = 9  # areas and slopes are rounded to this many decimals: over many points, rounding errors add up
 OF_MEAN_MSE = "psnr_of_mean_mse_db"
 REDUCTIONS = {"psnr_db": "mean PSNR", OF_MEAN_MSE: "PSNR of the mean MSE"}
 
@@ -73,7 +73,7 @@ class _Tally:
 
 
 def both_reductions(check: Callable[[Run, str], Finding]) -> Check:
-    """Make a check of PSNR run under both reductions. The verdict is the common one, otherwise undecided."""
+    """Turn a check of PSNR into one that runs under both reductions. If the two verdicts differ, it is undecided."""
 
     def combined(run: Run) -> Finding:
         found = {metric: check(run, metric) for metric in REDUCTIONS}
@@ -282,7 +282,7 @@ def cliff(modulation: str, threshold: float) -> Check:
     decides.
 
     modulation: such as "16qam". The bench chose its code rate so that the cliffs lie where the paper has them. So an
-    agreement is "calibrated", and no finding.
+    agreement is called "calibrated"; it is not a finding.
     """
 
     def check(run: Run) -> Finding:
@@ -362,7 +362,7 @@ def overhead(run: Run, metric: str) -> Finding:
     """
     swept = _swept(run)
     if not swept:
-        raise Missing('every system has one budget; a sweep over CBR decides this, for example cbr = ["1/48", "1/16"]')
+        raise Missing('every system has one budget; to decide this, sweep over CBR, for example cbr = ["1/48", "1/16"]')
     tally, lines = _Tally(), []
     jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
     here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}
@@ -442,8 +442,9 @@ def log_uses_gap(uses_a: np.ndarray, quality_a: np.ndarray, uses_b: np.ndarray, 
 
     uses_a, uses_b: (budgets,), rising.
     quality_a, quality_b: (curves, budgets). Between two budgets, log2 of the uses is linear in the quality. If the
-    quality falls with more uses, the best quality so far counts. If one curve begins above the end of the other, the
-    ratio is bounded by the least uses of the one and the most uses of the other, and this bound is taken.
+    quality falls with more uses, the best quality so far counts. If one curve lies wholly above the other, they share
+    no quality. Then the least uses of the upper curve are compared with the most uses of the lower one: the upper curve
+    saves at least as much.
     """
     q_a, q_b = (np.maximum.accumulate(quality, axis=1) for quality in (quality_a, quality_b))
     u_a, u_b = np.log2(uses_a), np.log2(uses_b)

@@ -127,7 +127,7 @@ def _unit(metric: str) -> tuple[float, str]:
 
 def _budget(row: pd.Series) -> str:
     cbr, bits = (None if np.isnan(row[name]) else float(row[name]) for name in ("cbr_target", "bits_target"))
-    if cbr is None and bits is None:  # the budget was given in uses, and a row holds those that were spent
+    if cbr is None and bits is None:  # given in uses; a row holds only the uses that were spent
         return "up to " + budget_text(None, None, max(row["uses_a"], row["uses_b"]))
     return budget_text(cbr, bits)
 

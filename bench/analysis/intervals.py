@@ -4,9 +4,9 @@ Summaries, comparisons and claims call it. The repetitions of one picture are av
 the noise for the same photograph says nothing about other photographs.
 
 Bootstrap intervals are percentile intervals with the small-sample correction of Hesterberg, "What Teachers Should Know
-About the Bootstrap" (The American Statistician, 2015). On normal data, the plain percentile interval of a mean covers
-89 % at 7 pictures, and this one 95 % (91 % at 5). The results are fixed by `seed`. NaN means "not simulated" and is
-left out.
+About the Bootstrap" (The American Statistician, 2015). On normal data with 7 pictures, the plain percentile interval of
+a mean contains the true mean in 89 % of cases, and this one in 95 % (with 5 pictures: 91 %). The results are fixed by
+`seed`. NaN means "not simulated" and is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.measure.metrics.segmentation import mean_iou
 
 LEVEL = 0.95
 RESAMPLES = 2000
-DECIMALS = 12  # differences are rounded to so many decimals; smaller ones are rounding errors
+DECIMALS = 12  # differences are rounded to this many decimals; smaller ones are rounding errors
 _CHUNK = 2_000_000  # resampled indices in memory at a time
 _TOGETHER = 16  # columns of one matrix product
 
@@ -134,8 +134,8 @@ def paired_difference(
     """Mean of a - b over pictures, with its interval. `.decision` says which is ahead.
 
     a, b: (images,) or (images, repetitions), with the pictures in the same order. Pictures that either side lacks are
-    left out. The differences are resampled, not each side alone. So the interval does not contain what all systems
-    share (a difficult photograph is difficult for all). Raises ValueError for different numbers of pictures.
+    left out. The differences are resampled, not each side alone. So what all systems share does not widen
+    the interval (a difficult photograph is difficult for all). Raises ValueError for different numbers of pictures.
     """
     a, b = per_image(a), per_image(b)
     if a.shape != b.shape:
@@ -209,7 +209,7 @@ def wilson(successes: int, n: int, level: float = LEVEL) -> Interval:
 
 
 def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, str]:
-    """The rate of an event over pictures, from 0 and 1, (images,) or (images, repetitions); NaN: not simulated.
+    """The rate of an event over pictures. Values are 0 or 1, (images,) or (images, repetitions); NaN: not simulated.
 
     Returns the interval and its method: Wilson's if every picture's own rate is 0 or 1 (always with one repetition),
     otherwise the bootstrap over pictures.

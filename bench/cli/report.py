@@ -15,7 +15,7 @@ from bench.cli.numbers import Amount
     type=Amount(0, 500),
     default=24.0,
     show_default=True,
-    help="Largest amount of pictures in the file, in MiB.",
+    help="The most MiB that the pictures in the file may take.",
 )
 def report_command(runs: tuple[str, ...], out: str | None, picture_mib: float) -> None:
     """Write one HTML file with all curves, tables, pictures and claims of one or more RUNs (default: the last run)."""

@@ -11,7 +11,7 @@ from systems.errors import UserError
 
 @dataclass(frozen=True)
 class ClassCount:
-    """Pictures and pixels of one class in a set. share: of the pixels that count, without void."""
+    """Pictures and pixels of one class in a set. share: of this class among all pixels that are not void."""
 
     class_id: int
     name: str

@@ -17,7 +17,7 @@ from bench.data.pictures import PICTURE_SUFFIXES
 from bench.util.files import shown
 from systems.errors import UserError
 
-NAMED = 5  # a note names so many skipped files, and counts the others
+NAMED = 5  # a note names this many skipped files, and counts the others
 
 
 @dataclass(frozen=True)

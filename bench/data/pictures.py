@@ -203,7 +203,7 @@ def unreadable(path: Path, error: Exception, what: str = "picture") -> UserError
             return UserError(
                 f"{what} {shown(path)} is missing: it is a link that leads nowhere; repair or remove the link"
             )
-        return UserError(f"{what} {shown(path)} is missing; bring it back or take it out of the set")
+        return UserError(f"{what} {shown(path)} is missing; restore it, or remove its name from the set")
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     if isinstance(error, (KeyError, IndexError, AttributeError, TypeError, AssertionError)):
         reason = "the file is damaged"  # the texts of these errors are internal names of Pillow

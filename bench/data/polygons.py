@@ -5,10 +5,10 @@
     {"image": "chelsea", "size": [451, 300], "void_rim": 2, "notes": "...",
      "polygons": [{"class": "cat", "points": [[x, y], ...]}, ...]}
 
-`size` is (width, height) of the stored picture. Points are pixel coordinates in it. They may lie on the picture's edge
-where the edge cuts the object. Polygons are painted in order, so a later one covers an earlier one: "background" cuts a
-hole, and "void" marks pixels that no metric should count. On both sides of every border between labels, `void_rim`
-pixels are void. With 2, the rim is about as wide as the five pixels of PASCAL VOC.
+`size` is (width, height) of the stored picture. Points are pixel coordinates in it. If the picture's edge cuts the
+object, points may lie on this edge. Polygons are painted in order, so a later one covers an earlier one: "background"
+cuts a hole, and "void" marks pixels that no metric should count. On both sides of every border between labels,
+`void_rim` pixels are void. With 2, the rim is about as wide as the five pixels of PASCAL VOC.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def load_polygons(path: Path) -> Outline:
     """Read and check one file. Raises UserError with the file and the fault."""
     content = read_json(path, "mask")
     if content is None:
-        raise UserError(f"mask {shown(path)} is missing; bring it back or take it out of the set")
+        raise UserError(f"mask {shown(path)} is missing; restore it, or remove its photograph from the set")
     try:
         size = tuple(int(v) for v in content["size"])
         rim = int(content.get("void_rim", 0))

@@ -49,7 +49,7 @@ class Records(Generic[Record]):
         if self._found is None:
             self._found = dict(self._own)
             for point in entry_points.points(self.group):
-                # also if it fails, because its code ran
+                # noted also if it cannot be loaded, because its code ran
                 self._foreign.append(f"{self.what} {point.name} ({point.value})")
                 try:
                     record = entry_points.loaded(point)

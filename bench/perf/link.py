@@ -1,9 +1,9 @@
 """`python -m bench perf link`: compares the nr link's decoder with Sionna's, on the same frames.
 
-There are three parts: speed and block errors for two codes; the speed with 10 fixed iterations for the code (9126,
-8448), which others publish; and how many soft values the decoder's 8 bits clip, by modulation. `--table` instead
-compares block errors over lifting sizes and rates, and names the codes where min-sum is worse than belief propagation
-(an hour or more).
+There are three parts: speed and block errors for two codes; the speed for the code (9126, 8448) with 10 fixed
+iterations, a case for which others publish speeds; and how many soft values the decoder's 8 bits clip, by modulation.
+`--table` instead compares block errors over lifting sizes and rates, and names the codes where min-sum is worse than
+belief propagation (an hour or more).
 
 Speed is in information bits per second: the median over repetitions in which the decoders take turns, once with all
 cores that this process may use and once with one. Sionna uses its faster check-node rule ("boxplus") and does all
@@ -58,9 +58,9 @@ Decode = Callable[[np.ndarray], np.ndarray]
 class Effort:
     """How much is measured.
 
-    repeats: of each timing.
-    errors: counting ends when each decoder has so many block errors.
-    frames: counting ends at the latest after so many frames. None: no limit.
+    repeats: how often each timing is repeated.
+    errors: counting ends when each decoder has this many block errors.
+    frames: counting ends at the latest after this many frames. None: no limit.
     """
 
     repeats: int = 5
@@ -196,7 +196,7 @@ def compare_at(k: int, n: int, frames: int) -> dict[str, Any] | None:
     except (ValueError, AssertionError):
         return None
     snr_db = np.ceil(4 * shannon_limit_db(2 * k / n)) / 4
-    while True:  # find the first quarter of a decibel with at most one error in 50 frames
+    while True:  # upwards in steps of 0.25 dB, until at most one frame in 50 fails
         code.snr_db = float(snr_db)
         sent, llr = code.frames(200, seed=999)
         if (code.layered(llr).bits != sent).any(axis=1).mean() <= 0.02:

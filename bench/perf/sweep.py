@@ -54,7 +54,7 @@ def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[st
             other = resolve(replace(request, options={**request.options, "link": options["plain_link"]}))
         except UserError as error:
             raise UserError(str(error).replace("--link", "--plain-link")) from None
-    imports = time.process_time()  # of this process so far: imports, and building the systems of the other link
+    imports = time.process_time()  # seconds so far: imports, and building the systems of the other link
     device = pick_device(options["device"])
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         resolved, result, elapsed, spent = timed_run(options, device, Path(folder) / "run", argv)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Rows that agree in these columns are comparable, and may share axes.
 POINT = ["task", "dataset", "channel", "cbr_target", "bits_target"]
 PAPER_FIGURES = ("fig4", "fig5", "fig7")
-_SNR_DECIMALS = 6  # SNRs are rounded to so many decimals: 0.30000000000000004 dB is 0.3 dB
+_SNR_DECIMALS = 6  # SNRs are rounded to this many decimals: 0.30000000000000004 dB is 0.3 dB
 
 
 @dataclass(frozen=True)

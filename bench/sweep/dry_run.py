@@ -17,7 +17,7 @@ from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
 from bench.sweep.salt import salt_of
 from bench.util.files import several
 
-SIZES_LOOKED_AT = 250  # a dry run reads the headers of so many pictures, spread over the set
+SIZES_LOOKED_AT = 250  # a dry run reads the headers of this many pictures, spread over the set
 
 
 def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) -> str:

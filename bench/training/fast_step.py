@@ -28,7 +28,7 @@ Body = Callable[[], tuple[Losses, list[Tensor | None]]]
 
 AGREES = 0.02  # relative difference of losses and of the gradient's norm up to which a record counts as the same step
 MOST_KINDS = 64  # kinds of batches that are recorded; others take the plain passes
-WATCHED_STEPS = 16  # a compiled step that meets a new shape compiles again; so many first steps are timed
+WATCHED_STEPS = 16  # a compiled step that meets a new shape compiles again; this many first steps are timed
 
 
 class Recorded:
@@ -219,7 +219,7 @@ class TooLong(BaseException):
 
 @contextmanager
 def limit(seconds: float | None) -> Iterator[None]:
-    """Raise TooLong in the body after so many seconds. None: no limit; nor is there one outside the main thread."""
+    """Raise TooLong in the body after this many seconds. None: no limit; nor is there one outside the main thread."""
     if seconds is None or threading.current_thread() is not threading.main_thread():
         yield
         return

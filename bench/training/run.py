@@ -91,7 +91,7 @@ def run_training(
     minutes: the time for all systems together, including reading and writing, from `began` on.
     began: a time of `time.monotonic`; None: now.
     speeds: a table of `perf train --csv`, by which the minutes are divided instead of by the protocol's shares.
-    max_steps: stop each system after so many steps.
+    max_steps: stop each system after this many steps.
     overrides: fields of the protocol. A run in `out` that was stopped is resumed. Raises UserError if anything in the
     request is impossible; then nothing was written.
     """

@@ -30,7 +30,7 @@ class EfficientNetLite0(nn.Module):
     stages instead would cost four times the arithmetic and would leave the scale that the ImageNet weights were trained
     at.
 
-    pretrained: load the ImageNet weights. frozen_stages: the stem and so many of the seven stages are not trained.
+    pretrained: load the ImageNet weights. frozen_stages: the stem and this many of the seven stages are not trained.
     """
 
     channels = (24, 40, 112 + 320)

@@ -4,9 +4,10 @@
 
 A case calls the command line (or a reader) in this process with random input: file names, TOML of figures, configs and
 protocols, manifests and tables, pictures, masks, SNR lists, options. The script counts tracebacks (any exception that
-is not a line for the user, and answers of several lines), hangs (`LIMIT_S` of computing time without an end, or as long
-without computing), and leftovers (files that a refused command made). A damaged archive that a command sets aside and
-names is no leftover. The exit code is 1 where a count is not 0. Each bad case is printed with the name that repeats it.
+is not a line for the user, and answers of several lines), hangs (no end after `LIMIT_S` seconds of computing, or
+`LIMIT_S` seconds in which nothing is computed), and leftovers (files that a refused command made). A damaged archive
+that a command sets aside and names is no leftover. The exit code is 1 where a count is not 0. Each bad case is printed
+with the name that repeats it.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _one(name: str, case: Callable, dice: random.Random, folder: Path, tally: Ta
     begun = before = _computed()
 
     def alarm(*_) -> None:
-        """A busy machine lets a case compute only now and then, so the time on the clock is not enough to judge it."""
+        """On a busy machine a case waits for its turn, so the time that it computed is judged, not the clock alone."""
         nonlocal before
         now = _computed()
         if now - begun >= LIMIT_S or now - before < _IDLE * LIMIT_S:
@@ -170,7 +171,7 @@ class Leftover(Exception):
 def bench(*arguments: str, writes: bool = False) -> str:
     """Run the command line in this process; returns "" on success, else its one line.
 
-    writes: a command that ends with code 1 may leave files, because it did what it could.
+    writes: True: the command may leave files if it ends with code 1, because it then did as much as it could.
     Raises an error for a traceback or an unknown exit code, and Leftover for files of a refused command.
     """
     from bench.cli import main as command_line
@@ -542,7 +543,9 @@ STORED = ("run", "--engine", "serial", "--systems", "linear", "--dataset", "fold
 
 
 def store(dice: random.Random, folder: Path) -> str:
-    """A run whose files were damaged, and the same or a larger command again: the rows of a whole run, or one line."""
+    """Damage the files of a run, and give the same or a larger command again. It gives the rows of an undamaged run, or
+    one line.
+    """
     import csv
 
     import numpy as np
@@ -579,11 +582,12 @@ def store(dice: random.Random, folder: Path) -> str:
 
 
 def _spoil(dice: random.Random, path: Path) -> None:
-    """Another content, none, or something that is no file in its place."""
+    """Damage the content of a file, or remove it, or put a pipe, a folder or a link in its place."""
     content = path.read_bytes() if path.is_file() else b"damaged"
     with contextlib.suppress(OSError):
         roll = dice.randrange(8)
-        if path.is_symlink() or path.is_fifo():  # spoilt before: to write through it would block, or reach its target
+        # Made by an earlier call: writing would block at a pipe, and would change the target of a link.
+        if path.is_symlink() or path.is_fifo():
             path.unlink()
         if roll < 4:
             path.write_bytes(damaged(dice, content))

@@ -14,7 +14,7 @@ class Mutation(NamedTuple):
 
     rule: what no longer holds, in a few words.
     file: from the root of the repository.
-    old: text that stands there exactly once. new: what takes its place.
+    old: text that the file contains exactly once. new: what takes its place.
     tests: node ids from the root; one of them at least must fail.
     """
 
@@ -57,7 +57,7 @@ CASES = (
         _at("measure/test_point", "test_symbols_are_audited_as_they_are_sent"),
     ),
     Mutation(
-        "only bytes: a receiver gets no copy", CALLS,
+        "only bytes: a receiver gets the symbols themselves, not a copy", CALLS,
         "partial(self.system.decode, copy_of(received), link.at())",
         "partial(self.system.decode, received, link.at())",
         _at("measure/test_point", "test_a_receiver_that_changes_what_it_received_harms_nobody"),
@@ -68,7 +68,7 @@ CASES = (
         _at("measure/test_point", "test_a_transmitter_that_changes_its_pictures_harms_nobody"),
     ),
     Mutation(
-        "budget: one object for all calls", POINT,
+        "budget: all calls share one object, which a system may change", POINT,
         "        return Link(self.task, height,",
         "        budget = self.__dict__.setdefault('kept', budget)\n        return Link(self.task, height,",
         _at("measure/test_point", "test_a_changed_link_changes_nothing"),
@@ -96,7 +96,7 @@ CASES = (
         _at("measure/test_audit", "test_power_is_checked_for_each_picture"),
     ),
     Mutation(
-        "bits: halves of bits per use", CALLS,
+        "bits: bits per use need not be whole", CALLS,
         "        if bits is not None and (isinstance(bits, bool)", "        if False and (isinstance(bits, bool)",
         _at("measure/test_point", "test_bits_per_use_are_whole"),
     ),
@@ -129,12 +129,12 @@ CASES = (
     ),
     # ------------------------------------------------------------ rows
     Mutation(
-        "rows: made pictures are not compared", ROWS,
+        "rows: what encoders make is not compared", ROWS,
         "            _compare(name, whole, row, other, place, rows)\n", "            pass\n",
         _at("measure/test_point", "test_rows_that_lean_on_each_other_are_found"),
     ),
     Mutation(
-        "rows: delivered pictures are not compared", ROWS,
+        "rows: what decoders deliver is not compared", ROWS,
         "            if _away(measurement, first[row], output[place]):\n", "            if False:\n",
         _at("measure/test_point", "test_rows_that_lean_on_each_other_are_found"),
     ),
@@ -155,7 +155,7 @@ CASES = (
     ),
     # ------------------------------------------------------------ noise and seeds
     Mutation(
-        "noise: without a salt", "bench/measure/seeds.py",
+        "noise: seeds do not contain the salt", "bench/measure/seeds.py",
         "    parts += [salt] if salt else []\n", "",
         _at("measure/test_point", "test_noise_has_a_salt"),
     ),
@@ -176,12 +176,12 @@ CASES = (
         _at("measure/test_channel", "test_a_system_with_fewer_uses_meets_a_prefix_of_the_same_channel"),
     ),
     Mutation(
-        "noise: its variance is that of each real part", "bench/measure/channel.py",
+        "noise: each real part has the variance of the whole", "bench/measure/channel.py",
         "view(np.complex128) * np.sqrt(0.5)", "view(np.complex128)",
         _at("measure/test_channel", "test_snr_is_what_was_asked"),
     ),
     Mutation(
-        "seeds: the channel's reach a receiver", ROWS,
+        "seeds: a receiver gets the seeds of the channel", ROWS,
         '    draws = conditions.seeds(batch.ids, point, "decoder")\n',
         '    draws = conditions.seeds(batch.ids, point, "channel")\n',
         _at("measure/test_point", "test_no_seed_of_the_channel_reaches_a_system"),
@@ -204,13 +204,13 @@ CASES = (
         _at("measure/test_point", "test_outages_are_painted_by_the_harness", "test_outages_of_labels_are_background"),
     ),
     Mutation(
-        "outages: pictures that both delivered decide", "bench/analysis/differences.py",
+        "outages: the verdict counts only pictures that both delivered", "bench/analysis/differences.py",
         '            "verdict": self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),\n',
         '            "verdict": self._verdict(of_both[2], bool(lost_a.all()), bool(lost_b.all())),\n',
         _at("analysis/test_compare", "test_nobody_gains_by_losing_the_hard_pictures"),
     ),
     Mutation(
-        "outages: a comparison does not say what decides", "bench/analysis/compare_text.py",
+        "outages: a comparison does not say which pictures decide", "bench/analysis/compare_text.py",
         "the verdict counts all pictures; lost ones count as the harness scored them", "of the run",
         _at("analysis/test_compare", "test_both_reductions_are_given_and_the_verdict_says_which_decides",
             "test_report_says_everything"),
@@ -314,7 +314,7 @@ CASES = (
         _at("measure/test_apart", "test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing"),
     ),
     Mutation(
-        "apart: hints of files pass", APART + "confine.py",
+        "apart: a file's write hint passes from process to process", APART + "confine.py",
         "(1, _WHOLE, _AT_LEAST, 1035)", "(1, _WHOLE, _AT_LEAST, 1040)",
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[hints-of-files]"),
     ),
@@ -324,7 +324,7 @@ CASES = (
         _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),
     ),
     Mutation(
-        "apart: sockets of the folder of temporary files", APART + "confine.py",
+        "apart: sockets in the folder of temporary files can be reached", APART + "confine.py",
         '("/tmp", "/var/tmp", "/run", "/dev/shm")', '("/var/tmp", "/run", "/dev/shm")',
         _at("measure/test_apart", "test_sockets_in_the_folder_of_temporary_files_cannot_be_reached"),
     ),
@@ -339,7 +339,7 @@ CASES = (
         _at("sweep/test_sweep", "test_a_receiver_that_remembers_the_picture_is_caught"),
     ),
     Mutation(
-        "apart: a run keeps what is printed at once", WORKER + "printed.py",
+        "apart: a run writes printed text before the task ends", WORKER + "printed.py",
         "            texts.append(text)\n", "            texts.append(text)\n        self.write()\n",
         _at("sweep/test_sweep", "test_what_a_system_prints_is_kept_after_its_task_not_before"),
     ),
@@ -372,7 +372,7 @@ CASES = (
         ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
     ),
     Mutation(
-        "outsiders: names that look like ours", "systems/registry.py",
+        "outsiders: names that look like ours are accepted", "systems/registry.py",
         "        if not _NAME.fullmatch(point.name) or (holder is None and like):\n", "        if False:\n",
         ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
     ),
@@ -382,7 +382,7 @@ CASES = (
         _at("test_extensions", "test_one_package_adds_one_of_each"),
     ),
     Mutation(
-        "documents: the README's table is another", "README.md",
+        "documents: the README's table differs from the rules", "README.md",
         "are fixed beforehand", "are fixed",
         _at("measure/test_rules", "test_the_readme_shows_the_rules_as_they_are"),
     ),

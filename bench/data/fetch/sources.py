@@ -23,7 +23,7 @@ class Source:
     files: dict[str, str]
     target: str  # the set's folder under the data root
     inside: str  # that folder's path inside the archive; "" for single files
-    size: int  # about so many bytes to download
+    size: int  # about this many bytes to download
 
 
 SOURCES = {

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _TASK_DONE = None
 _LOOK_SECONDS = 1.0  # the time limit is checked so often
 _GRACE_SECONDS = 30.0  # added to the limit, so that a worker can first end the process of a system and report it
-_LOOK_AHEAD = 64  # a worker's next work unit is chosen among so many in the queue
+_LOOK_AHEAD = 64  # a worker's next work unit is chosen among this many in the queue
 
 
 class _Worker:
@@ -97,8 +97,8 @@ class ProcessEngine:
     def __init__(self, workers: int, home: Home | None = None, cell_timeout: float = float("inf")):
         """home: the nursery from which workers fork the processes of systems.
 
-        cell_timeout: a worker without an outcome for so many seconds is killed. The process of a system is ended before
-        that.
+        cell_timeout: a worker without an outcome for this many seconds is killed. The process of a system is ended
+        before that.
         """
         self.workers, self.home, self.cell_timeout = workers, home, cell_timeout
 

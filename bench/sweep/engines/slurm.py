@@ -37,8 +37,8 @@ POLL_SECONDS = 2.0
 QUEUE_SECONDS = 10.0  # the queue is read so often
 GRACE_SECONDS = 20.0  # on network file systems, a result may appear so long after its job has left the queue
 MAX_STARTS = 3  # most starts of one job at the same cell
-MAX_DEADLY = 3  # if so many successive cells end their job, the rest of the job fails
-MAX_TIMEOUTS = 1000  # a job longer than the partition's limit is continued up to so many times
+MAX_DEADLY = 3  # if this many successive cells end their job, the rest of the job fails
+MAX_TIMEOUTS = 1000  # a job longer than the partition's limit is continued up to this many times
 
 # Slurm itself requeues a job after preemption and after a node's failure, and submitit before its time is over. After a
 # killed task the batch script does it, by the exit code: 125 (out of memory), or 128 plus the number of a signal.

@@ -21,7 +21,7 @@ from systems import stage_times
 from systems.errors import FAULTS, AuditError
 from systems.interface import System
 
-MOST_LATE = 3  # a system that takes too long so many times in a row is given up
+MOST_LATE = 3  # a system that takes too long this many times in a row is given up
 Senders = Sequence[Callable[[Point], Sent]]  # one per batch
 
 

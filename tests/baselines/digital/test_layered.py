@@ -42,8 +42,8 @@ def test_after_before_fork_no_code_is_compiled(monkeypatch):
 
 
 # (k, n, bits per symbol or None, base graph, Es/N0 of QPSK in dB at which some frames fail): both graphs, all lifting
-# sets, 1 to 11 vectors, whole columns of fillers (7041 in 22 x 352; 60 in 6 of 10 columns), sizes below one vector,
-# rates 1/5 to 11/12
+# sets, 1 to 11 vectors, columns that hold only filler bits (7041 bits in 22 columns of 352; 60 bits in 6 of 10
+# columns), lifting sizes smaller than a vector, rates 1/5 to 11/12
 CODES = (
     (6336, 7603, None, "bg1", 5.3),
     (4224, 8448, 4, "bg1", 1.2),

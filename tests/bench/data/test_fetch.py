@@ -26,8 +26,8 @@ from systems.errors import UnknownName, UserError
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves bytes by path and supports Range. Each entry of `break_after` breaks one answer after so many bytes of its
-    path.
+    """Serves bytes by path and supports Range. Each entry of `break_after`, a path and a number of bytes, ends one
+    answer for this path after that number of bytes.
     """
 
     daemon_threads = True

@@ -27,7 +27,7 @@ def open_browser(profile: Path, downloads: Path, width: int = 1440, height: int 
 
 
 def resize(driver, width: int, height: int) -> None:
-    """Set the size that the page takes for the screen. (A real window cannot be narrower than 500 pixels.)"""
+    """Tell the page that the screen has this size. (A real window cannot be narrower than 500 pixels.)"""
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},

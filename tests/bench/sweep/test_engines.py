@@ -50,8 +50,8 @@ def units(count, system="s", cells=3):
 
 @dataclass
 class Work:
-    """Gives one outcome per cell. At `dies_at` it kills its process; at `fails_at` it reports a failure. It keeps its
-    `place`.
+    """Gives one outcome per cell. At the cell `dies_at` it kills its process; at `fails_at` it reports a failure. The
+    note of an outcome names the worker, its number of threads and its process.
     """
 
     dies_at: str = ""
@@ -84,7 +84,7 @@ class Work:
 class Importing(Work):
     """Work that prepares something for its workers."""
 
-    imported: tuple[int, ...] = ()  # the process that did it, and of how many work units it was told
+    imported: tuple[int, ...] = ()  # the id of the process that prepared it, and the number of work units it was given
 
     def before_fork(self, units):
         self.imported = (*self.imported, os.getpid(), len(units))

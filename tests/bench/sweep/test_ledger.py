@@ -1,4 +1,4 @@
-"""The number of uses is one for all workers of a run, so that it tells a receiver nothing of its pictures."""
+"""All workers of a run hold a system to one number of uses, so this number tells a receiver nothing of a picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_two_workers_hold_a_system_to_one_number_of_uses(tmp_path):
     third = RunLedger(tmp_path, {"name": "anyone", "source": "a"})
     with pytest.raises(AuditError, match=r"\[89, 0, 0\], and were \[90, 0, 0\] where another worker"):
         third.check(SYSTEM, LINK, spent(89), None)
-    Ledger().check(SYSTEM, LINK, spent(89), None)  # a worker alone sees no difference
+    Ledger().check(SYSTEM, LINK, spent(89), None)  # alone, without other workers' numbers, it finds no difference
     # Another link, SNR, or version of the system has a number of its own.
     RunLedger(tmp_path, {"name": "anyone", "source": "a"}).check(SYSTEM, LINK.at(height=21), spent(89), None)
     RunLedger(tmp_path, {"name": "anyone", "source": "a"}).check(SYSTEM, LINK, spent(89), 4.0)
