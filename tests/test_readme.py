@@ -23,6 +23,7 @@ PAGES = {
 NOT_RUN = {
     "git clone": "needs the address",
     "make": "installs gigabytes; `.ci/run` does it",
+    ". .venv/bin/activate": "changes the reader's shell",
     "python -m bench train --systems all": "hours of training",
     "python -m bench data fetch": "needs a network beyond the package index",
     "python -m bench run --figure fig5 --dataset kodak": "needs Kodak",
