@@ -44,6 +44,7 @@ from bench.analysis.claim_checks import (
 )
 from bench.analysis.undertrained import undertrained
 from bench.results.reader import PAPER_FIGURES, Run
+from bench.util.markdown import markdown_table
 from systems.errors import UserError
 
 WITHHELD = "withheld"
@@ -179,11 +180,11 @@ def table(verdicts: list[Verdict]) -> pd.DataFrame:
 
 def markdown(verdicts: list[Verdict]) -> str:
     """The claims as a table in Markdown."""
-    lines = ["| Statement of the paper | Verdict | Numbers |", "|---|---|---|"]
+    rows = []
     for v in verdicts:
         weak = f"<br>rests on undertrained systems: {', '.join(v.undertrained)}" if v.undertrained else ""
-        lines.append(f"| {v.statement} ({v.source}) | **{v.verdict}**{weak} | {'<br>'.join(v.numbers)} |")
-    return "\n".join(lines) + "\n"
+        rows.append((f"{v.statement} ({v.source})", f"**{v.verdict}**{weak}", "<br>".join(v.numbers)))
+    return markdown_table(("Statement of the paper", "Verdict", "Numbers"), "lll", rows) + "\n"
 
 
 def report(verdicts: list[Verdict]) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bench.util.markdown import markdown_table
+
 
 class Rule(NamedTuple):
     """One rule.
@@ -89,8 +91,8 @@ RULES = (
 
 def markdown() -> str:
     """The table of the README: a line per rule, its tests as links from the root of the repository."""
-    lines = ["| Rule | In one line | Tests |", "|---|---|---|"]
+    rows = []
     for rule in RULES:
         links = (f"[{name}](tests/bench/{file})" for file, _, name in (test.partition("::") for test in rule.tests))
-        lines.append(f"| {rule.name} | {rule.text.replace('|x|²', 'abs(x)²')} | {', '.join(links)} |")
-    return "\n".join(lines)
+        rows.append((rule.name, rule.text.replace("|x|²", "abs(x)²"), ", ".join(links)))
+    return markdown_table(("Rule", "In one line", "Tests"), "lll", rows)

@@ -13,6 +13,7 @@ from bench.data.voc import VOC_CLASSES
 from bench.report import style
 from bench.report.text import cell
 from bench.results.reader import Run
+from bench.util.markdown import markdown_table
 
 CLASS_COLUMNS = (
     "figure", "system", "variant", "dataset", "channel", "bits_target", "snr_db", "class", "name", "iou",
@@ -55,20 +56,20 @@ def class_markdown(table: pd.DataFrame, title: str, looks: style.Looks | None = 
     systems = [own[own["snr_db"] == own["snr_db"].max()].set_index("class") for own in systems]
     looks = looks or style.Looks()
     head = [f"{cell(looks.label(own['system'].iloc[0]))}, {own['snr_db'].iloc[0]:g} dB" for own in systems]
-    lines = [f"**{cell(title)}**: IoU of each class in per cent, over the whole data set.", ""]
-    lines += ["| Class | Pictures | " + " | ".join(head) + " |", "|---|---:|" + "---:|" * len(head)]
+    rows = []
     for label in sorted(set(table["class"])):
         count = int(table.loc[table["class"] == label, "n_images"].max())
         cells = [
             f"{100 * own.loc[label, 'iou']:.1f}" if label in own.index and own.loc[label, "iou"] >= 0 else ""
             for own in systems
         ]
-        lines.append(f"| {VOC_CLASSES[int(label)]} | {count} | " + " | ".join(cells) + " |")
-    means = [f"**{100 * own['iou'].mean():.1f}**" for own in systems]
-    lines.append("| **mean** | | " + " | ".join(means) + " |")
+        rows.append((VOC_CLASSES[int(label)], str(count), *cells))
+    rows.append(("**mean**", "", *(f"**{100 * own['iou'].mean():.1f}**" for own in systems)))
     lost = [
         f"{name}: {int(own['n_outage'].iloc[0])} pictures did not decode."
         for name, own in zip(head, systems)
         if own["n_outage"].iloc[0]
     ]
-    return "\n".join(lines) + "\n" + "".join(f"\n{line}\n" for line in lost)
+    caption = f"**{cell(title)}**: IoU of each class in per cent, over the whole data set."
+    text = markdown_table(("Class", "Pictures", *head), "lr" + "r" * len(head), rows)
+    return f"{caption}\n\n{text}\n" + "".join(f"\n{line}\n" for line in lost)

@@ -20,6 +20,7 @@ from bench.analysis.undertrained import undertrained
 from bench.report import style
 from bench.report.text import cell
 from bench.results.reader import Run
+from bench.util.markdown import markdown_table
 
 OVERHEAD_COLUMNS = (
     "figure",
@@ -126,7 +127,7 @@ def _sources(data) -> str:
 def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None = None) -> str:
     """The table of overheads in Markdown. facts: what the manifest says of each system, for its label."""
     looks = style.looks_of(table["system"], facts)
-    lines = ["| " + " | ".join(_HEADERS.values()) + " |", "|---|---|" + "---:|" * (len(_HEADERS) - 4) + "---|---|"]
+    rows = []
     for row in table.itertuples():
         name = cell(looks.label(row.system)) + (" (undertrained)" if row.undertrained else "")
         flops = np.nansum([row.flops_encode or 0, row.flops_decode or 0])
@@ -145,12 +146,13 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
             cell(row.trained_on),
             cell(row.knowledge),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        rows.append(cells)
     note = (
         "Latency: median per picture on this run's machine. FLOPs: of the networks, encoding and decoding one picture "
         "of the figure, a multiply-add counts as two."
     )
-    return "\n".join(lines) + f"\n\n{note}\n" + spending_notes(table)
+    align = "ll" + "r" * (len(_HEADERS) - 4) + "ll"
+    return markdown_table([*_HEADERS.values()], align, rows) + f"\n\n{note}\n" + spending_notes(table)
 
 
 def spending_notes(table: pd.DataFrame) -> str:

@@ -16,6 +16,7 @@ from bench.report.overheads import kept_flops, overhead_markdown, overhead_table
 from bench.report.text import cell, printable
 from bench.results.reader import Run
 from bench.util.files import slug
+from bench.util.markdown import markdown_table
 
 RESULT_COLUMNS = [
     "figure", "system", "variant", "dataset", "channel", "cbr_target", "bits_target", "snr_db", "metric", "mean", "std",
@@ -99,8 +100,7 @@ def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None
 def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.Looks, faded: bool) -> str:
     snrs = sorted(rows["snr_db"].unique())
     of = "mean over images" if quantity(metric).reduction == "mean" else "of the whole data set"
-    lines = [f"**{cell(title)}**: {axis_label(metric)}, {of}, with its 95 % interval.", ""]
-    lines += ["| System | " + " | ".join(f"{snr:g} dB" for snr in snrs) + " |", "|---|" + "---:|" * len(snrs)]
+    body = []
     for (system, variant), own in rows.groupby(["system", "variant"], sort=False):
         several = rows[rows["system"] == system]["variant"].nunique() > 1
         cells = []
@@ -108,8 +108,9 @@ def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.L
             at = own[own["snr_db"] == snr]
             cells.append(_value(at.iloc[-1], metric, faded) if len(at) else "")
         name = cell(looks.label(system)) + (f" [{cell(variant)}]" if several else "")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        body.append((name, *cells))
+    text = markdown_table(("System", *(f"{snr:g} dB" for snr in snrs)), "l" + "r" * len(snrs), body)
+    return f"**{cell(title)}**: {axis_label(metric)}, {of}, with its 95 % interval.\n\n{text}\n"
 
 
 def _value(row: pd.Series, metric: str, faded: bool) -> str:
