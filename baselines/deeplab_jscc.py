@@ -25,13 +25,13 @@ from torch import Tensor, nn
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, Transmission
 from systems.layers import analog
 from systems.layers.backbone import make_backbone
-from systems.learned import LearnedSystem
+from systems.learned import BackboneConfig, LearnedSystem
 
 STRIDE = 16
 
 
 @dataclass(frozen=True)
-class DeepLabJSCCConfig:
+class DeepLabJSCCConfig(BackboneConfig):
     """Sizes of the network.
 
     channels: real feature channels at 1/16 of the size. 50 channels fill 4900 of the 5000 uses of 20 Kbits at 224x224.

@@ -22,13 +22,13 @@ from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES
 from systems.layers import analog
 from systems.layers.backbone import make_backbone
-from systems.learned import Network, pixel_cross_entropy
+from systems.learned import BackboneConfig, Network, pixel_cross_entropy
 
 STRIDE = 16
 
 
 @dataclass(frozen=True)
-class FCNConfig:
+class FCNConfig(BackboneConfig):
     """Sizes of the network.
 
     backbone: one of `systems.layers.backbone.BACKBONES`.

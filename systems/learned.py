@@ -60,6 +60,12 @@ def log_squared_error(output: Tensor, target: Tensor) -> Tensor:
 RECONSTRUCTION_LOSSES = {"mse": mean_squared_error, "log_mse": log_squared_error}
 
 
+class BackboneConfig:
+    """Base of the configurations (dataclasses) with a field `pretrained`: training starts from a backbone's weights."""
+
+    pretrained: bool
+
+
 def size_in(checkpoint: str, size: str) -> str:
     """The size that a checkpoint is used in: `size`, or IMPORTED where the weight file has its own configuration.
 
@@ -75,15 +81,15 @@ def starting_config(kind: type, name: str, size: str, checkpoint: str, config=No
     """The configuration of a network: `config` if it is given, otherwise that of the size.
 
     kind: the dataclass of the configuration. name: of the system. Where a checkpoint will fill the network, the field
-    `pretrained` is set to False, because these weights would be overwritten. Raises UserError for an unknown size or a
-    wrong configuration.
+    `pretrained` of a `BackboneConfig` is set to False, because these weights would be overwritten. Raises UserError for
+    an unknown size or a wrong configuration.
     """
     if config is None and size == IMPORTED:
         facts = weight_files.read_facts(Path(checkpoint))
         config = fill(kind, facts.get("config", {}), str(weight_files.sidecar(Path(checkpoint))))
     config = config if config is not None else load_size(kind, name, size)
-    if checkpoint != "none" and getattr(config, "pretrained", False):
-        config = replace(config, pretrained=False)
+    if checkpoint != "none" and isinstance(config, BackboneConfig):
+        config = replace(config, pretrained=False)  # type: ignore[type-var]
     return config
 
 
@@ -264,13 +270,20 @@ class LearnedSystem(Network, System):
         """Losses of one batch: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6), a scalar.
 
         images: float32 (B, 3, H, W) in [0, 1].
-        target: the images themselves (reconstruction), or labels as `pixel_cross_entropy` takes them.
+        target: the images themselves (reconstruction), or labels as `pixel_cross_entropy` takes them. Raises
+        NotImplementedError for another task, whose loss is not known.
         """
+        known = {
+            "reconstruction": ("picture", self.reconstruction_loss),
+            "segmentation": ("cross_entropy", pixel_cross_entropy),
+        }
+        if link.task not in known:
+            raise NotImplementedError(
+                f"{self.name} must implement training_step: the loss of the task {link.task} is not known"
+            )
         received = channel(self.encode(images, link), link)
-        output = self.decode(received, link).output
-        if link.task == "reconstruction":
-            return {"picture": self.reconstruction_loss(output, target)}
-        return {"cross_entropy": pixel_cross_entropy(output, target)}
+        name, loss = known[link.task]
+        return {name: loss(self.decode(received, link).output, target)}
 
 
 class FittedSystem(nn.Module, System):

@@ -68,7 +68,7 @@ class Entry:
     name: the name that `--systems` takes. For a family, a form of the name for display only.
     target: "module:attribute" of a System class, or of a factory that is called as attribute(name=..., **options).
     tasks: the tasks that it can do; None: the class is asked when it is loaded.
-    learned: it has weights, which `python -m bench train` trains.
+    learned: it has weights, which `python -m bench train` trains. Of a plug-in, its class is asked (`trains`).
     fitted: its class has `fit`, which computes its statistics from training pictures.
     part: a network that other systems contain (the FCN). It can be trained, but it is no system of its own.
     pattern, examples: only for a family: the pattern of its names, and some names that match it.
@@ -118,6 +118,15 @@ class Entry:
                 "derived from systems.System, with the attribute tasks"
             )
         return kind
+
+    def trains(self) -> bool:
+        """Whether it has weights that `python -m bench train` trains. A plug-in's class says so itself. Raises as
+        `load`.
+        """
+        if not self.plugin:
+            return self.learned
+        kind = self.load()
+        return isinstance(kind, type) and issubclass(kind, System) and kind.learned
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from bench.measure.channel import transmit
+from bench.measure.tasks import TASKS
 from bench.training.crops import Album
 from bench.training.draws import step_seed
 from bench.training.precision import resolve
@@ -72,7 +73,9 @@ class LoopBefore:
             snrs.append(rng.uniform(*self.protocol.snr_range))
             seeds.append(int(rng.integers(2**62)))
         images = torch.stack([image for image, _ in pairs]).to(self.device, memory_format=torch.channels_last)
-        target = images if self.task == "reconstruction" else torch.stack([mask for _, mask in pairs]).to(self.device)
+        target = (
+            images if TASKS[self.task].target == "image" else torch.stack([mask for _, mask in pairs]).to(self.device)
+        )
         budget = self.plan.validation_budget(self.crop)
         link = Link(self.task, self.crop, self.crop, budget, self.protocol.channel, torch.tensor(snrs))
         return images, target, link, seeds

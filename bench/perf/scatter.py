@@ -19,18 +19,17 @@ from systems.errors import UserError
 
 
 def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path | None = None) -> list[Path]:
-    """A figure for each reconstruction figure of the run, as PNG and PDF. Returns the files. Raises UserError if
+    """A figure for each figure of the run that shows PSNR, as PNG and PDF. Returns the files. Raises UserError if
     nothing matches.
     """
     files: dict[Path, bytes] = {}
     for figure in run.figures:
-        if figure["task"] == "reconstruction":
-            points = points_of(run, figure, rows, snr_db)
-            if points:
-                with drawing():
-                    looks = style.figure_looks(figure, run.system_facts)
-                    sheet = draw(points, figure["title"], snr_db, looks)
-                    files |= rendered(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
+        points = points_of(run, figure, rows, snr_db)
+        if points:
+            with drawing():
+                looks = style.figure_looks(figure, run.system_facts)
+                sheet = draw(points, figure["title"], snr_db, looks)
+                files |= rendered(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
     if not files:
         raise UserError(
             f"run {run.name} shows no PSNR of the measured systems at {snr_db:g} dB; give another --snr or --run"
@@ -48,6 +47,8 @@ def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float)
     at = summary[
         (summary["metric"] == "psnr_db") & (summary["snr_db"] == snr_db) & (summary["n_outage"].fillna(0) == 0)
     ]
+    if at.empty:
+        return []
     means = dict(zip(at["system"], at["mean"]))
     samples = run.samples_of(figure)
     pixels = float((samples["height"] * samples["width"]).median())

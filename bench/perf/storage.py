@@ -15,6 +15,7 @@ from bench.data import open_dataset
 from bench.measure.channel import transmit
 from bench.measure.metrics.image import mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
+from bench.measure.tasks import TASKS
 from systems import registry, weight_files
 from systems.errors import UserError
 from systems.interface import Budget, Link
@@ -58,7 +59,7 @@ def report_loss(
     data = open_dataset(dataset, data_root)
     samples = list(data.take(limit) if limit else data)
     for task in plain.tasks:
-        if task == "segmentation" and samples[0].mask is None:
+        if TASKS[task].target == "mask" and samples[0].mask is None:
             continue
         for snr in snrs if plain.sends else (None,):
             yield _compare(plain, coarse, task, snr, samples)
@@ -69,11 +70,11 @@ def _compare(plain, coarse, task: str, snr: float | None, samples) -> str:
     """Both networks at one operating point. The difference is 8 bits minus 16 bits."""
     scores: list[list[float]] = [[], []]
     tables: list[Any] = [0, 0]
-    agree, pixels = 0, 0
+    agree, pixels, labels = 0, 0, TASKS[task].labels
     for index, sample in enumerate(samples):
         image = torch.as_tensor(np.asarray(sample.image)).float()[None] / 255
         height, width = image.shape[-2:]
-        budget = Budget.from_cbr(CBR, height, width) if task == "reconstruction" else Budget(bits=1000 * KBITS)
+        budget = Budget.from_cbr(CBR, height, width) if TASKS[task].budget == "cbr" else Budget(bits=1000 * KBITS)
         outputs = []
         for network in (plain, coarse):
             if snr is None:
@@ -82,15 +83,15 @@ def _compare(plain, coarse, task: str, snr: float | None, samples) -> str:
             link = Link(task, height, width, budget, snr_db=snr)
             outputs.append(network.decode(transmit(network.encode(image, link), link, [index]), link).output)
         for row, output in enumerate(outputs):
-            if task == "reconstruction":
-                scores[row].append(float(psnr_db(mse_per_image(image, output))[0]))  # type: ignore[index]
-            else:
+            if labels:
                 tables[row] = tables[row] + confusion(output.argmax(1)[0].numpy(), np.asarray(sample.mask))
-        if task == "segmentation":
+            else:
+                scores[row].append(float(psnr_db(mse_per_image(image, output))[0]))  # type: ignore[index]
+        if labels:
             same = outputs[0].argmax(1) == outputs[1].argmax(1)
             agree, pixels = agree + int(same.sum()), pixels + same.numel()
     at = f"{snr:4g} dB" if snr is not None else "no channel"
-    if task == "reconstruction":
+    if not labels:
         first, second = (np.array(row) for row in scores)
         change, worst = second.mean() - first.mean(), np.abs(second - first).max()
         return (

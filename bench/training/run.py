@@ -204,7 +204,7 @@ def _check_system(name: str, plan: Protocol, size: str, any_size: bool) -> None:
                 f"{name} is fitted to pictures of {task}, which the protocol does not train; leave {name} out"
             )
         return
-    if not (entry.learned or getattr(entry.load(), "learned", False)):
+    if not entry.trains():
         known = ", ".join(entry.name for entry in registry.trainables())
         raise UserError(f"{name} has nothing to train; learned systems are {known}")
     if not set(registry.tasks_of(name)) & set(plan.tasks):

@@ -1,7 +1,10 @@
+import pytest
 import torch
 
-from baselines.deeplab_jscc import ASPP, DeepLabJSCC
+from baselines.deeplab_jscc import ASPP, DeepLabJSCC, DeepLabJSCCConfig
+from baselines.fcn import FCNConfig
 from systems import Budget, Link, Received
+from systems.learned import starting_config
 
 TWENTY_KBITS = Budget(bits=20_000)
 
@@ -56,3 +59,16 @@ def test_paper_size_runs_forward_and_backward():
     loss = system.training_step(torch.rand(2, 3, 64, 64), target, link, clean)["cross_entropy"]
     loss.backward()
     assert torch.isfinite(loss) and all(p.grad is not None for p in system.parameters())
+
+
+@pytest.mark.parametrize(("kind", "name"), [(DeepLabJSCCConfig, "deeplab-jscc"), (FCNConfig, "fcn")])
+def test_weights_that_a_checkpoint_overwrites_are_not_read(kind, name):
+    assert starting_config(kind, name, "small", "none").pretrained
+    assert not starting_config(kind, name, "small", "shipped").pretrained
+
+
+def test_a_task_without_a_known_loss_is_not_trained_with_the_loss_of_labels():
+    system = DeepLabJSCC("deeplab-jscc", checkpoint="none")
+    link = Link("depth", 64, 64, TWENTY_KBITS)
+    with pytest.raises(NotImplementedError, match="depth"):
+        system.training_step(torch.rand(1, 3, 64, 64), torch.rand(1, 64, 64), link, clean)

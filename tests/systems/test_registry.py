@@ -148,3 +148,12 @@ def test_parts_are_trained_but_not_run():
     # a system whose weights others start from comes first
     assert kinds == sorted(kinds, key=("fitted", "part", "whole").index)
     assert {"linear", "fcn", "gensc", "witt"} <= {entry.name for entry in order}
+
+
+@pytest.mark.parametrize(
+    ("target", "trains"),
+    [("baselines.deepjscc:DeepJSCC", True), ("systems.learned:FittedSystem", False), ("baselines.fcn:FCN", False)],
+)
+def test_a_class_of_a_plugin_says_whether_it_trains(target, trains):
+    """The FCN is a network, but no `System`."""
+    assert registry.Entry("mine", target, plugin=True).trains() is trains
