@@ -7,7 +7,10 @@ pipe for how the process ended, and a pipe for the output of the system. For eac
 
     nursery -> A (leaves the namespaces) -> B (first process of the new tree) -> C (confined, runs the system)
 
-C ends with its call. Then B ends, and all processes that C may have started end with B. Killing A ends all of them.
+C ends with its call. Then B ends, and all processes that C may have started end with B. SIGTERM to A ends all of them,
+and A ends last: its end of the status pipe closes when no process of the call is left. (B and C close their files
+before the kernel has taken back their memory. A process that is slow to die still holds locks on files, which the next
+one could read.)
 """
 
 from __future__ import annotations
@@ -118,13 +121,23 @@ def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket
         os.setsid()
         confine.die_with_parent(nursery)
         left = confine.unshare() if order["confine"] else []
-        parent = os.getpid()
+        parent, inner = os.getpid(), 0
+
+        def end(*_: Any) -> None:
+            if not inner:
+                os._exit(0)
+            # Without a PID namespace nothing ends C with B, so B must end it first.
+            os.kill(inner, signal.SIGKILL if "pid" in left else signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, end)
         inner = os.fork()
         if inner:
-            for one in handles:
-                os.close(one)
-            os.waitpid(inner, 0)
+            call, _, output = handles
+            os.close(call)
+            os.close(output)
+            os.waitpid(inner, 0)  # of a PID namespace's first process: returns when all others have gone
             os._exit(0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         confine.die_with_parent(None if "pid" in left else parent)
         _first_process(order, handles, folder, left)
     except BaseException:
@@ -146,6 +159,12 @@ def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left
         except BaseException:
             os._exit(70)
         os._exit(0)
+
+    def end(*_: Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
     os.close(call)
     os.close(output)
     while True:

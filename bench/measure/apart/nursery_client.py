@@ -26,6 +26,7 @@ from bench.util.devices import THREAD_VARIABLES
 from systems.errors import AuditError, UserError
 
 OUTPUT_BYTES = 100_000  # at most so much of the output of a process is kept
+END_SECONDS = 600.0  # a process that is ended may take so long: the kernel takes back its memory
 _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
@@ -260,14 +261,17 @@ class Call:
         return f"the system's process ended with code {code}"
 
     def close(self) -> str:
-        """End the process and everything that it started. Returns the last part of its output."""
+        """End the process and everything that it started, and wait for it. Returns the last part of its output.
+
+        Raises TooLate after `END_SECONDS`.
+        """
         if not self.open:
             return ""
         self.open = False
         self.connection.close()
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self.pid, signal.SIGKILL)
-        select.select([self.status], [], [], 5)  # readable when all processes have ended
+            os.kill(self.pid, signal.SIGTERM)
+        ended = self._ended()
         os.close(self.status)
         printed = b""
         with contextlib.suppress(OSError):
@@ -275,4 +279,17 @@ class Call:
             os.lseek(self.output, max(0, size - OUTPUT_BYTES), os.SEEK_SET)
             printed = os.read(self.output, OUTPUT_BYTES)
         os.close(self.output)
+        if not ended:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)
+            raise TooLate(f"the system's process has not ended after {END_SECONDS:g} s")
         return printed.decode("utf-8", "backslashreplace")
+
+    def _ended(self) -> bool:
+        """Wait until all processes of the call have ended: until then what they hold can be seen, such as locks."""
+        deadline = time.monotonic() + END_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            ready, _, _ = select.select([self.status], [], [], left)
+            if ready and not os.read(self.status, 1 << 10):
+                return True
+        return False

@@ -208,6 +208,48 @@ def _get_hints():
     return bytes(sum(hints[4 * byte + k] << 2 * k for k in range(4)) for byte in range(8)) * 96
 
 
+def _locked(data=b""):
+    """Lock files of the bench by the bits of `data`, and take long to die. Or, without `data`, see which are locked.
+
+    Memory that is mapped many times is slow to give back, and a dying process keeps its locks until that is done.
+    """
+    import fcntl
+    import mmap
+
+    import baselines
+
+    found = []
+    for index, name in enumerate(sorted(Path(baselines.__file__).parent.rglob("*.py"))[:32]):
+        file = os.open(name, os.O_RDONLY)
+        if not data:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                found.append(0)
+            except BlockingIOError:
+                found.append(1)
+            os.close(file)
+        elif data[index // 8] >> index % 8 & 1:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            MEMORY[name] = file
+    if data:
+        size, libc = 1 << 28, ctypes.CDLL(None)
+        libc.mremap.restype = ctypes.c_void_p
+        pages = MEMORY["pages"] = mmap.mmap(-1, size)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+        for _ in range(64):
+            again = libc.mremap(ctypes.c_void_p(address), ctypes.c_size_t(0), ctypes.c_size_t(size), 1)
+            torch.frombuffer((ctypes.c_char * size).from_address(again), dtype=torch.uint8)[:: mmap.PAGESIZE].sum()
+    return found
+
+
+def _get_locks():
+    """The first bytes of the picture, over and over."""
+    bits = _locked()
+    if not any(bits):
+        raise OSError
+    return bytes(sum(bits[8 * byte + k] << k for k in range(8)) for byte in range(4)) * 192
+
+
 STASHES = {
     "memory": (lambda data: MEMORY.update({NOTE: data}), lambda: MEMORY[NOTE]),
     "attribute": (lambda data: setattr(torch, "bench_note", data), lambda: torch.bench_note),
@@ -225,6 +267,7 @@ STASHES = {
     "key-ring": (_put_key, _get_key),
     "pages": (_put_pages, _get_pages),
     "hints-of-files": (_hinted, _get_hints),
+    "locks-of-the-dying": (_locked, _get_locks),
 }
 
 
