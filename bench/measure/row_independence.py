@@ -2,10 +2,10 @@
 
 `bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` for every batch of a run, for
 systems of third parties. `test_row_independence.py` calls `check_rows` for every registered system. A system could
-distinguish the pictures of `check_rows` from those of a run. It cannot distinguish the calls of `check_alone` from
-those of the run. Without these checks a system could send picture i in the row of picture i + 1, spread the budget of a
-batch unevenly over its pictures, or pass information by the order of rows. A system that fails during a check has not
-passed it.
+distinguish the pictures of `check_rows` from those of a run. It can distinguish the calls of `check_alone` from those
+of the run by the clock alone. Without these checks a system could send picture i in the row of picture i + 1, spread
+the budget of a batch unevenly over its pictures, or pass information by the order of rows. A system that fails during a
+check has not passed it.
 
 `check_apart` compares two processes: the output of a receiver must not depend on whether its process encoded the
 pictures.
