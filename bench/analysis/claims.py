@@ -1,7 +1,7 @@
 """The statements in the paper's Sec. V, as checks of a run's tables. No verdict is set by hand.
 
-`python -m bench claims`, `plot` and `report` call it. The checks are in `bench.analysis.claim_checks`. "best" and
-"better" are decided by intervals of differences paired over pictures:
+`python -m bench claims`, `plot` and `report` call it. The checks are in `bench.analysis.claim_checks` and
+`bench.analysis.claim_overhead`. "best" and "better" are decided by intervals of differences paired over pictures:
 
 - holds: in every comparison that the statement covers, our system is ahead, and the 95 % interval excludes 0. (All must
   be, so no correction is needed.)
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.claim_checks import (
+from bench.analysis.claim_checks import best, cliff, gap_statistic, mean_gap, slope, stable
+from bench.analysis.claim_evidence import (
     CALIBRATED,
     CONTRADICTED,
     FIGURES,
@@ -33,15 +34,9 @@ from bench.analysis.claim_checks import (
     Check,
     Finding,
     Missing,
-    best,
     both_reductions,
-    cliff,
-    gap_statistic,
-    mean_gap,
-    overhead,
-    slope,
-    stable,
 )
+from bench.analysis.claim_overhead import overhead
 from bench.analysis.undertrained import undertrained
 from bench.results.reader import PAPER_FIGURES, Run
 from bench.util.markdown import markdown_table

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from made_run import SNRS, figure, make_run
 
-from bench.analysis.claim_checks import log_uses_gap
+from bench.analysis.claim_overhead import log_uses_gap
 from bench.analysis.claims import (
     CALIBRATED,
     CLAIMS,

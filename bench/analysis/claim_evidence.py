@@ -1,0 +1,129 @@
+"""The parts that all checks of the paper's statements share: a verdict from many comparisons, both reductions of PSNR,
+and the two sides of each comparison.
+
+`bench.analysis.claim_checks` and `bench.analysis.claim_overhead` call it. A check returns a `Finding`, or raises
+`Missing` if the run lacks the rows that it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bench.analysis.sides import KEY, Side, side
+from bench.results.reader import Run
+
+HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
+CALIBRATED = "calibrated"
+OURS = "gensc"
+RECONSTRUCTION_RIVALS = ("witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "jpeg-ldpc-adaptive")
+SEGMENTATION_RIVALS = ("deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn")
+FIGURES = {"low": "fig4", "high": "fig5", "segmentation": "fig7"}
+LOW_SNR_DB = 6.0  # "when SNR is low" in the paper, which gives no number: points up to here
+STABLE_MIOU = 0.02  # "will stabilize" in the paper: within this mIoU of the value at the highest SNR
+STATISTIC_DECIMALS = 9  # areas and slopes are rounded to this many decimals: over many points, rounding errors add up
+OF_MEAN_MSE = "psnr_of_mean_mse_db"
+REDUCTIONS = {"psnr_db": "mean PSNR", OF_MEAN_MSE: "PSNR of the mean MSE"}
+
+
+class Missing(Exception):
+    """The run lacks the rows that a check needs. The message says which."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The result of a check: the verdict, one line of numbers per comparison, and the systems that it depends on."""
+
+    verdict: str
+    numbers: tuple[str, ...]
+    systems: frozenset[str] = frozenset()
+
+
+Check = Callable[[Run], Finding]
+
+
+@dataclass
+class Tally:
+    """The comparisons of one check.
+
+    holds, against: one entry per comparison: whether it supports the statement, whether it contradicts it.
+    complete: False if something that the statement covers is missing.
+    """
+
+    holds: list[bool] = field(default_factory=list)
+    against: list[bool] = field(default_factory=list)
+    numbers: list[str] = field(default_factory=list)
+    systems: set[str] = field(default_factory=set)
+    complete: bool = True
+
+    def finding(self) -> Finding:
+        """The verdict of all comparisons, with their numbers."""
+        if any(self.against):
+            verdict = CONTRADICTED
+        else:
+            verdict = HOLDS if self.holds and all(self.holds) and self.complete else UNDECIDED
+        return Finding(verdict, tuple(self.numbers), frozenset(self.systems))
+
+
+def both_reductions(check: Callable[[Run, str], Finding]) -> Check:
+    """Turn a check of PSNR into one that runs under both reductions. If the two verdicts differ, it is undecided."""
+
+    def combined(run: Run) -> Finding:
+        found = {metric: check(run, metric) for metric in REDUCTIONS}
+        first = found["psnr_db"]
+        verdicts = {finding.verdict for finding in found.values()}
+        by = ", ".join(f"by {REDUCTIONS[metric]}: {finding.verdict}" for metric, finding in found.items())
+        verdict = first.verdict if len(verdicts) == 1 else UNDECIDED
+        return replace(first, verdict=verdict, numbers=(*first.numbers, by))
+
+    return combined
+
+
+# ---------------------------------------------------------------- the rows of a figure
+
+
+def figure_named(run: Run, name: str) -> dict[str, Any]:
+    """The entry of a figure in the manifest. Raises Missing if the run has no rows of it."""
+    for figure in run.figures:
+        if figure["id"] == name and len(run.samples_of(figure)):
+            return figure
+    raise Missing(f"the run has no rows of {name}")
+
+
+def at_point_of(run: Run, figure: dict[str, Any]) -> Run:
+    """The run with only a figure's operating points, and with every system that any figure ran there."""
+    names = sorted({name for other in run.figures for name in other["systems"]})
+    return run.cut_to({**figure, "systems": names})
+
+
+def sides_of(run: Run, name: str, rivals: tuple[str, ...], tally: Tally) -> list[tuple[Side, Side]]:
+    """(ours, rival) for each rival in the run, and for each training of the two. Absent rivals are noted in `tally`."""
+    part = at_point_of(run, figure_named(run, name))
+    here = set(part.samples["system"])
+    if OURS not in here:
+        raise Missing(f"{name} was run without {OURS}")
+    present = [rival for rival in rivals if rival in here]
+    if not present:
+        raise Missing(f"{name} was run without {', '.join(rivals)}")
+    ours = trainings_of(part, OURS, tally)
+    pairs = [(own, other) for rival in present for other in trainings_of(part, rival, tally) for own in ours]
+    absent = [rival for rival in rivals if rival not in here]
+    tally.complete &= not absent
+    tally.numbers += [f"{rival}: not in the run" for rival in absent]
+    tally.systems |= {OURS, *present}
+    return pairs
+
+
+def trainings_of(part: Run, system: str, tally: Tally) -> list[Side]:
+    """One side per variant if the system was run in several variants (other seeds of training), otherwise a single
+    side.
+    """
+    rows = part.samples[part.samples["system"] == system]
+    if not rows.duplicated(KEY).any():
+        return [side(part, system)]
+    variants = sorted(rows["variant"].unique())
+    column = "psnr_db" if rows["psnr_db"].notna().any() else "miou"
+    spread = rows.groupby("variant")[column].mean().std(ddof=1)
+    tally.numbers.append(f"{system}: {len(variants)} trainings, the means of {column} spread by {spread:.3f} (std)")
+    return [side(part, f"{system}@{variant}") for variant in variants]

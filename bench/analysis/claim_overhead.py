@@ -1,0 +1,128 @@
+"""The check behind the paper's statement on overhead: channel uses for equal PSNR, over a sweep of the budget.
+
+`bench.analysis.claims` calls `overhead`. As in Bjontegaard's delta rate, the mean logarithm of the ratio of uses is
+taken over the quality that both systems reach.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.claim_evidence import OURS, RECONSTRUCTION_RIVALS, STATISTIC_DECIMALS, Finding, Missing, Tally
+from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
+from bench.analysis.quantity import of_mean_error, quantity
+from bench.measure.metrics.image import psnr_db
+from bench.results.reader import Run
+
+
+def overhead(run: Run, metric: str) -> Finding:
+    """A check: our system needs fewer channel uses than every rival for equal PSNR, over a sweep of CBR at each SNR.
+
+    A curve is PSNR over log2 of the mean uses, for all pictures. The gap is its mean over the PSNRs that both reach.
+    The interval is over resampled pictures.
+    """
+    swept = _swept(run)
+    if not swept:
+        raise Missing('every system has one budget; to decide this, sweep over CBR, for example cbr = ["1/48", "1/16"]')
+    tally, lines = Tally(), []
+    jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
+    here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}
+    for where, snr, rows, rival in jobs:
+        values, uses = zip(*(_over_uses(rows, name, metric) for name in (OURS, rival)), strict=True)
+        at = f"{where} at {snr:g} dB, {OURS} - {rival}"
+        if rival not in here:
+            continue
+        shared = values[0].index.intersection(values[1].index)
+        interval, strict = _fewer_uses([v.loc[shared].to_numpy(float) for v in values], uses, metric, len(jobs))
+        if np.isnan(interval.low):
+            lines.append(f"{at}: no PSNR that both reach")
+            tally.complete = False
+            continue
+        tally.holds.append(interval.high < 0)
+        tally.against.append(strict > 0)
+        mean, low, high = (100 * (2**x - 1) for x in (interval.mean, interval.low, interval.high))
+        lines.append(f"{at}: {mean:+.1f} % [{low:+.1f}, {high:+.1f}] uses for equal PSNR, {interval.n} pictures")
+    absent = [rival for rival in RECONSTRUCTION_RIVALS if rival not in here]
+    tally.complete &= not absent
+    tally.numbers = [*lines, *(f"{rival}: not in the sweep over CBR" for rival in absent)]
+    tally.systems = {OURS, *RECONSTRUCTION_RIVALS} & here
+    return tally.finding()
+
+
+def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
+    """(data set, SNR, rows) for each point at which our system was run with two budgets or more, on AWGN."""
+    rows = run.samples
+    rows = rows[(rows["task"] == "reconstruction") & (rows["channel"] == "awgn") & rows["cbr_target"].notna()]
+    found = []
+    for (dataset, snr), group in rows.groupby(["dataset", "snr_db"]):
+        if group.loc[group["system"] == OURS, "cbr_target"].nunique() >= 2:
+            found.append((dataset, snr, group))
+    return found
+
+
+def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """PSNR or MSE of each picture, with one column per budget in order of rising uses; and the mean uses of each
+    budget.
+    """
+    own = rows[rows["system"] == system]
+    if own.empty:
+        return pd.DataFrame(), np.array([])
+    own = own.assign(value=own[quantity(metric).column], budget=own["cbr_target"].round(9))
+    table = own.pivot_table(index="image_id", columns="budget", values="value").dropna()
+    uses = own.groupby("budget")["n_uses"].mean().reindex(table.columns).to_numpy(float)
+    order = np.argsort(uses)
+    return table.iloc[:, order], uses[order]
+
+
+def _fewer_uses(
+    values: list[np.ndarray], uses: tuple[np.ndarray, ...], metric: str, comparisons: int
+) -> tuple[Interval, float]:
+    """Mean of log2 (our uses / theirs) at equal PSNR with its interval, and the lower end of the corrected interval.
+
+    values: (pictures, budgets) of each side. NaN if there is no PSNR at which to compare.
+    """
+    n = len(values[0])
+    nothing = Interval(np.nan, np.nan, np.nan, np.nan, n)
+    if n < 2 or min(v.shape[1] for v in values) < 2:
+        return nothing, np.nan
+
+    def gap(means: np.ndarray) -> np.ndarray:
+        quality = np.asarray(psnr_db(means)) if of_mean_error(metric) else means
+        ours, theirs = np.split(quality, [values[0].shape[1]], axis=-1)
+        return np.round(log_uses_gap(uses[0], ours, uses[1], theirs), STATISTIC_DECIMALS)
+
+    both = np.concatenate(values, axis=1)
+    mean = float(gap(both.mean(axis=0, keepdims=True))[0])
+    draws = gap(resampled_sums(both, RESAMPLES, 0) / n)
+    strict, _ = percentiles(draws, n, 1 - (1 - LEVEL) / comparisons)
+    return Interval(mean, float(draws.std(ddof=1)), *percentiles(draws, n, LEVEL), n), strict
+
+
+def log_uses_gap(uses_a: np.ndarray, quality_a: np.ndarray, uses_b: np.ndarray, quality_b: np.ndarray) -> np.ndarray:
+    """Mean of log2(uses of a / uses of b) over the qualities that both reach, of many curves: (curves,).
+
+    uses_a, uses_b: (budgets,), rising.
+    quality_a, quality_b: (curves, budgets). Between two budgets, log2 of the uses is linear in the quality. If the
+    quality falls with more uses, the best quality so far counts. If one curve lies wholly above the other, they share
+    no quality. Then the least uses of the upper curve are compared with the most uses of the lower one: the upper curve
+    saves at least as much.
+    """
+    q_a, q_b = (np.maximum.accumulate(quality, axis=1) for quality in (quality_a, quality_b))
+    u_a, u_b = np.log2(uses_a), np.log2(uses_b)
+    low, high = np.maximum(q_a[:, 0], q_b[:, 0]), np.minimum(q_a[:, -1], q_b[:, -1])
+    width = np.where(high > low, high - low, 1.0)
+    mean = (_area(q_a, u_a, low, high) - _area(q_b, u_b, low, high)) / width
+    apart = np.where(q_a[:, 0] >= q_b[:, -1], u_a[0] - u_b[-1], u_a[-1] - u_b[0])
+    return np.where(high > low, mean, apart)
+
+
+def _area(quality: np.ndarray, log_uses: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Integral of the piecewise linear curves log_uses(quality) from low to high, one per row."""
+    total = np.zeros(len(quality))
+    for left in range(len(log_uses) - 1):
+        q0, q1 = quality[:, left], quality[:, left + 1]
+        rise = np.where(q1 > q0, (log_uses[left + 1] - log_uses[left]) / np.where(q1 > q0, q1 - q0, 1.0), 0.0)
+        start, end = np.clip(q0, low, high), np.clip(q1, low, high)
+        total += (end - start) * (log_uses[left] + rise * ((start + end) / 2 - q0))
+    return total
