@@ -13,6 +13,8 @@ import click
 
 NAME = "semantic-bench"  # the installed command; `python -m bench` is the same
 COMPLETE_VARIABLE = "_SEMANTIC_BENCH_COMPLETE"
+#: Folders of a user. Their standard says that a relative path in them does not count.
+FOLDER_VARIABLES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
 
 #: Command -> (module, attribute, help), in the order of the help page.
 COMMANDS = {
@@ -76,7 +78,8 @@ class LazyGroup(click.Group):
 
     def resolve_command(self, ctx, args):
         """See click. An unknown command raises UsageError with the nearest names."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        # A shell that asks for completions (`resilient_parsing`) gets none, and no error on the user's prompt.
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from systems.errors import did_you_mean
 
             raise click.UsageError(f"no command {args[0]!r}; {did_you_mean(args[0], COMMANDS, 'commands')}", ctx)
@@ -110,11 +113,15 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run the command line. An error of the user is printed as one line, and gives exit code 2."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # otherwise sentence-transformers shows a progress bar
+    for name in FOLDER_VARIABLES:  # libraries would make such a folder in the working directory
+        if not os.path.isabs(os.environ.get(name, "/")):
+            del os.environ[name]
     argv = sys.argv[1:] if argv is None else argv
     own = os.path.basename(sys.argv[0] or "").removesuffix(".exe") == NAME
     with _usable_streams():
         try:
             _must_have_a_folder()
+            _must_ask_a_shell()
             for argument in argv:
                 if "\0" in argument:
                     raise click.UsageError("an argument holds a NUL character, which no name or path may hold")
@@ -160,6 +167,29 @@ def _must_have_a_folder() -> None:
         os.getcwd()
     except OSError as error:
         raise click.UsageError(f"the working directory is gone ({error.strerror}); change to another folder") from None
+
+
+def _must_ask_a_shell() -> None:
+    """Raise UsageError if the variable by which a shell asks for completions holds something else: click then ends
+    without a word, or with a KeyError.
+    """
+    asked = os.environ.get(COMPLETE_VARIABLE)
+    if not asked:
+        return
+    from click.shell_completion import get_completion_class
+
+    shell, _, step = asked.partition("_")
+    if get_completion_class(shell) is None or step not in ("source", "complete"):
+        raise click.UsageError(
+            f"{COMPLETE_VARIABLE} is {asked[:60]!a}, which no shell sets; unset it (a shell completes commands after "
+            f"the lines that `{NAME} completion bash` prints)"
+        )
+    number = os.environ.get("COMP_CWORD", "")
+    words = {"COMP_WORDS", "COMP_CWORD"} <= os.environ.keys()
+    if step == "complete" and not (words and (shell == "fish" or number.isdecimal())):
+        raise click.UsageError(
+            f"{COMPLETE_VARIABLE} is {asked!a}, but COMP_WORDS and COMP_CWORD do not hold a command line; unset it"
+        )
 
 
 def _of_the_system(error: OSError) -> int:

@@ -13,10 +13,12 @@ from pathlib import Path
 def cache_folder() -> Path:
     """The cache folder: `$XDG_CACHE_HOME/semantic-bench`, or `~/.cache/semantic-bench`.
 
-    For a user without a home folder it is under the system's folder for temporary files.
+    A relative path in the variable does not count, as its standard says: it would be another folder in each working
+    directory. For a user without a home folder it is under the system's folder for temporary files.
     """
+    given = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+        cache = Path(given if os.path.isabs(given) else "~/.cache").expanduser()
     except RuntimeError:
         cache = Path(tempfile.gettempdir()) / f"cache-{os.getuid() if hasattr(os, 'getuid') else 0}"
     return cache / "semantic-bench"

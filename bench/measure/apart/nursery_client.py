@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import array
+import atexit
 import contextlib
 import errno
 import json
@@ -203,6 +204,17 @@ class Home:
                 self.process.kill()
                 self.process.wait()
             self.process = None
+
+
+def _close_shared() -> None:
+    """Close this process's nursery, which then removes its temporary folder. A forked process leaves its parent's."""
+    if _shared.get("process") == os.getpid():
+        with contextlib.suppress(KeyboardInterrupt, OSError):
+            _shared["home"].close()
+        _shared.clear()
+
+
+atexit.register(_close_shared)
 
 
 def _send(connection: socket.socket, message: dict, handles: list[int]) -> None:

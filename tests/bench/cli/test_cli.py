@@ -421,6 +421,25 @@ def test_completion_offers_commands_options_and_names(words, expected, installed
     assert {line.partition(",")[2] for line in out.splitlines()} >= expected, out + err
 
 
+def test_completion_after_an_unknown_command_offers_nothing_and_says_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("COMP_WORDS", "semantic-bench rnu --sys")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("_SEMANTIC_BENCH_COMPLETE", "bash_complete")
+    code, out, err = call(capsys)
+    assert (code, out.strip(), err) == (0, "", "")
+
+
+@pytest.mark.parametrize("asked", ["garbage", "_", "bash_", "ksh_source", "bash_complete", "fish_complete"])
+def test_what_no_shell_asks_for_is_one_line(asked, capsys, monkeypatch):
+    """Also what a shell asks without the line that is to be completed."""
+    monkeypatch.delenv("COMP_WORDS", raising=False)
+    monkeypatch.setenv("COMP_CWORD", "x")
+    monkeypatch.setenv("_SEMANTIC_BENCH_COMPLETE", asked)
+    code, out, err = call(capsys, "list", "systems")
+    assert code == 2 and out == "" and len(err.splitlines()) == 1
+    assert "_SEMANTIC_BENCH_COMPLETE" in err and "unset it" in err
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_scripts_are_what_the_shell_takes(shell, capsys):
     code, out, _ = call(capsys, "completion", shell)

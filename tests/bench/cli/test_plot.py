@@ -36,7 +36,9 @@ def test_options_reach_the_figure(capsys, made, tmp_path):
         (["--label", "gensc"], "NAME=TEXT"),
         (["--ylim", "9,1"], "--ylim"), (["--highlight", "nobody"], "--highlight"),
         (["--relative-to", "x"], "--relative-to"),
-        (["--style", "ieeee"], "--style"), (["--figure", "fig5"], "fig4"), (["--dpi", "1"], "--dpi"),
+        (["--style", "ieeee"], "--style"), (["--figure", "fig5"], "fig4"),
+        (["--figure", ""], "--figure"), (["--figure", " ,"], "--figure"),
+        (["--systems", ""], "--systems"), (["--dpi", "1"], "--dpi"),
         (["nosuchrun"], "nosuchrun"), (["nosuchrun:gensc"], "nosuchrun"),
     ],
 )  # fmt: skip

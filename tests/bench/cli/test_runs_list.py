@@ -7,6 +7,7 @@ import pytest
 from made_run import figure, make_run
 
 from bench.cli import main
+from bench.results.store import RunStore
 
 
 @pytest.fixture
@@ -52,3 +53,34 @@ def test_without_a_name_the_last_run_is_taken_and_named(place, capsys):
     assert code == 0 and err.startswith("the last run: results/new\n")
     code, _, err = call(capsys, "runs", "newer")
     assert code == 2 and "did you mean new?" in err and len(err.splitlines()) == 1
+
+
+def test_a_run_that_goes_on_is_not_compressed(place, capsys):
+    run = place / "results" / "new"
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.suffix in (".csv", ".xz")}
+    assert "samples.csv" in before
+    with RunStore(run).locked():
+        code, out, err = call(capsys, "runs", "new", "--compress")
+    assert code == 2 and out == "" and len(err.splitlines()) == 1 and "results/new" in err
+    assert before == {path.name: path.read_bytes() for path in run.iterdir() if path.suffix in (".csv", ".xz")}
+    code, out, _ = call(capsys, "runs", "new", "--compress")
+    assert code == 0 and "samples.csv.xz" in out and not (run / "samples.csv").exists()
+
+
+def test_files_that_vanish_while_runs_are_listed_count_nothing(place, capsys, monkeypatch):
+    """A run that goes on renames its cells between the moment at which a folder is read and that of asking their
+    sizes.
+    """
+    gone, walk = place / "results" / "new" / "half-written", os.walk
+    sizes = [line.split(" cells ")[1].split(" MiB ")[0] for line in call(capsys, "runs")[1].splitlines()]
+
+    def slow_walk(folder):
+        gone.write_bytes(bytes(1 << 20))
+        found = list(walk(folder))
+        gone.unlink()
+        return found
+
+    monkeypatch.setattr(os, "walk", slow_walk)
+    code, out, err = call(capsys, "runs")
+    assert code == 0 and err == ""
+    assert sizes == [line.split(" cells ")[1].split(" MiB ")[0] for line in out.splitlines()]

@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -276,6 +277,36 @@ def test_a_nursery_that_was_killed_is_replaced(by):
     assert client.measures() == user.measures()
     for one in {id(one): one for one in (client, user, owner)}.values():
         one.close()
+
+
+def test_the_nursery_of_a_command_ends_with_it_and_leaves_nothing(tmp_path):
+    """Python is told to make an error of each warning, also of a process that still runs at its end. A forked process
+    that ends in the usual way leaves the nursery of its parent alone.
+    """
+    script = (
+        "import atexit, os\n"
+        "from bench.measure.apart import Home\n"
+        "home = Home.shared()\n"
+        "home.measures()\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    atexit._run_exitfuncs()\n"
+        "    os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "home.client().close()\n"
+        "print(home.process.pid, home.process.poll())\n"
+    )
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=root, capture_output=True, text=True, check=False,
+        env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=200,
+    )  # fmt: skip
+    assert done.stderr == "" and done.returncode == 0
+    pid, code = done.stdout.split()
+    assert code == "None"  # it was not replaced, and ran until the end
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_nursery_that_cannot_start_is_one_line(monkeypatch):

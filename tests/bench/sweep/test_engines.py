@@ -23,6 +23,7 @@ from bench.sweep.engines import Outcome, make_engine, one_thread
 from bench.sweep.engines.process import ProcessEngine, _next, may_fork
 from bench.sweep.engines.serial import SerialEngine
 from bench.sweep.engines.slurm import DEADLY, OutcomeLog, SlurmEngine, _Job, chunked, logged_failures
+from systems import stage_times
 from systems.errors import MissingDependency, UserError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -101,6 +102,22 @@ def names(work):
 def test_what_all_workers_need_is_imported_once_before_they_are_forked():
     found = {outcome.error for outcome in ProcessEngine(3).run(units(4), Importing(), before=units(2, "check", 1))}
     assert found == {repr((os.getpid(), 6))}
+
+
+@dataclass
+class Timed(Work):
+    """Work that reports the seconds of its worker."""
+
+    def __call__(self, unit):
+        yield from (Outcome(cell.id, "done", spent=stage_times.take()) for cell in unit.cells)
+
+
+def test_a_clock_that_runs_backwards_gives_no_negative_time(monkeypatch):
+    """The clock of the parent is an hour ahead when it asks for the worker, as before a correction over the network."""
+    parent, clock = os.getpid(), time.time
+    monkeypatch.setattr(time, "time", lambda: clock() + 3600 * (os.getpid() == parent))
+    spent = [outcome.spent for outcome in ProcessEngine(1).run(units(1, cells=1), Timed())]
+    assert spent[0]["start-up"][0] == 0.0 and spent[0]["start-up"][1] > 0
 
 
 @pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(1), ProcessEngine(3)])
