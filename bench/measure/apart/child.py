@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import inspect as inspection
+import json
+import math
+import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -24,13 +27,15 @@ from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
 
 LONGEST_LABEL = 100  # letters of a label in a figure
+LONGEST_VARIANT = 255  # letters of a variant: it may be the name of a file
+LARGEST_DESCRIPTION = 1 << 20  # letters of JSON that `describe` may fill: the plan and the manifest hold them
 
 
 def serve(connection: socket.socket, measures: list[str]) -> None:
     """Answer requests {"op": ..., ...} with {"value": ...} or {"error": ...}. measures: how
     this process is confined.
     """
-    own = _Own(measures)
+    own, process = _Own(measures), os.getpid()
     while True:
         body = wire.receive(connection)
         if body is None:
@@ -42,6 +47,8 @@ def serve(connection: socket.socket, measures: list[str]) -> None:
             packed = wire.pack(answer)
         except BaseException as error:  # also sys.exit() in a system
             packed = wire.pack({"error": _told(error)})
+        if os.getpid() != process:  # a copy that the system forked and that came back: only one may answer
+            os._exit(0)
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -187,22 +194,32 @@ def _facts(system: System) -> dict[str, Any]:
     told = system.describe()
     if not isinstance(told, dict):
         raise TypeError(f"describe returned a {type(told).__name__}; it must return a dict")
+    description = _plain(told)
+    if len(json.dumps(description)) > LARGEST_DESCRIPTION:
+        raise TypeError(f"describe returned more than {LARGEST_DESCRIPTION} letters; give the facts alone")
     rate = system.bits_per_use
-    if rate is not None and (isinstance(rate, bool) or not isinstance(rate, (int, float))):
+    if rate is not None and (
+        isinstance(rate, bool) or not isinstance(rate, (int, float)) or not -math.inf < rate < math.inf
+    ):
         raise TypeError(f"bits_per_use is {rate!r}; it must be a number or None")
+    variant = wire.text(system.variant)
+    if len(variant) > LONGEST_VARIANT or not variant.isprintable():
+        raise TypeError(f"variant is {variant[:40]!a}; it must be at most {LONGEST_VARIANT} printable letters")
     return {
-        "variant": str(system.variant),
+        "variant": variant,
         "bits_per_use": rate,
         "encoder_sees_snr": bool(system.encoder_sees_snr),
         "genie": bool(system.genie),
         "label": str(system.label)[:LONGEST_LABEL],
         "colour": str(system.colour)[:LONGEST_LABEL],
-        "description": _plain(told),
+        "description": description,
     }
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """A value of `describe` as JSON can hold it."""
+    """A value of `describe` as JSON can hold it. JSON has no NaN and no infinity: they become texts."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, dict) and depth < 20:
@@ -213,9 +230,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _texts(values: Any, attribute: str) -> list[str]:
-    if isinstance(values, str) or not all(isinstance(value, str) for value in values):
+    kept = list(values) if isinstance(values, Collection) and not isinstance(values, str) else [None]
+    if not all(isinstance(value, str) for value in kept):  # a generator could be read only once
         raise TypeError(f"{attribute} is {values!r}; it must be a tuple of names")
-    return list(values)
+    return kept
 
 
 def _tensor(value: Any, name: str) -> None:

@@ -7,19 +7,22 @@ user.
 
 import ctypes
 import errno
+import json
+import locale
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import torch
 from pooled_pixels import PooledPixels
 
-from systems.interface import Decoded, Transmission
+from systems.interface import Decoded, System, Transmission
 
 NOTE = "bench-hostile-note"
 MEMORY = {}
@@ -475,3 +478,123 @@ class BadEncoder(PooledPixels):
 
     def encode(self, images, link):
         return Transmission(None, torch.zeros(len(images), 0, dtype=torch.uint8))
+
+
+# ---------------------------------------------------------------- one hook at a time
+
+
+def _changed(change):
+    """A deed that changes the main tensor of what a hook gives: the symbols, or the output."""
+
+    def deed(honest):
+        if isinstance(honest, Transmission):
+            honest.symbols = change(honest.symbols)
+        else:
+            honest.output = change(honest.output)
+        return honest
+
+    return deed
+
+
+def _with_a_gradient(tensor):
+    with torch.inference_mode(False):
+        return torch.tensor(tensor.tolist(), dtype=tensor.dtype).requires_grad_()
+
+
+class Tagged(torch.Tensor):
+    """A tensor of another class."""
+
+
+#: name -> what a hook returns instead of its honest result.
+RETURNS = {
+    "none": lambda honest: None,
+    "a-text": lambda honest: "text",
+    "a-number": lambda honest: float("nan"),
+    "a-generator": lambda honest: (one for one in ()),
+    "an-object": lambda honest: Odd(),
+    "a-tensor": lambda honest: torch.full((2, 2), float("nan")),
+    "a-class": lambda honest: System,
+    "lines": lambda honest: "two\nlines",
+    "long": lambda honest: "x" * 1000,
+    "facts": lambda honest: {"parameters": float("nan"), "of": [{"depth": float("inf")}]},
+    "many-facts": lambda honest: {"text": "x" * (1 << 21)},
+}
+RAISES = {
+    f"raises-{kind.__name__}": lambda honest, kind=kind: _raises(kind())
+    for kind in (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError, RecursionError, StopIteration, Warning)
+}
+TENSORS = {
+    name: _changed(change)
+    for name, change in {
+        "nan": lambda tensor: tensor * float("nan"),
+        "infinite": lambda tensor: tensor / 0,
+        "a-shape": lambda tensor: tensor[None],
+        "a-number-of-none": lambda tensor: tensor.sum(),
+        "too-few-rows": lambda tensor: tensor[:1],
+        "too-many-rows": lambda tensor: tensor.repeat_interleave(2, 0),
+        "integers": lambda tensor: tensor.real.to(torch.int16),
+        "another-type": lambda tensor: tensor.to(torch.complex128 if tensor.is_complex() else torch.bool),
+        "meta": lambda tensor: tensor.to("meta"),
+        "sparse": lambda tensor: tensor.to_sparse(),
+        "a-list": lambda tensor: tensor.tolist(),
+        "numpy": lambda tensor: tensor.numpy(),
+        "a-gradient": _with_a_gradient,
+        "tagged": lambda tensor: tensor.as_subclass(Tagged),
+        "strided": lambda tensor: tensor.repeat_interleave(2, 1)[:, ::2],
+    }.items()
+}
+DEEDS = {**RETURNS, **RAISES, **TENSORS}
+DECLARED = ("variant", "bits_per_use", "encoder_sees_snr", "label")
+HOOKS = ("constructor", "describe", "to", "prepare", "send", "encode", "decode", *DECLARED)
+
+
+class Misbehaves(PooledPixels):
+    """Honest but for one hook and one deed: `code_rate` names both ("decode nan"), or the hook alone."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="misbehaves", code_rate=""):
+        super().__init__(name)
+        hook, _, deed = code_rate.partition(" ")
+        do = DEEDS.get(deed) or ACTS.get(deed, lambda honest: honest)
+        if hook == "constructor":
+            do(None)
+        elif hook in DECLARED:
+            self.__dict__.pop(hook, None)
+            self.__class__ = type("Declares", (Misbehaves,), {hook: property(lambda own: do(None))})
+        elif hook == "send":
+            self.prepare = lambda images, link: lambda at: do(self.encode(images, at))
+        elif hook:
+            honest = getattr(self, hook)
+            setattr(self, hook, lambda *given: do(honest(*given)))
+
+
+def _remove_all_here():
+    for path in Path(".").rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+
+def _for_ever():
+    while True:
+        time.sleep(1)
+
+
+#: name -> what a system does to its process, beside its honest work.
+ACTS = {
+    name: lambda honest, act=act: (act(), honest)[1]
+    for name, act in {
+        "removes-files": _remove_all_here,
+        "closes-output": lambda: os.closerange(0, 3),
+        "closes-streams": lambda: [one.close() for one in (sys.stdout, sys.stderr)],
+        "no-output": lambda: setattr(sys, "stdout", None),
+        "moves": lambda: os.chdir("/"),
+        "forks": os.fork,
+        "threads": lambda: [threading.Thread(target=_for_ever).start() for _ in range(3)],
+        "locale": lambda: locale.setlocale(locale.LC_ALL, "C"),
+        "recursion": lambda: sys.setrecursionlimit(120),
+        "patches-torch": lambda: setattr(torch.Tensor, "detach", lambda self: None),
+        "patches-json": lambda: setattr(json, "dumps", None),
+        "handles-signals": lambda: [signal.signal(one, signal.SIG_IGN) for one in (signal.SIGTERM, signal.SIGINT)],
+    }.items()
+}
