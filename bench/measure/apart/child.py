@@ -230,7 +230,7 @@ def _plain(value: Any, depth: int = 0) -> Any:
 
 
 def _texts(values: Any, attribute: str) -> list[str]:
-    kept = list(values) if isinstance(values, Collection) and not isinstance(values, str) else [None]
+    kept: list[Any] = list(values) if isinstance(values, Collection) and not isinstance(values, str) else [None]
     if not all(isinstance(value, str) for value in kept):  # a generator could be read only once
         raise TypeError(f"{attribute} is {values!r}; it must be a tuple of names")
     return kept

@@ -59,6 +59,7 @@ def main(handle: int, parent: int) -> None:
     except OSError as error:  # no place for temporary files: the harness says so, in one line
         with contextlib.suppress(OSError):
             first.send(json.dumps({"error": error.strerror or str(error)}).encode())
+    os._exit(0)  # nothing is left to do, and a command that ends waits for this process
 
 
 def _serve(first: socket.socket, folder: Path) -> None:
