@@ -34,8 +34,12 @@ def class_table(run: Run, figure: dict) -> pd.DataFrame:
     own = run.confusion.merge(samples[[*key, "status", "bits_target"]], on=key)
     lost = samples[samples["status"] == "outage"].groupby(["system", "variant", "snr_db"])["image_id"].nunique()
     point = ["system", "variant", "dataset", "channel", "bits_target", "snr_db"]
-    pixels = own.groupby([*point, "class"], as_index=False)[["intersection", "predicted", "labelled", "union"]].sum()
-    shown = own[own["labelled"] > 0].groupby([*point, "class"])["image_id"].nunique().rename("n_images").reset_index()
+    # dropna: at equal channel uses `bits_target` is empty
+    pixels = own.groupby([*point, "class"], as_index=False, dropna=False)[
+        ["intersection", "predicted", "labelled", "union"]
+    ].sum()
+    labelled = own[own["labelled"] > 0].groupby([*point, "class"], dropna=False)
+    shown = labelled["image_id"].nunique().rename("n_images").reset_index()
     table = pixels.merge(shown, on=[*point, "class"], how="left").fillna({"n_images": 0})
     table["iou"] = np.where(
         table["union"] > 0, table["intersection"] / table["union"].where(table["union"] > 0), np.nan

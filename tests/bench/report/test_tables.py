@@ -44,19 +44,18 @@ def run(tmp_path_factory):
     return Run.open(make_run(folder, figures, value, systems=facts, uses=lambda s: 9408 if s != "gensc" else 9000))
 
 
-def test_the_classes_behind_an_miou_add_up_to_it(tmp_path):
+@pytest.mark.parametrize("budget", [{}, {"bits": None, "uses": 5000}], ids=["bits", "uses"])
+def test_the_classes_behind_an_miou_add_up_to_it(tmp_path, budget):
     """The mean over classes of the table's IoU is the summary's mIoU; its pixels are all labelled pixels."""
 
     def share(figure, system, snr, index):
         return "outage" if (system, snr) == ("deeplab-jscc", 0) and index == 0 else 0.1 * index + snr / 100
 
-    own = Run.open(
-        make_run(
-            tmp_path / "seg", [figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])], share
-        )
-    )
+    asked = figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0], **budget)
+    own = Run.open(make_run(tmp_path / "seg", [asked], share))
     table = class_table(own, own.figures[0])
     means = own.summary[own.summary["metric"] == "miou"].set_index(["system", "snr_db"])["mean"]
+    assert len(table.groupby(["system", "snr_db"])) == 4
     for (system, snr), rows in table.groupby(["system", "snr_db"]):
         assert rows["iou"].mean() == pytest.approx(means[system, snr], abs=1e-12)
         assert rows["labelled"].sum() == 8 * 2000 and set(rows["n_images"]) == {8}
