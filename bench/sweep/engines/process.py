@@ -213,6 +213,7 @@ def _serve(
     if hasattr(work, "place"):
         work.place(index, nursery)
     with one_thread():
+        stage_times.take()  # a forked worker has those of its parent, who counts them itself
         stage_times.add("start-up", max(0.0, time.time() - asked), time.process_time())
         try:
             while True:
