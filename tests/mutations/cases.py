@@ -319,6 +319,11 @@ CASES = (
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[hints-of-files]"),
     ),
     Mutation(
+        "apart: open files can be sent over sockets, and outlive their processes", APART + "confine.py",
+        '    "sendmsg": (46, 211), "sendmmsg": (307, 269),\n', "",
+        _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[locks-under-way]"),
+    ),
+    Mutation(
         "apart: the file behind a link can be measured", APART + "readable_files.py",
         "(one.parent, one.resolve().parent)", "(one.parent, one.parent)",
         _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),

@@ -14,7 +14,8 @@ that apply.
     seccomp       no system call that keeps something in the kernel for the next process of the same user, or that
                   reports on other processes: key rings, hints and flags of files, which pages of a file are in memory,
                   kinds of sockets that load a module or ignore namespaces, namespaces of its own (with the rights to
-                  load modules), the kernel's log (a crash writes an address there), who opens which file
+                  load modules), the kernel's log (a crash writes an address there), who opens which file, open files
+                  that are sent over a socket (they and their locks can outlive all processes)
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ _ALWAYS = {
     "io_setup": (206, 0),  # it can read with RWF_NOWAIT, as preadv2 below
     "syslog": (103, 116), "inotify_init": (253, -1), "inotify_init1": (294, 26), "fanotify_init": (300, 262),
     "perf_event_open": (298, 241), "bpf": (321, 280), "setns": (308, 268), "fsopen": (430, 430),
+    # An open file that is sent over a socket, which is itself sent over that socket, outlives all processes, with its
+    # locks. The kernel then keeps both until a socket of any process is closed.
+    "sendmsg": (46, 211), "sendmmsg": (307, 269),
     "clone3": (435, 435),  # its flags cannot be seen here; the C library then takes clone
 }  # fmt: skip
 _OTHER_SOCKETS = (  # than AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, which the namespaces confine

@@ -217,11 +217,11 @@ def test_sockets_in_the_folder_of_temporary_files_cannot_be_reached(home):
 
 #: Of x86-64, from its table of system calls, with their arguments: key rings, which pages are in memory (mincore,
 #: fadvise64, readahead, cachestat, io_uring, io_setup), the kernel's log, inotify, fanotify, perf, bpf, setns, fsopen,
-#: clone3; leases, notices and hints of fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, a pair of AF_TIPC; a user
-#: namespace; flags, version and encryption keys of a file.
+#: clone3, sendmsg, sendmmsg; leases, notices and hints of fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, a pair of
+#: AF_TIPC; a user namespace; flags, version and encryption keys of a file.
 REFUSED = (
-    "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,72:0:1024,72:0:1026,72:0:1035,72:0:1036,"
-    "72:0:1038,41:17:3,41:38:5,41:40:1,53:30:5,272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487"
+    "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,46,307,72:0:1024,"
+    "72:0:1026,72:0:1035,72:0:1036,72:0:1038,41:17:3,41:38:5,41:40:1,53:30:5,272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487"
 )
 #: getpid, F_GETFD and F_DUPFD_CLOEXEC, sockets of AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, unshare without a new
 #: namespace.

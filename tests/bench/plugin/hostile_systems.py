@@ -5,6 +5,7 @@ it finds nothing, it decodes normally. Each way works between two calls in one p
 user.
 """
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -211,13 +212,26 @@ def _get_hints():
     return bytes(sum(hints[4 * byte + k] << 2 * k for k in range(4)) for byte in range(8)) * 96
 
 
+def _slow_to_die(times=4):
+    """Memory that is mapped many times: the kernel takes long to take it back, and closes files after that."""
+    import mmap
+
+    size, libc = 1 << 28, ctypes.CDLL(None)
+    libc.mremap.restype = ctypes.c_void_p
+    pages = mmap.mmap(-1, size)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+    for _ in range(times):
+        again = libc.mremap(ctypes.c_void_p(address), ctypes.c_size_t(0), ctypes.c_size_t(size), 1)
+        torch.frombuffer((ctypes.c_char * size).from_address(again), dtype=torch.uint8)[:: mmap.PAGESIZE].sum()
+    return pages
+
+
 def _locked(data=b""):
     """Lock files of the bench by the bits of `data`, and take long to die. Or, without `data`, see which are locked.
 
     Memory that is mapped many times is slow to give back, and a dying process keeps its locks until that is done.
     """
     import fcntl
-    import mmap
 
     import baselines
 
@@ -235,13 +249,7 @@ def _locked(data=b""):
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             MEMORY[name] = file
     if data:
-        size, libc = 1 << 28, ctypes.CDLL(None)
-        libc.mremap.restype = ctypes.c_void_p
-        pages = MEMORY["pages"] = mmap.mmap(-1, size)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-        for _ in range(64):
-            again = libc.mremap(ctypes.c_void_p(address), ctypes.c_size_t(0), ctypes.c_size_t(size), 1)
-            torch.frombuffer((ctypes.c_char * size).from_address(again), dtype=torch.uint8)[:: mmap.PAGESIZE].sum()
+        MEMORY["pages"] = _slow_to_die(64)
     return found
 
 
@@ -251,6 +259,44 @@ def _get_locks():
     if not any(bits):
         raise OSError
     return bytes(sum(bits[8 * byte + k] << k for k in range(8)) for byte in range(4)) * 192
+
+
+def _ranges(data=b""):
+    """Lock places of an installed file that spell `data`, with a lock that no process holds: the open file is under way
+    in a socket that is itself under way in the other, so the kernel keeps both. Without `data`, read the places.
+    """
+    import array
+    import fcntl
+    import struct
+
+    import baselines
+
+    file, found = os.open(baselines.__file__, os.O_RDONLY), []
+    for index in range(16):
+        start = 1 << 20 + index
+        if data:
+            lock = struct.pack("hhqqi4x", fcntl.F_RDLCK, 0, start + data[index], 1, 0)
+            fcntl.fcntl(file, fcntl.F_OFD_SETLK, lock)
+        else:
+            lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, start, 256, 0)
+            kind, _, place, _, _ = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_OFD_GETLK, lock))
+            if kind == fcntl.F_UNLCK:
+                raise OSError
+            found.append(place - start)
+    if data:
+        if os.fork() == 0:
+            os.setsid()
+            one, two = socket.socketpair()
+            for end in (one, two):
+                end.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [end.fileno(), file]))])
+            for number in {*range(1024)} - {one.fileno(), two.fileno()}:
+                with contextlib.suppress(OSError):
+                    os.close(number)
+            MEMORY["pages"] = _slow_to_die()  # it closes its sockets last: a socket that is closed has such files found
+            time.sleep(20)  # it is killed with its call
+        os.close(file)
+        time.sleep(1.0)
+    return bytes(found) * 48
 
 
 STASHES = {
@@ -271,6 +317,7 @@ STASHES = {
     "pages": (_put_pages, _get_pages),
     "hints-of-files": (_hinted, _get_hints),
     "locks-of-the-dying": (_locked, _get_locks),
+    "locks-under-way": (_ranges, _ranges),
 }
 
 
