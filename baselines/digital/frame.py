@@ -22,6 +22,7 @@ from systems.errors import BudgetTooSmall, UserError
 
 #: Smallest noise variance that a demapper gets, 300 dB below the symbols. Squared distances divided by it stay finite.
 LEAST_VARIANCE = 1e-30
+BP_ITERATIONS = 20  # of an LDPC decoder, at most: the default of the option bp_iterations
 _SCRAMBLER_SEED = 38211
 _PADDING_SEED = 38212
 

@@ -69,7 +69,7 @@ class LayeredDecoder:
     after `iterations`.
     """
 
-    def __init__(self, encoder, iterations: int = 20, early_stop: bool = True):
+    def __init__(self, encoder, iterations: int, early_stop: bool = True):
         self.n = encoder.n
         self.iterations = iterations
         self.early_stop = early_stop
@@ -115,7 +115,7 @@ class _Code(NamedTuple):
     row_start: np.ndarray  # int64 (rows + 1,): first edge of each base row
     column: np.ndarray  # int32 (edges,): where each edge's column starts
     read: np.ndarray  # int32 (rows, vectors, edges of the row), flat: places that a row's update reads
-    settled: np.ndarray  # as `read`, but for reading between two iterations
+    settled: np.ndarray  # the same as `read`, for the check between two iterations
     blank: np.ndarray  # int8: posteriors before anything is received
     channel_at: np.ndarray  # uint32 (n,): place of each received bit
     bit_at: np.ndarray  # uint32 (k,): place of each information bit

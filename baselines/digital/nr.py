@@ -18,7 +18,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from baselines.digital.frame import CodedModulation, Frame, plan_frame
+from baselines.digital.frame import BP_ITERATIONS, CodedModulation, Frame, plan_frame
 from systems.errors import MissingDependency, UserError
 
 CRC_BITS = 24
@@ -39,7 +39,7 @@ class NrOptions:
     """
 
     decoder: str = "layered"
-    iterations: int = 20
+    iterations: int = BP_ITERATIONS
     check_every: int = 4
     demapper: str = "app"
 

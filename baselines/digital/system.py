@@ -24,7 +24,7 @@ from baselines.digital import mcs as mcs_table
 from baselines.digital import names
 from baselines.digital.codec import Coded, UnreadablePayload
 from baselines.digital.fcn_stage import Labels
-from baselines.digital.frame import CodedModulation, Frame, parse_rate
+from baselines.digital.frame import BP_ITERATIONS, CodedModulation, Frame, parse_rate
 from systems import stage_times
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
@@ -44,7 +44,7 @@ class _Digital(System):
 
     codec: str
     link_name = "nr"
-    bp_iterations = 20
+    bp_iterations: int
 
     def _scheme(self, snr_db: float) -> tuple[int, Fraction]:
         """Constellation size and code rate for a picture that is sent at `snr_db` dB."""
@@ -152,7 +152,7 @@ class DigitalSystem(_Digital):
     options = ("code_rate", "link", "bp_iterations")
     family = names.FIXED
 
-    def __init__(self, name: str, code_rate: float | str = "5/6", link: str = "nr", bp_iterations: int = 20):
+    def __init__(self, name: str, code_rate: float | str = "5/6", link: str = "nr", bp_iterations: int = BP_ITERATIONS):
         parts = self.family.parse(name)
         self.name, self.codec, self.order = name, parts.codec, parts.order
         self.bits_per_use = self.order.bit_length() - 1
@@ -207,7 +207,7 @@ class AdaptiveDigital(_Digital):
     encoder_sees_snr = True
     variant = "adaptive"
 
-    def __init__(self, name: str, bp_iterations: int = 20):
+    def __init__(self, name: str, bp_iterations: int = BP_ITERATIONS):
         self.name, self.codec = name, names.ADAPTIVE.parse(name).codec
         self.bp_iterations = check_iterations(bp_iterations)
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.digital.frame import CodedModulation, plan_frame
+from baselines.digital.frame import BP_ITERATIONS, CodedModulation, plan_frame
 from systems.errors import MissingDependency, UserError
 
 BLOCK_BITS = 1008  # a multiple of every row weight below, and of 2, 4, 6 and 8 bits per symbol
@@ -44,7 +44,7 @@ class TextbookCodedModulation(CodedModulation):
     name = "pyldpc"
     group = 1
 
-    def __init__(self, uses: int, order: int, rate: Fraction, iterations: int = 20):
+    def __init__(self, uses: int, order: int, rate: Fraction, iterations: int = BP_ITERATIONS):
         if rate not in DEGREES:
             raise UserError(f"--link pyldpc has no code of rate {rate}; its rates are {', '.join(map(str, DEGREES))}")
         self._check, self._generator = _gallager(rate)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.differences import ALL, DELIVERED, whole_curves
+from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import quantity
 from bench.measure.budget import budget_text
 from bench.results.reader import POINT
@@ -59,8 +60,8 @@ def _points(group: pd.DataFrame) -> list[str]:
         f"{first['channel']}, {_budget(first)}",
         _matching(group),
         f"{'':>9} {ALL:^56}   {DELIVERED:^38}",
-        f"{'SNR (dB)':>9} {'A':>9} {'B':>9} {'A - B':>9}   {'95 % interval':<20} {'n':>4}   "
-        f"{'A - B':>9}   {'95 % interval':<20} {'n':>4}  verdict",
+        f"{'SNR (dB)':>9} {'A':>9} {'B':>9} {'A - B':>9}   {LEVEL_TEXT + ' interval':<20} {'n':>4}   "
+        f"{'A - B':>9}   {LEVEL_TEXT + ' interval':<20} {'n':>4}  verdict",
     ]
     for _, row in group.iterrows():
         snr = "all" if np.isnan(row["snr_db"]) else f"{row['snr_db']:g}"

@@ -21,6 +21,7 @@ from scipy.special import ndtr, ndtri, stdtrit  # importing scipy.stats would ta
 from bench.measure.metrics.segmentation import mean_iou
 
 LEVEL = 0.95
+LEVEL_TEXT = f"{100 * LEVEL:g} %"  # as tables and figures name it
 RESAMPLES = 2000
 DECIMALS = 12  # differences are rounded to this many decimals; smaller ones are rounding errors
 _CHUNK = 2_000_000  # resampled indices in memory at a time

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from bench.analysis.intervals import DECIMALS, RESAMPLES, percentiles, resample
+from bench.analysis.intervals import DECIMALS, LEVEL, RESAMPLES, percentiles, resample
 from bench.analysis.quantity import of_mean_error, quantity, whole_of
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
@@ -98,7 +98,7 @@ def _pairs_at(
             if len(images) > 1:
                 gaps = np.round(samples[:, ia] - samples[:, ib], DECIMALS)
                 gaps = gaps[~np.isnan(gaps)]
-                low, high = percentiles(gaps, len(images), 0.95) if len(gaps) else (np.nan, np.nan)
+                low, high = percentiles(gaps, len(images), LEVEL) if len(gaps) else (np.nan, np.nan)
             mean = float(np.round(points[ia] - points[ib], DECIMALS)) if images else np.nan
             gone = len(lost.get(a, set()) | lost.get(b, set()))
             found.append(PairedDifference(a, b, snr, mean, float(low), float(high), len(images), gone))

@@ -143,8 +143,8 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         raise click.UsageError("--dry-run computes nothing; leave out --force, --retry-failed and --collect", ctx)
     if options["collect"] and (options["force"] or options["retry_failed"]):
         raise click.UsageError("--collect computes nothing; leave out --force and --retry-failed", ctx)
-    # Only torch knows which devices exist, and its import takes seconds: a dry run does without it, and "auto" waits
-    # until the command has said what it is about.
+    # Only torch knows which devices exist, and its import takes seconds. A dry run must not wait for it. So "auto"
+    # becomes a device only after the first lines were printed.
     device = options["device"] if options["device"] == "auto" else pick_device(options["device"])
     out = _folder(options["out"], options["name"])
     request = Request(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.undertrained import undertrained
 from bench.measure.budget import budget_text
 from bench.measure.channel import channel_label
@@ -287,10 +288,10 @@ def _words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, chart: Char
         words.append(budget_text(figure["cbr"], figure["bits"], figure.get("uses")))
     if chart is not None:
         if chart.bands:
-            words.append("bands: 95 % bootstrap over images")
+            words.append(f"bands: {LEVEL_TEXT} bootstrap over images")
         if chart.differences:
             words.append(
-                f"below: difference to {chart.looks.label(chart.reference)}, paired over images, 95 % intervals"
+                f"below: difference to {chart.looks.label(chart.reference)}, paired over images, {LEVEL_TEXT} intervals"
             )
         if chart.has_outages:
             words.append("lost pictures are scored as mid-grey")

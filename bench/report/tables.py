@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, has_labels, quantities, quantity
 from bench.report import style
 from bench.report.class_tables import class_markdown, class_table
@@ -110,7 +111,7 @@ def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.L
         name = cell(looks.label(system)) + (f" [{cell(variant)}]" if several else "")
         body.append((name, *cells))
     text = markdown_table(("System", *(f"{snr:g} dB" for snr in snrs)), "l" + "r" * len(snrs), body)
-    return f"**{cell(title)}**: {axis_label(metric)}, {of}, with its 95 % interval.\n\n{text}\n"
+    return f"**{cell(title)}**: {axis_label(metric)}, {of}, with its {LEVEL_TEXT} interval.\n\n{text}\n"
 
 
 def _value(row: pd.Series, metric: str, faded: bool) -> str:

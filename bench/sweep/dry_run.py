@@ -1,4 +1,4 @@
-"""What a run would do, as text: cells, how many are cached, budgets. Called by `bench run --dry-run`."""
+"""Describes a run without doing it: its cells, how many are cached, its budgets. `bench run --dry-run` calls it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The ledger of a whole run: every worker of every session holds a system to the uses that the first of them saw.
+"""The ledger of a whole run. The first worker that sees a system's number of channel uses stores it; all later workers,
+also those of other sessions, accept only this number.
 
 `bench.measure.audit.Ledger` compares what one process sends. If each worker had only this, the number of uses could
 still differ between workers, and so tell a receiver something of its pictures that nobody counts. `bench.sweep.worker`

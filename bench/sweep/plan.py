@@ -1,4 +1,4 @@
-"""What a run will do: its cells, and the work units in which they are given to workers. Nothing here needs torch.
+"""The plan of a run: its cells, and the work units that workers receive. Nothing here needs torch.
 
 `bench.sweep.execute` calls it. A cell is one system on one block of pictures at one operating point and repetition: the
 unit of caching and resuming. Its id is a hash of everything that decides its rows. So a cell that is on disk is never

@@ -1,6 +1,6 @@
 """The batches of training: crops of a task's pictures, with an SNR and a budget, drawn for one step.
 
-The trainer calls it. A batch depends only on (seed, task, step, position in the batch), and not on earlier batches.
+`learner` calls it. A batch depends only on (seed, task, step, position in the batch), and not on earlier batches.
 """
 
 from __future__ import annotations

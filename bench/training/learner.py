@@ -1,4 +1,4 @@
-"""A network while it learns: one training step, in its parts. It writes no files and validates nothing.
+"""Does one training step of a network; each part of the step is a method. It writes no files and validates nothing.
 
 `trainer` calls it for each step of a run, and `bench.perf.train` times its parts. Every draw (crops, flips, SNR, noise,
 dropout, budget) depends only on (seed, step, position in the batch). Two processes with half a batch each compute the
@@ -21,7 +21,7 @@ from bench.training.channel import transmit
 from bench.training.crops import Album
 from bench.training.distributed import World
 from bench.training.fast_step import Compiled, Recorded
-from bench.training.optimiser import MovingAverage, freeze_shared, make_optimiser
+from bench.training.optimiser import MovingAverage, freeze_shared, make_optimiser, update
 from bench.training.precision import autocast
 from bench.training.protocol import Protocol
 from bench.training.schedule import Schedule
@@ -148,10 +148,7 @@ class Learner:
     def optimise(self) -> float:
         """Clip the gradients, do one step of AdamW, and update the moving average. Returns the learning rate."""
         rate = self.protocol.rate_of(self.name) * self.schedule.rate(self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["scale"]
-        nn.utils.clip_grad_norm_(self.parameters, self.protocol.clip_norm)
-        self.optimiser.step()
+        update(self.optimiser, self.parameters, rate, self.protocol.clip_norm)
         self.average.follow(self.step)
         return rate
 

@@ -1,6 +1,7 @@
-"""The update of the weights: which parameters are trained, at which rates, and the moving average of the weights.
+"""The update of the weights: which parameters are trained, at which rates, the clipping of gradients, and the moving
+average of the weights.
 
-The trainer calls it.
+`learner` calls it.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ def make_optimiser(module: Network, parameters: list[nn.Parameter], protocol: Pr
         weight_decay=protocol.weight_decay,
         fused=True,
     )
+
+
+def update(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], rate: float, clip_norm: float) -> None:
+    """Clip the gradients of all parameters together to the norm `clip_norm`, and do one step at the learning rate
+    `rate`. A group of parameters takes its share of the rate.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+    nn.utils.clip_grad_norm_(parameters, clip_norm)
+    optimiser.step()
 
 
 class MovingAverage:

@@ -1,4 +1,4 @@
-"""What a training run shows: lines of progress, and metrics.csv. The trainer calls it."""
+"""Writes the lines of progress and metrics.csv of a training run. The trainer calls it."""
 
 from __future__ import annotations
 

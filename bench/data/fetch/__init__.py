@@ -1,6 +1,6 @@
 """The work of `python -m bench data fetch NAME`: downloads a public data set, completely or not at all.
 
-Downloads go to `ROOT/.fetch/NAME` (`download`). A complete file is first checked against its known checksum
+Downloads go to `ROOT/.fetch/NAME` (`download`). A complete file is first checked (`obtain`) against its known checksum
 (`sources`). Archives are unpacked beside it (`unpack`). Only a complete set is renamed to its place under the data
 root, so a half-written set is never visible. Only one command at a time can fetch a set.
 """
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.data.catalogue import default_data_root
-from bench.data.fetch.download import ProgressCallback, check_address, download_file, forget
+from bench.data.fetch.download import ProgressCallback
+from bench.data.fetch.obtain import addresses_of, obtain, remove_odd
 from bench.data.fetch.sources import Source, checked_checksum, sources_of
 from bench.data.fetch.unpack import extract, mend, swap_in
-from bench.util.files import open_plain, shown, user_path
+from bench.util.files import shown, user_path
 from bench.util.progress import Progress
 from systems.errors import UserError
 
@@ -52,7 +51,7 @@ def fetch(
             raise UserError(f"--checksum is for one archive, but {name} is several files; leave it out")
         sources = [replace(sources[0], files=dict.fromkeys(sources[0].files, checked_checksum(checksum)))]
     root = user_path(data_root, "--data-root") if data_root is not None else default_data_root()
-    addresses = [_addresses(source, url, alone=len(sources) == 1) for source in sources]
+    addresses = [addresses_of(source, url, alone=len(sources) == 1) for source in sources]
     return [_fetch_one(source, root, own, progress, force) for source, own in zip(sources, addresses, strict=True)]
 
 
@@ -71,7 +70,7 @@ def _fetch_one(
         try:
             with _alone(staging, source.name):
                 with _shown(progress) as show:
-                    files = [_obtain(source, addresses[file], staging / file, show) for file in source.files]
+                    files = [obtain(source, addresses[file], staging / file, show) for file in source.files]
                 if source.inside:
                     _unpack(source, files[0], staging, target)
                 else:
@@ -82,15 +81,6 @@ def _fetch_one(
                 with contextlib.suppress(OSError):  # it is not empty, or it does not exist any more
                     folder.rmdir()
     return target
-
-
-def _addresses(source: Source, url: str | None, alone: bool) -> dict[str, str]:
-    """The address of each file: the known one, or that of the mirror."""
-    if url is None:
-        return {file: check_address(source.base_url + file) for file in source.files}
-    if alone and source.inside and not url.endswith("/"):
-        return {file: check_address(url) for file in source.files}
-    return {file: check_address(url.rstrip("/") + "/" + file) for file in source.files}
 
 
 @contextlib.contextmanager
@@ -108,7 +98,7 @@ def _alone(staging: Path, name: str) -> Iterator[None]:
     """Hold the lock of the set, which ends with the process. Raises UserError if another command holds it."""
     import filelock
 
-    _remove_odd(staging / "lock")
+    remove_odd(staging / "lock")
     lock = filelock.FileLock(staging / "lock", timeout=0)
     try:
         lock.acquire()
@@ -146,37 +136,6 @@ def _shown(progress: ProgressCallback | None) -> Iterator[ProgressCallback]:
     finally:
         for bar in list(bars.values())[-1:]:
             bar.close()
-
-
-def _obtain(source: Source, url: str, file: Path, progress: ProgressCallback) -> Path:
-    """One complete file with the right checksum. A file from an earlier call is checked again."""
-    kind, _, wanted = source.files[file.name].partition(":")
-    part = file.with_name(file.name + ".part")
-    for path in (file, part):
-        _remove_odd(path)
-    if file.is_file():
-        if _digest(file, kind) == wanted:
-            return file
-        file.unlink()
-    download_file(url, part, file.name, progress)
-    found = _digest(part, kind)
-    if found != wanted:
-        forget(part)
-        raise UserError(f"{url} has {kind} {found}, not {wanted}; it was deleted: try again, or another --url")
-    os.replace(part, file)
-    forget(part)
-    return file
-
-
-def _remove_odd(path: Path) -> None:
-    """Remove a link or a pipe in the place of a file of ours: the link's target is somebody else's file."""
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        path.unlink()
-
-
-def _digest(path: Path, kind: str) -> str:
-    with open_plain(path) as file:
-        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def _gather(files: list[Path], staging: Path, target: Path) -> None:

@@ -100,11 +100,6 @@ def metrics_of(task: str) -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS if task in metric.tasks)
 
 
-def picture_columns() -> tuple[str, ...]:
-    """Columns of samples.csv that metrics fill, for all tasks."""
-    return tuple(metric.name for metric in METRICS if metric.of_picture is not None)
-
-
 def scores(task: str, pair: Any) -> dict[str, float | None]:
     """The values of one picture, by column."""
     return {metric.name: metric.of_picture(pair) for metric in metrics_of(task) if metric.of_picture is not None}

@@ -12,9 +12,10 @@ import torch
 
 from bench.measure import channel
 from bench.measure.channel import CHANNELS, Channel, channel_label, transmit
-from bench.measure.metrics.table import METRICS, Metric, metrics_of, picture_columns
+from bench.measure.metrics.table import METRICS, Metric, metrics_of
 from bench.measure.plugins import Records
 from bench.measure.tasks import TASKS
+from bench.results.schema import SAMPLES
 from systems.errors import UnknownName
 from systems.interface import Budget, Link, Transmission
 
@@ -63,7 +64,9 @@ def test_every_task_has_metrics_and_one_of_them_is_its_default():
     for task in TASKS:
         names = [metric.name for metric in metrics_of(task.name)]
         assert task.default_metric == names[0]
-    assert set(picture_columns()) == {"psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy"}
+    filled = {metric.name for metric in METRICS if metric.of_picture is not None}
+    assert filled == {"psnr_db", "ms_ssim", "lpips", "miou", "pixel_accuracy"}
+    assert filled <= {column.name for column in SAMPLES}, "a metric of the bench has its column in results/schema.py"
     assert not METRICS["lpips"].higher_is_better and METRICS["miou"].axis == "mIoU (%)"
     with pytest.raises(ValueError, match="median"):
         Metric("mine", "mine", "", 1, True, ("reconstruction",), None, "median")
