@@ -1,4 +1,4 @@
-"""`gensc-select`: `linear-select` with a learned receiver, made of the transformer blocks of GenSC's decoder.
+"""`gensc-select`: `linear-select` with a learned receiver, made of the transformer and residual blocks of GenSC's decoder.
 
 The registry makes it under this name. Some sizes also have a learned transmitter. `baselines.select.learned` describes
 the inputs of the networks at both ends, and what they add.
@@ -22,10 +22,14 @@ from torch import Tensor, nn
 from baselines.select.lapped import BLOCK
 from baselines.select.learned import FEATURES, SelectingSystem
 from systems.gensc.reconstruction_decoder import DiTBlock, TimeEmbedding, diffusion_time, grid_positions
+from systems.gensc.residual_block import ResidualBlock
 from systems.layers.analog import pad_to_multiple
 from systems.layers.linear_path import start_from_zero
 
 STRIDE = 8  # pixels of the picture per token and axis
+FINE = 4  # pixels of the picture per position of the residual blocks and axis
+MOST = 4.0  # units in which a contrast is limited at the input of the residual blocks
+LARGE_UNIT = 0.1  # a large standard deviation of the linear picture's error, of a range of 1
 ADDED = 256  # details of a block that the transmitter's network may add to
 
 
@@ -34,10 +38,12 @@ class GenSCSelectConfig:
     """Sizes of the networks at both ends."""
 
     depth: int = 8  # transformer blocks of the receiver
-    width: int = 192  # channels of the receiver
+    width: int = 192  # channels of the transformer blocks
     heads: int = 6  # attention heads of the receiver
     window: int = 8  # side of the attention windows, in tokens of 8 x 8 pixels
     time_dim: int = 128  # dimension of the embedded noise level
+    refine: int = 64  # channels of the residual blocks
+    residuals: int = 4  # residual blocks of the receiver, after the transformer blocks
     encoder_depth: int = 0  # transformer blocks of the transmitter; 0: the transmitter has no network
     encoder_width: int = 96  # channels of the transmitter
     encoder_heads: int = 3  # attention heads of the transmitter
@@ -84,8 +90,11 @@ class GenSCSelect(SelectingSystem):
         """Create the layers."""
         rest = config.window, config.time_dim
         self.receiver = _Tokens(2 * FEATURES + 1, config.depth, config.width, config.heads, *rest)
-        self.merge = nn.Conv2d(config.width, config.width, 3, padding=1)
-        self.picture = nn.Conv2d(config.width, 3 * STRIDE**2, 1)
+        self.upsample = nn.Conv2d(config.width, config.refine // 2 * (STRIDE // FINE) ** 2, 1)
+        read = 2 * 3 * FINE**2 + 2 * FEATURES + 2
+        self.merge = nn.Conv2d(config.refine // 2 + read, config.refine, 3, padding=1)
+        self.residual = nn.ModuleList(ResidualBlock(config.refine, config.time_dim) for _ in range(config.residuals))
+        self.picture = nn.Conv2d(config.refine, 3 * FINE**2, 3, padding=1)
         start_from_zero(self.picture)
         self.sends_features = config.encoder_depth > 0
         if self.sends_features:
@@ -101,10 +110,34 @@ class GenSCSelect(SelectingSystem):
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
         """See `SelectingSystem.correction`."""
-        tokens = self.receiver(linear, torch.cat([features, unit.log10().permute(0, 2, 3, 1)], dim=-1), _time(snr_db))
-        added = self.picture(F.gelu(self.merge(tokens))).float()
-        fine = F.interpolate(unit, scale_factor=BLOCK / STRIDE, mode="bilinear")
-        return F.pixel_shuffle(added * fine, STRIDE)
+        time = _time(snr_db)
+        tokens = self.receiver(linear, torch.cat([features, unit.log10().permute(0, 2, 3, 1)], dim=-1), time)
+        fine = F.interpolate(unit, scale_factor=BLOCK / FINE, mode="bilinear")
+        x = torch.cat([F.pixel_shuffle(self.upsample(tokens), STRIDE // FINE), *_read(linear, features, fine)], dim=1)
+        x, embedded = self.merge(x), self.receiver.time(time)
+        for block in self.residual:
+            x = block(x, embedded)
+        return F.pixel_shuffle(self.picture(F.silu(x)).float() * fine, FINE)
+
+
+def _read(linear: Tensor, features: Tensor, fine: Tensor) -> tuple[Tensor, ...]:
+    """What the residual blocks read beside the tokens, at 1/4 of the picture's size.
+
+    linear: (B, 3, H, W); features: of each block, (B, H/16, W/16, n); fine: standard deviation of the error of the
+    linear picture, (B, 1, H/4, W/4). Returns the linear picture, its contrast to the mean of the blocks in units of
+    `fine`, softly limited, so that a contrast looks the same at every SNR, the features, and `fine` in two scales.
+    """
+    repeat = BLOCK // FINE
+    spread = features.permute(0, 3, 1, 2).repeat_interleave(repeat, dim=2).repeat_interleave(repeat, dim=3)
+    mean = F.interpolate(F.avg_pool2d(linear, BLOCK), scale_factor=float(BLOCK), mode="bilinear")
+    contrast = F.pixel_unshuffle(linear - mean, FINE) / fine
+    return (
+        F.pixel_unshuffle(linear - 0.5, FINE),
+        contrast / (1 + contrast.abs() / MOST),
+        spread,
+        fine.log10(),
+        fine / LARGE_UNIT,
+    )
 
 
 def _time(snr_db: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from baselines.select.lapped import SIZE, Coefficients
 
 LEAST_DB, MOST_DB, STEP_DB = -10.0, 40.0, 0.25  # SNRs whose plans are tabulated
 ROUNDS = 7  # prices of a bit that are tried, within 8 octaves
-NEIGHBOURS = 8  # passes of a map in which each block sees its neighbours' classes; with 3, dearer bits may cost more
 
 #: SNR in dB -> complex uses for symbols, bits of the class map, bits per use of the control channel.
 Rule = Callable[[float], tuple[int, int, float]]
@@ -75,8 +74,10 @@ class BatchFront:
         self.back = self.order.argsort()
         self.rotations = torch.from_numpy(codebook.rotations).to(device)
         bits = (tables.left[:, None, :].astype(np.int64) + tables.above[None] - tables.share) / UNIT
-        self.bits = torch.from_numpy(np.maximum(bits, 0).astype(np.float32)).to(device)  # (left, above, class)
-        self.alone = torch.from_numpy(tables.share.astype(np.float32) / UNIT).to(device)
+        bits = np.clip(bits, 0, 20)
+        bits = bits + np.log2(np.exp2(-bits).sum(axis=2, keepdims=True))  # of probabilities with sum 1
+        self.bits = torch.from_numpy(bits.astype(np.float32)).to(device)  # (left, above, class)
+        self._places: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
         self._plans: dict[tuple, tuple[Tensor, Tensor, Tensor]] = {}
         self._mean_levels: dict[tuple[int, int], Tensor] = {}
 
@@ -159,16 +160,29 @@ class BatchFront:
         return torch.where((room > 0)[:, None, None], classes, plain)
 
     def _cheapest(self, costs: Tensor, price: Tensor) -> Tensor:
-        """Classes of least cost if a bit costs 2^`price`, (b, 1): first for each block alone, then with its neighbours.
+        """Classes int64 (b, rows, columns) of least cost if a bit costs 2^`price`, (b, 1). costs: (b, rows, columns,
+        classes).
 
-        Each price starts anew, because a map with one class everywhere does not change any more.
+        Each block sees the classes of its left and upper neighbours, as in `class_map.choose`. The blocks of one
+        diagonal do not see each other, so they are chosen at once.
         """
-        price = price.exp2()[:, :, None, None]
-        classes = (costs + price * self.alone).argmin(dim=3)
-        for _ in range(NEIGHBOURS):
-            own = self.bits[self._beside(classes, 2), self._beside(classes, 1)]
-            classes = (costs + price * own).argmin(dim=3)
-        return classes
+        batch, rows, columns, _ = costs.shape
+        price = price.exp2()[:, :, None]
+        found = torch.full((batch, rows + 1, columns + 1), self.classes, device=costs.device)
+        for y, x in self._diagonals(rows, columns):
+            own = self.bits[found[:, y + 1, x], found[:, y, x + 1]]
+            found[:, y + 1, x + 1] = (costs[:, y, x] + price * own).argmin(dim=2)
+        return found[:, 1:, 1:]
+
+    def _diagonals(self, rows: int, columns: int) -> list[tuple[Tensor, Tensor]]:
+        """Rows and columns, (n,) each, of the blocks of each diagonal from the upper right to the lower left."""
+        if (rows, columns) not in self._places:
+            found = []
+            for index in range(rows + columns - 1):
+                y = torch.arange(max(0, index - columns + 1), min(rows, index + 1))
+                found.append((y.to(self.device), (index - y).to(self.device)))
+            self._places[rows, columns] = found
+        return self._places[rows, columns]
 
     def map_bits(self, classes: Tensor) -> Tensor:
         """Bits of a map by the tables of the codebook, (b,)."""
