@@ -1,4 +1,4 @@
-"""`gensc-select`: `linear-select` with a learned receiver, made of the transformer and residual blocks of GenSC's decoder.
+"""`gensc-select`: `linear-select` with a learned receiver, of transformer and residual blocks as in GenSC's decoder.
 
 The registry makes it under this name. Some sizes also have a learned transmitter. `baselines.select.learned` describes
 the inputs of the networks at both ends, and what they add.
