@@ -6,9 +6,11 @@ the inputs of the networks at both ends, and what they add.
 In the words of the paper, the class map corresponds to the features that the source KB selects, but for each block of
 the picture; and the codebook is the knowledge base that both ends hold.
 
-    python -m bench train --systems gensc-select --size light --config light --data-root DATA
+Size `small` ships, a receiver alone, made in 45 minutes of two CPU cores:
 
-No weights ship: `--checkpoint none` runs it untrained, which is `linear-select`.
+    python -m bench train --systems gensc-select --config receiver --data-root DATA --minutes 45
+
+`--checkpoint none` runs it untrained, which is `linear-select`.
 """
 
 from __future__ import annotations

@@ -210,9 +210,9 @@ def test_what_the_network_may_change_is_what_is_unknown(system):
     assert units[0] > 2 * units[1]
 
 
-def test_no_weights_ship_and_others_codebooks_are_refused(system, tmp_path):
+def test_weights_of_other_codebooks_are_refused(system, tmp_path):
     with pytest.raises(CheckpointError, match="ships no weights"):
-        registry.create("gensc-select")
+        registry.create("adjscc-select")
     from systems import weight_files
 
     state = system.state_dict()
