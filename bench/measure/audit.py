@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
+from bench.measure import control_channel
 from systems.errors import AuditError
 from systems.interface import Decoded, Link, Transmission
 
@@ -91,7 +92,9 @@ def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
 
     - Symbols are complex64 (B, n), n >= 1, finite, with mean |x|^2 = 1 within 1e-3 for each picture.
     - Side information is uint8 (B, b), zeros and ones.
-    - The uses of the symbols and of the control word together are within the budget.
+    - The uses of the symbols and of the control word together are within the budget. Under a budget in bits, a use of
+      a digital system's control word counts as the bits of the constellation that the harness sends it with, if these
+      are more than the system's own. Otherwise a BPSK system could send its picture as a control word in 256QAM.
     - A system that declares `bits_per_use` sends at most 2^bits_per_use different symbols. Otherwise an analog system
       could claim QPSK and take twice its uses. Only this rule does not apply with `genie = True`, because a capacity
       bound sends no real code words.
@@ -133,6 +136,14 @@ def audit(system: Declared, transmission: Transmission, link: Link) -> Spent:
         parts = f"{symbol_uses} symbols + {side_uses} for {side_bits} bits of side information"
         excess = f"{used} uses ({parts}) exceed the budget of {allowed} by {used - allowed}"
         raise _breach(system, excess, f"0 to {batch - 1}")
+    if link.budget.bits is not None and system.bits_per_use is not None and side_bits:
+        own, word = system.bits_per_use, control_channel.bits_per_use(side_bits, side_uses)
+        coded = symbol_uses * own + side_uses * max(own, word)
+        if coded > link.budget.bits:
+            parts = f"{symbol_uses} symbols of {own} and {side_uses} uses of side information of {max(own, word)}"
+            raise _breach(
+                system, f"{coded} coded bits ({parts}) exceed the budget of {link.budget.bits}", f"0 to {batch - 1}"
+            )
     carried = []
     for index in range(batch):
         if system.genie:

@@ -68,6 +68,11 @@ def send(transmission: Transmission, link: Link, seeds: Sequence[int]) -> tuple[
     return Received(received.symbols[:, :uses].contiguous(), csi, received.noise_var, side_info), arrived
 
 
+def bits_per_use(bits: int, uses: int) -> int:
+    """Coded bits that one use of a word of `bits` bits in `uses` uses carries: log2 of its constellation's size."""
+    return 2 if bits <= SHORT_WORD else _long_code(bits, uses).bits_per_use
+
+
 def encode(words: np.ndarray, uses: int) -> Tensor:
     """Words uint8 (B, b) -> unit-power symbols complex64 (B, uses)."""
     if words.shape[1] <= SHORT_WORD:
@@ -156,6 +161,7 @@ class _LongCode:
             n = uses // self.repeats // blocks * bits_per_use
             if 3 * k >= n:
                 break
+        self.bits_per_use = bits_per_use
         self.frame = Frame(uses // self.repeats, bits_per_use, blocks, k, n, CRC_BITS)
         self.link = NrCodedModulation(self.frame.uses, order, Fraction(k, n), frame=self.frame)
 

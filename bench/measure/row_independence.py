@@ -1,11 +1,12 @@
 """Checks that rows stand alone: the row of a picture must depend on this picture only, not on its batch or position.
 
 `bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` for every batch of a run, for
-systems of third parties. `test_row_independence.py` calls `check_rows` for every registered system. A system could
-distinguish the pictures of `check_rows` from those of a run. It can distinguish the calls of `check_alone` from those
-of the run by the clock alone. Without these checks a system could send picture i in the row of picture i + 1, spread
-the budget of a batch unevenly over its pictures, or pass information by the order of rows. A system that fails during a
-check has not passed it.
+systems of third parties, and `check_kept` where a cell keeps the rows that `check_alone` has seen.
+`test_row_independence.py` calls `check_rows` for every registered system. A system could distinguish the pictures of
+`check_rows` from those of a run. It can distinguish the calls of `check_alone` from those of the run by the clock, but
+does not know in the run which SNR was checked. Without these checks a system could send picture i in the row of picture
+i + 1, spread the budget of a batch unevenly over its pictures, or pass information by the order of rows. A system that
+fails during a check has not passed it.
 
 `check_apart` compares two processes: the output of a receiver must not depend on whether its process encoded the
 pictures.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,20 @@ SYMBOL_TOLERANCE = 1e-6
 OUTPUT_TOLERANCE = 0.01
 
 Result = TypeVar("Result")
+
+
+class Seen(NamedTuple):
+    """What `check_alone` has seen of a batch: the point, the transmission of the batch and its delivered output, uint8
+    (B, 3, H, W) or (B, H, W).
+    """
+
+    point: Point
+    sent: Sent
+    output: Tensor
+
+
+class RowsChanged(AuditError):
+    """The rows of a cell are not those that the check has seen: nothing that the system gave here was checked."""
 
 
 def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, device: str = "cpu") -> None:
@@ -58,16 +73,19 @@ def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, d
                 raise _breach(name, row, rows, "the receiver delivers another result")
 
 
-def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point, device: str = "cpu") -> None:
+def check_alone(
+    end: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point, device: str = "cpu"
+) -> Seen | None:
     """Send and deliver one picture of a run's batch again, alone. The salt decides which picture.
 
-    sent: the transmission of the whole batch.
+    sent: the transmission of the whole batch. Returns what was compared, for `check_kept`; None for a batch of one
+    picture.
     Raises AuditError if its row differs from that in the batch, or if the system fails on it alone. Errors of the
     system on the whole batch are passed on.
     """
     name, count = end.facts.name, len(batch.ids)
     if count == 1:
-        return
+        return None
     measurement = Measurement(end, conditions, device)
     draws = conditions.seeds(batch.ids, point, "alone")
     row = draws.index(min(draws))
@@ -80,6 +98,25 @@ def check_alone(end: End, conditions: Conditions, batch: Batch, sent: Sent, poin
     (single,) = _again(name, [row], lambda: list(measurement.deliver([point], alone, [again])), count)
     if _away(measurement, whole.output[row], single.output[0]):
         raise _breach(name, row, [row], "the receiver delivers another result", count)
+    return Seen(point, sent, whole.output)
+
+
+def check_kept(measurement: Measurement, seen: Seen, sent: Sent, output: Tensor) -> None:
+    """Compare the rows that a cell keeps with those that `check_alone` has seen of the same batch at the same point.
+
+    Otherwise a system that guesses by the clock which of its calls are checks could be honest in these alone. output:
+    as in `Seen`. Raises RowsChanged.
+    """
+    name = measurement.facts.name
+    for row, (before, now) in enumerate(zip(seen.output, output, strict=True)):
+        change = _change(seen.sent, row, sent, row)
+        if not change and _away(measurement, before, now):
+            change = "the receiver delivers another result"
+        if change:
+            raise RowsChanged(
+                f"audit: system {name}: for picture {row} of a batch of {len(output)}, {change} in a cell than in the "
+                "check that rows stand alone; the same call must give the same rows"
+            )
 
 
 def check_apart(here: End, there: End, conditions: Conditions, batch: Batch, sent: Sent, point: Point) -> None:
@@ -142,17 +179,22 @@ def _delivered(
 
 
 def _compare(name: str, whole: Sent, row: int, other: Sent, place: int, rows: list[int]) -> None:
+    change = _change(whole, row, other, place)
+    if change:
+        raise _breach(name, row, rows, change, len(whole.transmission.symbols))
+
+
+def _change(whole: Sent, row: int, other: Sent, place: int) -> str:
+    """How a row of a transmission differs from that of the same picture in another one, in words; "": it does not."""
     one, two = whole.transmission, other.transmission
     assert one.side_info is not None and two.side_info is not None
-    count = len(one.symbols)
     if one.symbols.shape[1] != two.symbols.shape[1]:
-        raise _breach(
-            name, row, rows, f"{two.symbols.shape[1]} symbols are sent instead of {one.symbols.shape[1]}", count
-        )
+        return f"{two.symbols.shape[1]} symbols are sent instead of {one.symbols.shape[1]}"
     if not torch.equal(one.side_info[row], two.side_info[place]):
-        raise _breach(name, row, rows, "other side information is sent", count)
+        return "other side information is sent"
     if float((one.symbols[row] - two.symbols[place]).abs().square().mean()) > SYMBOL_TOLERANCE:
-        raise _breach(name, row, rows, "other symbols are sent", count)
+        return "other symbols are sent"
+    return ""
 
 
 def _breach(name: str, row: int, rows: list[int], change: str, count: int = 4) -> AuditError:

@@ -41,8 +41,8 @@ def gather(
     """The outcomes of all cells by their ids, and whether Ctrl-C interrupted them.
 
     count: number of cells to come. cached: number of cells that exist, for the progress line. Tracebacks are written as
-    they come, and cells are packed into archives from time to time. Raises UserError if an outcome says that the run
-    must stop.
+    they come, and cells are packed into archives from time to time. The last outcome of a cell counts: a check may take
+    back a cell that was done. Raises UserError if an outcome says that the run must stop.
     """
     outcomes: dict[str, Outcome] = {}
     interrupted = False
@@ -52,8 +52,11 @@ def gather(
         for outcome in stream:
             if outcome.status == "fatal":
                 raise UserError(outcome.error)
-            outcomes[outcome.cell_id] = outcome
+            before, outcomes[outcome.cell_id] = outcomes.get(outcome.cell_id), outcome
             add_spent(spent, system_of[outcome.cell_id], outcome.spent)
+            if before is not None and (before.status, outcome.status) == ("done", "failed"):  # it was taken back
+                done -= 1
+                store.drop_cells([outcome.cell_id])
             done += outcome.status == "done"
             failed += outcome.status == "failed"
             if progress is not None:

@@ -319,6 +319,21 @@ CASES = (
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[hints-of-files]"),
     ),
     Mutation(
+        "bits: a control word counts as the system's own uses do", AUDIT,
+        "side_uses * max(own, word)\n", "side_uses * own\n",
+        _at("measure/test_audit", "test_a_control_word_counts_the_bits_of_its_own_constellation"),
+    ),
+    Mutation(
+        "rows: a cell keeps other rows than the check has seen", WORKER + "checks.py",
+        "        if seen is not None and seen.point == at:\n", "        if False:\n",
+        _at("sweep/test_sweep", "test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows"),
+    ),
+    Mutation(
+        "rows: cells of before the comparison stay", "bench/sweep/worker/work.py",
+        "                take_back(self.root, unit)\n", "",
+        _at("sweep/test_sweep", "test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows"),
+    ),
+    Mutation(
         "apart: open files can be sent over sockets, and outlive their processes", APART + "confine.py",
         '    "sendmsg": (46, 211), "sendmmsg": (307, 269),\n', "",
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[locks-under-way]"),

@@ -12,8 +12,8 @@ from functools import partial
 
 from bench.measure.apart import RemoteSystem, TooLate
 from bench.measure.calls import LocalEnd
-from bench.measure.point import Batch, Conditions, Point, Sent
-from bench.measure.row_independence import check_alone, check_apart, check_rows
+from bench.measure.point import Batch, Conditions, Delivered, Measurement, Point, Sent
+from bench.measure.row_independence import RowsChanged, Seen, check_alone, check_apart, check_kept, check_rows
 from bench.sweep.plan import WorkUnit
 from bench.sweep.worker.batches import point_of
 from bench.sweep.worker.systems import Systems
@@ -31,6 +31,7 @@ class Checks:
     def __init__(self, systems: Systems, device: str):
         self.systems, self.device = systems, device
         self._passed: set[WorkUnit] = set()
+        self._seen: dict[tuple[WorkUnit, tuple[str, ...]], Seen] = {}  # by work unit without cells, and pictures
 
     def hold(
         self, system: System, unit: WorkUnit, conditions: Conditions, batches: Sequence[Batch], senders: Senders
@@ -52,6 +53,17 @@ class Checks:
             check_apart(here, there, conditions, batches[0], senders[0](point), point)
         self._passed.add(unit.inputs)
 
+    def hold_kept(self, unit: WorkUnit, measurement: Measurement, batch: Batch, at: Point, own: Delivered) -> None:
+        """Check that the rows that a cell keeps are those that the check has seen. Raises RowsChanged."""
+        seen = self._seen.get((unit.inputs, batch.ids))
+        if seen is not None and seen.point == at:
+            with stage_times.stage("apart"):
+                try:
+                    check_kept(measurement, seen, own.sent, own.output)
+                except RowsChanged:
+                    self._passed.discard(unit.inputs)  # its other pieces are checked again
+                    raise
+
     def _hold_rows(
         self, system: RemoteSystem, unit: WorkUnit, conditions: Conditions, batches: Sequence[Batch], senders: Senders
     ) -> None:
@@ -59,12 +71,13 @@ class Checks:
 
         It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
         If the system fails at a point, another point is used. If it fails at all of them, all cells have its error: no
-        cell is computed that was not checked.
+        cell is computed that was not checked. What was seen is kept for `hold_kept`, of the last work unit only.
         """
         if unit.inputs in self._passed:
             return
         made = replace(unit.inputs, image_ids=(), points=())
         end, failing = LocalEnd(system, self.device), set[float]()
+        self._seen.clear()
         with stage_times.stage("apart"):
             if made not in self._passed:
                 image = batches[0].reference[0].cpu()
@@ -79,13 +92,23 @@ class Checks:
             for batch, sender in zip(batches, senders, strict=True):
                 draw = conditions.seeds(batch.ids[:1], point_of(unit.cells[0]), "alone")[0] % len(unit.cells)
                 points = [point_of(cell) for cell in (*unit.cells[draw:], *unit.cells[:draw])]
-                self._at_one_of(system, points, failing, partial(self._check_alone, end, conditions, batch, sender))
+                self._at_one_of(
+                    system, points, failing, partial(self._check_alone, end, unit, conditions, batch, sender)
+                )
         self._passed.add(unit.inputs)
 
     def _check_alone(
-        self, end: LocalEnd, conditions: Conditions, batch: Batch, sender: Callable[[Point], Sent], point: Point
+        self,
+        end: LocalEnd,
+        unit: WorkUnit,
+        conditions: Conditions,
+        batch: Batch,
+        sender: Callable[[Point], Sent],
+        point: Point,
     ) -> None:
-        check_alone(end, conditions, batch, sender(point), point, self.device)
+        seen = check_alone(end, conditions, batch, sender(point), point, self.device)
+        if seen is not None:
+            self._seen[unit.inputs, batch.ids] = seen
 
     def _at_one_of(
         self, system: System, points: Sequence[Point], failing: set[float], check: Callable[[Point], None]

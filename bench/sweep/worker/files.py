@@ -32,6 +32,17 @@ def write_cell(
     store.write_cell(cell.id, rows)
 
 
+def take_back(root: Path, unit: WorkUnit) -> None:
+    """Delete the rows and pictures of a work unit that were written before a check failed. The runner deletes rows that
+    it has packed since.
+    """
+    store = RunStore(root)
+    for cell in unit.cells:
+        store.cell_path(cell.id).unlink(missing_ok=True)
+        for image_id in cell.pictures:
+            (root / unit.picture_file(image_id, cell)).unlink(missing_ok=True)
+
+
 def _write_references(store: RunStore, dataset: str, image_id: str, batch: Batch, index: int) -> None:
     """Write the original, and the true labels, beside the outputs."""
     original = store.picture_name(dataset, image_id, "original")

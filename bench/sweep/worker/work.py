@@ -20,6 +20,7 @@ from bench.measure.apart import Home, TooLate
 from bench.measure.apart.ahead import import_ahead
 from bench.measure.calls import LocalEnd
 from bench.measure.point import Batch, Conditions, Measurement, Point, Sent
+from bench.measure.row_independence import RowsChanged
 from bench.spec.identity import SystemFacts
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, WorkUnit
@@ -27,7 +28,7 @@ from bench.sweep.preflight import Reading, Trial
 from bench.sweep.salt import kept_salt
 from bench.sweep.worker.batches import batches_of, groups_of, point_of
 from bench.sweep.worker.checks import MOST_LATE, Checks
-from bench.sweep.worker.files import write_cell
+from bench.sweep.worker.files import take_back, write_cell
 from bench.sweep.worker.outcomes import failed, not_tried
 from bench.sweep.worker.printed import Printed
 from bench.sweep.worker.rows import sample_rows
@@ -148,6 +149,11 @@ class Worker:
             built.systems.start_clock(system)
             try:
                 rows = self._compute(system, unit, group, batches, senders)
+            except RowsChanged as error:  # so the system is honest where it is checked: none of these cells may stay
+                take_back(self.root, unit)
+                for cell in unit.cells:
+                    yield failed(cell, error)
+                return
             except FAULTS as error:
                 self._count_late(unit.system, error)
                 if len(group) == 1:
@@ -200,12 +206,14 @@ class Worker:
         rows: dict[Cell, list] = {cell: [] for cell in group}
         kept: dict[Cell, dict[str, np.ndarray]] = {cell: {} for cell in group}
         measurement, points = self._measurement(system, unit), [point_of(cell) for cell in group]
+        built = self._built
         told = {"variant": system.variant, "dataset": self.datasets[unit.dataset].name, "device": self.device}
         with torch.inference_mode():
             for batch, sender in zip(batches, senders, strict=True):
                 with stage_times.stage("encode"):
                     sent = [sender(point) for point in points]
                 for cell, delivered in zip(group, measurement.deliver(points, batch, sent), strict=True):
+                    built.checks.hold_kept(unit, measurement, batch, point_of(cell), delivered)
                     with stage_times.stage("metrics"):
                         scores = measurement.scores(batch, delivered)
                     rows[cell] += sample_rows(unit, cell, batch, delivered, scores, **told)

@@ -82,6 +82,17 @@ def test_side_information_is_charged_for_the_snr_that_it_is_made_for():
             audit(Anyone(), Transmission(gaussian(1, 9), bits(1, 8), side_info_snr_db=value), photo_link())
 
 
+def test_a_control_word_counts_the_bits_of_its_own_constellation():
+    """A BPSK system that sends 2000 bits as a control word in few uses of 256QAM spends more than 400 coded bits."""
+    link = Link("segmentation", 20, 30, Budget(bits=400))
+    word = Transmission(torch.ones(1, 10, dtype=torch.complex64), bits(1, 2000), side_info_snr_db=40.0)
+    uses = link.budget.side_info_uses(2000, 40.0)
+    assert 10 + uses <= 400 < 2000
+    with pytest.raises(AuditError, match=rf"{10 + 8 * uses} coded bits .*{uses} uses of side information of 8\)"):
+        audit(Anyone(1), word, link)
+    audit(Anyone(1), Transmission(torch.ones(1, 300, dtype=torch.complex64), bits(1, 8), side_info_snr_db=10.0), link)
+
+
 @pytest.mark.parametrize("bits_per_use, allowed", [(None, 5000), (2, 10_000), (4, 5000), (6, 3333)])
 def test_a_bit_budget_is_turned_into_uses(bits_per_use, allowed):
     link = Link("segmentation", 64, 64, Budget(bits=20_000))

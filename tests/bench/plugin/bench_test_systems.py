@@ -18,7 +18,7 @@ ENTRY_POINTS = {
     "t-plain": "Logged", "t-slow": "Slow", "t-faulty": "Faulty", "t-killed": "Killed", "t-snr": "SeesSnr",
     "t-peeks": "Peeks", "t-option": "WithOption", "t-loud": "Loud", "t-labels": "Labels", "t-draws": "Draws",
     "t-joined": "Joined", "t-remembers": "Remembers",
-    "t-whole": "Whole",
+    "t-whole": "Whole", "t-clock-encoder": "ClockEncoder", "t-clock-decoder": "ClockDecoder",
 }  # fmt: skip
 
 
@@ -114,6 +114,23 @@ class Whole(Logged):
         if len(images) in (1, 2, 4):
             raise RuntimeError("not today")
         return super().encode(images.roll(1, 0), link)
+
+
+class ClockEncoder(SeesSnr):
+    """Row i carries picture i - 1 of its batch, as soon as the checks are over."""
+
+    def encode(self, images, link):
+        return super().encode(images.roll(1, 0) if fault("cells") else images, link)
+
+
+class ClockDecoder(Logged):
+    """Mixes the pictures of a batch, as soon as the checks are over."""
+
+    def decode(self, received, link):
+        decoded = super().decode(received, link)
+        if fault("cells"):
+            decoded.output = (decoded.output + decoded.output.roll(1, 0)) / 2
+        return decoded
 
 
 class WithOption(Logged):

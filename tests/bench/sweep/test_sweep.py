@@ -28,6 +28,7 @@ from bench.sweep.execute import execute
 from bench.sweep.plan import make_plan
 from bench.sweep.preflight import preflight
 from bench.sweep.worker import Worker
+from bench.sweep.worker.checks import Checks
 from systems import registry
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
@@ -173,6 +174,25 @@ def test_a_system_that_fails_where_it_is_checked_computes_nothing(place):
     assert len(result.failures) == result.expected and result.exit_code == 1
     assert all("not today" in outcome.error for outcome in result.failures.values())
     assert not [row for row in rows(place / "run" / "samples.csv") if row["system"] == "t-whole"]
+
+
+@pytest.mark.parametrize("system", ["t-clock-encoder", "t-clock-decoder"])
+@pytest.mark.parametrize("engine", ["serial", "process"])
+def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkeypatch, engine, system, forked_workers):
+    """In place of a clock, a file says that the checks of a work unit are over. Cells of before are taken back."""
+    hold, switch = Checks.hold, place / "faults" / "cells"
+
+    def held(*arguments):
+        switch.unlink(missing_ok=True)
+        hold(*arguments)
+        switch.touch()
+
+    monkeypatch.setattr(Checks, "hold", held)
+    result = run(place, systems=system, snr="0:12:4", engine=engine, workers=1)
+    kept = {row["image_id"] for row in rows(place / "run" / "samples.csv")}
+    assert len(result.failures) == 4 and result.done == 4 and result.exit_code == 1
+    assert all("than in the check" in outcome.error for outcome in result.failures.values())
+    assert len(kept) == 2  # the second block: two pictures of two sizes, which have no neighbours
 
 
 def test_a_block_is_encoded_at_most_once_a_worker(place):
