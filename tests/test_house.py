@@ -3,6 +3,7 @@ place.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,18 @@ def imports_of(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("bench", "baselines", "systems")}
 
 
+def heads_of(path: Path) -> set[str]:
+    """Modules that are imported at the top of a file, when it is loaded."""
+    named = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            named |= {name if is_module(name) else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+    return named - {name_of(path)}
+
+
 def is_module(name: str) -> bool:
     path = ROOT.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
@@ -71,17 +84,7 @@ def test_imports_point_down(path):
 
 def test_no_circle_of_modules():
     """Imports at the top of files, which run on loading, form no circle."""
-    heads = {}
-    for path in FILES:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        named = set()
-        for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and node.module:
-                names = {f"{node.module}.{alias.name}" for alias in node.names}
-                named |= {name if is_module(name) else node.module for name in names}
-            elif isinstance(node, ast.Import):
-                named |= {alias.name for alias in node.names}
-        heads[name_of(path)] = named - {name_of(path)}
+    heads = {name_of(path): heads_of(path) for path in FILES}
     done, open_ = set(), []
 
     def visit(name: str) -> None:
@@ -96,6 +99,22 @@ def test_no_circle_of_modules():
 
     for name in heads:
         visit(name)
+
+
+def test_who_asks_the_registry_has_registered_the_systems():
+    """Else a command says "systems are none", when it happens to load no module that imports the catalogue."""
+    heads = {name_of(path): heads_of(path) for path in FILES}
+    asks = re.compile(r"registry\.(create|find|names|entries|trainables|tasks_of|task_asked)\(")
+    for path in FILES:
+        if name_of(path).startswith("bench.") and asks.search(path.read_text(encoding="utf-8")):
+            seen, left = set(), sorted(imports_of(path))
+            while left:
+                name = left.pop()
+                if name not in seen:
+                    seen.add(name)
+                    left += sorted(heads.get(name, ()))
+            registered = any(name.split(".")[0] == "baselines" for name in seen)
+            assert registered, f"{name_of(path)} asks the registry; nothing that it loads imports baselines"
 
 
 def test_no_room_that_measures_names_a_system():

@@ -25,6 +25,7 @@ def new_command(name: str, learned: bool, out: str | None) -> None:
 
     NAME: lower-case letters and digits, with hyphens between words, such as my-system.
     """
+    import baselines  # noqa: F401  (registers its systems)
     from bench.util.files import StorageError, user_path
     from systems import registry
     from systems.errors import UserError

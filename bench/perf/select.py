@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+import baselines  # noqa: F401  (registers its systems)
 from bench.training.crops import Album
 from bench.training.protocol import read_protocol
 from bench.training.sources import Library

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import baselines  # noqa: F401  (registers its systems)
 from bench.data import open_dataset
 from bench.measure.channel import transmit
 from bench.measure.metrics.image import mse_per_image, psnr_db

@@ -51,8 +51,6 @@ def test_the_package_passes_its_own_tests_and_runs(tmp_path, extra):
 
 @pytest.mark.parametrize("name", ["Mine", "my system", "../up", "gensc", "a" * 61, "-x", "é"])
 def test_a_bad_name_makes_nothing(tmp_path, monkeypatch, name):
-    import baselines  # noqa: F401  (registers its systems)
-
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
         CliRunner().invoke(new_command, ["--", name], catch_exceptions=False)
