@@ -49,6 +49,8 @@ register(
     tasks=RECONSTRUCTION,
     learned=True,
     label="GenSC, selecting",
+    colour=BLUE,
+    mark=Mark(11, "p", "solid", 1.8, 5.0),
 )
 register(
     "adjscc-select",
