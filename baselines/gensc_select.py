@@ -8,7 +8,7 @@ the picture; and the codebook is the knowledge base that both ends hold.
 
 Size `small` ships, a receiver alone, made in 45 minutes of two CPU cores:
 
-    python -m bench train --systems gensc-select --config receiver --data-root DATA --minutes 45
+    torchrun --nproc-per-node 2 -m bench train --systems gensc-select --config receiver --data-root DATA --minutes 45
 
 `--checkpoint none` runs it untrained, which is `linear-select`.
 """
@@ -123,7 +123,7 @@ class GenSCSelect(SelectingSystem):
 
 
 def _read(linear: Tensor, features: Tensor, fine: Tensor) -> tuple[Tensor, ...]:
-    """What the residual blocks read beside the tokens, at 1/4 of the picture's size.
+    """The inputs of the residual blocks beside the tokens, at 1/4 of the picture's size.
 
     linear: (B, 3, H, W); features: of each block, (B, H/16, W/16, n); fine: standard deviation of the error of the
     linear picture, (B, 1, H/4, W/4). Returns the linear picture, its contrast to the mean of the blocks in units of
