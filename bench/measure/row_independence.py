@@ -105,7 +105,7 @@ def check_kept(measurement: Measurement, seen: Seen, sent: Sent, output: Tensor)
     """Compare the rows that a cell keeps with those that `check_alone` has seen of the same batch at the same point.
 
     Otherwise a system that guesses by the clock which of its calls are checks could be honest in these alone. output:
-    as in `Seen`. Raises RowsChanged.
+    what the cell keeps, with the shape of `Seen.output`, such as (B, 3, H, W). Raises RowsChanged.
     """
     name = measurement.facts.name
     for row, (before, now) in enumerate(zip(seen.output, output, strict=True)):
