@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import csv
 import gzip
+import itertools
 import json
 import lzma
 import os
@@ -53,6 +55,21 @@ def put(manifest, path, value):
 
 
 FIGURE = ("config", "figures", 0)
+
+
+def test_the_committed_run_keeps_the_pictures_of_every_system():
+    """A folder that lost some draws Fig. 6 with "not simulated", and no command fails."""
+    with (ROOT / "results" / "reference" / "pictures.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for entry in GOOD["config"]["figures"]:
+        asked = entry["pictures"]
+        shown = {row["image_id"] for row in rows if row["figure"] == asked["id"] and row["kind"] == "output"}
+        assert len(shown) == (asked["limit"] if asked["snr_db"] else 0)
+        kept = {
+            (row["system"], float(row["snr_db"]), row["image_id"]) for row in rows if row["figure"] == asked["id"] != ""
+        }
+        wanted = set(itertools.product(entry["systems"], asked["snr_db"], shown))
+        assert wanted <= kept, f"{asked['id']}: no picture of {sorted(wanted - kept)}"
 
 
 @pytest.mark.parametrize(
