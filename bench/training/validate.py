@@ -58,7 +58,7 @@ def segmentation_miou(system, album: Album, plan: TaskProtocol, channel: str, sn
     return {f"val_miou_{snr:g}db": float(miou(total))}
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference_mode: the tables that a system keeps from here are part of later training steps
 def validate(
     system, albums: dict[str, Album], tasks: dict[str, TaskProtocol], channel: str, snr_range, device: str
 ) -> dict[str, float]:
