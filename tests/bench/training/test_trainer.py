@@ -172,6 +172,20 @@ def test_a_run_at_one_snr_meets_that_snr_alone_and_says_so(ground):
     assert 0 <= snrs.min() < 1 and 19 < snrs.max() <= 20 and abs(snrs.mean() - 10) < 5 * np.sqrt(400 / 12 / 400)
 
 
+LEARNED = [entry.name for entry in registry.entries() if entry.learned and "reconstruction" in entry.tasks]
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_what_a_system_keeps_of_a_validation_can_be_trained_with(ground, name):
+    """A system may keep tables that it made in a validation. Tensors of inference mode would end the next step."""
+    root, protocol = ground
+    system = registry.create(name, checkpoint="none")
+    data = {"reconstruction": album(root, "photos")}
+    one = trainer(system, read_protocol(protocol(8), snr_db=7.0), data, root / "a")
+    assert set(one.validate()) == {"val_psnr_7db"}
+    assert np.isfinite(float(one.learner.advance()["losses"]["picture"]))
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(ground):
     root, protocol = ground
     plan = read_protocol(protocol(160), learning_rate=1e6, warmup=0, clip_norm=1e6)
