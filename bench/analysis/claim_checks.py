@@ -32,7 +32,7 @@ from bench.analysis.claim_evidence import (
     sides_of,
     trainings_of,
 )
-from bench.analysis.differences import class_counts, compare_sides, paired_miou
+from bench.analysis.compare_verdicts import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import KEY, Side

@@ -1,7 +1,7 @@
-"""Compares two systems, or two runs: paired over pictures, with an interval and a verdict per point.
+"""Compares two systems, or two runs: reads from the names which sides are meant, and makes one table of all of them.
 
-`python -m bench compare` calls it. `sides` picks the rows, `matching` joins them, `differences` computes, and
-`bench.analysis.compare_text` prints the table.
+`python -m bench compare` calls it. `sides` picks the rows, `matching` joins them, `compare_verdicts` computes the
+intervals and verdicts, and `compare_text` prints the table.
 
 Rows are joined on (task, data set, picture, channel, SNR, budget, repetition), so each difference is between two
 results for the same picture. In two runs, pictures are the same if the manifests hold the same sha256 of their files.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.differences import compare_sides
+from bench.analysis.compare_verdicts import compare_sides
 from bench.analysis.matching import match
 from bench.analysis.sides import Selection, Side, side
 from bench.results.find import find_run, find_system

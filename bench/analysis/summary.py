@@ -1,7 +1,7 @@
 """summary.csv: means and intervals over pictures of each operating point. What was not simulated is an empty field.
 
-The sweep (`bench.sweep.tables`) adds the rows of each operating point to a `PointRows`, which keeps only the columns
-that metrics need, as numbers. `summarise` makes the table from the points. Only a few points are in memory at a time.
+`bench.sweep.make_tables` adds the rows of each operating point to a `PointRows`, which keeps only the columns that
+metrics need, as numbers. `summarise` makes the table from the points. Only a few points are in memory at a time.
 """
 
 from __future__ import annotations

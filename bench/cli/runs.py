@@ -13,9 +13,9 @@ import click
 )
 def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
+    from bench.results.csv_tables import compress as compressed
     from bench.results.find import RESULTS, facts_of_run, find_run, runs
     from bench.results.store import RunStore
-    from bench.results.tables import compress as compressed
     from bench.util.files import shown
 
     folders = [find_run(name) for name in names] or runs()

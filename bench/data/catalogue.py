@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 
 from bench.data.dataset import Dataset, Item, Preprocessing
-from bench.data.folder import list_pictures
+from bench.data.list_folder import list_pictures
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, licences, mask_path
 from bench.util.cache_folder import cache_folder
 from bench.util.files import read_text, shown, user_path

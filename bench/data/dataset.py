@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.data.folder import skipped_note
-from bench.data.pictures import decode_mask, decode_picture, picture_bytes, picture_size, unreadable
+from bench.data.decode import decode_mask, decode_picture, picture_bytes, picture_size, unreadable
+from bench.data.list_folder import skipped_note
 from bench.util.files import open_plain, shown
 from systems.errors import UserError
 
@@ -184,7 +184,7 @@ class Dataset:
         return picture_size(self.path(image_id), self.upright)
 
     def load(self, image_id: str) -> Sample:
-        """Read a picture, convert it to 8-bit RGB, and preprocess it (see `bench.data.pictures`).
+        """Read a picture, convert it to 8-bit RGB, and preprocess it (see `bench.data.decode`).
 
         Raises UserError with the name of the file if it is missing or damaged, or has changed since its hash was taken.
         """

@@ -1,6 +1,6 @@
 """Masks that were drawn by hand, stored as polygons: one JSON file per photograph, in `masks/`.
 
-`bench.data.pictures` reads them.
+`bench.data.decode` reads them.
 
     {"image": "chelsea", "size": [451, 300], "void_rim": 2, "notes": "...",
      "polygons": [{"class": "cat", "points": [[x, y], ...]}, ...]}

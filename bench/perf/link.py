@@ -133,7 +133,7 @@ class Code:
 
 def report_link(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure both codes, print, and write `options["csv"]`."""
-    from bench.results.tables import table_text
+    from bench.results.csv_tables import table_text
     from bench.util.environment import host_facts, package_version
     from bench.util.files import write_atomic
 
@@ -162,7 +162,7 @@ def report_table(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Block errors of both decoders over lifting sizes and rates, printed row by row, and
     written to `options["csv"]`.
     """
-    from bench.results.tables import table_text
+    from bench.results.csv_tables import table_text
     from bench.util.files import write_atomic
 
     say(f"at most {ITERATIONS} iterations, QPSK, {TABLE_FRAMES} frames per code")

@@ -66,7 +66,7 @@ class TimingJob:
 
 def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure, print, write CSV and scatter plots. Raises UserError."""
-    from bench.results.tables import table_text
+    from bench.results.csv_tables import table_text
     from bench.util.environment import host_facts
     from bench.util.files import write_atomic
     from bench.util.progress import Progress

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from bench.results.cell_archives import PACK_CELLS
+from bench.results.csv_tables import line_of
 from bench.results.schema import CELL_COLUMNS, SCHEMA
 from bench.results.store import RunStore
-from bench.results.tables import line_of
+from bench.sweep.make_tables import write_tables
 from bench.sweep.plan import BLOCK, Cell, Plan, WorkUnit, missing
-from bench.sweep.tables import write_tables
 
 SYSTEMS = tuple(f"made-up-{index}" for index in range(10))
 SNRS = tuple(float(snr) for snr in range(0, 22, 2))

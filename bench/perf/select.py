@@ -32,7 +32,7 @@ WITH_KLT = 96
 
 def report_select(options: dict[str, Any], say: Callable[[str], None]) -> None:
     """Measure, print, and write `options["csv"]`."""
-    from bench.results.tables import table_text
+    from bench.results.csv_tables import table_text
     from bench.util.files import write_atomic
 
     plan = read_protocol("select")

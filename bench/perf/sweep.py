@@ -41,7 +41,7 @@ Table = list[tuple[str, str, float, float]]
 def report_sweep(options: dict[str, Any], argv: Sequence[str], say: Callable[[str], None]) -> None:
     """Run, print, and write `options["csv"]`. Raises UserError."""
     from bench.perf.plain import plain_loop
-    from bench.results.tables import table_text
+    from bench.results.csv_tables import table_text
     from bench.spec.request import resolve
     from bench.util.devices import default_workers, pick_device
     from bench.util.files import write_atomic
@@ -83,7 +83,7 @@ def compare_rows(run_dir: Path, plain: Plain, elapsed: float, link: str = "") ->
     elapsed: seconds of the run, from its start. link: the digital link of the loop, where it is another one.
     """
     from bench.perf.plain import KEY
-    from bench.results.tables import read_rows
+    from bench.results.csv_tables import read_rows
 
     loop = f"plain loop with link {link}" if link else "plain loop"
     found = {tuple(row[column] for column in KEY): row for row in read_rows(run_dir / "samples.csv")}

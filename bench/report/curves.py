@@ -17,7 +17,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.analysis.pairs import all_pairs
+from bench.analysis.all_pairs import all_pairs
 from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantity
 from bench.measure.metrics.table import METRICS
 from bench.report.style import Looks

@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.analysis.quantity import axis_label, has_labels, quantity
 from bench.measure.budget import budget_text
 from bench.measure.metrics.table import Metric
-from bench.results.tables import read_rows
+from bench.results.csv_tables import read_rows
 from bench.spec.request import Resolved
 from bench.util.files import several
 

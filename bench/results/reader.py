@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bench.results.csv_tables import read_frame
 from bench.results.manifest import NAME, read_manifest
 from bench.results.schema import TABLES
-from bench.results.tables import read_frame
 from bench.util.files import read_bytes, shown
 from systems.errors import UserError
 from systems.interface import NUM_CLASSES

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results.cell_archives import PACK_CELLS, Archives
+from bench.results.csv_tables import drop_compressed, field_text, line_of, read_rows, table_text, table_writer
 from bench.results.manifest import read_manifest
 from bench.results.schema import (
     CELL_COLUMNS,
@@ -35,7 +36,6 @@ from bench.results.schema import (
     problem_of,
     read_cell_rows,
 )
-from bench.results.tables import drop_compressed, field_text, line_of, read_rows, table_text, table_writer
 from bench.util.files import StorageError, open_atomic, read_bytes, slug, write_atomic
 from systems.errors import UserError
 

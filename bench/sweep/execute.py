@@ -1,7 +1,7 @@
 """Computes a resolved request: plan, checks, workers, tables. Called by `bench run`, `bench.run` and `perf sweep`.
 
 `execute` is in the order of the work. Each step is a module of its own: `plan`, `grow`, `salt`, `preflight`,
-`schedule`, `engines`, `gather`, `manifest`, `tables`, `result`.
+`schedule`, `engines`, `gather`, `make_manifest`, `make_tables`, `exit_status`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
 from bench.sweep.engines import Outcome, make_engine
 from bench.sweep.engines.slurm import logged_failures
+from bench.sweep.exit_status import Result
 from bench.sweep.gather import Spent, add_spent, gather, pass_checks
 from bench.sweep.grow import keep_plan, merged_config, with_earlier
-from bench.sweep.manifest import inside, make_manifest, now
+from bench.sweep.make_manifest import inside, make_manifest, now
+from bench.sweep.make_tables import LOST, write_tables
 from bench.sweep.plan import Plan, WorkUnit, make_plan, missing, only, with_samples
 from bench.sweep.preflight import preflight
-from bench.sweep.result import Result
 from bench.sweep.salt import check_cells, keep_salt, salt_of
 from bench.sweep.schedule import schedule
-from bench.sweep.tables import LOST, write_tables
 from bench.util.devices import default_workers
 from systems import stage_times
 

@@ -11,8 +11,8 @@ from itertools import islice
 from bench.results.cell_archives import PACK_CELLS
 from bench.results.store import RunStore
 from bench.sweep.engines import Outcome
+from bench.sweep.exit_status import trace_path
 from bench.sweep.preflight import Reading, Trial
-from bench.sweep.result import trace_path
 from bench.util.files import write_atomic
 from bench.util.progress import Progress
 from systems import stage_times

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bench.data.pictures import decode_mask, decode_picture, unreadable
+from bench.data.decode import decode_mask, decode_picture, unreadable
 from bench.training.picture import Picture
 from bench.util.files import write_atomic
 from systems.errors import UserError

@@ -9,6 +9,7 @@ import numpy as np
 
 from bench.analysis.summary import PointRows, summarise
 from bench.measure.seeds import draw_seed
+from bench.results.csv_tables import field_text
 from bench.results.schema import (
     CELL_COLUMNS,
     CONFUSION_COLUMNS,
@@ -18,7 +19,6 @@ from bench.results.schema import (
     parse_confusion,
 )
 from bench.results.store import RunStore
-from bench.results.tables import field_text
 
 SNRS = [0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0]
 IMAGES = [f"image-{index}" for index in range(8)]

@@ -165,7 +165,7 @@ CASES = (
         _at("sweep/test_runs", "test_the_salt_is_secret_until_the_end_and_replays_the_run"),
     ),
     Mutation(
-        "noise: the salt is published when a run begins", "bench/sweep/manifest.py",
+        "noise: the salt is published when a run begins", "bench/sweep/make_manifest.py",
         '        "salt": None,', '        "salt": store.root.joinpath(".salt").read_text().strip(),',
         _at("sweep/test_runs", "test_the_salt_is_secret_until_the_end_and_replays_the_run"),
     ),
@@ -204,7 +204,7 @@ CASES = (
         _at("measure/test_point", "test_outages_are_painted_by_the_harness", "test_outages_of_labels_are_background"),
     ),
     Mutation(
-        "outages: the verdict counts only pictures that both delivered", "bench/analysis/differences.py",
+        "outages: the verdict counts only pictures that both delivered", "bench/analysis/compare_verdicts.py",
         '            "verdict": self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),\n',
         '            "verdict": self._verdict(of_both[2], bool(lost_a.all()), bool(lost_b.all())),\n',
         _at("analysis/test_compare", "test_nobody_gains_by_losing_the_hard_pictures"),
@@ -253,7 +253,7 @@ CASES = (
         _at("analysis/test_intervals", "test_bootstrap_covers_the_truth_95_times_in_100"),
     ),
     Mutation(
-        "intervals: differences of unlike pictures", "bench/analysis/differences.py",
+        "intervals: differences of unlike pictures", "bench/analysis/compare_verdicts.py",
         "np.round(part[:, 0] - part[:, 1], DECIMALS)", "np.round(part[:, 0] - part[::-1, 1], DECIMALS)",
         _at("analysis/test_compare", "test_pairing_decides_what_unpaired_bands_cannot"),
     ),
@@ -397,7 +397,7 @@ CASES = (
         ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
     ),
     Mutation(
-        "outsiders: data sets in the harness are not named", "bench/sweep/manifest.py",
+        "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),
     ),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis.all_pairs import all_pairs
 from bench.analysis.claims import judge
-from bench.analysis.pairs import all_pairs
 from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette

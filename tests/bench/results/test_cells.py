@@ -17,9 +17,9 @@ from harness import killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.results.csv_tables import compress, field_text, line_of, read_frame, read_rows, table_text
 from bench.results.schema import CELL_COLUMNS, CELLS, TABLES, TEXT, problem_of, read_cell_rows
 from bench.results.store import RunStore
-from bench.results.tables import compress, field_text, line_of, read_frame, read_rows, table_text
 from systems.errors import UserError
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from harness import ROOT
 
+from bench.results.csv_tables import field_text, read_rows, table_text
 from bench.results.schema import CELL_COLUMNS, SAMPLE_COLUMNS
 from bench.results.store import RunStore
-from bench.results.tables import field_text, read_rows, table_text
 from bench.util.files import StorageError, slug, write_atomic
 from systems.errors import UserError
 

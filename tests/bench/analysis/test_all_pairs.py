@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from made_run import figure, make_run
 
-from bench.analysis.differences import compare_sides
-from bench.analysis.pairs import all_pairs
+from bench.analysis.all_pairs import all_pairs
+from bench.analysis.compare_verdicts import compare_sides
 from bench.analysis.sides import side
 from bench.results.reader import Run
 

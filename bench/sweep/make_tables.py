@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.results.csv_tables import line_of, read_column
 from bench.results.schema import (
     CELL_COLUMNS,
     CONFUSION_COLUMNS,
@@ -18,7 +19,6 @@ from bench.results.schema import (
     parse_confusion,
 )
 from bench.results.store import RunStore
-from bench.results.tables import line_of, read_column
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Plan, WorkUnit
 from systems.errors import UserError

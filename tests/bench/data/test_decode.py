@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bench.data import keep_apart, open_dataset, open_source, read_mask, read_picture
-from bench.data.folder import list_pictures, picture_ids
-from bench.data.pictures import FORMATS, PICTURE_SUFFIXES, decode_mask, decode_picture
+from bench.data.decode import FORMATS, PICTURE_SUFFIXES, decode_mask, decode_picture
+from bench.data.list_folder import list_pictures, picture_ids
 from bench.data.voc import voc_palette
 from systems.errors import UserError
 

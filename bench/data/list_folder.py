@@ -1,6 +1,6 @@
 """Which files of a folder are pictures, and their ids: the same rule for data sets and for training.
 
-A file is a picture if its name has the ending of a picture (`bench.data.pictures.PICTURE_SUFFIXES`) and does not start
+A file is a picture if its name has the ending of a picture (`bench.data.decode.PICTURE_SUFFIXES`) and does not start
 with a dot. Folders, pipes and other files are skipped, counted and named. A broken link is an error, because a set that
 silently lacks a picture would give another mean. `bench.data.catalogue` calls it.
 """
@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.pictures import PICTURE_SUFFIXES
+from bench.data.decode import PICTURE_SUFFIXES
 from bench.util.files import shown
 from systems.errors import UserError
 
