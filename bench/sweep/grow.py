@@ -130,12 +130,21 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
 
 
 def _with_pictures(plan: Plan, earlier: list[WorkUnit]) -> Plan:
-    """The plan, in which a cell that an earlier command has too also keeps the pictures that it kept there."""
-    kept = {cell.id: cell.pictures for unit in earlier for cell in unit.cells if cell.pictures}
+    """The plan, in which a point that an earlier command has too also keeps the pictures that were kept there.
+
+    The id of its cell may be another one, if the system's code changed since.
+    """
+    kept: dict[tuple, set[str]] = {}
+    for unit in earlier:
+        for cell in unit.cells:
+            kept.setdefault(_point(unit, cell), set()).update(cell.pictures)
     units = []
     for unit in plan.units:
         cells = tuple(
-            replace(cell, pictures=tuple(i for i in unit.image_ids if i in {*cell.pictures, *kept.get(cell.id, ())}))
+            replace(
+                cell,
+                pictures=tuple(i for i in unit.image_ids if i in {*cell.pictures, *kept.get(_point(unit, cell), ())}),
+            )
             for cell in unit.cells
         )
         units.append(replace(unit, cells=cells, points=cells))

@@ -20,7 +20,9 @@ from PIL import Image
 
 from bench.measure.metrics.table import METRICS
 from bench.spec.request import Request, resolve
+from bench.sweep import plan
 from bench.sweep.execute import default_out, execute
+from bench.sweep.plan import cell_id
 from systems import registry
 from systems.errors import UserError
 
@@ -94,6 +96,21 @@ def test_pictures_that_were_kept_stay_when_another_figure_has_the_same_cells(pho
     (Path("run") / listed[-1]["file"]).unlink()
     assert execute(asked[1], Path("run"), engine="serial").done == 1 and rows(Path("run/pictures.csv")) == listed
     assert (Path("run") / listed[-1]["file"]).is_file()
+
+
+def test_pictures_that_were_kept_are_made_again_by_a_system_whose_code_changed(photos, monkeypatch):
+    """Its cells have other ids then, and stand for the same points."""
+    figure = 'task="reconstruction"\ndataset="folder:pictures"\nsystems=["linear"]\ncbr="1/6"\nsnr_db=[4, 8]\n'
+    for name, pictures in (("shown", '[pictures]\nid="gallery"\nsnr_db=[8]\nlimit=2\n'), ("plain", "")):
+        Path(f"{name}.toml").write_text(f'id="{name}"\ntitle="{name}"\n{figure}{pictures}')
+    asked = [resolve(Request(figures=(f"{name}.toml",))) for name in ("shown", "plain")]
+    execute(asked[0], Path("run"), engine="serial")
+    listed = [{**row, "file": ""} for row in rows(Path("run/pictures.csv"))]
+    monkeypatch.setattr(plan, "cell_id", lambda *args: cell_id(*args)[::-1])
+    assert execute(asked[1], Path("run"), engine="serial").done == 4
+    again = rows(Path("run/pictures.csv"))
+    assert [{**row, "file": ""} for row in again] == listed and len([row for row in again if row["snr_db"]]) == 2
+    assert all((Path("run") / row["file"]).is_file() for row in again)
 
 
 def test_a_smaller_request_leaves_the_rest_in_the_tables(photos):
