@@ -9,12 +9,15 @@ import click
 @click.argument("names", nargs=-1, metavar="[RUN...]")
 @click.option("--long", "long", is_flag=True, help="Show the command, all figures and all systems of each run.")
 @click.option(
-    "--compress", is_flag=True, help="Replace samples.csv and confusion.csv of RUN by .csv.xz files, for a commit."
+    "--compress",
+    is_flag=True,
+    help="For a commit: replace samples.csv and confusion.csv of RUN by .csv.xz files, nine digits per number.",
 )
 def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
     from bench.results.csv_tables import compress as compressed
     from bench.results.find import RESULTS, facts_of_run, find_run, runs
+    from bench.results.schema import TABLES
     from bench.results.store import RunStore
     from bench.util.files import shown
 
@@ -24,9 +27,9 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
             raise click.UsageError("--compress needs the name of a run")
         for folder in folders:
             with RunStore(folder).locked():  # a run that goes on would lose the table that it has just written
-                for path in (folder / f"{table}.csv" for table in ("samples", "confusion")):
-                    if path.is_file():
-                        click.echo(compressed(path))
+                for table in ("samples", "confusion"):
+                    if (path := folder / f"{table}.csv").is_file():
+                        click.echo(compressed(path, TABLES[table]))
         return
     if not folders:
         click.echo(f"no run under {RESULTS}/ yet; make one: python -m bench run", err=True)
