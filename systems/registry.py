@@ -269,7 +269,7 @@ def task_asked(requirement: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """What the eye keeps of a text: letters and digits alone, in lower case, one for all that look alike."""
+    """A text as the eye remembers it: letters and digits only, in lower case. Letters that look alike become one."""
     return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE)
 
 

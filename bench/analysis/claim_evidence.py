@@ -47,8 +47,9 @@ Check = Callable[[Run], Finding]
 class Tally:
     """The comparisons of one check.
 
-    holds, against: one entry per comparison: whether it supports the statement, whether it contradicts it.
-    complete: False if something that the statement covers is missing.
+    holds: for each comparison, whether it supports the statement.
+    against: for each comparison, whether it contradicts the statement.
+    complete: False if the run lacks a part of the statement's comparisons.
     """
 
     holds: list[bool] = field(default_factory=list)

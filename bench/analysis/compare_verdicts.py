@@ -39,10 +39,14 @@ def compare_sides(
 ) -> pd.DataFrame:
     """One row per point that both sides have: the means, a - b with its interval, and the verdict.
 
-    The columns mean_a to n_images are over all pictures, lost ones as the harness scored them. The columns that begin
-    with delivered_ are over the pictures that neither side lost. `rests_on` names the reduction that decides the
-    verdict. The verdict is "A" or "B" (this side is ahead), "tied" (the interval contains 0), "undecided" (a single
-    picture has no interval), or "only A decodes", "only B decodes", "neither decodes" (a side lost every picture).
+    The columns mean_a to n_images are over all pictures; lost pictures have the scores that the harness gave them. The
+    columns that begin with delivered_ are over the pictures that neither side lost. `rests_on` names the reduction that
+    decides the verdict. The verdict is one of these:
+
+    - "A" or "B": this side is ahead.
+    - "tied": the interval contains 0. "undecided": there is one picture, so no interval.
+    - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
+
     `snr_db` is empty in the row over all SNRs together. outages_a and outages_b count pictures that were lost at least
     once. same_noise, uses_a, uses_b, bits_a and bits_b show whether the comparison was fair.
 

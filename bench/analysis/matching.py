@@ -18,7 +18,7 @@ from bench.util.files import shown
 
 @dataclass(frozen=True)
 class Matched:
-    """The rows of two sides, one per picture that both have. notes: what was left out, one line each."""
+    """The joined rows of two sides, for pictures that both have. notes: one line per group of rows left out."""
 
     rows: pd.DataFrame
     notes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""One side of a comparison: the rows of one system, and variant, of one run, or the part of them that was chosen.
+"""One side of a comparison: the rows of one system (and variant) in one run. A selection may leave a part of them.
 
 Called by `bench.analysis.compare` and by the checks behind the claims.
 """

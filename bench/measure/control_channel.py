@@ -8,10 +8,9 @@ right reaches the decoder.
 
 A word of up to 11 bits is sent with the small block code of 5G (TS 38.212, 5.3.3.3, a subcode of the second-order
 Reed-Muller code) and QPSK, repeated up to the word's length. The decoder compares all words (maximum likelihood). The
-word counts as lost if its probability, given the received symbols, is below `SURE`. A CRC would spend uses on a
-check that this probability gives without any. The polar code of 5G starts at 12 bits. Padded to 12 bits and decoded in
-the same way, it does not have fewer errors (8 bits in 80 coded bits at 0 dB: its union bound is 3.0e-6, that of this
-code 1.2e-6).
+word counts as lost if its probability, given the received symbols, is below `SURE`. A CRC would
+give the same check, but would spend uses. The polar code of 5G starts at 12 bits. With words padded to 12 bits it is no
+better: for 8 bits in 80 coded bits at 0 dB, its union bound of the error rate is 3.0e-6, that of this code 1.2e-6.
 
 A longer word gets a 24-bit CRC and 5G LDPC on 4, 16, 64 or 256QAM through `baselines.digital.nr`. The CRC shows whether
 it is lost.

@@ -174,7 +174,7 @@ class Measurement:
         of the system.
         """
         count, conditions = len(batch.ids), self.conditions
-        # NaN, so that the audit detects an encoder that uses an SNR which it must not see.
+        # The SNR is NaN here. If the encoder uses it, the symbols are not finite, and the audit finds this.
         blind = conditions.link(*batch.size, snr_db=math.nan)
         send, seconds = self.transmitter.prepare(
             batch.images, blind, conditions.seeds(batch.ids, _ANY_POINT, "encoder")

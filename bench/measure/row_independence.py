@@ -1,12 +1,15 @@
 """Checks that rows stand alone: the row of a picture must depend on this picture only, not on its batch or position.
 
-`bench.sweep.worker` calls `check_rows` before a run computes anything, and `check_alone` for every batch of a run, for
-systems of third parties, and `check_kept` where a cell keeps the rows that `check_alone` has seen.
-`test_row_independence.py` calls `check_rows` for every registered system. A system could distinguish the pictures of
-`check_rows` from those of a run. It can distinguish the calls of `check_alone` from those of the run by the clock, but
-does not know in the run which SNR was checked. Without these checks a system could send picture i in the row of picture
-i + 1, spread the budget of a batch unevenly over its pictures, or pass information by the order of rows. A system that
-fails during a check has not passed it.
+Without these checks a system could send picture i in the row of picture i + 1, or spread the budget of a batch unevenly
+over its pictures, or pass information by the order of rows. `bench.sweep.worker` checks systems of third parties:
+
+- `check_rows` before a run computes anything (`test_row_independence.py` calls it for every registered system). A
+  system could distinguish its pictures from those of a run.
+- `check_alone` for every batch of a run. By the clock a system can distinguish these calls from those of the run. But in
+  the run it does not know which SNR was checked.
+- `check_kept` for a cell at the point that `check_alone` has checked.
+
+A system that fails during a check has not passed it.
 
 `check_apart` compares two processes: the output of a receiver must not depend on whether its process encoded the
 pictures.
@@ -104,8 +107,9 @@ def check_alone(
 def check_kept(measurement: Measurement, seen: Seen, sent: Sent, output: Tensor) -> None:
     """Compare the rows that a cell keeps with those that `check_alone` has seen of the same batch at the same point.
 
-    Otherwise a system that guesses by the clock which of its calls are checks could be honest in these alone. output:
-    what the cell keeps, with the shape of `Seen.output`, such as (B, 3, H, W). Raises RowsChanged.
+    A system may guess by the clock which of its calls are checks, and keep to the rules only there. Then these rows
+    differ. output: the output that the cell keeps, in the shape of `Seen.output`, such as (B, 3, H, W). Raises
+    RowsChanged.
     """
     name = measurement.facts.name
     for row, (before, now) in enumerate(zip(seen.output, output, strict=True)):
@@ -185,7 +189,10 @@ def _compare(name: str, whole: Sent, row: int, other: Sent, place: int, rows: li
 
 
 def _change(whole: Sent, row: int, other: Sent, place: int) -> str:
-    """How a row of a transmission differs from that of the same picture in another one, in words; "": it does not."""
+    """In words: how two transmissions of the same picture differ. "" if they do not.
+
+    row, place: the row of the picture in `whole` and in `other`.
+    """
     one, two = whole.transmission, other.transmission
     assert one.side_info is not None and two.side_info is not None
     if one.symbols.shape[1] != two.symbols.shape[1]:

@@ -1,10 +1,10 @@
 """`python -m bench perf model`: the cost of one picture for each system, measured in a separate process.
 
-Latency is that of one picture, for encoder and decoder separately, without the channel: median and interquartile range
-after a warm-up, on a GPU by events of the device. Every repetition has another photograph and an empty memory of
-results, as in a real transmission. Throughput is that of batches. Peak memory is, on a CPU, the largest resident set of
-the process with its libraries (`idle_mib` is the part that was there before the system), and on a GPU what torch
-allocated.
+Latency is measured for one picture, separately for encoder and decoder, without the channel. It is the median after a
+warm-up, with the interquartile range; on a GPU, events of the device give the times. Every repetition has another
+photograph and an empty cache of results, as in a real transmission. Throughput is measured with batches. Peak memory on a
+CPU is the largest resident set of the process with its libraries; `idle_mib` is its part before the system was built.
+Peak memory on a GPU is the memory that torch allocated.
 """
 
 from __future__ import annotations

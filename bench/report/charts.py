@@ -246,7 +246,7 @@ def _value_limits(axes, chart: Chart) -> None:
 
 
 def _covered(curves: Sequence[Series | DifferenceCurve], points_per_unit: float) -> list[np.ndarray]:
-    """For each curve and point, how many curves lie on it: those above it that are nearer than COVERS points."""
+    """For each curve, at each of its points: the number of curves drawn above it within COVERS typographic points."""
     counts = []
     for place, curve in enumerate(curves):
         count = np.zeros(len(curve.x), dtype=int)
@@ -305,8 +305,8 @@ def _cliffs(panel: Panel, chart: Chart) -> None:
 def _free_place(
     panel: Panel, chart: Chart, right: float, size: tuple[float, float], taken: list
 ) -> tuple[float, float, float, float]:
-    """The box (left, bottom, right, top), in inches from the panel's corner, of a text that ends at `right`: where no
-    other text is and the fewest curves pass, as low as possible.
+    """The best place for a text that ends at `right`: no other text is there, and the fewest curves pass. Of several
+    such places it is the lowest. Returns the box (left, bottom, right, top) in inches from the panel's corner.
 
     size: of the text. taken: boxes of other texts.
     """

@@ -68,7 +68,7 @@ class DrawingJob:
 
     @property
     def look(self) -> FigureLook:
-        """How the figure's file wants it to be drawn. Raises UserError if the manifest is wrong."""
+        """The wishes of the figure's file for the drawing. Raises UserError if the manifest is wrong."""
         return read_look(self.figure.get("look", {}), f"run {self.run.name}, figure {self.id}")
 
     def rows(self, figure: dict) -> pd.DataFrame:

@@ -139,7 +139,7 @@ class Sheet:
         self._stacks: list[tuple[list, float]] = []
 
     def _drawn(self):
-        """The renderer that measures."""
+        """The renderer of matplotlib that measures the sizes of texts."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
 
         canvas = self.figure.canvas

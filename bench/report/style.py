@@ -146,7 +146,7 @@ class Looks:
         return sorted(set(systems), key=lambda name: (self[name].order, name))
 
     def places(self, systems: Iterable[str]) -> dict[str, int]:
-        """The place of each system in this order."""
+        """The place of each system in the order of `sorted`, from 0."""
         return {name: place for place, name in enumerate(self.sorted(systems))}
 
 

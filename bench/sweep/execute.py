@@ -71,7 +71,7 @@ def execute(
     workers = 1 if engine == "serial" else workers or (SLURM_JOBS if engine == "slurm" else default_workers(device))
     spent: Spent = {}
 
-    # Plan: what the run holds, what of it is to be computed, and in which order.
+    # Plan: the cells of the run, the cells that are left to compute, and their order.
     with stage_times.stage("plan"):
         run = _look(resolved, out, salt)
     for note in _notes(run.plan):

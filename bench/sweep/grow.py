@@ -130,9 +130,9 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
 
 
 def _with_pictures(plan: Plan, earlier: list[WorkUnit]) -> Plan:
-    """The plan, in which a point that an earlier command has too also keeps the pictures that were kept there.
+    """The plan with more pictures to keep: if an earlier command has the same point, the pictures kept there stay.
 
-    The id of its cell may be another one, if the system's code changed since.
+    The id of its cell may differ, if the system's code has changed since.
     """
     kept: dict[tuple, set[str]] = {}
     for unit in earlier:

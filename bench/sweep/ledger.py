@@ -1,9 +1,9 @@
 """The ledger of a whole run. The first worker that sees a system's number of channel uses stores it; all later workers,
 also those of other sessions, accept only this number.
 
-`bench.measure.audit.Ledger` compares what one process sends. If each worker had only this, the number of uses could
-still differ between workers, and so tell a receiver something of its pictures that nobody counts. `bench.sweep.worker`
-makes one `RunLedger` for each system of a third party.
+`bench.measure.audit.Ledger` compares the transmissions of one process only. Without the ledger of the run, the number
+of uses could differ between workers. It would then tell a receiver something of its pictures, and nobody would count
+it. `bench.sweep.worker` makes one `RunLedger` for each system of a third party.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class RunLedger(Ledger):
         self._known.add(name)
 
     def _first(self, name: str, uses: list[int]) -> Any:
-        """What the first process wrote; `uses` if it is this one."""
+        """The numbers that the first process stored. If this process is the first, it stores `uses`."""
         path = self.folder / name
         try:
             self.folder.mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ class RunLedger(Ledger):
             ) from None
 
     def _read(self, path: Path, own: str) -> Any:
-        """What stands in the file. If it stays empty, a killed process left it so, and the file `own` replaces it."""
+        """The numbers in the file. If it stays empty, its process was killed, and the file `own` replaces it."""
         for attempt in range(100):
             if text := read_bytes(path):
                 uses = json.loads(text.decode("ascii"))

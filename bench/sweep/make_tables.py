@@ -119,8 +119,8 @@ def _write_rows(
 ) -> tuple[list[Shown], list[tuple[WorkUnit, Cell]], set[str]]:
     """Write samples, confusion and summary in one reading of the cells.
 
-    Returns the rows of pictures that were kept, the cells that could not be read back, and the ids of those of them
-    that had rows in the table of before.
+    Returns the rows of kept pictures, the cells that could not be read back, and which of these cells (by id) had rows
+    in the earlier table.
     """
     from bench.analysis.summary import PointRows, summarise  # loads SciPy
 
@@ -155,7 +155,7 @@ def _write_rows(
 
 
 def _in_table(path: Path, cells: set[str]) -> set[str]:
-    """Those of the cells that have rows in a table of samples."""
+    """Which of the cells, by id, have rows in the table of samples at `path`."""
     if not cells:
         return set()
     try:

@@ -21,7 +21,7 @@ class _Check:
 
     @property
     def cells(self) -> tuple[_Check]:
-        """The check itself, as its only cell."""
+        """For the engines, a check is a work unit with one cell: itself."""
         return (self,)
 
 

@@ -31,7 +31,7 @@ _SEED = CELL_COLUMNS.index("seed")
 
 
 def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> str:
-    """The salt of the run in `root`: the one that it has, otherwise `given`, otherwise a new one. Nothing is written.
+    """The salt of the run in `root`. A run without a salt gets `given`, or a new salt. Nothing is written.
 
     Raises UserError if `given` is no salt, or another one than the run's.
     """

@@ -146,19 +146,20 @@ _pool = None
 
 
 class Place:
-    """What a record that fails may leave behind on a GPU: another stream, a random generator that thinks it is being
-    recorded."""
+    """The state of a GPU before a recording, and how to restore it. A recording that fails may leave another stream, and
+    a random generator that is still in recording mode.
+    """
 
     def __init__(self, device: torch.device, stream):
         self.device, self.stream = device, stream
 
     @classmethod
     def now(cls, device: torch.device) -> Place:
-        """The present one."""
+        """The state of `device` at present."""
         return cls(device, torch.cuda.current_stream(device) if device.type == "cuda" else None)
 
     def restore(self) -> None:
-        """Back to it."""
+        """Bring the device back to this state."""
         global _pool
         if self.stream is None:
             return
@@ -170,7 +171,7 @@ class Place:
 
 
 class Compiled:
-    """Passes through `torch.compile`, with a limit of time for all that is compiled; beyond it, the plain ones.
+    """Passes that `torch.compile` makes faster. If compiling takes longer than the limit, the plain passes are used.
 
     passes(step, batch): the passes of a batch by a module like `step`.
     """

@@ -98,8 +98,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _check_target(path: Path) -> None:
-    """Raise OSError if a rename to `path` would replace what is no file of anybody: a folder, or a device such as
-    /dev/null, which root could replace for the whole machine.
+    """Raise OSError if a rename to `path` would replace a folder or a device. Root could replace /dev/null for the whole
+    machine.
     """
     folder = os.path.realpath(path.parent)
     if re.match(r"/(dev|proc|sys)(?!/shm(/|$))(/|$)", folder + "/"):
@@ -263,8 +263,8 @@ def _visible(character: str) -> str:
 def slug(text: str) -> str:
     """A file name of at most NAME_BYTES bytes for any text. Different texts get different names.
 
-    A plain short name stays unchanged. All other texts get the first digits of their hash: texts with characters that
-    were replaced, texts that were cut, and texts that look as if they had such a hash.
+    A plain short name stays unchanged. Any other text gets the first digits of its hash at the end: because characters
+    were replaced, because it was cut, or because it already ends like such a hash.
     """
     clean = re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "_"
     if clean == text and len(clean) <= NAME_BYTES and not re.search(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$", clean):

@@ -164,7 +164,7 @@ class _Own:
         }
 
     def _report(self, report: Any) -> dict[str, list]:
-        """Those columns of a report that the table has, as plain values."""
+        """The values of a report as plain numbers, without the columns that samples.csv does not have."""
         if not isinstance(report, dict):
             raise TypeError(f"report is a {type(report).__name__}; it must be a dict of lists")
         own = {}

@@ -4,9 +4,9 @@ Each worker has its own pipe. If a worker is killed (out of memory, kill -9), it
 failed, a new worker takes its place, and the others are not affected. In contrast, a pool of the standard library would
 break as a whole. A worker that completes no cell within the time limit is killed and replaced in the same way.
 
-Where it is safe, workers are forked, so that torch and the bench's systems are imported only once: on Linux, from a
-process that has one thread and computes on the CPU. Elsewhere they are spawned, because threads, OpenMP's pool and CUDA
-do not survive a fork.
+On Linux, a process that has one thread and computes on the CPU forks its workers. So torch and the bench's systems are
+imported only once. In all other cases workers are spawned, because threads, OpenMP's pool and CUDA do not survive a
+fork.
 """
 
 from __future__ import annotations

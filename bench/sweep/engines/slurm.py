@@ -145,9 +145,7 @@ class SlurmEngine:
         ]
 
     def _no_way_on(self, job: _Running) -> str:
-        """The reason not to submit a job again that left no result. "" if it was killed and
-        should be submitted again.
-        """
+        """Why a job without a result must not be submitted again. "" if it was killed, so it may be submitted again."""
         if self.cluster != "slurm":
             return ""
         state = state_of(job.handle.job_id)
@@ -276,8 +274,8 @@ class _Job:
                         return
 
     def checkpoint(self, chunk: list, path: Path):
-        """What submitit submits again before the job's time is over: the same job, because its log says where to
-        continue.
+        """Called by submitit shortly before the job's time is over. Returns the same job, to be submitted again: its log
+        says where to continue.
         """
         from submitit.helpers import DelayedSubmission
 

@@ -54,7 +54,7 @@ class Checks:
         self._passed.add(unit.inputs)
 
     def hold_kept(self, unit: WorkUnit, measurement: Measurement, batch: Batch, at: Point, own: Delivered) -> None:
-        """Check that the rows that a cell keeps are those that the check has seen. Raises RowsChanged."""
+        """Compare the rows that a cell keeps with the rows that were checked. Raises RowsChanged if they differ."""
         seen = self._seen.get((unit.inputs, batch.ids))
         if seen is not None and seen.point == at:
             with stage_times.stage("apart"):
