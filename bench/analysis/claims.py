@@ -5,8 +5,8 @@
 
 - holds: in every comparison that the statement covers, our system is ahead, and the 95 % interval excludes 0. (All must
   be, so no correction is needed.)
-- contradicted: in some comparison it is behind, and the interval excludes 0. The level of this interval is corrected for
-  the number of comparisons (Bonferroni): of many comparisons, one is easily behind by chance.
+- contradicted: in some comparison it is behind, and the interval excludes 0. Its level is corrected for the number of
+  comparisons (Bonferroni): of many comparisons, one is easily behind by chance.
 - calibrated: the run agrees because the bench was set up so that it agrees.
 - undecided: none of these; or the run lacks the data; or the two reductions of PSNR disagree.
 - withheld: the statement depends on a system that was trained too little. The numbers are given. They hold for these

@@ -5,8 +5,8 @@ over its pictures, or pass information by the order of rows. `bench.sweep.worker
 
 - `check_rows` before a run computes anything (`test_row_independence.py` calls it for every registered system). A
   system could distinguish its pictures from those of a run.
-- `check_alone` for every batch of a run. By the clock a system can distinguish these calls from those of the run. But in
-  the run it does not know which SNR was checked.
+- `check_alone` for every batch of a run. By the clock a system can distinguish these calls from those of the run. But
+  in the run it does not know which SNR was checked.
 - `check_kept` for a cell at the point that `check_alone` has checked.
 
 A system that fails during a check has not passed it.

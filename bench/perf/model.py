@@ -2,8 +2,8 @@
 
 Latency is measured for one picture, separately for encoder and decoder, without the channel. It is the median after a
 warm-up, with the interquartile range; on a GPU, events of the device give the times. Every repetition has another
-photograph and an empty cache of results, as in a real transmission. Throughput is measured with batches. Peak memory on a
-CPU is the largest resident set of the process with its libraries; `idle_mib` is its part before the system was built.
+photograph and an empty cache of results, as in a real transmission. Throughput is measured with batches. Peak memory on
+a CPU is the largest resident set of the process with its libraries; `idle_mib` is its part before the system was built.
 Peak memory on a GPU is the memory that torch allocated.
 """
 

@@ -146,8 +146,8 @@ _pool = None
 
 
 class Place:
-    """The state of a GPU before a recording, and how to restore it. A recording that fails may leave another stream, and
-    a random generator that is still in recording mode.
+    """The state of a GPU before a recording, and how to restore it. A recording that fails may leave another stream,
+    and a random generator that is still in recording mode.
     """
 
     def __init__(self, device: torch.device, stream):

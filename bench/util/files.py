@@ -98,8 +98,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _check_target(path: Path) -> None:
-    """Raise OSError if a rename to `path` would replace a folder or a device. Root could replace /dev/null for the whole
-    machine.
+    """Raise OSError if a rename to `path` would replace a folder or a device. Root could replace /dev/null for the
+    whole machine.
     """
     folder = os.path.realpath(path.parent)
     if re.match(r"/(dev|proc|sys)(?!/shm(/|$))(/|$)", folder + "/"):

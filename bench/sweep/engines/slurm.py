@@ -274,8 +274,8 @@ class _Job:
                         return
 
     def checkpoint(self, chunk: list, path: Path):
-        """Called by submitit shortly before the job's time is over. Returns the same job, to be submitted again: its log
-        says where to continue.
+        """Called by submitit shortly before the job's time is over. Returns the same job, to be submitted again: its
+        log says where to continue.
         """
         from submitit.helpers import DelayedSubmission
 
