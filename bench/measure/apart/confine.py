@@ -5,17 +5,18 @@ memory.
 measures are independent: if a kernel or a container refuses one, the others still apply, and `measures` lists those
 that apply.
 
-    user, mount   all file systems are read-only; /tmp, /run and /dev/shm are empty and private; the folders of the run
-                  and of the pictures are empty too, so that not even the sizes of their files can be read
+    user, mount   all file systems are read-only, /proc too, where root owns files that all processes share; /tmp, /run
+                  and /dev/shm are empty and private; the folders of the run and of the pictures are empty too, so
+                  that not even the sizes of their files can be read
     pid           the process tree is separate, and ends with its first process
     net, ipc      no network, no abstract sockets, no System V or POSIX message queues of others
     landlock      the process can read only the files that the system needs, never the pictures or the run's folder;
                   it can write only in its own temporary folder; no ptrace, no signals to others
     seccomp       no system call that keeps something in the kernel for the next process of the same user, or that
-                  reports on other processes: key rings, hints and flags of files, which pages of a file are in memory,
-                  kinds of sockets that load a module or ignore namespaces, namespaces of its own (with the rights to
-                  load modules), the kernel's log (a crash writes an address there), who opens which file, open files
-                  that are sent over a socket (they and their locks can outlive all processes)
+                  reports on other processes: key rings, hints and flags of files, which pages and names of files are
+                  in memory and where, sockets that load a module or ignore namespaces, namespaces of its own (with the
+                  rights to load modules), the kernel's log (a crash writes an address there), who opens which file,
+                  open files that are sent over a socket (they and their locks can outlive all processes)
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _NAMESPACES = {
 }  # fmt: skip
 _NEWUSER = 0x10000000
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
-_MS_PRIVATE, _MS_REC, _MS_NOSUID, _MS_NODEV = 1 << 18, 1 << 14, 2, 4
+_MS_PRIVATE, _MS_REC, _MS_RDONLY, _MS_NOSUID, _MS_NODEV = 1 << 18, 1 << 14, 1, 2, 4
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 _SYS_MOUNT_SETATTR, _AT_RECURSIVE, _MOUNT_ATTR_RDONLY = 442, 0x8000, 1
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -57,23 +58,36 @@ _ALWAYS = {
     # An open file that is sent over a socket, which is itself sent over that socket, outlives all processes, with its
     # locks. The kernel then keeps both until a socket of any process is closed.
     "sendmsg": (46, 211), "sendmmsg": (307, 269),
+    "openat2": (437, 437),  # RESOLVE_CACHED: whether somebody has asked for a name, also for one that does not exist
+    "process_madvise": (440, 440), "move_pages": (279, 239), "migrate_pages": (256, 238),  # as madvise and mbind below
+    "file_setattr": (469, 469),  # as ioctls of flags below
     "clone3": (435, 435),  # its flags cannot be seen here; the C library then takes clone
 }  # fmt: skip
 _OTHER_SOCKETS = (  # than AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, which the namespaces confine
     *((0, _WHOLE, _EQUAL, family) for family in (*range(3, 10), *range(11, 16))), (0, _WHOLE, _AT_LEAST, 17),
+    # than plain ones, TCP and UDP: others load a module, such as SCTP, DCCP or a family of generic netlink
+    (1, 0xF, _AT_LEAST, 6),
+    *((2, _WHOLE, _EQUAL, protocol) for protocol in (*range(2, 6), *range(7, 17))), (2, _WHOLE, _AT_LEAST, 18),
 )  # fmt: skip
 _NAMESPACE = ((0, 0x7E020000, _AT_LEAST, 1),)  # in one of its own, a process may load modules of the kernel
 _WHERE = {
     "preadv2": ((327, 286), ((5, 8, _AT_LEAST, 1),)),  # RWF_NOWAIT: shows whether a page is in memory
     "madvise": ((28, 233), tuple((2, _WHOLE, _EQUAL, advice) for advice in (20, 21, 25))),  # COLD, PAGEOUT, COLLAPSE
+    "mbind": ((237, 235), ((5, 6, _AT_LEAST, 1),)),  # moves pages of files to another memory node, where they stay
     "socket": ((41, 198), _OTHER_SOCKETS),
     "socketpair": ((53, 199), _OTHER_SOCKETS),
     "unshare": ((272, 97), _NAMESPACE),
     "clone": ((56, 220), _NAMESPACE),
     # F_SETLEASE and F_NOTIFY: who opens a file; from F_GET_RW_HINT on: a hint that stays with the file
     "fcntl": ((72, 25), ((1, _WHOLE, _EQUAL, 1024), (1, _WHOLE, _EQUAL, 1026), (1, _WHOLE, _AT_LEAST, 1035))),
-    # flags, keys and checksums of files and file systems
-    "ioctl": ((16, 29), tuple((1, _TYPE, _EQUAL, ord(letter) << 8) for letter in "fvX")),
+    # flags, keys and checksums of files and file systems; of sockets, what loads the modules of bridges and VLANs
+    "ioctl": (
+        (16, 29),
+        (
+            *((1, _TYPE, _EQUAL, ord(letter) << 8) for letter in "fvX"),
+            *((1, _WHOLE, _EQUAL, number) for number in (0x8940, 0x8941, 0x8982, 0x8983, *range(0x89A0, 0x89A4))),
+        ),
+    ),
 }
 PRIVATE_BYTES = 1 << 30  # size of the private temporary folder
 
@@ -139,7 +153,8 @@ def hide_files(private: Path, needed: Iterable[Path], secret: Iterable[Path] = (
         flags = _MS_NOSUID | _MS_NODEV
         if libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options) != 0:
             return False
-    libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID | _MS_NODEV, None)  # refused in some containers
+    # Some containers refuse it. A mode that root gives to a file there, such as /proc/uptime, would stay for all.
+    libc.mount(b"proc", b"/proc", b"proc", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, None)
     return read_only
 
 

@@ -150,6 +150,7 @@ def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left
     """B: start C, wait for it, and write how it ended."""
     call, status, output = handles
     private = folder / os.urandom(8).hex()  # of this call alone, where nothing is mounted over `folder`
+    os.setsid()  # a process can signal its own group, also the members outside its PID namespace: A must not be one
     first = os.getpid()
     pid = os.fork()
     if pid == 0:

@@ -112,7 +112,8 @@ def test_the_ways_would_work_in_one_process():
 
 @LINUX
 @pytest.mark.parametrize("way", STASHES)
-def test_nothing_passes_from_encoder_to_decoder(home, way):
+def test_nothing_passes_from_encoder_to_decoder(home, way, monkeypatch):
+    monkeypatch.setenv("BENCH_TEST_NAMES", str(time.time_ns()))
     one, images = system(home, "Stashes", code_rate=way), picture()
     stamp = os.stat(sys.modules["hostile_systems"].__file__).st_mtime_ns
     sent = one.encode(images, LINK)
@@ -139,6 +140,38 @@ def test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing(monkeypatch
     assert "mount" not in one.measures
     assert torch.equal(one.decode(received, LINK).output, PooledPixels().decode(received, LINK).output)
     other.close()
+
+
+@LINUX
+def test_every_file_system_but_private_ones_is_read_only(home):
+    """Landlock lets modes and time stamps be changed: those of files in /proc belong to root, and to all processes."""
+    writable = "[one.split()[4] for one in open('/proc/self/mountinfo') if 'rw' in one.split()[5].split(',')]"
+    one = system(home, "Says", code_rate=f"sorted({writable})")
+    (told,) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+    if "mount" not in one.measures:
+        pytest.skip("the kernel gives no mount namespace")
+    mounts = [place for place in eval(told) if "bench-apart-" not in place]
+    assert set(mounts) <= {"/tmp", "/var/tmp", "/run", "/dev/shm"}
+
+
+@LINUX
+def test_a_system_cannot_kill_the_process_that_waits_for_its_end(monkeypatch):
+    """Landlock refuses signals to others from Linux 6.12 on. Before, a namespace alone must: a process may signal its
+    own group, also the members that it cannot see. While one that was killed dies, its locks would be read.
+    """
+    from bench.measure.apart import nursery_client as module
+
+    old = "from bench.measure.apart import confine; confine.landlock_version = lambda: 5; from bench"
+    monkeypatch.setattr(module, "_START", module._START.replace("from bench", old))
+    other = Home.start()
+    try:
+        one, images = system(other, "Kills"), picture()
+        received = transmit(one.encode(images, LINK), LINK, [1])
+        if "pid" not in one.measures:
+            pytest.skip("the kernel gives no PID namespace")
+        assert torch.equal(one.decode(received, LINK).output, PooledPixels().decode(received, LINK).output)
+    finally:
+        other.close()
 
 
 def test_a_waiting_encoder_has_ended_before_a_decoder_starts(home):
@@ -217,15 +250,17 @@ def test_sockets_in_the_folder_of_temporary_files_cannot_be_reached(home):
 
 #: Of x86-64, from its table of system calls, with their arguments: key rings, which pages are in memory (mincore,
 #: fadvise64, readahead, cachestat, io_uring, io_setup), the kernel's log, inotify, fanotify, perf, bpf, setns, fsopen,
-#: clone3, sendmsg, sendmmsg; leases, notices and hints of fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, a pair of
-#: AF_TIPC; a user namespace; flags, version and encryption keys of a file.
+#: clone3, sendmsg, sendmmsg; which names are in memory (openat2), pages that leave it or move there (process_madvise,
+#: move_pages, migrate_pages, mbind with MPOL_MF_MOVE), flags of files (file_setattr); leases, notices and hints of
+#: fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, of SCTP, DCCP and generic netlink, a pair of AF_TIPC; a user
+#: namespace; flags, version and encryption keys of a file; the bridge and VLAN of a socket.
 REFUSED = (
-    "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,46,307,72:0:1024,"
-    "72:0:1026,72:0:1035,72:0:1036,72:0:1038,41:17:3,41:38:5,41:40:1,53:30:5,272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487"
+    "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,46,307,437,440,279,256,237:0:0:0:0:0:2,469,"
+    "72:0:1024,72:0:1026,72:0:1035,72:0:1036,72:0:1038,41:17:3,41:38:5,41:40:1,41:2:1:132,41:2:6,41:16:3:16,53:30:5,"
+    "272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487,16:0:35136,16:0:35202"
 )
-#: getpid, F_GETFD and F_DUPFD_CLOEXEC, sockets of AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, unshare without a new
-#: namespace.
-ALLOWED = "39,72:0:1,72:0:1030,41:1:1,41:2:1,41:10:1,41:16:3,272:1024"
+#: getpid, F_GETFD and F_DUPFD_CLOEXEC, sockets of AF_UNIX, TCP, UDP and AF_NETLINK, unshare without a new namespace.
+ALLOWED = "39,72:0:1,72:0:1030,41:1:1,41:2:1,41:2:1:6,41:2:2:17,41:10:1,41:16:3,272:1024"
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="numbers of x86-64")
