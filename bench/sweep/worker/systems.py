@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench.measure.apart import RemoteSystem
+from bench.measure.apart import RemoteSystem, TooLate
 from bench.measure.audit import Ledger
 from bench.spec.identity import SystemFacts, Unchanged, apart, build
 from bench.sweep.ledger import RunLedger
@@ -76,6 +77,13 @@ class Systems:
             facts = self.facts[name]
             self._ledgers[name] = RunLedger(self.root, facts.identity) if facts.plugin else Ledger()
         return self._ledgers[name]
+
+    def rest(self) -> None:
+        """End the process of an encoder that still waits. A process of another system could see that it holds files."""
+        for system in self._built.values():
+            if isinstance(system, RemoteSystem):
+                with contextlib.suppress(TooLate):
+                    system.rest()
 
     def start_clock(self, system: System) -> None:
         """Set the deadline of a cell that begins."""

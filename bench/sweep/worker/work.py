@@ -99,6 +99,7 @@ class Worker:
             for outcome in self._outcomes(unit) if isinstance(unit, WorkUnit) else [self._checked(unit)]:
                 yield replace(outcome, spent=stage_times.take())
         finally:
+            self._built.systems.rest()
             self._built.printed.write()
 
     @property

@@ -2,6 +2,7 @@
 point.
 """
 
+import fcntl
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 from pooled_pixels import PooledPixels
 
+import baselines
 from systems.errors import UserError
 from systems.interface import Decoded
 
@@ -19,6 +21,7 @@ ENTRY_POINTS = {
     "t-peeks": "Peeks", "t-option": "WithOption", "t-loud": "Loud", "t-labels": "Labels", "t-draws": "Draws",
     "t-joined": "Joined", "t-remembers": "Remembers",
     "t-whole": "Whole", "t-clock-encoder": "ClockEncoder", "t-clock-decoder": "ClockDecoder",
+    "t-holds": "Holds", "t-held": "Held",
 }  # fmt: skip
 
 
@@ -130,6 +133,31 @@ class ClockDecoder(Logged):
         decoded = super().decode(received, link)
         if fault("cells"):
             decoded.output = (decoded.output + decoded.output.roll(1, 0)) / 2
+        return decoded
+
+
+class Holds(Logged):
+    """Locks an installed file before it sends, and then sends nothing: its process waits for the next SNR."""
+
+    encoder_sees_snr = True
+
+    def prepare(self, images, link):
+        self.file = os.open(baselines.__file__, os.O_RDONLY)
+        fcntl.flock(self.file, fcntl.LOCK_EX)
+        return lambda at: 1 / 0
+
+
+class Held(Logged):
+    """Reports whether that file is locked."""
+
+    def decode(self, received, link):
+        decoded = super().decode(received, link)
+        try:
+            fcntl.flock(os.open(baselines.__file__, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = "free"
+        except BlockingIOError:
+            found = "locked"
+        decoded.report["stop_reason"] = [found] * len(received.symbols)
         return decoded
 
 

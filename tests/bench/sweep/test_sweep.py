@@ -195,6 +195,13 @@ def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkey
     assert len(kept) == 2  # the second block: two pictures of two sizes, which have no neighbours
 
 
+def test_no_encoder_waits_while_another_system_runs(place):
+    """Two systems of one author: the first one's encoder knows the pictures, and its process could tell the second."""
+    run(place, systems="t-holds,t-held", snr="4")
+    told = [row["stop_reason"] for row in rows(place / "run" / "samples.csv")]
+    assert told == ["free"] * 10
+
+
 def test_a_block_is_encoded_at_most_once_a_worker(place):
     """Eleven points of two blocks are split into pieces; otherwise one worker would be idle at the end."""
     run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)
