@@ -157,6 +157,13 @@ def test_a_class_name_stands_for_one_thing():
     assert {name: where for name, where in homes.items() if len(where) > 1} == {}
 
 
+def test_a_command_stands_in_the_module_of_its_name():
+    from bench.cli import COMMANDS
+
+    others = {name: module for name, (module, _, _) in COMMANDS.items() if module != f"bench.cli.{name}"}
+    assert others == {"list": "bench.cli.lists"}  # a module `list` would hide Python's `list` in the package
+
+
 def test_a_measurement_stands_in_the_module_that_its_command_names():
     from bench.cli.perf import perf_group
 

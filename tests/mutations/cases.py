@@ -365,7 +365,7 @@ CASES = (
     ),
     # ------------------------------------------------------------ third parties elsewhere
     Mutation(
-        "outsiders: `list` imports them", "bench/cli/info.py",
+        "outsiders: `list` imports them", "bench/cli/lists.py",
         "    from bench.spec.identity import tasks_of\n", "    from systems.registry import tasks_of\n",
         _at("cli/test_outsiders", "test_no_command_imports_a_third_party_s_system"),
     ),

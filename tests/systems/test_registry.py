@@ -88,7 +88,7 @@ def test_a_plugin_that_does_not_import_is_one_line(plugins):
 def test_list_names_the_disabled_ones_and_ends_well(plugins):
     from click.testing import CliRunner
 
-    from bench.cli.info import list_command
+    from bench.cli.lists import list_command
 
     result = CliRunner().invoke(list_command, ["systems"])
     assert result.exit_code == 0

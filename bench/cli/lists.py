@@ -1,28 +1,13 @@
-"""The commands `python -m bench ask`, `list` and `env`."""
+"""The command `python -m bench list`: one function per list."""
 
 from __future__ import annotations
 
 import click
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+from bench.cli.aligned import aligned
 
 
-@click.command("ask", context_settings=_SETTINGS)
-@click.argument("sentence", nargs=-1, required=True)
-def ask_command(sentence: tuple[str, ...]) -> None:
-    """Show which task SENTENCE asks for, and its similarity to each stored instruction."""
-    from systems.gensc.task_kb import TaskKB
-
-    text = " ".join(sentence)
-    knowledge = TaskKB()
-    scores = knowledge.scores(text)
-    width = max(map(len, scores))
-    for instruction, score in sorted(scores.items(), key=lambda entry: -entry[1]):
-        click.echo(f"{instruction:{width}}  {score:.3f}")
-    click.echo(f"-> {knowledge.match(text)}")
-
-
-@click.command("list", context_settings=_SETTINGS)
+@click.command("list", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument(
     "what",
     required=False,
@@ -50,7 +35,7 @@ def list_command(what: str | None) -> None:
         if index:
             click.echo()
         click.echo(f"{name}:")
-        for line in _aligned(tables[name]()):
+        for line in aligned(tables[name]()):
             click.echo(f"  {line}")
 
 
@@ -69,7 +54,7 @@ def _columns() -> None:
             ("\n" if index else "") + (f"{name}.csv:" if name != "cells" else "cells/<id>.csv, as samples.csv and:")
         )
         columns = columns if name != "cells" else columns[-1:]
-        for line in _aligned([(c.name, c.kind, c.unit or "-", c.meaning) for c in columns]):
+        for line in aligned([(c.name, c.kind, c.unit or "-", c.meaning) for c in columns]):
             click.echo(f"  {line}")
 
 
@@ -96,7 +81,7 @@ def _keys() -> None:
         tables.append((title, rows))
     for index, (title, rows) in enumerate(tables):
         click.echo(("\n" if index else "") + f"{title}:")
-        for line in _aligned(rows):
+        for line in aligned(rows):
             click.echo(f"  {line}")
 
 
@@ -177,21 +162,3 @@ def _checkpoints() -> list[tuple[str, ...]]:
                 )
             )
     return rows or [("none", "train some: python -m bench train")]
-
-
-@click.command("env", context_settings=_SETTINGS)
-def env_command() -> None:
-    """Show versions, and facts of the machine, as the manifest of a run contains them."""
-    from bench.util import environment
-
-    rows = [*environment.versions().items()]
-    rows += [(key, str(value)) for key, value in environment.git_state().items()]
-    rows += [(key, str(value)) for key, value in environment.host_facts().items()]
-    for line in _aligned([(str(key), str(value)) for key, value in rows]):
-        click.echo(line)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    columns = max((len(row) for row in rows), default=0)
-    widths = [max((len(row[i]) for row in rows if len(row) > i + 1), default=0) for i in range(columns)]
-    return ["  ".join(f"{text:{widths[i]}}" for i, text in enumerate(row)).rstrip() for row in rows]
