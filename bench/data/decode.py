@@ -163,8 +163,8 @@ def _check_palette(labels: np.ndarray, colours: np.ndarray, path: Path) -> None:
         index, label = moved[0]
         name = VOC_CLASSES[label] if label < NUM_CLASSES else "void"
         raise UserError(
-            f"mask {shown(path)}: index {index} has the colour of {name} ({label}), so its palette was put in another "
-            "order and its numbers are not class ids; save it with VOC's palette"
+            f"mask {shown(path)}: index {index} has the colour of {name} ({label}): the palette is in another order, "
+            "so the indices are not class ids; save the mask with VOC's palette"
         )
 
 

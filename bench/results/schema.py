@@ -110,7 +110,7 @@ SAMPLES = (
     _STATUS,
     Column("stop_reason", TEXT, "", "why nothing was delivered"),
     Column("n_bits", WHOLE, "bit", "information bits that were compared"),
-    Column("n_bit_errors", WHOLE, "bit", "those of them that were wrong after decoding"),
+    Column("n_bit_errors", WHOLE, "bit", "compared information bits that were wrong after decoding"),
     Column("n_blocks", WHOLE, "block", "code blocks sent"),
     Column("n_block_errors", WHOLE, "block", "code blocks that failed their checksum"),
     Column("mse", NUMBER, "squared grey level", "mean squared error after rounding to 8 bits"),

@@ -51,8 +51,8 @@ class RunLedger(Ledger):
         before = self._first(name, uses)
         if before != uses:
             raise AuditError(
-                f"audit: system {system.name}: symbol uses, bits and uses of side information are {uses}, and were "
-                f"{before} where another worker sent pictures over this link; pad to one number"
+                f"audit: system {system.name}: symbol uses, side information bits and their uses are {uses}, but "
+                f"another worker sent {before} over the same link; pad to one number"
             )
         self._known.add(name)
 

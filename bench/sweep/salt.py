@@ -60,8 +60,8 @@ def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
             kept = "" if text == NONE else text
             if isinstance(told, str) and told != kept:
                 raise UserError(
-                    f"{path} holds another salt than the one that the run's manifest has published; delete this file, "
-                    "and the published one is used"
+                    f"{path}: this salt differs from the published salt in the run's manifest; delete this file, and "
+                    "the published salt is used"
                 )
             return kept
         reason = "it holds no salt"

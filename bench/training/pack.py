@@ -141,7 +141,7 @@ def _entries(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, bytes]
     """The index, and the content of every file that a pack may contain."""
     infos = archive.infolist()
     if sum(info.file_size for info in infos) > _LARGEST:
-        raise ValueError("it says that it holds more than 4 GiB")
+        raise ValueError("its directory names more than 4 GiB")
     index = json.loads(archive.read("index.json"))
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         raise ValueError("its index is of another format")
@@ -154,7 +154,7 @@ def _content(row: dict[str, str], kind: str, files: dict[str, bytes]) -> bytes |
     if kind not in row and kind != "picture":
         return None
     if row[kind] not in files:
-        raise ValueError(f"its index names the file {row[kind]!r}, which it does not hold")
+        raise ValueError(f"its index names the file {row[kind]!r}, but there is no such file in it")
     return files[row[kind]]
 
 

@@ -28,7 +28,7 @@ def test_two_workers_hold_a_system_to_one_number_of_uses(tmp_path):
     first.check(SYSTEM, LINK, spent(90), None)
     second.check(SYSTEM, LINK, spent(90), None)
     third = RunLedger(tmp_path, {"name": "anyone", "source": "a"})
-    with pytest.raises(AuditError, match=r"\[89, 0, 0\], and were \[90, 0, 0\] where another worker"):
+    with pytest.raises(AuditError, match=r"\[89, 0, 0\], but another worker sent \[90, 0, 0\] over"):
         third.check(SYSTEM, LINK, spent(89), None)
     Ledger().check(SYSTEM, LINK, spent(89), None)  # alone, without other workers' numbers, it finds no difference
     # Another link, SNR, or version of the system has a number of its own.
@@ -63,7 +63,7 @@ def test_an_empty_file_of_a_killed_process_does_not_block_the_run(tmp_path, monk
     (kept,) = (tmp_path / FOLDER).iterdir()
     kept.write_text("")
     RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(80), None)
-    with pytest.raises(AuditError, match="were .80, 0, 0. where another worker"):
+    with pytest.raises(AuditError, match="another worker sent .80, 0, 0. over"):
         RunLedger(tmp_path, {}).check(SYSTEM, LINK, spent(90), None)
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [kept.name]
 

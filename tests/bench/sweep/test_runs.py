@@ -230,7 +230,7 @@ def test_a_run_never_mixes_two_salts(photos):
     """The file holds another salt. No cell of the larger command is there yet, so only earlier cells can tell."""
     run(snr="4", salt="0123456789abcdef")
     Path("run/.salt").write_text("fedcba9876543210\n")
-    with pytest.raises(UserError, match="another salt than the one that the run's manifest has published; delete"):
+    with pytest.raises(UserError, match="this salt differs from the published salt in the run's manifest; delete"):
         run(snr="8")
     Path("run/manifest.json").write_text(json.dumps(manifest() | {"salt": None, "end": None}))
     with pytest.raises(UserError, match="made with another salt"):
