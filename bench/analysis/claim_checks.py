@@ -54,6 +54,7 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
         pairs = sides_of(run, name, rivals, tally)
         tables = [_points(compare_sides(ours, rival, metric)) for ours, rival in pairs]
         looked = sum(int((table["n_images"] > 0).sum()) for table in tables)
+        tally.complete &= not any(table[["failed_a", "failed_b"]].to_numpy().any() for table in tables)
         record = quantity(metric)
         scale, unit = record.scale, "points" if record.unit == "%" else record.unit
         lines = []

@@ -15,6 +15,7 @@ from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import quantity
 from bench.measure.budget import budget_text
 from bench.results.reader import POINT
+from bench.util.files import several
 
 _SAME = 0.02  # uses or bits that differ by less than this share count as equal
 
@@ -67,6 +68,8 @@ def _points(group: pd.DataFrame) -> list[str]:
         snr = "all" if np.isnan(row["snr_db"]) else f"{row['snr_db']:g}"
         means = [_number(row[f"mean_{s}"], scale) for s in "ab"]
         lost = [f"{name} lost {count}" for name, count in (("A", row["outages_a"]), ("B", row["outages_b"])) if count]
+        failed = [(name, row[f"failed_{name.lower()}"]) for name in "AB"]
+        lost += [f"{name} failed in {several(count, 'cell')}" for name, count in failed if count]
         verdict = _verdict(row["verdict"], a, b)
         other = _verdict(row["delivered_verdict"], a, b)
         if lost and row["delivered_verdict"] and other != verdict and "decodes" not in verdict:

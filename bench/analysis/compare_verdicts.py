@@ -45,6 +45,8 @@ def compare_sides(
 
     - "A" or "B": this side is ahead.
     - "tied": the interval contains 0. "undecided": there is one picture, so no interval.
+    - "undecided" also if a cell of a side failed: nobody may choose the pictures by failing on the others. failed_a and
+      failed_b count such cells.
     - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
 
     `snr_db` is empty in the row over all SNRs together. outages_a and outages_b count pictures that were lost at least
@@ -89,6 +91,7 @@ class _Pairs:
         lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
         budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
         mean_a, mean_b, gap = over_all
+        failed = [self._failed(side, snrs) for side in (self.a, self.b)]
         return {
             "a": self.a.label,
             "b": self.b.label,
@@ -103,7 +106,7 @@ class _Pairs:
             "ci_high": gap.high,
             "ci_level": self.level,
             "n_images": gap.n,
-            "verdict": self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
+            "verdict": "undecided" if any(failed) else self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
             "rests_on": ALL,
             "delivered_mean_a": of_both[0],
             "delivered_mean_b": of_both[1],
@@ -111,7 +114,11 @@ class _Pairs:
             "delivered_ci_low": of_both[2].low,
             "delivered_ci_high": of_both[2].high,
             "delivered_n_images": of_both[2].n,
-            "delivered_verdict": self._verdict(of_both[2], False, False) if of_both[2].n else "",
+            "delivered_verdict": (
+                "" if not of_both[2].n else "undecided" if any(failed) else self._verdict(of_both[2], False, False)
+            ),
+            "failed_a": failed[0],
+            "failed_b": failed[1],
             "outages_a": group.loc[lost_a, "image_id"].nunique(),
             "outages_b": group.loc[lost_b, "image_id"].nunique(),
             "uses_a": group["n_uses_a"].mean(),
@@ -120,6 +127,17 @@ class _Pairs:
             "bits_b": group["bits_b"].mean(),
             "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
         }
+
+    def _failed(self, own: Side, snrs: list[float]) -> int:
+        """The number of cells that failed at a single SNR; of several SNRs, at any SNR of the point."""
+        rows, dataset = own.failed, self.point["dataset"]
+        here = rows["channel"].eq(self.point["channel"])
+        here &= rows["dataset"].str.startswith("folder:") if dataset == "folder" else rows["dataset"].eq(dataset)
+        for budget in ("cbr_target", "bits_target"):
+            here &= rows[budget].eq(self.point[budget])
+        if len(snrs) == 1:
+            here &= rows["snr_db"].eq(snrs[0])
+        return int(here.sum())
 
     def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:
         if none_a or none_b:

@@ -63,6 +63,12 @@ class Side:
         return _filled(rows)
 
     @cached_property
+    def failed(self) -> pd.DataFrame:
+        """Its rows of failures.csv: cells without rows, perhaps those with its hardest pictures."""
+        rows = self.run.failures
+        return _filled(rows[rows["system"] == self.system])
+
+    @cached_property
     def confusion(self) -> pd.DataFrame:
         """Its rows of confusion.csv, with the columns of POINT."""
         cells = self.samples[["cell_id", "image_id", *[c for c in POINT if c not in ("dataset", "channel")]]]

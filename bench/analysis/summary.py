@@ -34,10 +34,14 @@ _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
 
 
 class PointRows:
-    """The rows of one operating point. names: the columns of the summary that identify it, from system to budget."""
+    """The rows of one operating point. names: the columns of the summary that identify it, from system to budget.
 
-    def __init__(self, names: dict[str, Any]):
-        self.names = names
+    failed: a cell of the point failed. The point then has no means: they would be over the pictures that did not fail,
+    and a system could choose its pictures by failing on the others.
+    """
+
+    def __init__(self, names: dict[str, Any], failed: bool = False):
+        self.names, self.failed = names, failed
         self.metrics = tuple(metric.name for metric in metrics_of(names["task"]))
         self._images: dict[str, int] = {}
         self._reps: dict[str, int] = {}
@@ -116,7 +120,9 @@ def _rows(points: list[PointRows], run: str, limited: bool) -> Iterator[dict[str
     for point in points:
         facts = point.facts()
         for metric in (*point.metrics, OUTAGE_RATE.name):
-            if metric == OUTAGE_RATE.name:
+            if point.failed:
+                interval, method = _NOTHING, ""
+            elif metric == OUTAGE_RATE.name:
                 interval, method = _outage_rate(point.values(metric))
             elif whole_of(metric):
                 interval, method = _of_counts(metric, *point.class_counts()), "bootstrap over images"

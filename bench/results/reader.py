@@ -68,6 +68,11 @@ class Run:
         return self._table("confusion")
 
     @cached_property
+    def failures(self) -> pd.DataFrame:
+        """The cells that failed when they were last tried."""
+        return self._table("failures")
+
+    @cached_property
     def pictures(self) -> pd.DataFrame:
         """What each file under pictures/ shows."""
         return self._table("pictures")

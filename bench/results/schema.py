@@ -148,7 +148,12 @@ SUMMARY = (
     *_BUDGET,
     Column("metric", TEXT, "", "what the row measures"),
     Column("higher_is_better", FLAG, "", "direction of the metric"),
-    Column("mean", NUMBER, "the metric's", "mean over pictures; for mIoU the value of the whole set"),
+    Column(
+        "mean",
+        NUMBER,
+        "the metric's",
+        "mean over pictures; for mIoU the value of the whole set; empty if a cell of the point failed",
+    ),
     Column("std", NUMBER, "the metric's", "standard deviation over pictures; for mIoU the standard error"),
     Column("n_images", WHOLE, "picture", "pictures that have a value"),
     Column("n_reps", WHOLE, "", "repetitions per picture"),

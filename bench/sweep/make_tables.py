@@ -42,7 +42,7 @@ def write_tables(
     that could not be read back.
     """
     failed = _failed_rows(plan, failures, failed_before, still_missing)
-    shown, absent, had = _write_rows(plan, store, still_missing, limited)
+    shown, absent, had = _write_rows(plan, store, still_missing, failures.keys() | failed_before.keys(), limited)
     own, unread = {cell.id for _, cell in plan.cells}, Unread()
     for unit, cell in absent:
         if cell.id in own or cell.id in had:
@@ -98,16 +98,22 @@ def _failed_rows(
     return rows
 
 
-def _points(plan: Plan, still_missing: set[str]) -> list[tuple[dict[str, Any], list[tuple[int, WorkUnit, Cell]]]]:
-    """The operating points in the order of summary.csv: the columns that name one, and its cells that have rows."""
-    points: dict[tuple, tuple[dict[str, Any], list]] = {}
+def _points(
+    plan: Plan, still_missing: set[str]
+) -> list[tuple[dict[str, Any], list[tuple[int, WorkUnit, Cell]], set[str]]]:
+    """The operating points in the order of summary.csv: the columns that name one, its cells that have rows, and the
+    ids of its cells that have none.
+    """
+    points: dict[tuple, tuple[dict[str, Any], list, set[str]]] = {}
     for place, (unit, cell) in enumerate(_of_run(plan)):
         point = {
             "system": unit.system, "variant": unit.variant, "task": unit.task, "dataset": unit.set_name,
             "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
         }  # fmt: skip
-        cells = points.setdefault((*point.values(), unit.requirement), (point, []))[1]
-        if cell.id not in still_missing:
+        _, cells, without = points.setdefault((*point.values(), unit.requirement), (point, [], set()))
+        if cell.id in still_missing:
+            without.add(cell.id)
+        else:
             cells.append((place, unit, cell))
     names = [unit.system for unit in plan.earlier] + list(plan.systems)
     order = {name: index for index, name in enumerate(dict.fromkeys(names))}
@@ -115,10 +121,11 @@ def _points(plan: Plan, still_missing: set[str]) -> list[tuple[dict[str, Any], l
 
 
 def _write_rows(
-    plan: Plan, store: RunStore, still_missing: set[str], limited: bool
+    plan: Plan, store: RunStore, still_missing: set[str], failed: set[str], limited: bool
 ) -> tuple[list[Shown], list[tuple[WorkUnit, Cell]], set[str]]:
     """Write samples, confusion and summary in one reading of the cells.
 
+    failed: ids of cells that failed, now or before.
     Returns the rows of kept pictures, the cells that could not be read back, and which of these cells (by id) had rows
     in the earlier table.
     """
@@ -133,12 +140,13 @@ def _write_rows(
     ):
 
         def filled_points() -> Iterator[PointRows]:
-            for names, cells in _points(plan, still_missing):
-                point = PointRows(names)
+            for names, cells, without in _points(plan, still_missing):
+                point = PointRows(names, failed=not failed.isdisjoint(without))
                 for place, unit, cell in sorted(cells, key=lambda entry: entry[2].rep):
                     rows = store.read_cell(cell.id, unit.image_ids)
                     if rows is None:
                         absent.append((unit, cell))
+                        point.failed |= cell.id in failed
                         continue
                     point.add(rows)
                     sample([line_of(row[:-1]) for row in rows])

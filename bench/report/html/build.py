@@ -145,10 +145,13 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
         points[metric] = {
             key[name]: [_point(own, name, snr) for snr in snrs] for name in key if name in own.index.get_level_values(0)
         }
+    known = rows[rows["mean"].notna() | (rows["n_outage"] > 0)]  # not where a cell of the point failed
+    there = {metric: set(zip(own["system"], own["snr_db"])) for metric, own in known.groupby("metric")}
     pairs = {
         metric: [
             [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n, d.lost]
             for d in all_pairs(samples, run.confusion, metric)
+            if there[metric].issuperset([(d.a, d.snr_db), (d.b, d.snr_db)])
         ]
         for metric in metrics
         if metric != OUTAGE_RATE.name

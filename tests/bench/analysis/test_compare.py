@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from made_run import SNRS, figure, make_run
+from made_run import IMAGES, SNRS, figure, make_run
 
 from bench.analysis.compare import compare
 from bench.analysis.compare_text import report
@@ -12,6 +12,8 @@ from bench.analysis.compare_verdicts import compare_sides, paired_miou, whole_cu
 from bench.analysis.sides import Selection, side
 from bench.measure.metrics.segmentation import mean_iou
 from bench.results.reader import Run
+from bench.results.schema import FAILURE_COLUMNS
+from bench.results.store import RunStore
 from systems.errors import UserError
 
 
@@ -81,6 +83,26 @@ def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
     row = compare("a", "b", run=run).iloc[0]
     assert row["verdict"] == "A" and row["delivered_verdict"] == "B" and row["outages_b"] == 4
     assert "a ahead (B lost 4, b ahead over those that both delivered)" in report(compare("a", "b", run=run))
+
+
+def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
+    """As above, but the cells with the hard pictures fail at 6 dB, so that they have no rows at all."""
+
+    def chosen(figure, system, snr, index):
+        if system == "a":
+            return 30.0 + index
+        return None if index < 4 and snr == 6 else (30.4 if index >= 4 else 27.0) + index
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0])], chosen)
+    cell = {"cell_id": "1", "system": "b", "dataset": "set-fig4", "images": " ".join(IMAGES[:4]), "channel": "awgn",
+            "snr_db": 6.0, "cbr_target": 1 / 16, "bits_target": None, "rep": 0, "error": "not today"}  # fmt: skip
+    RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [cell])
+    for names, own in ((("a", "b"), "b"), (("b", "a"), "a")):
+        table = compare(*names, run=run).set_index("snr_db")
+        assert list(table[f"failed_{own}"]) == [1, 0, 1]
+        assert list(table["verdict"] == "undecided") == [True, False, True]
+        assert table.loc[6.0, "delivered_verdict"] == "undecided" and table.loc[6.0, "n_images"] == 4
+    assert "undecided (B failed in 1 cell)" in report(compare("a", "b", run=run))
 
 
 def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):

@@ -195,6 +195,17 @@ def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkey
     assert len(kept) == 2  # the second block: two pictures of two sizes, which have no neighbours
 
 
+def test_a_point_with_a_failed_cell_has_no_mean(place):
+    """A system could fail on its hardest pictures, and the mean would be over the others."""
+    run(place, systems="t-faulty,t-plain", request={"limit": 8})
+    fault(place, "error")
+    result = run(place, systems="t-faulty,t-plain")
+    assert len(result.failures) == 1 and len(rows(place / "run" / "samples.csv")) == 58
+    means = {(row["system"], row["snr_db"]): row["mean"] for row in rows(place / "run" / "summary.csv")
+             if row["metric"] == "psnr_db"}  # fmt: skip
+    assert [point for point, mean in means.items() if not mean] == [("t-faulty", "4.0")] and len(means) == 6
+
+
 def test_no_encoder_waits_while_another_system_runs(place):
     """Two systems of one author: the first one's encoder knows the pictures, and its process could tell the second."""
     run(place, systems="t-holds,t-held", snr="4")
