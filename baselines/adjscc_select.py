@@ -20,7 +20,7 @@ from torch import Tensor
 
 from baselines.adjscc import STRIDE, apply_stages, decoder_stages, encoder_stages
 from baselines.select.lapped import BLOCK
-from baselines.select.learned import FEATURES, SelectingSystem
+from baselines.select.learned import FINE, READ, SelectingSystem, read_linear
 from systems.layers.linear_path import start_from_zero
 
 #: Size of an addition of 1, in the units of either end: the last convolutions have many taps, so without it the first
@@ -50,7 +50,7 @@ class ADJSCCSelect(SelectingSystem):
         width, reduction = config.filters, config.attention_reduction
         self.sends_features = True
         self.encoder = encoder_stages(config.channels, width, reduction)
-        self.decoder = decoder_stages(3 * STRIDE**2 + 2 * FEATURES + 1, width, reduction)
+        self.decoder = decoder_stages(READ, width, reduction)
         start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
 
     def added(self, images: Tensor, variances: Tensor, snr_db: Tensor) -> Tensor:
@@ -60,12 +60,9 @@ class ADJSCCSelect(SelectingSystem):
 
     def correction(self, linear: Tensor, features: Tensor, unit: Tensor, snr_db: Tensor) -> Tensor:
         """See `SelectingSystem.correction`."""
-        of_blocks = torch.cat([features.permute(0, 3, 1, 2), unit.log10()], dim=1)
-        spread = of_blocks.repeat_interleave(BLOCK // STRIDE, dim=2).repeat_interleave(BLOCK // STRIDE, dim=3)
-        x = torch.cat([F.pixel_unshuffle(linear - 0.5, STRIDE), spread], dim=1)
-        return _bounded(apply_stages(self.decoder, x, snr_db)) * F.interpolate(
-            unit, scale_factor=float(BLOCK), mode="bilinear"
-        )
+        fine = F.interpolate(unit, scale_factor=BLOCK / FINE, mode="bilinear")
+        added = _bounded(apply_stages(self.decoder, torch.cat(read_linear(linear, features, fine), dim=1), snr_db))
+        return added * F.interpolate(unit, scale_factor=float(BLOCK), mode="bilinear")
 
 
 def _bounded(x: Tensor) -> Tensor:

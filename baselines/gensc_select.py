@@ -22,16 +22,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.select.lapped import BLOCK
-from baselines.select.learned import FEATURES, SelectingSystem
+from baselines.select.learned import FEATURES, FINE, READ, SelectingSystem, read_linear
 from systems.gensc.reconstruction_decoder import DiTBlock, TimeEmbedding, diffusion_time, grid_positions
 from systems.gensc.residual_block import ResidualBlock
 from systems.layers.analog import pad_to_multiple
 from systems.layers.linear_path import start_from_zero
 
 STRIDE = 8  # pixels of the picture per token and axis
-FINE = 4  # pixels of the picture per position of the residual blocks and axis
-MOST = 4.0  # units in which a contrast is limited at the input of the residual blocks
-LARGE_UNIT = 0.1  # a large standard deviation of the linear picture's error, of a range of 1
 ADDED = 256  # details of a block that the transmitter's network may add to
 
 
@@ -93,8 +90,7 @@ class GenSCSelect(SelectingSystem):
         rest = config.window, config.time_dim
         self.receiver = _Tokens(2 * FEATURES + 1, config.depth, config.width, config.heads, *rest)
         self.upsample = nn.Conv2d(config.width, config.refine // 2 * (STRIDE // FINE) ** 2, 1)
-        read = 2 * 3 * FINE**2 + 2 * FEATURES + 2
-        self.merge = nn.Conv2d(config.refine // 2 + read, config.refine, 3, padding=1)
+        self.merge = nn.Conv2d(config.refine // 2 + READ, config.refine, 3, padding=1)
         self.residual = nn.ModuleList(ResidualBlock(config.refine, config.time_dim) for _ in range(config.residuals))
         self.picture = nn.Conv2d(config.refine, 3 * FINE**2, 3, padding=1)
         start_from_zero(self.picture)
@@ -115,31 +111,13 @@ class GenSCSelect(SelectingSystem):
         time = _time(snr_db)
         tokens = self.receiver(linear, torch.cat([features, unit.log10().permute(0, 2, 3, 1)], dim=-1), time)
         fine = F.interpolate(unit, scale_factor=BLOCK / FINE, mode="bilinear")
-        x = torch.cat([F.pixel_shuffle(self.upsample(tokens), STRIDE // FINE), *_read(linear, features, fine)], dim=1)
+        x = torch.cat(
+            [F.pixel_shuffle(self.upsample(tokens), STRIDE // FINE), *read_linear(linear, features, fine)], dim=1
+        )
         x, embedded = self.merge(x), self.receiver.time(time)
         for block in self.residual:
             x = block(x, embedded)
         return F.pixel_shuffle(self.picture(F.silu(x)).float() * fine, FINE)
-
-
-def _read(linear: Tensor, features: Tensor, fine: Tensor) -> tuple[Tensor, ...]:
-    """The inputs of the residual blocks beside the tokens, at 1/4 of the picture's size.
-
-    linear: (B, 3, H, W); features: of each block, (B, H/16, W/16, n); fine: standard deviation of the error of the
-    linear picture, (B, 1, H/4, W/4). Returns the linear picture, its contrast to the mean of the blocks in units of
-    `fine`, softly limited, so that a contrast looks the same at every SNR, the features, and `fine` in two scales.
-    """
-    repeat = BLOCK // FINE
-    spread = features.permute(0, 3, 1, 2).repeat_interleave(repeat, dim=2).repeat_interleave(repeat, dim=3)
-    mean = F.interpolate(F.avg_pool2d(linear, BLOCK), scale_factor=float(BLOCK), mode="bilinear")
-    contrast = F.pixel_unshuffle(linear - mean, FINE) / fine
-    return (
-        F.pixel_unshuffle(linear - 0.5, FINE),
-        contrast / (1 + contrast.abs() / MOST),
-        spread,
-        fine.log10(),
-        fine / LARGE_UNIT,
-    )
 
 
 def _time(snr_db: Tensor) -> Tensor:
