@@ -139,6 +139,7 @@ class Entry:
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # of third parties' systems: as it stands in tables and paths
+_PLAIN = re.compile(r"[A-Za-z0-9 .,:;+/()'=@%-]*")  # of their labels
 _ALIKE = str.maketrans("l1|05", "iiios")  # in many fonts
 
 _OWN: dict[str, Entry] = {}
@@ -282,9 +283,11 @@ def _twin(name: str) -> str:
 
 
 def _borrowed(label: str) -> bool:
-    """Whether a third party's label could be read as one of ours: it begins with it, or has letters beyond ASCII."""
+    """Whether a third party's label could be read as one of ours: it begins with it, or has letters beyond ASCII, or
+    signs that a terminal or Markdown takes for more than letters ("&#71;enSC").
+    """
     ours = (_bare(text) for known in _OWN.values() for own in known.names for text in (own, look(own).label))
-    return not label.isascii() or any(_bare(label).startswith(one) for one in ours)
+    return not _PLAIN.fullmatch(label) or any(_bare(label).startswith(one) for one in ours)
 
 
 def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:

@@ -119,6 +119,9 @@ def test_looks_come_from_the_catalogue_or_from_what_a_run_was_told(plugins):
             "GenS\u0421",
             "WlTT",
             "ADJSCC+",
+            "&#71;enSC",
+            "<b>GenSC",
+            "x\bGenSC",
         ):  # no curve passes for one of ours
             assert registry.look(name, {"label": label}).label == f"{label} ({name})"
         assert registry.look(name, {"label": None}) == registry.look(name) == (name, "", None, name)

@@ -24,6 +24,7 @@ from typing import Any
 from bench.measure.apart import wire
 from bench.measure.apart.readable_files import Sight
 from bench.util.devices import THREAD_VARIABLES
+from bench.util.files import shown
 from systems.errors import AuditError, UserError
 
 OUTPUT_BYTES = 100_000  # at most so much of the output of a process is kept
@@ -233,7 +234,8 @@ class Call:
         """Send one request and return the answer.
 
         deadline: a time of `time.monotonic`. Raises UserError, AuditError and RemoteFailure as the process reports
-        them, TimeoutError after the deadline, and WireError for an answer that is no message.
+        them, TimeoutError after the deadline, and WireError for an answer that is no message. Control characters in
+        their texts become escapes: on a terminal they could write over the results above.
         """
         try:
             wire.send(self.connection, wire.pack({"op": operation, **arguments}))
@@ -251,14 +253,14 @@ class Call:
         if "value" in answer:
             return answer["value"]
         told = answer["error"]
-        line = str(told.get("line", "")) or "no message"
+        line = shown(told.get("line", ""), 500) or "no message"
         if told.get("kind") == "user":
             raise UserError(line)
         if told.get("kind") == "audit":
             raise AuditError(line)
         if "PermissionError" in line or "Read-only file system" in line:
             line += " (a system may read installed packages, its own package and --checkpoint, and may write no file)"
-        raise RemoteFailure(line, str(told.get("traceback", "")))
+        raise RemoteFailure(line, "\n".join(shown(one, 2000) for one in str(told.get("traceback", "")).split("\n")))
 
     def _post_mortem(self) -> str:
         ready, _, _ = select.select([self.status], [], [], 5)

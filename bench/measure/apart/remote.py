@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import wire
+from bench.measure.apart.child import LARGEST_DESCRIPTION, LONGEST_VARIANT
 from bench.measure.apart.nursery_client import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
 from bench.measure.apart.readable_files import Sight
 from systems.errors import UserError
@@ -159,7 +161,10 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
     try:
         if not build:
             return call.ask("look", deadline, target=target)
-        return call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
+        told = call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
+        if not _are_facts(told):
+            raise UserError(f"system {name!r}: cannot use {target}: its process says of it what no system can be")
+        return told
     except TimeoutError:
         raise UserError(
             f"system {name!r}: {target} is not {'built' if build else 'imported'} after {seconds:g} s; mend or "
@@ -169,6 +174,29 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
         raise UserError(f"system {name!r}: cannot use {target} ({error})") from None
     finally:
         call.close()
+
+
+_FACTS: dict[str, Any] = {
+    "measures": list, "variant": str, "bits_per_use": (int, float, type(None)), "encoder_sees_snr": bool,
+    "genie": bool, "label": str, "colour": str, "description": dict,
+}  # fmt: skip
+
+
+def _are_facts(told: Any) -> bool:
+    """Whether these are facts as `child` gives them. A system can write to the socket itself, past all checks there."""
+    if not isinstance(told, dict) or told.keys() != _FACTS.keys():
+        return False
+    try:
+        size = len(json.dumps(told))
+    except (TypeError, ValueError):  # a tensor in the description
+        return False
+    typed = all(isinstance(told[key], kind) for key, kind in _FACTS.items())
+    return (
+        typed
+        and told["variant"].isprintable()
+        and len(told["variant"]) <= LONGEST_VARIANT
+        and size < 2 * LARGEST_DESCRIPTION
+    )
 
 
 def _seed() -> int:

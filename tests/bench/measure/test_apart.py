@@ -449,6 +449,33 @@ def test_what_cannot_be_built_is_the_users_to_mend(home):
             inspect(home, "x", target, {})
 
 
+@pytest.mark.parametrize("change", ["", "'variant': 'a\\x1b[2J'", "'variant': 7", "'genie': 0", "'more': 1",
+                                    "'bits_per_use': '1'", "'description': {'a': torch.zeros(2)}",
+                                    "'description': {'a': 'x' * (1 << 22)}"])  # fmt: skip
+def test_facts_that_a_system_writes_past_the_checks_are_checked(home, change):
+    """`child` checks the facts in the system's own process, where nothing holds the system to it."""
+    honest = (
+        "{'value': {'measures': [], **__import__('bench.measure.apart.child').measure.apart.child._facts(self), %s}}"
+    )
+    if not change:  # the control
+        forged = {"code_rate": honest % "'variant': 'forged'"}
+        assert inspect(home, "x", "hostile_systems:Forges", forged)["variant"] == "forged"
+        return
+    with pytest.raises(UserError, match="what no system can be"):
+        inspect(home, "x", "hostile_systems:Forges", {"code_rate": honest % change})
+
+
+def test_no_text_of_a_system_can_write_over_a_terminal(home):
+    """Such as the table of results above the error."""
+    forged = "{'error': {'kind': 'other', 'line': 'a\\x1b[9Ab\\n', 'traceback': 'c\\rd\\ne'}}"
+    with pytest.raises(UserError, match=r"\(a\\x1b\[9Ab\\n\)"):
+        inspect(home, "x", "hostile_systems:Forges", {"code_rate": forged})
+    one = system(home, "Broken", code_rate="escapes")
+    with pytest.raises(RemoteFailure) as caught:
+        one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK)
+    assert str(caught.value).isprintable() and all(map(str.isprintable, caught.value.traceback.split("\n")))
+
+
 # ---------------------------------------------------------------- messages
 
 

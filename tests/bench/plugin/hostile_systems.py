@@ -8,6 +8,7 @@ user.
 import contextlib
 import ctypes
 import errno
+import gc
 import json
 import locale
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from pooled_pixels import PooledPixels
 
+from bench.measure.apart import wire
 from systems.interface import Decoded, System, Transmission
 
 NOTE = "bench-hostile-note"
@@ -549,6 +551,7 @@ BROKEN = {
     "report-infinite": lambda link, honest: Decoded(honest.output, {"n_bits": [float("inf")] * len(honest.output)}),
     "report-status": lambda link, honest: Decoded(honest.output, {"status": ["fine"] * len(honest.output)}),
     "no-utf8": lambda link, honest: _raises(RuntimeError("a text \udcff that UTF-8 cannot hold")),
+    "escapes": lambda link, honest: _raises(RuntimeError("\x1b[2J\x1b[9A 40.00 dB")),
     "empty-error": lambda link, honest: _raises(RuntimeError()),
     "lines": lambda link, honest: _raises(RuntimeError("first\nsecond\r\nthird")),
     "no-str": lambda link, honest: _raises(type("Odd", (Exception,), {"__str__": lambda self: 1 / 0})()),
@@ -579,6 +582,20 @@ class Sleeps(PooledPixels):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         while True:
             time.sleep(1)
+
+
+class Forges(PooledPixels):
+    """Answers in the place of `child`, on its socket, with the message that `code_rate` holds as an expression."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="forges", code_rate=""):
+        super().__init__(name)
+        answer = eval(code_rate)
+        if answer is not None:
+            channel = next(one for one in gc.get_objects() if isinstance(one, socket.socket) and one.fileno() >= 0)
+            wire.send(channel, wire.pack(answer))
+            os._exit(0)
 
 
 class BadEncoder(PooledPixels):
