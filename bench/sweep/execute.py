@@ -113,9 +113,12 @@ def execute(
             if collect:
                 outcomes |= logged_failures(out / "slurm")
             partial = interrupted or collect or retry_failed
-            failures, absent = _write_tables(run, outcomes, failed_before, partial, manifest["limited"], say)
+            failures, absent, others = _write_tables(run, outcomes, failed_before, partial, manifest["limited"], say)
             add_spent(spent, "")
-            manifest["cells"] = {"expected": total, "done": total - len(absent & run.own), "failed": len(failures)}
+            planned = total + _cells_of(run.plan.earlier)
+            manifest["cells"] = {
+                "expected": planned, "done": planned - len(absent) - others, "failed": len(failures)
+            }  # fmt: skip
             if not interrupted:
                 manifest["end"], manifest["salt"] = now(), run.salt
             run.store.write_manifest(manifest)
@@ -156,11 +159,6 @@ class _Run:
     def system_of(self) -> dict[str, str]:
         """The system of each cell in the plan, by the cell's id."""
         return {cell.id: unit.system for unit, cell in self.plan.cells}
-
-    @property
-    def own(self) -> set[str]:
-        """Ids of the plan's cells, those of earlier commands left out."""
-        return {cell.id for _, cell in self.plan.cells}
 
 
 def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
@@ -212,9 +210,9 @@ def _write_tables(
     partial: bool,
     limited: bool,
     say: Callable[[str], None],
-) -> tuple[dict[str, Outcome], set[str]]:
-    """Write the tables of the cells that exist. Returns the cells that failed, and the ids of
-    all cells without rows.
+) -> tuple[dict[str, Outcome], set[str], int]:
+    """Write the tables of the cells that exist. Returns the cells that failed, the ids of this plan's cells without
+    rows and of cells whose rows were lost, and the number of cells of earlier commands that were never computed.
     """
     absent = {cell.id for unit in missing(run.plan, run.store) for cell in unit.cells}
     failures = _failures(outcomes, absent, partial)
@@ -223,7 +221,7 @@ def _write_tables(
     if note := unread.note():
         say(note)
     run.system_of.update(unread.lost)  # cells of earlier commands among them
-    return failures | _lost(set(unread.lost)), absent | unread.lost.keys()
+    return failures | _lost(set(unread.lost)), absent | unread.lost.keys(), unread.waiting.total()
 
 
 def _failures(outcomes: dict[str, Outcome], absent: set[str], partial: bool) -> dict[str, Outcome]:
