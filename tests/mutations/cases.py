@@ -339,6 +339,41 @@ CASES = (
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[locks-under-way]"),
     ),
     Mutation(
+        "apart: which names somebody asked for can be read", APART + "confine.py",
+        '    "openat2": (437, 437),', '    "openat2": (-1, -1),',
+        _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[names]"),
+    ),
+    Mutation(
+        "apart: root leaves modes of files in /proc", APART + "confine.py",
+        '_MS_RDONLY | _MS_NOSUID | _MS_NODEV, None)', '_MS_NOSUID | _MS_NODEV, None)',
+        _at("measure/test_apart", "test_every_file_system_but_private_ones_is_read_only"),
+    ),
+    Mutation(
+        "apart: a system kills the process that waits for its end", APART + "nursery.py",
+        "    os.setsid()  # a process can signal", "    # a process can signal",
+        _at("measure/test_apart", "test_a_system_cannot_kill_the_process_that_waits_for_its_end"),
+    ),
+    Mutation(
+        "apart: an encoder waits while another system runs", WORKER + "work.py",
+        "            self._built.systems.rest()\n", "",
+        _at("sweep/test_sweep", "test_no_encoder_waits_while_another_system_runs"),
+    ),
+    Mutation(
+        "apart: errors of systems are shown as they are", APART + "nursery_client.py",
+        'shown(told.get("line", ""), 500)', 'str(told.get("line", ""))',
+        _at("measure/test_apart", "test_no_text_of_a_system_can_write_over_a_terminal"),
+    ),
+    Mutation(
+        "failures: means of a point are over the pictures that did not fail", "bench/sweep/make_tables.py",
+        "failed=not failed.isdisjoint(without)", "failed=False",
+        _at("sweep/test_sweep", "test_a_point_with_a_failed_cell_has_no_mean"),
+    ),
+    Mutation(
+        "failures: a verdict rests on the pictures that did not fail", "bench/analysis/compare_verdicts.py",
+        '"verdict": "undecided" if any(failed) else self', '"verdict": self',
+        _at("analysis/test_compare", "test_nobody_gains_by_failing_on_the_hard_pictures"),
+    ),
+    Mutation(
         "apart: the file behind a link can be measured", APART + "readable_files.py",
         "(one.parent, one.resolve().parent)", "(one.parent, one.parent)",
         _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),
