@@ -23,9 +23,6 @@ from baselines.select.lapped import BLOCK
 from baselines.select.learned import FINE, READ, SelectingSystem, read_linear
 from systems.layers.linear_path import start_from_zero
 
-#: Size of an addition of 1, in the units of either end: the last convolutions have many taps, so without it the first
-#: training steps would change too much.
-STEP = 0.1
 #: Largest addition of either end, in its units. Inverse GDN is quadratic; a sigmoid bounds the published
 #: decoder.
 MOST = 3.0
@@ -67,4 +64,4 @@ class ADJSCCSelect(SelectingSystem):
 
 def _bounded(x: Tensor) -> Tensor:
     """Turn the output of a last stage into a bounded addition of the same shape, such as (B, C, h, w)."""
-    return MOST * torch.tanh(x.float() * (STEP / MOST))
+    return MOST * torch.tanh(x.float() / MOST)
