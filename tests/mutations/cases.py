@@ -374,6 +374,11 @@ CASES = (
         _at("analysis/test_compare", "test_nobody_gains_by_failing_on_the_hard_pictures"),
     ),
     Mutation(
+        "apart: a namespace opens every folder of its name", APART + "readable_files.py",
+        "        wanted += _own(module)\n", '        wanted += files_of(module.partition(".")[0])\n',
+        _at("measure/test_apart", "test_a_namespace_does_not_open_the_folders_of_its_name"),
+    ),
+    Mutation(
         "apart: the file behind a link can be measured", APART + "readable_files.py",
         "(one.parent, one.resolve().parent)", "(one.parent, one.parent)",
         _at("measure/test_apart", "test_not_even_the_length_of_a_secret_file_can_be_asked"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.measure.apart import confine
 from bench.util.cache_folder import cache_folder
-from bench.util.packages import files_of
+from bench.util.packages import files_of, spec_of
 
 _SYSTEM_FILES = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/sys/devices/system", "/proc/cpuinfo",
@@ -59,8 +59,9 @@ class Sight:
                 listed.append(entry)
                 wanted += [child for child in entry.iterdir() if _is_code(child)]
         module = target.partition(":")[0]
-        for package in ("bench", "systems", "baselines", "configs", module.partition(".")[0]):
+        for package in ("bench", "systems", "baselines", "configs"):
             wanted += files_of(package)
+        wanted += _own(module)
         checkpoint = options.get("checkpoint")
         if checkpoint not in (None, "shipped", "none"):
             wanted += [Path(str(checkpoint)), Path(str(checkpoint)).with_suffix(".json")]
@@ -84,6 +85,22 @@ class Sight:
             for place in ((one.parent, one.resolve().parent) if one.is_file() else (one,))
         )
         return cls(path, _texts(read), _texts(listed), _texts(write), _texts(folders), module)
+
+
+def _own(module: str) -> list[Path]:
+    """The files of the module's top package. Of a namespace, which any folder of its name belongs to, only the folders
+    that hold the module.
+    """
+    top, _, rest = module.partition(".")
+    spec = spec_of(top)
+    if spec is None or spec.origin is not None or not rest:
+        return files_of(top)
+    inside = rest.replace(".", "/")
+    return [
+        folder
+        for folder in files_of(top)
+        if any((folder / name).is_file() for name in (f"{inside}.py", f"{inside}/__init__.py"))
+    ]
 
 
 def _texts(paths: Iterable[Path]) -> list[str]:

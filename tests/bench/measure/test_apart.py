@@ -70,6 +70,21 @@ def test_packages_installed_for_one_user_are_read_with_their_libraries(tmp_path,
     assert not any(one in (beside.resolve(), *beside.resolve().parents) for one in allowed)
 
 
+def test_a_namespace_does_not_open_the_folders_of_its_name(tmp_path, monkeypatch):
+    """A package `data` without `__init__.py` also has the folder `data` beside which a command is started, where copies
+    of the pictures may lie.
+    """
+    own, other = tmp_path / "site" / "t_data", tmp_path / "cwd" / "t_data"
+    for folder in (own, other / "kodak"):
+        folder.mkdir(parents=True)
+    (own / "kodak.py").write_text("")
+    (other / "kodak" / "p.png").write_text("")
+    for folder in (own, other):
+        monkeypatch.syspath_prepend(folder.parent)
+    read = Sight.of("t_data.kodak:System", {}).read
+    assert str(own.resolve()) in read and str(other.resolve()) not in read
+
+
 @LINUX
 def test_before_it_forks_the_nursery_imports_systems_of_the_bench_alone(tmp_path, monkeypatch):
     """numba, which the system of the bench imports, brings the shared library llvmlite; the stranger imports it too."""
