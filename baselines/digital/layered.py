@@ -28,6 +28,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from baselines.digital.nr_code import NrCode
 from systems.numba_compile import compiled
 
 LANES = 32  # bytes per vector; the results do not depend on it
@@ -60,7 +61,7 @@ class Decisions(NamedTuple):
 
 
 class LayeredDecoder:
-    """Decodes what `encoder`, Sionna's LDPC5GEncoder, makes: it undoes the rate matching and the bit interleaver too.
+    """Decodes the words of `code`: it undoes the rate matching and the bit interleaver too.
 
     The frames are shared among as many threads as torch may use. The result of a frame does not depend on the others.
 
@@ -69,12 +70,12 @@ class LayeredDecoder:
     after `iterations`.
     """
 
-    def __init__(self, encoder, iterations: int, early_stop: bool = True):
-        self.n = encoder.n
+    def __init__(self, code: NrCode, iterations: int, early_stop: bool = True):
+        self.n = code.n
         self.iterations = iterations
         self.early_stop = early_stop
-        self._code = _tables(encoder)
-        self._scale = np.float32(STEPS_PER_LLR if encoder.coderate > 1 / 3 else STEPS_PER_LLR_LOW_RATE)
+        self._code = _tables(code)
+        self._scale = np.float32(STEPS_PER_LLR if code.k / code.n > 1 / 3 else STEPS_PER_LLR_LOW_RATE)
 
     def __call__(self, llr: np.ndarray | torch.Tensor) -> Decisions:
         """Decode log P(1)/P(0) of the received bits, (b, n). NaN means that nothing is known of a bit.
@@ -121,20 +122,18 @@ class _Code(NamedTuple):
     bit_at: np.ndarray  # uint32 (k,): place of each information bit
 
 
-def _tables(encoder) -> _Code:
-    z, k, systematic = encoder.z, encoder.k, encoder.k_ldpc // encoder.z
-    sent = np.concatenate([np.arange(2 * z, k), np.arange(encoder.k_ldpc, encoder.n_ldpc)])[
-        : encoder.n
-    ]  # RV 0, no interleaver
+def _tables(code: NrCode) -> _Code:
+    z, k, systematic = code.z, code.k, code.k_ldpc // code.z
+    sent = np.concatenate([np.arange(2 * z, k), np.arange(code.k_ldpc, code.n_ldpc)])[: code.n]  # before interleaving
     columns = max(int(sent[-1]) // z + 1, systematic + 4)
     information = -(-k // z)
     vectors = -(-z // LANES)
     stride = (vectors + 1) * LANES
 
-    base = encoder._bm[: columns - systematic, :columns].astype(int)
+    base = code.base[: columns - systematic, :columns].copy()
     base[:, information:systematic] = -1
     rows, cols = np.nonzero(base >= 0)  # row by row
-    shift = base[rows, cols] % z
+    shift = base[rows, cols]
     row_start = np.searchsorted(rows, np.arange(columns - systematic + 1))
     rotation = np.zeros(columns, dtype=int)
     rotation[cols] = shift  # a column has several entries here, and keeps the last one
@@ -153,11 +152,10 @@ def _tables(encoder) -> _Code:
 
     blank = np.zeros(columns * stride, dtype=np.int8)
     blank[place(np.arange(k, information * z))] = KNOWN
-    if encoder.num_bits_per_symbol is not None:
-        sent = sent[encoder.out_int.cpu().numpy()]
     return _Code(
         z, vectors, stride, int(np.diff(row_start).max()), row_start, (cols * stride).astype(np.int32),
-        vectors_from(ahead), vectors_from(shift - final[cols]), blank, place(sent), place(np.arange(k)),
+        vectors_from(ahead), vectors_from(shift - final[cols]), blank, place(code.interleaved(sent)),
+        place(np.arange(k)),
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """5G NR LDPC with QAM, the usual link of the digital systems (`--link nr`, `--link nr-sionna`).
 
-CRC, encoder, rate matching, mapping and demapping are Sionna's (its PyTorch release, `sionna-no-rt` 2.x). The link
-follows TS 38.212: code blocks of at most 8448 bits, a 24-bit CRC each (CRC24B), base graph 1 or 2, rate matching, and
-the bit interleaver of 5.4.2.2. It has two simplifications. All blocks of a picture have the same length; the uses
-that are left over are padding, and count. And there is no further CRC over the whole transport block.
+CRC, encoder and rate matching are in `nr_code`, mapping and demapping in `qam`. They are those of Sionna (its PyTorch
+release, `sionna-no-rt` 2.x), bit for bit. The link follows TS 38.212: code blocks of at most 8448 bits, a 24-bit CRC
+each (CRC24B), base graph 1 or 2, rate matching, and the bit interleaver of 5.4.2.2. It has two simplifications. All
+blocks of a picture have the same length; the uses that are left over are padding, and count. And there is no further
+CRC over the whole transport block.
 
 Blocks are decoded by `baselines.digital.layered` (min-sum in 8 bits, hundreds of times as fast), or by Sionna's belief
 propagation, the reference. Both run on the CPU. Symbols that arrive on a GPU are copied there first.
@@ -15,13 +16,15 @@ import functools
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from baselines.digital.frame import BP_ITERATIONS, CodedModulation, Frame, plan_frame
+from baselines.digital.nr_code import CRC_BITS, NrCode, crc24b
+from baselines.digital.qam import Qam
 from systems.errors import MissingDependency, UserError
 
-CRC_BITS = 24
 DECODERS = ("layered", "sionna")
 MAX_K = {"bg1": 8448, "bg2": 3840}
 LOWEST_RATE, HIGHEST_RATE = Fraction(1, 5), Fraction(948, 1024)
@@ -71,29 +74,28 @@ class NrCodedModulation(CodedModulation):
         if options.decoder not in DECODERS:
             raise UserError(f"unknown decoder {options.decoder!r} of the nr link; decoders are {', '.join(DECODERS)}")
         self.options = options
-        self._crc_encoder, self._crc_decoder = _crc(self.frame.k - CRC_BITS)
-        self._encoder = _encoder(self.frame, self.base_graph)
+        self._code = _code(self.frame, self.base_graph)
         if options.decoder == "sionna":
             self._flooding = _flooding(self.frame, self.base_graph)
         else:
             self._layered = _layered(self.frame, self.base_graph, options.iterations)
-        self._mapper, self._demapper = _qam(self.frame.bits_per_use, options.demapper)
+        self._qam = _qam(self.frame.bits_per_use, options.demapper)
 
     def add_crc(self, payload: Tensor) -> Tensor:
         """Append CRC24B to each block: bits float32 (blocks, k - 24) -> (blocks, k)."""
-        return self._crc_encoder(payload)
+        return torch.cat([payload, torch.from_numpy(crc24b(payload.numpy())).float()], dim=1)
 
     def encode_blocks(self, information: Tensor) -> Tensor:
         """Bits float32 (blocks, k) -> coded bits (blocks, n), rate-matched and interleaved."""
-        return self._encoder(information)
+        return torch.from_numpy(self._code.encode(information.to(torch.uint8).numpy())).float()
 
     def map(self, bits: Tensor) -> Tensor:
         """Coded bits (..., m * bits_per_use) -> Gray-mapped QAM symbols complex64 (..., m)."""
-        return self._mapper(bits)
+        return self._qam.map(bits)
 
     def llr(self, symbols: Tensor, variance: Tensor) -> Tensor:
         """Symbols complex64 (..., m), N0 float32 (..., m) -> log P(1)/P(0), float32 (..., m * bits_per_use)."""
-        return self._demapper(symbols, variance)
+        return self._qam.llr(symbols, variance)
 
     @torch.no_grad()
     def decode_blocks(self, llr: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,9 +103,9 @@ class NrCodedModulation(CodedModulation):
         if self.options.decoder == "sionna":
             return self._belief_propagation(llr)
         found = self._layered(llr)
-        bits, valid = self._crc_decoder(torch.from_numpy(found.bits).float())
         # undecided bits are 0, and the CRC of zeros is right
-        return bits, valid.reshape(-1) & torch.from_numpy(found.decided)
+        good = _crc_holds(found.bits) & found.decided
+        return torch.from_numpy(found.bits[:, :-CRC_BITS]).float(), torch.from_numpy(good)
 
     def _belief_propagation(self, llr: Tensor) -> tuple[Tensor, Tensor]:
         payload = torch.zeros(len(llr), self.frame.k - CRC_BITS)
@@ -115,61 +117,42 @@ class NrCodedModulation(CodedModulation):
                 llr[active], num_iter=min(self.options.check_every, left), msg_v2c=state
             )
             left -= self.options.check_every
-            bits, valid = self._crc_decoder(information)
-            valid = valid.reshape(-1)
-            payload[active[valid]] = bits[valid]
+            valid = torch.from_numpy(_crc_holds(information.to(torch.uint8).numpy()))
+            payload[active[valid]] = information[valid, :-CRC_BITS]
             good[active[valid]] = True
             active, state = active[~valid], state[~valid]
         return payload, good
 
 
-def _sionna():
-    try:
-        import sionna.phy
-    except ImportError as error:
-        raise MissingDependency(
-            f"--link nr needs Sionna ({error}); install it with `pip install sionna-no-rt`"
-        ) from error
-    return sionna.phy
+def _crc_holds(blocks: np.ndarray) -> np.ndarray:
+    """Whether the last 24 bits of each block are the CRC of the others: bits uint8 (b, k) -> bool (b,)."""
+    return (crc24b(blocks[:, :-CRC_BITS]) == blocks[:, -CRC_BITS:]).all(axis=1)
 
 
 @functools.lru_cache(maxsize=16)
-def _encoder(frame: Frame, base_graph: str | None):
-    _sionna()
-    from sionna.phy.fec.ldpc import LDPC5GEncoder
-
-    return LDPC5GEncoder(frame.k, frame.n, num_bits_per_symbol=frame.bits_per_use, bg=base_graph, device="cpu")
+def _code(frame: Frame, base_graph: str | None) -> NrCode:
+    return NrCode(frame.k, frame.n, frame.bits_per_use, base_graph)
 
 
 @functools.lru_cache(maxsize=16)
 def _flooding(frame: Frame, base_graph: str | None):
-    from sionna.phy.fec.ldpc import LDPC5GDecoder
-
-    return LDPC5GDecoder(_encoder(frame, base_graph), return_state=True, device="cpu")
+    try:
+        from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
+    except ImportError as error:
+        raise MissingDependency(
+            f"--link nr-sionna needs Sionna ({error}); install it with `pip install sionna-no-rt`"
+        ) from error
+    encoder = LDPC5GEncoder(frame.k, frame.n, num_bits_per_symbol=frame.bits_per_use, bg=base_graph, device="cpu")
+    return LDPC5GDecoder(encoder, return_state=True, device="cpu")
 
 
 @functools.lru_cache(maxsize=16)
 def _layered(frame: Frame, base_graph: str | None, iterations: int):
     from baselines.digital.layered import LayeredDecoder
 
-    return LayeredDecoder(_encoder(frame, base_graph), iterations)
+    return LayeredDecoder(_code(frame, base_graph), iterations)
 
 
 @functools.lru_cache(maxsize=16)
-def _crc(bits: int):
-    _sionna()
-    from sionna.phy.fec.crc import CRCDecoder, CRCEncoder
-
-    encoder = CRCEncoder("CRC24B", k=bits, device="cpu")
-    return encoder, CRCDecoder(encoder, device="cpu")
-
-
-@functools.lru_cache(maxsize=16)
-def _qam(bits_per_use: int, demapper: str):
-    _sionna()
-    from sionna.phy.mapping import Constellation, Demapper, Mapper
-
-    constellation = Constellation("qam", bits_per_use, device="cpu")
-    return Mapper(constellation=constellation, device="cpu"), Demapper(
-        demapper, constellation=constellation, device="cpu"
-    )
+def _qam(bits_per_use: int, demapper: str) -> Qam:
+    return Qam(bits_per_use, demapper)

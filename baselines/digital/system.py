@@ -233,7 +233,7 @@ def make_coded_modulation(name: str, uses: int, order: int, rate: Fraction, iter
 
 
 def before_fork() -> None:
-    """Load Sionna and the compiled decoder. The harness calls it before it forks processes that would each do so."""
+    """Load the compiled decoder. The harness calls it before it forks processes that would each do so."""
     link = make_coded_modulation("nr", uses=512, order=4, rate=Fraction(1, 2), iterations=1)
     link.decode_blocks(link.llr(torch.zeros(1, 512, dtype=torch.complex64), torch.ones(1, 512)))
 

@@ -106,11 +106,13 @@ class Code:
         from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
         from baselines.digital.layered import LayeredDecoder
+        from baselines.digital.nr_code import NrCode
 
-        self.encoder = encoder = LDPC5GEncoder(self.k, self.n, device="cpu")
-        self.z = int(encoder.z)
+        self.code = NrCode(self.k, self.n)
+        self.z = self.code.z
+        encoder = LDPC5GEncoder(self.k, self.n, device="cpu")
         flooding = cache(partial(LDPC5GDecoder, encoder, cn_update="boxplus", num_iter=ITERATIONS, device="cpu"))
-        self.layered = LayeredDecoder(encoder, ITERATIONS)
+        self.layered = LayeredDecoder(self.code, ITERATIONS)
 
         def sionna(llr: np.ndarray) -> np.ndarray:
             parts = [flooding()(part).numpy() for part in torch.from_numpy(llr).split(BATCH)]
@@ -223,7 +225,7 @@ def fixed_rate(effort: Effort) -> tuple[float, float]:
     from baselines.digital.layered import LayeredDecoder
 
     code = Code(*FIXED)
-    decoder = LayeredDecoder(code.encoder, FIXED_ITERATIONS, early_stop=False)
+    decoder = LayeredDecoder(code.code, FIXED_ITERATIONS, early_stop=False)
     _, llr = code.frames(TIMED_FRAMES, seed=0)
     frames, before, found = np.tile(llr, (ROUNDS, 1)), torch.get_num_threads(), []
     try:

@@ -21,6 +21,7 @@ from scipy.stats import binomtest
 from baselines.digital import layered, system
 from baselines.digital.layered import FRAMES_A_THREAD, LayeredDecoder
 from baselines.digital.nr import CRC_BITS, NrCodedModulation, NrOptions
+from baselines.digital.nr_code import NrCode
 from baselines.digital.system import make_coded_modulation
 from systems.errors import UserError
 from systems.numba_compile import compiled
@@ -70,6 +71,11 @@ def encoder_of(k, n, bits_per_symbol, graph):
     return LDPC5GEncoder(k, n, num_bits_per_symbol=bits_per_symbol, bg=graph, device="cpu")
 
 
+def code_of(encoder: LDPC5GEncoder) -> NrCode:
+    """The same code as Sionna's encoder makes, for our decoder."""
+    return NrCode(encoder.k, encoder.n, encoder.num_bits_per_symbol, encoder._bg)
+
+
 def word_of(encoder, bits):
     """The coded bits that belong to decided bits, in the order in which they are sent."""
     return encoder(torch.from_numpy(bits).float()).numpy()
@@ -81,7 +87,7 @@ def test_where_both_decoders_find_a_word_it_is_the_same(code):
     encoder = encoder_of(*shape)
     count = 30 if encoder.k < 2000 else 8
     sent, llr = noisy(encoder, snr + 0.3, count, seed=1)
-    found = LayeredDecoder(encoder, 20)(llr)
+    found = LayeredDecoder(code_of(encoder), 20)(llr)
     ours = word_of(encoder, found.bits)
     decoders = [
         LDPC5GDecoder(encoder, cn_update="boxplus", return_infobits=part, device="cpu") for part in (False, True)
@@ -103,7 +109,7 @@ def test_a_clean_word_takes_few_iterations(code):
     sent, _ = noisy(encoder, 0.0, 8, seed=3)
     sent[0], sent[1] = 0, 1
     for strength in (2.0, 10.0, 1e30):
-        found = LayeredDecoder(encoder, 20)(np.float32(strength) * (2 * word_of(encoder, sent) - 1))
+        found = LayeredDecoder(code_of(encoder), 20)(np.float32(strength) * (2 * word_of(encoder, sent) - 1))
         assert found.converged.all() and found.decided.all()
         assert np.array_equal(found.bits, sent)
         assert found.iterations.max() <= 6
@@ -154,7 +160,7 @@ def test_it_is_layered_min_sum_bit_for_bit(code):
     encoder = encoder_of(*shape)
     _, llr = noisy(encoder, snr, 6, seed=4)
     for iterations in (1, 3, 20):
-        found = LayeredDecoder(encoder, iterations)(llr)
+        found = LayeredDecoder(code_of(encoder), iterations)(llr)
         for row in range(len(llr)):
             posterior, used = plain(encoder, llr[row], iterations)
             assert np.array_equal(found.bits[row], posterior[: encoder.k] < 0)
@@ -166,7 +172,7 @@ def test_noise_alone_does_not_converge():
     for shape in (CODES[0][:4], CODES[3][:4], CODES[4][:4]):
         encoder = encoder_of(*shape)
         _, llr = noisy(encoder, -12.0, 20, seed=5)
-        found = LayeredDecoder(encoder, 20)(llr)
+        found = LayeredDecoder(code_of(encoder), 20)(llr)
         assert not found.converged.any() and (found.iterations == 20).all()
 
 
@@ -177,7 +183,7 @@ def test_nothing_received_is_nothing_decided():
     for code in CODES:
         encoder = encoder_of(*code[:4])
         for value in (0.0, np.nan):
-            found = LayeredDecoder(encoder, 20)(np.full((2, encoder.n), value, np.float32))
+            found = LayeredDecoder(code_of(encoder), 20)(np.full((2, encoder.n), value, np.float32))
             assert not found.decided.any() and not found.converged.any()
     for name in ("layered", "sionna"):
         link = NrCodedModulation(500, 16, Fraction(1, 2), NrOptions(name))
@@ -189,7 +195,7 @@ def test_what_is_not_a_number_says_nothing():
     sent, llr = noisy(encoder, 3.0, 8, seed=6)
     rng = np.random.default_rng(0)
     lost = rng.random(llr.shape) < 0.1
-    decode = LayeredDecoder(encoder, 20)
+    decode = LayeredDecoder(code_of(encoder), 20)
     holes = decode(np.where(lost, np.nan, llr))
     assert holes.converged.all() and np.array_equal(holes.bits, sent)
     for one, other in zip(holes, decode(np.where(lost, 0, llr)), strict=True):
@@ -201,7 +207,7 @@ def test_what_is_not_a_number_says_nothing():
 def test_threads_and_company_change_nothing():
     encoder = encoder_of(1000, 1500, None, "bg2")
     _, llr = noisy(encoder, 3.4, 3 * FRAMES_A_THREAD + 3, seed=7)
-    decode = LayeredDecoder(encoder, 20)
+    decode = LayeredDecoder(code_of(encoder), 20)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
@@ -249,7 +255,7 @@ def test_any_processor_computes_the_same_and_compiles_once(tmp_path):
     gives the same digits.
     """
     encoder = encoder_of(*CODES[0][:4])
-    decode, llr = LayeredDecoder(encoder, 20), noisy(encoder, CODES[0][4], 20, seed=8)[1]
+    decode, llr = LayeredDecoder(code_of(encoder), 20), noisy(encoder, CODES[0][4], 20, seed=8)[1]
     digest = hashlib.sha256(b"".join(array.tobytes() for array in decode(llr))).hexdigest()
     plainest = {
         "NUMBA_CPU_NAME": "generic",
@@ -328,7 +334,7 @@ def test_without_early_stop_all_iterations_are_spent_and_say_the_same():
     bits = rng.integers(0, 2, (40, 400))
     words = encoder(torch.from_numpy(bits).float()).numpy()
     llr = (4.0 * (2 * words - 1) + 2.8 * rng.standard_normal(words.shape)).astype(np.float32)
-    early, late = (LayeredDecoder(encoder, 10, stop)(llr) for stop in (True, False))
+    early, late = (LayeredDecoder(code_of(encoder), 10, stop)(llr) for stop in (True, False))
     assert early.converged.all() and early.iterations.max() < 10
     assert np.array_equal(early.bits, bits) and np.array_equal(late.bits, bits)
     assert late.converged.all() and (late.iterations == 10).all()
@@ -346,11 +352,11 @@ def test_no_result_depends_on_the_width_of_the_vectors(tmp_path, monkeypatch):
         rng = np.random.default_rng(k)
         words = encoder(torch.from_numpy(rng.integers(0, 2, (30, k))).float()).numpy()
         llr = (2.0 * (2 * words - 1) + 2.6 * rng.standard_normal(words.shape)).astype(np.float32)
-        expected = LayeredDecoder(encoder, 8)(llr)
+        expected = LayeredDecoder(code_of(encoder), 8)(llr)
         for lanes in (16, 64):
             name = f"layered_{lanes}"
             (tmp_path / f"{name}.py").write_text(source.replace("\nLANES = 32 ", f"\nLANES = {lanes} "))
             monkeypatch.syspath_prepend(tmp_path)
-            found = importlib.import_module(name).LayeredDecoder(encoder, 8)(llr)
+            found = importlib.import_module(name).LayeredDecoder(code_of(encoder), 8)(llr)
             for ours, theirs in zip(expected, found, strict=True):
                 assert np.array_equal(ours, theirs)
