@@ -13,7 +13,7 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems import weight_files
+from systems import sidecars, weight_files
 from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
 from systems.layers.efficientnet import EfficientNetLite0
@@ -73,9 +73,9 @@ def size_in(checkpoint: str, size: str) -> str:
     Raises CheckpointError if the file's sidecar cannot be read.
     """
     path = Path(checkpoint)
-    if checkpoint in ("shipped", "none") or not weight_files.sidecar(path).is_file():
+    if checkpoint in ("shipped", "none") or not sidecars.sidecar(path).is_file():
         return size
-    return IMPORTED if weight_files.read_facts(path).get("size") == IMPORTED else size
+    return IMPORTED if sidecars.read_facts(path).get("size") == IMPORTED else size
 
 
 def starting_config(kind: type, name: str, size: str, checkpoint: str, config=None):
@@ -86,8 +86,8 @@ def starting_config(kind: type, name: str, size: str, checkpoint: str, config=No
     an unknown size or a wrong configuration.
     """
     if config is None and size == IMPORTED:
-        facts = weight_files.read_facts(Path(checkpoint))
-        config = fill(kind, facts.get("config", {}), str(weight_files.sidecar(Path(checkpoint))))
+        facts = sidecars.read_facts(Path(checkpoint))
+        config = fill(kind, facts.get("config", {}), str(sidecars.sidecar(Path(checkpoint))))
     config = config if config is not None else load_size(kind, name, size)
     if checkpoint != "none" and isinstance(config, BackboneConfig):
         config = replace(config, pretrained=False)  # type: ignore[type-var]

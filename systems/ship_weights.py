@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from systems import registry, weight_files
+from systems import registry, sidecars, weight_files
 from systems.errors import CheckpointError
 from systems.learned import IMPORTED
 from systems.sizes import sizes_of
@@ -28,7 +28,7 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
     missing = [key for key in NEEDED if not facts.get(key)]
     if missing:
         raise CheckpointError(
-            f"{weight_files.sidecar(path)}: the sidecar does not say {', '.join(missing)}; weights that ship must "
+            f"{sidecars.sidecar(path)}: the sidecar does not say {', '.join(missing)}; weights that ship must "
             "say how they were trained: add it, or train them again"
         )
     name, size = str(facts["system"]), str(facts["size"])

@@ -32,6 +32,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from systems.errors import CheckpointError
+from systems.sidecars import must_be_plain, read_facts, sidecar
 
 DERIVED = "relative_position_index"  # older files hold this table; the window size determines it
 PEAK = "::peak"
@@ -48,11 +49,6 @@ def shipped(package: str, system: str, size: str) -> Path | None:
 def home(package: str, system: str, size: str) -> Path:
     """The path that the weights of a system and size have when they ship with `package`. The file need not exist."""
     return Path(str(resources.files(package))) / "weights" / f"{system}-{size}.safetensors"
-
-
-def sidecar(path: Path) -> Path:
-    """Path of the JSON file beside a weight file."""
-    return path.with_suffix(".json")
 
 
 def packed(state: dict[str, Tensor], bits: int = 16, keep: Iterable[str] = ()) -> dict[str, Tensor]:
@@ -132,33 +128,12 @@ def save_weights(
     return digest
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """The content of the sidecar of a weight file. Raises CheckpointError if it is missing or no JSON object."""
-    _must_be_plain(sidecar(path))
-    try:
-        facts = json.loads(sidecar(path).read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: its sidecar {sidecar(path).name} is missing; put both files into one folder"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        reason = "its values are nested too deep" if isinstance(error, RecursionError) else error
-        raise CheckpointError(
-            f"{sidecar(path)}: the sidecar is not valid JSON ({reason}); get it again with its weights"
-        ) from None
-    if not isinstance(facts, dict):
-        raise CheckpointError(
-            f"{sidecar(path)}: the file is not a JSON object, so it is no sidecar of weights; get the right one"
-        )
-    return facts
-
-
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors of a weight file, unpacked, by name, each in its own shape; and the content of the sidecar.
 
     Raises CheckpointError if a file is missing, altered or truncated.
     """
-    _must_be_plain(path)
+    must_be_plain(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -178,12 +153,6 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(
             f"{path}: the shapes of int8 tensors and of their peaks do not fit; write the file again"
         ) from None
-
-
-def _must_be_plain(path: Path) -> None:
-    """Raise CheckpointError for a pipe or a device, which would block its reader for ever."""
-    if path.exists() and not path.is_file():
-        raise CheckpointError(f"{path}: this is not a plain file; name a file of weights, with its sidecar beside it")
 
 
 def fit_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:

@@ -140,14 +140,14 @@ def _checkpoints() -> list[tuple[str, ...]]:
     from importlib import resources
     from pathlib import Path
 
-    from systems import weight_files
+    from systems import sidecars
     from systems.errors import CheckpointError
 
     rows = []
     for package in ("systems", "baselines"):
         for path in sorted((Path(str(resources.files(package))) / "weights").glob("*.safetensors")):
             try:
-                facts = weight_files.read_facts(path)
+                facts = sidecars.read_facts(path)
             except CheckpointError as error:
                 rows.append((path.stem, str(error)))
                 continue

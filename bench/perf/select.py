@@ -23,7 +23,7 @@ from bench.training.crops import Album
 from bench.training.protocol import read_protocol
 from bench.training.sources import Library
 from bench.training.validate import SIZE, SNRS, reconstruction_psnr
-from systems import registry, weight_files
+from systems import registry, sidecars
 
 COLUMNS = ("what", "snr_db", "psnr_db", "over_linear_db")
 FEWER_CLASSES = (1, 8)
@@ -55,7 +55,7 @@ def report_select(options: dict[str, Any], say: Callable[[str], None]) -> None:
 
 def _trained(path: Path) -> tuple[str, Any]:
     """(what it is, system) of a weight file. Raises CheckpointError."""
-    facts = weight_files.read_facts(path)
+    facts = sidecars.read_facts(path)
     name, size = str(facts.get("system")), str(facts.get("size"))
     return f"{name}, {size}", registry.create(name, size=size, checkpoint=str(path))
 

@@ -14,7 +14,7 @@ import baselines  # noqa: F401  (registers the systems)
 from baselines import published
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
-from systems import Budget, Link, checkpoint_option, create, ship_weights, weight_files
+from systems import Budget, Link, checkpoint_option, create, ship_weights, sidecars, weight_files
 from systems.errors import CheckpointError, UnknownName, UserError
 from systems.sizes import fill
 
@@ -55,7 +55,7 @@ def test_eight_bits_halve_the_file_and_load_like_any_other(tmp_path):
     paths = {bits: tmp_path / f"{bits}.safetensors" for bits in (8, 16, 32)}
     for bits, path in paths.items():
         weight_files.save_weights(path, source.state_dict(), {"system": "witt", "size": "small"}, bits)
-        assert weight_files.read_facts(path)["storage"]["bits"] == bits
+        assert sidecars.read_facts(path)["storage"]["bits"] == bits
     sizes = {bits: path.stat().st_size for bits, path in paths.items()}
     assert sizes[8] < 0.55 * sizes[16] < 0.3 * sizes[32]
     loaded = {bits: create("witt", checkpoint=str(path)) for bits, path in paths.items()}
@@ -117,7 +117,7 @@ def test_a_batch_may_hold_several_snrs(per_snr):
 def test_the_rows_say_which_checkpoints_made_them(per_snr):
     system = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(per_snr))
     facts = system.describe()
-    digests = {f"{snr:g}": weight_files.read_facts(path_of(file))["sha256"] for snr, file in per_snr.items()}
+    digests = {f"{snr:g}": sidecars.read_facts(path_of(file))["sha256"] for snr, file in per_snr.items()}
     assert facts["per_snr"] == digests and facts["variant"] == system.variant
     assert all(digest[:8] in system.variant for digest in digests.values())
     text = checkpoint_option.join(per_snr)
@@ -374,7 +374,7 @@ def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bit
         target == package / "deepjscc-small.safetensors"
         and weight_files.shipped("baselines", "deepjscc", "small") == target
     )
-    shipped = weight_files.read_facts(target)
+    shipped = sidecars.read_facts(target)
     assert shipped["storage"]["bits"] == bits and shipped["packed_from"] == before
     loaded = create("deepjscc")
     assert loaded.facts["images_seen"] == {"reconstruction": 9}

@@ -194,7 +194,7 @@ def test_what_computes_nothing_never_loads_torch(place, capsys):
     )
     commands = [
         list(plan),
-        ["list", "figures"],
+        ["list"],
         ["compare", "gensc", "linear", "--run", made],
         ["claims", made],
         ["plot", made],

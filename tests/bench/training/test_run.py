@@ -17,7 +17,7 @@ from bench.training.protocol import read_protocol
 from bench.training.run import _all_of, _check_shipped, _Clock, build, check_request, knowledge, run_training
 from systems import registry
 from systems.errors import UserError
-from systems.weight_files import read_facts
+from systems.sidecars import read_facts
 
 
 def tree(folder: Path) -> set[str]:

@@ -22,7 +22,7 @@ from bench.training.run import build
 from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget, Link
-from systems.weight_files import read_facts
+from systems.sidecars import read_facts
 
 
 def test_killed_and_resumed_is_uninterrupted_to_the_bit(ground, capsys):
