@@ -187,8 +187,8 @@ def _are_facts(told: Any) -> bool:
     if not isinstance(told, dict) or told.keys() != _FACTS.keys():
         return False
     try:
-        size = len(json.dumps(told))
-    except (TypeError, ValueError):  # a tensor in the description
+        size = len(json.dumps(told, allow_nan=False))
+    except (TypeError, ValueError, RecursionError):  # a tensor in the description, or NaN
         return False
     typed = all(isinstance(told[key], kind) for key, kind in _FACTS.items())
     return (

@@ -465,7 +465,8 @@ def test_what_cannot_be_built_is_the_users_to_mend(home):
 
 
 @pytest.mark.parametrize("change", ["", "'variant': 'a\\x1b[2J'", "'variant': 7", "'genie': 0", "'more': 1",
-                                    "'bits_per_use': '1'", "'description': {'a': torch.zeros(2)}",
+                                    "'bits_per_use': '1'", "'bits_per_use': float('inf')",
+                                    "'description': {'a': torch.zeros(2)}",
                                     "'description': {'a': 'x' * (1 << 22)}"])  # fmt: skip
 def test_facts_that_a_system_writes_past_the_checks_are_checked(home, change):
     """`child` checks the facts in the system's own process, where nothing holds the system to it."""
