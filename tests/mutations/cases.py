@@ -331,7 +331,7 @@ CASES = (
     Mutation(
         "rows: cells of before the comparison stay", "bench/sweep/worker/work.py",
         "                take_back(self.root, unit)\n", "",
-        _at("sweep/test_sweep", "test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows"),
+        _at("sweep/test_sweep", "test_a_worker_takes_back_cells_without_being_told"),
     ),
     Mutation(
         "apart: open files can be sent over sockets, and outlive their processes", APART + "confine.py",

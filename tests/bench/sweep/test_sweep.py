@@ -195,6 +195,19 @@ def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkey
     assert len(kept) == 2  # the second block: two pictures of two sizes, which have no neighbours
 
 
+def test_a_worker_takes_back_cells_without_being_told(place, monkeypatch):
+    """The runner deletes their rows too, when it hears of it. A job of a cluster may be alone."""
+    hold, switch = Checks.hold, place / "faults" / "cells"
+    monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
+    asked = Request(systems=("t-clock-decoder",), snr="0:12:4", dataset="folder:pictures", cbr="1/6")
+    plan = make_plan(resolve(asked))
+    (place / "run").mkdir()
+    work = Worker(place / "run", plan.systems, plan.datasets, salt="5eed5a00")  # 0 dB is the check of no batch
+    outcomes = [outcome.status for outcome in work(plan.units[0])]
+    assert outcomes[0] == "done" and outcomes[-4:] == ["failed"] * 4
+    assert not list((place / "run" / "cells").iterdir())
+
+
 def test_a_point_with_a_failed_cell_has_no_mean(place):
     """A system could fail on its hardest pictures, and the mean would be over the others."""
     run(place, systems="t-faulty,t-plain", request={"limit": 8})
