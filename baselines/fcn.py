@@ -16,6 +16,7 @@ from urllib.error import URLError
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import segmentation
 
 from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES
@@ -126,8 +127,6 @@ class FCN(Network):
         """Weights of torchvision's fcn_resnet50 (COCO pictures, VOC classes) under this module's names."""
         if self.config.backbone != "resnet50" or self.config.skips or self.config.head != 512:
             raise CheckpointError("torchvision's weights fit fcn in size paper only; ask for --size paper")
-        from torchvision.models import segmentation  # imported here because it takes two seconds of CPU
-
         weights = segmentation.FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
         try:
             state = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)

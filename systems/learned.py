@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from systems import sidecars, weight_files
 from systems.errors import CheckpointError
 from systems.interface import VOID, Link, Received, System, Transmission
-from systems.layers.efficientnet import EfficientNetLite0
 from systems.layers.klt import BlockKLT
 from systems.layers.linear_path import LinearPath
 from systems.sizes import fill, load_size, sizes_of
@@ -217,6 +216,9 @@ class Network(nn.Module):
         Weights that are already trained at the start (an ImageNet backbone) get a small share, so that small steps
         preserve them.
         """
+        # Imported here because it loads timm and torchvision, which take seconds and which most networks do not need.
+        from systems.layers.efficientnet import EfficientNetLite0
+
         trained = (module for module in self.modules() if isinstance(module, EfficientNetLite0) and module.pretrained)
         return {id(parameter): PRETRAINED_RATE for module in trained for parameter in module.parameters()}
 

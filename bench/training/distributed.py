@@ -129,8 +129,9 @@ def _batch_norm(layer: nn.BatchNorm2d, alone, x: Tensor) -> Tensor:
     y = centred * torch.rsqrt(variance + layer.eps)[:, None, None]
     if layer.affine:
         y = y * layer.weight[:, None, None] + layer.bias[:, None, None]
-    if hasattr(layer, "act"):  # EfficientNet's batch norm includes its activation
-        y = layer.act(y)
+    for name in ("drop", "act"):  # timm's batch norm includes its activation
+        if hasattr(layer, name):
+            y = getattr(layer, name)(y)
     return y.to(x.dtype)
 
 

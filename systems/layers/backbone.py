@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 from urllib.error import URLError
 
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from systems.errors import UserError, did_you_mean
@@ -35,7 +35,7 @@ class ResNet(nn.Module):
 
     def __init__(self, name: str, output_stride: int, pretrained: bool = False):
         super().__init__()
-        self.net = _torchvision_models().get_model(
+        self.net = torchvision.models.get_model(
             name, weights=None, replace_stride_with_dilation=[False, output_stride == 8, True]
         )
         self.net.avgpool = self.net.fc = nn.Identity()
@@ -67,16 +67,9 @@ class ResNet(nn.Module):
         return [low, middle, net.layer4(net.layer3(middle))]
 
 
-def _torchvision_models() -> Any:
-    """torchvision's models. They are imported here because that takes two seconds of CPU, and small sizes need none."""
-    import torchvision
-
-    return torchvision.models
-
-
 def cached_weights(name: str) -> Path:
     """The path of torchvision's ImageNet weights of a ResNet in torch's cache. The file need not exist."""
-    url = _torchvision_models().get_model_weights(name).DEFAULT.url
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
@@ -88,7 +81,7 @@ def fetch_weights(name: str) -> Path:
     if name not in BACKBONES[1:]:
         hint = did_you_mean(name, BACKBONES[1:], "backbones with such weights")
         raise UserError(f"there are no weights to fetch for {name!r}; {hint}")
-    weights = _torchvision_models().get_model_weights(name).DEFAULT
+    weights = torchvision.models.get_model_weights(name).DEFAULT
     try:
         weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:

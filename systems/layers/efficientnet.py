@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.errors import CheckpointError, MissingDependency, UserError
-from systems.layers.lite0_features import Lite0Features
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -37,11 +38,14 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, pretrained: bool, frozen_stages: int = 0):
         super().__init__()
         self.pretrained = pretrained
-        self.net = Lite0Features()
+        self.net = timm.create_model(
+            "tf_efficientnet_lite0", features_only=True, out_indices=(1, 2, 3, 4), pretrained=False
+        )
         if pretrained:
             load_imagenet(self.net)
         if frozen_stages:
-            for part in (self.net.conv_stem, self.net.bn1, *self.net.blocks[:frozen_stages]):
+            stages: Any = self.net.blocks
+            for part in (self.net.conv_stem, self.net.bn1, *stages[:frozen_stages]):
                 part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
@@ -65,11 +69,11 @@ class EfficientNetLite0(nn.Module):
 
 
 def load_imagenet(net: nn.Module) -> None:
-    """Fill EfficientNet-Lite0 (timm's whole network, or `Lite0Features`) from the package's file, tensor by tensor in
+    """Fill timm's EfficientNet-Lite0 (the whole network, or its features) from the package's file, tensor by tensor in
     order.
 
-    The file has other names than the network, but both list their tensors from the stem to the classifier. Features
-    alone end before the head. Every shape is compared. torch's restricted reader (`weights_only`) opens the
+    The file uses other names than timm, but both list their tensors from the stem to the classifier. A network of
+    features alone ends before the head. Every shape is compared. torch's restricted reader (`weights_only`) opens the
     file, so it cannot run code.
 
     Raises MissingDependency without the package, CheckpointError if the file's sha256 is another one, UserError if
@@ -95,7 +99,7 @@ def load_imagenet(net: nn.Module) -> None:
     state = net.state_dict()
     wanted = [key for key in state if not _counter(key)]
     if len(source) < len(wanted) or any(state[key].shape != value.shape for key, value in zip(wanted, source)):
-        raise UserError(f"{path}: its tensors do not fit EfficientNet-Lite0")
+        raise UserError(f"{path}: its tensors do not match timm's tf_efficientnet_lite0; install timm >= 1.0")
     net.load_state_dict({**state, **dict(zip(wanted, source))})
 
 

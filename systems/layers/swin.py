@@ -173,21 +173,3 @@ class SwinBlock(nn.Module):
             for chunk in part.chunks(max(1, CHUNK_TOKENS * torch.get_num_threads() // self.attn.window**2)):
                 out[chunk.index] = self.within(tokens[chunk.index], chunk.bias(bias))
         return out.view(x.shape)
-
-
-class PatchMerging(nn.Module):
-    """Joins four neighbours and narrows them: tokens (B, h, w, C) -> (B, h/2, w/2, 2C). Odd sides are padded with
-    zeros. It is torchvision's module, which this one replaces because an import of torchvision takes two seconds of
-    CPU.
-    """
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
-        self.norm = nn.LayerNorm(4 * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (B, h, w, C) -> (B, h/2, w/2, 2C), rounded up."""
-        x = F.pad(x, (0, 0, 0, x.shape[-2] % 2, 0, x.shape[-3] % 2))
-        corners = [x[..., row::2, column::2, :] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(corners, -1)))

@@ -1,4 +1,4 @@
-"""A machine lent for training has torch, torchvision, safetensors, numpy, Pillow and click, and nothing else."""
+"""A machine lent for training has torch, torchvision, timm, safetensors, numpy, Pillow and click, and nothing else."""
 
 import subprocess
 import sys
