@@ -22,7 +22,8 @@ from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES
 from systems.layers import analog
 from systems.layers.backbone import make_backbone
-from systems.learned import BackboneConfig, Network, pixel_cross_entropy
+from systems.learned import BackboneConfig, Network
+from systems.losses import pixel_cross_entropy
 
 STRIDE = 16
 

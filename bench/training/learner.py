@@ -27,7 +27,8 @@ from bench.training.protocol import Protocol
 from bench.training.schedule import Schedule
 from systems.errors import UserError
 from systems.interface import VOID, Link
-from systems.learned import RECONSTRUCTION_LOSSES, Network
+from systems.learned import Network
+from systems.losses import RECONSTRUCTION_LOSSES
 
 
 class _Step(nn.Module):

@@ -16,7 +16,7 @@ from bench.spec.grammar import parse_cbr, parse_kbits
 from bench.util.files import read_toml, user_path
 from systems.errors import UserError
 from systems.interface import TASKS, Budget
-from systems.learned import RECONSTRUCTION_LOSSES
+from systems.losses import RECONSTRUCTION_LOSSES
 from systems.sizes import CONFIGS, fill
 
 AUTOCAST = ("auto", "bfloat16", "off")

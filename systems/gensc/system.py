@@ -26,7 +26,8 @@ from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
 from systems.layers.klt import BlockKLT, lmmse
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath
-from systems.learned import ChannelFunction, LearnedSystem, pixel_cross_entropy
+from systems.learned import ChannelFunction, LearnedSystem
+from systems.losses import pixel_cross_entropy
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # 10 dB: the constant noise level of the ablation without `time_tied_to_noise`
 GAIN_RATE = 0.1  # the share of the learning rate that the channels' gains get

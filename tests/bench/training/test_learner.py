@@ -11,7 +11,7 @@ from bench.training.distributed import World
 from bench.training.protocol import read_protocol
 from systems import registry
 from systems.errors import UserError
-from systems.learned import log_squared_error, mean_squared_error
+from systems.losses import log_squared_error, mean_squared_error
 
 
 def test_the_average_is_the_exponential_average_of_the_weights(ground):

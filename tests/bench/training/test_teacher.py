@@ -15,7 +15,7 @@ from training_ground import pictures
 from bench.training import teacher as room
 from bench.training.teacher import TFLiteTeacher, load_teacher, soften, with_labels
 from systems.errors import UserError
-from systems.learned import pixel_cross_entropy
+from systems.losses import pixel_cross_entropy
 
 TEACHERS = {"teacher/deeplabv3_257_mv_gpu.tflite": 0.594, "teacher/deeplabv3_mnv2_pascal_quant.tflite": 0.718}
 
