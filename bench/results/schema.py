@@ -51,6 +51,8 @@ _BUDGET = (
     ),
     Column("bits_target", WHOLE, "bit", "budget in bits per picture; empty for a budget by CBR"),
 )
+#: Columns that name an operating point, beside the system and the pictures.
+POINT = (*_POINT, *_BUDGET)
 _SYSTEM = (
     Column("system", TEXT, "", "plain name of the system"),
     Column("variant", TEXT, "", "checkpoint, or modulation and code, that made the row"),

@@ -19,7 +19,7 @@ from harness import killed_at, make_pictures, without_costs
 from bench.spec import identity
 from bench.spec.request import Request, resolve
 from bench.sweep import execute as module
-from bench.sweep import manifest
+from bench.sweep import make_manifest
 from bench.sweep.execute import execute
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -83,7 +83,7 @@ def _remember(monkeypatch) -> None:
     path = cache(lambda name: kept(name, {}))  # the only system here has no options
     monkeypatch.setattr(identity, "source_digest", cache(source))
     monkeypatch.setattr(identity, "imported", cache(imported))
-    monkeypatch.setattr(manifest, "git_state", cache(manifest.git_state))
+    monkeypatch.setattr(make_manifest, "git_state", cache(make_manifest.git_state))
     monkeypatch.setattr(identity, "_kept_facts", lambda name, options: path(name))
 
 
