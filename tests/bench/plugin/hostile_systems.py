@@ -388,38 +388,42 @@ class Remembers(PooledPixels):
         return decoded
 
 
-class Reads(PooledPixels):
-    """Tries to read the file that `code_rate` names, and reports the result."""
+class Tells(PooledPixels):
+    """Tries something in its decoder that `code_rate` names, and reports the result. Subclasses implement `tried`."""
 
     options = ("code_rate",)
 
-    def __init__(self, name="reads", code_rate=""):
+    def __init__(self, name="tells", code_rate=""):
         super().__init__(name)
-        self.file = code_rate
+        self.asked = code_rate
 
     def decode(self, received, link):
-        try:
-            found = f"read {len(Path(self.file).read_bytes())}"
-        except OSError as error:
-            found = type(error).__name__
+        found = self.tried()
         decoded = super().decode(received, link)
         decoded.report["stop_reason"] = [found] * len(received.symbols)
         return decoded
 
 
-class Says(PooledPixels):
-    """Says what the expression gives that `code_rate` holds."""
+def _or_error(act):
+    """What `act` gives as a text, or the name of the OSError that it raises."""
+    try:
+        return str(act())
+    except OSError as error:
+        return type(error).__name__
 
-    options = ("code_rate",)
 
-    def __init__(self, name="says", code_rate=""):
-        super().__init__(name)
-        self.asked = code_rate
+class Reads(Tells):
+    """Tries to read a file."""
 
-    def decode(self, received, link):
-        decoded = super().decode(received, link)
-        decoded.report["stop_reason"] = [str(eval(self.asked))] * len(received.symbols)
-        return decoded
+    def tried(self):
+        return _or_error(lambda: f"read {len(Path(self.asked).read_bytes())}")
+
+
+class Says(Tells):
+    """Evaluates an expression."""
+
+    def tried(self):
+        return str(eval(self.asked))
 
 
 class Kills(PooledPixels):
@@ -438,67 +442,32 @@ class Kills(PooledPixels):
         return super().decode(received, link)
 
 
-class Asks(PooledPixels):
-    """Calls the system calls that `code_rate` names, with arguments ("103,253,72:0:1024"); says what each of them
-    answered.
-    """
+class Asks(Tells):
+    """Calls system calls, with arguments ("103,253,72:0:1024"); says what each of them answered."""
 
-    options = ("code_rate",)
-
-    def __init__(self, name="asks", code_rate=""):
-        super().__init__(name)
-        self.numbers = [[int(part) for part in one.split(":")] for one in code_rate.split(",")]
-
-    def decode(self, received, link):
+    def tried(self):
         libc, found = ctypes.CDLL(None, use_errno=True), []
-        for call in self.numbers:
+        for one in self.asked.split(","):
+            call = [int(part) for part in one.split(":")]
             ctypes.set_errno(0)
             result = libc.syscall(*map(ctypes.c_long, [*call, 0, 0, 0, 0, 0, 0][:7]))
             found.append(errno.errorcode.get(ctypes.get_errno(), "?") if result < 0 else "done")
-        decoded = super().decode(received, link)
-        decoded.report["stop_reason"] = [" ".join(found)] * len(received.symbols)
-        return decoded
+        return " ".join(found)
 
 
-class Measures(PooledPixels):
-    """Says how long the file is that `code_rate` names, and what its folder holds."""
+class Measures(Tells):
+    """Says how long a file is, and how many names its folder holds."""
 
-    options = ("code_rate",)
-
-    def __init__(self, name="measures", code_rate=""):
-        super().__init__(name)
-        self.file = Path(code_rate)
-
-    def decode(self, received, link):
-        found = []
-        for ask in (lambda: os.stat(self.file).st_size, lambda: len(os.listdir(self.file.parent))):
-            try:
-                found.append(str(ask()))
-            except OSError as error:
-                found.append(type(error).__name__)
-        decoded = super().decode(received, link)
-        decoded.report["stop_reason"] = [" ".join(found)] * len(received.symbols)
-        return decoded
+    def tried(self):
+        folder = Path(self.asked).parent
+        return " ".join(map(_or_error, (lambda: os.stat(self.asked).st_size, lambda: len(os.listdir(folder)))))
 
 
-class Connects(PooledPixels):
-    """Tries to connect to the socket that `code_rate` names; says what became of it."""
+class Connects(Tells):
+    """Tries to connect to a socket."""
 
-    options = ("code_rate",)
-
-    def __init__(self, name="connects", code_rate=""):
-        super().__init__(name)
-        self.path = code_rate
-
-    def decode(self, received, link):
-        found = "connected"
-        try:
-            socket.socket(socket.AF_UNIX).connect(self.path)
-        except OSError as error:
-            found = type(error).__name__
-        decoded = super().decode(received, link)
-        decoded.report["stop_reason"] = [found] * len(received.symbols)
-        return decoded
+    def tried(self):
+        return _or_error(lambda: socket.socket(socket.AF_UNIX).connect(self.asked) or "connected")
 
 
 class Spoils(PooledPixels):
