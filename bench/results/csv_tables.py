@@ -90,7 +90,8 @@ def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str
 
 
 def compress(path: Path, table: tuple[Column, ...]) -> Path:
-    """Replace a table by its `.csv.xz`, whose bytes are the same on every machine. Returns the new file.
+    """Replace a table by its `.csv.xz`, whose bytes are the same on every machine. Returns the new file. Raises
+    UserError, and changes nothing, if the table is damaged.
 
     Numbers are rounded to nine significant digits, as many as a float32 needs. More would be a third of the file. SNR
     and CBR keep all their digits, because they name the operating point.
@@ -105,10 +106,15 @@ def compress(path: Path, table: tuple[Column, ...]) -> Path:
         header = next(rows, [])
         rounded = [place for place, name in enumerate(header) if name in numbers]
         out.write(line_of(header) + "\n")
-        for row in rows:
-            for place in rounded:
-                row[place] = row[place] and field_text(float(f"{float(row[place]):.9g}"))
-            out.write(line_of(row) + "\n")
+        try:
+            for row in rows:
+                if len(row) != len(header):
+                    raise ValueError("it has another number of fields than the header")
+                for place in rounded:
+                    row[place] = row[place] and field_text(float(f"{float(row[place]):.9g}"))
+                out.write(line_of(row) + "\n")
+        except (csv.Error, ValueError) as error:
+            raise UserError(f"{path}: not a CSV table of a run in line {rows.line_num} ({error})") from None
     data = lzma.compress(out.getvalue().encode(), preset=9 | lzma.PRESET_EXTREME)
     drop_compressed(path)
     target = path.with_name(path.name + ".xz")

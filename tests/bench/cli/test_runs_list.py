@@ -67,6 +67,16 @@ def test_a_run_that_goes_on_is_not_compressed(place, capsys):
     assert code == 0 and "samples.csv.xz" in out and not (run / "samples.csv").exists()
 
 
+@pytest.mark.parametrize("cut", [lambda text: text[:-20], lambda text: text.replace(",4.0,", ",four,", 1)])
+def test_a_damaged_table_is_not_compressed(place, capsys, cut):
+    table = place / "results" / "new" / "samples.csv"
+    table.write_text(cut(table.read_text()))
+    damaged = table.read_bytes()
+    code, out, err = call(capsys, "runs", "new", "--compress")
+    assert code == 2 and out == "" and len(err.splitlines()) == 1 and "samples.csv: not a CSV table" in err
+    assert table.read_bytes() == damaged and not table.with_name("samples.csv.xz").exists()
+
+
 def test_files_that_vanish_while_runs_are_listed_count_nothing(place, capsys, monkeypatch):
     """A run that goes on renames its cells between the moment at which a folder is read and that of asking their
     sizes.
