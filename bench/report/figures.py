@@ -45,7 +45,7 @@ def draw_run(
             raise UserError(f"run {run.name} has no figure {name!r}; {did_you_mean(name, jobs, 'its figures')}")
     files: dict[Path, bytes] = {}
     notes: list[str] = []
-    with paper_sheet.drawing(options.style):
+    with paper_sheet.drawing(options.style, options.resolution):
         for name, (job, kind) in jobs.items():
             if figures is not None and name not in figures:
                 continue

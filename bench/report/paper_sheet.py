@@ -106,8 +106,11 @@ def load_matplotlib() -> None:
 
 
 @contextlib.contextmanager
-def drawing(style: str = "screen") -> Iterator[None]:
+def drawing(style: str = "screen", dpi: int | None = None) -> Iterator[None]:
     """In a `with` block: matplotlib's defaults with the settings of `style`. No display is needed.
+
+    dpi: at which texts are measured; None: that of the style. It must be the dpi at which they are drawn: at few dots
+    per inch letters are rounded to whole dots, and so are wider.
 
     Letters that no font contains become boxes. There is at most one warning about them.
     """
@@ -121,7 +124,7 @@ def drawing(style: str = "screen") -> Iterator[None]:
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_COMMON, **_OWN[style], "font.family": families, "figure.dpi": DPI["screen"]})
+        matplotlib.rcParams.update({**_COMMON, **_OWN[style], "font.family": families, "figure.dpi": dpi or DPI[style]})
         yield
 
 

@@ -3,6 +3,7 @@
 Every kind of figure is drawn, in both styles, with names of any length. The boxes are those of matplotlib's renderer.
 """
 
+import io
 from itertools import combinations
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from made_run import figure, make_run
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
+from PIL import Image
 
 from bench.perf import scatter
-from bench.report import paper_sheet, style
+from bench.report import draw_all, paper_sheet, style
 from bench.report.charts import Chart, draw_chart
 from bench.report.curves import Series
 from bench.report.figures import jobs_of
@@ -161,6 +163,30 @@ def test_pictures_of_any_number_of_systems_keep_their_names_apart(count, look):
         assert faults(draw_segmentation(chart, [], list(looks.styles)).finish()) == []
         points = [(f"s{i}", device, 10.0 + i, 30.0 + i) for i in range(count) for device in ("cpu", "NVIDIA GPU")]
         assert faults(scatter.draw(points, "Quality and latency of all systems", 10.0, looks).finish()) == []
+
+
+@pytest.mark.parametrize("dpi", [paper_sheet.SMALL_DPI, 200])
+def test_a_footnote_ends_inside_the_sheet_at_any_resolution(dpi):
+    """As drawn: dots of letters, in the file, are left of the last two columns."""
+    words = ["kodak", "24 images", "below: difference to GenSC (KLT start), paired over images, 95 % intervals"]
+    for width in np.arange(3.0, 4.0, 0.1):
+        with paper_sheet.drawing("screen", dpi):
+            sheet = Sheet(width)
+            sheet.footnote(words * 3)
+            out = io.BytesIO()
+            sheet.finish().savefig(out, format="png", dpi=dpi)
+        with Image.open(out) as picture:
+            assert np.asarray(picture.convert("L"))[:, -2:].min() == 255, width
+
+
+@pytest.mark.parametrize(
+    ("given", "dpi"), [({}, 200), ({"small": True}, 100), ({"dpi": 150}, 150), ({"style": "ieee"}, 600)]
+)
+def test_texts_are_measured_at_the_resolution_of_the_file(run, tmp_path, monkeypatch, given, dpi):
+    found, finish = [], Sheet.finish
+    monkeypatch.setattr(Sheet, "finish", lambda self: (found.append(self.figure.dpi), finish(self))[1])
+    draw_all(run.directory, ["fig5"], out=tmp_path, formats=("png",), **given)
+    assert set(found) == {dpi}
 
 
 def test_the_measure_finds_what_touches():
