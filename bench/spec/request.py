@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -142,7 +143,7 @@ def resolve(request: Request) -> Resolved:
         for name in figure.systems:
             if figure.task not in tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
-    _check_requirements(figures)
+    check_rows_apart([figure.as_dict() for figure in figures])
     _check_size(figures, datasets)
     if request.options.get("size") is not None and request.systems not in (None, ("all",)):
         without = [name for name in names if "size" not in option_names(name)]
@@ -172,17 +173,17 @@ def _check_size(figures: list[Figure], datasets: dict[str, Dataset]) -> None:
         )
 
 
-def _check_requirements(figures: list[Figure]) -> None:
-    """Refuse figures whose rows could not be told apart: tables have no column for the requirement, and none for
-    budgets in uses.
+def check_rows_apart(figures: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse figures (as `Figure.as_dict` gives them) whose rows could not be told apart in one run: tables have no
+    column for the requirement, and none for budgets in uses.
     """
     for a, b in combinations(figures, 2):
-        same = (a.task, a.dataset, a.channel, a.cbr, a.bits) == (b.task, b.dataset, b.channel, b.cbr, b.bits)
-        shared = same and set(a.systems) & set(b.systems) and set(a.snr_db) & set(b.snr_db)
-        if shared and a.uses != b.uses:  # there is no column for a budget in uses
-            raise UserError(f"figures {a.id} and {b.id} differ only in uses; give each a run of its own")
-        if shared and a.requirement != b.requirement:
-            raise UserError(f"figures {a.id} and {b.id} differ only in the requirement; give each a run of its own")
+        same = all(a[key] == b[key] for key in ("task", "dataset", "channel", "cbr", "bits"))
+        if not (same and set(a["systems"]) & set(b["systems"]) and set(a["snr_db"]) & set(b["snr_db"])):
+            continue
+        for key, words in (("uses", "uses"), ("requirement", "the requirement")):
+            if a.get(key) != b.get(key):
+                raise UserError(f"figures {a['id']} and {b['id']} differ only in {words}; give each a run of its own")
 
 
 def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.measure.tasks import TASKS
 from bench.results.store import RunStore
-from bench.spec.request import Resolved, config_sha256
+from bench.spec.request import Resolved, check_rows_apart, config_sha256
 from bench.sweep.plan import Cell, Plan, WorkUnit
 from bench.util.files import read_json, write_atomic
 from systems.errors import UserError
@@ -26,7 +26,7 @@ _ADVICE = (
     "without it, one command must name all systems, SNRs and repetitions that the run has (finished cells are kept)"
 )
 _SAME = ("seed", "block", "analog_bits_per_use", "control_word_uses", "schema")
-_SAME_OF_FIGURE = ("task", "dataset", "channel", "cbr", "bits", "requirement", "metric")
+_SAME_OF_FIGURE = ("task", "dataset", "channel", "cbr", "bits", "uses", "requirement", "metric")
 
 
 def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolved) -> dict[str, Any]:
@@ -57,9 +57,10 @@ def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolve
     for figure in new["figures"]:
         known = figures.get(figure["id"])
         for key in _SAME_OF_FIGURE if known else ():
-            if known[key] != figure[key]:
-                raise _other(root, f"figure {figure['id']} has {key} {known[key]} there, here it is {figure[key]}")
+            if known.get(key) != figure[key]:
+                raise _other(root, f"figure {figure['id']} has {key} {known.get(key)} there, here it is {figure[key]}")
         figures[figure["id"]] = figure if known is None else _joined(known, figure)
+    check_rows_apart(figures.values())
     return {
         **new,
         "figures": list(figures.values()),

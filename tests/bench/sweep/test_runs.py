@@ -139,6 +139,30 @@ def test_what_does_not_fit_is_refused_and_touches_nothing(photos):
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
 
+@pytest.mark.parametrize(
+    ("later", "words"),
+    [
+        ({"uses": 200}, "figure a has uses 100 there, here it is 200"),
+        ({"id": '"b"', "uses": 200}, "figures a and b differ only in uses"),
+        ({"id": '"b"', "requirement": '"send me the picture"'}, "figures a and b differ only in the requirement"),
+    ],
+)
+def test_a_run_does_not_grow_by_rows_that_no_column_tells_apart(photos, later, words):
+    """There is no column for a budget in uses, so the rows of two of them would be averaged as one point."""
+    first = {"id": '"a"', "task": '"reconstruction"', "dataset": '"folder:pictures"', "systems": '["linear"]',
+             "snr_db": "[8]", "uses": 100}  # fmt: skip
+
+    def sweep(keys):
+        Path("figure.toml").write_text("".join(f"{key} = {value}\n" for key, value in keys.items()))
+        return execute(resolve(Request(figures=("figure.toml",))), Path("run"), engine="serial")
+
+    sweep(first)
+    files = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=words):
+        sweep(first | later)
+    assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
 def test_the_folder_of_a_command_is_that_of_its_figures(photos):
     base = default_out(asked())
     assert (
