@@ -16,7 +16,8 @@ from bench.measure.point import Conditions
 from bench.sweep.plan import WorkUnit
 from bench.sweep.preflight import Reading, Trial
 from bench.sweep.worker.systems import Systems
-from systems.errors import FAULTS, UserError
+from bench.util.files import shown
+from systems.errors import FAULTS, BudgetTooSmall, UserError
 from systems.weight_files import seeded
 
 
@@ -47,6 +48,9 @@ def try_system(
             with torch.inference_mode(), seeded(0):
                 try:
                     system.encode(image, conditions.link(*image.shape[2:], snr_db))
+                except BudgetTooSmall as error:
+                    size = f"{image.shape[3]}x{image.shape[2]} pixels"
+                    raise BudgetTooSmall(f"{error} (picture {shown(image_id)} of {unit.dataset}, {size})") from error
                 except UserError:
                     raise
                 except FAULTS:  # a fault at one point must not hide an error of the user at another

@@ -30,6 +30,7 @@ from bench.sweep.preflight import preflight
 from bench.sweep.worker import Worker
 from bench.sweep.worker.checks import Checks
 from systems import registry
+from systems.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -114,8 +115,6 @@ def test_bits_of_a_system_that_varies_its_modulation(place):
 
 
 def test_options_reach_the_system_or_are_refused(place):
-    from systems.errors import UserError
-
     run(place, systems="t-option", request={"options": {"code_rate": "5/6"}})
     assert {row["variant"] for row in rows(place / "run" / "samples.csv")} == {"r5/6"}
     for options, words in (
@@ -264,6 +263,12 @@ def test_budgets_are_tried_at_both_ends(place):
     assert tried(in_bits, "bits") == ends | {("48x64", "2"), ("48x64", "10")}
 
 
+def test_a_budget_that_is_too_small_names_the_picture(place):
+    Image.new("RGB", (2, 1)).save(place / "pictures" / "dot.png")
+    with pytest.raises(UserError, match=r"linear: .*raise --cbr.* \(picture dot of folder:.*pictures, 2x1 pixels\)"):
+        run(place, systems=OWN)
+
+
 def test_a_breach_of_the_rules_is_a_failure_with_figures(place):
     result = run(place, systems="t-loud,t-plain")
     assert result.exit_code == 1
@@ -299,8 +304,6 @@ def test_summary_against_numpy(place):
 
 
 def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
-    from systems.errors import UserError
-
     text = (
         'task = "reconstruction"\ndataset = "folder:pictures"\nsystems = ["t-plain"]\nsnr_db = [8]\ncbr = "1/6"\n'
         'id = "%s"\n'
