@@ -23,7 +23,7 @@ NO_BUDGET = -1.0  # in place of an empty budget while tables are joined, because
 class Selection:
     """Which part of the runs is compared. None: all.
 
-    figure: an id.
+    figure: an id; that of a figure over several budgets stands for all of them.
     channel: a name.
     snr_db: SNRs in dB.
     """
@@ -112,11 +112,12 @@ def _filled(rows: pd.DataFrame) -> pd.DataFrame:
 def _chosen(run: Run, selection: Selection) -> pd.DataFrame:
     rows = run.samples
     if selection.figure is not None:
-        figures = {figure["id"]: figure for figure in run.figures}
-        if selection.figure not in figures:
-            hint = did_you_mean(selection.figure, figures, "figures")
+        named = [f for f in run.figures if selection.figure in (f["id"], f["budgets_of"])]
+        if not named:
+            known = dict.fromkeys(name for f in run.figures for name in (f["budgets_of"] or f["id"], f["id"]))
+            hint = did_you_mean(selection.figure, known, "figures")
             raise UserError(f"--figure {shown(selection.figure)}: run {shown(run.name)} has no such figure; {hint}")
-        rows = run.samples_of(figures[selection.figure])
+        rows = pd.concat([run.samples_of(figure) for figure in named]) if len(named) > 1 else run.samples_of(named[0])
     if selection.channel is not None:
         rows = rows[rows["channel"] == selection.channel]
     if selection.snr_db is not None:

@@ -177,6 +177,16 @@ def test_a_part_can_be_chosen(run_dir):
             compare("a", "b", run=run_dir, selection=chosen)
 
 
+def test_a_figure_over_several_budgets_is_chosen_by_its_name_as_in_plot(tmp_path):
+    cbrs = [1 / 24, 1 / 16]
+    swept = [figure(f"wide-{i}", ["a", "b"], cbr=cbr, dataset="swept", budgets_of="wide") for i, cbr in enumerate(cbrs)]
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"]), *swept], value)
+    table = compare("a", "b", run=run, selection=Selection("wide"))
+    assert set(table["dataset"]) == {"swept"} and table["cbr_target"].unique() == pytest.approx(cbrs)
+    one = compare("a", "b", run=run, selection=Selection("wide-1"))
+    assert one["cbr_target"].unique() == pytest.approx(cbrs[1:]) and len(table) == 2 * len(one)
+
+
 def test_snrs_that_were_asked_for_and_not_measured_are_named(run_dir):
     text = report(compare("a", "b", run=run_dir, selection=Selection(snr_db=(0.0, 3.0, 10.0, 30.0))))
     assert "Left out: 3, 30 dB, which neither A nor B was measured at." in text
