@@ -34,15 +34,15 @@ def overhead(run: Run, metric: str) -> Finding:
         if rival not in here:
             continue
         shared = values[0].index.intersection(values[1].index)
-        interval, strict = _fewer_uses([v.loc[shared].to_numpy(float) for v in values], uses, metric, len(jobs))
+        both = [side.loc[shared].to_numpy(float) for side in values]
+        interval, strict = _fewer_uses(both, uses, metric, len(jobs))
         if np.isnan(interval.low):
             lines.append(f"{at}: no PSNR that both reach")
             tally.complete = False
             continue
         tally.holds.append(interval.high < 0)
         tally.against.append(strict > 0)
-        mean, low, high = (100 * (2**x - 1) for x in (interval.mean, interval.low, interval.high))
-        lines.append(f"{at}: {mean:+.1f} % [{low:+.1f}, {high:+.1f}] uses for equal PSNR, {interval.n} pictures")
+        lines.append(f"{at}: {_uses_text(interval, _share_no_quality(both, metric))}, {interval.n} pictures")
     absent = [rival for rival in RECONSTRUCTION_RIVALS if rival not in here]
     tally.complete &= not absent
     tally.numbers = [*lines, *(f"{rival}: not in the sweep over CBR" for rival in absent)]
@@ -75,6 +75,25 @@ def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFra
     return table.iloc[:, order], uses[order]
 
 
+def _uses_text(interval: Interval, bound: bool) -> str:
+    """The finding in words. bound: the curves share no PSNR, so the number is a bound, and has no interval."""
+    mean, low, high = (100 * (2**x - 1) for x in (interval.mean, interval.low, interval.high))
+    if bound:
+        return f"at least {abs(mean):.1f} % {'fewer' if mean < 0 else 'more'} uses (there is no PSNR that both reach)"
+    return f"{mean:+.1f} % [{low:+.1f}, {high:+.1f}] uses for equal PSNR"
+
+
+def _quality(means: np.ndarray, metric: str) -> np.ndarray:
+    """The quality of means over pictures, (..., budgets)."""
+    return np.asarray(psnr_db(means)) if of_mean_error(metric) else means
+
+
+def _share_no_quality(values: list[np.ndarray], metric: str) -> bool:
+    """Whether one curve lies wholly above the other. values: (pictures, budgets) of each side."""
+    ours, theirs = (_quality(side.mean(axis=0), metric) for side in values)
+    return bool(ours[0] >= theirs.max() or theirs[0] >= ours.max())  # as `log_uses_gap`: the best quality so far
+
+
 def _fewer_uses(
     values: list[np.ndarray], uses: tuple[np.ndarray, ...], metric: str, comparisons: int
 ) -> tuple[Interval, float]:
@@ -88,8 +107,7 @@ def _fewer_uses(
         return nothing, np.nan
 
     def gap(means: np.ndarray) -> np.ndarray:
-        quality = np.asarray(psnr_db(means)) if of_mean_error(metric) else means
-        ours, theirs = np.split(quality, [values[0].shape[1]], axis=-1)
+        ours, theirs = np.split(_quality(means, metric), [values[0].shape[1]], axis=-1)
         return np.round(log_uses_gap(uses[0], ours, uses[1], theirs), STATISTIC_DECIMALS)
 
     both = np.concatenate(values, axis=1)

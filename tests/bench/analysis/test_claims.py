@@ -214,6 +214,16 @@ def test_equal_budgets_prove_no_lower_overhead(tmp_path):
     assert found.verdict == UNDECIDED and "to decide this, sweep over CBR" in found.numbers[0]
 
 
+def test_uses_of_curves_that_share_no_quality_are_bounds(tmp_path):
+    """At 10 dB the 16QAM link delivers nothing, so no use of it gives the quality of the others."""
+    shown = [figure("fig4", RECONSTRUCTION), *sweep(10.0)]
+    lines = verdicts_of(tmp_path / "run", paper, figures=shown)["lowest-overhead"].numbers
+    (lost,) = [line for line in lines if "jpeg-ldpc-16qam" in line]
+    assert "at least 66.7 % fewer uses (there is no PSNR that both reach)" in lost and "[" not in lost  # 1/48 and 1/16
+    (near,) = [line for line in lines if "adjscc" in line]
+    assert "] uses for equal PSNR" in near
+
+
 def test_uses_for_equal_quality_of_shifted_lines():
     """Where quality grows by 3 dB per doubling of the uses, a line 3 dB higher needs half the uses. Where the curves do
     not overlap, bounds are given.
