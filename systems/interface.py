@@ -136,7 +136,7 @@ class Link:
 
 @dataclass
 class Transmission:
-    """What the transmitter sends.
+    """The output of a transmitter.
 
     symbols: complex64 (B, n); the mean of |x|^2 over each row is 1.
     side_info: uint8 (B, b), bits 0 or 1; None means no bits. The harness codes them, sends them over the same channel
@@ -166,7 +166,7 @@ class Transmission:
 
 @dataclass
 class Received:
-    """What reaches the receiver: y = h x + n.
+    """The input of a receiver: y = h x + n.
 
     symbols: y, complex64 (B, n).
     csi: h, which the receiver knows, complex64 (B, 1) or (B, n).
@@ -191,7 +191,7 @@ class Received:
 
 @dataclass
 class Decoded:
-    """What the receiver delivers.
+    """The output of a receiver.
 
     output: pictures float32 (B, 3, H, W) in [0, 1], or class logits float32 (B, 21, H, W).
     report: lists with one value per picture (status "ok" or "outage", n_bits, n_bit_errors, n_blocks, n_block_errors,

@@ -1,4 +1,4 @@
-"""How many channel uses a word of side information takes. `Budget` charges it by this rule.
+"""The number of channel uses that a word of side information takes. `Budget` charges it by this rule.
 
 The harness sends the word over the same channel as the symbols, with a code of exactly this length
 (`bench.measure.control_channel`). A system that asks for too short a word loses it. The rule is a closed form, so both

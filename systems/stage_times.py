@@ -1,4 +1,4 @@
-"""Where the time of a run goes: wall and CPU seconds of each stage. Every second is counted in one stage only.
+"""Counts the time of a run: wall and CPU seconds of each stage. Every second is counted in one stage only.
 
 Called all over the systems and the harness; `bench.sweep` writes the seconds into the results. When one stage opens
 inside another, its time is subtracted from the outer one. There is one clock per process, and a worker is a process.

@@ -1,4 +1,4 @@
-"""What all coded modulations share: how channel uses are spent, CRCs, scrambling, padding, the order of decoding.
+"""The common part of all coded modulations: blocks and their uses, CRCs, scrambling, padding, the order of decoding.
 
 A coded modulation is a channel code together with a constellation; users choose one by `--link`. It turns exactly
 `frame.payload_bits` bits into exactly `frame.uses` complex uses, and back. The digital systems

@@ -1,4 +1,4 @@
-"""Which coefficients get the channel uses: the strongest of the picture, with water-filled power.
+"""Gives the channel uses to coefficients: to the strongest ones of the picture, with water-filled power.
 
 `baselines.linear_select` calls it at both ends. Both ends know the variance of every coefficient (from the classes),
 the noise of the channel and the number of uses. Take Gaussian coefficients of standard deviation s, sent with amplitude

@@ -1,9 +1,9 @@
 """The checks behind the paper's statements: each reads the rows of a run, and decides whether a statement holds there.
 
-`bench.analysis.claims` names the statements and calls the checks. A check returns a `Finding`, or raises `Missing` if
-the run lacks the rows that it needs. Statements about PSNR are checked under both reductions: the mean of PSNR over
-pictures, and the PSNR of the mean squared error. If these disagree, nothing is decided. `bench.analysis.claim_overhead`
-has the check of the overhead.
+`bench.analysis.claims` has the statements and their thresholds, and calls the checks. A check returns a `Finding`, or
+raises `Missing` if the run lacks the rows that it needs. Statements about PSNR are checked under both reductions: the
+mean of PSNR over pictures, and the PSNR of the mean squared error. If these disagree, nothing is decided.
+`bench.analysis.claim_overhead` has the check of the overhead.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from bench.analysis.claim_evidence import (
     CALIBRATED,
     FIGURES,
     HOLDS,
-    LOW_SNR_DB,
     OURS,
-    STABLE_MIOU,
     STATISTIC_DECIMALS,
     Check,
     Finding,
@@ -32,7 +30,7 @@ from bench.analysis.claim_evidence import (
     sides_of,
     trainings_of,
 )
-from bench.analysis.compare_verdicts import class_counts, compare_sides, paired_miou
+from bench.analysis.compare_numbers import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import KEY, Side
@@ -103,12 +101,16 @@ def _spread(rows: pd.DataFrame, scale: float, unit: str, ahead: int, behind: int
 # ---------------------------------------------------------------- one number from the gap over SNR
 
 
-def mean_gap(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Mean of gaps (resamples, SNRs) over the low SNRs, in dB: (resamples,). NaN if there is no
-    low SNR. snrs: (SNRs,).
+def mean_gap(up_to_db: float) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """A statistic: statistic(snrs, gaps) is the mean of gaps (resamples, SNRs) over the SNRs (SNRs,) up to `up_to_db`
+    dB: (resamples,). NaN if there is no such SNR.
     """
-    low = snrs <= LOW_SNR_DB
-    return gaps[:, low].mean(axis=1) if low.any() else np.full(len(gaps), np.nan)
+
+    def statistic(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+        low = snrs <= up_to_db
+        return gaps[:, low].mean(axis=1) if low.any() else np.full(len(gaps), np.nan)
+
+    return statistic
 
 
 def slope(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
@@ -124,8 +126,8 @@ def slope(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit: str) -> Check:
     """A check: a statistic of the gap to each rival is above 0, over the SNRs at which both deliver every picture.
 
-    statistic: `mean_gap` or `slope`. unit: of its value, for display. A rival without such SNRs cannot be compared, and
-    then the statement cannot hold either.
+    statistic: `slope`, or one that `mean_gap` made. unit: of its value, for display. A rival without such SNRs cannot
+    be compared, and then the statement cannot hold either.
     """
 
     def check(run: Run, metric: str) -> Finding:
@@ -220,23 +222,28 @@ def cliff(modulation: str, threshold: float) -> Check:
     return check
 
 
-def stable(run: Run) -> Finding:
-    """A check: above 0 dB, our mIoU stays within STABLE_MIOU of its value at the highest SNR (a
-    test of equivalence).
+def stable(within: float) -> Check:
+    """A check: above 0 dB, our mIoU stays within `within` of its value at the highest SNR (a test of equivalence).
+
+    within: a share, such as 0.02 for 2 points.
     """
-    figure = figure_named(run, FIGURES["segmentation"])
-    part = at_point_of(run, figure)
-    tally = Tally(systems={OURS})
-    rows = part.samples[(part.samples["system"] == OURS) & (part.samples["snr_db"] > 0)]
-    if rows["snr_db"].nunique() < 2:
-        raise Missing(f"fewer than two SNRs above 0 dB of {OURS} in {FIGURES['segmentation']}")
-    for training in trainings_of(part, OURS, tally):
-        _stability(training, tally)
-    tally.numbers.insert(0, f"stable means within {100 * STABLE_MIOU:g} points")
-    return tally.finding()
+
+    def check(run: Run) -> Finding:
+        figure = figure_named(run, FIGURES["segmentation"])
+        part = at_point_of(run, figure)
+        tally = Tally(systems={OURS})
+        rows = part.samples[(part.samples["system"] == OURS) & (part.samples["snr_db"] > 0)]
+        if rows["snr_db"].nunique() < 2:
+            raise Missing(f"fewer than two SNRs above 0 dB of {OURS} in {FIGURES['segmentation']}")
+        for training in trainings_of(part, OURS, tally):
+            _stability(training, within, tally)
+        tally.numbers.insert(0, f"stable means within {100 * within:g} points")
+        return tally.finding()
+
+    return check
 
 
-def _stability(training: Side, tally: Tally) -> None:
+def _stability(training: Side, within: float, tally: Tally) -> None:
     rows = training.samples[training.samples["snr_db"] > 0]
     levels = sorted(rows["snr_db"].unique())
 
@@ -251,7 +258,7 @@ def _stability(training: Side, tally: Tally) -> None:
             raise Missing("the SNRs were run on different pictures")
         _, _, gap = paired_miou(other, top)
         _, _, strict = paired_miou(other, top, level=1 - (1 - LEVEL) / (len(levels) - 1))
-        tally.holds.append(-STABLE_MIOU < gap.low and gap.high < STABLE_MIOU)
-        tally.against.append(strict.high < -STABLE_MIOU or strict.low > STABLE_MIOU)
+        tally.holds.append(-within < gap.low and gap.high < within)
+        tally.against.append(strict.high < -within or strict.low > within)
         ends = f"[{100 * gap.low:+.2f}, {100 * gap.high:+.2f}]"
         tally.numbers.append(f"mIoU at {snr:g} dB less that at {levels[-1]:g} dB: {100 * gap.mean:+.2f} {ends} points")

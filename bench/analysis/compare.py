@@ -1,13 +1,13 @@
 """Compares two systems, or two runs: reads from the names which sides are meant, and makes one table of all of them.
 
-`python -m bench compare` calls it. `sides` picks the rows, `matching` joins them, `compare_verdicts` computes the
+`python -m bench compare` calls it. `sides` picks the rows, `matching` joins them, `compare_numbers` computes the
 intervals and verdicts, and `compare_text` prints the table.
 
 Rows are joined on (task, data set, picture, channel, SNR, budget, repetition), so each difference is between two
 results for the same picture. In two runs, pictures are the same if the manifests hold the same sha256 of their files.
 Other pictures are left out and named. There are two reductions, and both are reported:
 
-- "all pictures": a lost picture counts with what the harness painted for it (mid-grey, or the most common class). The
+- "all pictures": a lost picture counts with what the harness painted for it (`outage_level` of the task's record). The
   verdict rests on this reduction, so that losing difficult pictures brings no advantage.
 - "both delivered": only pictures that neither side lost.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.analysis.compare_verdicts import compare_sides
+from bench.analysis.compare_numbers import compare_sides
 from bench.analysis.matching import match
 from bench.analysis.sides import Selection, Side, side
 from bench.results.find import find_run, find_system

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from bench.analysis.compare_verdicts import ALL, DELIVERED, whole_curves
+from bench.analysis.compare_numbers import ALL, DELIVERED, whole_curves
 from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import quantity
 from bench.measure.budget import budget_text

@@ -1,7 +1,7 @@
-"""Which pictures of two sides are the same: their rows joined, one pair per picture, point and repetition.
+"""Joins the rows of two sides: one pair per picture, point and repetition.
 
 In one run a picture is its name. In two runs, pictures are the same if the manifests hold the same hashes; others are
-left out, and a note says so. Called by `compare` and `compare_verdicts`.
+left out, and a note says so. Called by `compare` and `compare_numbers`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A metric's record (`bench.measure.metrics.table`) holds these. `quantity` gives the same for the rate of outages and for
 the other columns of samples.csv, which are no metrics. The analysis and `bench.report` call this module, so they need
-no metric's name.
+no metric's name. It also has the words for what a lost picture is scored as.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ OUTAGE_RATE = Metric("outage_rate", "Outages", "%", 1, False, (), None, scale=10
 _COSTS = ("mse", "n_uses", "bits", "encode_s", "decode_s")  # columns that are no metrics; lower values are better
 #: For metrics of pixel counts, by their reduction: the column of counts by which intersections are divided.
 _WHOLES = {"miou": "union", "pixel_accuracy": "labelled"}
+_GREYS = {0: "black", 128: "mid-grey", 255: "white"}
 
 
 def quantity(name: str) -> Metric:
@@ -39,6 +40,18 @@ def default_metric(task: str) -> str:
 def has_labels(task: str) -> bool:
     """Whether a task's outputs are class labels. False for a task of a package that is no longer installed."""
     return task in TASKS.names() and TASKS[task].labels
+
+
+def outage_words(task: str) -> str:
+    """What a lost picture is scored as, in words: "mid-grey", or "background". The task's record decides it
+    (`outage_level`). "the task demands" for a task of a package that is no longer installed.
+    """
+    if task not in TASKS.names():
+        return "the task demands"
+    level = TASKS[task].outage_level
+    if TASKS[task].labels:
+        return f"class {level}" if level else "background"
+    return _GREYS.get(level, f"grey level {level}")
 
 
 def lower_is_better(name: str) -> bool:

@@ -21,7 +21,7 @@ NO_BUDGET = -1.0  # in place of an empty budget while tables are joined, because
 
 @dataclass(frozen=True)
 class Selection:
-    """Which part of the runs is compared. None: all.
+    """The part of the runs that is compared. None: all.
 
     figure: an id; that of a figure over several budgets stands for all of them.
     channel: a name.

@@ -1,4 +1,4 @@
-"""Which files of a folder are pictures, and their ids: the same rule for data sets and for training.
+"""Lists the pictures of a folder, and their ids, by the same rule for data sets and for training.
 
 A file is a picture if its name has the ending of a picture (`bench.data.decode.PICTURE_SUFFIXES`) and does not start
 with a dot. Folders, pipes and other files are skipped, counted and named. A broken link is an error, because a set that

@@ -1,4 +1,4 @@
-"""How the harness calls a system: with fixed random streams, with a clock, and with nothing but bytes in and out.
+"""Calls a system for the harness: with fixed random streams and a clock. Only bytes pass in and out.
 
 `bench.measure.point` calls it. `LocalEnd` calls a system in this process. That system may be a `RemoteSystem`, which
 passes each call to a process of its own.

@@ -56,12 +56,12 @@ def fill(run_dir: Path, say: Callable[[str], None] = lambda text: None) -> dict[
     """Count the systems that are missing in a run's tables/flops.json, and write it. Returns {(figure, system):
     {"encode": n, "decode": n}}.
 
-    A system that cannot be built or counted is reported by `say`, and has no entry. Raises UserError if the folder is
-    no run.
+    Only systems with parameters are counted. One that cannot be built or counted is reported by `say`, and has no
+    entry. Raises UserError if the folder is no run.
     """
     run = Run.open(run_dir)
     counted = kept_flops(run)
-    keys = flops_keys(run)
+    keys = {pair: key for pair, key in flops_keys(run).items() if run.system_facts.get(pair[1], {}).get("parameters")}
     fresh: dict[str, dict[str, float]] = {}
     for (figure_id, system), key in keys.items():
         if (figure_id, system) not in counted and key not in fresh:

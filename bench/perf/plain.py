@@ -1,4 +1,4 @@
-"""How the bench works, in one loop: for each system, SNR and picture, encode, audit, send, decode and score.
+"""The whole bench in one loop: for each system, SNR and picture, it encodes, audits, sends, decodes and scores.
 
 Nothing is kept from one point to the next but the systems themselves. The loop shares the parts (systems, audit,
 channel, seeds, metrics) with the sweep, and none of its order, batches or memory. So equal rows mean that reuse changed

@@ -1,4 +1,5 @@
-"""What GenSC's refinement steps gain: PSNR and MS-SSIM against their number, paired over pictures with the same noise.
+"""Measures the gain of GenSC's refinement steps: PSNR and MS-SSIM against the number of steps, paired over pictures
+with the same noise.
 
 `python -m bench refine` calls it. One step from the received symbols gives the MMSE estimate, which the PSNR figures
 use. More steps follow the DDIM path from the channel's noise to none (`systems.gensc.reconstruction_decoder`).

@@ -1,5 +1,5 @@
-"""What a very large run costs after its cells are computed: an invented run is packed, scanned, made into tables and
-read.
+"""Measures what a very large run costs after its cells are computed: it packs, scans and reads an invented run, and
+makes its tables.
 
 `python -m bench perf scale` calls it. The rows are invented. The files, the scan, the tables and the reader are those
 of a real run. CPU seconds are given beside wall seconds, because wall seconds say little on a busy machine. Memory is

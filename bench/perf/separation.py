@@ -1,9 +1,10 @@
-"""What it costs that encoder and decoder of a third party run in processes of their own (`bench.measure.apart`).
+"""Measures the cost of the separate processes in which a third party's encoder and decoder run (`bench.measure.apart`).
 
     python -m bench.perf.separation [MODULE:CLASS] [PICTURES]
 
-One system is measured in the usual way of our own, in this process, and in the way of a third party's. The two take
-turns, picture by picture, so that whatever else the machine does meets both. `bench/measure/README.md` has the result.
+One system is measured twice: in this process, as our own systems run, and in separate processes, as a third party's
+run. The two ways take turns, picture by picture, so other load of the machine slows both. `bench/measure/README.md`
+has the result.
 """
 
 from __future__ import annotations

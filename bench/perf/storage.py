@@ -1,4 +1,5 @@
-"""What a storage form of weights costs: the same pictures, noise and network, with 16 and with 8 bits per value.
+"""Measures the quality that 8-bit storage of weights costs: the same pictures, noise and network, with 16 and with 8
+bits per value.
 
 `python -m bench weights loss` calls it. Its results are used for choices, so its pictures must not be from a test set.
 """

@@ -19,7 +19,7 @@ from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
 from bench.report import style
 from bench.report.curves import DifferenceCurve, Series
 from bench.report.paper_sheet import COLUMN, Sheet
-from bench.report.published import PublishedCurve
+from bench.report.published_curves import PublishedCurve
 from bench.report.style import Looks
 from bench.report.text import ratio
 

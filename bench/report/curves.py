@@ -5,7 +5,7 @@ over pictures. `bench.report.charts` draws both. Tests and other tools read them
 
 On AWGN, a point at which any picture was an outage is not part of a curve. The curve is broken there, and a thin line
 marks the cliff between the last SNR with outages and the first one without. In a fading channel every SNR has outages.
-There the curve is drawn with lost pictures scored as mid-grey, with a panel of outage rates. A point that was not
+There the curve is drawn with lost pictures as they were scored, with a panel of outage rates. A point that was not
 simulated is a gap, never 0.
 """
 

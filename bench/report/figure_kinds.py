@@ -1,8 +1,8 @@
 """The kinds of figure, as a table: a kind is a function from a `DrawingJob` to drawings.
 
 `bench.report.figures` calls it. The file of a figure may name its kind; otherwise its task decides. Third parties add a
-kind by the entry-point group
-`semantic_bench.figures`: a function with the signature of `curves` below, under the name that figure files use.
+kind by the entry-point group `semantic_bench.figures`: a function with the signature of `curves` below, under the name
+that figure files use.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.intervals import LEVEL_TEXT
+from bench.analysis.quantity import outage_words
 from bench.analysis.undertrained import undertrained
 from bench.measure.budget import budget_text
 from bench.measure.channel import channel_label
@@ -24,7 +25,7 @@ from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.gallery import Block, Tile, draw_gallery
 from bench.report.options import Options
 from bench.report.paper_sheet import Sheet
-from bench.report.published import published_for
+from bench.report.published_curves import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
 from bench.results.reader import Run
@@ -294,7 +295,7 @@ def _words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, chart: Char
                 f"below: difference to {chart.looks.label(chart.reference)}, paired over images, {LEVEL_TEXT} intervals"
             )
         if chart.has_outages:
-            words.append("lost pictures are scored as mid-grey")
+            words.append(f"lost pictures are scored as {outage_words(figure['task'])}")
         for origin in dict.fromkeys(line.origin for line in chart.published):
             labels = "; ".join(line.label for line in chart.published if line.origin == origin)
             words.append(f"thin lines, trained and measured elsewhere: {labels} ({origin})")

@@ -1,4 +1,4 @@
-"""What the user can choose for a drawing: the options of `plot`, checked before anything is written."""
+"""The choices of a user for drawings: the options of `plot`, checked before anything is written."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ _HEADERS = {
 
 
 def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> pd.DataFrame:
-    """What each system of each figure spends, with OVERHEAD_COLUMNS.
+    """The spending of each system of each figure, with OVERHEAD_COLUMNS.
 
     flops: {(figure, system): {"encode": n, "decode": n}}. n_uses, cbr and bits are means over pictures of what was
     sent. Latencies are medians in milliseconds per picture. height and width are those of the picture for which
@@ -190,7 +190,7 @@ def flops_path(run: Run) -> Path:
 
 
 def flops_keys(run: Run) -> dict[tuple[str, str], str]:
-    """(figure, system) -> the key of its count in flops.json, for each system with parameters.
+    """(figure, system) -> the key of its count in flops.json.
 
     The key holds everything that decides the count: the system's identity, the task, the size of the figure's first
     picture, and the budget.
@@ -201,13 +201,12 @@ def flops_keys(run: Run) -> dict[tuple[str, str], str]:
         budget = figure["cbr"] if figure["cbr"] is not None else figure["bits"] or figure.get("uses")
         for system, own in samples.groupby("system", sort=True):
             facts = run.system_facts.get(system, {})
-            if facts.get("parameters"):
-                first = own.iloc[0]
-                identity = json.dumps(facts.get("identity", {}), sort_keys=True)
-                keys[figure["id"], system] = (
-                    f"{system} {first['variant']} {hashlib.sha256(identity.encode()).hexdigest()[:12]} "
-                    f"{figure['task']} {int(first['height'])}x{int(first['width'])} {budget}"
-                )
+            first = own.iloc[0]
+            identity = json.dumps(facts.get("identity", {}), sort_keys=True)
+            keys[figure["id"], system] = (
+                f"{system} {first['variant']} {hashlib.sha256(identity.encode()).hexdigest()[:12]} "
+                f"{figure['task']} {int(first['height'])}x{int(first['width'])} {budget}"
+            )
     return keys
 
 

@@ -1,4 +1,4 @@
-"""How things look: each system in figures and tables (label, colour, marker, dash, place in the legend), colour maps.
+"""The look of each system in figures and tables (label, colour, marker, dash, place in the legend), and colour maps.
 
 All drawings and tables ask here, so a system looks the same everywhere. A look comes from three places, and later ones
 win: the catalogue of systems (or, for a third party's system, its class), the figure's TOML file, and the options of

@@ -91,7 +91,7 @@ def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None
     """One table per metric, systems by SNR: mean and 95 % interval.
 
     Where pictures were lost, a cell gives their number. In a fading channel, where every SNR loses some, the value is
-    also given, with lost pictures scored as mid-grey. What was not simulated is empty.
+    also given, with lost pictures as they were scored. What was not simulated is empty.
     """
     faded = figure["channel"] != "awgn"
     return "\n".join(_metric_markdown(own, str(metric), figure["title"], looks or style.Looks(), faded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench.analysis.quantity import axis_label, has_labels, quantity
+from bench.analysis.quantity import axis_label, has_labels, outage_words, quantity
 from bench.measure.budget import budget_text
 from bench.measure.metrics.table import Metric
 from bench.results.csv_tables import read_rows
@@ -15,7 +15,7 @@ from bench.util.files import several
 def result_tables(resolved: Resolved, out: Path) -> str:
     """The mean of each figure's metric, systems by SNR."""
     summary = read_rows(out / "summary.csv")
-    blocks = []
+    blocks, lost_as = [], []
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
         means = {
@@ -38,8 +38,11 @@ def result_tables(resolved: Resolved, out: Path) -> str:
             fields = [_mean_text(means.get((name, point)), metric) for point in figure.snr_db]
             lines.append("  ".join([f"{name:{width}}", *fields]))
         blocks.append("\n".join(lines))
-    text = "\n\n".join(blocks)
-    return text + ("\n\n* some of the pictures were outages, scored as mid-grey" if "*" in text else "")
+        if any("*" in line for line in lines[2:]):
+            lost_as.append(outage_words(figure.task))
+    if lost_as:
+        blocks.append(f"* some of the pictures were outages, scored as {' or '.join(dict.fromkeys(lost_as))}")
+    return "\n\n".join(blocks)
 
 
 def _mean_text(row: dict[str, str] | None, metric: Metric) -> str:

@@ -74,7 +74,7 @@ class Run:
 
     @cached_property
     def pictures(self) -> pd.DataFrame:
-        """What each file under pictures/ shows."""
+        """The content of pictures.csv: one row per file under pictures/."""
         return self._table("pictures")
 
     def _table(self, name: str) -> pd.DataFrame:
@@ -92,7 +92,9 @@ class Run:
 
     @cached_property
     def system_facts(self) -> dict[str, dict[str, Any]]:
-        """What each system said of itself (`System.describe`), by name. Values that cannot be used are left out."""
+        """The description that each system gave of itself (`System.describe`), by name. Values that cannot be used are
+        left out.
+        """
         return {name: _facts(facts) for name, facts in self.manifest.get("systems", {}).items()}
 
     def picture_hashes(self, dataset: str) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """The tables of a run: every column with its type, unit and meaning, and the check of a cell's rows.
 
 Used by the store (which writes the tables), by the reader (which reads them) and by `python -m bench list columns`. A
-new column is added only here. A value that was not simulated, or does not apply, is an empty field, never 0.
+new column is added only here; the record of a metric gives its column. A value that was not simulated, or does not
+apply, is an empty field, never 0.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bench.measure.metrics.table import METRICS
+from bench.measure.metrics.table import METRICS, Metric
 from systems.interface import NUM_CLASSES, TASKS
 
 SCHEMA = 2  # it is raised when the same inputs would give other rows; it is part of every cell's id
@@ -62,21 +63,29 @@ _SET = Column("dataset", TEXT, "", "name of the data set")
 _IMAGE = Column("image_id", TEXT, "", "name of the picture in its data set")
 _CELL = Column("cell_id", TEXT, "", "first 16 hex digits of the sha256 of all that decides the rows of the cell")
 _REP = Column("rep", WHOLE, "", "repetition, from 0: another draw of the channel for the same picture")
-_STATUS = Column("status", TEXT, "", "ok, or outage: nothing was delivered, and mid-grey is scored", STATUSES)
-_SCORES = (
-    Column("psnr_db", NUMBER, "dB", "PSNR of the picture after rounding to 8 bits, peak 255"),
-    Column("miou", NUMBER, "", "mean IoU of this picture's own classes (the set's mIoU is in summary.csv)"),
-    Column("pixel_accuracy", NUMBER, "", "share of this picture's labelled pixels with the right class"),
+_STATUS = Column(
+    "status", TEXT, "", "ok, or outage: nothing was delivered (manifest.json says what is scored)", STATUSES
 )
+#: What the columns of some metrics mean. Those of others are described by their records.
+_MEANINGS = {
+    "psnr_db": "PSNR of the picture after rounding to 8 bits, peak 255",
+    "ms_ssim": "multi-scale structural similarity, higher is better",
+    "lpips": "learned perceptual distance, lower is better",
+    "miou": "mean IoU of this picture's own classes (the set's mIoU is in summary.csv)",
+    "pixel_accuracy": "share of this picture's labelled pixels with the right class",
+}
 
 
-def _of_plugins() -> tuple[Column, ...]:
-    """One column per metric of a third party. Installing or removing one changes the table, and so the cells."""
-    return tuple(
-        Column(metric.name, NUMBER, metric.unit, f"{metric.label}, a metric of a plug-in")
-        for metric in METRICS
-        if metric.of_picture is not None and metric.name not in METRICS.own_names
-    )
+def _score(metric: Metric) -> Column:
+    """The column of a metric. It holds the value before `scale`, so a metric that is shown in per cent has no unit."""
+    better = f"{'higher' if metric.higher_is_better else 'lower'} is better"
+    plugin = "" if metric.name in METRICS.own_names else ", a metric of a plug-in"
+    unit = metric.unit if metric.scale == 1 else ""
+    return Column(metric.name, NUMBER, unit, _MEANINGS.get(metric.name, f"{metric.label}, {better}{plugin}"))
+
+
+#: One column per metric that single pictures have. Installing or removing a metric changes the table, and so the cells.
+_SCORES = tuple(_score(metric) for metric in METRICS if metric.of_picture is not None)
 
 
 SAMPLES = (
@@ -116,11 +125,7 @@ SAMPLES = (
     Column("n_blocks", WHOLE, "block", "code blocks sent"),
     Column("n_block_errors", WHOLE, "block", "code blocks that failed their checksum"),
     Column("mse", NUMBER, "squared grey level", "mean squared error after rounding to 8 bits"),
-    _SCORES[0],
-    Column("ms_ssim", NUMBER, "", "multi-scale structural similarity, higher is better"),
-    Column("lpips", NUMBER, "", "learned perceptual distance, lower is better"),
-    *_SCORES[1:],
-    *_of_plugins(),
+    *_SCORES,
     Column("encode_s", NUMBER, "s per picture", "time to encode (not reproducible)"),
     Column("channel_s", NUMBER, "s per picture", "time of the channel (not reproducible)"),
     Column("decode_s", NUMBER, "s per picture", "time to decode (not reproducible)"),
@@ -179,7 +184,7 @@ PICTURES = (
     *_SYSTEM, _TASK, _SET, _IMAGE, _POINT[0], _POINT[3], *_BUDGET,
     Column("n_uses", WHOLE, "use", "complex channel uses spent"),
     Column("bits", NUMBER, "bit", "bits spent"),
-    *_SCORES, _STATUS,
+    *(column for column in _SCORES if column.name in ("psnr_db", "miou", "pixel_accuracy")), _STATUS,
     Column("file", TEXT, "", "path of the PNG, relative to the run"),
 )  # fmt: skip
 

@@ -1,1 +1,4 @@
-"""What a user asks for: figures, budgets, SNR grids, and which systems exactly. Commands call it before they start."""
+"""The request of a user: figures, budgets, SNR grids, and the exact identity of each system.
+
+Commands call it before they start.
+"""

@@ -20,7 +20,7 @@ budget. Anyone can add one by writing such a file:
     [pictures]                      # optional: outputs that are kept as PNG
     id = "fig6"                     # the figure that shows them (default: this one)
     snr_db = [18]                   # these must be points of the sweep
-    limit = 3                       # this many pictures, from the first of the data set
+    limit = 2                       # this many pictures, from the first of the data set (default: 3)
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ from systems.interface import Budget
 from systems.sizes import CONFIGS
 
 MOST_USES = 10_000_000  # largest budget of one picture
+KEPT_PICTURES = 3  # outputs that a run keeps per point of [pictures], if it names no limit
 #: If a data set is named without a figure, it gets the settings of this figure, by task.
 TEMPLATES = {"reconstruction": "fig4", "segmentation": "fig7"}
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Which outputs are kept as PNG.
+    """The outputs that are kept as PNG.
 
     id: of the figure that shows them.
     snr_db: SNRs in dB.
@@ -69,7 +70,7 @@ class Pictures:
 
     id: str = ""
     snr_db: tuple[float, ...] = ()
-    limit: int = 3
+    limit: int = KEPT_PICTURES
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Figure:
     look: FigureLook = field(default_factory=FigureLook)  # how `plot` draws it; no cell depends on it
 
     def budget(self, height: int, width: int) -> Budget:
-        """What one picture of height x width pixels may spend."""
+        """The budget of one picture of height x width pixels."""
         return budget_of(self.channel, height, width, cbr=self.cbr, bits=self.bits, uses=self.uses)
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,16 +121,17 @@ def _one_line(most: int):
 
 #: The keys of [pictures].
 PICTURE_KEYS = (
-    Key("id", "text", "the id of the figure that shows the pictures; it names files", parse_id, "the figure's own id"),
+    Key("id", "text", "the id of the figure that shows the pictures; it names files", parse_id,
+        otherwise="the figure's own id"),
     Key("snr_db", "SNRs", "the SNRs whose outputs are kept, points of the sweep", parse_snr, required=True),
     Key("limit", "whole number 1..1000", "how many pictures, from the data set's first on",
-        partial(parse_count, most=1000), "3"),
+        partial(parse_count, most=1000), KEPT_PICTURES),
 )  # fmt: skip
 #: The keys of a figure file. Exactly one of cbr, kbits and uses must be there.
 FIGURE_KEYS = (
     Key("id", "text", "the figure's name: letters, digits, - and _; it names files and captions", parse_id,
         required=True),
-    Key("title", "text", "the caption", _one_line(300), "the id"),
+    Key("title", "text", "the caption", _one_line(300), otherwise="the id"),
     Key("task", " or ".join(TASKS.own_names), "what the systems do",
         lambda v, w: parse_choice(v, w, TASKS.names(), "tasks"),
         required=True),
@@ -147,10 +149,11 @@ FIGURE_KEYS = (
     Key("uses", f"whole number 1..{MOST_USES}", "budget: complex channel uses per picture, the same for every system",
         partial(parse_count, most=MOST_USES)),
     Key("metric", "text", "the metric of the curves: " + ", ".join(METRICS.own_names),
-        _one_line(100), "the first of the task"),
+        _one_line(100), otherwise="the first of the task"),
     Key("reps", f"whole number 1..{MOST_REPS}", "noise draws per picture and point",
-        partial(parse_count, most=MOST_REPS), "1"),
-    Key("requirement", "text", "the sentence that asks GenSC for the task", _one_line(1000), "the task's own"),
+        partial(parse_count, most=MOST_REPS), 1),
+    Key("requirement", "text", "the sentence that asks GenSC for the task", _one_line(1000),
+        otherwise="the task's own"),
     Key("pictures", "table", "outputs that are kept as PNG: [pictures]",
         lambda values, where: read_table(values, PICTURE_KEYS, where.removesuffix("pictures") + "[pictures]")),
     *LOOK_KEYS,
@@ -225,7 +228,7 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
     metric, metrics = read.get("metric", TASKS[task].default_metric), [metric.name for metric in metrics_of(task)]
     if metric not in metrics:
         raise UserError(f"{where}: metric {metric!r} is none of {task}: {', '.join(metrics)}")
-    snr_db = read["snr_db"] if "snr_db" in read else parse_snr("0:20:2")
+    snr_db = read["snr_db"]
     shown = Pictures()
     if "pictures" in read:
         shown = Pictures(**{"id": read["id"], **read["pictures"]})
@@ -237,12 +240,12 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
         task=task,
         dataset=read["dataset"],
         systems=read["systems"],
-        channel=read.get("channel", "awgn"),
+        channel=read["channel"],
         snr_db=snr_db,
         cbr=read.get("cbr"),
         bits=read.get("kbits"),
         metric=metric,
-        reps=read.get("reps", 1),
+        reps=read["reps"],
         requirement=read.get("requirement") or TASKS[task].requirement,
         uses=read.get("uses"),
         pictures=shown,

@@ -1,5 +1,4 @@
-"""Which system exactly makes a row: its options, weights and code. This identity is part of every cell's id, and of the
-manifest.
+"""The identity of a system: its options, weights and code. It is part of every cell's id, and of the manifest.
 
 `bench.spec.request` and `bench.sweep` call it. Our own systems are built here once, so that they can describe
 themselves. A third party's system is asked in a separate process (`bench.measure.apart`), because the harness never

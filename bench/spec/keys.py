@@ -24,13 +24,16 @@ class Key:
     """One key of a TOML file.
 
     read: read(value, where) checks a value and returns it in its final type. It raises UserError for a wrong value.
+    default: the value of a file that lacks the key, as a file would write it. None: there is none.
+    otherwise: what holds without the key, in words, if that depends on other keys.
     """
 
     name: str
     kind: str  # for display: "text", "whole number 1..1000"
     doc: str
     read: Callable[[Any, str], Any]
-    default: str = ""  # for display; "": there is none
+    default: Any = None
+    otherwise: str = ""
     required: bool = False
 
 
@@ -40,8 +43,8 @@ def as_it_is(value: Any, where: str) -> Any:
 
 
 def read_table(values: Any, keys: Iterable[Key], where: str) -> dict[str, Any]:
-    """The values of a TOML table, each checked by its key. Missing keys are left out. where: for messages. Raises
-    UserError.
+    """The values of a TOML table, each checked by its key. A missing key has its default; without a default it is left
+    out. where: for messages. Raises UserError.
     """
     table = {key.name: key for key in keys}
     if not isinstance(values, dict):
@@ -53,15 +56,19 @@ def read_table(values: Any, keys: Iterable[Key], where: str) -> dict[str, Any]:
     missing = [key.name for key in table.values() if key.required and key.name not in values]
     if missing:
         raise UserError(f"{where}: {', '.join(missing)} is missing; {missing[0]} is {table[missing[0]].doc}")
-    return {name: table[name].read(value, f"{where}: {name}") for name, value in values.items()}
+    defaults = {key.name: key.default for key in table.values() if key.default is not None}
+    return {name: table[name].read(value, f"{where}: {name}") for name, value in (defaults | values).items()}
 
 
 def key_lines(keys: Iterable[Key]) -> list[tuple[str, str, str]]:
     """(name, kind and default, meaning) of each key, for `list keys`."""
-    return [
-        (key.name, key.kind + (", required" if key.required else f" [{key.default}]" if key.default else ""), key.doc)
-        for key in keys
-    ]
+    rows = []
+    for key in keys:
+        default = key.otherwise if key.default is None else key.default
+        rows.append(
+            (key.name, key.kind + (", required" if key.required else f" [{default}]" if default else ""), key.doc)
+        )
+    return rows
 
 
 def field_lines(kind: type) -> list[tuple[str, str, str]]:

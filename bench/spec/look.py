@@ -1,4 +1,4 @@
-"""How a figure's file wants its systems to be drawn. `bench.report` reads it, no simulation does.
+"""The keys of a figure's file that say how its systems are drawn. `bench.report` reads them; no simulation does.
 
 In a figure file (`bench.spec.figure`):
 
@@ -20,7 +20,13 @@ from systems.errors import UserError
 
 #: The keys as `list keys` describes them. `read_look` checks them together.
 LOOK_KEYS = (
-    Key("kind", "text", "how the figure is drawn: a name in bench.report.figure_kinds", as_it_is, "by the task"),
+    Key(
+        "kind",
+        "text",
+        "how the figure is drawn: a name in bench.report.figure_kinds",
+        as_it_is,
+        otherwise="by the task",
+    ),
     Key("order", "list of texts", "systems that come first in legends, in this order", as_it_is),
     Key("label", "table of texts", 'names of systems in legends and tables: {mine = "My system"}', as_it_is),
     Key("colour", "table of texts", 'colours of systems: {mine = "#AA3377"}', as_it_is),

@@ -44,7 +44,7 @@ MOST_CELLS = 2_000_000  # per run
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for. None: the option was not given."""
+    """The options of the user. None: the option was not given."""
 
     figures: tuple[str, ...] | None = None
     systems: tuple[str, ...] | None = None

@@ -109,7 +109,7 @@ def execute(
             run.store.write_manifest(manifest)
             add_spent(spent, "")
 
-            outcomes, interrupted = gather(stream, _cells_of(todo), cached, run.system_of, run.store, spent)
+            outcomes, interrupted = gather(stream, todo, cached, run.store, spent)
             if collect:
                 outcomes |= logged_failures(out / "slurm")
             partial = interrupted or collect or retry_failed

@@ -1,5 +1,5 @@
-"""How a run ended: counts, failures and the exit code. `bench.sweep.execute` makes it; `bench run` and `bench.run` show
-it.
+"""The end of a run: counts, failures and the exit code. `bench.sweep.execute` makes it; `bench run` and `bench.run`
+show it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from systems.stage_times import Seconds
 
 @dataclass(frozen=True)
 class Result:
-    """How one command ended."""
+    """The end of one command."""
 
     run_dir: Path
     expected: int

@@ -1,6 +1,7 @@
 """Takes the outcomes of an engine as they come: first those of the checks, then those of the cells.
 
-Called by `bench.sweep.execute`. It returns the outcome of each cell, and adds up the time of each stage.
+Called by `bench.sweep.execute`. It returns the outcome of each cell, adds up the time of each stage, and says what the
+progress line of a sweep shows.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from bench.results.cell_archives import PACK_CELLS
 from bench.results.store import RunStore
 from bench.sweep.engines import Outcome
 from bench.sweep.exit_status import trace_path
+from bench.sweep.plan import WorkUnit
 from bench.sweep.preflight import Reading, Trial
 from bench.util.files import write_atomic
 from bench.util.progress import Progress
@@ -36,17 +38,18 @@ def pass_checks(checks: Sequence[Reading | Trial], stream: Outcomes, spent: Spen
 
 
 def gather(
-    stream: Outcomes, count: int, cached: int, system_of: dict[str, str], store: RunStore, spent: Spent
+    stream: Outcomes, todo: Sequence[WorkUnit], cached: int, store: RunStore, spent: Spent
 ) -> tuple[dict[str, Outcome], bool]:
     """The outcomes of all cells by their ids, and whether Ctrl-C interrupted them.
 
-    count: number of cells to come. cached: number of cells that exist, for the progress line. Tracebacks are written as
-    they come, and cells are packed into archives from time to time. The last outcome of a cell counts: a check may take
-    back a cell that was done. Raises UserError if an outcome says that the run must stop.
+    todo: the work units whose cells come. cached: number of cells that exist, for the progress line. Tracebacks are
+    written as they come, and cells are packed into archives from time to time. The last outcome of a cell counts: a
+    check may take back a cell that was done. Raises UserError if an outcome says that the run must stop.
     """
     outcomes: dict[str, Outcome] = {}
     interrupted = False
-    progress = Progress("sweep", count, "cells") if count else None
+    system_of = {cell.id: unit.system for unit in todo for cell in unit.cells}
+    progress = Progress("sweep", sum(len(unit.cells) for unit in todo), "cells") if todo else None
     done = failed = 0
     try:
         for outcome in stream:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.analysis.quantity import outage_words
 from bench.data import catalogue
 from bench.measure.channel import CHANNELS
 from bench.measure.metrics.table import METRICS
@@ -49,7 +50,7 @@ def make_manifest(
             "csi": "the receiver knows h and the SNR",
             "n_uses": "complex channel uses, those charged for side information included",
             "bits": "n_uses x bits_per_use; an analog use counts as 4 bits; coded_bits of a varying modulation",
-            "outage": "scored as mid-grey, flagged and counted",
+            "outage": f"scored as {_lost_as(plan)}; flagged and counted",
         },
         "versions": versions(),
         "git": git_state(),
@@ -94,6 +95,12 @@ def make_manifest(
         "start": before.get("start") or now(),
         "end": None,
     }
+
+
+def _lost_as(plan: Plan) -> str:
+    """What lost pictures are scored as: "mid-grey (reconstruction), background (segmentation)"."""
+    tasks = dict.fromkeys(unit.task for unit in (*plan.earlier, *plan.units))
+    return ", ".join(f"{outage_words(task)} ({task})" for task in tasks)
 
 
 def inside() -> list[str]:

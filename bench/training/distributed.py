@@ -88,8 +88,8 @@ def share_layers(module: nn.Module, rank: int, size: int) -> None:
 
 
 def weight_of(target: Tensor, void: int, size: int) -> Tensor | float:
-    """The weight of this process's mean over labelled pixels in the mean over processes: its share of them, times
-    `size`.
+    """The weight of this process's mean in the mean over all processes: its share of all labelled pixels, times the
+    number of processes `size`.
 
     target: class indices (B, H, W), where `void` is not labelled. For pictures or probabilities (B, C, H, W) every
     pixel counts. Returns a scalar on the target's device.

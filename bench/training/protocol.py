@@ -54,7 +54,7 @@ class TaskProtocol:
     coded_bytes: tuple[int, int] = (600, 8000)  # range of bytes of such a crop, uniform in log
 
     def budget(self, side: int, u: Sequence[float]) -> Budget:
-        """What a crop of side x side pixels may spend. u: two uniform numbers, which decide if the protocol leaves a
+        """The budget of a crop of side x side pixels. u: two uniform numbers, which decide if the protocol leaves a
         choice.
         """
         step = min(int(u[1] * BUDGETS), BUDGETS - 1) / (BUDGETS - 1)
@@ -67,7 +67,7 @@ class TaskProtocol:
         return self._bits(kbits * share, side)
 
     def validation_budget(self, side: int) -> Budget:
-        """What a whole picture of side x side pixels may spend in validation."""
+        """The budget of a whole picture of side x side pixels in validation."""
         if self.cbr is not None:
             return Budget.from_cbr(parse_cbr(self.cbr, "cbr"), side, side)
         return self._bits(self.validate_kbits if isinstance(self.kbits, tuple) else self.kbits, side)

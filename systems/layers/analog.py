@@ -1,4 +1,5 @@
-"""What every analog (JSCC) system needs between its network and the channel. Called by GenSC and all learned baselines.
+"""The steps between the network of an analog (JSCC) system and the channel: layout of symbols, unit power, padding of
+pictures, estimates at the receiver. GenSC and all learned baselines call it.
 
 The layout: feature maps are laid out channel by channel, and their real values are paired in order into complex uses,
 (0, 1), (2, 3), and so on. If the budget is too small for all symbols of a picture, the last ones are dropped: the last

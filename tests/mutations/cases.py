@@ -204,7 +204,7 @@ CASES = (
         _at("measure/test_point", "test_outages_are_painted_by_the_harness", "test_outages_of_labels_are_background"),
     ),
     Mutation(
-        "outages: the verdict counts only pictures that both delivered", "bench/analysis/compare_verdicts.py",
+        "outages: the verdict counts only pictures that both delivered", "bench/analysis/compare_numbers.py",
         "self._verdict(gap, bool(lost_a.all()), bool(lost_b.all()))",
         "self._verdict(of_both[2], bool(lost_a.all()), bool(lost_b.all()))",
         _at("analysis/test_compare", "test_nobody_gains_by_losing_the_hard_pictures"),
@@ -253,7 +253,7 @@ CASES = (
         _at("analysis/test_intervals", "test_bootstrap_covers_the_truth_95_times_in_100"),
     ),
     Mutation(
-        "intervals: differences of unlike pictures", "bench/analysis/compare_verdicts.py",
+        "intervals: differences of unlike pictures", "bench/analysis/compare_numbers.py",
         "np.round(part[:, 0] - part[:, 1], DECIMALS)", "np.round(part[:, 0] - part[::-1, 1], DECIMALS)",
         _at("analysis/test_compare", "test_pairing_decides_what_unpaired_bands_cannot"),
     ),
@@ -369,7 +369,7 @@ CASES = (
         _at("sweep/test_sweep", "test_a_point_with_a_failed_cell_has_no_mean"),
     ),
     Mutation(
-        "failures: a verdict rests on the pictures that did not fail", "bench/analysis/compare_verdicts.py",
+        "failures: a verdict rests on the pictures that did not fail", "bench/analysis/compare_numbers.py",
         '"verdict": "undecided" if any(failed) else self', '"verdict": self',
         _at("analysis/test_compare", "test_nobody_gains_by_failing_on_the_hard_pictures"),
     ),

@@ -1,4 +1,5 @@
-"""The window of SSIM in one compiled pass. Blurred means, energies and products of two pictures stay in the cache.
+"""Computes SSIM of two planes in one compiled pass, row by row. So blurred means, energies and products stay in the
+processor's cache.
 
 `bench.measure.metrics.image` calls it. All values are float64, and sums are added in a fixed order, so the result does
 not depend on the load or the number of threads.

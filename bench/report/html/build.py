@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench.analysis.all_pairs import all_pairs
 from bench.analysis.claims import judge
-from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantities
+from bench.analysis.quantity import OUTAGE_RATE, has_labels, outage_words, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
@@ -22,7 +22,7 @@ from bench.measure.rules import RULES
 from bench.report import style
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
-from bench.report.published import published_for
+from bench.report.published_curves import published_for
 from bench.results.reader import Run
 from bench.util.files import write_atomic
 
@@ -165,6 +165,7 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
         "classes": _classes(run, figure, samples, key, snrs),
         "samples": _samples(samples, key, figure["task"]), "rows": len(samples),
         "published": {metric: _published(figure, metric, snrs) for metric in metrics},
+        "lostAs": outage_words(figure["task"]),
     }  # fmt: skip
 
 

@@ -276,7 +276,7 @@
         ? " Differences are paired over the pictures that both delivered."
         : lost
           ? faded()
-            ? " Lost pictures are scored as mid-grey: see the outage rate."
+            ? ` Lost pictures are scored as ${own.lostAs}: see the outage rate.`
             : " A curve is broken where a system lost pictures: see the outage rate."
           : "") +
       (elsewhere.length ? " Thin lines were trained and measured elsewhere." + elsewhere.join("") : "");

@@ -6,7 +6,7 @@ import pytest
 from made_run import figure, make_run
 
 from bench.analysis.all_pairs import all_pairs
-from bench.analysis.compare_verdicts import compare_sides
+from bench.analysis.compare_numbers import compare_sides
 from bench.analysis.sides import side
 from bench.results.reader import Run
 

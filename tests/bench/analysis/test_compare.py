@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from made_run import IMAGES, SNRS, figure, make_run
 
 from bench.analysis.compare import compare
+from bench.analysis.compare_numbers import compare_sides, paired_miou, whole_curves
 from bench.analysis.compare_text import report
-from bench.analysis.compare_verdicts import compare_sides, paired_miou, whole_curves
 from bench.analysis.sides import Selection, side
 from bench.measure.metrics.segmentation import mean_iou
 from bench.results.reader import Run

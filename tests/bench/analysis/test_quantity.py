@@ -1,7 +1,21 @@
-"""Tests that tables and axes describe a metric from its record alone."""
+"""Tests that tables and axes describe a metric, and lost pictures, from the records alone."""
 
-from bench.analysis.quantity import OUTAGE_RATE, axis_label, default_metric, lower_is_better, quantity, whole_of
+from dataclasses import replace
+
+from bench.analysis import quantity as described
+from bench.analysis.quantity import (
+    OUTAGE_RATE,
+    axis_label,
+    default_metric,
+    lower_is_better,
+    outage_words,
+    quantity,
+    whole_of,
+)
 from bench.measure.metrics.table import METRICS
+from bench.measure.plugins import Records
+from bench.measure.tasks import TASKS, Task
+from bench.results.schema import SAMPLES
 
 
 def test_a_metric_is_its_record():
@@ -28,3 +42,21 @@ def test_other_columns_have_a_direction_too():
 def test_metrics_of_pixel_counts_know_what_they_divide_by():
     assert (whole_of("miou"), whole_of("pixel_accuracy"), whole_of("psnr_db")) == ("union", "labelled", None)
     assert (default_metric("reconstruction"), default_metric("segmentation")) == ("psnr_db", "miou")
+
+
+def test_a_metric_of_pictures_is_a_column_by_its_record():
+    columns = {column.name: column for column in SAMPLES}
+    own = [metric for metric in METRICS if metric.of_picture is not None]
+    assert {"psnr_db", "ms_ssim", "lpips", "miou"} <= {metric.name for metric in own}
+    for metric in own:
+        assert columns[metric.name].unit == ("" if metric.scale != 1 else metric.unit)
+    assert "psnr_of_mean_mse_db" not in columns and "miou" in columns
+
+
+def test_what_a_lost_picture_is_scored_as_follows_the_record_of_its_task(monkeypatch):
+    assert [outage_words(task) for task in ("reconstruction", "segmentation")] == ["mid-grey", "background"]
+    levels = {"reconstruction": 0, "segmentation": 3}
+    others = tuple(replace(TASKS[name], outage_level=level) for name, level in levels.items())
+    monkeypatch.setattr(described, "TASKS", Records("task", "no.such.group", Task, others))
+    assert [outage_words(task) for task in levels] == ["black", "class 3"]
+    assert outage_words("gone") == "the task demands"

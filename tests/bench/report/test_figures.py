@@ -136,7 +136,9 @@ def test_in_a_fade_lost_pictures_are_scored_and_their_share_has_a_panel(tmp_path
     """
 
     def some(figure, system, snr, index):
-        return "outage" if system != "gensc" and snr == 0 and index % 2 else 30.0 + index
+        if system != "gensc" and snr == 0 and index % 2:
+            return "outage"
+        return 0.5 + index / 100 if figure["task"] == "segmentation" else 30.0 + index
 
     snrs = [0.0, 10.0, 20.0]
     run_dir = make_run(
@@ -148,6 +150,9 @@ def test_in_a_fade_lost_pictures_are_scored_and_their_share_has_a_panel(tmp_path
     lines = {line.get_label(): line for line in canvas.axes[0].get_lines()}
     assert lines["JPEG+LDPC+16QAM"].get_ydata()[0] == rows["psnr_db"] < 30
     assert "lost pictures are scored as mid-grey" in words
+    labels = figure("fig7", ["gensc", "jpeg-ldpc-16qam-fcn"], task="segmentation", snrs=snrs, channel="rayleigh-block")
+    (_, words), *_ = drawings(make_run(tmp_path / "labels", [labels], some), "fig7")[0].values()
+    assert "lost pictures are scored as background" in words
     panel = next(axes for axes in canvas.axes if axes.get_ylabel() == "Outages (%)")
     rates = {line.get_label(): list(line.get_ydata()) for line in panel.get_lines()}
     assert rates["JPEG+LDPC+16QAM"] == [50, 0, 0] and rates["GenSC"] == [0, 0, 0]

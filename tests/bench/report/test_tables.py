@@ -1,5 +1,7 @@
 """Tests of tables: full precision in CSV, correct Markdown, and costs that agree with counts by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from bench.perf.flops import measure_costs
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.tables import results_table, tables_of
+from bench.report.terminal import result_tables
 from bench.results.reader import Run
 from bench.util.files import write_all
 from systems import registry
@@ -155,6 +158,26 @@ def test_flops_are_counted_once_when_the_run_ends_and_plot_builds_nothing(run, m
     write_all(tables_of(run))
     table = pd.read_csv(run.directory / "tables" / "overheads.csv").set_index("system")
     assert table.loc["witt", "flops_encode"] == 1 and np.isnan(table.loc["gensc", "flops_encode"])
+
+
+def test_the_terminal_says_what_a_lost_picture_of_each_task_is_scored_as(tmp_path):
+    def lost(figure, system, snr, index):
+        return "outage" if (system, index) == ("gensc", 0) else 0.5
+
+    asked = [figure("fig4", ["gensc", "linear"]), figure("fig7", ["gensc", "linear"], task="segmentation")]
+    folder = make_run(tmp_path / "run", asked, lost)
+
+    def shown(*figures):
+        sets = {f["dataset"]: SimpleNamespace(name=f["dataset"], ids=("a",), demonstration=False) for f in figures}
+        drawn = tuple(SimpleNamespace(**f, uses=None) for f in figures)
+        resolved = SimpleNamespace(figures=drawn, datasets=sets, request=SimpleNamespace(limit=None))
+        return result_tables(resolved, folder).splitlines()
+
+    words = "* some of the pictures were outages, scored as"
+    assert shown(*asked)[-1] == f"{words} mid-grey or background"
+    assert shown(asked[1])[-1] == f"{words} background"
+    nothing = asked[1] | {"systems": ["linear"]}
+    assert "*" not in "".join(shown(nothing)) and len(shown(nothing)) == 3
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"a": 3}', "nonsense", "[" * 20000])

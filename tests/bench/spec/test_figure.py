@@ -6,6 +6,8 @@ import pytest
 
 from bench.measure.budget import budget_of
 from bench.spec.figure import (
+    FIGURE_KEYS,
+    PICTURE_KEYS,
     figure_names,
     load_figure,
     load_figures,
@@ -14,6 +16,7 @@ from bench.spec.figure import (
     with_snr,
 )
 from bench.spec.grammar import parse_cbr, parse_kbits, parse_snr
+from bench.spec.keys import key_lines
 from bench.spec.request import Request, resolve
 from systems import registry
 from systems.errors import UserError
@@ -216,3 +219,12 @@ def test_a_plan_that_nothing_can_hold_is_refused_before_it_is_made(tmp_path):
     path.write_text(text + 'snr_db="0:199.8:0.2"\nreps=10000\n')
     with pytest.raises(UserError, match="10000000 cells, .* in figure b; at most 2000000"):
         resolve(Request(figures=(str(path),)))
+
+
+def test_what_a_file_leaves_out_is_what_list_keys_says():
+    read = read_figure({**FIGURE, "pictures": {"snr_db": [4]}}, "mine.toml")
+    said = {name: kind for name, kind, _ in (*key_lines(FIGURE_KEYS), *key_lines(PICTURE_KEYS))}
+    assert (read.snr_db, said["snr_db"]) == (tuple(range(0, 21, 2)), "SNRs, required")  # of [pictures]
+    assert (read.channel, read.reps, read.pictures.limit, read.pictures.id) == ("awgn", 1, 3, "mine")
+    for key, value in (("channel", "awgn"), ("reps", "1"), ("limit", "3"), ("title", "the id")):
+        assert said[key].endswith(f" [{value}]")

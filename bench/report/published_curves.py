@@ -1,7 +1,7 @@
 """Curves that other authors published, for figures with the same data set, channel and budget.
 
-`bench.report.figure_kinds` and the HTML report call it. The curves are read from `published.toml` beside this file,
-which names the origin of each. Figures draw them as thin labelled lines, and the caption names their origin.
+`bench.report.figure_kinds` and the HTML report call it. The curves are read from `published_curves.toml`, which
+names the origin of each. Figures draw them as thin labelled lines, and the caption names their origin.
 """
 
 from __future__ import annotations
@@ -67,5 +67,5 @@ def published_for(
 
 @cache
 def _entries() -> list[dict]:
-    text = (resources.files("bench.report") / "published.toml").read_text(encoding="utf-8")
+    text = (resources.files("bench.report") / "published_curves.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)["curve"]
