@@ -18,6 +18,7 @@ from bench.measure.control_channel import send
 from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
 from bench.measure.seeds import draw_seed
+from bench.measure.tasks import TASKS
 from bench.spec.identity import build
 from bench.spec.request import Resolved
 from systems import result_cache
@@ -87,10 +88,12 @@ def _point(system, figure, sample, snr_db: float, seed: int, device: str) -> dic
     row = {"status": status, "seed": str(seed), "n_symbols": spent.symbol_uses}
 
     # The score. The harness paints an outage, whatever the system put there: mid-grey, or the background.
+    lost = TASKS[figure.task].outage_level
     if figure.task == "reconstruction":
-        output = torch.full(images.shape, 128, dtype=torch.uint8) if status == "outage" else decoded.output.cpu()
+        output = torch.full(images.shape, lost, dtype=torch.uint8) if status == "outage" else decoded.output.cpu()
         mse = float(mse_per_image(sample.image[None], output)[0])
         similarity = ms_ssim(sample.image[None], output)
         return row | {"psnr_db": psnr_db(mse), "ms_ssim": None if similarity is None else float(similarity[0])}
-    labels = torch.zeros(height, width, dtype=torch.uint8) if status == "outage" else decoded.output[0].argmax(dim=0)
+    painted = torch.full((height, width), lost, dtype=torch.uint8)
+    labels = painted if status == "outage" else decoded.output[0].argmax(dim=0)
     return row | {"miou": miou(confusion(labels, sample.mask))}

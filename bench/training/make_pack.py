@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.data import default_data_root
-from bench.training.pack import write_pack
+from bench.training.pack_format import write_pack
 from bench.training.protocol import read_protocol
 from bench.training.sources import Library, canonical
 from bench.training.teacher import check_teacher, with_labels
@@ -19,10 +19,11 @@ from systems.errors import UserError
 
 def pack_training_set(
     file: str,
+    *,
+    max_mib: float,
     sources: str | None = None,
     config: str | None = None,
     teacher: str | None = None,
-    max_mib: float = 30.0,
     data_root: str | None = None,
     force: bool = False,
     say: Callable[[str], None] = print,

@@ -1,4 +1,4 @@
-"""One training picture with its mask and its teacher's labels, decoded. `sources` and `pack`
+"""One training picture with its mask and its teacher's labels, decoded. `sources` and `pack_format`
 make it, `crops` uses it.
 """
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.data import Dataset, open_source
-from bench.training.pack import read_pack
+from bench.training.pack_format import read_pack
 from bench.training.picture import Picture
 from bench.util.files import user_path
 from systems.errors import UserError

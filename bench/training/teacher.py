@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from bench.training.pack import decode_class_map
+from bench.training.pack_format import decode_class_map
 from bench.training.picture import Picture
 from bench.util.cache_folder import cache_folder
 from bench.util.files import StorageError, read_bytes, user_path, write_atomic

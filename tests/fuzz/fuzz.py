@@ -667,7 +667,7 @@ _PACK: list[bytes] = []
 
 def pack(dice: random.Random, folder: Path) -> str:
     """A damaged pack of training pictures."""
-    from bench.training.pack import read_pack, write_pack
+    from bench.training.pack_format import read_pack, write_pack
     from bench.training.picture import Picture
     from systems.errors import UserError
 

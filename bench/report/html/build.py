@@ -27,10 +27,9 @@ from bench.results.reader import Run
 from bench.util.files import write_atomic
 
 MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
-PICTURE_MIB = 24  # most MiB of pictures in one page
 
 
-def write_report(runs: list[Run], out: Path, picture_mib: float = PICTURE_MIB) -> Path:
+def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
     """Write one self-contained HTML file for `runs` to `out`, and return its path.
 
     picture_mib: the most MiB of pictures in the page. Raises UserError if a run's tables are damaged or `out` cannot be
@@ -67,7 +66,7 @@ def _part(name: str) -> str:
     return files("bench.report.html").joinpath(*name.split("/")).read_text(encoding="utf-8")
 
 
-def report_data(runs: list[Run], picture_mib: float = PICTURE_MIB) -> dict[str, Any]:
+def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
     """Everything that the page shows, as plain JSON with the keys below."""
     several = len(runs) > 1
     figures, systems, claims = [], {}, []

@@ -29,7 +29,7 @@ def shoot(folder: Path, out: Path) -> list[Path]:
     """Write the screenshots of the run in `folder` to `out`; returns their paths."""
     run, made = Run.open(folder), []
     with tempfile.TemporaryDirectory() as scratch:
-        page = write_report([run], Path(scratch) / "report.html")
+        page = write_report([run], Path(scratch) / "report.html", 24)
         driver = open_browser(Path(scratch) / "profile", Path(scratch), *SIZE)
         try:
             out.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(run, tmp_path_factory):
-    return write_report([run], tmp_path_factory.mktemp("page") / "report.html")
+    return write_report([run], tmp_path_factory.mktemp("page") / "report.html", 24)
 
 
 def test_the_file_is_whole_and_points_to_nothing_outside(page):
@@ -51,7 +51,7 @@ def test_the_file_is_whole_and_points_to_nothing_outside(page):
 
 
 def test_the_data_are_the_run_s_own_numbers(run):
-    data = report_data([run])
+    data = report_data([run], 24)
     points = data["figures"][0]["points"]["psnr_db"]
     summary = run.summary.set_index(["system", "snr_db", "metric"])
     for system, values in points.items():
@@ -61,7 +61,7 @@ def test_the_data_are_the_run_s_own_numbers(run):
 
 
 def test_metrics_are_named_and_shown_as_their_records_say(run):
-    shown = report_data([run])["metrics"]
+    shown = report_data([run], 24)["metrics"]
     for metric in METRICS:
         assert shown[metric.name] == {
             "label": metric.label, "unit": metric.unit, "factor": metric.scale, "digits": metric.digits,
@@ -71,7 +71,7 @@ def test_metrics_are_named_and_shown_as_their_records_say(run):
 
 
 def test_a_page_carries_no_more_pictures_than_asked(run):
-    assert len(report_data([run])["pictures"]["items"]) == 4
+    assert len(report_data([run], 24)["pictures"]["items"]) == 4
     none = report_data([run], picture_mib=0)["pictures"]
     assert len(none["items"]) <= 1 and none["left_out"] >= 3
 
@@ -294,7 +294,7 @@ def test_no_console_error_and_no_request(browser, page):
 def test_a_run_of_forty_thousand_rows_opens_fast(browser, tmp_path):
     """The committed run: every row of it is in the page, which opens and changes its figure without a wait."""
     committed = Run.open(Path(__file__).resolve().parents[3] / "results" / "reference")
-    page = write_report([committed], tmp_path / "report.html")
+    page = write_report([committed], tmp_path / "report.html", 24)
     browser.get(page.as_uri())
     rows, opened, switched = browser.execute_script(
         "const data = JSON.parse(document.getElementById('data').textContent), start = performance.now();"

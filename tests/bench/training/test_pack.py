@@ -14,7 +14,7 @@ from bench.cli import main
 from bench.data import open_dataset
 from bench.training.crops import Album
 from bench.training.make_pack import pack_training_set
-from bench.training.pack import read_pack, write_pack
+from bench.training.pack_format import read_pack, write_pack
 from bench.training.picture import Picture
 from bench.training.run import run_training
 from bench.training.sources import Library
