@@ -96,6 +96,7 @@ class LinearSelect(FittedSystem):
 
     tasks = ("reconstruction",)
     encoder_sees_snr = True
+    opens_files = True  # numba imports its compiler late
     fitted_size = f"lapped16-{CLASSES}"
     fitted_knowledge = f"{CLASSES} classes of lapped 16x16 blocks, the variances of each"
 

@@ -218,6 +218,7 @@ class System(ABC):
     learned: bool = False  # True: it has weights, a size, and can be trained
     genie: bool = False  # True: a bound, not bound by the audit; only our own systems may set it
     encoder_sees_snr: bool = False  # False: one transmission serves every SNR of a sweep
+    opens_files: bool = False  # True: `encode` or `decode` opens files, imports modules, or starts programs
     joins_snr: bool = False  # True: `decode` takes one SNR per picture, so a batch may hold several points
     draws: bool = False  # True: it uses global random generators; the harness then gives it single pictures
     label: str = ""  # the name of a third party's system in figures; "": the system's own name

@@ -42,6 +42,7 @@ class _Digital(System):
     code rate for a picture.
     """
 
+    opens_files = True  # the tables of codes are read, and numba imports its compiler, when they are first needed
     codec: str
     link_name = "nr"
     bp_iterations: int

@@ -48,6 +48,7 @@ class SelectingSystem(LearnedSystem):
 
     tasks = ("reconstruction",)
     encoder_sees_snr = True
+    opens_files = True  # numba imports its compiler late
     joins_snr = False  # the length of the class map depends on the SNR, and with it the number of symbols
     sends_features = False  # whether there is a network at the transmitter
 

@@ -33,7 +33,7 @@ def main(target: str = "baselines.linear:Linear", pictures: int = 20) -> None:
     """Print the seconds, on the clock and of CPU, that a picture takes in each way, and those of the start."""
     start = time.perf_counter()
     home = Home.shared()
-    home.measures()
+    home.measures(seal=True)
     print(f"start: {time.perf_counter() - start:.1f} s, {_nursery_seconds():.1f} s of CPU")
     module, _, name = target.partition(":")
     facts, sight = inspect(home, "measured", target, {}), Sight.of(target, {}, [Path("results")])

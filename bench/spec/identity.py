@@ -47,7 +47,7 @@ class SystemFacts:
     description: what it says of itself.
     target: "module:attribute" that makes it.
     plugin: it is a third party's, and runs in separate processes.
-    encoder_sees_snr, genie: as in `System`.
+    encoder_sees_snr, genie, opens_files: as in `System`.
     label, colour: as in `System`, of a third party's system; the catalogue has those of ours.
     """
 
@@ -62,6 +62,7 @@ class SystemFacts:
     plugin: bool = False
     encoder_sees_snr: bool = False
     genie: bool = False
+    opens_files: bool = False
     label: str = ""
     colour: str = ""
 
@@ -71,7 +72,9 @@ class SystemFacts:
             key: without_folders(str(value)) if key == "checkpoint" else value for key, value in self.options.items()
         }
         told = {"bits_per_use": self.bits_per_use, "options": options, "identity": self.identity}
-        shown = {"label": self.label, "colour": self.colour} if self.plugin else {}
+        shown = {}
+        if self.plugin:
+            shown = {"label": self.label, "colour": self.colour, "opens_files": self.opens_files}
         return {**self.description, **told, **shown, "plugin": self.plugin}
 
 
@@ -120,7 +123,7 @@ def apart(
     facts: SystemFacts, secrets: Iterable[Path], device: str = "cpu", printed: Callable[[str], None] = lambda text: None
 ) -> RemoteSystem:
     """The system in processes of its own, which see nothing of `secrets`: files and folders. printed: is given what it
-    prints.
+    prints. Those of a third party's system are sealed (`bench.measure.apart.seal`), unless it opens files.
 
     AuditError where a third party's says `genie`, which lifts a rule: the bench's own bounds alone may.
     """
@@ -131,8 +134,9 @@ def apart(
         raise AuditError(
             f"audit: system {facts.name}: declares genie, which lifts a rule; only the bench's own bounds may do so"
         )
+    open_files = facts.opens_files or not facts.plugin
     told = {"variant": facts.variant, "bits_per_use": facts.bits_per_use, "genie": facts.genie,
-            "encoder_sees_snr": facts.encoder_sees_snr}  # fmt: skip
+            "encoder_sees_snr": facts.encoder_sees_snr, "opens_files": open_files}  # fmt: skip
     sight, columns = Sight.of(facts.target, facts.options, secrets, device), sorted(REPORT_COLUMNS)
     return RemoteSystem(Home.shared(), facts.name, facts.target, facts.options, told, sight, columns, device, printed)
 
@@ -161,7 +165,7 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
 def _fits(kept: SystemFacts, name: str, options: dict[str, Any]) -> bool:
     """Whether facts of the cache are those of this system: a file that was edited or damaged is made again."""
     kinds = {"variant": str, "parameters": int, "identity": dict, "description": dict, "target": str, "plugin": bool,
-             "encoder_sees_snr": bool, "genie": bool, "label": str, "colour": str}  # fmt: skip
+             "encoder_sees_snr": bool, "genie": bool, "opens_files": bool, "label": str, "colour": str}  # fmt: skip
     return (
         (kept.name, kept.options) == (name, json.loads(json.dumps(options, default=str)))
         and all(type(getattr(kept, key)) is kind for key, kind in kinds.items())
@@ -238,7 +242,8 @@ def _file_digest(path: Path) -> str:
 
 def _built_facts(name: str, options: dict[str, Any]) -> SystemFacts:
     system, target = build(name, options), registry.find(name).target
-    told = {"bits_per_use": system.bits_per_use, "encoder_sees_snr": system.encoder_sees_snr, "genie": system.genie}
+    told = {"bits_per_use": system.bits_per_use, "encoder_sees_snr": system.encoder_sees_snr, "genie": system.genie,
+            "opens_files": system.opens_files}  # fmt: skip
     description = dict(system.describe())
     return _facts(name, options, target, type(system).__module__, system.variant, description, False, told)
 

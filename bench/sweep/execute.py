@@ -89,8 +89,14 @@ def execute(
     work = Worker(out.resolve(), dict(run.plan.systems), dict(run.plan.datasets), seed=resolved.request.seed,
                   salt=run.salt, batch=batch, device=device, cell_timeout=cell_timeout)  # fmt: skip
     machine = make_engine(engine if todo else "serial", workers, out, slurm, home, cell_timeout)
-    how = {"engine": engine, "workers": workers, "device": device, "batch": batch, "cell_timeout": cell_timeout,
-           "confinement": home.measures() if home is not None else []}  # fmt: skip
+    how = {
+        "engine": engine,
+        "workers": workers,
+        "device": device,
+        "batch": batch,
+        "cell_timeout": cell_timeout,
+        "confinement": home.measures(any(one.plugin for one in run.plan.systems.values())) if home else [],
+    }
 
     with contextlib.closing(machine.run(units, work, checks)) as stream:
         # Checks: the user's errors come before anything is written.
@@ -179,14 +185,20 @@ def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
 
 
 def _notes(plan: Plan) -> Iterator[str]:
-    """Notes for the user before the run: code of others in the harness, and data sets that differ from the reference
-    run's.
+    """Notes for the user before the run: code of others in the harness, systems whose processes are not sealed, and
+    data sets that differ from the reference run's.
     """
     for one in inside():
         yield (
             f"{one} of an installed package runs inside the harness, where it can change any number: "
             "use it only if you trust its author"
         )
+    for facts in plan.systems.values():
+        if facts.plugin and facts.opens_files:
+            yield (
+                f"{facts.name} opens files while it encodes or decodes, so its processes are not sealed: "
+                "bench/measure/README.md says which ways this leaves open"
+            )
     for dataset in plan.datasets.values():
         if note := dataset.reference_note():
             yield note

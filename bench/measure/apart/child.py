@@ -92,6 +92,8 @@ class _Own:
             raise UserError(f"system {name!r}: {target} made a {type(system).__name__}; it must make a systems.System")
         self.device, self.columns = device, columns
         self.system = system.to(device) or system
+        if "PIL.Image" in sys.modules:  # Pillow loads its formats when the first is needed: a sealed process could not
+            sys.modules["PIL.Image"].init()
         return {"measures": self.measures, **_facts(self.system)}
 
     def do_measures(self) -> list[str]:
@@ -210,6 +212,7 @@ def _facts(system: System) -> dict[str, Any]:
         "bits_per_use": rate,
         "encoder_sees_snr": bool(system.encoder_sees_snr),
         "genie": bool(system.genie),
+        "opens_files": bool(system.opens_files),
         "label": str(system.label)[:LONGEST_LABEL],
         "colour": str(system.colour)[:LONGEST_LABEL],
         "description": description,

@@ -17,6 +17,8 @@ that apply.
                   in memory and where, sockets that load a module or ignore namespaces, namespaces of its own (with the
                   rights to load modules), the kernel's log (a crash writes an address there), who opens which file,
                   open files that are sent over a socket (they and their locks can outlive all processes)
+
+`seal` has one more measure, which applies after the system is built.
 """
 
 from __future__ import annotations
@@ -92,7 +94,8 @@ _WHERE = {
 PRIVATE_BYTES = 1 << 30  # size of the private temporary folder
 
 
-def _libc() -> ctypes.CDLL:
+def libc() -> ctypes.CDLL:
+    """The C library of this process."""
     return ctypes.CDLL(None, use_errno=True)
 
 
@@ -100,7 +103,7 @@ def die_with_parent(parent: int | None = None) -> None:
     """On Linux, ask the kernel to kill this process when its parent ends. parent: the id that the parent had."""
     if sys.platform != "linux":
         return
-    _libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if parent is not None and os.getppid() != parent:  # the parent has already ended
         os._exit(1)
 
@@ -109,7 +112,7 @@ def landlock_version() -> int:
     """Version of the kernel's Landlock. 0: there is none."""
     if sys.platform != "linux":
         return 0
-    return max(0, _libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
+    return max(0, libc().syscall(_LANDLOCK_CREATE, None, ctypes.c_size_t(0), 1))
 
 
 def unshare() -> list[str]:
@@ -119,15 +122,15 @@ def unshare() -> list[str]:
     """
     if sys.platform != "linux":
         return []
-    libc, uid, gid, done = _libc(), os.getuid(), os.getgid(), []
-    if libc.unshare(_NEWUSER) == 0:
+    uid, gid, done = os.getuid(), os.getgid(), []
+    if libc().unshare(_NEWUSER) == 0:
         done.append("user")
         with contextlib.suppress(OSError):
             Path("/proc/self/setgroups").write_text("deny")
         for name, number in (("uid_map", uid), ("gid_map", gid)):
             with contextlib.suppress(OSError):
                 Path(f"/proc/self/{name}").write_text(f"{number} {number} 1")
-    return done + [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]
+    return done + [name for name, flag in _NAMESPACES.items() if libc().unshare(flag) == 0]
 
 
 def hide_files(private: Path, needed: Iterable[Path], secret: Iterable[Path] = ()) -> bool:
@@ -137,11 +140,11 @@ def hide_files(private: Path, needed: Iterable[Path], secret: Iterable[Path] = (
     Landlock prevents that a secret file is opened; this also hides its name, size and times. A folder that contains a
     path of `needed` stays as it is. Returns False if the kernel refused.
     """
-    libc = _libc()
-    if libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
+    here = libc()
+    if here.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None) != 0:
         return False
     attributes = struct.pack("QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
-    read_only = libc.syscall(_SYS_MOUNT_SETATTR, -100, b"/", _AT_RECURSIVE, attributes, ctypes.c_size_t(32)) == 0
+    read_only = here.syscall(_SYS_MOUNT_SETATTR, -100, b"/", _AT_RECURSIVE, attributes, ctypes.c_size_t(32)) == 0
     shared = [path for path in map(Path, ("/tmp", "/var/tmp", "/run", "/dev/shm")) if not path.is_symlink()]
     above = {place for path in needed for place in (path, *path.parents)}
     hidden = {path for path in (*shared, *(one.resolve() for one in secret)) if path.is_dir()} - above
@@ -151,20 +154,19 @@ def hide_files(private: Path, needed: Iterable[Path], secret: Iterable[Path] = (
             path.mkdir(parents=True, exist_ok=True)
         options = f"size={PRIVATE_BYTES if path == private else 1 << 20}".encode()
         flags = _MS_NOSUID | _MS_NODEV
-        if libc.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options) != 0:
+        if here.mount(b"tmpfs", os.fsencode(path), b"tmpfs", flags, options) != 0:
             return False
     # Some containers refuse it. A mode that root gives to a file there, such as /proc/uptime, would stay for all.
-    libc.mount(b"proc", b"/proc", b"proc", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, None)
+    here.mount(b"proc", b"/proc", b"proc", _MS_RDONLY | _MS_NOSUID | _MS_NODEV, None)
     return read_only
 
 
 def drop_privileges() -> None:
     """Give up all capabilities, for good."""
-    libc = _libc()
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    libc().prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     number = _SYS_CAPSET.get(os.uname().machine)
     if number is not None:
-        libc.syscall(number, struct.pack("Ii", 0x20080522, 0), b"\0" * 24)
+        libc().syscall(number, struct.pack("Ii", 0x20080522, 0), b"\0" * 24)
 
 
 def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]) -> bool:
@@ -179,8 +181,8 @@ def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]
     handled = (1 << (16 if version >= 5 else 15 if version >= 3 else 14 if version >= 2 else 13)) - 1
     attributes = struct.pack("QQQ", handled, 3 if version >= 4 else 0, 3 if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
-    libc = _libc()
-    ruleset = libc.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0)
+    here = libc()
+    ruleset = here.syscall(_LANDLOCK_CREATE, attributes, ctypes.c_size_t(size), 0)
     if ruleset < 0:
         return False
     rules = [(path, _READ_FILE | _READ_DIR | _EXECUTE) for path in read]
@@ -193,9 +195,9 @@ def landlock(read: Iterable[Path], listed: Iterable[Path], write: Iterable[Path]
             continue  # it does not exist
         own = access & handled & (-1 if path.is_dir() else _OF_FILES)
         if own:
-            libc.syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", own, handle), 0)
+            here.syscall(_LANDLOCK_ADD, ruleset, 1, struct.pack("=Qi", own, handle), 0)
         os.close(handle)
-    done = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0
+    done = here.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and here.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0
     os.close(ruleset)
     return done
 
@@ -224,7 +226,7 @@ def seccomp() -> bool:
     program.append((_RETURN, 0, 0, _ALLOW))
     code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
     whole = struct.pack("HxxxxxxP", len(program), ctypes.addressof(code))
-    return _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, whole, 0, 0) == 0
+    return libc().prctl(_PR_SET_SECCOMP, _SECCOMP_FILTER, whole, 0, 0) == 0
 
 
 def without(paths: Iterable[Path], secrets: Iterable[Path]) -> tuple[list[Path], list[Path]]:

@@ -3,12 +3,14 @@ knows nothing else.
 
 `nursery_client.Home` starts it as a fresh Python, so it never held a picture, a salt, or code of a third party. It
 reads orders from its clients' sockets. An order is a JSON text with three file descriptors: the socket of the call, a
-pipe for how the process ended, and a pipe for the output of the system. For each order:
+socket to B, and a file for the output of the system. For each order:
 
     nursery -> A (leaves the namespaces) -> B (first process of the new tree) -> C (confined, runs the system)
 
+B seals C when the harness asks for it (`seal`), and tells how C ended.
+
 C ends with its call. Then B ends, and all processes that C may have started end with B. SIGTERM to A ends all of them,
-and A ends last: its end of the status pipe closes when no process of the call is left. (B and C close their files
+and A ends last: its end of the socket to B closes when no process of the call is left. (B and C close their files
 before the kernel has taken back their memory. A process that is slow to die still holds locks on files, which the next
 one could read.)
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -24,10 +27,11 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from bench.measure.apart import confine
+from bench.measure.apart import confine, seal
 from bench.measure.apart.ahead import import_ahead
 
 ORDER_BYTES = 1 << 20
@@ -49,8 +53,11 @@ def main(handle: int, parent: int) -> None:
 
     import systems.weight_files  # noqa: F401  (every system's process needs it)
     from bench.measure.apart import child  # noqa: F401
+    from bench.measure.streams import stream
 
     torch.set_num_threads(1)
+    with stream(0, "cpu"):
+        _rehearse(torch)
     first = socket.socket(fileno=handle)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-apart-") as folder:
@@ -62,9 +69,22 @@ def main(handle: int, parent: int) -> None:
     os._exit(0)  # nothing is left to do, and a command that ends waits for this process
 
 
+def _rehearse(torch: Any) -> None:
+    """Make libraries read and import now what they need when they are first used: a sealed process could not."""
+    for name in ("ma", "fft", "linalg", "polynomial", "random"):
+        importlib.import_module(f"numpy.{name}")
+    x = torch.ones(1, 4, 8, 8)
+    torch.nn.functional.conv2d(x, torch.ones(4, 4, 3, 3))
+    torch.nn.functional.conv_transpose2d(x, torch.ones(4, 4, 2, 2))
+    torch.nn.functional.scaled_dot_product_attention(x, x, x)
+    torch.nn.functional.interpolate(x, 4)
+    torch.linalg.qr(torch.fft.fft2(x))
+    torch.randn(8).softmax(0).sort()
+
+
 def _serve(first: socket.socket, folder: Path) -> None:
     """Carry out the orders of all clients until the first one closes its socket. folder: for temporary files."""
-    clients = [first]
+    clients, known = [first], set[seal.Mapping]()
     while True:
         ready, _, _ = select.select(clients, [], [], 1.0)
         _reap()
@@ -83,7 +103,9 @@ def _serve(first: socket.socket, folder: Path) -> None:
             answer: dict[str, Any]
             import_ahead([order["module"]])
             try:
-                answer = {"pid": _fork(order, handles, clients, folder)}
+                if order["seal"]:  # its child would read these files for each call
+                    known.update(_read_own(known))
+                answer = {"pid": _fork(order, handles, clients, folder, known)}
             except OSError as error:  # no memory, or too many processes
                 answer = {"error": error.strerror or str(error)}
             for one in handles:
@@ -104,13 +126,28 @@ def _order(client: socket.socket) -> tuple[bytes, list[int]]:
     return data, list(handles)
 
 
+def _read_own(known: Collection[seal.Mapping]) -> list[seal.Mapping]:
+    """Read the files that this process has mapped since it read those of `known`. Returns what was read."""
+    new = [one for one in seal.mapped_files() if one not in known]
+    with contextlib.suppress(seal.Refused):
+        seal.read_files(new)
+        return new
+    return []
+
+
 def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket], folder: Path) -> int:
+def _fork(
+    order: dict[str, Any],
+    handles: list[int],
+    clients: list[socket.socket],
+    folder: Path,
+    known: Collection[seal.Mapping],
+) -> int:
     """Start A (see the top of the module). Returns its process id."""
     nursery = os.getpid()
     pid = os.fork()
@@ -140,24 +177,38 @@ def _fork(order: dict[str, Any], handles: list[int], clients: list[socket.socket
             os._exit(0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         confine.die_with_parent(None if "pid" in left else parent)
-        _first_process(order, handles, folder, left)
+        _first_process(order, handles, folder, left, known)
     except BaseException:
         os._exit(70)
     os._exit(0)
 
 
-def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left: list[str]) -> None:
-    """B: start C, wait for it, and write how it ended."""
-    call, status, output = handles
-    private = folder / os.urandom(8).hex()  # of this call alone, where nothing is mounted over `folder`
+def _first_process(
+    order: dict[str, Any], handles: list[int], folder: Path, left: list[str], known: Collection[seal.Mapping]
+) -> None:
+    """B: mount the file systems of the call, start C, seal it when asked, wait for it, and write how it ended."""
+    call, told, output = handles
     os.setsid()  # a process can signal its own group, also the members outside its PID namespace: A must not be one
-    first = os.getpid()
+    measures, private = list(left), folder / os.urandom(8).hex()
+    if order["confine"]:
+        needed, secret = (
+            [Path(path) for path in paths] for paths in (order["read"] + order["listed"], order["secret"])
+        )
+        if "mount" in left and not confine.hide_files(folder, needed, secret):
+            measures.remove("mount")
+    if "mount" in measures:
+        private = folder  # it is of this call alone
+    else:
+        private.mkdir(mode=0o700)
+    sealable = order["seal"] and {"mount", "pid"} <= set(measures) and seal.own_root(folder / "root")
+    first, (wake, waker) = os.getpid(), os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.close(status)
+            for one in (told, wake, waker):
+                os.close(one)
             confine.die_with_parent(first)
-            _run(order, call, output, folder, private, left)
+            _run(order, call, output, private, measures)
         except BaseException:
             os._exit(70)
         os._exit(0)
@@ -167,17 +218,29 @@ def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left
             os.kill(pid, signal.SIGKILL)
 
     signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    own = [(found.st_dev, found.st_ino) for found in map(os.fstat, (call, output))]
     os.close(call)
     os.close(output)
-    while True:
-        try:
-            ended, code = os.waitpid(-1, 0)
-        except ChildProcessError:
-            break
-        if ended == pid:
-            with contextlib.suppress(OSError):
-                os.write(status, json.dumps({"code": os.waitstatus_to_exitcode(code)}).encode())
-            break
+    asked = [told]
+    while (status := _ended(pid)) is None:
+        ready, _, _ = select.select([wake, *asked], [], [])
+        if wake in ready:
+            os.read(wake, 1 << 10)
+        elif told in ready:
+            if not os.read(told, 1):
+                asked.clear()  # the harness has ended: so will this process
+                continue
+            try:
+                _tell(told, {"sealed": sealable and seal.seal(pid, private, known, own)})
+            except seal.Refused as error:
+                _tell(told, {"refused": str(error)})
+            except seal.Ended as error:
+                status = error.status
+                break
+    _tell(told, {"code": os.waitstatus_to_exitcode(status)})
     if private.exists():
         import shutil
 
@@ -185,10 +248,25 @@ def _first_process(order: dict[str, Any], handles: list[int], folder: Path, left
     os._exit(0)
 
 
-def _run(order: dict[str, Any], call: int, output: int, folder: Path, private: Path, left: list[str]) -> None:
-    """C: confine this process, then serve the system. It may write in `folder`, if a file system of its own can be
-    mounted there, else in `private`.
-    """
+def _ended(pid: int) -> int | None:
+    """Reap what has ended. Returns the status of `pid` if it is among them, as `os.waitpid` gives it."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if ended == pid:
+                return status
+            if not ended:
+                return None
+    return None
+
+
+def _tell(told: int, answer: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        os.write(told, json.dumps(answer).encode() + b"\n")
+
+
+def _run(order: dict[str, Any], call: int, output: int, private: Path, measures: list[str]) -> None:
+    """C: confine this process further, then serve the system. It may write in the folder `private`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -204,21 +282,11 @@ def _run(order: dict[str, Any], call: int, output: int, folder: Path, private: P
     sys.path[:] = order["path"]
     os.environ.clear()
     os.environ.update(order["environment"], OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    measures = list(left)
-    if order["confine"]:
-        read, listed, write, secret = (
-            [Path(path) for path in order[key]] for key in ("read", "listed", "write", "secret")
-        )
-        if "mount" in left and not confine.hide_files(folder, [*read, *listed], secret):
-            measures.remove("mount")
-    if "mount" in measures:
-        private = folder
-    else:
-        private.mkdir(mode=0o700)
     for name in _FOLDERS:
         os.environ[name] = str(private)
     tempfile.tempdir = None
     if order["confine"]:
+        read, listed, write = ([Path(path) for path in order[key]] for key in ("read", "listed", "write"))
         own = [Path("/proc/self"), Path(f"/proc/{os.getpid()}"), Path("/proc/self/task")]
         os.chdir(private)
         if confine.landlock([*read, *own], listed, [private, *write]):

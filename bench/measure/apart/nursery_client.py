@@ -35,6 +35,19 @@ _START = (
 )
 #: A system may take so long to be imported and built when it is asked what it is, unless the variable says otherwise.
 BUILD_SECONDS, BUILD_VARIABLE = 60.0, "BENCH_BUILD_SECONDS"
+#: The fix, where a system misses its files; and how the errors begin that Python makes of it.
+SEALED = (
+    "before a system is given data, all files are taken away from its process: read files and import modules in "
+    "__init__, or set opens_files = True"
+)
+_NO_FILE = (
+    "FileNotFoundError",
+    "PermissionError",
+    "OSError",
+    "ModuleNotFoundError",
+    "ImportError",
+    "NotADirectoryError",
+)
 _LONGEST = 86_400.0  # of build_seconds: a day
 _LINUX = sys.platform == "linux"
 _shared: dict[str, Any] = {}
@@ -116,9 +129,9 @@ class Home:
             self._surely(lambda: _send(self.connection, {"client": True}, [theirs.fileno()]))
         return ours
 
-    def open(self, sight: Sight) -> Call:
-        """Start a new confined process. Raises UserError if no nursery can be had."""
-        return self._surely(lambda: self._open(sight))
+    def open(self, sight: Sight, seal: bool = False) -> Call:
+        """Start a new confined process. seal: it can be sealed later. Raises UserError if no nursery can be had."""
+        return self._surely(lambda: self._open(sight, seal))
 
     def _surely(self, work: Callable[[], Any]) -> Any:
         """Do `work`, and if the nursery has ended (killed, out of memory), once more with a new one.
@@ -143,7 +156,7 @@ class Home:
         new = type(self).start()
         self.connection, self.process = new.connection, new.process
 
-    def _open(self, sight: Sight) -> Call:
+    def _open(self, sight: Sight, seal: bool) -> Call:
         """Start a new confined process. Raises ConnectionError if the nursery has ended."""
         try:
             handle, name = tempfile.mkstemp(prefix="bench-output-")
@@ -155,13 +168,13 @@ class Home:
         output_w = os.open(name, os.O_WRONLY | os.O_APPEND)
         os.unlink(name)
         ours, theirs = socket.socketpair()
-        status_r, status_w = os.pipe()
+        first, first_theirs = socket.socketpair()
         order = {
             "confine": _LINUX, "path": sight.path, "read": sight.read, "listed": sight.listed, "write": sight.write,
-            "secret": sight.secret, "module": sight.module, "environment": dict(os.environ),
+            "secret": sight.secret, "module": sight.module, "seal": seal and _LINUX, "environment": dict(os.environ),
         }  # fmt: skip
         try:
-            _send(self.connection, order, [theirs.fileno(), status_w, output_w])
+            _send(self.connection, order, [theirs.fileno(), first_theirs.fileno(), output_w])
             answer = self.connection.recv(1 << 16)
             if not answer:
                 raise ConnectionResetError(errno.ECONNRESET, "its socket is closed")
@@ -171,22 +184,27 @@ class Home:
                     f"no process for a system can be started ({told['error']}); free memory or temporary space, or "
                     "take fewer --workers"
                 )
-            return Call(ours, status_r, handle, told["pid"])
+            return Call(ours, first, handle, told["pid"])
         except BaseException:
             ours.close()
-            os.close(status_r)
+            first.close()
             os.close(handle)
             raise
         finally:
             theirs.close()
-            os.close(status_w)
+            first_theirs.close()
             os.close(output_w)
 
-    def measures(self) -> list[str]:
-        """The measures that confine systems' processes on this machine: names of `bench.measure.apart.confine`."""
-        call = self.open(Sight([], [], [], ["/dev/null"]))
+    def measures(self, seal: bool = False) -> list[str]:
+        """The measures that confine systems' processes on this machine: names of `bench.measure.apart.confine`.
+
+        seal: also "seal" if processes can be sealed. To try it, all libraries are read, which may take seconds.
+        """
+        call = self.open(Sight([], [], [], ["/dev/null"]), seal)
         try:
-            return [str(name) for name in call.ask("measures", time.monotonic() + build_seconds())]
+            deadline = time.monotonic() + build_seconds()
+            names = [str(name) for name in call.ask("measures", deadline)]
+            return [*names, "seal"] if seal and call.seal(deadline) else names
         except (RemoteFailure, TimeoutError, wire.WireError) as error:
             raise UserError(
                 f"no process for systems can be started on this machine ({error or 'no answer'}); free memory or "
@@ -224,11 +242,15 @@ def _send(connection: socket.socket, message: dict, handles: list[int]) -> None:
 
 
 class Call:
-    """One process of a system, from its start to its end."""
+    """One process of a system, from its start to its end.
 
-    def __init__(self, connection: socket.socket, status: int, output: int, pid: int):
-        self.connection, self.status, self.output, self.pid = connection, status, output, pid
-        self.open = True
+    connection: to the process. first: to the first process of the call, which seals it and tells how it ended (see
+    `nursery`). output: the file of what it prints. pid: of the process that ends last.
+    """
+
+    def __init__(self, connection: socket.socket, first: socket.socket, output: int, pid: int):
+        self.connection, self.first, self.output, self.pid = connection, first, output, pid
+        self.open, self.sealed = True, False
 
     def ask(self, operation: str, deadline: float | None = None, **arguments: Any) -> Any:
         """Send one request and return the answer.
@@ -258,21 +280,47 @@ class Call:
             raise UserError(line)
         if told.get("kind") == "audit":
             raise AuditError(line)
-        if "PermissionError" in line or "Read-only file system" in line:
+        if self.sealed and line.startswith(_NO_FILE):
+            line += f" ({SEALED})"
+        elif "PermissionError" in line or "Read-only file system" in line:
             line += " (a system may read installed packages, its own package and --checkpoint, and may write no file)"
         raise RemoteFailure(line, "\n".join(shown(one, 2000) for one in str(told.get("traceback", "")).split("\n")))
 
+    def seal(self, deadline: float | None = None) -> bool:
+        """Take all files away from the process, for good. Returns False if the kernel cannot do this.
+
+        deadline: a time of `time.monotonic`. Raises RemoteFailure if the process holds a file, or has ended, and
+        TimeoutError after the deadline.
+        """
+        with contextlib.suppress(OSError):  # it has ended, which its answer tells
+            self.first.send(b"s")
+        told = self._told(deadline)
+        if "refused" in told:
+            raise RemoteFailure(f"{shown(str(told['refused']), 300)} ({SEALED})")
+        if "sealed" not in told:
+            raise RemoteFailure(_end(told))
+        self.sealed = bool(told["sealed"])
+        return self.sealed
+
+    def _told(self, deadline: float | None) -> dict[str, Any]:
+        """The next line of the first process. {}: it has ended without one. Raises TimeoutError."""
+        line = b""
+        while not line.endswith(b"\n"):
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self.first], [], [], left)[0]:
+                raise TimeoutError
+            one = self.first.recv(1)
+            if not one:
+                return {}
+            line += one
+        told = json.loads(line)
+        return told if isinstance(told, dict) else {}
+
     def _post_mortem(self) -> str:
-        ready, _, _ = select.select([self.status], [], [], 5)
-        told = os.read(self.status, 1 << 10) if ready else b""
         try:
-            code = int(json.loads(told)["code"])
-        except (ValueError, KeyError, TypeError):
-            return "the system's process ended without an answer"
-        if code < 0:
-            name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-            return f"the system's process was killed by {name}"
-        return f"the system's process ended with code {code}"
+            return _end(self._told(time.monotonic() + 5))
+        except TimeoutError:
+            return _end({})
 
     def close(self) -> str:
         """End the process and everything that it started, and wait for it. Returns the last part of its output.
@@ -286,7 +334,7 @@ class Call:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, signal.SIGTERM)
         ended = self._ended()
-        os.close(self.status)
+        self.first.close()
         printed = b""
         with contextlib.suppress(OSError):
             size = os.lseek(self.output, 0, os.SEEK_END)
@@ -303,7 +351,25 @@ class Call:
         """Wait until all processes of the call have ended: until then what they hold can be seen, such as locks."""
         deadline = time.monotonic() + END_SECONDS
         while (left := deadline - time.monotonic()) > 0:
-            ready, _, _ = select.select([self.status], [], [], left)
-            if ready and not os.read(self.status, 1 << 10):
+            ready, _, _ = select.select([self.first], [], [], left)
+            if ready and not self._rest():
                 return True
         return False
+
+    def _rest(self) -> bytes:
+        try:
+            return self.first.recv(1 << 10)
+        except OSError:
+            return b""
+
+
+def _end(told: dict[str, Any]) -> str:
+    """How a process ended, in words. told: the line of the first process."""
+    try:
+        code = int(told["code"])
+    except (KeyError, TypeError, ValueError):
+        return "the system's process ended without an answer"
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        return f"the system's process was killed by {name}"
+    return f"the system's process ended with code {code}"

@@ -51,8 +51,10 @@ class RemoteSystem(System):
         self.variant, self.bits_per_use = facts["variant"], facts["bits_per_use"]
         self.encoder_sees_snr = bool(facts["encoder_sees_snr"])
         self.genie = bool(facts.get("genie"))
+        self.opens_files = bool(facts["opens_files"])
         self.deadline: float | None = None
         self.measures: list[str] = []
+        self.sealed = False  # whether the last call was sealed
         self._encoder: Call | None = None
         self._overhead = 0.0
 
@@ -117,10 +119,12 @@ class RemoteSystem(System):
 
     def _open(self) -> Call:
         start = time.perf_counter()
-        call = self.home.open(self.sight)
+        seal = not self.opens_files and not self.device.startswith("cuda")  # CUDA opens devices and loads code late
+        call = self.home.open(self.sight, seal)
         try:
             told = self._asked(call, "build", target=self.target, name=self.name, options=self.given,
                                device=self.device, columns=self.columns)  # fmt: skip
+            self.sealed = seal and self._in_time(lambda: call.seal(self.deadline))
         except BaseException:
             self._close(call)
             raise
@@ -129,8 +133,11 @@ class RemoteSystem(System):
         return call
 
     def _asked(self, call: Call, operation: str, **arguments: Any) -> Any:
+        return self._in_time(lambda: call.ask(operation, self.deadline, **arguments))
+
+    def _in_time(self, work: Callable[[], Any]) -> Any:
         try:
-            return call.ask(operation, self.deadline, **arguments)
+            return work()
         except TimeoutError:
             raise TooLate("the system gave no answer within the time limit of a cell (--cell-timeout)") from None
 
@@ -178,7 +185,7 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
 
 _FACTS: dict[str, Any] = {
     "measures": list, "variant": str, "bits_per_use": (int, float, type(None)), "encoder_sees_snr": bool,
-    "genie": bool, "label": str, "colour": str, "description": dict,
+    "genie": bool, "opens_files": bool, "label": str, "colour": str, "description": dict,
 }  # fmt: skip
 
 

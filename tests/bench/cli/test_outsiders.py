@@ -125,3 +125,23 @@ def test_whatever_a_third_party_s_system_says_of_itself_is_no_traceback(paramete
     told = {"bits_per_use": None, "encoder_sees_snr": False, "genie": False}
     facts = _facts("x", {}, "x:X", "pooled_pixels", "v1", {"parameters": parameters}, True, told)
     assert facts.parameters == 0
+
+
+@pytest.mark.parametrize("opens", [False, True])
+def test_a_run_says_which_systems_are_not_sealed(outsider, tmp_path, opens):
+    """Such a system reads a file while it encodes; the manifest lists it, and what confined the processes."""
+    late = """
+    opens_files = {opens}
+
+    def encode(self, images, link):
+        if self.opens_files:
+            assert open(__file__).read()
+        return super().encode(images, link)
+"""
+    (tmp_path / "site" / "t_outsider_module.py").write_text(MODULE + late.format(opens=opens))
+    run = ["run", "--systems", outsider, "--snr", "10", "--dataset", "folder:pictures", "--out", "new"]
+    done = CliRunner().invoke(cli, [*run, "--engine", "serial"], catch_exceptions=False)
+    manifest = json.loads((tmp_path / "new" / "manifest.json").read_text())
+    assert done.exit_code == 0 and manifest["systems"][outsider]["opens_files"] is opens
+    assert ("outsider opens files while it encodes or decodes" in done.output) == opens
+    assert "seal" in manifest["sessions"][-1]["engine"]["confinement"] or sys.platform != "linux"

@@ -357,6 +357,7 @@ class Stashes(PooledPixels):
     """Uses one way of STASHES. The option `code_rate`, which every class takes, names the way."""
 
     options = ("code_rate",)
+    opens_files = True  # so that what refuses each way is tested, not the seal
 
     def __init__(self, name="stashes", code_rate="memory"):
         super().__init__(name)
@@ -392,6 +393,7 @@ class Tells(PooledPixels):
     """Tries something in its decoder that `code_rate` names, and reports the result. Subclasses implement `tried`."""
 
     options = ("code_rate",)
+    opens_files = True
 
     def __init__(self, name="tells", code_rate=""):
         super().__init__(name)
@@ -468,6 +470,104 @@ class Connects(Tells):
 
     def tried(self):
         return _or_error(lambda: socket.socket(socket.AF_UNIX).connect(self.asked) or "connected")
+
+
+def _in_a_thread(act):
+    """`act` in a thread that then stays, with folders and open files of its own."""
+    done = threading.Event()
+
+    def work():
+        _called(_UNSHARE, 0x200 | 0x400)  # CLONE_FS, CLONE_FILES
+        MEMORY["thread"] = act()
+        done.set()
+        time.sleep(600)
+
+    threading.Thread(target=work, daemon=True).start()
+    done.wait(10)
+
+
+def _map_a_file():
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    size, file = INSTALLED.stat().st_size, os.open(INSTALLED, os.O_RDONLY)
+    place = libc.mmap(None, ctypes.c_size_t(size), 1, 2, file, ctypes.c_size_t(0))  # PROT_READ, MAP_PRIVATE
+    libc.madvise(ctypes.c_void_p(place), ctypes.c_size_t(size), 1)  # MADV_RANDOM: no page is read ahead
+    os.close(file)
+
+
+def _go_on(timers=200, nanoseconds=50_000_000):
+    """Continue this process again and again, by timers of the kernel. Each fires at its own time, every 50 ms."""
+    import struct
+
+    libc = ctypes.CDLL(None)
+    libc.signal(signal.SIGCONT, libc.getpid)  # a handler that does nothing: an ignored signal stops its timer
+    event = ctypes.create_string_buffer(struct.pack("qii", 0, signal.SIGCONT, 0), 64)
+    for index in range(1, timers + 1):
+        timer, first = ctypes.c_void_p(), nanoseconds * index // timers
+        assert libc.timer_create(1, event, ctypes.byref(timer)) == 0
+        assert libc.timer_settime(timer, 0, struct.pack("qqqq", 0, nanoseconds, 0, first), None) == 0
+
+
+#: A file of the bench that every system may read.
+INSTALLED = Path(sys.modules["systems.interface"].__file__).parents[1] / "baselines/weights/linear-klt16.safetensors"
+_UNSHARE = {"x86_64": 272, "aarch64": 97}.get(os.uname().machine, -1)
+#: name -> what a system keeps from the time when it was built.
+KEEPS = {
+    "nothing": lambda: None,
+    "a-map": _map_a_file,
+    "what-ends-with-it": lambda: MEMORY.update(kept=[os.pipe(), os.memfd_create("x"), open("/dev/zero"),
+                                                     tempfile.TemporaryFile(), threading.Thread(target=print)]),
+    "a-file": lambda: MEMORY.update(kept=open(INSTALLED, "rb")),
+    "a-folder": lambda: MEMORY.update(kept=os.open("/usr", os.O_PATH)),
+    "the-root": lambda: MEMORY.update(kept=os.open("/", os.O_PATH)),
+    "a-working-folder": lambda: os.chdir("/usr/lib"),
+    "a-thread-s-working-folder": lambda: _in_a_thread(lambda: os.chdir("/usr/lib")),
+    "a-thread-s-file": lambda: _in_a_thread(lambda: os.open(INSTALLED, os.O_RDONLY)),
+    "a-socket": lambda: MEMORY.update(kept=socket.socket(socket.AF_UNIX)),
+    "a-process": lambda: os.fork() or time.sleep(600),
+    "a-timer": _go_on,
+}  # fmt: skip
+
+
+class Keeps(PooledPixels):
+    """Keeps something from the time when it was built; its decoder says what it sees of all files."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="keeps", code_rate="nothing"):
+        super().__init__(name)
+        KEEPS[code_rate]()
+
+    def decode(self, received, link):
+        places = (
+            "/usr/lib",
+            "/etc/passwd",
+            "/proc/self/maps",
+            __file__,
+            f"..{__file__}",
+            f"../..{__file__}",
+            "/dev/zero",
+        )
+        seen = [_or_error(lambda place=place: os.stat(place).st_mode) for place in places]
+        seen.append(_or_error(lambda: subprocess.run(["/bin/true"], check=True).returncode))
+        decoded = super().decode(received, link)
+        decoded.report["stop_reason"] = [" ".join(seen)] * len(received.symbols)
+        return decoded
+
+
+class KeepsUnsealed(Keeps):
+    """The same, but not sealed."""
+
+    opens_files = True
+
+
+class ImportsLate(PooledPixels):
+    """Imports a module when it encodes."""
+
+    def encode(self, images, link):
+        import wave  # noqa: F401
+
+        return super().encode(images, link)
 
 
 class Spoils(PooledPixels):

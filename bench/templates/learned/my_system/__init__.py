@@ -9,6 +9,8 @@ What `LearnedSystem` needs from you:
 - Training draws one SNR per picture, so `link.snr_db` may be a tensor (B,). `link.snr_tensor(B)` always is one.
 - `received.equalised()` gives y / h and the noise variance of each symbol. `lmmse_symbols(received)` makes noisy
   symbols smaller.
+- Read files and import modules in `build` or at the top: before a run calls `encode` and `decode`, all files are taken
+  away from the process. If yours must open files then, set `opens_files = True`; the run will say so.
 - Sizes: the defaults of `Config` are the only size until you add others. Weights are a file: `--checkpoint FILE`, or
   shipped in this package as `my_system/weights/my-system-small.safetensors` with its JSON file.
 """

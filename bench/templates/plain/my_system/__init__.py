@@ -6,6 +6,9 @@ Replace `features` and `pictures` by your own transmitter and receiver. The rest
   symbols per picture. The mean of |x|^2 over the symbols of each picture must be 1. `unit_power` does this.
 - `decode` gets the received symbols, the channel's gain and the noise variance, and nothing else of the picture. It
   runs in another process than `encode`, so an attribute that one sets does not exist in the other.
+- Read files and import modules in `__init__` or at the top: before a run calls `encode` and `decode`, all files are
+  taken away from the process. If yours must open files or start a program then, set `opens_files = True`; the run will
+  say so.
 - Both get the same `link`: task, height, width, budget, channel, SNR in dB. Pictures may have any size.
 - You may send bits of side information (`Transmission(symbols, side_info)`). The bench charges and sends them.
 - Set `encoder_sees_snr = True` if `encode` reads `link.snr_db`. Without it, one transmission serves a whole sweep.

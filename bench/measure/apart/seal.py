@@ -1,0 +1,190 @@
+"""Takes every file away from a system's process, after the system is built and before it is given data.
+
+An encoder that has seen a picture could leave traces in what the kernel remembers of files: which names were asked for,
+which pages were read, which files are locked. A sealed process has no files, so it leaves none. `nursery` calls this
+from the first process of a call, from outside: the system's process cannot be trusted once it has imported a third
+party's code.
+
+    own_root     before the process starts: its root is a new, private folder with every top-level folder mounted in it
+    seal         stop the process; check that it holds no file, no other process and no foreign folder; read the files
+                 that it has mapped, so that it makes no difference which of their pages it touches; unmount every
+                 folder of the root; let the process go on
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from bench.measure.apart.confine import libc
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_UNBINDABLE = 1, 2, 4, 32, 4096, 1 << 14, 1 << 17
+_MNT_DETACH = 2
+_SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
+_MEMORY_DEVICES = 1  # major number of /dev/null, /dev/zero, /dev/random and /dev/urandom
+_NO_FILES = ("pipe:", "anon_inode:", "/memfd:")  # kinds of descriptors that end with the process
+MOST_MAPPED = 16 << 30  # bytes of files that a system may map into its memory
+STOP_SECONDS = 10.0  # a process stops at once, unless the machine is overloaded or the process prevents it
+WENT_ON = "it went on when it had to wait"
+_ANY_CHANGE = os.WNOHANG | os.WUNTRACED | getattr(os, "WCONTINUED", 0)  # of a child's state, for os.waitpid
+_PIECE = 4 << 20  # bytes that are read at a time
+
+
+class Refused(Exception):
+    """The process of a system cannot be sealed because of what it does. The message says what, in one line."""
+
+
+class Ended(Exception):
+    """The process of a system has ended. status: as `os.waitpid` gives it."""
+
+    def __init__(self, status: int):
+        super().__init__(status)
+        self.status = status
+
+
+class Mapping(NamedTuple):
+    """A part of a file that is mapped into memory. offset, size: in bytes."""
+
+    path: str
+    inode: int
+    offset: int
+    size: int
+
+
+def own_root(place: Path) -> bool:
+    """Give this mount namespace a private root folder, with every folder of the present root mounted in it.
+
+    place: a folder that does not exist yet. Returns False, and the root stays, if the kernel refuses.
+    """
+    number = _SYS_PIVOT_ROOT.get(os.uname().machine)
+    if number is None:
+        return False
+    here, target, done = libc(), os.fsencode(place), False
+    place.mkdir()
+    flags = _MS_NOSUID | _MS_NODEV
+    if here.mount(b"tmpfs", target, b"tmpfs", flags, b"size=1m,mode=755") != 0:
+        place.rmdir()
+        return False
+    here.mount(None, target, None, _MS_UNBINDABLE, None)  # else the copy of the folder above would hold a copy of it
+    if all(_bind(entry, place / entry.name) for entry in list(os.scandir("/"))):
+        here.mount(None, target, None, _MS_REMOUNT | _MS_BIND | _MS_RDONLY | flags, None)
+        os.chdir(place)
+        done = here.syscall(number, b".", b".") == 0 and here.umount2(b".", _MNT_DETACH) == 0
+        os.chdir("/")
+    if not done:
+        here.umount2(target, _MNT_DETACH)
+    with contextlib.suppress(OSError):
+        place.rmdir()
+    return done
+
+
+def _bind(entry: os.DirEntry, target: Path) -> bool:
+    if entry.is_symlink():
+        target.symlink_to(os.readlink(entry.path))
+        return True
+    if entry.is_dir():
+        target.mkdir()
+    elif entry.is_file():
+        target.touch()
+    else:
+        return True
+    return libc().mount(os.fsencode(entry.path), os.fsencode(target), None, _MS_BIND | _MS_REC, None) == 0
+
+
+def seal(process: int, private: Path, known: Collection[Mapping], own: Collection[tuple[int, int]]) -> bool:
+    """Seal `process`, a child of this one. `own_root` must have succeeded before it was started.
+
+    private: its folder of temporary files, a file system of its own. known: mappings whose files were read before. own:
+    device and inode of the open files that the harness gave it. Returns False if the kernel refuses. Raises Refused
+    and Ended.
+    """
+    _stop(process)
+    others = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid(), process}
+    if others:
+        raise Refused("it started another process")
+    for held in _held(process, os.stat(private).st_dev, own):
+        raise Refused(f"it keeps {held} open")
+    read_files([one for one in mapped_files(str(process)) if one not in known])
+    done = all([_detach(entry.path) for entry in list(os.scandir("/")) if not entry.is_symlink()])
+    if os.waitpid(process, _ANY_CHANGE) != (0, 0):
+        raise Refused(WENT_ON)
+    os.kill(process, signal.SIGCONT)
+    return done
+
+
+def _stop(process: int) -> None:
+    """Stop all threads of a process. A timer of its own could continue it: then it could hide a file from the check."""
+    os.kill(process, signal.SIGSTOP)
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        changed, status = os.waitpid(process, _ANY_CHANGE)
+        if changed and os.WIFSTOPPED(status):
+            return
+        if changed and not os.WIFCONTINUED(status):
+            raise Ended(status)
+        if changed:
+            break
+        time.sleep(0.0002)
+    raise Refused(WENT_ON)
+
+
+def _detach(path: str) -> bool:
+    return libc().umount2(os.fsencode(path), _MNT_DETACH) == 0
+
+
+def _held(process: int, private: int, own: Collection[tuple[int, int]]) -> Iterator[str]:
+    """What the threads of a process hold of files: their root, their working folder, and their open files."""
+    root = os.stat("/")
+    for task in os.listdir(f"/proc/{process}/task"):
+        place = f"/proc/{process}/task/{task}"
+        found = os.stat(f"{place}/root")
+        if (found.st_dev, found.st_ino) != (root.st_dev, root.st_ino):
+            yield "another root folder"
+        if os.stat(f"{place}/cwd").st_dev != private:
+            yield os.readlink(f"{place}/cwd")
+        for number in os.listdir(f"{place}/fd"):
+            name, found = os.readlink(f"{place}/fd/{number}"), os.stat(f"{place}/fd/{number}")
+            memory = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == _MEMORY_DEVICES
+            if not (
+                name.startswith(_NO_FILES) or memory or found.st_dev == private or (found.st_dev, found.st_ino) in own
+            ):
+                yield "a socket" if name.startswith("socket:") else name
+
+
+def mapped_files(process: str = "self") -> list[Mapping]:
+    """The files that a process has mapped into its memory."""
+    found = []
+    for line in Path(f"/proc/{process}/maps").read_text().splitlines():
+        addresses, _, offset, _, inode, *rest = line.split(maxsplit=5)
+        if inode != "0" and rest and rest[0].startswith("/") and not rest[0].endswith(" (deleted)"):
+            start, end = (int(address, 16) for address in addresses.split("-"))
+            found.append(Mapping(rest[0], int(inode), int(offset, 16), end - start))
+    return found
+
+
+def read_files(mappings: Collection[Mapping]) -> None:
+    """Read these parts of files, so that all of their pages are in memory. Raises Refused if they are too large, or
+    cannot be read.
+    """
+    if sum(one.size for one in mappings) > MOST_MAPPED:
+        raise Refused(f"it maps more than {MOST_MAPPED >> 30} GiB of files into its memory")
+    piece = bytearray(_PIECE)
+    for one in mappings:
+        try:
+            handle = os.open(one.path, os.O_RDONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise Refused(f"it maps {one.path}, which cannot be read ({error.strerror})") from None
+        try:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise Refused(f"it maps {one.path}, which is no file")
+            place, end = one.offset, one.offset + one.size
+            while place < end and (read := os.preadv(handle, [memoryview(piece)[: end - place]], place)):
+                place += read
+        finally:
+            os.close(handle)

@@ -1,0 +1,126 @@
+"""Tests of the seal: a system that has been given a picture or symbols has no file in which it could leave a trace."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect
+from bench.measure.apart.seal import Mapping, Refused, mapped_files, read_files
+from bench.measure.audit import REPORT_COLUMNS
+from bench.measure.channel import transmit
+from systems.interface import Budget, Link
+
+sys.path[:0] = [str(Path(__file__).parents[1] / "plugin"), str(Path(__file__).parents[2] / "example_plugin")]
+from hostile_systems import INSTALLED, KEEPS  # noqa: E402
+from pooled_pixels import PooledPixels  # noqa: E402
+
+LINK = Link("reconstruction", 16, 16, Budget.from_cbr(1 / 6, 16, 16), "awgn", 10.0)
+PICTURE = torch.linspace(0, 1, 3 * 16 * 16).view(1, 3, 16, 16)
+HARMLESS = ("nothing", "a-map", "what-ends-with-it")  # of KEEPS
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
+
+
+@pytest.fixture(scope="module")
+def home():
+    nursery = Home.start()
+    if "seal" not in nursery.measures(seal=True):
+        nursery.close()
+        pytest.skip("the kernel gives no namespaces of mounts and processes")
+    yield nursery
+    nursery.close()
+
+
+def system(home, kind, **options) -> RemoteSystem:
+    target = f"hostile_systems:{kind}"
+    facts = inspect(home, "hostile", target, options)
+    return RemoteSystem(home, "hostile", target, options, facts, Sight.of(target, options), sorted(REPORT_COLUMNS))
+
+
+def seen(one: RemoteSystem) -> list[str]:
+    received = transmit(one.encode(PICTURE, LINK), LINK, [1])
+    return one.decode(received, LINK).report["stop_reason"][0].split()
+
+
+@pytest.mark.parametrize("kept", HARMLESS)
+def test_a_sealed_system_has_no_files(home, kept):
+    one = system(home, "Keeps", code_rate=kept)
+    assert seen(one) == ["FileNotFoundError"] * 8 and one.sealed
+
+
+def test_without_the_seal_it_has_files(home):
+    """The control experiment."""
+    one = system(home, "KeepsUnsealed")
+    told = seen(one)
+    assert "FileNotFoundError" not in told[:4] and told[-2:] != ["FileNotFoundError"] * 2 and not one.sealed
+
+
+@pytest.mark.parametrize("kept", [kept for kept in KEEPS if kept not in HARMLESS])
+def test_a_system_that_keeps_a_file_is_given_nothing(home, kept):
+    one = system(home, "Keeps", code_rate=kept)
+    with pytest.raises(
+        RemoteFailure, match=r"^it (keeps .* open|started another process|went on .*) \(before a system "
+    ):
+        one.encode(PICTURE, LINK)
+
+
+def _pages_in_memory(path: Path) -> tuple[int, int]:
+    """How many pages of a file are in memory, and how many it has."""
+    size = path.stat().st_size
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE) as mapped:
+        pages = (ctypes.c_ubyte * -(-size // mmap.PAGESIZE))()
+        place = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        assert ctypes.CDLL(None).mincore(ctypes.c_void_p(place), ctypes.c_size_t(size), pages) == 0
+        return sum(one & 1 for one in pages), len(pages)
+
+
+def _forget(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if _pages_in_memory(path)[0]:
+        pytest.skip("this file system keeps all pages in memory")
+
+
+@pytest.mark.parametrize("kind", ["Keeps", "KeepsUnsealed"])
+def test_it_makes_no_difference_which_pages_of_a_mapped_file_are_touched(home, kind):
+    _forget(INSTALLED)
+    system(home, kind, code_rate="a-map").encode(PICTURE, LINK)
+    found, pages = _pages_in_memory(INSTALLED)
+    assert found == (pages if kind == "Keeps" else 0)
+
+
+def test_what_is_mapped_is_read_whole_and_what_is_no_file_is_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"x" * 3_000_000)
+    inode = file.stat().st_ino
+    read_files([Mapping(str(file), inode, 4096, 1 << 20)])
+    for wrong in (
+        Mapping("/dev/zero", 1, 0, 4096),
+        Mapping(str(tmp_path / "gone"), 1, 0, 4096),
+        Mapping(str(file), inode, 0, (16 << 30) + 1),
+    ):
+        with pytest.raises(Refused, match="^it maps "):
+            read_files([wrong])
+    assert any(one.path.endswith(".so") or ".so." in one.path for one in mapped_files())
+
+
+def test_a_system_that_needs_a_file_is_told_what_to_do(home):
+    with pytest.raises(RemoteFailure, match=r"^ModuleNotFoundError: .*in __init__, or set opens_files = True\)$"):
+        system(home, "ImportsLate").encode(PICTURE, LINK)
+
+
+def test_a_sealed_system_gives_what_the_system_gives(home):
+    target = "pooled_pixels:PooledPixels"
+    facts = inspect(home, "honest", target, {})
+    one = RemoteSystem(home, "honest", target, {}, facts, Sight.of(target, {}), sorted(REPORT_COLUMNS))
+    received = transmit(one.encode(PICTURE, LINK), LINK, [1])
+    assert one.sealed
+    assert torch.equal(one.decode(received, LINK).output, PooledPixels().decode(received, LINK).output)
