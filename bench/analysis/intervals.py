@@ -5,15 +5,16 @@ the noise for the same photograph says nothing about other photographs.
 
 Bootstrap intervals are percentile intervals with the small-sample correction of Hesterberg, "What Teachers Should Know
 About the Bootstrap" (The American Statistician, 2015). On normal data with 7 pictures, the plain percentile interval of
-a mean contains the true mean in 89 % of cases, and this one in 95 % (with 5 pictures: 91 %). The results are fixed by
-`seed`. NaN means "not simulated" and is left out.
+a mean contains the true mean in 89 % of cases, and this one in 95 %. But no resample leaves the range of the pictures.
+Half of the time the true mean lies outside the range of two pictures. So if the pictures are `few`, fewer than 7, the
+interval is Student's. The results are fixed by `seed`. NaN means "not simulated" and is left out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit  # importing scipy.stats would take a second
@@ -40,12 +41,13 @@ class Interval:
 
     @property
     def decision(self) -> str:
-        """Of a difference: "higher", "lower", "tied" (the interval contains 0) or "undecided"
-        (there is no interval).
+        """Of a difference: "higher", "lower", "tied" (the interval contains 0) or "undecided" (there is no interval, or
+        it contains 0 and the pictures are too few to show that two systems are alike).
         """
         if math.isnan(self.low) or math.isnan(self.high):
             return "undecided"
-        return "higher" if self.low > 0 else "lower" if self.high < 0 else "tied"
+        open_ = few(self.n) and self.low < self.high  # without a width, all pictures are alike
+        return "higher" if self.low > 0 else "lower" if self.high < 0 else "undecided" if open_ else "tied"
 
     @property
     def tied(self) -> bool:
@@ -150,8 +152,8 @@ def bootstrap_miou(
     """mIoU of the data set with its interval, from pixels of each picture and class, (images, classes) each.
 
     Repetitions are summed. Pictures are resampled, and the mIoU is computed for each resampled sum. `std` is that of
-    these values (a standard error), because a single picture has no mIoU of its own. Raises ValueError for other
-    shapes.
+    these values (a standard error), because a single picture has no mIoU of its own. The ends lie within 0 and 1.
+    Raises ValueError for other shapes.
     """
     intersections, unions = np.asarray(intersections, dtype=np.float64), np.asarray(unions, dtype=np.float64)
     if intersections.shape != unions.shape or intersections.ndim != 2:
@@ -167,7 +169,12 @@ def bootstrap_miou(
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(mean, math.nan, math.nan, math.nan, n)
-    return Interval(mean, float(values.std(ddof=1)), *percentiles(values, n, level), n)
+    return _within_0_and_1(Interval(mean, float(values.std(ddof=1)), *percentiles(values, n, level), n))
+
+
+def _within_0_and_1(interval: Interval) -> Interval:
+    """Student's interval of a share may leave the values that a share can have."""
+    return replace(interval, low=float(np.maximum(0.0, interval.low)), high=float(np.minimum(1.0, interval.high)))
 
 
 def resample(n: int, resamples: int, seed: int):
@@ -178,12 +185,31 @@ def resample(n: int, resamples: int, seed: int):
         yield generator.integers(0, n, (min(step, resamples - start), n))
 
 
+def few(n: int, level: float = LEVEL) -> bool:
+    """Whether `n` pictures are too few for a bootstrap interval of this level: fewer than 7 at 95 %.
+
+    The mean of a symmetric distribution lies outside the range of `n` values in 2^(1 - n) of all cases. This may be at
+    most half of the cases that the level gives up. (With 6 pictures the bootstrap covered 92.4 % of 1,000 trials.)
+    """
+    return 2.0 ** (1 - n) > (1 - level) / 2
+
+
+def method_of(n: int) -> str:
+    """How an interval over `n` pictures was made, for the column `ci_method`."""
+    return "Student's t over images" if few(n) else "bootstrap over images"
+
+
 def percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]:
     """(low, high) of an interval from its bootstrap values (resamples,) over `n` >= 2 pictures, in the values' unit.
 
-    The ends are moved outwards as Student's t and the divisor n - 1 demand. For large n nothing changes.
+    The ends are moved outwards as Student's t and the divisor n - 1 demand. For large n nothing changes. If the
+    pictures are `few`, only the spread of the values is used: the interval is Student's.
     """
-    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
+    quantile = float(stdtrit(n - 1, (1 - level) / 2))
+    if few(n, level):
+        centre, half = float(values.mean()), -quantile * math.sqrt(n / (n - 1)) * float(values.std())
+        return centre - half, centre + half
+    tail = ndtr(math.sqrt(n / (n - 1)) * quantile)
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
@@ -219,7 +245,7 @@ def rate_over_images(lost: np.ndarray, level: float = LEVEL) -> tuple[Interval, 
     rates = rates[~np.isnan(rates)]
     if np.isin(rates, (0.0, 1.0)).all():
         return wilson(int(rates.sum()), len(rates), level), "Wilson"
-    return bootstrap_mean(rates, level), "bootstrap over images"
+    return _within_0_and_1(bootstrap_mean(rates, level)), method_of(len(rates))
 
 
 def zero_error_bound(n: int) -> float:

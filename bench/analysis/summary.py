@@ -19,6 +19,7 @@ from bench.analysis.intervals import (
     Interval,
     bootstrap_means,
     bootstrap_miou,
+    method_of,
     rate_over_images,
     zero_error_bound,
 )
@@ -125,9 +126,11 @@ def _rows(points: list[PointRows], run: str, limited: bool) -> Iterator[dict[str
             elif metric == OUTAGE_RATE.name:
                 interval, method = _outage_rate(point.values(metric))
             elif whole_of(metric):
-                interval, method = _of_counts(metric, *point.class_counts()), "bootstrap over images"
+                interval = _of_counts(metric, *point.class_counts())
+                method = method_of(interval.n)
             else:
-                interval, method = _of_mean(metric, intervals[id(point), metric]), "bootstrap over images"
+                interval = _of_mean(metric, intervals[id(point), metric])
+                method = method_of(interval.n)
             yield {
                 **facts, "metric": metric, "higher_is_better": not lower_is_better(metric),
                 "mean": interval.mean, "std": interval.std, "n_images": interval.n,
@@ -152,5 +155,6 @@ def _of_counts(metric: str, correct: np.ndarray, union: np.ndarray, labelled: np
 def _of_mean(metric: str, interval: Interval) -> Interval:
     if not of_mean_error(metric) or not interval.n:
         return interval
-    values = (psnr_db(interval.mean), math.nan, psnr_db(interval.high), psnr_db(interval.low))
+    least = np.maximum(0.0, interval.low)  # Student's interval may reach below 0
+    values = (psnr_db(interval.mean), math.nan, psnr_db(interval.high), psnr_db(least))
     return Interval(*map(float, values), interval.n)  # a larger error means a lower PSNR

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from bench.analysis.intervals import LEVEL_TEXT
+from bench.analysis.intervals import LEVEL_TEXT, method_of
 from bench.analysis.quantity import outage_words
 from bench.analysis.undertrained import undertrained
 from bench.measure.budget import budget_text
@@ -289,7 +289,7 @@ def _words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, chart: Char
         words.append(budget_text(figure["cbr"], figure["bits"], figure.get("uses")))
     if chart is not None:
         if chart.bands:
-            words.append(f"bands: {LEVEL_TEXT} bootstrap over images")
+            words.append(f"bands: {LEVEL_TEXT} {method_of(int(counts.min()) if len(counts) else 0)}")
         if chart.differences:
             words.append(
                 f"below: difference to {chart.looks.label(chart.reference)}, paired over images, {LEVEL_TEXT} intervals"

@@ -249,7 +249,12 @@ CASES = (
     ),
     Mutation(
         "intervals: plain percentiles, too narrow for few pictures", "bench/analysis/intervals.py",
-        "    tail = ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))\n", "    tail = (1 - level) / 2\n",
+        "    tail = ndtr(math.sqrt(n / (n - 1)) * quantile)\n", "    tail = (1 - level) / 2\n",
+        _at("analysis/test_intervals", "test_bootstrap_covers_the_truth_95_times_in_100"),
+    ),
+    Mutation(
+        "intervals: a bootstrap of two pictures", "bench/analysis/intervals.py",
+        "    if few(n, level):\n", "    if False:\n",
         _at("analysis/test_intervals", "test_bootstrap_covers_the_truth_95_times_in_100"),
     ),
     Mutation(

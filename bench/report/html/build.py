@@ -6,6 +6,7 @@ import json
 import math
 from html import escape
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from bench.analysis.all_pairs import all_pairs
 from bench.analysis.claims import judge
+from bench.analysis.intervals import few
 from bench.analysis.quantity import OUTAGE_RATE, has_labels, outage_words, quantities
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
@@ -85,6 +87,7 @@ def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
     return {
         "runs": [_run(run) for run in runs],
         "metrics": _metrics(),
+        "few": next(n for n in count(2) if not few(n)),  # with fewer pictures nothing is called tied
         "figures": figures,
         "systems": systems,
         "claims": claims,

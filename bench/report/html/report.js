@@ -161,8 +161,9 @@
     if (sign < 0) ends.reverse();
     const mean = raw[3] * scale,
       ahead = facts.higher ? 1 : -1;
-    const word =
-      ends[0] === null ? "no interval" : ends[0] * ends[1] <= 0 ? "tied" : mean * ahead > 0 ? "ahead" : "behind";
+    let word = mean * ahead > 0 ? "ahead" : "behind";
+    if (ends[0] === null) word = "no interval";
+    else if (ends[0] * ends[1] <= 0) word = raw[6] < data.few && ends[0] < ends[1] ? "undecided" : "tied";
     return { mean, low: ends[0], high: ends[1], n: raw[6], lost: raw[7], word };
   };
   for (const fig of data.figures) {

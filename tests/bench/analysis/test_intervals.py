@@ -8,12 +8,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, t
 
 from bench.analysis.bd import bd_psnr, bd_snr
 from bench.analysis.intervals import (
     bootstrap_mean,
     bootstrap_miou,
+    few,
     paired_difference,
     per_image,
     wilson,
@@ -24,9 +25,9 @@ from bench.measure.metrics import segmentation
 # ---------------------------------------------------------------- bootstrap
 
 
-@pytest.mark.parametrize("n", [7, 24])
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 7, 24])
 def test_bootstrap_covers_the_truth_95_times_in_100(n):
-    """The plain percentile interval covers 89 % at n = 7 and fails here."""
+    """The plain percentile interval covers 89 % at n = 7 and fails here; any bootstrap covers at most 50 % at n = 2."""
     trials = 1000
     draws = np.random.default_rng(n).normal(30.0, 3.0, (trials, n))
     intervals = [bootstrap_mean(row, resamples=1000, seed=k) for k, row in enumerate(draws)]
@@ -72,6 +73,23 @@ def test_one_picture_gives_a_mean_and_no_interval():
     assert (one.mean, one.n) == (5.0, 1) and math.isnan(one.low) and math.isnan(one.high) and math.isnan(one.std)
     assert none.n == 0 and math.isnan(none.mean)
     assert paired_difference([1.0], [0.0]).decision == "undecided" and paired_difference([1.0], [0.0]).tied
+
+
+def test_few_pictures_have_students_interval():
+    values = np.array([30.0, 31.0, 35.0])
+    low, high = t.interval(0.95, 2, values.mean(), values.std(ddof=1) / math.sqrt(3))
+    interval = bootstrap_mean(values, resamples=20_000)
+    assert (interval.low, interval.high) == pytest.approx((low, high), rel=0.02)
+    with_more = bootstrap_mean(np.repeat(values, 3))
+    assert values.min() <= with_more.low < with_more.high <= values.max()
+    assert [few(n) for n in (2, 5, 6, 7)] == [True, True, True, False] and few(7, 0.999)
+
+
+def test_few_pictures_show_a_lead_and_never_a_tie():
+    ahead, open_ = paired_difference([3.0, 3.1, 3.05], [0.0] * 3), paired_difference([7.4, 5.0], [0.0] * 2)
+    assert (ahead.decision, open_.decision) == ("higher", "undecided")
+    assert paired_difference([1.0, -1.0] * 4, [0.0] * 8).decision == "tied"
+    assert paired_difference([3.0, 4.0], [3.0, 4.0]).decision == "tied"  # the same results
 
 
 # ---------------------------------------------------------------- paired comparison
@@ -140,6 +158,8 @@ def test_bootstrap_miou_of_few_pictures_and_absent_classes():
     inter, union = segmented(5, 2)
     inter[:, 15:] = union[:, 15:] = 0
     interval = bootstrap_miou(inter, union)
+    unlike = bootstrap_miou(np.array([[0], [10]]), np.array([[10], [10]]))
+    assert (unlike.low, unlike.high) == (0.0, 1.0)  # and nothing beyond
     assert interval.mean == pytest.approx(np.mean(inter.sum(0)[:15] / union.sum(0)[:15]), abs=1e-12)
     assert math.isnan(bootstrap_miou(np.zeros((3, 21)), np.zeros((3, 21))).mean)
     assert bootstrap_miou(np.zeros((0, 21)), np.zeros((0, 21))).n == 0
