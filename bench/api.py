@@ -20,6 +20,7 @@ from bench.measure.tasks import TASKS
 from bench.results.find import find_run
 from bench.results.reader import Run
 from bench.spec.figure import check_channel, parse_cbr, parse_kbits, parse_snr
+from bench.spec.grammar import split_names
 from bench.spec.identity import apart, build, facts_of, tasks_of
 from bench.spec.request import Request, resolve
 from bench.util.devices import pick_device
@@ -40,8 +41,8 @@ def load_run(run: str | Path | None = None) -> Run:
 
 
 def run(
-    figures: Iterable[str] | None = None,
-    systems: Iterable[str] | None = None,
+    figures: str | Iterable[str] | None = None,
+    systems: str | Iterable[str] | None = None,
     snr: Any = None,
     *,
     out: str | Path | None = None,
@@ -54,7 +55,7 @@ def run(
     """Simulate figures, as `python -m bench run` does, and return the finished run. Calling it again resumes an
     unfinished run.
 
-    figures, systems: names. None: all.
+    figures, systems: names, in a list or in a text with commas between. None: all.
     snr: "0:20:2", "1,4,7", or numbers, in dB.
     out: the run's folder. None: a folder under results/, named after the request.
     engine: "serial" works everywhere. "process" needs the usual `if __name__ == "__main__":` guard in a script.
@@ -67,8 +68,8 @@ def run(
     from bench.sweep.execute import execute
 
     asked = Request(
-        figures=None if figures is None else tuple(figures),
-        systems=None if systems is None else tuple(systems),
+        figures=_names(figures, "figures"),
+        systems=_names(systems, "systems"),
         snr=snr,
         options=dict(options or {}),
         **request,
@@ -116,7 +117,7 @@ def evaluate(
     if batch.masks is None and asked.target == "mask":
         raise UserError(f"masks: {asked.name} is scored against class ids; give them, or call bench.transmit")
     send, rows = measurement.sender(batch), []
-    for snr in parse_snr(snr_db if isinstance(snr_db, str) else _numbers(snr_db)):
+    for snr in parse_snr(snr_db if isinstance(snr_db, str) else _numbers(snr_db), "snr_db"):
         point = Point(snr, 0)
         sent = send(point)
         (delivered,) = measurement.deliver([point], batch, [sent])
@@ -150,7 +151,8 @@ def transmit(
     The arguments are those of `evaluate`. task: None: the system's first task. Raises UserError and AuditError.
     """
     measurement, batch = _measurement(system, images, None, task, channel, cbr, kbits, seed, device, options)
-    point = Point(float(snr_db), 0)
+    (snr,) = parse_snr(_numbers(snr_db), "snr_db")
+    point = Point(snr, 0)
     (delivered,) = measurement.deliver([point], batch, [measurement.sender(batch)(point)])
     return delivered.output
 
@@ -193,8 +195,13 @@ def _system(
     return apart(facts_of(system, options), [Path("results"), *map(Path, files)], device), tasks_of(system)
 
 
+def _names(names: str | Iterable[str] | None, what: str) -> tuple[str, ...] | None:
+    return split_names(names, what) if names is None or isinstance(names, str) else tuple(names)
+
+
 def _numbers(values: float | Iterable[float]) -> list[float]:
-    return [float(values)] if isinstance(values, (int, float)) else [float(value) for value in values]
+    single = not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0  # a tensor of one number is iterable
+    return [float(value) for value in ([values] if single else values)]
 
 
 def _batch(images: Images, masks: Tensor | np.ndarray | None, device: str) -> Batch:

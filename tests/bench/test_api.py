@@ -36,6 +36,26 @@ def test_transmit_gives_the_pictures_that_evaluate_scores(pictures):
     assert torch.equal(floats, seen)
 
 
+@pytest.mark.parametrize("snr_db", [np.float32(20), torch.tensor(20.0), np.array([20.0]), range(20, 21), iter([20])])
+def test_numbers_of_any_kind_are_snrs(pictures, snr_db):
+    table = bench.evaluate("linear", pictures[:1], snr_db=snr_db)
+    assert list(table["snr_db"]) == [20.0]
+
+
+def test_transmit_takes_the_snrs_that_a_run_takes(pictures):
+    for snr_db in (float("nan"), 1000.0):
+        with pytest.raises(UserError, match="^snr_db: "):
+            bench.transmit("linear", pictures, snr_db=snr_db)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"), [({"systems": "linear,gensk"}, "'gensk'"), ({"figures": "fig9"}, "'fig9'")]
+)
+def test_names_may_be_one_text(request_, words):
+    with pytest.raises(UserError, match=words):
+        bench.run(**request_)
+
+
 def test_a_system_of_one_s_own_is_audited(pictures):
     class Loud(System):
         def encode(self, images, link):
