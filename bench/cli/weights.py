@@ -31,7 +31,7 @@ def import_command(name: str, file: Path, out: Path | None, snr_db: str | None) 
     NAME: witt (the authors' program), deepjscc (Deep-JSCC-PyTorch) or fcn (torchvision). Sizes follow from the tensors.
     """
     import baselines  # noqa: F401  (registers its systems)
-    from baselines.published import import_weights
+    from baselines.import_weights import import_weights
     from systems.errors import UserError
 
     limits = None

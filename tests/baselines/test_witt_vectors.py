@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from baselines import published
+from baselines import import_weights
 from baselines.witt import WITT
 from systems import Budget, Link, weight_files
 from systems.layers.analog import POWER_BITS
@@ -43,7 +43,7 @@ def official(request):
     if request.param is None:
         pytest.skip(f"BENCH_VECTORS is unset or holds no file of the authors' WITT (looked in {FOLDER.name})")
     tensors = load_file(request.param)
-    made = published.witt({key[6:]: value for key, value in tensors.items() if key.startswith("state.")})
+    made = import_weights.witt({key[6:]: value for key, value in tensors.items() if key.startswith("state.")})
     system = WITT("witt", "paper", checkpoint="none", config=made.config)
     weight_files.fit_state(system, made.state, request.param.name)
     return tensors, system

@@ -280,9 +280,9 @@ CASES = (
     ),
     Mutation(
         "apart: one process for all calls", APART + "remote.py",
-        "        call = self.home.open(self.sight)\n",
+        "        call = self.home.open(self.sight, seal)\n",
         "        if getattr(self, '_one', None) is not None:\n            return self._one\n"
-        "        call = self._one = self.home.open(self.sight)\n        call.close = lambda: ''\n",
+        "        call = self._one = self.home.open(self.sight, seal)\n        call.close = lambda: ''\n",
         _at("measure/test_apart", "test_a_decoder_remembers_nothing",
             "test_nothing_passes_from_encoder_to_decoder[memory]"),
     ),
@@ -294,7 +294,8 @@ CASES = (
     ),
     Mutation(
         "apart: no namespaces", APART + "confine.py",
-        "    return done + [name for name, flag in _NAMESPACES.items() if libc.unshare(flag) == 0]", "    return done",
+        "    return done + [name for name, flag in _NAMESPACES.items() if libc().unshare(flag) == 0]",
+        "    return done",
         _at("measure/test_apart", *(f"test_nothing_passes_from_encoder_to_decoder[{way}]"
                                     for way in ("port", "segment", "process"))),
     ),
@@ -337,6 +338,28 @@ CASES = (
         "rows: cells of before the comparison stay", "bench/sweep/worker/work.py",
         "                take_back(self.root, unit)\n", "",
         _at("sweep/test_sweep", "test_a_worker_takes_back_cells_without_being_told"),
+    ),
+    Mutation(
+        "seal: a system keeps its files", APART + "remote.py",
+        "self.sealed = seal and", "self.sealed = False and",
+        _at("measure/test_seal", "test_a_sealed_system_has_no_files[nothing]"),
+    ),
+    Mutation(
+        "seal: an open file stays", APART + "seal.py",
+        "    for held in _held(process, os.stat(private).st_dev, own):\n", "    for held in ():\n",
+        _at("measure/test_seal", *(f"test_a_system_that_keeps_a_file_is_given_nothing[{kept}]"
+                                   for kept in ("a-file", "a-thread-s-file", "a-thread-s-working-folder"))),
+    ),
+    Mutation(
+        "seal: files are mapped that were not read", APART + "seal.py",
+        "    read_files([one for one in mapped_files(str(process)) if one not in known])\n", "",
+        _at("measure/test_seal",
+            "test_it_makes_no_difference_which_pages_of_a_mapped_file_are_touched[Keeps]"),
+    ),
+    Mutation(
+        "seal: another process goes on", APART + "seal.py",
+        "    if others:\n", "    if False:\n",
+        _at("measure/test_seal", "test_a_system_that_keeps_a_file_is_given_nothing[a-process]"),
     ),
     Mutation(
         "apart: open files can be sent over sockets, and outlive their processes", APART + "confine.py",

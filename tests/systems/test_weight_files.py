@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 import baselines  # noqa: F401  (registers the systems)
-from baselines import published
+from baselines import import_weights
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
 from systems import Budget, Link, checkpoint_option, create, ship_weights, sidecars, weight_files
@@ -200,7 +200,7 @@ def test_deep_jscc_pytorch_s_weights_give_its_pictures(tmp_path):
         theirs = Theirs().eval()
     torch.save({"module." + key: value for key, value in theirs.state_dict().items()}, tmp_path / "epoch_999.pkl")
     out = tmp_path / "ours.safetensors"
-    published.import_weights("deepjscc", tmp_path / "epoch_999.pkl", out)
+    import_weights.import_weights("deepjscc", tmp_path / "epoch_999.pkl", out)
     system = create("deepjscc", checkpoint=str(out))  # for any requested size: the file holds its own
     assert system.config == DeepJSCCConfig(channels=6) and system.size == "imported"
     at = link(snr_db=5.0)
@@ -216,7 +216,7 @@ def test_an_import_keeps_every_bit_and_says_where_it_came_from(tmp_path):
 
     path, out = tmp_path / "model.pth", tmp_path / "ours.safetensors"
     torch.save(Theirs().state_dict(), path)
-    facts = published.import_weights("deepjscc", path, out, (4.0, 4.0))
+    facts = import_weights.import_weights("deepjscc", path, out, (4.0, 4.0))
     sidecar = json.loads(out.with_suffix(".json").read_text())
     assert sidecar["origin"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert sidecar["origin"]["file"] == "model.pth" and sidecar["snr_db"] == [4.0, 4.0]
@@ -256,7 +256,7 @@ def test_the_authors_witt_is_imported_and_run(tmp_path):
     theirs["distortion_loss.window"] = torch.zeros(3)
     torch.save(theirs, tmp_path / "WITT.model")
     out = tmp_path / "witt.safetensors"
-    published.import_weights("witt", tmp_path / "WITT.model", out)
+    import_weights.import_weights("witt", tmp_path / "WITT.model", out)
     system = create("witt", checkpoint=str(out))
     assert system.config == config and system.snr_range_db == (1.0, 13.0)
     for key, value in ours.state_dict().items():
@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_one_line(tmp_path, content, words):
     path = tmp_path / "x.pth"
     torch.save(content, path)
     with pytest.raises(CheckpointError, match=words) as error:
-        published.import_weights("deepjscc", path, tmp_path / "out.safetensors")
+        import_weights.import_weights("deepjscc", path, tmp_path / "out.safetensors")
     assert "\n" not in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
@@ -339,13 +339,13 @@ def test_no_code_in_a_checkpoint_is_run(tmp_path):
 
     torch.save({"weight": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(CheckpointError, match="not a plain state dict"):
-        published.import_weights("witt", tmp_path / "evil.pth", tmp_path / "out.safetensors")
+        import_weights.import_weights("witt", tmp_path / "evil.pth", tmp_path / "out.safetensors")
     assert not (tmp_path / "ran").exists()
 
 
 def test_an_unknown_layout_names_those_that_are_known(tmp_path):
     with pytest.raises(UnknownName, match="no published layout of 'adjscc'"):
-        published.import_weights("adjscc", tmp_path / "x", tmp_path / "y")
+        import_weights.import_weights("adjscc", tmp_path / "x", tmp_path / "y")
 
 
 # ---------------------------------------------------------------- shipping

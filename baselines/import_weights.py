@@ -190,7 +190,7 @@ def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float]
     """
     if name not in READERS:
         hint = did_you_mean(name, READERS, "known layouts")
-        raise UnknownName(f"no published layout of {name!r} is known (baselines/published.py); {hint}")
+        raise UnknownName(f"no published layout of {name!r} is known (baselines/import_weights.py); {hint}")
     state = read_state(path)
     try:
         found = READERS[name](state)
@@ -225,4 +225,4 @@ def _of(state: State, key: str, name: str) -> Tensor:
 
 def _need(holds: bool, name: str, problem: str) -> None:
     if not holds:
-        raise CheckpointError(f"this is not the published layout of {name} (baselines/published.py): {problem}")
+        raise CheckpointError(f"this is not the published layout of {name} (baselines/import_weights.py): {problem}")
