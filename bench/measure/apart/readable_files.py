@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import sysconfig
@@ -57,7 +58,8 @@ class Sight:
                 wanted.append(entry)
             elif entry.is_dir() and not any(root == entry or root in entry.parents for root in roots):
                 listed.append(entry)
-                wanted += [child for child in entry.iterdir() if _is_code(child)]
+                with contextlib.suppress(OSError):  # a folder that this user may not list holds no code for him
+                    wanted += [child for child in entry.iterdir() if _is_code(child)]
         module = target.partition(":")[0]
         for package in ("bench", "systems", "baselines", "configs"):
             wanted += files_of(package)
@@ -108,7 +110,6 @@ def _texts(paths: Iterable[Path]) -> list[str]:
 
 
 def _is_code(path: Path) -> bool:
-    return (
-        path.suffix in (".py", ".so", ".zip", ".dist-info", ".egg-info", ".pyd", ".pth")
-        or (path / "__init__.py").is_file()
-    )
+    if path.suffix in (".py", ".so", ".zip", ".dist-info", ".egg-info", ".pyd", ".pth"):
+        return True
+    return os.access(path / "__init__.py", os.R_OK)  # False also in a folder that this user may not enter

@@ -4,6 +4,7 @@ systems.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -68,6 +69,29 @@ def test_packages_installed_for_one_user_are_read_with_their_libraries(tmp_path,
     allowed = [Path(one) for one in Sight.of("hostile_systems:Stashes", {}).read]
     assert any(one in (folder / "pillow.libs").resolve().parents for one in allowed)
     assert not any(one in (beside.resolve(), *beside.resolve().parents) for one in allowed)
+
+
+@LINUX
+def test_a_folder_that_this_user_may_not_enter_holds_no_code(tmp_path, monkeypatch):
+    """A script in /tmp has that folder in its `sys.path`, with the private folders of others in it."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    if os.getuid() == 0:  # root enters it, so the folder is another user's, and the process leaves root's rights
+        os.chown(locked, 12345, 12345)
+    locked.chmod(0)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(locked)
+    process = os.fork()
+    if process == 0:
+        code = 1
+        with contextlib.suppress(Exception):
+            ctypes.CDLL(None).unshare(0x10000000)
+            assert not os.access(locked, os.X_OK)
+            Sight.of("hostile_systems:Reads", {})
+            code = 0
+        os._exit(code)
+    assert os.waitpid(process, 0) == (process, 0)
+    locked.chmod(0o700)
 
 
 def test_a_namespace_does_not_open_the_folders_of_its_name(tmp_path, monkeypatch):
