@@ -157,14 +157,20 @@ def _held(process: int, private: int, own: Collection[tuple[int, int]]) -> Itera
                 yield "a socket" if name.startswith("socket:") else name
 
 
+def _is_memory(found: os.stat_result) -> bool:
+    return stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == _MEMORY_DEVICES
+
+
 def mapped_files(process: str = "self") -> list[Mapping]:
     """The files that a process has mapped into its memory."""
     found = []
     for line in Path(f"/proc/{process}/maps").read_text().splitlines():
         addresses, _, offset, _, inode, *rest = line.split(maxsplit=5)
-        if inode != "0" and rest and rest[0].startswith("/") and not rest[0].endswith(" (deleted)"):
+        path = rest[0] if rest else ""
+        gone = path.endswith(" (deleted)") and not os.path.lexists(path)  # else a file of just this name
+        if inode != "0" and path.startswith("/") and not gone:
             start, end = (int(address, 16) for address in addresses.split("-"))
-            found.append(Mapping(rest[0], int(inode), int(offset, 16), end - start))
+            found.append(Mapping(path, int(inode), int(offset, 16), end - start))
     return found
 
 
@@ -181,7 +187,10 @@ def read_files(mappings: Collection[Mapping]) -> None:
         except OSError as error:
             raise Refused(f"it maps {one.path}, which cannot be read ({error.strerror})") from None
         try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
+            state = os.fstat(handle)
+            if _is_memory(state):
+                continue
+            if not stat.S_ISREG(state.st_mode):
                 raise Refused(f"it maps {one.path}, which is no file")
             place, end = one.offset, one.offset + one.size
             while place < end and (read := os.preadv(handle, [memoryview(piece)[: end - place]], place)):

@@ -103,13 +103,24 @@ def test_what_is_mapped_is_read_whole_and_what_is_no_file_is_refused(tmp_path):
     inode = file.stat().st_ino
     read_files([Mapping(str(file), inode, 4096, 1 << 20)])
     for wrong in (
-        Mapping("/dev/zero", 1, 0, 4096),
+        Mapping(str(tmp_path), 1, 0, 4096),
         Mapping(str(tmp_path / "gone"), 1, 0, 4096),
         Mapping(str(file), inode, 0, (16 << 30) + 1),
     ):
         with pytest.raises(Refused, match="^it maps "):
             read_files([wrong])
     assert any(one.path.endswith(".so") or ".so." in one.path for one in mapped_files())
+
+
+def test_a_file_is_not_forgotten_because_it_is_named_as_one_that_is_gone(tmp_path):
+    maps = []
+    for name in ("here (deleted)", "gone"):
+        (tmp_path / name).write_bytes(b"x" * 5000)
+        with (tmp_path / name).open("rb") as file:
+            maps.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
+    (tmp_path / "gone").unlink()
+    found = [one for one in mapped_files() if one.path.startswith(str(tmp_path))]
+    assert [Path(one.path).name for one in found] == ["here (deleted)"] and len(maps) == 2
 
 
 def test_a_system_that_needs_a_file_is_told_what_to_do(home):
