@@ -10,7 +10,9 @@ Replace `features` and `pictures` by your own transmitter and receiver. The rest
   taken away from the process. If yours must open files or start a program then, set `opens_files = True`; the run will
   say so.
 - Both get the same `link`: task, height, width, budget, channel, SNR in dB. Pictures may have any size.
-- You may send bits of side information (`Transmission(symbols, side_info)`). The bench charges and sends them.
+- You may send bits of side information (`Transmission(symbols, side_info)`). The bench charges and sends them; keep
+  `link.budget.side_info_uses(bits)` uses free. The power that `unit_power` removed is a use for them: with
+  `power_to_bits` and `bits_to_power` of `systems.layers.analog`, the receiver need not guess it (`SCALE`).
 - Set `encoder_sees_snr = True` if `encode` reads `link.snr_db`. Without it, one transmission serves a whole sweep.
 """
 
