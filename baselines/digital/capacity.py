@@ -7,6 +7,8 @@ dimensions, and Gauss-Hermite quadrature integrates it.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(64)
@@ -42,4 +44,31 @@ def qam_limit_db(order: int, rate: float) -> float:
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (middle, high) if qam_bits(order, middle) < target else (low, middle)
+    return high
+
+
+@cache
+def _qam_curve(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Es/N0 in dB, and the mutual information of `order`-QAM there: a grid so fine that values between may be read."""
+    grid = np.arange(-60.0, 60.0, 0.25)
+    return grid, np.array([qam_bits(order, float(snr_db)) for snr_db in grid])
+
+
+def fading_qam_bits(order: int, snr_db: float) -> float:
+    """Mutual information of `order`-QAM in bits per complex use, averaged over Rayleigh gains that the receiver knows.
+
+    snr_db: mean Es/N0. Gauss-Laguerre quadrature integrates over the power of the gain, which is exponential.
+    """
+    powers, weights = np.polynomial.laguerre.laggauss(40)
+    return float(weights @ np.interp(snr_db + 10 * np.log10(powers), *_qam_curve(order)))
+
+
+def fading_qam_snr_db(order: int, snr_db: float) -> float:
+    """The mean Es/N0 in dB at which `order`-QAM under Rayleigh fading has the mutual information that it has on AWGN at
+    `snr_db` dB, found by bisection.
+    """
+    target, low, high = qam_bits(order, snr_db), snr_db, snr_db + 30
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if fading_qam_bits(order, middle) < target else (low, middle)
     return high

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from baselines.digital.names import ORDERS
 
@@ -20,6 +22,12 @@ USES = 9408
 
 #: A scheme is safe this far above its threshold: other pictures have shorter (weaker) blocks, or more of them.
 MARGIN_DB = 0.25
+
+#: Under block fading the transmitter does not know the gain of a picture. It takes a scheme that is safe at the gain
+#: that nine pictures in ten reach (the 10 % outage capacity; Tse and Viswanath, Fundamentals of Wireless Communication,
+#: 2005, Sec. 5.4.1). Control words are made for the same share of the pictures.
+OUTAGE_SHARE = 0.1
+FADE_DB = 10 * math.log10(-math.log(1 - OUTAGE_SHARE))
 
 RATES = ("1/3", "1/2", "2/3", "3/4", "5/6")
 
@@ -75,14 +83,31 @@ THRESHOLDS_DB = {
 TABLE = tuple(Mcs(order, Fraction(rate), THRESHOLDS_DB[f"{order}qam-{rate}"]) for order in ORDERS for rate in RATES)
 
 
-def choose(snr_db: float) -> Mcs:
-    """Of the schemes that are safe at `snr_db`, the one that carries most bits. If none is
+def choose(snr_db: float, channel: str = "awgn") -> Mcs:
+    """Of the schemes that are safe at a mean SNR of `snr_db` on `channel`, the one that carries most bits. If none is
     safe, the most robust one.
     """
-    safe = [mcs for mcs in TABLE if mcs.threshold_db + MARGIN_DB <= snr_db]
+    safe = [mcs for mcs in TABLE if safe_from_db(mcs, channel) <= snr_db]
     if not safe:
         return min(TABLE, key=lambda mcs: mcs.threshold_db)
     return max(safe, key=lambda mcs: (mcs.bits_per_use, -mcs.threshold_db))
+
+
+@cache
+def safe_from_db(mcs: Mcs, channel: str = "awgn") -> float:
+    """The lowest mean SNR in dB at which a scheme is safe on a channel.
+
+    Under block fading it is safe for nine pictures in ten. Under fast fading a scheme needs the mean SNR at which it
+    has the mutual information that it has on AWGN at its threshold. A channel of a third party counts as AWGN.
+    """
+    threshold = mcs.threshold_db + MARGIN_DB
+    if channel == "rayleigh-block":
+        return threshold - FADE_DB
+    if channel == "rayleigh-fast":
+        from baselines.digital.capacity import fading_qam_snr_db
+
+        return fading_qam_snr_db(mcs.order, threshold)
+    return threshold
 
 
 def loses_a_frame(link, snr_db: float, frames: int, seed: int = 0) -> bool:

@@ -2,8 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy import special
 
-from baselines.digital.capacity import qam_bits, qam_limit_db, shannon_bits, shannon_limit_db
+from baselines.digital.capacity import (
+    fading_qam_bits,
+    fading_qam_snr_db,
+    qam_bits,
+    qam_limit_db,
+    shannon_bits,
+    shannon_limit_db,
+)
 
 # Es/N0 limits of each modulation and rate in dB, as the literature tabulates them (to one decimal) for BPG+LDPC.
 PUBLISHED = {
@@ -60,3 +68,15 @@ def test_constellation_limit_is_above_shannons(order):
         limit = qam_limit_db(order, rate)
         assert limit > shannon_limit_db(rate * np.log2(order))
         assert qam_bits(order, limit) == pytest.approx(rate * np.log2(order), abs=1e-6)
+
+
+@pytest.mark.parametrize(("order", "snr_db"), [(4, 2.0), (16, 9.0), (64, 18.0), (256, 30.0)])
+def test_information_under_fading_agrees_with_monte_carlo_and_lies_below_the_ergodic_capacity(order, snr_db):
+    """The ergodic capacity of Gaussian inputs is exp(1/s) E1(1/s) / ln 2 (Alouini and Goldsmith 1999, Eq. 34)."""
+    powers = np.random.default_rng(1).exponential(size=4000)
+    drawn = [qam_bits(order, snr_db + 10 * np.log10(power)) for power in powers]
+    mean, error = np.mean(drawn), np.std(drawn) / np.sqrt(len(drawn))
+    inverse = 10 ** (-snr_db / 10)
+    assert abs(fading_qam_bits(order, snr_db) - mean) < 4 * error
+    assert fading_qam_bits(order, snr_db) < np.exp(inverse) * special.exp1(inverse) / np.log(2)
+    assert fading_qam_bits(order, fading_qam_snr_db(order, snr_db)) == pytest.approx(qam_bits(order, snr_db), abs=1e-6)

@@ -25,7 +25,7 @@ def test_the_delivered_picture_is_the_best_file_under_the_payload(name, pictures
     assert torch.allclose(power, torch.ones(2, dtype=torch.float64), atol=1e-5)
     decoded = system.decode(through(sent, link, [1, 2]), link)
     assert decoded.report["status"] == ["ok", "ok"]
-    frame = system._coder(USES, 35.0).frame
+    frame = system._coder(USES, 35.0, "awgn").frame
     for row, image in enumerate(digital.to_pictures(pictures)):
         coded = encode_under(image, (frame.payload_bits - 24) // 8, name.split("-")[0])
         assert sent.report["payload_bits"][row] == 8 * len(coded.payload)
@@ -67,7 +67,7 @@ def test_an_outage_is_grey_flagged_and_counted(pictures):
 def test_blocks_of_a_picture_given_up_early(pictures):
     """All blocks of the frame are counted. Blocks that were never tried have unknown errors, not zero errors."""
     system, link = registry.create("jpeg-ldpc-4qam", code_rate="1/2"), make_link(torch.tensor([20.0, -5.0]), cbr=1)
-    blocks = system._coder(link.budget.uses, 20.0).frame.blocks
+    blocks = system._coder(link.budget.uses, 20.0, "awgn").frame.blocks
     decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
     assert blocks > 2 and decoded.report["n_blocks"] == [blocks, blocks]
     assert decoded.report["n_block_errors"] == [0, None]
@@ -76,7 +76,7 @@ def test_blocks_of_a_picture_given_up_early(pictures):
 
 def test_a_file_that_will_not_open_is_an_outage(pictures):
     system, link = registry.create("jpeg-ldpc-16qam"), make_link(30.0)
-    coder = system._coder(USES, 30.0)
+    coder = system._coder(USES, 30.0, "awgn")
     payload = pack(b"\xff\xd8 this is no picture", coder.frame.payload_bits)
     received = Received(
         coder.encode(payload)[None], torch.ones(1, 1, dtype=torch.complex64), torch.tensor([1e-3]), torch.zeros(1, 0)
@@ -229,6 +229,28 @@ def test_adaptive_names_its_scheme_in_every_row_and_decodes(pictures):
     assert sent.report["mcs"][0] != sent.report["mcs"][1]
     assert sent.symbols.shape == (2, USES)
     assert system.decode(through(sent, link, [1, 2]), link).report["status"] == ["ok", "ok"]
+
+
+def test_under_block_fading_the_scheme_is_safe_for_nine_pictures_in_ten(pictures):
+    """Of many gains, as many are too weak for the scheme as the closed form says: at most one in ten."""
+    system, link = registry.create("jpeg-ldpc-adaptive"), make_link(22.0, "rayleigh-block")
+    sent, draws = system.encode(pictures[:1], link), 120
+    assert sent.report["mcs"] == [mcs_table.choose(22.0 + mcs_table.FADE_DB).tag]
+    scheme = mcs_table.choose(22.0, "rayleigh-block")
+    expected = -np.expm1(-(10 ** ((scheme.threshold_db - 22.0) / 10)))  # P(power of the gain < threshold / SNR)
+    assert 0.05 < expected < mcs_table.OUTAGE_SHARE
+    status = [system.decode(through(sent, link, [seed]), link).report["status"][0] for seed in range(draws)]
+    assert abs(status.count("outage") / draws - expected) < 3 * np.sqrt(expected / draws)
+
+
+@pytest.mark.parametrize("snr_db", [4.0, 10.0, 16.0, 22.0])
+def test_under_fast_fading_the_scheme_decodes(pictures, snr_db):
+    system, link = registry.create("jpeg-ldpc-adaptive"), make_link(snr_db, "rayleigh-fast")
+    sent = system.encode(pictures, link)
+    assert system.decode(through(sent, link, [1, 2]), link).report["status"] == ["ok", "ok"]
+    assert sent.report["mcs"][0] == mcs_table.choose(snr_db, "rayleigh-fast").tag
+    on_awgn = registry.create("jpeg-ldpc-adaptive").encode(pictures, make_link(snr_db)).report["mcs"]
+    assert on_awgn[0] != sent.report["mcs"][0]
 
 
 def test_segmentation_outage_is_all_background_and_a_picture_is_labelled(pictures, monkeypatch):
