@@ -16,7 +16,7 @@ that apply.
                   reports on other processes: key rings, hints and flags of files, which pages and names of files are
                   in memory and where, sockets that load a module or ignore namespaces, namespaces of its own (with the
                   rights to load modules), the kernel's log (a crash writes an address there), who opens which file,
-                  open files that are sent over a socket (they and their locks can outlive all processes)
+                  open files that are sent over a socket (they and their locks can outlive all processes), ptrace
 
 `seal` has one more measure, which applies after the system is built.
 """
@@ -63,6 +63,7 @@ _ALWAYS = {
     "openat2": (437, 437),  # RESOLVE_CACHED: whether somebody has asked for a name, also for one that does not exist
     "process_madvise": (440, 440), "move_pages": (279, 239), "migrate_pages": (256, 238),  # as madvise and mbind below
     "file_setattr": (469, 469),  # as ioctls of flags below
+    "ptrace": (101, 117),  # of a thread that is traced: SIGSTOP stops this one alone (see `seal`)
     "clone3": (435, 435),  # its flags cannot be seen here; the C library then takes clone
 }  # fmt: skip
 _OTHER_SOCKETS = (  # than AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK, which the namespaces confine

@@ -200,7 +200,9 @@ def _first_process(
         private = folder  # it is of this call alone
     else:
         private.mkdir(mode=0o700)
-    sealable = order["seal"] and {"mount", "pid"} <= set(measures) and seal.own_root(folder / "root")
+    # Some containers give no /proc of its own: then it would show all processes, under other numbers.
+    sealable = order["seal"] and {"mount", "pid"} <= set(measures) and os.readlink("/proc/self") == str(os.getpid())
+    sealable = sealable and seal.own_root(folder / "root")
     first, (wake, waker) = os.getpid(), os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -234,12 +236,16 @@ def _first_process(
                 asked.clear()  # the harness has ended: so will this process
                 continue
             try:
-                _tell(told, {"sealed": sealable and seal.seal(pid, private, known, own)})
+                if sealable:
+                    seal.seal(pid, private, known, own)
+                _tell(told, {"sealed": sealable})
             except seal.Refused as error:
                 _tell(told, {"refused": str(error)})
             except seal.Ended as error:
                 status = error.status
                 break
+            except OSError as error:  # such as too few open files: it can set the limits of its parent
+                _tell(told, {"refused": f"it cannot be looked at ({error.strerror})"})
     _tell(told, {"code": os.waitstatus_to_exitcode(status)})
     if private.exists():
         import shutil

@@ -124,7 +124,10 @@ class RemoteSystem(System):
         try:
             told = self._asked(call, "build", target=self.target, name=self.name, options=self.given,
                                device=self.device, columns=self.columns)  # fmt: skip
-            self.sealed = seal and self._in_time(lambda: call.seal(self.deadline))
+            sealed = seal and self._in_time(lambda: call.seal(self.deadline))
+            if sealed < self.sealed:  # the manifest says that it is sealed
+                raise RemoteFailure("its process could not be sealed, and was sealed before")
+            self.sealed = seal and sealed
         except BaseException:
             self._close(call)
             raise

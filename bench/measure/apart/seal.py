@@ -7,8 +7,8 @@ party's code.
 
     own_root     before the process starts: its root is a new, private folder with every top-level folder mounted in it
     seal         stop the process; check that it holds no file, no other process and no foreign folder; read the files
-                 that it has mapped, so that it makes no difference which of their pages it touches; unmount every
-                 folder of the root; let the process go on
+                 that it has mapped, so that it makes no difference which of their pages it touches (whole files: a
+                 mapping can grow without a descriptor); unmount every folder of the root; let the process go on
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _MNT_DETACH = 2
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 _MEMORY_DEVICES = 1  # major number of /dev/null, /dev/zero, /dev/random and /dev/urandom
 _NO_FILES = ("pipe:", "anon_inode:", "/memfd:")  # kinds of descriptors that end with the process
-MOST_MAPPED = 16 << 30  # bytes of files that a system may map into its memory
+MOST_MAPPED = 16 << 30  # bytes of the files of which a system may map parts into its memory
 STOP_SECONDS = 10.0  # a process stops at once, unless the machine is overloaded or the process prevents it
+_DEAD = ("Z", "X")  # states of a thread that has ended
 WENT_ON = "it went on when it had to wait"
 _ANY_CHANGE = os.WNOHANG | os.WUNTRACED | getattr(os, "WCONTINUED", 0)  # of a child's state, for os.waitpid
 _PIECE = 4 << 20  # bytes that are read at a time
@@ -49,12 +50,10 @@ class Ended(Exception):
 
 
 class Mapping(NamedTuple):
-    """A part of a file that is mapped into memory. offset, size: in bytes."""
+    """A file that is mapped into memory, the whole or a part."""
 
     path: str
     inode: int
-    offset: int
-    size: int
 
 
 def own_root(place: Path) -> bool:
@@ -97,15 +96,17 @@ def _bind(entry: os.DirEntry, target: Path) -> bool:
     return libc().mount(os.fsencode(entry.path), os.fsencode(target), None, _MS_BIND | _MS_REC, None) == 0
 
 
-def seal(process: int, private: Path, known: Collection[Mapping], own: Collection[tuple[int, int]]) -> bool:
+def seal(process: int, private: Path, known: Collection[Mapping], own: Collection[tuple[int, int]]) -> None:
     """Seal `process`, a child of this one. `own_root` must have succeeded before it was started.
 
-    private: its folder of temporary files, a file system of its own. known: mappings whose files were read before. own:
-    device and inode of the open files that the harness gave it. Returns False if the kernel refuses. Raises Refused
-    and Ended.
+    private: its folder of temporary files, a file system of its own. known: files that were read before. own: device
+    and inode of the open files that the harness gave it. Raises Refused and Ended.
     """
     _stop(process)
+    if _states(process) - {"T", *_DEAD}:  # a thread that is traced stops alone, and the others go on
+        raise Refused(WENT_ON)
     others = {int(name) for name in os.listdir("/proc") if name.isdigit()} - {os.getpid(), process}
+    others = {one for one in others if _states(one) - set(_DEAD)}
     if others:
         raise Refused("it started another process")
     for held in _held(process, os.stat(private).st_dev, own):
@@ -114,8 +115,9 @@ def seal(process: int, private: Path, known: Collection[Mapping], own: Collectio
     done = all([_detach(entry.path) for entry in list(os.scandir("/")) if not entry.is_symlink()])
     if os.waitpid(process, _ANY_CHANGE) != (0, 0):
         raise Refused(WENT_ON)
+    if not done:
+        raise Refused("the kernel does not take all folders away from it")
     os.kill(process, signal.SIGCONT)
-    return done
 
 
 def _stop(process: int) -> None:
@@ -134,6 +136,12 @@ def _stop(process: int) -> None:
     raise Refused(WENT_ON)
 
 
+def _states(process: int) -> set[str]:
+    """The states of all threads of a process, in the letters of proc(5)."""
+    stats = Path(f"/proc/{process}/task").glob("*/stat")
+    return {chr(one.read_bytes().rpartition(b") ")[2][0]) for one in stats}
+
+
 def _detach(path: str) -> bool:
     return libc().umount2(os.fsencode(path), _MNT_DETACH) == 0
 
@@ -150,10 +158,8 @@ def _held(process: int, private: int, own: Collection[tuple[int, int]]) -> Itera
             yield os.readlink(f"{place}/cwd")
         for number in os.listdir(f"{place}/fd"):
             name, found = os.readlink(f"{place}/fd/{number}"), os.stat(f"{place}/fd/{number}")
-            memory = stat.S_ISCHR(found.st_mode) and os.major(found.st_rdev) == _MEMORY_DEVICES
-            if not (
-                name.startswith(_NO_FILES) or memory or found.st_dev == private or (found.st_dev, found.st_ino) in own
-            ):
+            allowed = found.st_dev == private or (found.st_dev, found.st_ino) in own
+            if not (allowed or name.startswith(_NO_FILES) or _is_memory(found)):
                 yield "a socket" if name.startswith("socket:") else name
 
 
@@ -163,25 +169,23 @@ def _is_memory(found: os.stat_result) -> bool:
 
 def mapped_files(process: str = "self") -> list[Mapping]:
     """The files that a process has mapped into its memory."""
-    found = []
-    for line in Path(f"/proc/{process}/maps").read_text().splitlines():
-        addresses, _, offset, _, inode, *rest = line.split(maxsplit=5)
-        path = rest[0] if rest else ""
+    found = dict[Mapping, None]()
+    for line in os.fsdecode(Path(f"/proc/{process}/maps").read_bytes()).split("\n"):  # a name may hold any other sign
+        _, _, _, _, inode, path = [*line.split(maxsplit=5), "", "", "", "", "", ""][:6]
         gone = path.endswith(" (deleted)") and not os.path.lexists(path)  # else a file of just this name
         if inode != "0" and path.startswith("/") and not gone:
-            start, end = (int(address, 16) for address in addresses.split("-"))
-            found.append(Mapping(path, int(inode), int(offset, 16), end - start))
-    return found
+            found[Mapping(path, int(inode))] = None
+    return list(found)
 
 
 def read_files(mappings: Collection[Mapping]) -> None:
-    """Read these parts of files, so that all of their pages are in memory. Raises Refused if they are too large, or
-    cannot be read.
+    """Read these files, so that all of their pages are in memory. Raises Refused if they are too large, or cannot be
+    read.
     """
-    if sum(one.size for one in mappings) > MOST_MAPPED:
-        raise Refused(f"it maps more than {MOST_MAPPED >> 30} GiB of files into its memory")
-    piece = bytearray(_PIECE)
+    piece, left = memoryview(bytearray(_PIECE)), MOST_MAPPED
     for one in mappings:
+        if "\\" in one.path:  # so a line break is written: two names look the same
+            raise Refused(f"it maps {one.path}, whose name holds a line break or a backslash")
         try:
             handle = os.open(one.path, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
@@ -192,8 +196,11 @@ def read_files(mappings: Collection[Mapping]) -> None:
                 continue
             if not stat.S_ISREG(state.st_mode):
                 raise Refused(f"it maps {one.path}, which is no file")
-            place, end = one.offset, one.offset + one.size
-            while place < end and (read := os.preadv(handle, [memoryview(piece)[: end - place]], place)):
+            left -= state.st_size
+            if left < 0:
+                raise Refused(f"it maps files of more than {MOST_MAPPED >> 30} GiB into its memory")
+            place = 0
+            while read := os.preadv(handle, [piece], place):
                 place += read
         finally:
             os.close(handle)

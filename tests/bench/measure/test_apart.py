@@ -289,12 +289,12 @@ def test_sockets_in_the_folder_of_temporary_files_cannot_be_reached(home):
 
 #: Of x86-64, from its table of system calls, with their arguments: key rings, which pages are in memory (mincore,
 #: fadvise64, readahead, cachestat, io_uring, io_setup), the kernel's log, inotify, fanotify, perf, bpf, setns, fsopen,
-#: clone3, sendmsg, sendmmsg; which names are in memory (openat2), pages that leave it or move there (process_madvise,
-#: move_pages, migrate_pages, mbind with MPOL_MF_MOVE), flags of files (file_setattr); leases, notices and hints of
-#: fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, of SCTP, DCCP and generic netlink, a pair of AF_TIPC; a user
-#: namespace; flags, version and encryption keys of a file; the bridge and VLAN of a socket.
+#: clone3, ptrace, sendmsg, sendmmsg; which names are in memory (openat2), pages that leave it or move there
+#: (process_madvise, move_pages, migrate_pages, mbind with MPOL_MF_MOVE), flags of files (file_setattr); leases,
+#: notices and hints of fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, of SCTP, DCCP and generic netlink, a pair of
+#: AF_TIPC; a user namespace; flags, version and encryption keys of a file; the bridge and VLAN of a socket.
 REFUSED = (
-    "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,46,307,437,440,279,256,237:0:0:0:0:0:2,469,"
+    "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,101,46,307,437,440,279,256,237:0:0:0:0:0:2,469,"
     "72:0:1024,72:0:1026,72:0:1035,72:0:1036,72:0:1038,41:17:3,41:38:5,41:40:1,41:2:1:132,41:2:6,41:16:3:16,53:30:5,"
     "272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487,16:0:35136,16:0:35202"
 )

@@ -6,12 +6,13 @@ import ctypes
 import mmap
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, nursery_client
 from bench.measure.apart.seal import Mapping, Refused, mapped_files, read_files
 from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.channel import transmit
@@ -23,7 +24,7 @@ from pooled_pixels import PooledPixels  # noqa: E402
 
 LINK = Link("reconstruction", 16, 16, Budget.from_cbr(1 / 6, 16, 16), "awgn", 10.0)
 PICTURE = torch.linspace(0, 1, 3 * 16 * 16).view(1, 3, 16, 16)
-HARMLESS = ("nothing", "a-map", "what-ends-with-it")  # of KEEPS
+HARMLESS = ("nothing", "a-map", "what-ends-with-it", "a-process-that-has-ended")  # of KEEPS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces are Linux's")
 
@@ -62,7 +63,7 @@ def test_without_the_seal_it_has_files(home):
     assert "FileNotFoundError" not in told[:4] and told[-2:] != ["FileNotFoundError"] * 2 and not one.sealed
 
 
-@pytest.mark.parametrize("kept", [kept for kept in KEEPS if kept not in HARMLESS])
+@pytest.mark.parametrize("kept", [kept for kept in KEEPS if kept not in (*HARMLESS, "traced")])
 def test_a_system_that_keeps_a_file_is_given_nothing(home, kept):
     one = system(home, "Keeps", code_rate=kept)
     with pytest.raises(
@@ -97,30 +98,94 @@ def test_it_makes_no_difference_which_pages_of_a_mapped_file_are_touched(home, k
     assert found == (pages if kind == "Keeps" else 0)
 
 
+def test_a_file_is_read_whole_of_which_one_page_is_mapped(home):
+    """A mapping can grow when the process has no file any more."""
+    _forget(INSTALLED)
+    system(home, "Grows").encode(PICTURE, LINK)
+    found, pages = _pages_in_memory(INSTALLED)
+    assert found == pages > 100
+
+
+def _home_where(change: str) -> Home:
+    """A nursery that makes a change first. The caller closes it."""
+    start = nursery_client._START.replace("from bench", f"{change}; from bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nursery_client, "_START", start)
+        return Home.start()
+
+
+def test_a_thread_that_is_traced_is_not_taken_for_a_process_that_is_stopped(home):
+    """Where the kernel has no filter of system calls, which refuses to be traced."""
+    other = _home_where("from bench.measure.apart import confine; confine.seccomp = lambda: False")
+    try:
+        one = system(other, "Keeps", code_rate="traced")
+        one.deadline = time.monotonic() + 30  # else it would wait for ever for the thread that stays stopped
+        with pytest.raises(RemoteFailure, match="^it went on when it had to wait "):
+            one.encode(PICTURE, LINK)
+    finally:
+        other.close()
+    assert seen(system(home, "Keeps", code_rate="traced")) == ["FileNotFoundError"] * 8
+
+
+def test_no_call_is_sealed_less_than_the_one_before(home):
+    one = system(home, "Keeps")
+    one.encode(PICTURE, LINK)
+    assert one.sealed
+    one.home = _home_where("from bench.measure.apart import seal; seal.own_root = lambda _: False")
+    try:
+        with pytest.raises(RemoteFailure, match="could not be sealed, and was sealed before"):
+            one.encode(PICTURE, LINK)
+        assert "seal" not in one.home.measures(seal=True)
+        system(one.home, "Keeps").encode(PICTURE, LINK)
+    finally:
+        one.home.close()
+
+
+def test_a_folder_that_is_not_taken_away_leaves_nothing_unsealed(home):
+    other = _home_where("from bench.measure.apart import seal; seal._detach = lambda path: path != '/usr'")
+    try:
+        with pytest.raises(RemoteFailure, match="^the kernel does not take all folders away from it "):
+            system(other, "Keeps").encode(PICTURE, LINK)
+    finally:
+        other.close()
+
+
+def test_where_the_kernel_gives_no_proc_of_its_own_nothing_is_sealed_and_all_works(home):
+    """As in containers that hide parts of /proc. It then shows the processes of the whole machine."""
+    other = _home_where(
+        "from bench.measure.apart import confine as c; hide = c.hide_files; "
+        "c.hide_files = lambda *given: hide(*given) and c.libc().umount2(b'/proc', 2) == 0"
+    )
+    try:
+        assert "mount" in other.measures() and "seal" not in other.measures(seal=True)
+        system(other, "Keeps").encode(PICTURE, LINK)
+    finally:
+        other.close()
+
+
 def test_what_is_mapped_is_read_whole_and_what_is_no_file_is_refused(tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"x" * 3_000_000)
-    inode = file.stat().st_ino
-    read_files([Mapping(str(file), inode, 4096, 1 << 20)])
-    for wrong in (
-        Mapping(str(tmp_path), 1, 0, 4096),
-        Mapping(str(tmp_path / "gone"), 1, 0, 4096),
-        Mapping(str(file), inode, 0, (16 << 30) + 1),
-    ):
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", (16 << 30) + 1)  # a hole, which takes no space
+    (tmp_path / "line\\012").touch()  # looks like a name with a line break
+    read_files([Mapping(str(file), 1)])
+    for wrong in (tmp_path, tmp_path / "gone", tmp_path / "large", tmp_path / "line\\012"):
         with pytest.raises(Refused, match="^it maps "):
-            read_files([wrong])
+            read_files([Mapping(str(wrong), 1)])
     assert any(one.path.endswith(".so") or ".so." in one.path for one in mapped_files())
 
 
 def test_a_file_is_not_forgotten_because_it_is_named_as_one_that_is_gone(tmp_path):
+    """Other signs that end a line in Python's eyes do not end one there."""
     maps = []
-    for name in ("here (deleted)", "gone"):
+    for name in ("here (deleted)", "two\x0b0 0 0 0 0", "gone"):
         (tmp_path / name).write_bytes(b"x" * 5000)
         with (tmp_path / name).open("rb") as file:
             maps.append(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ))
     (tmp_path / "gone").unlink()
     found = [one for one in mapped_files() if one.path.startswith(str(tmp_path))]
-    assert [Path(one.path).name for one in found] == ["here (deleted)"] and len(maps) == 2
+    assert sorted(Path(one.path).name for one in found) == ["here (deleted)", "two\x0b0 0 0 0 0"] and len(maps) == 3
 
 
 def test_a_system_that_needs_a_file_is_told_what_to_do(home):

@@ -486,13 +486,33 @@ def _in_a_thread(act):
     done.wait(10)
 
 
-def _map_a_file():
+def _map_a_file(size=None):
+    """Map the first `size` bytes of a file, or all of it. Returns the address."""
     libc = ctypes.CDLL(None)
     libc.mmap.restype = ctypes.c_void_p
-    size, file = INSTALLED.stat().st_size, os.open(INSTALLED, os.O_RDONLY)
+    size, file = size or INSTALLED.stat().st_size, os.open(INSTALLED, os.O_RDONLY)
     place = libc.mmap(None, ctypes.c_size_t(size), 1, 2, file, ctypes.c_size_t(0))  # PROT_READ, MAP_PRIVATE
     libc.madvise(ctypes.c_void_p(place), ctypes.c_size_t(size), 1)  # MADV_RANDOM: no page is read ahead
     os.close(file)
+    return place
+
+
+def _be_traced():
+    """Have the parent trace this thread. A stop then holds this thread alone, while another one goes on and, after the
+    check of open files, opens a folder.
+    """
+    me = os.getpid()
+
+    def work():
+        for _ in range(10_000):
+            time.sleep(0.0005)
+            if ") t " in Path(f"/proc/self/task/{me}/stat").read_text():
+                break
+        time.sleep(0.004)
+        MEMORY["kept"] = os.open("/usr", os.O_PATH)
+
+    ctypes.CDLL(None).ptrace(0, 0, 0, 0)  # PTRACE_TRACEME
+    threading.Thread(target=work, daemon=True).start()
 
 
 def _go_on(timers=200, nanoseconds=50_000_000):
@@ -515,6 +535,8 @@ _UNSHARE = {"x86_64": 272, "aarch64": 97}.get(os.uname().machine, -1)
 KEEPS = {
     "nothing": lambda: None,
     "a-map": _map_a_file,
+    "a-process-that-has-ended": lambda: (MEMORY.update(kept=subprocess.Popen(["/bin/true"])), time.sleep(0.5)),
+    "traced": _be_traced,
     "what-ends-with-it": lambda: MEMORY.update(kept=[os.pipe(), os.memfd_create("x"), open("/dev/zero"),
                                                      tempfile.TemporaryFile(), threading.Thread(target=print)]),
     "a-file": lambda: MEMORY.update(kept=open(INSTALLED, "rb")),
@@ -553,6 +575,22 @@ class Keeps(PooledPixels):
         decoded = super().decode(received, link)
         decoded.report["stop_reason"] = [" ".join(seen)] * len(received.symbols)
         return decoded
+
+
+class Grows(PooledPixels):
+    """Maps one page of a file. When it encodes, it maps the others, for which it needs no file, and reads some."""
+
+    def __init__(self, name="grows"):
+        super().__init__(name)
+        self.place, self.size = _map_a_file(4096), INSTALLED.stat().st_size
+
+    def encode(self, images, link):
+        libc, size = ctypes.CDLL(None), self.size
+        libc.mremap.restype = ctypes.c_void_p
+        place = libc.mremap(ctypes.c_void_p(self.place), ctypes.c_size_t(4096), ctypes.c_size_t(size), 1)
+        for start in range(0, size, 4 * 4096):
+            ctypes.string_at(place + start, 1)
+        return super().encode(images, link)
 
 
 class KeepsUnsealed(Keeps):
