@@ -193,6 +193,11 @@ def test_a_system_that_needs_a_file_is_told_what_to_do(home):
         system(home, "ImportsLate").encode(PICTURE, LINK)
 
 
+def test_what_a_library_imports_when_it_is_first_used_is_imported_before(home):
+    one = system(home, "Shows")
+    assert len(one.encode(PICTURE, LINK).symbols) == 1 and one.sealed
+
+
 def test_a_sealed_system_gives_what_the_system_gives(home):
     target = "pooled_pixels:PooledPixels"
     facts = inspect(home, "honest", target, {})
