@@ -13,6 +13,7 @@ import io
 import json
 import locale
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -549,6 +550,7 @@ KEEPS = {
     "a-socket": lambda: MEMORY.update(kept=socket.socket(socket.AF_UNIX)),
     "a-process": lambda: os.fork() or time.sleep(600),
     "a-timer": _go_on,
+    "its-parent-s-limits": lambda: resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE, (0, 0)),
 }  # fmt: skip
 
 
