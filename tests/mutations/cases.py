@@ -362,6 +362,27 @@ CASES = (
         _at("measure/test_seal", "test_a_system_that_keeps_a_file_is_given_nothing[a-process]"),
     ),
     Mutation(
+        "seal: a thread that is traced goes on", APART + "seal.py",
+        '    if _states(process) - {"T", *_DEAD}:', "    if False:",
+        _at("measure/test_seal", "test_a_thread_that_is_traced_is_not_taken_for_a_process_that_is_stopped"),
+    ),
+    Mutation(
+        "seal: a mapped file is read in part", APART + "seal.py",
+        "            while read := os.preadv(handle, [piece], place):\n",
+        "            while place < 4096 and (read := os.preadv(handle, [piece[:4096]], place)):\n",
+        _at("measure/test_seal", "test_a_file_is_read_whole_of_which_one_page_is_mapped"),
+    ),
+    Mutation(
+        "seal: a folder that stays does not matter", APART + "seal.py",
+        '    if not done:\n        raise Refused("the kernel', '    if False:\n        raise Refused("the kernel',
+        _at("measure/test_seal", "test_a_folder_that_is_not_taken_away_leaves_nothing_unsealed"),
+    ),
+    Mutation(
+        "seal: a call is not sealed although the one before was", APART + "remote.py",
+        "            if sealed < self.sealed:", "            if False:",
+        _at("measure/test_seal", "test_no_call_is_sealed_less_than_the_one_before"),
+    ),
+    Mutation(
         "apart: open files can be sent over sockets, and outlive their processes", APART + "confine.py",
         '    "sendmsg": (46, 211), "sendmmsg": (307, 269),\n', "",
         _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[locks-under-way]"),
