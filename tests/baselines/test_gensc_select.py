@@ -212,7 +212,7 @@ def test_what_the_network_may_change_is_what_is_unknown(system):
 
 def test_weights_of_other_codebooks_are_refused(system, tmp_path):
     with pytest.raises(CheckpointError, match="ships no weights"):
-        registry.create("adjscc-select")
+        registry.create("gensc-select", size="light")
     from systems import weight_files
 
     state = system.state_dict()

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import inspect as inspection
 import json
+import linecache
 import math
 import os
 import socket
@@ -94,6 +95,7 @@ class _Own:
         self.system = system.to(device) or system
         if "PIL.Image" in sys.modules:  # Pillow loads its formats when the first is needed: a sealed process could not
             sys.modules["PIL.Image"].init()
+        _keep_source(target.partition(".")[0].partition(":")[0])
         return {"measures": self.measures, **_facts(self.system)}
 
     def do_measures(self) -> list[str]:
@@ -189,6 +191,14 @@ def _load(target: str) -> Any:
     for part in attribute.split("."):
         found = getattr(found, part)
     return found
+
+
+def _keep_source(package: str) -> None:
+    """Keep the lines of a package's modules for tracebacks: a sealed process cannot read them."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.partition(".")[0] == package and isinstance(file, str) and (lines := linecache.getlines(file)):
+            linecache.cache[file] = (len(lines), None, lines, file)  # None: it is not compared with the file
 
 
 def _facts(system: System) -> dict[str, Any]:

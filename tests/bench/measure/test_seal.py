@@ -199,6 +199,13 @@ def test_what_a_library_imports_when_it_is_first_used_is_imported_before(home):
     assert len(one.encode(PICTURE, LINK).symbols) == 1 and one.sealed
 
 
+def test_the_traceback_of_a_sealed_system_shows_its_lines(home):
+    one = system(home, "ImportsLate")
+    with pytest.raises(RemoteFailure) as failure:
+        one.encode(PICTURE, LINK)
+    assert "import wave" in failure.value.traceback
+
+
 def test_a_sealed_system_gives_what_the_system_gives(home):
     target = "pooled_pixels:PooledPixels"
     facts = inspect(home, "honest", target, {})

@@ -466,7 +466,7 @@ def test_perf_link_prints_and_writes(tmp_path, monkeypatch):
     out = tmp_path / "link.csv"
     done = CliRunner().invoke(perf_group, ["link", "--quick", "--csv", str(out)], catch_exceptions=False)
     assert done.exit_code == 0 and "k=200, n=400 (rate 0.500)" in done.output and "times as fast" in done.output
-    assert "n=9126, 10 iterations always: " in done.output and "256QAM at 22.75 dB: " in done.output
+    assert "n=9126, 10 iterations always: " in done.output and "256QAM at 22.50 dB: " in done.output
     table = rows(out)
     assert [(row["k"], row["decoder"]) for row in table] == [
         (k, name) for k in ("200", "60") for name in ("layered", "sionna")

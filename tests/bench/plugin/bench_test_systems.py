@@ -36,6 +36,8 @@ class Logged(PooledPixels):
     count what was computed.
     """
 
+    opens_files = True  # whether a fault is switched on, a file says
+
     def log(self, what, link, count):
         print(f"{what} {self.name} {float(link.snr_db):g} {count} {link.height}x{link.width}", file=sys.stderr)
 

@@ -79,8 +79,8 @@ def test_a_refused_command_leaves_nothing_behind(ground, capsys, monkeypatch, ar
 def test_weights_to_start_from_are_looked_for_before_the_first_system_is_trained(start):
     """Else the second system of a command would be refused after the hours of the first."""
     _check_shipped("linear", "small", start)  # it is fitted, and starts from nothing
-    with pytest.raises(UserError, match="adjscc-select ships no weights"):
-        _check_shipped("adjscc-select", "small", start)
+    with pytest.raises(UserError, match="gensc-select ships no weights"):
+        _check_shipped("gensc-select", "light", start)
     _check_shipped("deepjscc", "small", "shipped")
     _check_shipped("deepjscc", "paper", "shipped:small")
     _check_shipped("gensc-select", "small", "none")
