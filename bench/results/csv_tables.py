@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from bench.results.schema import FLAG, NUMBER, POINT, TEXT, Column
+from bench.results.schema import FLAG, NUMBER, POINT, SECONDS, TEXT, Column
 from bench.util.files import write_atomic
 from systems.errors import UserError
 
@@ -93,25 +93,29 @@ def compress(path: Path, table: tuple[Column, ...]) -> Path:
     """Replace a table by its `.csv.xz`, whose bytes are the same on every machine. Returns the new file. Raises
     UserError, and changes nothing, if the table is damaged.
 
-    Numbers are rounded to nine significant digits, as many as a float32 needs. More would be a third of the file. SNR
-    and CBR keep all their digits, because they name the operating point.
+    Numbers are rounded to nine significant digits, as many as a float32 needs, and times to four, since no clock is
+    better. More would be half of the file. SNR and CBR keep all their digits, because they name the operating point.
 
     With gzip it would be twice as large: rows of different systems share seeds and budgets, but are too far apart for
     gzip to notice.
     """
-    numbers = {column.name for column in table if column.kind == NUMBER and column not in POINT}
+    digits = {
+        column.name: 4 if column.unit == SECONDS else 9
+        for column in table
+        if column.kind == NUMBER and column not in POINT
+    }
     out = io.StringIO(newline="")
     with _reading(path) as file:
         rows = csv.reader(file)
         header = next(rows, [])
-        rounded = [place for place, name in enumerate(header) if name in numbers]
+        rounded = [(place, digits[name]) for place, name in enumerate(header) if name in digits]
         out.write(line_of(header) + "\n")
         try:
             for row in rows:
                 if len(row) != len(header):
                     raise ValueError("it has another number of fields than the header")
-                for place in rounded:
-                    row[place] = row[place] and field_text(float(f"{float(row[place]):.9g}"))
+                for place, most in rounded:
+                    row[place] = row[place] and field_text(float(f"{float(row[place]):.{most}g}"))
                 out.write(line_of(row) + "\n")
         except (csv.Error, ValueError) as error:
             raise UserError(f"{path}: not a CSV table of a run in line {rows.line_num} ({error})") from None

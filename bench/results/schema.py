@@ -21,6 +21,7 @@ SCHEMA = 2  # it is raised when the same inputs would give other rows; it is par
 
 TEXT, NUMBER, WHOLE, FLAG, COUNTS = "text", "number", "whole number", "true or false", "class counts"
 STATUSES = ("ok", "outage")
+SECONDS = "s per picture"  # the unit of times
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,9 @@ SAMPLES = (
     Column("n_block_errors", WHOLE, "block", "code blocks that failed their checksum"),
     Column("mse", NUMBER, "squared grey level", "mean squared error after rounding to 8 bits"),
     *_SCORES,
-    Column("encode_s", NUMBER, "s per picture", "time to encode (not reproducible)"),
-    Column("channel_s", NUMBER, "s per picture", "time of the channel (not reproducible)"),
-    Column("decode_s", NUMBER, "s per picture", "time to decode (not reproducible)"),
+    Column("encode_s", NUMBER, SECONDS, "time to encode (not reproducible)"),
+    Column("channel_s", NUMBER, SECONDS, "time of the channel (not reproducible)"),
+    Column("decode_s", NUMBER, SECONDS, "time to decode (not reproducible)"),
     Column("batch", WHOLE, "picture", "pictures that were computed together (not reproducible)"),
     Column("device", TEXT, "", "device that computed the row (not reproducible)"),
 )

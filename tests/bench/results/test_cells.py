@@ -236,14 +236,15 @@ def test_every_digit_of_every_number_survives(tmp_path_factory, numbers):
     root = tmp_path_factory.getbasetemp() / "numbers"
     store = RunStore(root)
     store.write_cell("c1", [row(image=str(i), psnr_db=value) for i, value in enumerate(numbers)])
-    written = [row(image=str(i), psnr_db=v, cbr_target=1 / 48) for i, v in enumerate(numbers)]
+    written = [row(image=str(i), psnr_db=v, cbr_target=1 / 48, decode_s=abs(v)) for i, v in enumerate(numbers)]
     store.write_table("samples.csv", CELL_COLUMNS, written)
     frame = read_frame(root / "samples.csv", TABLES["samples"], only=["psnr_db"])
     assert frame["psnr_db"].tolist() == numbers and list(frame) == ["psnr_db"]
     points = read_frame(root / "samples.csv", TABLES["samples"], only=["snr_db", "cbr_target"])
     compress(root / "samples.csv", TABLES["samples"])
     assert read_frame(root / "samples.csv", TABLES["samples"], only=["snr_db", "cbr_target"]).equals(points)
-    frame = read_frame(root / "samples.csv", TABLES["samples"], only=["image_id", "psnr_db"])
+    frame = read_frame(root / "samples.csv", TABLES["samples"], only=["image_id", "psnr_db", "decode_s"])
+    assert frame["decode_s"].tolist() == [float(f"{abs(value):.4g}") for value in numbers]  # no clock is better
     assert frame["image_id"].tolist() == [str(i) for i in range(len(numbers))]
     for number, value in zip(numbers, frame["psnr_db"], strict=True):
         assert abs(value - number) <= 5e-9 * abs(number) or abs(number) < 1e-300
