@@ -341,7 +341,7 @@ CASES = (
     ),
     Mutation(
         "seal: a system keeps its files", APART + "remote.py",
-        "self.sealed = seal and", "self.sealed = False and",
+        "            sealed = seal and self._in_time(", "            sealed = False and self._in_time(",
         _at("measure/test_seal", "test_a_sealed_system_has_no_files[nothing]"),
     ),
     Mutation(

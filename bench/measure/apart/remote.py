@@ -127,7 +127,7 @@ class RemoteSystem(System):
             sealed = seal and self._in_time(lambda: call.seal(self.deadline))
             if sealed < self.sealed:  # the manifest says that it is sealed
                 raise RemoteFailure("its process could not be sealed, and was sealed before")
-            self.sealed = seal and sealed
+            self.sealed = sealed
         except BaseException:
             self._close(call)
             raise
