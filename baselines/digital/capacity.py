@@ -7,6 +7,7 @@ dimensions, and Gauss-Hermite quadrature integrates it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -39,11 +40,14 @@ def qam_bits(order: int, snr_db: float) -> float:
 
 def qam_limit_db(order: int, rate: float) -> float:
     """The lowest Es/N0 in dB at which `order`-QAM can carry code rate `rate` with the best code, found by bisection."""
-    target = rate * np.log2(order)
-    low, high = -20.0, 60.0
+    return _lowest_snr_db(lambda snr_db: qam_bits(order, snr_db), rate * np.log2(order), -20.0, 60.0)
+
+
+def _lowest_snr_db(bits: Callable[[float], float], target: float, low: float, high: float) -> float:
+    """The lowest SNR in dB between `low` and `high` at which bits(snr_db), which rises, reaches `target`."""
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (middle, high) if qam_bits(order, middle) < target else (low, middle)
+        low, high = (middle, high) if bits(middle) < target else (low, middle)
     return high
 
 
@@ -67,8 +71,4 @@ def fading_qam_snr_db(order: int, snr_db: float) -> float:
     """The mean Es/N0 in dB at which `order`-QAM under Rayleigh fading has the mutual information that it has on AWGN at
     `snr_db` dB, found by bisection.
     """
-    target, low, high = qam_bits(order, snr_db), snr_db, snr_db + 30
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (middle, high) if fading_qam_bits(order, middle) < target else (low, middle)
-    return high
+    return _lowest_snr_db(lambda mean: fading_qam_bits(order, mean), qam_bits(order, snr_db), snr_db, snr_db + 30)

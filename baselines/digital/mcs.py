@@ -142,8 +142,6 @@ def loses_a_frame(link, snr_db: float, frames: int, seed: int = 0) -> bool:
 
 def measure() -> None:
     """Measure and print the threshold of every scheme, from the limit of its constellation upwards."""
-    import math
-
     from baselines.digital.capacity import qam_limit_db
     from baselines.digital.nr import NrCodedModulation
 

@@ -93,9 +93,8 @@ class _Own:
             raise UserError(f"system {name!r}: {target} made a {type(system).__name__}; it must make a systems.System")
         self.device, self.columns = device, columns
         self.system = system.to(device) or system
-        if "PIL.Image" in sys.modules:  # Pillow loads its formats when the first is needed: a sealed process could not
-            sys.modules["PIL.Image"].init()
-        _keep_source(target.partition(".")[0].partition(":")[0])
+        if not self.system.opens_files:
+            _read_ahead(target.partition(":")[0].partition(".")[0])
         return {"measures": self.measures, **_facts(self.system)}
 
     def do_measures(self) -> list[str]:
@@ -193,8 +192,12 @@ def _load(target: str) -> Any:
     return found
 
 
-def _keep_source(package: str) -> None:
-    """Keep the lines of a package's modules for tracebacks: a sealed process cannot read them."""
+def _read_ahead(package: str) -> None:
+    """Read what a sealed process cannot read later: the formats of Pillow, which it loads when the first is needed, and
+    the lines of a package's modules, for tracebacks.
+    """
+    if "PIL.Image" in sys.modules:
+        sys.modules["PIL.Image"].init()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if name.partition(".")[0] == package and isinstance(file, str) and (lines := linecache.getlines(file)):
