@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import baselines  # noqa: F401  (registers the baselines)
 from bench.measure.tasks import TASKS
+from bench.perf.flops import count_flops
 from bench.perf.loop_before import BATCH, LoopBefore
 from bench.training.crops import Album
 from bench.training.distributed import World
@@ -186,9 +186,8 @@ def _flops(learner: Learner) -> float:
     """Operations of one step's forward and backward pass."""
     batch = learner.draw()
     learner.prepare()
-    with FlopCounterMode(display=False) as counter:
-        learner.backward(learner.forward(batch))
-    return float(counter.get_total_flops())
+    _, flops = count_flops(lambda: learner.backward(learner.forward(batch)))
+    return float(flops)
 
 
 def _seconds(call: Callable[[], object], device: str) -> float:

@@ -5,6 +5,7 @@ import csv
 import pytest
 import torch
 
+from bench.perf.flops import count_flops
 from bench.perf.loop_before import BATCH, LoopBefore
 from bench.perf.train import made_up, matrix_rate, report_train
 from bench.training.protocol import read_protocol
@@ -34,6 +35,18 @@ def test_flops_grow_with_the_crops():
     (one,) = report_train({**OPTIONS, "steps": 1, "before": False}, lambda text: None)
     (four,) = report_train({**OPTIONS, "steps": 1, "before": False, "batch": 8}, lambda text: None)
     assert four.flops == pytest.approx(4 * one.flops, rel=0.02) and one.before_crops_per_s is None
+
+
+@pytest.mark.parametrize("groups", [1, 4, 8])
+@pytest.mark.parametrize("layer", [torch.nn.Conv2d, torch.nn.ConvTranspose2d])
+def test_a_convolution_costs_twice_as_much_backward(layer, groups):
+    """By hand: 2 operations per weight, picture and position; the gradients of input and weight cost this each."""
+    convolution = layer(8, 16, 3, stride=2, groups=groups, bias=False)
+    images = torch.rand(5, 8, 9, 11, requires_grad=True)
+    out, forward = count_flops(lambda: convolution(images))
+    _, backward = count_flops(lambda: out.sum().backward())
+    positions = 9 * 11 if layer is torch.nn.ConvTranspose2d else 4 * 5
+    assert forward == 2 * (8 * 16 // groups * 9) * 5 * positions and backward == 2 * forward
 
 
 def test_the_rate_is_that_of_a_product():
