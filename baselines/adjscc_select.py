@@ -5,7 +5,7 @@ The registry makes it under this name. Beside `gensc-select`, it shows which par
 
 The encoder has the stages of ADJSCC at a quarter of the picture's size. The output of its last stage is added to the
 first details of each block. The decoder reads the linear picture and the known facts of each block. The attention
-modules see the SNR, as published. No weights ship: `--checkpoint none` runs it untrained, which is `linear-select`.
+modules see the SNR, as published. Size `small` ships. `--checkpoint none` runs it untrained, which is `linear-select`.
 
     python -m bench train --systems adjscc-select --size light --config light --data-root DATA
 """

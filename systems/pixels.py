@@ -1,4 +1,4 @@
-"""The one rule that turns pictures in [0, 1] into 8-bit pixels. Metrics, digital links and training all use it."""
+"""The one rule that turns pictures in [0, 1] into 8-bit pixels. Metrics, tasks and digital systems use it."""
 
 from __future__ import annotations
 

@@ -196,14 +196,28 @@ def test_top_level_names_are_those_of_the_contract():
 
 def test_the_readme_of_the_bench_names_files_that_are_there():
     """Its section "Where to change what" is the guide for contributors."""
-    import re
 
     text = (ROOT / "bench" / "README.md").read_text(encoding="utf-8")
     section = text.split("## Where to change what")[1].split("\n## ")[0]
     files = re.findall(r"`([a-z_/]+\.py)`", section)
     assert len(files) > 15
     assert [file for file in files if not (ROOT / file).is_file()] == []
+    names = re.findall(r"`(\w+)` in `([a-z_/]+\.py)`", section)
+    assert len(names) > 5
+    for name, file in names:
+        assert re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8")), (name, file)
     for room in re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.M):
         assert (ROOT / "bench" / room).is_dir(), room
     rooms = {path.name for path in (ROOT / "bench").iterdir() if (path / "__init__.py").is_file()}
     assert rooms == set(re.findall(r"^\| `([a-z]+)/` \|", text, flags=re.M))
+
+
+@pytest.mark.parametrize("package", ["baselines/digital", "baselines/select", "bench/sweep/worker", "bench/training"])
+def test_a_list_of_a_package_s_files_names_all_of_them_and_no_others(package):
+    """The list stands in the head of the package, or as a table in its README."""
+    folder = ROOT / package
+    head = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+    if ".py" not in head:
+        head = "\n".join(re.findall(r"^\| (`.*?) \|", (folder / "README.md").read_text(encoding="utf-8"), flags=re.M))
+    modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+    assert set(re.findall(r"\b[a-z_]+\.py\b", head)) == modules

@@ -41,7 +41,7 @@ def fetch_command(name: str, data_root: str | None, url: str | None, checksum: s
 def info_command(name: str, data_root: str | None, classes: bool) -> None:
     """Show facts of NAME, a data set or folder:PATH: tasks, licence, fingerprint, and sizes of the pictures."""
     from bench.data import open_dataset
-    from bench.data.classes import class_statistics
+    from bench.data.count_classes import class_statistics
 
     dataset = open_dataset(name, data_root)
     counts = class_statistics(dataset) if classes else []

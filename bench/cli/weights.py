@@ -91,7 +91,7 @@ def loss_command(name: str, checkpoint: str, snr: str, **options) -> None:
     weights in 8 bits.
     """
     import baselines  # noqa: F401  (registers its systems)
-    from bench.perf.storage import report_loss
+    from bench.perf.weight_storage import report_loss
     from bench.spec.grammar import parse_snr
 
     for line in report_loss(name, checkpoint=checkpoint, snrs=parse_snr(snr), **options):

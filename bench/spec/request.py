@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from bench.data import Dataset, keep_apart, open_dataset
@@ -104,17 +105,18 @@ class Resolved:
         return config_sha256(self.config)
 
     @property
-    def folder_hash(self) -> str:
-        """sha256 of what stays the same while a run grows: everything but systems, SNRs and repetitions. It names the
-        run's folder.
+    def default_folder(self) -> Path:
+        """The folder of a run without --name and --out, named after what stays the same while the run grows: everything
+        but systems, SNRs and repetitions. So the same command finds its own run.
 
-        It contains the names and sizes of the pictures' files instead of their content, so no picture is read.
+        Of the pictures' files, only the names and sizes count, so no picture is read.
         """
         config = self._config({d.name: d.quick_fingerprint() for d in self.datasets.values()})
         grows = ("systems", "snr_db", "reps")
         figures = [{key: value for key, value in figure.items() if key not in grows} for figure in config["figures"]]
         asked = {key: str(value) for key, value in self.request.options.items() if value is not None}
-        return config_sha256({**config, "figures": figures, "systems": asked})
+        sha = config_sha256({**config, "figures": figures, "systems": asked})
+        return Path("results") / f"run-{sha[:8]}"
 
 
 def config_sha256(config: dict[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The source code that a row depends on, found by following imports. Nothing is imported.
 
-Called by `bench.spec.identity`. The code of a module counts as it is parsed, so comments, docstrings and formatting do
-not change the hash. Packages that only list names (`systems`, `baselines`, the registry and the catalogue) do not
-count, but the modules that they lead to do.
+`bench.spec.identity`, the plan and the manifest call it. The code of a module counts as it is parsed, so comments,
+docstrings and formatting do not change the hash. Packages that only list names (`systems`, `baselines`, the registry
+and the catalogue) do not count, but the modules that they lead to do.
 """
 
 from __future__ import annotations

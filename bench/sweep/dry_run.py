@@ -11,7 +11,7 @@ from bench.spec.figure import Figure
 from bench.spec.grammar import snr_text
 from bench.spec.identity import SystemFacts
 from bench.spec.request import BLOCK, Resolved
-from bench.sweep.execute import default_out, manifest_of
+from bench.sweep.execute import manifest_of
 from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
 from bench.sweep.salt import salt_of
@@ -25,7 +25,7 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
 
     salt: as the user gave it. Raises UserError for what the run itself would refuse at its start.
     """
-    out = out or default_out(resolved)
+    out = out or resolved.default_folder
     manifest = manifest_of(RunStore(out))
     salt_of(out, manifest, salt)
     cached: list[tuple[WorkUnit, Cell]] = []

@@ -66,7 +66,7 @@ def execute(
     # imported late, because it loads torch, which plans do not need
     from bench.sweep.worker import CELL_SECONDS, Worker
 
-    out = out or default_out(resolved)
+    out = out or resolved.default_folder
     cell_timeout = cell_timeout or CELL_SECONDS
     workers = 1 if engine == "serial" else workers or (SLURM_JOBS if engine == "slurm" else default_workers(device))
     spent: Spent = {}
@@ -135,11 +135,6 @@ def execute(
     done = sum(outcome.status == "done" for outcome in outcomes.values())
     waiting = len(absent - failures.keys()) if collect else 0
     return Result(out, total, cached, done, failures, run.system_of, spent, interrupted, run.salt, waiting)
-
-
-def default_out(resolved: Resolved) -> Path:
-    """A folder named after what stays the same while a run grows, so that the same command finds its own run."""
-    return Path("results") / f"run-{resolved.folder_hash[:8]}"
 
 
 def manifest_of(store: RunStore) -> dict[str, Any] | None:

@@ -1,6 +1,6 @@
 """The block Karhunen-Loeve transform (KLT): the best linear code. Learned systems may start from it.
 
-Called by the baselines `linear` and `linear-select`, and by `systems.layers.linear_path`.
+Called by the baseline `linear`, by `systems.layers.linear_path` and by GenSC.
 
 Take blocks of p x p x 3 values with covariance V diag(lambda) V^T. The code sends the first m coefficients c = V^T
 (block - mean), each with an amplitude proportional to lambda^(-1/4). The receiver is the LMMSE estimator. Under a power

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from bench.data import catalogue, default_data_root, list_datasets, open_dataset
-from bench.data.classes import class_statistics
+from bench.data.count_classes import class_statistics
 from bench.data.dataset import Preprocessing
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, mask_path
 from bench.data.polygons import MASK_FOLDER, load_polygons, rasterise

@@ -50,12 +50,12 @@ def test_a_label_makes_no_other_run(tmp_path):
         "snr_db = [10]",
         'cbr = "1/16"',
     ]
-    hashes = set()
+    folders = set()
     for extra in ([], ['label = {linear = "KLT"}', "ylim = [20, 40]"]):
         path = tmp_path / "mine.toml"
         path.write_text("\n".join(lines + extra))
-        hashes.add(resolve(Request(figures=(str(path),), limit=1)).folder_hash)
-    assert len(hashes) == 1
+        folders.add(resolve(Request(figures=(str(path),), limit=1)).default_folder)
+    assert len(folders) == 1
 
 
 def test_pictures_are_kept_at_the_nearest_points_of_another_sweep():
