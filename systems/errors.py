@@ -33,7 +33,7 @@ class AuditError(RuntimeError):
     """A system broke a rule of the comparison (power, budget, finite symbols). It is never only a warning."""
 
 
-#: What code of somebody else may raise. `sys.exit` in it is a fault like others, and must not end a command in silence.
+#: Errors that third-party code may raise. Its `sys.exit` is a fault like others, and must not end a command silently.
 FAULTS = (Exception, SystemExit)
 
 

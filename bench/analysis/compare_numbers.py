@@ -46,8 +46,8 @@ def compare_sides(
     - "A" or "B": this side is ahead.
     - "tied": the interval contains 0. "undecided": it contains 0 and there are fewer than 7 pictures, or there is one
       picture, so no interval.
-    - "undecided" also if a cell of a side failed: nobody may choose the pictures by failing on the others. failed_a and
-      failed_b count such cells.
+    - "undecided" also if a cell of a side failed, because it could choose its pictures by failing on the others.
+      failed_a and failed_b count such cells.
     - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
 
     `snr_db` is empty in the row over all SNRs together. outages_a and outages_b count pictures that were lost at least

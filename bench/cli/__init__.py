@@ -170,8 +170,9 @@ def _must_have_a_folder() -> None:
 
 
 def _must_ask_a_shell() -> None:
-    """Raise UsageError if the variable by which a shell asks for completions holds something else: click then ends
-    without a word, or with a KeyError.
+    """Raise UsageError if the variable with which a shell asks for completions holds another text.
+
+    Without this check, click would end without a message, or with a KeyError.
     """
     asked = os.environ.get(COMPLETE_VARIABLE)
     if not asked:

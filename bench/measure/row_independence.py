@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 
 
 class RowsChanged(AuditError):
-    """The rows of a cell are not those that the check has seen: nothing that the system gave here was checked."""
+    """The rows of a cell differ from those that were checked. So no row of this system here counts as checked."""
 
 
 def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, device: str = "cpu") -> None:

@@ -122,10 +122,11 @@ def build(name: str, options: dict[str, Any]) -> System:
 def apart(
     facts: SystemFacts, secrets: Iterable[Path], device: str = "cpu", printed: Callable[[str], None] = lambda text: None
 ) -> RemoteSystem:
-    """The system in processes of its own, which see nothing of `secrets`: files and folders. printed: is given what it
-    prints. Those of a third party's system are sealed (`bench.measure.apart.seal`), unless it opens files.
+    """The system in separate processes. They cannot open `secrets`, which are files and folders. printed: receives the
+    text that the system prints. The processes of a third party's system are sealed (`bench.measure.apart.seal`), unless
+    it opens files.
 
-    AuditError where a third party's says `genie`, which lifts a rule: the bench's own bounds alone may.
+    Raises AuditError if a third party's system declares `genie`: this lifts a rule, and only the bench's bounds may.
     """
     from bench.measure.apart import Home, RemoteSystem, Sight
     from bench.measure.audit import REPORT_COLUMNS
@@ -163,7 +164,7 @@ def facts_of(name: str, options: dict[str, Any]) -> SystemFacts:
 
 
 def _fits(kept: SystemFacts, name: str, options: dict[str, Any]) -> bool:
-    """Whether facts of the cache are those of this system: a file that was edited or damaged is made again."""
+    """Whether facts from the cache are of this system. If not (the file was edited or damaged), they are made again."""
     kinds = {"variant": str, "parameters": int, "identity": dict, "description": dict, "target": str, "plugin": bool,
              "encoder_sees_snr": bool, "genie": bool, "opens_files": bool, "label": str, "colour": str}  # fmt: skip
     return (
@@ -177,10 +178,10 @@ def _fits(kept: SystemFacts, name: str, options: dict[str, Any]) -> bool:
 
 
 class Unchanged:
-    """Holds a system to the code and the weights that its identity names, while a run goes on.
+    """Checks during a run that a system still has the code and the weights of its identity.
 
     A worker builds a system long after the plan was made, and a third party's system is imported anew for each call.
-    Rows of code that was edited in between would stand under the old identity.
+    Without this check, rows of edited code would be stored under the old identity.
     """
 
     def __init__(self, facts: SystemFacts, module: str):
@@ -214,7 +215,7 @@ class Unchanged:
 
 
 def _state(file: Path) -> tuple[int, ...]:
-    """What changes when a file is written or replaced, also where its size and time are put back."""
+    """Facts of a file that change when it is written or replaced, even if its size and time are restored."""
     try:
         found = file.stat()
     except OSError:

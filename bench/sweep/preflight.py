@@ -12,7 +12,7 @@ PREFLIGHT_PARAMETERS = 100_000_000  # a larger system is not tried, because buil
 
 
 class _Check:
-    """A check, in a form that an engine can run like a work unit: it is its own only cell."""
+    """A check in the form of a work unit with one cell, so that engines can run it."""
 
     @property
     def inputs(self) -> _Check:
@@ -21,7 +21,7 @@ class _Check:
 
     @property
     def cells(self) -> tuple[_Check]:
-        """For the engines, a check is a work unit with one cell: itself."""
+        """One cell, which stands for the whole check."""
         return (self,)
 
 

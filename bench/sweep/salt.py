@@ -47,9 +47,9 @@ def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> s
 
 
 def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
-    """The salt of the run's file, else that of its manifest; None where a run has not begun.
+    """The salt of the run's file, else that of its manifest; None if the run has not begun.
 
-    Raises UserError where the run had a salt that is damaged or gone: another one would mix two in its cells.
+    Raises UserError if the run had a salt that is damaged or gone: with a new one, its cells would mix two salts.
     """
     path = root / FILE
     told = manifest.get("salt") if manifest is not None else None

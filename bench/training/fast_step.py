@@ -84,7 +84,7 @@ class Recorded:
             again = self._gradient_size()
             if not torch.allclose(again, size, rtol=5 * AGREES, atol=1e-6):
                 raise RuntimeError(f"the gradient's norm was {float(size):.4g} plain and {float(again):.4g} recorded")
-        except Exception as error:  # whatever a driver says: the plain passes need nothing of it
+        except Exception as error:  # any error of a driver: the plain passes do not need it
             self.off = True
             self.kinds.clear()
             place.restore()

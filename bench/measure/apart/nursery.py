@@ -71,7 +71,7 @@ def main(handle: int, parent: int) -> None:
 
 
 def _rehearse(torch: Any) -> None:
-    """Make libraries read and import now what they need when they are first used: a sealed process could not."""
+    """Make libraries read now the files that they would read at first use, because a sealed process cannot."""
     for name in ("ma", "fft", "linalg", "polynomial", "random"):
         importlib.import_module(f"numpy.{name}")
     x = torch.ones(1, 4, 8, 8)
@@ -258,7 +258,7 @@ def _first_process(
 
 
 def _ended(pid: int) -> int | None:
-    """Reap what has ended. Returns the status of `pid` if it is among them, as `os.waitpid` gives it."""
+    """Reap the processes that have ended. Returns the status of `pid` if it is among them, as `os.waitpid` gives it."""
     with contextlib.suppress(ChildProcessError):
         while True:
             ended, status = os.waitpid(-1, os.WNOHANG)

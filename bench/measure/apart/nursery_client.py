@@ -33,7 +33,7 @@ _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
 )
-#: A system may take so long to be imported and built when it is asked what it is, unless the variable says otherwise.
+#: Seconds in which a system must be imported and built when it describes itself. The variable gives another limit.
 BUILD_SECONDS, BUILD_VARIABLE = 60.0, "BENCH_BUILD_SECONDS"
 #: The fix, where a system misses its files; and how the errors begin that Python makes of it.
 SEALED = (
@@ -348,7 +348,7 @@ class Call:
         return printed.decode("utf-8", "backslashreplace")
 
     def _ended(self) -> bool:
-        """Wait until all processes of the call have ended: until then what they hold can be seen, such as locks."""
+        """Wait until all processes of the call have ended. Until then, others can see what they hold, such as locks."""
         deadline = time.monotonic() + END_SECONDS
         while (left := deadline - time.monotonic()) > 0:
             ready, _, _ = select.select([self.first], [], [], left)

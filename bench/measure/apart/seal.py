@@ -38,7 +38,7 @@ _PIECE = 4 << 20  # bytes that are read at a time
 
 
 class Refused(Exception):
-    """The process of a system cannot be sealed because of what it does. The message says what, in one line."""
+    """The process of a system does something that prevents its sealing. The message names it in one line."""
 
 
 class Ended(Exception):

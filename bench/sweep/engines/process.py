@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from bench.measure.apart import Home
 
 _TASK_DONE = None
-_LOOK_SECONDS = 1.0  # the time limit is checked so often
+_LOOK_SECONDS = 1.0  # between two checks of the time limit
 _GRACE_SECONDS = 30.0  # added to the limit, so that a worker can first end the process of a system and report it
 _LOOK_AHEAD = 64  # a worker's next work unit is chosen among this many in the queue
 
@@ -103,7 +103,7 @@ class ProcessEngine:
         self.workers, self.home, self.cell_timeout = workers, home, cell_timeout
 
     def run(self, units: list, work: Work, before: Sequence = ()) -> Iterator[Outcome]:
-        """Outcomes as they come. What a worker builds for `before`, it still has when its work units come."""
+        """Outcomes as they come. A worker keeps the systems that it built for `before`."""
         workers: dict[Connection, _Worker] = {}
         if may_fork(work) and hasattr(work, "before_fork"):
             with stage_times.stage("start-up"), _single_threaded_environment():

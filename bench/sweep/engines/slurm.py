@@ -56,7 +56,7 @@ _REQUEUE_KILLED = [
 
 
 DEADLY = f"the job died at this cell {MAX_STARTS} times (out of memory? try --batch 1, or mem_gb in [slurm])"
-# not CANCELLED, which somebody wanted
+# not CANCELLED, because somebody cancelled such a job on purpose
 _ENDED_UNWANTED = ("FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "BOOT_FAIL")
 
 
@@ -345,7 +345,7 @@ def _parsed(line: bytes) -> Any:
 
 
 def _outcome(entry: Any) -> Outcome | None:
-    """What a line of a log says of a cell; None where the line is damaged."""
+    """The outcome of a cell in a line of a log. None if the line is damaged."""
     try:
         outcome = Outcome(**entry)
     except TypeError:

@@ -104,7 +104,7 @@ class Worker:
 
     @property
     def _built(self) -> _Built:
-        """What this process has built. It is made after `place`, which chooses the device."""
+        """The state of this process. It is made after `place`, which chooses the device."""
         if self._in_process is None:
             self._in_process = _Built(self)
         return self._in_process

@@ -28,10 +28,10 @@ sys.path[:0] = [str(Path(__file__).parents[1] / "plugin"), str(Path(__file__).pa
 from hostile_systems import ACTS, DECLARED, HOOKS, RAISES, RETURNS, TENSORS  # noqa: E402
 
 TARGET = "hostile_systems:Misbehaves"
-#: What a user is told in one line; every other error would end the command with a traceback.
+#: Errors that a user sees as one line. Every other error would end the command with a traceback.
 TOLD = (UserError, AuditError, RemoteFailure, wire.WireError)
-#: What changes nothing: a tensor's numbers count, not its class, gradient or memory; `to` may return nothing;
-#: a number in `describe` that JSON has not becomes a text.
+#: Deeds that change no row: a tensor's numbers count, not its class, gradient or memory; `to` may return nothing; in
+#: `describe`, a number that JSON cannot hold becomes a text.
 HARMLESS = {
     *((hook, deed) for hook in ("encode", "decode") for deed in ("a-gradient", "tagged", "strided")),
     ("to", "none"),
@@ -76,7 +76,7 @@ class _NearHome(Home):
 
 
 def delivered(home: Home, what: str) -> torch.Tensor:
-    """The pictures that the system delivers, uint8 (B, 3, H, W). Raises what the harness would report."""
+    """The pictures that the system delivers, uint8 (B, 3, H, W). Raises the errors that the harness would report."""
     options = {"code_rate": what}
     facts = inspect(home, "x", TARGET, options)
     # As the plan and the manifest hold them: JSON, in which a number that is none has no place.
@@ -96,7 +96,7 @@ def delivered(home: Home, what: str) -> torch.Tensor:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_sight():
-    """Which files a process may open is the same in every case, and takes longer to find than a case."""
+    """The files that a process may open are found once, because this takes longer than a case."""
     found = Sight.of(TARGET, {})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Sight, "of", lambda *given: found)

@@ -380,7 +380,7 @@ class Spy(LocalEnd):
 
 
 def test_no_seed_of_the_channel_reaches_a_system(monkeypatch):
-    """Neither in the measurement nor in a check or a probe: who knows it knows the noise."""
+    """In the measurement, the checks and the probe. A system with this seed would know the noise."""
     channels, real = set(), Conditions.seeds
 
     def seeds(self, ids, point, stream):

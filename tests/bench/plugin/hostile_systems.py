@@ -431,7 +431,7 @@ class Says(Tells):
 
 
 class Kills(PooledPixels):
-    """Leaves its process group, and has it killed: who watches over the process may be a member."""
+    """Leaves its process group and kills the group, in which the process that watches it may be."""
 
     def decode(self, received, link):
         reader, writer = os.pipe()

@@ -712,8 +712,8 @@ def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("damaged", ["samples.csv", "tables/overheads.md"])
 def test_a_command_that_fails_at_the_end_has_written_nothing(tmp_path, capsys, damaged):
-    """The figure can be drawn. What comes after it cannot: the claims need the samples, and a folder is in the place of
-    a table.
+    """The figure can be drawn, and a later step fails: the claims lack the samples, or a folder is in the place of a
+    table.
     """
     run = make_run(tmp_path / "run", [figure("fig4", ["gensc", "linear"], snrs=[0.0, 10.0])], value)
     if damaged == "samples.csv":

@@ -25,7 +25,7 @@ from bench.sweep.execute import execute
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 SALT = "0123456789abcdef"
-#: What changes files.
+#: The calls of `os` that change files.
 CALLS = ("open", "replace", "unlink", "fsync", "chmod", "mkdir", "write", "close")
 #: SNRs of one command after another in the same folder.
 FIRST, GROWN = "4", "4,8"

@@ -652,7 +652,7 @@ class Mine(PooledPixels):
 
 @pytest.mark.parametrize("kept_stamp", [False, True], ids=["edited", "edited with its time put back"])
 def test_code_that_is_edited_while_a_run_goes_on_makes_no_rows(photos, installed, monkeypatch, kept_stamp):
-    """A third party's system is imported anew for each call: what the edited code gives is not what the plan named."""
+    """A third party's system is imported anew for each call, so edited code could run under the planned identity."""
     from bench.spec import identity
 
     monkeypatch.syspath_prepend(str(photos))

@@ -1,4 +1,4 @@
-"""Recorded and compiled passes train what the plain ones train, and give way to them where they fail.
+"""Tests that recorded and compiled passes train like the plain passes, and that these replace them after an error.
 
 A CUDA graph needs a GPU. Here the record is the function itself, run anew on the buffers that a graph would read: what
 is copied into them, and which gradients the optimiser meets, is the same.
