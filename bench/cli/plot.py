@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from bench.report.paper_sheet import FORMATS
+
 
 @click.command("plot", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("runs", nargs=-1, metavar="[RUN] [RUN2[:SYSTEM]]...")
@@ -12,7 +14,12 @@ import click
     "--out", metavar="DIR", help="Folder for figures [default: figures/ in the run's folder; tables are written too]."
 )
 @click.option(
-    "--format", "formats", metavar="F,F", default="png,pdf", show_default=True, help="File formats: png, pdf, svg."
+    "--format",
+    "formats",
+    metavar="F,F",
+    default="png,pdf",
+    show_default=True,
+    help=f"File formats: {', '.join(FORMATS)}.",
 )
 @click.option("--style", type=click.Choice(("screen", "ieee")), default="screen", show_default=True,
               help="ieee: 3.5 inches wide, Times, closed axes, ticks inside, 600 dpi.")  # fmt: skip
