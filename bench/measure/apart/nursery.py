@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -34,6 +35,7 @@ from typing import Any
 
 from bench.measure.apart import confine, seal
 from bench.measure.apart.ahead import import_ahead
+from bench.measure.apart.large_pages import use_large_pages
 
 ORDER_BYTES = 1 << 20
 
@@ -59,6 +61,9 @@ def main(handle: int, parent: int) -> None:
     torch.set_num_threads(1)
     with stream(0, "cpu"):
         _rehearse(torch)
+    gc.collect()
+    gc.freeze()  # else a collection in a child would write to all objects, and so copy the memory that holds them
+    use_large_pages()
     first = socket.socket(fileno=handle)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-apart-") as folder:

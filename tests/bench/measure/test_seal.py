@@ -120,7 +120,7 @@ def test_a_thread_that_is_traced_is_not_taken_for_a_process_that_is_stopped(home
     other = _home_where("from bench.measure.apart import confine; confine.seccomp = lambda: False")
     try:
         one = system(other, "Keeps", code_rate="traced")
-        one.deadline = time.monotonic() + 30  # else it would wait for ever for the thread that stays stopped
+        one.deadline = time.monotonic() + 100  # else it would wait for ever for the thread that stays stopped
         with pytest.raises(RemoteFailure, match="^it went on when it had to wait "):
             one.encode(PICTURE, LINK)
     finally:
