@@ -31,6 +31,8 @@ class PerSNR(System):
         self.networks = dict(sorted(networks.items()))
         some = next(iter(self.networks.values()))
         self.tasks, self.bits_per_use = some.tasks, some.bits_per_use
+        self.label, self.colour = some.label, some.colour
+        self.opens_files = any(system.opens_files for system in networks.values())
         self.variant = "+".join(f"{system.variant}@{snr:g}" for snr, system in self.networks.items())
 
     def nearest(self, snr_db: float) -> float:

@@ -19,6 +19,7 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from systems import checkpoint_option, entry_points
@@ -324,15 +325,31 @@ def create(name: str, **options) -> System:
     Raises UnknownName for the name, and UserError for options or weights that do not fit.
     """
     entry = find(name)
+    return assemble(name, entry.target, entry.load(), options)
+
+
+def assemble(name: str, target: str, kind: Callable[..., System], options: Mapping[str, Any]) -> System:
+    """Build a system from its class or factory `kind`. Of a checkpoint per SNR, one network each.
+
+    target: "module:attribute" of `kind`, for messages. Raises UserError if it makes no System.
+    """
     files = checkpoint_option.split(str(options.get("checkpoint", "")))
     if files:
         from systems.per_snr import PerSNR  # imported here because it loads torch, which names and tasks do not need
 
         rest = {key: value for key, value in options.items() if key != "checkpoint"}
-        return PerSNR(name, {snr: create(name, **rest, checkpoint=file) for snr, file in files.items()})
-    system = entry.load()(name=name, **options)
-    if not isinstance(system, System):
-        raise UserError(
-            f"system {name!r}: {entry.target} made a {type(system).__name__}; it must make a systems.System"
+        return PerSNR(
+            name, {snr: assemble(name, target, kind, {**rest, "checkpoint": file}) for snr, file in files.items()}
         )
+    system = kind(name=name, **options)
+    if not isinstance(system, System):
+        raise UserError(f"system {name!r}: {target} made a {type(system).__name__}; it must make a systems.System")
     return system
+
+
+def checkpoint_paths(options: Mapping[str, Any]) -> list[Path]:
+    """The files and folders that the option `checkpoint` opens to a third party's system: weights, and beside each its
+    sidecar. They need not exist. All of their content counts as weights (`bench.spec.identity`).
+    """
+    named = checkpoint_option.files_of(str(options.get("checkpoint") or ""))
+    return list(dict.fromkeys(path for one in named for path in (one, one.parent / f"{one.stem}.json")))

@@ -86,12 +86,13 @@ def _keys() -> None:
 
 
 def _configs() -> dict[str, type]:
-    """The dataclass behind the sizes of each learned system."""
+    """The dataclass behind the sizes of each learned system of the bench."""
     import baselines  # noqa: F401  (registers its systems)
     from systems import registry
     from systems.sizes import sizes_of
 
-    found = {entry.name: getattr(entry.load(), "Config", None) for entry in registry.entries() if sizes_of(entry.name)}
+    own = [entry for entry in registry.entries() if not entry.plugin and sizes_of(entry.name)]
+    found = {entry.name: getattr(entry.load(), "Config", None) for entry in own}
     return {name: config for name, config in found.items() if config is not None}
 
 

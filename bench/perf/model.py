@@ -156,7 +156,7 @@ def in_own_process(job: TimingJob) -> dict[str, Any]:
 def measure(job: TimingJob) -> dict[str, Any]:
     """One row of COLUMNS, measured in this process."""
     from bench.measure.channel import transmit
-    from bench.perf.flops import measure_costs
+    from bench.perf.operations import count_operations
     from bench.spec.figure import TEMPLATES, load_figure
     from bench.spec.identity import build
     from systems import result_cache
@@ -190,7 +190,7 @@ def measure(job: TimingJob) -> dict[str, Any]:
     # The kernel updates the peak in steps, so it may be some pages too low.
     peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else max(idle, peak_mib())
     facts = system.describe()
-    costs = measure_costs(system, link, job.device) if system.bits_per_use is None else {}
+    costs = count_operations(system, link, job.device) if system.bits_per_use is None else {}
     return {
         "system": job.system,
         "task": job.task,

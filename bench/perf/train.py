@@ -19,8 +19,8 @@ import torch
 
 import baselines  # noqa: F401  (registers the baselines)
 from bench.measure.tasks import TASKS
-from bench.perf.flops import count_flops
 from bench.perf.loop_before import BATCH, LoopBefore
+from bench.perf.operations import count_flops
 from bench.training.crops import Album
 from bench.training.distributed import World
 from bench.training.fast_step import Compiled, Recorded

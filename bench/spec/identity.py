@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from bench.measure.apart import RemoteSystem
 
 LEARNED_OPTIONS = ("size", "checkpoint")
+MOST_PARAMETERS = 10**15  # that a system can say it has
 _OURS = ("systems", "baselines")
 
 
@@ -187,24 +189,22 @@ class Unchanged:
     def __init__(self, facts: SystemFacts, module: str):
         """module: of the system's class. Raises UserError as `check`."""
         self.facts, self.module = facts, module
-        self._checkpoint = facts.options.get("checkpoint") if facts.plugin else None  # ours say their weights' hash
         self._states: list[tuple[int, ...]] | None = None
-        self._files: list[Path] = []
+        self._code: list[Path] = []
         self.check()
 
     def check(self) -> None:
         """Raise UserError if code or weights changed. Files are read only where their states say that they were
         touched."""
-        if self._states is not None and self._states == [_state(file) for file in self._files]:
+        weights = _weight_files(self.facts.options) if self.facts.plugin else []  # ours say their weights' hash
+        if self._states is not None and self._states == [_state(file) for file in (*self._code, *weights)]:
             return
-        names = dict(imported(self.module, (*_OURS, self.module.partition(".")[0])))
-        checkpoint = Path(str(self._checkpoint))
-        has_file = self._checkpoint not in (None, "shipped", "none") and checkpoint.is_file()
-        self._files = [*names.values(), *([checkpoint] if has_file else [])]
-        self._states = [_state(file) for file in self._files]
+        self._code = list(imported(self.module, (*_OURS, self.module.partition(".")[0])).values())
+        self._states = [_state(file) for file in (*self._code, *weights)]
         try:
             same = source_digest(self.module) == self.facts.identity["source"]
-            same = same and (not has_file or _file_digest(checkpoint) == self.facts.identity["weights"])
+            told = self.facts.description, self.facts.options
+            same = same and (not self.facts.plugin or _weights(weights, *told) == self.facts.identity["weights"])
         except OSError:
             same = False
         if not same:
@@ -241,6 +241,30 @@ def _file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _weight_files(options: dict[str, Any]) -> list[Path]:
+    """All files that the option `checkpoint` opens to a third party's system: of a folder, those below it."""
+    paths = registry.checkpoint_paths(options)
+    found = (sorted(one.rglob("*")) if one.is_dir() else [one] for one in paths)
+    return [file for files in found for file in files if file.is_file()]
+
+
+def _weights(files: Sequence[Path], description: dict[str, Any], options: dict[str, Any]) -> Any:
+    """What names the weights of a third party's system: the content of its files, if it has any, not what it says."""
+    if files:
+        return _digest_of(files)
+    told, given = description.get("sha256"), options.get("checkpoint")
+    return told if given in (None, "shipped") else [str(given), told]  # the system sees the text
+
+
+def _digest_of(files: Sequence[Path]) -> str:
+    """sha256 of a file, or of several files' contents and names."""
+    if len(files) == 1:
+        return _file_digest(files[0])
+    above = Path(os.path.commonpath([file.parent for file in files]))
+    lines = [f"{file.relative_to(above).as_posix()} {_file_digest(file)}" for file in files]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "backslashreplace")).hexdigest()
+
+
 def _built_facts(name: str, options: dict[str, Any]) -> SystemFacts:
     system, target = build(name, options), registry.find(name).target
     told = {"bits_per_use": system.bits_per_use, "encoder_sees_snr": system.encoder_sees_snr, "genie": system.genie,
@@ -271,10 +295,12 @@ def _facts(
     told: dict[str, Any],
 ) -> SystemFacts:
     plain = {key: value for key, value in options.items() if key != "checkpoint"}
-    checkpoint = options.get("checkpoint")
-    weights = description.get("sha256")
-    if plugin and checkpoint not in (None, "shipped", "none") and Path(str(checkpoint)).is_file():
-        weights = _file_digest(Path(str(checkpoint)))  # the content decides, not what the system says
+    try:
+        weights = _weights(_weight_files(options), description, options) if plugin else description.get("sha256")
+    except OSError as error:
+        raise UserError(
+            f"--checkpoint: {error.filename} cannot be read ({error.strerror}); name another file"
+        ) from None
     identity = {
         "name": name,
         "variant": variant,
@@ -286,6 +312,8 @@ def _facts(
     try:
         parameters = int(description.get("parameters") or 0)
     except (TypeError, ValueError, OverflowError):  # whatever a third party's system says of itself
+        parameters = 0
+    if not 0 <= parameters < MOST_PARAMETERS:
         parameters = 0
     return SystemFacts(name, dict(options), variant, parameters=parameters, identity=identity, description=description,
                        target=target, plugin=plugin, **told)  # fmt: skip

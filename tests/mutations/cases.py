@@ -438,6 +438,11 @@ CASES = (
         _at("measure/test_apart", "test_sockets_in_the_folder_of_temporary_files_cannot_be_reached"),
     ),
     Mutation(
+        "rows: a system that fails chooses where it is checked", WORKER + "checks.py",
+        "        if at.snr_db in self._failed.get(unit.inputs, ()):\n", "        if False:\n",
+        _at("sweep/test_sweep", "test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked"),
+    ),
+    Mutation(
         "apart: data sets of a hub can be read", APART + "readable_files.py",
         'wanted += [*hub.glob("models--*"), cache / "torch"]', 'wanted += [hub.parent, cache / "torch"]',
         _at("measure/test_apart", "test_data_sets_of_a_hub_s_cache_cannot_be_read"),
@@ -457,6 +462,16 @@ CASES = (
         "outsiders: `list` imports them", "bench/cli/lists.py",
         "    from bench.spec.identity import tasks_of\n", "    from systems.registry import tasks_of\n",
         _at("cli/test_outsiders", "test_no_command_imports_a_third_party_s_system"),
+    ),
+    Mutation(
+        "outsiders: their operations are counted in the harness", "bench/perf/flops.py",
+        "        if not registry.is_ours(system):\n            return _counted_apart(run, figure_id, system)\n", "",
+        _at("cli/test_outsiders", "test_no_command_imports_a_third_party_s_system"),
+    ),
+    Mutation(
+        "outsiders: sidecars of their weights do not count", "systems/registry.py",
+        'for path in (one, one.parent / f"{one.stem}.json")', "for path in (one,)",
+        _at("cli/test_outsiders", "test_all_files_of_a_checkpoint_count"),
     ),
     Mutation(
         "outsiders: a system of theirs may be a bound", "bench/spec/identity.py",

@@ -17,6 +17,6 @@ detect.
 
 from bench.measure.apart.nursery_client import Home, RemoteFailure, TooLate
 from bench.measure.apart.readable_files import Sight
-from bench.measure.apart.remote import RemoteSystem, inspect
+from bench.measure.apart.remote import RemoteSystem, inspect, inspect_with
 
-__all__ = ["Home", "RemoteFailure", "RemoteSystem", "Sight", "TooLate", "inspect"]
+__all__ = ["Home", "RemoteFailure", "RemoteSystem", "Sight", "TooLate", "inspect", "inspect_with"]

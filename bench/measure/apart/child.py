@@ -24,6 +24,7 @@ import torch
 
 from bench.measure.apart import wire
 from bench.measure.streams import stream
+from systems import registry
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
 
@@ -87,10 +88,7 @@ class _Own:
 
     def do_build(self, target: str, name: str, options: dict, device: str, columns: list[str]) -> dict[str, Any]:
         """Import and build the system. Returns the facts that the harness needs."""
-        kind = _load(target)
-        system = kind(name=name, **options)
-        if not isinstance(system, System):
-            raise UserError(f"system {name!r}: {target} made a {type(system).__name__}; it must make a systems.System")
+        system = registry.assemble(name, target, _load(target), options)
         self.device, self.columns = device, columns
         self.system = system.to(device) or system
         if not self.system.opens_files:
@@ -107,6 +105,10 @@ class _Own:
         learned = inspection.isclass(kind) and any(base.__name__ == "LearnedSystem" for base in kind.__mro__)
         tasks = _texts(getattr(kind, "tasks", ()), "tasks")
         return {"tasks": tasks, "options": _texts(getattr(kind, "options", ()), "options"), "learned": learned}
+
+    def do_work(self, target: str, work: str, arguments: dict) -> Any:
+        """The result of `work`, a function of the bench ("module:function"), for the class and the arguments."""
+        return _load(work)(_load(target), **arguments)
 
     def do_prepare(self, images: torch.Tensor, link, seed: int) -> dict[str, Any]:
         """`System.prepare`: the part of the encoding that does not depend on the SNR. images: float32 (B, 3, H, W)."""

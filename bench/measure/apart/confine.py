@@ -77,6 +77,7 @@ _WHERE = {
     "preadv2": ((327, 286), ((5, 8, _AT_LEAST, 1),)),  # RWF_NOWAIT: shows whether a page is in memory
     "madvise": ((28, 233), tuple((2, _WHOLE, _EQUAL, advice) for advice in (20, 21, 25))),  # COLD, PAGEOUT, COLLAPSE
     "mbind": ((237, 235), ((5, 6, _AT_LEAST, 1),)),  # moves pages of files to another memory node, where they stay
+    "fallocate": ((285, 47), ((1, _WHOLE, _AT_LEAST, 1),)),  # FALLOC_FL_KEEP_SIZE: fills a disk beyond RLIMIT_FSIZE
     "socket": ((41, 198), _OTHER_SOCKETS),
     "socketpair": ((53, 199), _OTHER_SOCKETS),
     "unshare": ((272, 97), _NAMESPACE),
@@ -92,7 +93,7 @@ _WHERE = {
         ),
     ),
 }
-PRIVATE_BYTES = 1 << 30  # size of the private temporary folder
+PRIVATE_BYTES = 1 << 30  # size of the private temporary folder, and of each file that a system writes
 
 
 def libc() -> ctypes.CDLL:

@@ -24,6 +24,7 @@ import importlib
 import io
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -282,6 +283,10 @@ def _tell(told: int, answer: dict[str, Any]) -> None:
 def _run(order: dict[str, Any], call: int, output: int, private: Path, measures: list[str]) -> None:
     """C: confine this process further, then serve the system. It may write in the folder `private`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What it prints goes to a file of the machine, and a full disk would end the run of all systems.
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    most = confine.PRIVATE_BYTES if most == resource.RLIM_INFINITY else min(most, confine.PRIVATE_BYTES)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(output, 1)

@@ -17,6 +17,7 @@ from typing import Any
 from bench.measure.apart import confine
 from bench.util.cache_folder import cache_folder
 from bench.util.packages import files_of, spec_of
+from systems import registry
 
 _SYSTEM_FILES = (
     "/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin", "/etc", "/sys/devices/system", "/proc/cpuinfo",
@@ -64,9 +65,7 @@ class Sight:
         for package in ("bench", "systems", "baselines", "configs"):
             wanted += files_of(package)
         wanted += _own(module)
-        checkpoint = options.get("checkpoint")
-        if checkpoint not in (None, "shipped", "none"):
-            wanted += [Path(str(checkpoint)), Path(str(checkpoint)).with_suffix(".json")]
+        wanted += registry.checkpoint_paths(options)
         cache = cache_folder().parent
         hub = Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
         wanted += [*hub.glob("models--*"), cache / "torch"]  # no data sets, which may hold the pictures
@@ -110,6 +109,9 @@ def _texts(paths: Iterable[Path]) -> list[str]:
 
 
 def _is_code(path: Path) -> bool:
-    if path.suffix in (".py", ".so", ".zip", ".dist-info", ".egg-info", ".pyd", ".pth"):
+    """Whether an entry of a folder in `sys.path` holds code. A zip file holds code only if it is in `sys.path` itself;
+    others may be a download of the pictures.
+    """
+    if path.suffix in (".py", ".so", ".dist-info", ".egg-info", ".pyd", ".pth"):
         return True
     return os.access(path / "__init__.py", os.R_OK)  # False also in a folder that this user may not enter

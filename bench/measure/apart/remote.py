@@ -1,13 +1,15 @@
-"""Systems that run in separate processes (`RemoteSystem`), and the facts that such a system declares (`inspect`).
+"""Systems that run in separate processes (`RemoteSystem`), the facts that such a system declares (`inspect`), and other
+work that needs its class (`inspect_with`).
 
-`bench.sweep.worker` and `bench.spec.identity` call it.
+`bench.sweep.worker`, `bench.spec.identity` and `bench.perf.flops` call it.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from bench.measure.apart import wire
 from bench.measure.apart.child import LARGEST_DESCRIPTION, LONGEST_VARIANT
 from bench.measure.apart.nursery_client import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
 from bench.measure.apart.readable_files import Sight
-from systems.errors import UserError
+from systems.errors import AuditError, UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
 
 
@@ -95,7 +97,9 @@ class RemoteSystem(System):
         try:
             told = self._asked(call, "decode", received=received, link=link, seed=_seed())
             _note_draws(told)
-            return Decoded(told["output"].to(received.symbols.device), _report(told, len(received.symbols)))
+            output, batch = told["output"].to(received.symbols.device), len(received.symbols)
+            self._check_rows("output", output, batch)
+            return Decoded(output, _report(told, batch))
         except (KeyError, AttributeError, TypeError):
             raise wire.WireError(wire.NO_MESSAGE) from None
         finally:
@@ -111,6 +115,15 @@ class RemoteSystem(System):
         """Seconds that starting processes and building systems took since the last call: no cost of the system's."""
         taken, self._overhead = self._overhead, 0.0
         return taken
+
+    def _check_rows(self, what: str, rows: Any, pictures: int) -> None:
+        """AuditError unless each picture of this call has one row. The harness may join single pictures to a batch:
+        there a picture with two rows would take the place of one with none. Tensors without rows are audited later.
+        """
+        if isinstance(rows, Tensor) and rows.ndim and len(rows) != pictures:
+            raise AuditError(
+                f"audit: system {self.name}: {len(rows)} rows of {what} for {pictures} pictures; each needs one"
+            )
 
     def _prepare(self, images: Tensor, link: Link, seed: int) -> None:
         self.rest()
@@ -152,6 +165,7 @@ class RemoteSystem(System):
     def _transmission(self, told: Any, batch: int) -> Transmission:
         try:
             _note_draws(told)
+            self._check_rows("symbols", told["symbols"], batch)
             return Transmission(
                 told["symbols"], told["side_info"], _report(told, batch), side_info_snr_db=told["side_info_snr_db"]
             )
@@ -182,6 +196,29 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
         ) from None
     except RemoteFailure as error:
         raise UserError(f"system {name!r}: cannot use {target} ({error})") from None
+    finally:
+        call.close()
+
+
+def inspect_with(
+    home: Home,
+    target: str,
+    options: dict[str, Any],
+    work: str,
+    arguments: dict[str, Any],
+    seconds: float,
+    secrets: Iterable[Path] = (),
+) -> Any:
+    """`work` ("module:function" of the bench), called with a system's class and `arguments` in a confined process.
+
+    options: decide which files it may open. secrets: files and folders that it may not. What it returns is the word of
+    the system's process. Raises UserError, RemoteFailure (also if it takes longer than `seconds`) and WireError.
+    """
+    call = home.open(Sight.of(target, options, secrets))
+    try:
+        return call.ask("work", time.monotonic() + seconds, target=target, work=work, arguments=arguments)
+    except TimeoutError:
+        raise RemoteFailure(f"no answer within {seconds:g} s") from None
     finally:
         call.close()
 

@@ -32,6 +32,7 @@ class Checks:
         self.systems, self.device = systems, device
         self._passed: set[WorkUnit] = set()
         self._seen: dict[tuple[WorkUnit, tuple[str, ...]], Seen] = {}  # by work unit without cells, and pictures
+        self._failed: dict[WorkUnit, set[float]] = {}  # by work unit without cells: SNRs at which a check failed
 
     def hold(
         self, system: System, unit: WorkUnit, conditions: Conditions, batches: Sequence[Batch], senders: Senders
@@ -54,7 +55,14 @@ class Checks:
         self._passed.add(unit.inputs)
 
     def hold_kept(self, unit: WorkUnit, measurement: Measurement, batch: Batch, at: Point, own: Delivered) -> None:
-        """Compare the rows that a cell keeps with the rows that were checked. Raises RowsChanged if they differ."""
+        """Compare the rows that a cell keeps with the rows that were checked. Raises RowsChanged if they differ, and
+        AuditError where the system failed in the check: else it would choose the SNR at which it is checked.
+        """
+        if at.snr_db in self._failed.get(unit.inputs, ()):
+            raise AuditError(
+                f"audit: system {measurement.facts.name}: at {at.snr_db:g} dB it failed in the check that rows stand "
+                "alone, but not in the cell; repeat with --retry-failed"
+            )
         seen = self._seen.get((unit.inputs, batch.ids))
         if seen is not None and seen.point == at:
             with stage_times.stage("apart"):
@@ -70,13 +78,15 @@ class Checks:
         """Check that the rows of a third party's system stand alone. Raises AuditError if they do not.
 
         It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
-        If the system fails at a point, another point is used. If it fails at all of them, all cells have its error: no
-        cell is computed that was not checked. What was seen is kept for `hold_kept`, of the last work unit only.
+        If the system fails at a point, another point is used, and no cell at that SNR is kept. If it fails at all of
+        them, all cells have its error: no cell is computed that was not checked. What was seen is kept for `hold_kept`,
+        of the last work unit only.
         """
         if unit.inputs in self._passed:
             return
         made = replace(unit.inputs, image_ids=(), points=())
-        end, failing = LocalEnd(system, self.device), set[float]()
+        end = LocalEnd(system, self.device)
+        self._failed[unit.inputs] = failing = set[float]()
         self._seen.clear()
         with stage_times.stage("apart"):
             if made not in self._passed:
@@ -85,7 +95,7 @@ class Checks:
                 self._at_one_of(
                     system,
                     points,
-                    failing,
+                    set(),  # the made pictures may be harder
                     lambda point: check_rows(end, conditions, image, point.snr_db, self.device),
                 )
                 self._passed.add(made)

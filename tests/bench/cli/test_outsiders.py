@@ -15,12 +15,18 @@ from PIL import Image
 import bench
 from bench.cli import cli
 from bench.measure.apart.nursery_client import build_seconds
+from bench.report.overheads import kept_flops
+from bench.results.reader import Run
 from systems import registry
 from systems.errors import UserError
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_plugin"
 MODULE = """
+import pathlib, sys
 from pooled_pixels import PooledPixels
+
+if sys.argv[0] != "-c":  # as the nursery is started, from which every confined process is forked
+    pathlib.Path(__file__).with_name("unconfined").touch()
 
 class Outsider(PooledPixels):
     label, colour = "From elsewhere", "#123456"
@@ -28,6 +34,9 @@ class Outsider(PooledPixels):
 
     def __init__(self, name="outsider", code_rate=""):
         super().__init__(name)
+
+    def describe(self):
+        return {**super().describe(), "parameters": 7}  # so that its operations are counted
 """
 
 
@@ -101,7 +110,8 @@ def test_no_command_imports_a_third_party_s_system(outsider):
         assert command[0] != "probe" or "symbols zeroed" in done.output
     table = bench.evaluate(outsider, "pictures/p0.png", 10.0)
     assert table["status"].tolist() == ["ok"]
-    assert "t_outsider_module" not in sys.modules
+    assert "t_outsider_module" not in sys.modules and not Path("site/unconfined").exists()
+    assert ("fig4", outsider) in kept_flops(Run.open("run"))
     # Its label and colour stand in the manifest, and from there in tables and figures.
     told = json.loads(Path("run/manifest.json").read_text())["systems"][outsider]
     assert (told["label"], told["colour"]) == ("From elsewhere", "#123456")
@@ -118,13 +128,42 @@ def test_a_bound_of_a_third_party_s_is_refused_everywhere(outsider, monkeypatch)
     assert "t_outsider_module" not in sys.modules
 
 
-@pytest.mark.parametrize("parameters", [float("inf"), float("nan"), "many", [1], None])
+@pytest.mark.parametrize("parameters", [float("inf"), float("nan"), "many", [1], None, -5, 1e300, 10**400])
 def test_whatever_a_third_party_s_system_says_of_itself_is_no_traceback(parameters):
     from bench.spec.identity import _facts
 
     told = {"bits_per_use": None, "encoder_sees_snr": False, "genie": False}
     facts = _facts("x", {}, "x:X", "pooled_pixels", "v1", {"parameters": parameters}, True, told)
     assert facts.parameters == 0
+
+
+def test_all_files_of_a_checkpoint_count(tmp_path):
+    """The weights, their sidecar, and all of a folder: a third party's system can read them all."""
+    from bench.spec.identity import Unchanged, _facts
+
+    told = {"bits_per_use": None, "encoder_sees_snr": False, "genie": False}
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    words = [
+        _facts("x", {"checkpoint": word}, "x:X", "pooled_pixels", "v1", {}, True, told).identity
+        for word in ("none", "shipped", "some words")
+    ]
+    assert all(words.count(one) == 1 for one in words)
+    changes = {"w.st": "w.st", "w.json": "w.st", "folder/a.bin": "folder", "folder/below/b.bin": "folder"}
+    for file, checkpoint in changes.items():
+        (tmp_path / file).write_text("1")
+
+        def now(checkpoint=checkpoint):
+            options = {"checkpoint": str(tmp_path / checkpoint)}
+            return _facts("x", options, "x:X", "pooled_pixels", "v1", {"sha256": "as it says"}, True, told)
+
+        before = now()
+        held = Unchanged(before, "pooled_pixels")
+        held.check()
+        assert now().identity == before.identity
+        (tmp_path / file).write_text("2")
+        assert now().identity != before.identity
+        with pytest.raises(UserError, match="the weights of x changed"):
+            held.check()
 
 
 @pytest.mark.parametrize("opens", [False, True])

@@ -22,9 +22,10 @@ from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspec
 from bench.measure.apart.ahead import import_ahead
 from bench.measure.apart.confine import without
 from bench.measure.audit import REPORT_COLUMNS
+from bench.measure.calls import LocalEnd
 from bench.measure.channel import transmit
 from systems import registry
-from systems.errors import UserError
+from systems.errors import AuditError, UserError
 from systems.interface import Budget, Decoded, Link, Received, Transmission
 from systems.weight_files import seeded
 
@@ -292,11 +293,13 @@ def test_sockets_in_the_folder_of_temporary_files_cannot_be_reached(home):
 #: clone3, ptrace, sendmsg, sendmmsg; which names are in memory (openat2), pages that leave it or move there
 #: (process_madvise, move_pages, migrate_pages, mbind with MPOL_MF_MOVE), flags of files (file_setattr); leases,
 #: notices and hints of fcntl; sockets of AF_PACKET, AF_ALG and AF_VSOCK, of SCTP, DCCP and generic netlink, a pair of
-#: AF_TIPC; a user namespace; flags, version and encryption keys of a file; the bridge and VLAN of a socket.
+#: AF_TIPC; a user namespace; flags, version and encryption keys of a file; the bridge and VLAN of a socket;
+#: fallocate beyond the end of the file of what is printed.
 REFUSED = (
     "248,249,250,27,221,187,451,425,206,103,253,294,300,298,321,308,430,435,101,46,307,437,440,279,256,237:0:0:0:0:0:2,469,"
     "72:0:1024,72:0:1026,72:0:1035,72:0:1036,72:0:1038,41:17:3,41:38:5,41:40:1,41:2:1:132,41:2:6,41:16:3:16,53:30:5,"
-    "272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487,16:0:35136,16:0:35202"
+    "272:268435456,16:0:2148034049,16:0:2148038145,16:0:3226494487,16:0:35136,16:0:35202,"
+    "285:1:1:0:4096"
 )
 #: getpid, F_GETFD and F_DUPFD_CLOEXEC, sockets of AF_UNIX, TCP, UDP and AF_NETLINK, unshare without a new namespace.
 ALLOWED = "39,72:0:1,72:0:1030,41:1:1,41:2:1,41:2:1:6,41:2:2:17,41:10:1,41:16:3,272:1024"
@@ -309,6 +312,25 @@ def test_what_the_kernel_keeps_or_tells_of_others_is_refused(home):
     assert "seccomp" in one.measures
     refused, allowed = (len(calls.split(",")) for calls in (REFUSED, ALLOWED))
     assert told.split() == ["ENOSYS"] * refused + ["done"] * allowed
+
+
+@LINUX
+def test_what_a_system_prints_cannot_fill_the_disk(home):
+    one = system(home, "Says", code_rate="_or_error(lambda: os.ftruncate(1, (1 << 30) + 1))")
+    told = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+    assert told == ["OSError"]  # EFBIG
+
+
+def test_a_download_of_the_pictures_beside_a_command_cannot_be_read(tmp_path, monkeypatch):
+    """The folder in which a command is started is in `sys.path`, and may hold archives of pictures."""
+    for name in ("kodak.zip", "modules.zip", "code.py"):
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    monkeypatch.syspath_prepend(str(tmp_path / "modules.zip"))
+    read = Sight.of("hostile_systems:Reads", {}).read
+    assert str(tmp_path.resolve() / "code.py") in read and str(tmp_path.resolve() / "modules.zip") in read
+    assert str(tmp_path.resolve() / "kodak.zip") not in read
 
 
 @LINUX
@@ -429,6 +451,19 @@ def test_a_remote_system_gives_what_the_system_gives(home):
     assert torch.equal(sent.symbols, own.symbols) and torch.equal(sent.side_info, own.side_info)
     received = transmit(sent, LINK, [3])
     assert torch.equal(one.decode(received, LINK).output, here.decode(received, LINK).output)
+
+
+def test_each_picture_of_a_call_has_one_row(home):
+    """Of two pictures that are sent alone, one would take two rows and the other none: two in all, as there should
+    be. So would two outputs.
+    """
+    pictures, end = torch.cat([torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)]), LocalEnd(system(home, "Shares"))
+    send, _ = end.prepare(pictures, LINK, [1, 2])
+    with pytest.raises(AuditError, match="0 rows of symbols for 1 pictures"):
+        send(LINK, [1, 2])
+    honest = PooledPixels()
+    with pytest.raises(AuditError, match="0 rows of output for 1 pictures"):
+        end.decode(transmit(honest.encode(pictures, LINK), LINK, [1, 2]), LINK, [1, 2])
 
 
 def test_what_is_global_here_stays(home):

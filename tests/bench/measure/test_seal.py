@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import mmap
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, nursery_client
 from bench.measure.apart.seal import Mapping, Refused, mapped_files, read_files
@@ -213,3 +215,18 @@ def test_a_sealed_system_gives_what_the_system_gives(home):
     received = transmit(one.encode(PICTURE, LINK), LINK, [1])
     assert one.sealed
     assert torch.equal(one.decode(received, LINK).output, PooledPixels().decode(received, LINK).output)
+
+
+@pytest.mark.parametrize("per_snr", [False, True])
+def test_a_sealed_system_has_the_weights_of_its_checkpoint(home, tmp_path, per_snr):
+    """Also one checkpoint per SNR, each beside its sidecar. Their folder lies in that of temporary files."""
+    for level in (0.25, 0.75):
+        save_file({"level": torch.tensor(level)}, tmp_path / f"{level}.safetensors")
+        (tmp_path / f"{level}.json").write_text(json.dumps({"variant": f"v{level}"}))
+    low, high = (str(tmp_path / f"{level}.safetensors") for level in (0.25, 0.75))
+    one = system(home, "Weighted", checkpoint=f"0={low},10={high}" if per_snr else low)
+    assert one.variant == ("v0.25@0+v0.75@10" if per_snr else "v0.25")
+    for snr, level in ((10.0, 0.75 if per_snr else 0.25), (0.0, 0.25)):
+        link = Link("reconstruction", 16, 16, LINK.budget, "awgn", snr)
+        received = transmit(one.encode(PICTURE, link), link, [1])
+        assert one.sealed and torch.equal(one.decode(received, link).output, torch.full((1, 3, 16, 16), level))

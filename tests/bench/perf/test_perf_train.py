@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 
-from bench.perf.flops import count_flops
 from bench.perf.loop_before import BATCH, LoopBefore
+from bench.perf.operations import count_flops
 from bench.perf.train import made_up, matrix_rate, report_train
 from bench.training.protocol import read_protocol
 from bench.training.run import build

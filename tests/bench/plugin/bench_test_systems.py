@@ -21,6 +21,7 @@ ENTRY_POINTS = {
     "t-peeks": "Peeks", "t-option": "WithOption", "t-loud": "Loud", "t-labels": "Labels", "t-draws": "Draws",
     "t-joined": "Joined", "t-remembers": "Remembers",
     "t-whole": "Whole", "t-clock-encoder": "ClockEncoder", "t-clock-decoder": "ClockDecoder",
+    "t-clock-picky": "ClockPicky",
     "t-holds": "Holds", "t-held": "Held",
 }  # fmt: skip
 
@@ -136,6 +137,17 @@ class ClockDecoder(Logged):
         if fault("cells"):
             decoded.output = (decoded.output + decoded.output.roll(1, 0)) / 2
         return decoded
+
+
+class ClockPicky(ClockDecoder):
+    """Mixes the pictures too, and fails in the checks at all SNRs but one, at which it is honest."""
+
+    def decode(self, received, link):
+        if link.snr_db == 8:
+            return Logged.decode(self, received, link)
+        if not fault("cells") and len(received.symbols) > 1:
+            raise ValueError("not today")
+        return super().decode(received, link)
 
 
 class Holds(Logged):

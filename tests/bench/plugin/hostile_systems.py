@@ -724,6 +724,40 @@ class BadEncoder(PooledPixels):
         return Transmission(None, torch.zeros(len(images), 0, dtype=torch.uint8))
 
 
+class Shares(PooledPixels):
+    """Draws random numbers, so that it is given single pictures. Of these, a bright one takes two rows, a dark one
+    none.
+    """
+
+    def encode(self, images, link):
+        sent, rows = super().encode(images, link), self.rows(images)
+        return Transmission(sent.symbols[rows], sent.side_info[rows])
+
+    def decode(self, received, link):
+        output = super().decode(received, link).output
+        return Decoded(output[self.rows(output)])
+
+    def rows(self, pictures):
+        torch.rand(1)
+        return list(range(len(pictures))) if len(pictures) > 1 else [0] * (2 if pictures.mean() > 0.5 else 0)
+
+
+class Weighted(PooledPixels):
+    """Learned, as far as files go: `checkpoint` is a file of weights, which it maps, with a sidecar beside it."""
+
+    options = ("checkpoint",)
+
+    def __init__(self, name="weighted", checkpoint=""):
+        from safetensors.torch import load_file
+
+        super().__init__(name)
+        self.level = load_file(checkpoint)["level"]
+        self.variant = json.loads(Path(checkpoint).with_suffix(".json").read_text())["variant"]
+
+    def decode(self, received, link):
+        return Decoded(super().decode(received, link).output * 0 + self.level)
+
+
 # ---------------------------------------------------------------- one hook at a time
 
 

@@ -10,7 +10,7 @@ from made_run import figure, make_run
 
 import baselines  # noqa: F401  (registers fcn-ceiling)
 from bench.perf import flops
-from bench.perf.flops import measure_costs
+from bench.perf.operations import count_operations
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.tables import results_table, tables_of
@@ -130,7 +130,7 @@ class Convolution(System):
 
 
 def test_flops_against_a_hand_count():
-    counts = measure_costs(Convolution(), Link("reconstruction", 16, 16, Budget(uses=10**6), snr_db=20.0))
+    counts = count_operations(Convolution(), Link("reconstruction", 16, 16, Budget(uses=10**6), snr_db=20.0))
     # outputs times taps; a multiply-add counts as two operations
     assert counts["encode"] == 2 * (8 * 8 * 4) * (3 * 3 * 3)
     assert counts["decode"] == 2 * 16 * 16 * 48  # (16, 16) @ (16, 48)
@@ -140,7 +140,7 @@ def test_what_another_system_left_remembered_is_counted():
     """The FCN labels each picture once per process. Its arithmetic is charged to the receiver nevertheless."""
     ceiling = registry.create("fcn-ceiling", checkpoint="none")
     link = Link("segmentation", 64, 64, Budget(bits=20_000), snr_db=20.0)
-    first, second = (measure_costs(ceiling, link)["decode"] for _ in range(2))
+    first, second = (count_operations(ceiling, link)["decode"] for _ in range(2))
     assert first == second > 1e6
 
 

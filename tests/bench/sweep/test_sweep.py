@@ -194,6 +194,20 @@ def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkey
     assert len(kept) == 2  # the second block: two pictures of two sizes, which have no neighbours
 
 
+def test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked(place, monkeypatch):
+    """The cell of the SNR that was drawn for the check is checked, or it is not kept."""
+    hold, switch = Checks.hold, place / "faults" / "cells"
+    monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
+    asked = Request(systems=("t-clock-picky",), snr="0:8:4", dataset="folder:pictures", cbr="1/6")
+    plan = make_plan(resolve(asked))
+    (place / "run").mkdir()
+    work = Worker(place / "run", plan.systems, plan.datasets, salt=SALT)
+    outcomes = list(work(plan.units[0]))
+    assert [outcome.status for outcome in outcomes[-1:]] == ["done"]  # at 8 dB it is honest
+    failed = [outcome.error for outcome in outcomes if outcome.status == "failed"]
+    assert failed and all("dB it failed in the check" in error for error in failed)
+
+
 def test_a_worker_takes_back_cells_without_being_told(place, monkeypatch):
     """The runner deletes their rows too, when it hears of it. A job of a cluster may be alone."""
     hold, switch = Checks.hold, place / "faults" / "cells"
