@@ -96,15 +96,19 @@ def bootstrap_means(
     for index, values in enumerate(known):
         groups.setdefault(len(values), []).append(index)
     for n, members in groups.items():
-        if n >= 2:
+        if n >= 2 and not few(n, level):
             sums = resampled_sums(np.stack([known[index] for index in members], axis=1), resamples, seed)
         for place, index in enumerate(members):
             mean = float(known[index].mean()) if n else math.nan
             if n < 2:
                 found[index] = Interval(mean, math.nan, math.nan, math.nan, n)
                 continue
-            ends = percentiles(sums[:, place] / n, n, level)
-            found[index] = Interval(mean, float(known[index].std(ddof=1)), *ends, n)
+            std = float(known[index].std(ddof=1))
+            if few(n, level):  # of a mean, Student's interval is a closed form, which needs no resamples
+                ends = _students(mean, std / math.sqrt(n), n, level)
+            else:
+                ends = percentiles(sums[:, place] / n, n, level)
+            found[index] = Interval(mean, std, *ends, n)
     return [interval for interval in found if interval is not None]
 
 
@@ -205,13 +209,18 @@ def percentiles(values: np.ndarray, n: int, level: float) -> tuple[float, float]
     The ends are moved outwards as Student's t and the divisor n - 1 demand. For large n nothing changes. If the
     pictures are `few`, only the spread of the values is used: the interval is Student's.
     """
-    quantile = float(stdtrit(n - 1, (1 - level) / 2))
     if few(n, level):
-        centre, half = float(values.mean()), -quantile * math.sqrt(n / (n - 1)) * float(values.std())
-        return centre - half, centre + half
+        return _students(float(values.mean()), math.sqrt(n / (n - 1)) * float(values.std()), n, level)
+    quantile = float(stdtrit(n - 1, (1 - level) / 2))
     tail = ndtr(math.sqrt(n / (n - 1)) * quantile)
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _students(centre: float, error: float, n: int, level: float) -> tuple[float, float]:
+    """(low, high) of Student's interval. error: the standard error of the estimate, in its unit."""
+    half = -float(stdtrit(n - 1, (1 - level) / 2)) * error
+    return centre - half, centre + half
 
 
 # ---------------------------------------------------------------- rates

@@ -5,6 +5,7 @@ Plans and measurements call `budget_of`; tables and reports call `budget_text`. 
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 from bench.measure.channel import CHANNELS
@@ -27,4 +28,7 @@ def budget_text(cbr: float | None, bits: float | None, uses: float | None = None
     """The rule of a budget in words, such as "CBR 1/16", "20 Kbits" or "5000 uses". Exactly one is given."""
     if uses is not None:
         return f"{uses:.0f} uses"
-    return f"{(bits or 0) / 1000:g} Kbits" if cbr is None else f"CBR {Fraction(cbr).limit_denominator(10000)}"
+    if cbr is None:
+        return f"{(bits or 0) / 1000:g} Kbits"
+    ratio = Fraction(cbr).limit_denominator(10000)
+    return f"CBR {ratio if math.isclose(ratio, cbr, rel_tol=1e-4) else f'{cbr:g}'}"  # 1/99999 would become 0

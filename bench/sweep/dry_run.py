@@ -16,6 +16,7 @@ from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
 from bench.sweep.salt import salt_of
 from bench.util.files import several
+from systems.errors import BudgetTooSmall
 
 SIZES_LOOKED_AT = 250  # a dry run reads the headers of this many pictures, spread over the set
 
@@ -51,7 +52,7 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
             count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
             own = (name, figure.task, figure.dataset, figure.channel, figure.cbr, figure.bits, figure.uses)
             done = sum((t.system, t.task, t.dataset, t.channel, t.cbr, t.bits, t.uses) == own for t, _ in cached)
-            spends = [_spend(figure, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
+            spends = [_spend(figure, name, facts, *size) for size in dict.fromkeys((sizes[0], sizes[-1]))]
             lines.append(
                 f"  {name}: {several(count, 'cell')}, {done} cached; per picture at most {' to '.join(spends)}"
             )
@@ -64,8 +65,13 @@ def _points_of(figure: Figure, system: str) -> Iterator[tuple]:
     return ((*of, snr_db, rep) for snr_db in figure.snr_db for rep in range(figure.reps))
 
 
-def _spend(figure: Figure, facts: SystemFacts, height: int, width: int) -> str:
+def _spend(figure: Figure, name: str, facts: SystemFacts, height: int, width: int) -> str:
     budget = figure.budget(height, width)
     uses = budget.allowed_uses(facts.bits_per_use)
+    if uses < 1:
+        raise BudgetTooSmall(
+            f"{figure.id}: {budget_text(figure.cbr, figure.bits, figure.uses)} gives {name} no channel use for a "
+            f"picture of {height}x{width}; give a larger CBR or bit budget"
+        )
     bits = uses * (facts.bits_per_use or budget.analog_bits_per_use)
     return f"{uses} uses = {bits:g} bits ({height}x{width})"

@@ -38,6 +38,19 @@ BASE = (
 OWN = (*BASE, "--systems", "linear")
 
 
+@pytest.mark.parametrize("package", ["click", "pandas"])
+def test_a_python_without_the_packages_is_told_in_one_line(package, tmp_path):
+    """Such as that of a shell in which the virtual environment is not active."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules[{package!r}] = None\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "claims", "nothing"], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: the package {package} is not installed") and "pip install -e ." in line
+
+
 def test_help_is_quick_and_imports_nothing_heavy():
     times = []
     for _ in range(3):  # best of three: other work on the machine must not count
@@ -85,6 +98,7 @@ def test_every_command_has_help(capsys, command):
         (("--figure", "fig7"), "fig7"),
         (("--cbr", "two"), "not a ratio"),
         (("--cbr", "1/2000"), "raise the budget"),
+        (("--cbr", "1/99999", "--dry-run"), "CBR 1.00001e-05 gives t-plain no channel use"),
         (("--kbits", "20"), "--kbits has no effect"),
         (("--size", "small"), "--size has no effect"),
         (("--checkpoint", "x.safetensors"), "--checkpoint"),
