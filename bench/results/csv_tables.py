@@ -232,8 +232,8 @@ def read_frame(path: Path, table: tuple[Column, ...], only: Iterable[str] | None
                 data, usecols=lambda name: name in types, dtype=types, encoding="utf-8-sig", **exact,
                 keep_default_na=False, na_values={name: [""] for name in types if name not in texts},
             )  # fmt: skip
-        except pd.errors.EmptyDataError:
-            return nothing
+        except pd.errors.EmptyDataError:  # a table without rows has its header
+            raise UserError(f"{file}: it is empty, without even a header; repeat the run") from None
         except UnicodeDecodeError:
             raise
         except pd.errors.ParserError as error:

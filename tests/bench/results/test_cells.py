@@ -290,6 +290,16 @@ def test_a_short_row_of_a_table_is_one_line(tmp_path):
         read_frame(tmp_path / "failures.csv", TABLES["failures"])
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"\n\n"])
+def test_an_empty_file_is_a_damaged_table(tmp_path, content):
+    """A run writes the header of a table without rows. Figures and reports of an emptied table said nothing."""
+    (tmp_path / "samples.csv").write_bytes(content)
+    with pytest.raises(UserError, match="samples.csv: it is empty"):
+        read_frame(tmp_path / "samples.csv", TABLES["samples"])
+    (tmp_path / "samples.csv").write_text(table_text([c.name for c in TABLES["samples"]], []))
+    assert read_frame(tmp_path / "samples.csv", TABLES["samples"]).empty
+
+
 @pytest.mark.parametrize("only", [None, ["source_chroma"], ["source_chroma", "psnr_db"]])
 def test_a_column_of_a_later_schema_reads_as_empty_in_an_earlier_table(tmp_path, only):
     earlier = [column.name for column in TABLES["samples"] if column.since == 1]
