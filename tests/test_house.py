@@ -117,6 +117,43 @@ def test_who_asks_the_registry_has_registered_the_systems():
             assert registered, f"{name_of(path)} asks the registry; nothing that it loads imports baselines"
 
 
+#: Modules of the bench that import code by a name that is known only when they run, and why no third party's code can
+#: meet the run's files there.
+IMPORTERS = {
+    "bench.cli": "the module of a command",
+    "bench.cli.lists": "our own systems",
+    "bench.measure.apart.ahead": "our own systems",
+    "bench.measure.apart.child": "the process is confined",
+    "bench.measure.apart.nursery": "numpy",
+    "bench.perf.flops": "our own systems; others are counted in a confined process",
+    "bench.perf.model": "no run: the user measures a system that he trusts",
+    "bench.perf.select": "no run: our own systems",
+    "bench.perf.train": "no run: the user measures a system that he trusts",
+    "bench.perf.separation": "no run: the user measures a system that he trusts",
+    "bench.perf.weight_storage": "no run: our own systems",
+    "bench.spec.identity": "our own systems; others are asked in a confined process",
+    "bench.training.run": "no run: a system is trained in the user's own process",
+}
+
+
+def test_third_parties_code_is_imported_only_where_that_is_named():
+    """A module that is not listed must ask `bench.spec.identity`, which asks in a confined process."""
+    loads = re.compile(
+        r"(^|\.)(import_module|__import__)$"
+        r"|^registry\.(create|assemble|tasks_of)$"
+        r"|(^|\W)(entry|find\(.*\))\.(load|trains)$"
+    )
+    found = set()
+    for path in FILES:
+        if not name_of(path).startswith("bench."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            call = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if loads.search(call):
+                found.add(name_of(path))
+    assert found == set(IMPORTERS)
+
+
 def test_no_room_that_measures_names_a_system():
     """The catalogue knows which systems exist and how they look. Only the claims, and measurements of one system, name
     systems.
