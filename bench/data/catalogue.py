@@ -228,7 +228,8 @@ def _open_folder(text: str) -> Dataset:
     """All pictures of one folder, without its subfolders."""
     folder = Path(os.path.abspath(user_path(text, FOLDER.rstrip(":"))))
     if not text or not folder.is_dir():
-        raise UserError(f"{FOLDER}{shown(text)}: there is no such folder")
+        wrong = "this is a file" if text and folder.is_file() else "there is no such folder"
+        raise UserError(f"{FOLDER}{shown(text)}: {wrong}; name a folder of pictures, as in folder:my_pictures")
     listing = list_pictures(folder)
     return Dataset(
         name=FOLDER + shown(folder.name or "root"),
