@@ -86,6 +86,18 @@ def forked_workers(monkeypatch):
         monkeypatch.setattr("bench.sweep.engines.process.may_fork", lambda work: True)
 
 
+def hostile(home, kind: str, secrets=(), printed: list[str] | None = None, **options):
+    """A `RemoteSystem` of a class of `plugin/hostile_systems.py`. secrets: what it may not open. printed: gets what it
+    prints.
+    """
+    from bench.measure.apart import RemoteSystem, Sight, inspect
+    from bench.measure.audit import REPORT_COLUMNS
+
+    target, said = f"hostile_systems:{kind}", (lambda text: None) if printed is None else printed.append
+    facts, sight = inspect(home, "hostile", target, options), Sight.of(target, options, secrets)
+    return RemoteSystem(home, "hostile", target, options, facts, sight, sorted(REPORT_COLUMNS), printed=said)
+
+
 def call(capsys, *arguments: object) -> tuple[int, str, str]:
     """The command line in this process: exit code, stdout, stderr."""
     with pytest.raises(SystemExit) as stop:

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import hostile
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, wire
 from bench.measure.apart.ahead import import_ahead
 from bench.measure.apart.confine import without
-from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.calls import LocalEnd
 from bench.measure.channel import transmit
 from systems import registry
@@ -45,14 +45,6 @@ def home():
     nursery = Home.start()
     yield nursery
     nursery.close()
-
-
-def system(home, kind, secrets=(), printed=None, **options) -> RemoteSystem:
-    target = f"hostile_systems:{kind}"
-    facts = inspect(home, "hostile", target, options)
-    sight = Sight.of(target, options, secrets)
-    said = printed.append if printed is not None else lambda text: None
-    return RemoteSystem(home, "hostile", target, options, facts, sight, sorted(REPORT_COLUMNS), printed=said)
 
 
 def picture(seed=1) -> torch.Tensor:
@@ -154,7 +146,7 @@ def test_the_ways_would_work_in_one_process():
 @pytest.mark.parametrize("way", STASHES)
 def test_nothing_passes_from_encoder_to_decoder(home, way, monkeypatch):
     monkeypatch.setenv("BENCH_TEST_NAMES", str(time.time_ns()))
-    one, images = system(home, "Stashes", code_rate=way), picture()
+    one, images = hostile(home, "Stashes", code_rate=way), picture()
     stamp = os.stat(sys.modules["hostile_systems"].__file__).st_mtime_ns
     sent = one.encode(images, LINK)
     received = transmit(sent, LINK, [1])
@@ -175,7 +167,7 @@ def test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing(monkeypatch
     )
     monkeypatch.setattr(module, "_START", start)
     other = Home.start()
-    one, images = system(other, "Stashes", code_rate="temporary"), picture()
+    one, images = hostile(other, "Stashes", code_rate="temporary"), picture()
     received = transmit(one.encode(images, LINK), LINK, [1])
     assert "mount" not in one.measures
     assert torch.equal(one.decode(received, LINK).output, PooledPixels().decode(received, LINK).output)
@@ -186,7 +178,7 @@ def test_temporary_files_do_not_pass_where_the_kernel_mounts_nothing(monkeypatch
 def test_every_file_system_but_private_ones_is_read_only(home):
     """Landlock lets modes and time stamps be changed: those of files in /proc belong to root, and to all processes."""
     writable = "[one.split()[4] for one in open('/proc/self/mountinfo') if 'rw' in one.split()[5].split(',')]"
-    one = system(home, "Says", code_rate=f"sorted({writable})")
+    one = hostile(home, "Says", code_rate=f"sorted({writable})")
     (told,) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
     if "mount" not in one.measures:
         pytest.skip("the kernel gives no mount namespace")
@@ -205,7 +197,7 @@ def test_a_system_cannot_kill_the_process_that_waits_for_its_end(monkeypatch):
     monkeypatch.setattr(module, "_START", module._START.replace("from bench", old))
     other = Home.start()
     try:
-        one, images = system(other, "Kills"), picture()
+        one, images = hostile(other, "Kills"), picture()
         received = transmit(one.encode(images, LINK), LINK, [1])
         if "pid" not in one.measures:
             pytest.skip("the kernel gives no PID namespace")
@@ -215,7 +207,7 @@ def test_a_system_cannot_kill_the_process_that_waits_for_its_end(monkeypatch):
 
 
 def test_a_waiting_encoder_has_ended_before_a_decoder_starts(home):
-    one, images = system(home, "Stashes", code_rate="memory"), picture()
+    one, images = hostile(home, "Stashes", code_rate="memory"), picture()
     send = one.prepare(images, LINK)
     first = send(LINK)
     waiting = one._encoder
@@ -226,7 +218,7 @@ def test_a_waiting_encoder_has_ended_before_a_decoder_starts(home):
 
 
 def test_a_decoder_remembers_nothing(home):
-    one = system(home, "Remembers")
+    one = hostile(home, "Remembers")
     received = transmit(one.encode(picture(), LINK), LINK, [1])
     assert [one.decode(received, LINK).report["stop_reason"] for _ in range(3)] == [["1"]] * 3
 
@@ -243,10 +235,10 @@ def test_pictures_salts_and_other_processes_cannot_be_read(home, tmp_path):
         (f"/proc/{os.getpid()}/maps", []),
         (beside, [beside]),  # a picture beside the system's own code
     ):
-        one = system(home, "Reads", secrets, code_rate=str(file))
+        one = hostile(home, "Reads", secrets, code_rate=str(file))
         told = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
         assert told in (["PermissionError"], ["FileNotFoundError"]), file
-    one = system(home, "Reads", code_rate=str(beside))
+    one = hostile(home, "Reads", code_rate=str(beside))
     assert (
         one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"][0].startswith("read")
     )
@@ -265,7 +257,7 @@ def test_not_even_the_length_of_a_secret_file_can_be_asked(home, tmp_path, monke
     link.symlink_to(log)
     told = {}
     for name, secrets in (("seen", []), ("hidden", [tmp_path / "run"]), ("as a file", [log]), ("as a link", [link])):
-        one = system(home, "Measures", secrets, code_rate=str(log))
+        one = hostile(home, "Measures", secrets, code_rate=str(log))
         (told[name],) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
         if "mount" not in one.measures:
             pytest.skip("the kernel gives no mount namespace: README, What the audit cannot see")
@@ -281,7 +273,7 @@ def test_sockets_in_the_folder_of_temporary_files_cannot_be_reached(home):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder, socket.socket(socket.AF_UNIX) as server:
         server.bind(f"{folder}/s")
         server.listen()
-        one = system(home, "Connects", code_rate=f"{folder}/s")
+        one = hostile(home, "Connects", code_rate=f"{folder}/s")
         (told,) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
         if "mount" not in one.measures:
             pytest.skip("the kernel gives no mount namespace")
@@ -307,7 +299,7 @@ ALLOWED = "39,72:0:1,72:0:1030,41:1:1,41:2:1,41:2:1:6,41:2:2:17,41:10:1,41:16:3,
 
 @pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="numbers of x86-64")
 def test_what_the_kernel_keeps_or_tells_of_others_is_refused(home):
-    one = system(home, "Asks", code_rate=f"{REFUSED},{ALLOWED}")
+    one = hostile(home, "Asks", code_rate=f"{REFUSED},{ALLOWED}")
     (told,) = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
     assert "seccomp" in one.measures
     refused, allowed = (len(calls.split(",")) for calls in (REFUSED, ALLOWED))
@@ -316,7 +308,7 @@ def test_what_the_kernel_keeps_or_tells_of_others_is_refused(home):
 
 @LINUX
 def test_what_a_system_prints_cannot_fill_the_disk(home):
-    one = system(home, "Says", code_rate="_or_error(lambda: os.ftruncate(1, (1 << 30) + 1))")
+    one = hostile(home, "Says", code_rate="_or_error(lambda: os.ftruncate(1, (1 << 30) + 1))")
     told = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
     assert told == ["OSError"]  # EFBIG
 
@@ -368,7 +360,7 @@ def test_a_nursery_that_was_killed_is_replaced(by):
     user = owner if by == "its owner" else Home(owner.client())
     os.kill(owner.process.pid, signal.SIGKILL)
     owner.process.wait()
-    assert len(system(user, "Broken", code_rate="none").encode(picture(), LINK).symbols) == 1
+    assert len(hostile(user, "Broken", code_rate="none").encode(picture(), LINK).symbols) == 1
     client = Home(owner.client())  # replaced for the owner as well
     assert client.measures() == user.measures()
     for one in {id(one): one for one in (client, user, owner)}.values():
@@ -436,7 +428,7 @@ def test_a_nursery_without_a_place_for_temporary_files_says_so(monkeypatch, capf
 
 
 def test_the_measures_are_named(home):
-    one = system(home, "Stashes")
+    one = hostile(home, "Stashes")
     one.encode(picture(), LINK)
     assert {"user", "mount", "pid", "net", "ipc", "landlock", "seccomp"} >= set(one.measures) >= {"landlock"}
 
@@ -445,7 +437,7 @@ def test_the_measures_are_named(home):
 
 
 def test_a_remote_system_gives_what_the_system_gives(home):
-    one, here, images = system(home, "Stashes", code_rate="memory"), Stashes(code_rate="temporary"), picture(2)
+    one, here, images = hostile(home, "Stashes", code_rate="memory"), Stashes(code_rate="temporary"), picture(2)
     here.put = here.get = lambda *data: (_ for _ in ()).throw(OSError)
     sent, own = one.encode(images, LINK), here.encode(images, LINK)
     assert torch.equal(sent.symbols, own.symbols) and torch.equal(sent.side_info, own.side_info)
@@ -457,7 +449,7 @@ def test_each_picture_of_a_call_has_one_row(home):
     """Of two pictures that are sent alone, one would take two rows and the other none: two in all, as there should
     be. So would two outputs.
     """
-    pictures, end = torch.cat([torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)]), LocalEnd(system(home, "Shares"))
+    pictures, end = torch.cat([torch.zeros(1, 3, 16, 16), torch.ones(1, 3, 16, 16)]), LocalEnd(hostile(home, "Shares"))
     send, _ = end.prepare(pictures, LINK, [1, 2])
     with pytest.raises(AuditError, match="0 rows of symbols for 1 pictures"):
         send(LINK, [1, 2])
@@ -474,9 +466,9 @@ def test_what_is_global_here_stays(home):
         )  # fmt: skip
 
     before, images = state(), picture()
-    honest = system(home, "Remembers")
+    honest = hostile(home, "Remembers")
     first = honest.decode(transmit(honest.encode(images, LINK), LINK, [1]), LINK).output
-    spoils = system(home, "Spoils")
+    spoils = hostile(home, "Spoils")
     with pytest.raises((RemoteFailure, UserError, AssertionError)):
         assert spoils.encode(images, LINK).symbols.dtype == torch.complex128  # it affects itself only
     assert state() == before
@@ -493,7 +485,7 @@ def test_what_is_global_here_stays(home):
 def test_a_broken_system_is_one_line(home, way):
     """The ways left out here send a valid message, which the audit and the table refuse."""
     printed = []
-    one = system(home, "Broken", printed=printed, code_rate=way)
+    one = hostile(home, "Broken", printed=printed, code_rate=way)
     received = transmit(one.encode(picture(), LINK), LINK, [1])
     one.deadline = time.monotonic() + 60
     with pytest.raises(RuntimeError) as caught:
@@ -509,7 +501,7 @@ def test_a_broken_system_is_one_line(home, way):
 
 
 def test_a_system_that_never_ends_is_given_up(home):
-    one = system(home, "Sleeps")
+    one = hostile(home, "Sleeps")
     received = transmit(one.encode(picture(), LINK), LINK, [1])
     one.deadline, start = time.monotonic() + 2, time.monotonic()
     with pytest.raises(RemoteFailure, match="--cell-timeout"):
@@ -545,7 +537,7 @@ def test_no_text_of_a_system_can_write_over_a_terminal(home):
     forged = "{'error': {'kind': 'other', 'line': 'a\\x1b[9Ab\\n', 'traceback': 'c\\rd\\ne'}}"
     with pytest.raises(UserError, match=r"\(a\\x1b\[9Ab\\n\)"):
         inspect(home, "x", "hostile_systems:Forges", {"code_rate": forged})
-    one = system(home, "Broken", code_rate="escapes")
+    one = hostile(home, "Broken", code_rate="escapes")
     with pytest.raises(RemoteFailure) as caught:
         one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK)
     assert str(caught.value).isprintable() and all(map(str.isprintable, caught.value.traceback.split("\n")))

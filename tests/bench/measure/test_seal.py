@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from harness import hostile
 from safetensors.torch import save_file
 
 from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, nursery_client
@@ -41,12 +42,6 @@ def home():
     nursery.close()
 
 
-def system(home, kind, **options) -> RemoteSystem:
-    target = f"hostile_systems:{kind}"
-    facts = inspect(home, "hostile", target, options)
-    return RemoteSystem(home, "hostile", target, options, facts, Sight.of(target, options), sorted(REPORT_COLUMNS))
-
-
 def seen(one: RemoteSystem) -> list[str]:
     received = transmit(one.encode(PICTURE, LINK), LINK, [1])
     return one.decode(received, LINK).report["stop_reason"][0].split()
@@ -54,20 +49,20 @@ def seen(one: RemoteSystem) -> list[str]:
 
 @pytest.mark.parametrize("kept", HARMLESS)
 def test_a_sealed_system_has_no_files(home, kept):
-    one = system(home, "Keeps", code_rate=kept)
+    one = hostile(home, "Keeps", code_rate=kept)
     assert seen(one) == ["FileNotFoundError"] * 8 and one.sealed
 
 
 def test_without_the_seal_it_has_files(home):
     """The control experiment."""
-    one = system(home, "KeepsUnsealed")
+    one = hostile(home, "KeepsUnsealed")
     told = seen(one)
     assert "FileNotFoundError" not in told[:4] and told[-2:] != ["FileNotFoundError"] * 2 and not one.sealed
 
 
 @pytest.mark.parametrize("kept", [kept for kept in KEEPS if kept not in (*HARMLESS, "traced")])
 def test_a_system_that_keeps_a_file_is_given_nothing(home, kept):
-    one = system(home, "Keeps", code_rate=kept)
+    one = hostile(home, "Keeps", code_rate=kept)
     with pytest.raises(
         RemoteFailure,
         match=r"^it (keeps .* open|started another process|went on .*|cannot be looked at .*) \(before a system ",
@@ -96,7 +91,7 @@ def _forget(path: Path) -> None:
 @pytest.mark.parametrize("kind", ["Keeps", "KeepsUnsealed"])
 def test_it_makes_no_difference_which_pages_of_a_mapped_file_are_touched(home, kind):
     _forget(INSTALLED)
-    system(home, kind, code_rate="a-map").encode(PICTURE, LINK)
+    hostile(home, kind, code_rate="a-map").encode(PICTURE, LINK)
     found, pages = _pages_in_memory(INSTALLED)
     assert found == (pages if kind == "Keeps" else 0)
 
@@ -104,7 +99,7 @@ def test_it_makes_no_difference_which_pages_of_a_mapped_file_are_touched(home, k
 def test_a_file_is_read_whole_of_which_one_page_is_mapped(home):
     """A mapping can grow when the process has no file any more."""
     _forget(INSTALLED)
-    system(home, "Grows").encode(PICTURE, LINK)
+    hostile(home, "Grows").encode(PICTURE, LINK)
     found, pages = _pages_in_memory(INSTALLED)
     assert found == pages > 100
 
@@ -121,17 +116,17 @@ def test_a_thread_that_is_traced_is_not_taken_for_a_process_that_is_stopped(home
     """Where the kernel has no filter of system calls, which refuses to be traced."""
     other = _home_where("from bench.measure.apart import confine; confine.seccomp = lambda: False")
     try:
-        one = system(other, "Keeps", code_rate="traced")
+        one = hostile(other, "Keeps", code_rate="traced")
         one.deadline = time.monotonic() + 100  # else it would wait for ever for the thread that stays stopped
         with pytest.raises(RemoteFailure, match="^it went on when it had to wait "):
             one.encode(PICTURE, LINK)
     finally:
         other.close()
-    assert seen(system(home, "Keeps", code_rate="traced")) == ["FileNotFoundError"] * 8
+    assert seen(hostile(home, "Keeps", code_rate="traced")) == ["FileNotFoundError"] * 8
 
 
 def test_no_call_is_sealed_less_than_the_one_before(home):
-    one = system(home, "Keeps")
+    one = hostile(home, "Keeps")
     one.encode(PICTURE, LINK)
     assert one.sealed
     one.home = _home_where("from bench.measure.apart import seal; seal.own_root = lambda _: False")
@@ -139,7 +134,7 @@ def test_no_call_is_sealed_less_than_the_one_before(home):
         with pytest.raises(RemoteFailure, match="could not be sealed, and was sealed before"):
             one.encode(PICTURE, LINK)
         assert "seal" not in one.home.measures(seal=True)
-        system(one.home, "Keeps").encode(PICTURE, LINK)
+        hostile(one.home, "Keeps").encode(PICTURE, LINK)
     finally:
         one.home.close()
 
@@ -148,7 +143,7 @@ def test_a_folder_that_is_not_taken_away_leaves_nothing_unsealed(home):
     other = _home_where("from bench.measure.apart import seal; seal._detach = lambda path: path != '/usr'")
     try:
         with pytest.raises(RemoteFailure, match="^the kernel does not take all folders away from it "):
-            system(other, "Keeps").encode(PICTURE, LINK)
+            hostile(other, "Keeps").encode(PICTURE, LINK)
     finally:
         other.close()
 
@@ -161,7 +156,7 @@ def test_where_the_kernel_gives_no_proc_of_its_own_nothing_is_sealed_and_all_wor
     )
     try:
         assert "mount" in other.measures() and "seal" not in other.measures(seal=True)
-        system(other, "Keeps").encode(PICTURE, LINK)
+        hostile(other, "Keeps").encode(PICTURE, LINK)
     finally:
         other.close()
 
@@ -193,16 +188,16 @@ def test_a_file_is_not_forgotten_because_it_is_named_as_one_that_is_gone(tmp_pat
 
 def test_a_system_that_needs_a_file_is_told_what_to_do(home):
     with pytest.raises(RemoteFailure, match=r"^ModuleNotFoundError: .*in __init__, or set opens_files = True\)$"):
-        system(home, "ImportsLate").encode(PICTURE, LINK)
+        hostile(home, "ImportsLate").encode(PICTURE, LINK)
 
 
 def test_what_a_library_imports_when_it_is_first_used_is_imported_before(home):
-    one = system(home, "Shows")
+    one = hostile(home, "Shows")
     assert len(one.encode(PICTURE, LINK).symbols) == 1 and one.sealed
 
 
 def test_the_traceback_of_a_sealed_system_shows_its_lines(home):
-    one = system(home, "ImportsLate")
+    one = hostile(home, "ImportsLate")
     with pytest.raises(RemoteFailure) as failure:
         one.encode(PICTURE, LINK)
     assert "import wave" in failure.value.traceback
@@ -224,7 +219,7 @@ def test_a_sealed_system_has_the_weights_of_its_checkpoint(home, tmp_path, per_s
         save_file({"level": torch.tensor(level)}, tmp_path / f"{level}.safetensors")
         (tmp_path / f"{level}.json").write_text(json.dumps({"variant": f"v{level}"}))
     low, high = (str(tmp_path / f"{level}.safetensors") for level in (0.25, 0.75))
-    one = system(home, "Weighted", checkpoint=f"0={low},10={high}" if per_snr else low)
+    one = hostile(home, "Weighted", checkpoint=f"0={low},10={high}" if per_snr else low)
     assert one.variant == ("v0.25@0+v0.75@10" if per_snr else "v0.25")
     for snr, level in ((10.0, 0.75 if per_snr else 0.25), (0.0, 0.25)):
         link = Link("reconstruction", 16, 16, LINK.budget, "awgn", snr)
