@@ -11,11 +11,12 @@ import click
 @click.option(
     "--compress",
     is_flag=True,
-    help="For a commit: replace samples.csv and confusion.csv of RUN by .csv.xz files, nine digits per number.",
+    help="For a commit: nine digits per number in RUN's tables, with samples.csv and confusion.csv as .csv.xz files.",
 )
 def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
-    from bench.results.csv_tables import compress as compressed
+    from bench.results.csv_tables import compress as to_xz
+    from bench.results.csv_tables import shorten
     from bench.results.find import RESULTS, facts_of_run, find_run, runs
     from bench.results.schema import TABLES
     from bench.results.store import RunStore
@@ -27,9 +28,10 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
             raise click.UsageError("--compress needs the name of a run")
         for folder in folders:
             with RunStore(folder).locked():  # a run that goes on would lose the table that it has just written
-                for table in ("samples", "confusion"):
+                for table in ("samples", "confusion", "summary"):
+                    smaller = shorten if table == "summary" else to_xz
                     if (path := folder / f"{table}.csv").is_file():
-                        click.echo(compressed(path, TABLES[table]))
+                        click.echo(smaller(path, TABLES[table]))
         return
     if not folders:
         click.echo(f"no run under {RESULTS}/ yet; make one: python -m bench run", err=True)

@@ -90,15 +90,31 @@ def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str
 
 
 def compress(path: Path, table: tuple[Column, ...]) -> Path:
-    """Replace a table by its `.csv.xz`, whose bytes are the same on every machine. Returns the new file. Raises
-    UserError, and changes nothing, if the table is damaged.
-
-    Numbers are rounded to nine significant digits, as many as a float32 needs, and times to four, since no clock is
-    better. More would be half of the file. SNR and CBR keep all their digits, because they name the operating point.
+    """Replace a table by its `.csv.xz`, with numbers as `shorten` rounds them. The bytes are the same on every machine.
+    Returns the new file. Raises UserError, and changes nothing, if the table is damaged.
 
     With gzip it would be twice as large: rows of different systems share seeds and budgets, but are too far apart for
     gzip to notice.
     """
+    data = lzma.compress(_rounded(path, table).encode(), preset=9 | lzma.PRESET_EXTREME)
+    drop_compressed(path)
+    target = path.with_name(path.name + ".xz")
+    write_atomic(target, data)
+    path.unlink()
+    return target
+
+
+def shorten(path: Path, table: tuple[Column, ...]) -> Path:
+    """Round the numbers of a table in its file. Returns the file. Raises UserError, and keeps it, if it is damaged.
+
+    Numbers keep nine significant digits, as many as a float32 needs, and times four, since no clock is better. More
+    would be half of the file. SNR and CBR keep all their digits, because they name the operating point.
+    """
+    write_atomic(path, _rounded(path, table).encode())
+    return path
+
+
+def _rounded(path: Path, table: tuple[Column, ...]) -> str:
     digits = {
         column.name: 4 if column.unit == SECONDS else 9
         for column in table
@@ -119,12 +135,7 @@ def compress(path: Path, table: tuple[Column, ...]) -> Path:
                 out.write(line_of(row) + "\n")
         except (csv.Error, ValueError) as error:
             raise UserError(f"{path}: not a CSV table of a run in line {rows.line_num} ({error})") from None
-    data = lzma.compress(out.getvalue().encode(), preset=9 | lzma.PRESET_EXTREME)
-    drop_compressed(path)
-    target = path.with_name(path.name + ".xz")
-    write_atomic(target, data)
-    path.unlink()
-    return target
+    return out.getvalue()
 
 
 def drop_compressed(path: Path) -> None:

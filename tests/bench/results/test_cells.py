@@ -17,7 +17,7 @@ from harness import killed_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.results.csv_tables import compress, field_text, line_of, read_frame, read_rows, table_text
+from bench.results.csv_tables import compress, field_text, line_of, read_frame, read_rows, shorten, table_text
 from bench.results.schema import CELL_COLUMNS, CELLS, TABLES, TEXT, problem_of, read_cell_rows
 from bench.results.store import RunStore
 from systems.errors import UserError
@@ -254,6 +254,21 @@ def test_every_digit_of_every_number_survives(tmp_path_factory, numbers):
     place = CELL_COLUMNS.index("psnr_db")
     kept = store.read_cell("c1", tuple(str(i) for i in range(len(numbers))))
     assert [float(r[place]) for r in kept] == numbers
+
+
+def test_a_shortened_table_keeps_nine_digits_and_the_operating_point(tmp_path):
+    path, columns = tmp_path / "summary.csv", [column.name for column in TABLES["summary"]]
+    means = [23.487378186384625, 1 / 3, 2.0, float("nan")]
+    path.write_text(table_text(columns, [{"cbr_target": 1 / 48, "mean": mean, "n_images": 100} for mean in means]))
+    assert shorten(path, TABLES["summary"]) == path
+    frame = read_frame(path, TABLES["summary"])
+    assert frame["mean"].tolist()[:3] == [23.4873782, 0.333333333, 2.0] and np.isnan(frame["mean"][3])
+    assert set(frame["cbr_target"]) == {1 / 48} and set(frame["n_images"]) == {100}
+    path.write_text(path.read_text().replace("2.0", "two"))
+    damaged = path.read_bytes()
+    with pytest.raises(UserError, match="not a CSV table of a run in line 4"):
+        shorten(path, TABLES["summary"])
+    assert path.read_bytes() == damaged
 
 
 @settings(max_examples=300, deadline=None)

@@ -243,12 +243,13 @@ class TestWhichRun:
         from bench.cli.runs import runs_command
 
         self.made(tmp_path, monkeypatch, "one")
-        before = Run.open("results/one").samples
+        before, points = Run.open("results/one").samples, Run.open("results/one").summary
         done = CliRunner().invoke(runs_command, ["one", "--compress"])
-        assert done.exit_code == 0 and len(done.output.splitlines()) == 2
+        assert done.exit_code == 0 and len(done.output.splitlines()) == 3
         files = {path.name for path in (tmp_path / "results" / "one").iterdir()}
         assert {"samples.csv.xz", "confusion.csv.xz"} <= files and "samples.csv" not in files
         assert Run.open("results/one").samples.equals(before)
+        assert Run.open("results/one").summary.equals(points)  # no number here has more than nine digits
         packed = tmp_path / "results" / "one" / "samples.csv.xz"
         data = packed.read_bytes()
         packed.write_bytes(data[:-9])
