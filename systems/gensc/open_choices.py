@@ -327,6 +327,12 @@ READINGS = (
         "token grids are grown by repeating the edge, and cut afterwards",
     ),
     Choice(
+        "selection",
+        "Sec. III-B",
+        "the source KB selects features by the instruction alone, the same for all places of a picture",
+        "the same here; `gensc-select` goes beyond the paper and also selects what is sent of each block",
+    ),
+    Choice(
         "receiver_layers",
         "Table I; Sec. III-C",
         "3 Conv2D layers; but two residual blocks of two convolutions each",
