@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 from systems import checkpoint_option, entry_points
 from systems.errors import UnknownName, UserError, did_you_mean
 from systems.interface import System
+from systems.sidecars import sidecar
 
 ENTRY_POINT_GROUP = "semantic_bench.systems"
 
@@ -352,4 +353,4 @@ def checkpoint_paths(options: Mapping[str, Any]) -> list[Path]:
     sidecar. They need not exist. All of their content counts as weights (`bench.spec.identity`).
     """
     named = checkpoint_option.files_of(str(options.get("checkpoint") or ""))
-    return list(dict.fromkeys(path for one in named for path in (one, one.parent / f"{one.stem}.json")))
+    return list(dict.fromkeys(path for one in named for path in (one, sidecar(one))))

@@ -14,7 +14,7 @@ from systems.errors import CheckpointError
 
 def sidecar(path: Path) -> Path:
     """Path of the JSON file beside a weight file."""
-    return path.with_suffix(".json")
+    return path.parent / f"{path.stem}.json"  # with_suffix would refuse "."
 
 
 def read_facts(path: Path) -> dict[str, Any]:

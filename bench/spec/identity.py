@@ -24,7 +24,7 @@ from bench.util.cache_folder import cache_folder
 from bench.util.environment import versions
 from bench.util.files import StorageError, read_json, write_atomic
 from systems import registry
-from systems.checkpoint_option import files_of, without_folders
+from systems.checkpoint_option import without_folders
 from systems.errors import AuditError, UserError
 from systems.interface import System
 
@@ -226,8 +226,7 @@ def _state(file: Path) -> tuple[int, ...]:
 def _kept_facts(name: str, options: dict[str, Any]) -> Path:
     """The file for the stored facts of one of our systems. Its name depends on the content of the weights."""
     module = registry.find(name).target.partition(":")[0]
-    named = files_of(str(options.get("checkpoint") or ""))
-    files = [*named, *(file.with_suffix(".json") for file in named)]
+    files = registry.checkpoint_paths(options)
     for package in _OURS:
         files += sorted((Path(str(sys.modules[package].__file__)).parent / "weights").iterdir())
         files += sorted((Path(str(sys.modules[package].__file__)).parents[1] / "configs" / "models").glob("*.toml"))

@@ -470,7 +470,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: sidecars of their weights do not count", "systems/registry.py",
-        'for path in (one, one.parent / f"{one.stem}.json")', "for path in (one,)",
+        "for path in (one, sidecar(one))", "for path in (one,)",
         _at("cli/test_outsiders", "test_all_files_of_a_checkpoint_count"),
     ),
     Mutation(

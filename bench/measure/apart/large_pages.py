@@ -7,7 +7,6 @@ pages of 4 KiB. In pages of 2 MiB there are 600 times fewer.
 from __future__ import annotations
 
 import ctypes
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,15 +28,13 @@ def use_large_pages() -> int:
     moved, here = 0, libc()
     for first, last in _own_memory():
         start, end = -(-first // size) * size, last // size * size  # whole large pages only
-        advised = start < end and here.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
-        moved += end - start if advised == 0 and start < end else 0
+        if start < end and here.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE) == 0:
+            moved += end - start
     return moved
 
 
 def _own_memory() -> Iterator[tuple[int, int]]:
-    """First address, and the one after the last, of each piece of memory that belongs to this process alone."""
-    if sys.platform != "linux":
-        return
+    """First address, and the one after the last, of each piece of memory that belongs to this process alone (Linux)."""
     for line in Path("/proc/self/maps").read_bytes().splitlines():
         addresses, rights, _, _, inode, *name = line.split(maxsplit=5)
         if rights == b"rw-p" and inode == b"0" and name in ([], [b"[heap]"]):

@@ -27,9 +27,9 @@ memory[:] = bytes(range(256)) * (8 * size // 256)
 before, content = in_large_pages(), hashlib.sha256(memory).hexdigest()
 moved = use_large_pages()
 assert hashlib.sha256(memory).hexdigest() == content
-more, whole = in_large_pages() - before, in_large_pages()
+after = in_large_pages()
 memory.close()
-print(moved // size, more // size, (whole - in_large_pages()) // size)
+print(moved // size, (after - before) // size, (after - in_large_pages()) // size)
 """
 
 

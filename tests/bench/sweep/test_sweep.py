@@ -48,6 +48,13 @@ def run(place, *, systems="t-plain", snr="0:8:4", out="run", dataset="folder:pic
     return execute(resolve(asked), place / out, **{"engine": "serial", "salt": SALT, **how})
 
 
+def worker(place, system, snr, salt=SALT):
+    """The plan of one system, and a worker that can compute its work units in this process."""
+    plan = make_plan(resolve(Request(systems=(system,), snr=snr, dataset="folder:pictures", cbr="1/6")))
+    (place / "run").mkdir()
+    return plan, Worker(place / "run", plan.systems, plan.datasets, salt=salt)
+
+
 def computed(place, what="decode", out="*"):
     """The lines that the systems printed in the runs of a place, as the runs keep them."""
     lines = [line for log in sorted(place.glob(f"{out}/output/*.log")) for line in log.read_text().splitlines()]
@@ -155,10 +162,8 @@ def test_a_receiver_that_remembers_the_picture_is_caught(place):
 
 def test_what_a_system_prints_is_kept_after_its_task_not_before(place):
     """A decoder could ask for the length of the file that its encoder wrote to."""
-    asked = resolve(Request(systems=("t-plain",), snr="0,4", dataset="folder:pictures", cbr="1/6"))
-    plan = make_plan(asked)
-    (place / "run").mkdir()
-    work, log = Worker(place / "run", plan.systems, plan.datasets, salt=SALT), place / "run" / "output" / "t-plain.log"
+    plan, work = worker(place, "t-plain", "0,4")
+    log = place / "run" / "output" / "t-plain.log"
     outcomes = []
     for outcome in work(plan.units[0]):
         outcomes.append(outcome)
@@ -198,10 +203,7 @@ def test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked(plac
     """The cell of the SNR that was drawn for the check is checked, or it is not kept."""
     hold, switch = Checks.hold, place / "faults" / "cells"
     monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
-    asked = Request(systems=("t-clock-picky",), snr="0:8:4", dataset="folder:pictures", cbr="1/6")
-    plan = make_plan(resolve(asked))
-    (place / "run").mkdir()
-    work = Worker(place / "run", plan.systems, plan.datasets, salt=SALT)
+    plan, work = worker(place, "t-clock-picky", "0:8:4")
     outcomes = list(work(plan.units[0]))
     assert [outcome.status for outcome in outcomes[-1:]] == ["done"]  # at 8 dB it is honest
     failed = [outcome.error for outcome in outcomes if outcome.status == "failed"]
@@ -212,10 +214,7 @@ def test_a_worker_takes_back_cells_without_being_told(place, monkeypatch):
     """The runner deletes their rows too, when it hears of it. A job of a cluster may be alone."""
     hold, switch = Checks.hold, place / "faults" / "cells"
     monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
-    asked = Request(systems=("t-clock-decoder",), snr="0:12:4", dataset="folder:pictures", cbr="1/6")
-    plan = make_plan(resolve(asked))
-    (place / "run").mkdir()
-    work = Worker(place / "run", plan.systems, plan.datasets, salt="5eed5a00")  # 0 dB is the check of no batch
+    plan, work = worker(place, "t-clock-decoder", "0:12:4", salt="5eed5a00")  # 0 dB is the check of no batch
     outcomes = [outcome.status for outcome in work(plan.units[0])]
     assert outcomes[0] == "done" and outcomes[-4:] == ["failed"] * 4
     assert not list((place / "run" / "cells").iterdir())
