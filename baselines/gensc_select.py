@@ -26,6 +26,7 @@ from baselines.select.learned import FEATURES, FINE, READ, SelectingSystem, read
 from systems.gensc.reconstruction_decoder import DiTBlock, TimeEmbedding, diffusion_time, grid_positions
 from systems.gensc.residual_block import ResidualBlock
 from systems.layers.analog import pad_to_multiple
+from systems.layers.dense import Dense
 from systems.layers.linear_path import start_from_zero
 
 STRIDE = 8  # pixels of the picture per token and axis
@@ -58,7 +59,7 @@ class _Tokens(nn.Module):
     def __init__(self, features: int, depth: int, width: int, heads: int, window: int, time_dim: int):
         super().__init__()
         self.window = window
-        self.embed = nn.Linear(3 * STRIDE**2 + features, width)
+        self.embed = Dense(3 * STRIDE**2 + features, width)
         self.time = TimeEmbedding(time_dim)
         self.blocks = nn.ModuleList(
             DiTBlock(width, heads, window, window // 2 * (index % 2), time_dim) for index in range(depth)

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
+from systems.layers.dense import Dense
 from systems.layers.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
 from systems.layers.swin import SwinBlock
 from systems.learned import LearnedSystem
@@ -78,7 +79,7 @@ class PatchMerging(nn.Module):
     def __init__(self, dim: int, out: int):
         super().__init__()
         self.norm = nn.LayerNorm(4 * dim)
-        self.reduction = nn.Linear(4 * dim, out, bias=False)
+        self.reduction = Dense(4 * dim, out, bias=False)
         nn.init.xavier_uniform_(self.reduction.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +95,7 @@ class PatchReverseMerging(nn.Module):
     def __init__(self, dim: int, out: int):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.increment = nn.Linear(dim, 4 * out, bias=False)
+        self.increment = Dense(dim, 4 * out, bias=False)
         nn.init.xavier_uniform_(self.increment.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ class ChannelModNet(nn.Module):
 
     def __init__(self, dim: int, hidden: int, layers: int):
         super().__init__()
-        self.linears = nn.ModuleList([nn.Linear(dim, hidden), *(nn.Linear(hidden, hidden) for _ in range(layers - 1))])
+        self.linears = nn.ModuleList([Dense(dim, hidden), *(Dense(hidden, hidden) for _ in range(layers - 1))])
         self.gates = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(1, hidden),
@@ -143,7 +144,7 @@ class ChannelModNet(nn.Module):
             )
             for _ in range(layers)
         )
-        self.out = nn.Linear(hidden, dim)
+        self.out = Dense(hidden, dim)
 
     def forward(self, x: Tensor, snr_db: Tensor) -> Tensor:
         """Tokens (B, h, w, C), SNR in dB (B,) -> (B, h, w, C)."""
@@ -181,7 +182,7 @@ class Encoder(nn.Module):
             self.stages.append(SwinStage(*config.stage(level, sum(config.depths[:level]))))
         self.norm = nn.LayerNorm(config.embed[-1])
         self.modnet = make_modnet(config)
-        self.head = nn.Linear(config.embed[-1], config.channels)
+        self.head = Dense(config.embed[-1], config.channels)
 
     def tokens(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W), both sides multiples of 16 -> tokens (B, H/16, W/16, C)."""
@@ -201,7 +202,7 @@ class Decoder(nn.Module):
     def __init__(self, config: WITTConfig):
         super().__init__()
         levels = range(len(config.embed))[::-1]
-        self.head = nn.Linear(config.channels, config.embed[-1])
+        self.head = Dense(config.channels, config.embed[-1])
         self.modnet = make_modnet(config)
         self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
         for level in levels:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from systems.gensc.config import GenSCConfig
 from systems.gensc.residual_block import ResidualBlock
 from systems.layers.analog import pad_to_multiple
+from systems.layers.dense import Dense, two_layers
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, picture_features, start_from_zero
 from systems.layers.swin import WindowAttention
 
@@ -72,8 +73,8 @@ class GlobalAttention(nn.Module):
     def __init__(self, dim: int, heads: int):
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Dense(dim, 3 * dim)
+        self.proj = Dense(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, h, w, C) -> (B, h, w, C)."""
@@ -94,7 +95,7 @@ class DiTBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, elementwise_affine=False)
         self.attention = WindowAttention(dim, window, shift, heads) if window else GlobalAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, elementwise_affine=False)
-        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(approximate="tanh"), nn.Linear(4 * dim, dim))
+        self.mlp = nn.Sequential(Dense(dim, 4 * dim), nn.GELU(approximate="tanh"), Dense(4 * dim, dim))
         self.modulate = nn.Linear(time_dim, 6 * dim)
         start_from_zero(self.modulate)
 
@@ -102,7 +103,7 @@ class DiTBlock(nn.Module):
         """Tokens (B, h, w, C), time (B, T) -> (B, h, w, C)."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(time)[:, None, None].chunk(6, dim=-1)
         x = x + gate1 * self.attention(self.norm1(x) * (1 + scale1) + shift1)
-        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+        return x + gate2 * two_layers(self.mlp, self.norm2(x) * (1 + scale2) + shift2)
 
 
 class ReconstructionDecoder(nn.Module):
@@ -130,9 +131,9 @@ class ReconstructionDecoder(nn.Module):
             for index in range(config.decoder_depth)
         )
         self.norm = nn.LayerNorm(dim)
-        self.symbols = nn.Linear(dim, config.channels) if config.predicts_symbols else None
-        self.coefficients = nn.Linear(dim, config.decoder_coefficients) if config.decoder_coefficients else None
-        self.upsample = nn.Linear(dim, refine // 2 * self.up_factor**2)
+        self.symbols = Dense(dim, config.channels) if config.predicts_symbols else None
+        self.coefficients = Dense(dim, config.decoder_coefficients) if config.decoder_coefficients else None
+        self.upsample = Dense(dim, refine // 2 * self.up_factor**2)
         read = 3 * self.up_factor**2 if config.linear_path else 0
         self.merge = nn.Conv2d(refine // 2 + read, refine, 3, padding=1)
         time_dim = config.time_dim if config.noise_in_residuals else 0

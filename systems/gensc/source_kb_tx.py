@@ -25,6 +25,7 @@ from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 from systems.gensc.residual_block import ResidualBlock
 from systems.layers.analog import pad_to_multiple
+from systems.layers.dense import Dense
 from systems.layers.efficientnet import EfficientNetLite0
 from systems.layers.swin import SwinBlock
 
@@ -92,7 +93,7 @@ class SourceKBTx(nn.Module):
             self.prior_project = nn.ModuleDict(
                 {
                     str(level): nn.Sequential(
-                        nn.LayerNorm(widths[level - 1]), nn.Linear(widths[level - 1], 2 * dims[level - 1])
+                        nn.LayerNorm(widths[level - 1]), Dense(widths[level - 1], 2 * dims[level - 1])
                     )
                     for level in sorted({level for task in self.prior_tasks for level in self.levels[task]})
                 }
@@ -102,7 +103,7 @@ class SourceKBTx(nn.Module):
                 task: nn.ModuleDict(
                     {
                         str(level): nn.Sequential(
-                            nn.LayerNorm(2 * dims[level - 1]), nn.Linear(2 * dims[level - 1], config.feature_dim)
+                            nn.LayerNorm(2 * dims[level - 1]), Dense(2 * dims[level - 1], config.feature_dim)
                         )
                         for level in levels
                     }

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from systems.layers.analog import pad_to_multiple
+from systems.layers.dense import linear
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,10 @@ class BlockKLT:
         """The inverse of `analyse`: (B, coefficients, h, w) -> (B, 3, h block, w block). Missing coefficients count as
         0.
         """
-        count = coefficients.shape[1]
-        kernel = self.basis[:, :count].T.reshape(count, 3, self.block, self.block)
-        pictures = F.conv_transpose2d(coefficients, kernel, stride=self.block)
-        height, width = coefficients.shape[-2:]
-        return pictures + F.fold(
-            self.mean[None, :, None].expand(1, -1, height * width).contiguous(),
-            (height * self.block, width * self.block),
-            self.block,
-            stride=self.block,
-        )
+        batch, count, height, width = coefficients.shape
+        blocks = linear(coefficients.flatten(2).transpose(1, 2), self.basis[:, :count], self.mean)
+        pixels = blocks.view(batch, height, width, 3, self.block, self.block).permute(0, 3, 1, 4, 2, 5)
+        return pixels.reshape(batch, 3, height * self.block, width * self.block)
 
     def amplitudes(self, coefficients: int) -> Tensor:
         """Amplitudes of the first coefficients, (coefficients,): proportional to lambda^(-1/4).

@@ -19,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from systems.layers.dense import Dense, two_layers
+
 MASKED = -100.0  # added to the logit of two tokens that must not attend to each other, as in the published code
 CHUNK_TOKENS = 1024  # tokens per thread that are processed at a time, on a CPU without gradients
 
@@ -102,8 +104,8 @@ class WindowAttention(nn.Module):
     def __init__(self, dim: int, window: int, shift: int, heads: int):
         super().__init__()
         self.window, self.shift, self.heads = window, shift, heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Dense(dim, 3 * dim)
+        self.proj = Dense(dim, dim)
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
 
@@ -151,7 +153,7 @@ class SwinBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim)
         self.attn = WindowAttention(dim, window, shift, heads)
         self.norm2 = nn.LayerNorm(dim)
-        first, last = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
+        first, last = Dense(dim, hidden), Dense(hidden, dim)
         self.mlp = nn.Sequential(first, nn.GELU(), nn.Identity(), last)
         for layer in (first, last):
             nn.init.xavier_uniform_(layer.weight)
@@ -160,7 +162,7 @@ class SwinBlock(nn.Module):
     def within(self, windows: Tensor, bias: Tensor) -> Tensor:
         """The whole block on windows, (windows, N, C) -> (windows, N, C). No token needs another window."""
         windows = windows + self.attn.within(self.norm1(windows), bias)
-        return windows + self.mlp(self.norm2(windows))
+        return windows + two_layers(self.mlp, self.norm2(windows))
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (B, h, w, C), h and w divisible by the window -> (B, h, w, C)."""

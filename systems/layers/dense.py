@@ -1,0 +1,55 @@
+"""Linear layers by oneDNN, where it is faster than what torch takes by itself.
+
+Called by the block KLT, the Swin blocks, WITT and GenSC. On a CPU torch multiplies float32 matrices with MKL, which
+uses no AVX-512 on processors of AMD. oneDNN uses it, and computes GELU while the product is still in the cache. Where
+MKL uses AVX-512 too, both are about as fast. Results differ by the rounding of float32.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# What torch.compile calls for a linear layer on a CPU: torch has no public function for it.
+_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+
+
+def by_onednn(x: Tensor) -> bool:
+    """Whether a product with `x` is left to oneDNN: float32 on a CPU, without gradients and without autocast."""
+    return (
+        _ONEDNN is not None
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`F.linear`: x (..., in), weight (out, in), bias (out,) or None -> (..., out)."""
+    if by_onednn(x):
+        return _ONEDNN(x, weight.contiguous(), bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+class Dense(nn.Linear):
+    """`nn.Linear`, with the same weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) -> (..., out)."""
+        return linear(x, self.weight, self.bias)
+
+    def then_gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
+        """GELU of the output: (..., in) -> (..., out). approximate: as in `nn.GELU`."""
+        if by_onednn(x):
+            return _ONEDNN(x, self.weight, self.bias, "gelu", [], approximate)
+        return F.gelu(F.linear(x, self.weight, self.bias), approximate=approximate)
+
+
+def two_layers(layers: nn.Sequential, x: Tensor) -> Tensor:
+    """The MLP of a transformer block, (..., C) -> (..., C). layers: a `Dense`, a GELU and, as the last, a `Dense`."""
+    first, gelu = cast(Dense, layers[0]), cast(nn.GELU, layers[1])
+    return layers[-1](first.then_gelu(x, gelu.approximate))

@@ -1,0 +1,58 @@
+"""Linear layers by oneDNN give what torch's own give, and leave gradients and bfloat16 to torch."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from systems.layers.dense import Dense, by_onednn, linear, two_layers
+
+# Products of 128 values of variance 1: float32 keeps 24 bits of sums of about 11, over 128 additions.
+CLOSE = {"rtol": 1e-5, "atol": 1e-4}
+
+
+@pytest.mark.parametrize("shape", [(1, 128), (3, 50, 128), (2, 4, 4, 128)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_gives_what_torch_gives(shape, bias):
+    """Without gradients by oneDNN, with gradients by torch."""
+    torch.manual_seed(0)
+    layer, x = Dense(128, 96, bias=bias), torch.randn(shape)
+    expected = F.linear(x.double(), layer.weight.double(), layer.bias.double() if bias else None)
+    with torch.inference_mode():
+        assert by_onednn(x), "on a CPU this must be oneDNN, or the test compares torch with itself"
+        torch.testing.assert_close(layer(x).double(), expected, **CLOSE)
+    torch.testing.assert_close(layer(x).double(), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelu_is_that_of_torch(approximate):
+    """The exact form and the approximation by tanh differ by up to 5e-4, so they cannot be taken for each other."""
+    torch.manual_seed(0)
+    layer, x = Dense(8, 4096), 2 * torch.randn(16, 8)
+    expected = F.gelu(F.linear(x.double(), layer.weight.double(), layer.bias.double()), approximate=approximate)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer.then_gelu(x, approximate).double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer.then_gelu(x, approximate).double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_part_of_a_matrix_is_a_weight():
+    """The block KLT multiplies by the first columns of its basis, which are no contiguous matrix."""
+    torch.manual_seed(0)
+    basis, x = torch.randn(768, 384), torch.randn(2, 30, 96)
+    with torch.inference_mode():
+        out = linear(x, basis[:, :96], None)
+    torch.testing.assert_close(out.double(), x.double() @ basis[:, :96].T.double(), **CLOSE)
+
+
+def test_gradients_and_bfloat16_are_left_to_torch():
+    """oneDNN's operator has no gradient, and under autocast torch takes bfloat16."""
+    layers = nn.Sequential(Dense(16, 64), nn.GELU(), nn.Identity(), Dense(64, 16))
+    x = torch.randn(5, 16, requires_grad=True)
+    two_layers(layers, x).square().sum().backward()
+    expected = torch.autograd.grad(layers(x).square().sum(), x)[0]
+    torch.testing.assert_close(x.grad, expected)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert not by_onednn(x)
+        assert two_layers(layers, x).dtype == torch.bfloat16
+    with torch.no_grad():
+        assert by_onednn(x.detach()) and not by_onednn(x.detach().double())
