@@ -7,14 +7,14 @@ MKL uses AVX-512 too, both are about as fast. Results differ by the rounding of 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 # What torch.compile calls for a linear layer on a CPU: torch has no public function for it.
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
 
 def by_onednn(x: Tensor) -> bool:
