@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers import analog
+from systems.layers.dense import pointwise
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, start_from_zero
 from systems.learned import LearnedSystem
 
@@ -99,7 +100,7 @@ class GDN(nn.Module):
         beta = _LowerBound.apply(self.beta, self.beta_bound).square() - PEDESTAL
         gamma = _LowerBound.apply(self.gamma, PEDESTAL**0.5).square() - PEDESTAL
         # beta is added in float32, outside the convolution: in bfloat16 a large sum would swallow a small beta.
-        return F.conv2d(x.square(), gamma[:, :, None, None]).float() + beta[:, None, None]
+        return pointwise(x.square(), gamma).float() + beta[:, None, None]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) -> float32 (B, C, h, w)."""

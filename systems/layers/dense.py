@@ -35,6 +35,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
+def pointwise(x: Tensor, weight: Tensor) -> Tensor:
+    """A 1x1 convolution without bias: x (B, in, h, w), weight (out, in) -> (B, out, h, w)."""
+    if by_onednn(x):
+        return linear(x.movedim(1, -1), weight, None).movedim(-1, 1)
+    return F.conv2d(x, weight[:, :, None, None])
+
+
 class Dense(nn.Linear):
     """`nn.Linear`, with the same weights."""
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from systems.layers.dense import Dense, by_onednn, linear, two_layers
+from systems.layers.dense import Dense, by_onednn, linear, pointwise, two_layers
 
 # Products of 128 values of variance 1: float32 keeps 24 bits of sums of about 11, over 128 additions.
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
@@ -42,6 +42,17 @@ def test_a_part_of_a_matrix_is_a_weight():
     with torch.inference_mode():
         out = linear(x, basis[:, :96], None)
     torch.testing.assert_close(out.double(), x.double() @ basis[:, :96].T.double(), **CLOSE)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_1x1_convolution_is_a_linear_layer_of_the_channels(layout):
+    """In both layouts, and the output is again (B, channels, h, w)."""
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, 48, 5, 7).contiguous(memory_format=layout), torch.randn(20, 48)
+    expected = torch.einsum("oc,bchw->bohw", weight.double(), x.double())
+    with torch.inference_mode():
+        torch.testing.assert_close(pointwise(x, weight).double(), expected, **CLOSE)
+    torch.testing.assert_close(pointwise(x, weight).double(), expected, **CLOSE)
 
 
 def test_gradients_and_bfloat16_are_left_to_torch():
