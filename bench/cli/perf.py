@@ -74,6 +74,12 @@ def sweep_command(ctx: click.Context, **options) -> None:
 @click.option(
     "--csv", "csv", type=click.Path(dir_okay=False), metavar="FILE", help="Also write the table to this file."
 )
+@click.option(
+    "--against",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Also measure the code of another checkout in this folder, and show how many times as fast this one is.",
+)
 @click.option("--run", metavar="RUN", help="Also draw the PSNR of this run against the measured latency.")
 @click.option(
     "--out",

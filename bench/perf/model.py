@@ -5,11 +5,15 @@ warm-up, with the interquartile range; on a GPU, events of the device give the t
 photograph and an empty cache of results, as in a real transmission. Throughput is measured with batches. Peak memory on
 a CPU is the largest resident set of the process with its libraries; `idle_mib` is its part before the system was built.
 Peak memory on a GPU is the memory that torch allocated.
+
+`--against` also measures each system with the code of another checkout: `speedup` is its latency divided by that of
+this code.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -45,6 +49,8 @@ COLUMNS = (
     "pictures_per_s",
     "peak_mib",
     "idle_mib",
+    "latency_ms_against",
+    "speedup",
 )
 WARM_UP = 3
 
@@ -72,11 +78,12 @@ def report_models(options: dict[str, Any], say: Callable[[str], None]) -> None:
     from bench.util.progress import Progress
 
     jobs = list(plan_jobs(options))
+    against = None if options["against"] is None else checkout(options["against"])
     figures = _scatter_source(options["run"]) if options["run"] else None
     rows = []
     progress = Progress("models", len(jobs), "measurements")
     for index, job in enumerate(jobs, 1):
-        rows.append(in_own_process(job))
+        rows.append(in_own_process(job) if against is None else compare(job, against))
         progress.update(index, f"{job.system} {job.height}x{job.width} {job.device}")
         if options["csv"]:  # written after every row, because a row may take minutes
             write_atomic(Path(options["csv"]), table_text(COLUMNS, rows).encode())
@@ -140,15 +147,37 @@ def parse_devices(text: str) -> list[str]:
     return [pick_device(part.strip()) for part in text.split(",")]
 
 
-def in_own_process(job: TimingJob) -> dict[str, Any]:
-    """Measure in a fresh process, so that its peak memory is that of this system. Raises UserError if it fails."""
+def checkout(folder: str) -> Path:
+    """The folder of another version of this project. Raises UserError if it is none."""
+    root = Path(folder).resolve()
+    if not (root / "bench" / "perf" / "model.py").is_file():
+        raise UserError(f"--against {folder}: not a checkout of this project; make one with `git worktree add`")
+    return root
+
+
+def compare(job: TimingJob, against: Path) -> dict[str, Any]:
+    """The row of this code. It is measured before and after that of `against`, and `speedup` rests on the mean of both
+    latencies, so that a machine that becomes slower or faster meanwhile favours neither.
+    """
+    first, other, second = in_own_process(job), in_own_process(job, against), in_own_process(job)
+    own = (first["latency_ms"] + second["latency_ms"]) / 2
+    return first | {"latency_ms_against": other["latency_ms"], "speedup": other["latency_ms"] / own}
+
+
+def in_own_process(job: TimingJob, code: Path | None = None) -> dict[str, Any]:
+    """Measure in a fresh process, so that its peak memory is that of this system. Raises UserError if it fails.
+
+    code: the checkout whose code is measured. None: this one.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         answer = Path(folder) / "row.json"
         command = [sys.executable, "-m", "bench.perf.model", json.dumps(asdict(job)), str(answer)]
-        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        environment = None if code is None else {**os.environ, "PYTHONPATH": str(code)}
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, cwd=code, env=environment)
         if done.returncode or not answer.is_file():
             last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
-            raise UserError(f"perf model: {job.system} at {job.height}x{job.width} on {job.device}: {last}")
+            whose = "" if code is None else f" with the code of {code}"
+            raise UserError(f"perf model: {job.system} at {job.height}x{job.width} on {job.device}{whose}: {last}")
         return json.loads(answer.read_text())
 
 
@@ -261,8 +290,6 @@ def resident_mib() -> float:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
         return peak_mib()
-    import os
-
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
@@ -272,7 +299,8 @@ def table(rows: list[dict[str, Any]]) -> str:
 
     heads = ("system", "picture", "device", "threads", "parameters", "FLOPs enc", "FLOPs dec", "encode ms (IQR)",
              "decode ms (IQR)", "pictures/s", "peak MiB")  # fmt: skip
-    lines = [heads]
+    compared = any("speedup" in row for row in rows)
+    lines = [heads + ("speedup",) * compared]
     for row in rows:
         lines.append(
             (
@@ -287,9 +315,10 @@ def table(rows: list[dict[str, Any]]) -> str:
                 f"{row['decode_ms']:.1f} ({row['decode_iqr_ms']:.1f})",
                 f"{row['pictures_per_s']:.1f}",
                 f"{row['peak_mib']:.0f}",
+                *([f"{row['speedup']:.2f}"] if compared else []),
             )
         )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths)))
         for line in lines

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import math
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -276,6 +277,25 @@ def test_models_are_measured_in_their_own_process(tmp_path):
 
     assert int(row["parameters"]) == count_parameters(create("deepjscc"))
     assert float(row["encode_ms"]) > 0 and float(row["flops_decode"]) > 0
+
+
+def test_another_checkout_is_measured_with_its_own_code(tmp_path):
+    """A copy of the project whose Deep JSCC sleeps 0.3 s in its decoder is slower by at least that."""
+    root = Path(model.__file__).parents[2]
+    other = tmp_path / "other"
+    for package in ("bench", "systems", "baselines", "configs"):
+        shutil.copytree(root / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+    source = other / "baselines" / "deepjscc.py"
+    text, body = source.read_text(), "        if self.linear_path is not None:\n            opened"
+    slow = text.replace(body, f"        __import__('time').sleep(0.3)\n{body}")
+    assert slow != text
+    source.write_text(slow)
+    job = model.TimingJob("deepjscc", "reconstruction", {}, 64, 64, "cpu", 18.0, batch=1, repeats=3)
+    row = model.compare(job, model.checkout(str(other)))
+    assert row["latency_ms"] < 300 <= row["latency_ms_against"]
+    assert row["speedup"] > 1 and "speedup" in model.table([row])
+    with pytest.raises(UserError, match="--against .* not a checkout"):
+        model.checkout(str(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["224", "0x10", "224x", "axb"])
