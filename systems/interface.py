@@ -169,7 +169,7 @@ class Received:
     """The input of a receiver: y = h x + n.
 
     symbols: y, complex64 (B, n).
-    csi: h, which the receiver knows, complex64 (B, 1) or (B, n).
+    csi: h as the receiver knows it, complex64 (B, 1) or (B, n).
     noise_var: N0 = E|n|^2, float32 (B,).
     side_info: the bits of the control word as they were received, uint8 (B, b). A picture whose word is known to be
     lost is not given to the decoder.

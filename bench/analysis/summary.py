@@ -24,6 +24,7 @@ from bench.analysis.intervals import (
     zero_error_bound,
 )
 from bench.analysis.quantity import OUTAGE_RATE, lower_is_better, of_mean_error, quantity, whole_of
+from bench.measure.channel import SNR_DEF
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.table import metrics_of
 from bench.results.schema import CELL_COLUMNS, parse_confusion
@@ -75,7 +76,7 @@ class PointRows:
         """
         lost = np.frombuffer(self._lost) if self._lost else np.zeros(0)
         pictures = np.frombuffer(self._picture, dtype=np.int64) if self._picture else np.zeros(0, np.int64)
-        return {**self.names, "snr_def": "esn0", "n_reps": len(self._reps), "n_outage": len(set(pictures[lost == 1]))}
+        return {**self.names, "snr_def": SNR_DEF, "n_reps": len(self._reps), "n_outage": len(set(pictures[lost == 1]))}
 
     def values(self, metric: str) -> np.ndarray:
         """Values of a metric, float64 (pictures, repetitions). NaN: not simulated."""

@@ -1,17 +1,19 @@
 """The channel, y = h x + n. It belongs to the harness, never to a system.
 
 Units: one complex use carries a symbol of unit mean power, so the SNR is Es/N0 in dB, and n ~ CN(0, N0) with N0 =
-10^(-SNR/10), N0/2 on each real dimension. The gain h has E|h|^2 = 1, and the receiver knows it.
+10^(-SNR/10), N0/2 on each real dimension. The gain h has E|h|^2 = 1. The receiver is told the SNR, and h as the
+channel's `Csi` gives it.
 
-A channel is a record (`Channel`). A third party adds one by an entry point of the group `semantic_bench.channels`.
-Measurements, and the validation of a training, call `transmit`. A training step draws its noise on the device instead
-(`bench.training.channel`). The draw depends on the seed of the picture and on nothing else, and the received symbols
+A channel is a record (`Channel`). Its gain, its noise and the receiver's knowledge are defined here and nowhere else:
+rows, manifest, tables and training read the record. A third party adds one by an entry point of the group
+`semantic_bench.channels`. Measurements, and the validation of a training, call `transmit`. A training step draws its
+noise on the device instead (`bench.training.channel`). The draw depends on the seed of the picture and on nothing else, and the received symbols
 are differentiable in the sent ones. Plans read only the records, so torch is imported inside `transmit`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,8 @@ from systems.interface import Link, Received, Transmission
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: The definition of the SNR: its name in the column `snr_def`, and the same in words.
+SNR_DEF, SNR_DEF_WORDS = "esn0", "E|x|^2 / N0 in dB per complex use"
 # Separate streams of one seed. In a shared stream, the h of rayleigh-fast would depend on the number of noise values
 # drawn before, so two systems with different numbers of uses would meet different channels.
 _NOISE, _FADING = 0, 1
@@ -56,6 +60,30 @@ def fast_fading(seed: int, uses: int) -> np.ndarray:
     return standard_complex(seed, _FADING, uses)
 
 
+def exact_gain(gain: np.ndarray, noise_var: float, seed: int) -> np.ndarray:
+    """The gain itself, complex128 (1,) or (uses,)."""
+    return gain
+
+
+@dataclass(frozen=True)
+class Csi:
+    """The receiver's knowledge of the channel (channel state information).
+
+    name: in the column `csi`.
+    words: the same in words, for the manifest and `list columns`.
+    estimate: estimate(h, N0, seed) is the h that the receiver is told, complex128 in the shape of h, (1,) or (uses,).
+    Symbols fade by the true h. With fewer uses it must give the first part of what it gives with more. An estimate
+    with an error of its own draws it by `standard_complex`, from stream 2 of the seed or a higher one.
+    """
+
+    name: str
+    words: str
+    estimate: Callable[[np.ndarray, float, int], np.ndarray]
+
+
+PERFECT_CSI = Csi("perfect", "the receiver knows h and the SNR", exact_gain)
+
+
 @dataclass(frozen=True)
 class Channel:
     """All that the bench knows of a channel.
@@ -66,6 +94,7 @@ class Channel:
     noise: noise(seed, uses) is n before it is scaled by N0, complex128 (uses,), with E|n|^2 = 1.
     control_snr_db: the SNR that words of side information are coded for, unless the transmitter names another one. On a
     channel where a whole word can fade, a word needs more uses than the mean SNR suggests.
+    csi: the receiver's knowledge of h.
 
     With fewer uses, `gain` and `noise` must give the first part of what they give with more uses. The systems have
     different numbers of uses, and should meet the same draw.
@@ -76,6 +105,7 @@ class Channel:
     gain: Callable[[int, int], np.ndarray]
     noise: Callable[[int, int], np.ndarray] = white_noise
     control_snr_db: float = 0.0
+    csi: Csi = PERFECT_CSI
 
 
 CHANNELS = Records(
@@ -93,6 +123,12 @@ CHANNELS = Records(
 def channel_label(name: str) -> str:
     """The name of a channel in figures: its record's label, or its name if its package is not installed."""
     return CHANNELS[name].label if name in CHANNELS.names() else name
+
+
+def csi_words(names: Iterable[str]) -> str:
+    """The receiver's knowledge of these channels in words, each kind of knowledge once: "perfect: the receiver ..."."""
+    known = dict.fromkeys(CHANNELS[name].csi for name in names)
+    return "; ".join(f"{csi.name}: {csi.words}" for csi in known)
 
 
 def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Received:
@@ -125,8 +161,11 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     def place(values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(torch.complex64).to(symbols.device)
 
-    csi = place(gain)
-    faded = symbols if channel.gain is no_fading else csi * symbols  # multiplying by 1 would only cost time
+    csi = true = place(gain)
+    if channel.csi is not PERFECT_CSI:
+        noise_power = noise_var.double().tolist()
+        csi = place(np.stack([channel.csi.estimate(*known) for known in zip(gain, noise_power, seeds, strict=True)]))
+    faded = symbols if channel.gain is no_fading else true * symbols  # multiplying by 1 would only cost time
     assert transmission.side_info is not None
     return Received(faded + place(noise), csi, noise_var.to(symbols.device), transmission.side_info)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.measure.channel import PERFECT_CSI, SNR_DEF
 from bench.results.cell_archives import PACK_CELLS
 from bench.results.csv_tables import line_of
 from bench.results.schema import CELL_COLUMNS, SCHEMA
@@ -80,8 +81,8 @@ def _cells(plan: Plan) -> Iterator[tuple[str, bytes]]:
     head = line_of(list(CELL_COLUMNS))
     fixed = {
         "schema": SCHEMA, "variant": "small-1", "task": "reconstruction", "dataset": _SET, "height": 224, "width": 224,
-        "rep": 0, "channel": "awgn", "csi": "perfect", "snr_def": "esn0", "cbr_target": _CBR, "budget_uses": _USES,
-        "n_source": 150528, "n_uses": _USES, "cbr": _CBR, "bits_per_use": 4.0, "bits": 4.0 * _USES, "side_bits": 8,
+        "rep": 0, "channel": "awgn", "csi": PERFECT_CSI.name, "snr_def": SNR_DEF, "cbr_target": _CBR,
+        "budget_uses": _USES, "n_source": 150528, "n_uses": _USES, "cbr": _CBR, "bits_per_use": 4.0, "bits": 4.0 * _USES, "side_bits": 8,
         "side_uses": 16, "status": "ok", "batch": 5, "device": "cpu",
     }  # fmt: skip
     for unit, cell in plan.cells:

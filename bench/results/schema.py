@@ -1,7 +1,8 @@
 """The tables of a run: every column with its type, unit and meaning, and the check of a cell's rows.
 
 Used by the store (which writes the tables), by the reader (which reads them) and by `python -m bench list columns`. A
-new column is added only here; the record of a metric gives its column. A value that was not simulated, or does not
+new column is described here; `bench.sweep.worker.rows` fills it. Metrics and channels describe their own columns, in
+their records. A value that was not simulated, or does not
 apply, is an empty field, never 0.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bench.measure.channel import CHANNELS, SNR_DEF, SNR_DEF_WORDS, csi_words
 from bench.measure.metrics.table import METRICS, Metric
 from systems.interface import NUM_CLASSES, TASKS
 
@@ -42,9 +44,9 @@ class Column:
 
 
 _POINT = (
-    Column("channel", TEXT, "", "channel model: awgn, rayleigh-block, rayleigh-fast, or one that a plugin brings"),
-    Column("csi", TEXT, "", "what the receiver knows of the channel; perfect: h and the SNR"),
-    Column("snr_def", TEXT, "", "definition of the SNR; esn0: E|x|^2 / N0 per complex use"),
+    Column("channel", TEXT, "", f"channel model: {', '.join(CHANNELS.own_names)}, or one that a plug-in brings"),
+    Column("csi", TEXT, "", f"what the receiver knows of the channel; {csi_words(CHANNELS.own_names)}"),
+    Column("snr_def", TEXT, "", f"definition of the SNR; {SNR_DEF}: {SNR_DEF_WORDS}"),
     Column("snr_db", NUMBER, "dB", "SNR of the operating point"),
 )
 _BUDGET = (
@@ -67,14 +69,6 @@ _REP = Column("rep", WHOLE, "", "repetition, from 0: another draw of the channel
 _STATUS = Column(
     "status", TEXT, "", "ok, or outage: nothing was delivered (manifest.json says what is scored)", STATUSES
 )
-#: What the columns of some metrics mean. Those of others are described by their records.
-_MEANINGS = {
-    "psnr_db": "PSNR of the picture after rounding to 8 bits, peak 255",
-    "ms_ssim": "multi-scale structural similarity, higher is better",
-    "lpips": "learned perceptual distance, lower is better",
-    "miou": "mean IoU of this picture's own classes (the set's mIoU is in summary.csv)",
-    "pixel_accuracy": "share of this picture's labelled pixels with the right class",
-}
 
 
 def _score(metric: Metric) -> Column:
@@ -82,7 +76,7 @@ def _score(metric: Metric) -> Column:
     better = f"{'higher' if metric.higher_is_better else 'lower'} is better"
     plugin = "" if metric.name in METRICS.own_names else ", a metric of a plug-in"
     unit = metric.unit if metric.scale == 1 else ""
-    return Column(metric.name, NUMBER, unit, _MEANINGS.get(metric.name, f"{metric.label}, {better}{plugin}"))
+    return Column(metric.name, NUMBER, unit, f"{metric.meaning or metric.label}, {better}{plugin}")
 
 
 #: One column per metric that single pictures have. Installing or removing a metric changes the table, and so the cells.

@@ -138,7 +138,7 @@ FIGURE_KEYS = (
     Key("dataset", "text", "a data set of `list datasets`, NAME:SPLIT, or folder:PATH", _one_line(5000), required=True),
     Key("systems", "list of texts", "the systems, by the names of `list systems`, in the order of the legend",
         parse_names, required=True),
-    Key("channel", ", ".join(CHANNELS.own_names), "the channel model; fading is known to the receiver",
+    Key("channel", ", ".join(CHANNELS.own_names), "the channel model; its column csi: the receiver's knowledge of it",
         check_channel, "awgn"),
     Key("snr_db", "SNRs", "Es/N0 in dB per complex use: start:stop:step with the stop included, or a list",
         parse_snr, "0:20:2"),

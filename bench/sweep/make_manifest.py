@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.analysis.quantity import outage_words
 from bench.data import catalogue
-from bench.measure.channel import CHANNELS
+from bench.measure.channel import CHANNELS, SNR_DEF, SNR_DEF_WORDS, csi_words
 from bench.measure.metrics.table import METRICS
 from bench.measure.tasks import TASKS
 from bench.results.schema import SCHEMA
@@ -46,8 +46,8 @@ def make_manifest(
         "salt": None,  # published when the run ends
         "limited": resolved.request.limit is not None or bool(before.get("limited")),
         "definitions": {
-            "snr_def": "esn0: E|x|^2 / N0 in dB per complex use",
-            "csi": "the receiver knows h and the SNR",
+            "snr_def": f"{SNR_DEF}: {SNR_DEF_WORDS}",
+            "csi": csi_words(unit.channel for unit in (*plan.earlier, *plan.units)),
             "n_uses": "complex channel uses, those charged for side information included",
             "bits": "n_uses x bits_per_use; an analog use counts as 4 bits; coded_bits of a varying modulation",
             "outage": f"scored as {_lost_as(plan)}; flagged and counted",

@@ -1,9 +1,9 @@
 """The training channel: y = h x + n as in `bench.measure.channel`, but drawn on the device.
 
 The training step calls it. Measurements draw on the CPU from one seed per picture. A GPU would have to wait for that at
-every step. The units are the same: unit symbol power, n ~ CN(0, N0), N0 = 10^(-SNR/10), and the receiver knows h. A
-test checks that both channels have the same definition. A channel that a package adds exists only as a record for the
-CPU, so the record draws it here too.
+every step. The units are the same: unit symbol power, n ~ CN(0, N0), N0 = 10^(-SNR/10). Tests check that both channels
+have the same definition. `ON_DEVICE` names the channels that are drawn on the device, for speed. The record of any
+other channel draws it here too, and so does a record whose receiver does not know h exactly.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ def transmit(transmission: Transmission, link: Link, keys: Tensor) -> Received:
 
     Symbols complex64 (B, n), keys int64 (B,) of `draws.sample_keys` on the same device -> symbols complex64 (B, n), csi
     complex64 (B, 1), or (B, n) for rayleigh-fast, noise_var float32 (B,). The result is differentiable in the symbols.
-    Nothing is copied back from the device, except for a package's channel, whose draws need the keys on the CPU. The
-    name of the channel was checked when the protocol was read.
+    Nothing is copied back from the device, except for a channel that its record draws: this needs the keys on the CPU.
+    The name of the channel was checked when the protocol was read.
     """
-    if link.channel not in ON_DEVICE:
+    if link.channel not in ON_DEVICE or measured.CHANNELS[link.channel].csi is not measured.PERFECT_CSI:
         return measured.transmit(transmission, link, [key & _SEED for key in keys.tolist()])
     symbols = transmission.symbols
     batch, uses = symbols.shape

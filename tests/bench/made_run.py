@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.analysis.summary import PointRows, summarise
+from bench.measure.channel import CHANNELS, SNR_DEF
 from bench.measure.seeds import draw_seed
 from bench.results.csv_tables import field_text
 from bench.results.schema import (
@@ -89,8 +90,8 @@ def make_run(
                         "rep": 0,
                         "seed": draw_seed(seed, figure["dataset"], image, figure["channel"], snr, 0, "channel"),
                         "channel": figure["channel"],
-                        "csi": "perfect",
-                        "snr_def": "esn0",
+                        "csi": CHANNELS[figure["channel"]].csi.name,
+                        "snr_def": SNR_DEF,
                         "snr_db": snr,
                         "tx_power": 1.0,
                         "cbr_target": figure["cbr"],

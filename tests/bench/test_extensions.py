@@ -66,8 +66,12 @@ def test_one_package_adds_one_of_each(tmp_path):
     assert all(0 < float(row["worst_error"]) <= 255 for row in rows)
     with (tmp_path / "run" / "summary.csv").open() as file:
         assert "worst_error" in {row["metric"] for row in csv.DictReader(file)}
+    # The channel's record alone says what the receiver knows of it.
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert {row["csi"] for row in rows} == {"turned"}
+    assert manifest["definitions"]["csi"] == "turned: the receiver knows h up to a turn of 0.1 rad"
     # All code of others inside the harness is named; a system is outside.
-    (session,) = json.loads((tmp_path / "run" / "manifest.json").read_text())["sessions"]
+    (session,) = manifest["sessions"]
     assert set(session["inside"]) == {"metric worst_error (extension:METRIC)", "channel two-paths (extension:CHANNEL)",
                                       "data set ramps (extension:DATASET)"}  # fmt: skip
     assert [path.name for path in sorted((tmp_path / "run" / "figures").glob("*twice*.png"))]

@@ -41,9 +41,11 @@ def metric():
 
 
 def channel():
-    from bench.measure.channel import Channel
+    from bench.measure.channel import Channel, Csi
 
-    return Channel("two-paths", "two paths", lambda seed, uses: np.full(1, (0.8 + 0.6j) * np.exp(1j * (seed % 7))))
+    turned = Csi("turned", "the receiver knows h up to a turn of 0.1 rad", lambda h, noise_var, seed: h * np.exp(0.1j))
+    gain = lambda seed, uses: np.full(1, (0.8 + 0.6j) * np.exp(1j * (seed % 7)))  # noqa: E731
+    return Channel("two-paths", "two paths", gain, csi=turned)
 
 
 def dataset():

@@ -36,6 +36,7 @@ class Metric:
     package is missing). The pair comes from `bench.measure.tasks.Task.pair`. None for a metric that only sets have.
     reduction: one of `REDUCTIONS`.
     scale: the factor from the stored value to the shown value (100 for per cent).
+    meaning: of the column, in words, for `list columns`; "" is the label.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Metric:
     of_picture: Callable[[Any], float | None] | None
     reduction: str = "mean"
     scale: float = 1.0
+    meaning: str = ""
 
     def __post_init__(self):
         if self.reduction not in REDUCTIONS:
@@ -85,14 +87,17 @@ METRICS = Records(
     "semantic_bench.metrics",
     Metric,
     (
-        Metric("psnr_db", "PSNR", "dB", 2, True, _PICTURES, _psnr),
+        Metric("psnr_db", "PSNR", "dB", 2, True, _PICTURES, _psnr,
+               meaning="PSNR of the picture after rounding to 8 bits, peak 255"),
         Metric("psnr_of_mean_mse_db", "PSNR of the mean MSE", "dB", 2, True, _PICTURES, None, "psnr_of_mean_mse"),
-        Metric("ms_ssim", "MS-SSIM", "", 4, True, _PICTURES, ms_ssim_of),
-        Metric("lpips", "LPIPS", "", 4, False, _PICTURES, lpips_of),
-        Metric("miou", "mIoU", "%", 1, True, _LABELS, _miou, "miou", 100.0),
-        Metric("pixel_accuracy", "pixel accuracy", "%", 1, True, _LABELS, _pixel_accuracy, "pixel_accuracy", 100.0),
+        Metric("ms_ssim", "MS-SSIM", "", 4, True, _PICTURES, ms_ssim_of, meaning="multi-scale structural similarity"),
+        Metric("lpips", "LPIPS", "", 4, False, _PICTURES, lpips_of, meaning="learned perceptual distance"),
+        Metric("miou", "mIoU", "%", 1, True, _LABELS, _miou, "miou", 100.0,
+               "mean IoU of this picture's own classes (the set's mIoU is in summary.csv)"),
+        Metric("pixel_accuracy", "pixel accuracy", "%", 1, True, _LABELS, _pixel_accuracy, "pixel_accuracy", 100.0,
+               "share of this picture's labelled pixels with the right class"),
     ),
-)
+)  # fmt: skip
 
 
 def metrics_of(task: str) -> tuple[Metric, ...]:

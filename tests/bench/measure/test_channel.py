@@ -5,13 +5,14 @@ draws depend on the seed only.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
-from bench.measure.channel import CHANNELS, transmit
+from bench.measure.channel import CHANNELS, Csi, csi_words, standard_complex, transmit
 from systems.errors import UserError
 from systems.interface import Budget, Link, Received, Transmission
 
@@ -152,6 +153,28 @@ def test_training_channel_passes_the_gradient_of_h(channel):
     received.symbols.real.sum().backward()
     expected = received.csi.conj().expand(2, 50)  # d Re(h x) / dx, in torch's convention, is conj(h)
     torch.testing.assert_close(symbols.grad, expected)
+
+
+def estimated(gain, noise_var, seed):
+    """h with an error of power N0, as one pilot symbol gives it."""
+    return gain + math.sqrt(noise_var) * standard_complex(seed, 2, len(gain))
+
+
+def test_a_receiver_that_estimates_the_gain_is_told_the_estimate_and_meets_the_true_gain(monkeypatch):
+    known = CHANNELS["rayleigh-fast"]
+    pilots = replace(known, name="pilots", csi=Csi("pilot", "the receiver estimates h from one pilot", estimated))
+    monkeypatch.setattr(CHANNELS, "_own", {**CHANNELS._own, "pilots": pilots})
+    sent = qpsk(2, 20_000)
+    snr_db = torch.tensor([0.0, 20.0])
+    exact, told = send(sent, link_for(known.name, snr_db)), send(sent, link_for("pilots", snr_db))
+    assert torch.equal(told.symbols, exact.symbols) and torch.equal(told.noise_var, exact.noise_var)
+    error = (told.csi - exact.csi).abs().square().mean(dim=1)
+    torch.testing.assert_close(error, exact.noise_var, rtol=5 / math.sqrt(20_000), atol=0)
+    near = transmit(qpsk(2, 137), link_for("pilots", snr_db), [3, 4])
+    assert torch.equal(near.csi, told.csi[:, :137])
+    assert csi_words(["awgn", "pilots", "rayleigh-fast"]) == (
+        "perfect: the receiver knows h and the SNR; pilot: the receiver estimates h from one pilot"
+    )
 
 
 def test_side_information_arrives_untouched():

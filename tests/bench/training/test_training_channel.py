@@ -1,5 +1,7 @@
 """Tests of the channel on the device: it follows the harness's definition, with draws of its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,8 +65,19 @@ def test_gradients_pass(channel):
     assert torch.allclose(gradient, expected.detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_every_channel_of_the_bench_is_drawn_on_the_device():
-    assert ON_DEVICE == CHANNELS
+def test_only_channels_of_the_bench_are_drawn_on_the_device():
+    assert set(ON_DEVICE) <= set(CHANNELS)
+
+
+def test_a_receiver_that_does_not_know_the_gain_is_trained_without_it(monkeypatch):
+    """Also on a channel that the device could draw: what the receiver is told comes from the record."""
+    wrong = records.Csi("half", "the receiver is told half of h", lambda gain, noise_var, seed: gain / 2)
+    half = replace(records.CHANNELS["rayleigh-fast"], csi=wrong)
+    monkeypatch.setattr(records.CHANNELS, "_own", {**records.CHANNELS._own, "rayleigh-fast": half})
+    sent, link = case("rayleigh-fast", batch=3)
+    received = transmit(sent, link, torch.arange(3))
+    power = (received.symbols - 2 * received.csi * sent.symbols).abs().square().mean(dim=1) / received.noise_var
+    assert (power - 1).abs().max() < 6 / np.sqrt(4000)
 
 
 def test_a_channel_of_a_package_is_the_one_that_is_trained(monkeypatch):
