@@ -7,8 +7,9 @@ channel's `Csi` gives it.
 A channel is a record (`Channel`). Its gain, its noise and the receiver's knowledge are defined here and nowhere else:
 rows, manifest, tables and training read the record. A third party adds one by an entry point of the group
 `semantic_bench.channels`. Measurements, and the validation of a training, call `transmit`. A training step draws its
-noise on the device instead (`bench.training.channel`). The draw depends on the seed of the picture and on nothing else, and the received symbols
-are differentiable in the sent ones. Plans read only the records, so torch is imported inside `transmit`.
+noise on the device instead (`bench.training.channel`). The draw depends on the seed of the picture and on nothing
+else. The received symbols are differentiable in the sent ones. Plans read only the records, so torch is imported inside
+`transmit`.
 """
 
 from __future__ import annotations
