@@ -82,8 +82,8 @@ def _cells(plan: Plan) -> Iterator[tuple[str, bytes]]:
     fixed = {
         "schema": SCHEMA, "variant": "small-1", "task": "reconstruction", "dataset": _SET, "height": 224, "width": 224,
         "rep": 0, "channel": "awgn", "csi": PERFECT_CSI.name, "snr_def": SNR_DEF, "cbr_target": _CBR,
-        "budget_uses": _USES, "n_source": 150528, "n_uses": _USES, "cbr": _CBR, "bits_per_use": 4.0, "bits": 4.0 * _USES,
-        "side_bits": 8, "side_uses": 16, "status": "ok", "batch": 5, "device": "cpu",
+        "budget_uses": _USES, "n_source": 150528, "n_uses": _USES, "cbr": _CBR, "bits_per_use": 4.0,
+        "bits": 4.0 * _USES, "side_bits": 8, "side_uses": 16, "status": "ok", "batch": 5, "device": "cpu",
     }  # fmt: skip
     for unit, cell in plan.cells:
         level = 22 + 0.4 * cell.snr_db + SYSTEMS.index(unit.system) / 7
