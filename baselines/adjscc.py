@@ -34,9 +34,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.dense import pointwise
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, start_from_zero
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import unit_power
+from systems.layers.receiver import receiver_snr_db, symbol_estimate
+from systems.layers.symbol_layout import to_features, to_symbols
 from systems.learned import LearnedSystem
 
 STRIDE = 4
@@ -213,7 +216,7 @@ class ADJSCC(LearnedSystem):
 
         The first step ends before the first attention, because everything after it depends on the SNR.
         """
-        padded = analog.pad_to_multiple(images, STRIDE if self.linear_path is None else BLOCK)
+        padded = pad_to_multiple(images, STRIDE if self.linear_path is None else BLOCK)
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
         first, *others = self.encoder
         fine = first.features(padded)
@@ -224,7 +227,7 @@ class ADJSCC(LearnedSystem):
             if linear is not None:
                 added = F.pixel_unshuffle(features, BLOCK // STRIDE)
                 return self.linear_path.send_beside(padded, linear, added, at, self.name)
-            symbols, _ = analog.unit_power(analog.to_symbols(features, at.budget.allowed_uses()))
+            symbols, _ = unit_power(to_symbols(features, at.budget.allowed_uses()))
             return Transmission(symbols)
 
         return send
@@ -235,15 +238,15 @@ class ADJSCC(LearnedSystem):
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
-        snr_db = self.told(analog.receiver_snr_db(received))
+        snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
             added = CORRECTION * opened.unit * apply_stages(self.decoder, opened.features(STRIDE), snr_db).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
-        height, width = analog.padded_size(link.height, link.width, STRIDE)
-        symbols = analog.estimate(received, self.config.lmmse)
-        features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
+        height, width = padded_size(link.height, link.width, STRIDE)
+        symbols = symbol_estimate(received, self.config.lmmse)
+        features = to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
         return Decoded(
             torch.sigmoid(apply_stages(self.decoder, features, snr_db).float())[..., : link.height, : link.width]
         )

@@ -24,7 +24,7 @@ from baselines.digital.fcn_stage import Labels
 from baselines.digital.system import from_uint8, grey, to_pictures
 from systems.errors import BudgetTooSmall
 from systems.interface import Decoded, Link, Received, System, Transmission
-from systems.layers.analog import unit_power
+from systems.layers.power import unit_power
 
 
 class Genie(System):

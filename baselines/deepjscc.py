@@ -28,8 +28,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.linear_path import BLOCK, LinearPath, start_from_zero
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import unit_power
+from systems.layers.receiver import symbol_estimate
+from systems.layers.symbol_layout import to_features, to_symbols
 from systems.learned import LearnedSystem
 
 STRIDE = 4
@@ -81,11 +84,11 @@ class DeepJSCC(LearnedSystem):
     def encode(self, images: Tensor, link: Link) -> Transmission:
         """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         if self.linear_path is not None:
-            padded = analog.pad_to_multiple(images, BLOCK)
+            padded = pad_to_multiple(images, BLOCK)
             added = F.pixel_unshuffle(self.encoder(padded), BLOCK // STRIDE)
             return self.linear_path.send_beside(padded, self.linear_path.analyse(padded), added, link, self.name)
-        features = self.encoder(analog.pad_to_multiple(images, STRIDE))
-        symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
+        features = self.encoder(pad_to_multiple(images, STRIDE))
+        symbols, _ = unit_power(to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
@@ -95,9 +98,9 @@ class DeepJSCC(LearnedSystem):
             added = self.linear_path.expected_error(opened) * self.decoder(opened.features(STRIDE)).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
-        height, width = analog.padded_size(link.height, link.width, STRIDE)
-        symbols = analog.estimate(received, self.config.lmmse)
-        features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
+        height, width = padded_size(link.height, link.width, STRIDE)
+        symbols = symbol_estimate(received, self.config.lmmse)
+        features = to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
         return Decoded(self.decoder(features)[..., : link.height, : link.width].float())
 
 

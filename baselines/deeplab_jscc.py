@@ -23,8 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.backbone import make_backbone
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import unit_power
+from systems.layers.receiver import symbol_estimate
+from systems.layers.symbol_layout import to_features, to_symbols
 from systems.learned import BackboneConfig, LearnedSystem
 
 STRIDE = 16
@@ -110,16 +113,16 @@ class DeepLabJSCC(LearnedSystem):
 
     def encode(self, images: Tensor, link: Link) -> Transmission:
         """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
-        features = self.backbone(analog.pad_to_multiple(images, STRIDE))[-1]
+        features = self.backbone(pad_to_multiple(images, STRIDE))[-1]
         features = self.projection(self.pyramid(features))
-        symbols, _ = analog.unit_power(analog.to_symbols(features, link.budget.allowed_uses()))
+        symbols, _ = unit_power(to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> class logits float32 (B, 21, H, W)."""
-        height, width = analog.padded_size(link.height, link.width, STRIDE)
-        symbols = analog.estimate(received, self.config.lmmse)
-        features = analog.to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
+        height, width = padded_size(link.height, link.width, STRIDE)
+        symbols = symbol_estimate(received, self.config.lmmse)
+        features = to_features(symbols, self.config.channels, height // STRIDE, width // STRIDE)
         x = self.receiver(features)
         x = self.scores(self.refine(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)))
         logits = F.interpolate(x.float(), size=(height, width), mode="bilinear", align_corners=False)

@@ -20,8 +20,8 @@ from torchvision.models import segmentation
 
 from systems.errors import CheckpointError
 from systems.interface import NUM_CLASSES
-from systems.layers import analog
 from systems.layers.backbone import make_backbone
+from systems.layers.padding import pad_to_multiple
 from systems.learned import BackboneConfig, Network
 from systems.losses import pixel_cross_entropy
 
@@ -98,7 +98,7 @@ class FCN(Network):
     def forward(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) in [0, 1], any size -> class logits float32 (B, 21, H, W)."""
         height, width = images.shape[-2:]
-        padded = analog.pad_to_multiple(images, STRIDE)
+        padded = pad_to_multiple(images, STRIDE)
         low, middle, deep = self.backbone(padded)
         scores = self.head(deep)
         if self.skips is not None:

@@ -25,9 +25,9 @@ from baselines.select.lapped import BLOCK
 from baselines.select.learned import FEATURES, FINE, READ, SelectingSystem, read_linear
 from systems.gensc.reconstruction_decoder import DiTBlock, TimeEmbedding, diffusion_time, grid_positions
 from systems.gensc.residual_block import ResidualBlock
-from systems.layers.analog import pad_to_multiple
 from systems.layers.dense import Dense
 from systems.layers.linear_path import start_from_zero
+from systems.layers.padding import pad_to_multiple
 
 STRIDE = 8  # pixels of the picture per token and axis
 ADDED = 256  # details of a block that the transmitter's network may add to

@@ -17,9 +17,11 @@ from torch import Tensor
 from systems import weight_files
 from systems.errors import CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.klt import BlockKLT, lmmse
 from systems.layers.linear_path import BLOCK, symbol_uses
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import bits_to_power, power_to_bits, unit_power
+from systems.layers.symbol_layout import spread_variance, to_features, to_symbols
 from systems.learned import FittedSystem
 
 
@@ -71,7 +73,7 @@ class Linear(FittedSystem):
 
     def _layout(self, link: Link) -> tuple[int, int, int, int]:
         """Uses for symbols, coefficients per block, rows of blocks, columns of blocks. The same at both ends."""
-        height, width = analog.padded_size(link.height, link.width, BLOCK)
+        height, width = padded_size(link.height, link.width, BLOCK)
         rows, columns = height // BLOCK, width // BLOCK
         uses = symbol_uses(link, self.name)
         coefficients = min(-(-2 * uses // (rows * columns)), len(self.eigenvalues))
@@ -80,18 +82,18 @@ class Linear(FittedSystem):
     def encode(self, images: Tensor, link: Link) -> Transmission:
         """See `System.encode`. images: float32 (B, 3, H, W) in [0, 1]."""
         uses, coefficients, _, _ = self._layout(link)
-        maps = self.klt.analyse(analog.pad_to_multiple(images, BLOCK), coefficients)
+        maps = self.klt.analyse(pad_to_multiple(images, BLOCK), coefficients)
         maps = maps * self.klt.amplitudes(coefficients)[:, None, None]
-        symbols, power = analog.unit_power(analog.to_symbols(maps, uses))
-        return Transmission(symbols, analog.power_to_bits(power))
+        symbols, power = unit_power(to_symbols(maps, uses))
+        return Transmission(symbols, power_to_bits(power))
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W) in [0, 1]."""
         _, coefficients, rows, columns = self._layout(link)
         symbols, variance = received.equalised()
-        maps = analog.to_features(symbols, coefficients, rows, columns)
-        noise = analog.spread_variance(variance, coefficients, rows, columns)
-        power = analog.bits_to_power(received.side_info)[:, None, None, None]
+        maps = to_features(symbols, coefficients, rows, columns)
+        noise = spread_variance(variance, coefficients, rows, columns)
+        power = bits_to_power(received.side_info)[:, None, None, None]
         amplitude = self.klt.amplitudes(coefficients)[:, None, None] / power.sqrt()
         prior = self.klt.eigenvalues[:coefficients, None, None]
         estimate = lmmse(maps, amplitude, prior, noise)

@@ -28,7 +28,7 @@ from baselines.select.lapped import BLOCK, Coefficients
 from systems import weight_files
 from systems.errors import BudgetTooSmall, CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers.analog import pad_to_multiple
+from systems.layers.padding import pad_to_multiple
 from systems.learned import FittedSystem
 from systems.side_info import control_uses
 

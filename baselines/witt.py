@@ -31,10 +31,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.dense import Dense
 from systems.layers.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import bits_to_power, power_to_bits, unit_power
+from systems.layers.receiver import receiver_snr_db
 from systems.layers.swin import SwinBlock
+from systems.layers.symbol_layout import to_features, to_symbols
 from systems.learned import LearnedSystem
 
 
@@ -118,7 +121,7 @@ class SwinStage(nn.Module):
         """(B, h, w, C) -> (B, h, w, C). Sides that the window does not divide are padded, and cut afterwards."""
         height, width = x.shape[1:3]
         if height % self.window or width % self.window:
-            padded = analog.pad_to_multiple(x.movedim(-1, 1), self.window).movedim(1, -1)
+            padded = pad_to_multiple(x.movedim(-1, 1), self.window).movedim(1, -1)
             return self.blocks(padded)[:, :height, :width]
         return self.blocks(x)
 
@@ -241,7 +244,7 @@ class WITT(LearnedSystem):
 
         The first step computes the tokens. The ModNet and the head depend on the SNR.
         """
-        padded = analog.pad_to_multiple(images, self.stride)
+        padded = pad_to_multiple(images, self.stride)
         tokens = self.encoder.tokens(padded)
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
 
@@ -249,8 +252,8 @@ class WITT(LearnedSystem):
             features = self.encoder(tokens, self.told(at.snr_tensor(len(images), images.device)))
             if linear is not None:
                 return self.linear_path.send_beside(padded, linear, features, at, self.name)
-            symbols, power = analog.unit_power(analog.to_symbols(features, symbol_uses(at, self.name)))
-            return Transmission(symbols, analog.power_to_bits(power))
+            symbols, power = unit_power(to_symbols(features, symbol_uses(at, self.name)))
+            return Transmission(symbols, power_to_bits(power))
 
         return send
 
@@ -260,14 +263,14 @@ class WITT(LearnedSystem):
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
-        snr_db = self.told(analog.receiver_snr_db(received))
+        snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
             images = opened.picture + CORRECTION * opened.unit * self.decoder(opened.symbols * 2**0.5, snr_db).float()
         else:
-            height, width = analog.padded_size(link.height, link.width, self.stride)
-            scale = analog.bits_to_power(received.side_info).sqrt()
-            features = analog.to_features(
+            height, width = padded_size(link.height, link.width, self.stride)
+            scale = bits_to_power(received.side_info).sqrt()
+            features = to_features(
                 received.equalised()[0] * scale[:, None],
                 self.config.channels,
                 height // self.stride,

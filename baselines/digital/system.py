@@ -28,7 +28,7 @@ from baselines.digital.frame import BP_ITERATIONS, CodedModulation, Frame, parse
 from systems import stage_times
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission
-from systems.layers.analog import unit_power
+from systems.layers.power import unit_power
 from systems.pixels import to_uint8
 
 CODED_MODULATIONS = ("nr", "nr-sionna", "pyldpc")

@@ -29,7 +29,7 @@ from baselines.select.codebook import (
     Codebook,
     frequency_bands,
 )
-from systems.layers.analog import pad_to_multiple
+from systems.layers.padding import pad_to_multiple
 
 LEAST_BLOCKS = 60  # the fewest blocks of a class
 

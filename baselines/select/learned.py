@@ -28,7 +28,8 @@ from baselines.select.codebook import DETAILS
 from baselines.select.lapped import BLOCK, SIZE
 from systems.errors import BudgetTooSmall, CheckpointError
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers.analog import pad_to_multiple, receiver_snr_db
+from systems.layers.padding import pad_to_multiple
+from systems.layers.receiver import receiver_snr_db
 from systems.learned import LearnedSystem
 
 BANDS = (0, 3, 6, 12, 24, 48, 96, 192, 384, DETAILS)  # details by falling variance, about an octave each

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from systems.gensc.config import GenSCConfig
 from systems.gensc.residual_block import ResidualBlock
-from systems.layers.analog import pad_to_multiple
 from systems.layers.dense import Dense, two_layers
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath, picture_features, start_from_zero
+from systems.layers.padding import pad_to_multiple
 from systems.layers.swin import WindowAttention
 
 FREQUENCIES = 32

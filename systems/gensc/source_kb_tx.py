@@ -24,9 +24,9 @@ from torchvision.models.swin_transformer import PatchMerging
 from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 from systems.gensc.residual_block import ResidualBlock
-from systems.layers.analog import pad_to_multiple
 from systems.layers.dense import Dense
 from systems.layers.efficientnet import EfficientNetLite0
+from systems.layers.padding import pad_to_multiple
 from systems.layers.swin import SwinBlock
 
 

@@ -23,9 +23,12 @@ from systems.gensc.source_kb_rx import SourceKBRx
 from systems.gensc.source_kb_tx import SourceKBTx
 from systems.gensc.task_kb import TaskKB
 from systems.interface import Decoded, Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.klt import BlockKLT, lmmse
 from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import unit_power
+from systems.layers.receiver import receiver_snr_db
+from systems.layers.symbol_layout import spread_variance, to_features, to_symbols
 from systems.learned import ChannelFunction, LearnedSystem
 from systems.losses import pixel_cross_entropy
 
@@ -106,7 +109,7 @@ class GenSC(LearnedSystem):
         The first step does everything but the gains of the channels, which depend on the SNR.
         """
         instruction = self.task_kb_tx.match(link.requirement)
-        padded = analog.pad_to_multiple(images, BLOCK)
+        padded = pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
         maps, local = self.jscc_encoder(padded, feature, self.linear_path, instruction)
 
@@ -115,7 +118,7 @@ class GenSC(LearnedSystem):
             scale = (gain[:, :, None, None] + local).exp()
             if self.linear_path is not None:
                 return self.linear_path.send(padded, maps, scale, at, self.name)
-            symbols, _ = analog.unit_power(analog.to_symbols(maps * scale, at.budget.allowed_uses()))
+            symbols, _ = unit_power(to_symbols(maps * scale, at.budget.allowed_uses()))
             return Transmission(symbols)
 
         return send
@@ -141,10 +144,10 @@ class GenSC(LearnedSystem):
         """
         if self.linear_path is not None:
             return self.linear_path.receive(received, link)
-        height, width = analog.padded_size(link.height, link.width, BLOCK)
+        height, width = padded_size(link.height, link.width, BLOCK)
         shape = (self.config.channels, height // BLOCK, width // BLOCK)
         symbols, variance = received.equalised()
-        return analog.to_features(symbols, *shape), analog.spread_variance(variance, *shape), None
+        return to_features(symbols, *shape), spread_variance(variance, *shape), None
 
     def _knowledge(self, maps: Tensor, noise: Tensor, time: Tensor, task: str) -> tuple[Tensor, Tensor, Tensor | None]:
         """The inputs of both decoders: symbols of unit variance, their noisy bands, and the
@@ -247,11 +250,11 @@ class GenSC(LearnedSystem):
         picture, clean, bands = self._reconstruct(received, link, steps=1)
         losses = {"picture": self.reconstruction_loss(picture[..., : link.height, : link.width], target)}
         if clean is not None and self.config.latent_loss:
-            wanted = analog.to_features(sent.symbols.detach(), *clean.shape[1:])
+            wanted = to_features(sent.symbols.detach(), *clean.shape[1:])
             losses["latent"] = self.config.latent_loss * F.mse_loss(clean, wanted)
         path = self.linear_path
         if bands is not None and path is not None and self.config.activity_loss:
-            padded = analog.pad_to_multiple(images, BLOCK)
+            padded = pad_to_multiple(images, BLOCK)
             true = activity(path.analyse(padded) * path.unit(path.contrast(padded)), path)
             losses["activity"] = self.config.activity_loss * F.mse_loss(bands, true)
         return losses
@@ -263,4 +266,4 @@ def noise_ratio(received: Received) -> Tensor:
     It is N0 over the mean gain, not the mean of N0/|h|^2. Under fast fading that mean is infinite, and one deep fade
     would dominate it.
     """
-    return 10 ** (-analog.receiver_snr_db(received) / 10)
+    return 10 ** (-receiver_snr_db(received) / 10)

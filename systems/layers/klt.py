@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from systems.layers.analog import pad_to_multiple
 from systems.layers.dense import linear
+from systems.layers.padding import pad_to_multiple
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from systems.errors import BudgetTooSmall
 from systems.interface import Link, Received, Transmission
-from systems.layers import analog
 from systems.layers.klt import BlockKLT, lmmse
+from systems.layers.padding import padded_size
+from systems.layers.power import POWER_BITS, bits_to_power, power_to_bits, unit_power
+from systems.layers.symbol_layout import spread_variance, to_features, to_symbols
 
 BLOCK = 16
 LEAST_CONTRAST = 0.02  # standard deviation of a picture below which it counts as flat
@@ -128,8 +130,8 @@ class LinearPath(nn.Module):
         Raises BudgetTooSmall.
         """
         reals = maps.float() * self.unit(self.contrast(images)) * gain
-        symbols, power = analog.unit_power(analog.to_symbols(reals, symbol_uses(link, name)))
-        return Transmission(symbols, analog.power_to_bits(power))
+        symbols, power = unit_power(to_symbols(reals, symbol_uses(link, name)))
+        return Transmission(symbols, power_to_bits(power))
 
     def send_beside(self, images: Tensor, linear: Tensor, added: Tensor, link: Link, name: str) -> Transmission:
         """Transmit the sum of the linear code and the network's additions.
@@ -143,13 +145,13 @@ class LinearPath(nn.Module):
         """Symbol maps (B, coefficients, h, w), the noise variance of each value in the same shape, and the power before
         normalisation (B,).
         """
-        height, width = analog.padded_size(link.height, link.width, BLOCK)
+        height, width = padded_size(link.height, link.width, BLOCK)
         shape = (self.coefficients, height // BLOCK, width // BLOCK)
         symbols, variance = received.equalised()
         return (
-            analog.to_features(symbols, *shape),
-            analog.spread_variance(variance, *shape),
-            analog.bits_to_power(received.side_info),
+            to_features(symbols, *shape),
+            spread_variance(variance, *shape),
+            bits_to_power(received.side_info),
         )
 
     def open(self, received: Received, link: Link) -> Opened:
@@ -183,10 +185,10 @@ def symbol_uses(link: Link, name: str) -> int:
     """Complex uses that are left for symbols after the side information of the power. Raises
     BudgetTooSmall if none is.
     """
-    uses = link.budget.allowed_uses() - link.budget.side_info_uses(analog.POWER_BITS)
+    uses = link.budget.allowed_uses() - link.budget.side_info_uses(POWER_BITS)
     if uses < 1:
         raise BudgetTooSmall(
-            f"{name}: the budget of {link.budget.allowed_uses()} uses does not hold {analog.POWER_BITS} bits "
+            f"{name}: the budget of {link.budget.allowed_uses()} uses does not hold {POWER_BITS} bits "
             "of side information and one symbol; raise --cbr or --kbits"
         )
     return uses

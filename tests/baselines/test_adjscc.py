@@ -3,7 +3,7 @@ import torch
 
 from baselines.adjscc import ADJSCC, GDN, ADJSCCConfig, AttentionFeature
 from systems import Budget, Link, Received
-from systems.layers.analog import receiver_snr_db
+from systems.layers.receiver import receiver_snr_db
 from systems.weight_files import count_parameters
 
 

@@ -3,7 +3,7 @@ import torch
 
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from systems import Budget, Link, Received, Transmission
-from systems.layers.analog import lmmse_symbols
+from systems.layers.receiver import lmmse_symbols
 from systems.weight_files import count_parameters
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from baselines import import_weights
 from baselines.witt import WITT
 from systems import Budget, Link, weight_files
-from systems.layers.analog import POWER_BITS
+from systems.layers.power import POWER_BITS
 
 LIMIT = 1e-4
 FOLDER = Path(os.environ.get("BENCH_VECTORS") or Path(__file__).parents[3] / "shared" / "field" / "vectors")

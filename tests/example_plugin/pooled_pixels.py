@@ -7,7 +7,8 @@ import torch.nn.functional as F
 
 from systems.errors import BudgetTooSmall
 from systems.interface import Decoded, System, Transmission
-from systems.layers.analog import POWER_BITS, bits_to_power, power_to_bits, to_features, to_symbols, unit_power
+from systems.layers.power import POWER_BITS, bits_to_power, power_to_bits, unit_power
+from systems.layers.symbol_layout import to_features, to_symbols
 
 
 class PooledPixels(System):

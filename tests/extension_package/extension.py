@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from systems import Decoded, System, Transmission
-from systems.layers.analog import to_features, to_symbols, unit_power
+from systems.layers.power import unit_power
+from systems.layers.symbol_layout import to_features, to_symbols
 
 
 class Means(System):

@@ -16,7 +16,8 @@ from bench.measure.probe import probe
 from bench.measure.row_independence import check_alone, check_apart, check_rows
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
-from systems.layers.analog import to_features, to_symbols, unit_power
+from systems.layers.power import unit_power
+from systems.layers.symbol_layout import to_features, to_symbols
 
 SIDE = 16
 POINT = Point(10.0, 0)

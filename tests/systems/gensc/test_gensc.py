@@ -17,7 +17,7 @@ from systems.gensc.config import GenSCConfig
 from systems.gensc.open_choices import READINGS, REGISTER
 from systems.gensc.reconstruction_decoder import diffusion_time, grid_positions
 from systems.gensc.system import GenSC, noise_ratio
-from systems.layers import analog
+from systems.layers.symbol_layout import to_features
 from systems.sizes import load_size, sizes_of
 from systems.weight_files import count_parameters
 
@@ -338,7 +338,7 @@ def test_an_oracle_walks_the_ddim_path():
         received = transmit(sent, at, [1, 2])
         y, noise, _ = system.linear_path.receive(received, at)
         ratio = noise_ratio(received)
-        x = analog.to_features(sent.symbols, *y.shape[1:])
+        x = to_features(sent.symbols, *y.shape[1:])
         states = []
 
         def oracle(scaled, feature, estimate, path, contrast, time):

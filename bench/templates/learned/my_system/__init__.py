@@ -21,7 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from systems import Decoded, Link, Received, Transmission
-from systems.layers.analog import lmmse_symbols, pad_to_multiple, padded_size, to_features, to_symbols, unit_power
+from systems.layers.padding import pad_to_multiple, padded_size
+from systems.layers.power import unit_power
+from systems.layers.receiver import lmmse_symbols
+from systems.layers.symbol_layout import to_features, to_symbols
 from systems.learned import LearnedSystem
 
 STRIDE = 4

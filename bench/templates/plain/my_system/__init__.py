@@ -12,7 +12,7 @@ Replace `features` and `pictures` by your own transmitter and receiver. The rest
 - Both get the same `link`: task, height, width, budget, channel, SNR in dB. Pictures may have any size.
 - You may send bits of side information (`Transmission(symbols, side_info)`). The bench charges and sends them; keep
   `link.budget.side_info_uses(bits)` uses free. The power that `unit_power` removed is a use for them: with
-  `power_to_bits` and `bits_to_power` of `systems.layers.analog`, the receiver need not guess it (`SCALE`).
+  `power_to_bits` and `bits_to_power` of `systems.layers.power`, the receiver need not guess it (`SCALE`).
 - Set `encoder_sees_snr = True` if `encode` reads `link.snr_db`. Without it, one transmission serves a whole sweep.
 """
 
@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from systems import Decoded, Link, Received, System, Transmission
-from systems.layers.analog import to_features, to_symbols, unit_power
+from systems.layers.power import unit_power
+from systems.layers.symbol_layout import to_features, to_symbols
 
 
 def grid(link: Link) -> tuple[int, int]:
