@@ -123,9 +123,9 @@ CASES = (
         _at("measure/test_point", "test_the_number_of_uses_tells_nothing_of_the_picture"),
     ),
     Mutation(
-        "uses: each worker has a number of its own", "bench/sweep/ledger.py",
+        "uses: each worker has a number of its own", "bench/sweep/uses_ledger.py",
         "        if before != uses:\n", "        if False:\n",
-        _at("sweep/test_ledger", "test_two_workers_hold_a_system_to_one_number_of_uses"),
+        _at("sweep/test_uses_ledger", "test_two_workers_hold_a_system_to_one_number_of_uses"),
     ),
     # ------------------------------------------------------------ rows
     Mutation(

@@ -14,7 +14,7 @@ from pathlib import Path
 from bench.measure.apart import RemoteSystem, TooLate
 from bench.measure.audit import Ledger
 from bench.spec.identity import SystemFacts, Unchanged, apart, build
-from bench.sweep.ledger import RunLedger
+from bench.sweep.uses_ledger import RunLedger
 from bench.sweep.worker.printed import Printed
 from systems import stage_times
 from systems.errors import UserError

@@ -10,7 +10,7 @@ from harness import killed_at
 
 from bench.measure.audit import Ledger, audit
 from bench.measure.calls import Facts
-from bench.sweep.ledger import FOLDER, RunLedger
+from bench.sweep.uses_ledger import FOLDER, RunLedger
 from bench.util.files import StorageError
 from systems.errors import AuditError
 from systems.interface import Budget, Link, Transmission

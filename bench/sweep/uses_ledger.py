@@ -1,5 +1,7 @@
-"""The ledger of a whole run. The first worker that sees a system's number of channel uses stores it; all later workers,
-also those of other sessions, accept only this number.
+"""The ledger of channel uses of a whole run: all workers hold a system to one number of uses.
+
+The first worker that measures a system's number of uses stores it. All later workers, also those of other sessions,
+accept only this number.
 
 `bench.measure.audit.Ledger` compares the transmissions of one process only. Without the ledger of the run, the number
 of uses could differ between workers. It would then tell a receiver something of its pictures, and nobody would count
