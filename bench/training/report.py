@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from bench.training import saved_state
+from bench.training import state_file
 from bench.training.learner import Learner
 from bench.util.files import write_atomic
 
@@ -47,5 +47,5 @@ def stopped_line(learner: Learner, folder: Path, weights: Path) -> str:
     where = f"step {learner.step}" + ("" if total is None else f" of {total}")
     return (
         f"{learner.name} stopped at {where}; the same command continues from there "
-        f"({saved_state.state_file(folder)}), and its weights will be in {weights}"
+        f"({state_file.path_in(folder)}), and its weights will be in {weights}"
     )

@@ -1,6 +1,7 @@
-"""The state of a training run: what resuming needs, and the digest of everything that decides the run.
+"""Stops a training run and continues it exactly: which tensors and facts are saved, and how a learner takes them back.
 
-The trainer calls it; `saved_state` reads and writes the file. A state with another digest is refused.
+The trainer calls it; `state_file` reads and writes the file. The digest of everything that decides the run is saved
+too. A state with another digest is refused.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.training import saved_state
+from bench.training import state_file
 from bench.training.learner import Learner
 from bench.training.precision import resolve
 from systems.errors import UserError
@@ -38,7 +39,7 @@ def save(folder: Path, learner: Learner, rows: list[dict], seconds: float) -> No
         "step": step, "seen": learner.seen, "done": learner.done, "rows": rows, "protocol": run_digest(learner),
         "seconds": seconds, "minutes": schedule.minutes, "ended": schedule.ended(step),
     }  # fmt: skip
-    saved_state.save_state(folder, tensors, facts)
+    state_file.save_state(folder, tensors, facts)
 
 
 def load(folder: Path, learner: Learner) -> tuple[list[dict], float] | None:
@@ -46,7 +47,7 @@ def load(folder: Path, learner: Learner) -> tuple[list[dict], float] | None:
 
     Returns None if there is no state. Raises UserError if it is of another protocol, or damaged.
     """
-    loaded = saved_state.load_state(folder)
+    loaded = state_file.load_state(folder)
     if loaded is None:
         return None
     tensors, facts = loaded
@@ -54,7 +55,7 @@ def load(folder: Path, learner: Learner) -> tuple[list[dict], float] | None:
         told = _take_facts(folder, learner, facts)
         _take_tensors(learner, tensors)
     except (KeyError, TypeError, ValueError, RuntimeError):
-        raise saved_state.damaged(saved_state.state_file(folder)) from None
+        raise state_file.damaged(state_file.path_in(folder)) from None
     return told
 
 

@@ -23,7 +23,7 @@ import baselines  # noqa: F401  (registers the baselines)
 from baselines.catalogue import FLOOR
 from bench.data import default_data_root
 from bench.measure.tasks import TASKS
-from bench.training import saved_state
+from bench.training import state_file
 from bench.training.crops import Album
 from bench.training.distributed import World
 from bench.training.protocol import Protocol, read_protocol
@@ -171,7 +171,7 @@ def check_request(
         _check_shipped(name, size, plan.start)
     request = TrainingRequest(chosen, plan, root, folder, size, minutes, pack)
     for name in chosen:
-        saved_state.read_facts(request.folder(name))  # so that a damaged state is found before any training
+        state_file.read_facts(request.folder(name))  # so that a damaged state is found before any training
     return request
 
 
@@ -251,7 +251,7 @@ class _Clock:
     def __init__(self, request: TrainingRequest, began: float):
         self.request, self.end = request, None
         if request.minutes is not None:
-            states = (saved_state.read_facts(request.folder(name)) for name in request.systems)
+            states = (state_file.read_facts(request.folder(name)) for name in request.systems)
             used = sum(float(facts.get("seconds", 0)) for facts in states if facts is not None)
             self.end = began + 60 * request.minutes - used
         self.left = [name for name in request.systems if not request.fitted(name)]

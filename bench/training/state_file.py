@@ -1,7 +1,7 @@
-"""The state of a training run on disk, in safetensors: everything that is needed to resume it exactly.
+"""The file `state.safetensors` of a training run: tensors and plain facts, written and read.
 
-`resume` calls it. The file is written completely or not at all. Loading unpickles nothing. A damaged file gives a
-message of one line.
+`resume` calls it, and says what the file must hold. The file is written completely or not at all. Loading unpickles
+nothing. A damaged file gives a message of one line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FILE = "state.safetensors"
 _LONGEST = 10**9  # longest plausible header in bytes
 
 
-def state_file(folder: Path) -> Path:
+def path_in(folder: Path) -> Path:
     """The file with the state of a run in `folder`."""
     return folder / FILE
 
@@ -32,7 +32,7 @@ def save_state(folder: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) 
     disk refuses.
     """
     stored = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()}
-    with replacing(state_file(folder)) as temporary:
+    with replacing(path_in(folder)) as temporary:
         save_file(stored, temporary, {"facts": json.dumps(facts)})
 
 
@@ -40,7 +40,7 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
     """The facts of a run in `folder`, without its tensors. None if there is none. Raises UserError if the file is
     damaged.
     """
-    path = state_file(folder)
+    path = path_in(folder)
     if not path.is_file():
         return None
     try:
@@ -66,13 +66,13 @@ def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if facts is None:
         return None
     try:
-        return load_file(state_file(folder)), facts
+        return load_file(path_in(folder)), facts
     except OSError as error:
         raise UserError(
-            f"{state_file(folder)}: cannot read the state of this training run ({error.strerror or error})"
+            f"{path_in(folder)}: cannot read the state of this training run ({error.strerror or error})"
         ) from None
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError):
-        raise damaged(state_file(folder)) from None
+        raise damaged(path_in(folder)) from None
 
 
 def damaged(path: Path) -> UserError:
