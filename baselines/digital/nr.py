@@ -20,7 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.digital.frame import BP_ITERATIONS, CodedModulation, Frame, plan_frame
+from baselines.digital.coded_modulation import BP_ITERATIONS, CodedModulation
+from baselines.digital.frame import Frame, plan_frame
 from baselines.digital.nr_code import CRC_BITS, NrCode, crc24b
 from baselines.digital.qam import Qam
 from systems.errors import MissingDependency, UserError

@@ -23,8 +23,9 @@ from baselines.digital import codec as source_codec
 from baselines.digital import mcs as mcs_table
 from baselines.digital import names
 from baselines.digital.codec import Coded, UnreadablePayload
+from baselines.digital.coded_modulation import BP_ITERATIONS, CodedModulation
 from baselines.digital.fcn_stage import Labels
-from baselines.digital.frame import BP_ITERATIONS, CodedModulation, Frame, parse_rate
+from baselines.digital.frame import Frame, parse_rate
 from systems import stage_times
 from systems.errors import BudgetTooSmall, UserError
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, System, Transmission

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from baselines.digital.frame import BP_ITERATIONS, CodedModulation, plan_frame
+from baselines.digital.coded_modulation import BP_ITERATIONS, CodedModulation
+from baselines.digital.frame import plan_frame
 from systems.errors import MissingDependency, UserError
 
 BLOCK_BITS = 1008  # a multiple of every row weight below, and of 2, 4, 6 and 8 bits per symbol

@@ -14,7 +14,8 @@ from scipy.stats import binom
 
 from baselines.digital import textbook
 from baselines.digital.capacity import qam_limit_db, shannon_limit_db
-from baselines.digital.frame import LEAST_VARIANCE, parse_rate, plan_frame
+from baselines.digital.coded_modulation import LEAST_VARIANCE
+from baselines.digital.frame import parse_rate, plan_frame
 from baselines.digital.names import ORDERS
 from baselines.digital.nr import CRC_BITS, MAX_K, NrCodedModulation, NrOptions
 from baselines.digital.textbook import BLOCK_BITS, DEGREES, TextbookCodedModulation, crc16
