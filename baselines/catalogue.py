@@ -1,8 +1,8 @@
 """The catalogue: every system of the bench, one entry per system or family.
 
 To add a system, add its file and an entry here. `systems.registry` reads the catalogue and explains the fields. The
-colours can be told apart in grey and by colour-blind readers. `bench.report.style` measures how far apart they are, and
-its tests check it for systems in the same figure.
+colours, marks and places in the legend stand here. Colours of systems in the same figure can be told apart in grey and
+by colour-blind readers; the tests of `bench.report.system_looks` measure how far apart they are.
 """
 
 from __future__ import annotations

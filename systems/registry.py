@@ -36,7 +36,7 @@ class Mark(NamedTuple):
 
     place: position in legends, from 0.
     marker: as matplotlib names it, "" for none.
-    dash: a name of `bench.report.style.DASHES`.
+    dash: a name of `bench.report.system_looks.DASHES`.
     width: of the line, in points.
     size: of the marker, in points.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.report import style
+from bench.report import system_looks
 from bench.report.charts import legend_under
 from bench.report.paper_sheet import COLUMN, Sheet, drawing, rendered
 from bench.report.text import printable
@@ -27,7 +27,7 @@ def draw_scatters(run: Run, rows: list[dict[str, Any]], snr_db: float, out: Path
         points = points_of(run, figure, rows, snr_db)
         if points:
             with drawing():
-                looks = style.figure_looks(figure, run.system_facts)
+                looks = system_looks.figure_looks(figure, run.system_facts)
                 sheet = draw(points, figure["title"], snr_db, looks)
                 files |= rendered(sheet.finish(), out or run.directory / "figures", f"latency-{figure['id']}")
     if not files:
@@ -63,7 +63,7 @@ def points_of(run: Run, figure: dict, rows: list[dict[str, Any]], snr_db: float)
     return points
 
 
-def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float, looks: style.Looks) -> Sheet:
+def draw(points: list[tuple[str, str, float, float]], title: str, snr_db: float, looks: system_looks.Looks) -> Sheet:
     """A sheet as wide as one column: filled markers for the CPU, open markers for a GPU."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, quantity
-from bench.report import style
+from bench.report import system_looks
 from bench.report.curves import DifferenceCurve, Series
 from bench.report.paper_sheet import COLUMN, Sheet
 from bench.report.published_curves import PublishedCurve
-from bench.report.style import Looks
+from bench.report.system_looks import Looks
 from bench.report.text import ratio
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ COVERS = 1.2  # points; curves that are nearer lie on each other
 MOST_COVERS = 2  # more covering curves make no difference
 LEGEND_SIZE = 6.6
 TITLE = {"fontsize": 7.5, "color": "#B03A00", "fontweight": "bold"}
-THIN_DASHES = [style.DASHES[name] for name in ("solid", "short", "dotted", "dash-dot-dot")]  # of published curves
+THIN_DASHES = [
+    system_looks.DASHES[name] for name in ("solid", "short", "dotted", "dash-dot-dot")
+]  # of published curves
 MOST_TICKS = 11
 
 
@@ -289,7 +291,7 @@ def _cliffs(panel: Panel, chart: Chart) -> None:
         lost, first = curve.cliff
         colour = chart.looks[curve.system].colour
         top = float(curve.mean[list(curve.x).index(first)])
-        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=style.DASHES["dotted"], zorder=3)
+        axes.vlines(first, bottom, top, color=colour, linewidth=0.9, linestyle=system_looks.DASHES["dotted"], zorder=3)
         if first in seen:  # a second curve with the same cliff needs no second text
             continue
         seen.append(first)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.data.voc import VOC_CLASSES
-from bench.report import style
+from bench.report import system_looks
 from bench.report.text import cell
 from bench.results.reader import Run
 from bench.util.markdown import markdown_table
@@ -47,18 +47,18 @@ def class_table(run: Run, figure: dict) -> pd.DataFrame:
     table["figure"] = figure["id"]
     table["name"] = [VOC_CLASSES[int(label)] for label in table["class"]]
     table["n_outage"] = [lost.get((row.system, row.variant, row.snr_db), 0) for row in table.itertuples()]
-    places = style.figure_looks(figure, run.system_facts).places(table["system"])
+    places = system_looks.figure_looks(figure, run.system_facts).places(table["system"])
     table = table.assign(_place=table["system"].map(places)).sort_values(
         ["_place", "variant", "snr_db", "class"], kind="stable"
     )
     return table[list(CLASS_COLUMNS)].reset_index(drop=True)
 
 
-def class_markdown(table: pd.DataFrame, title: str, looks: style.Looks | None = None) -> str:
+def class_markdown(table: pd.DataFrame, title: str, looks: system_looks.Looks | None = None) -> str:
     """IoU in per cent, classes by systems, each system at its highest SNR, and the mean over classes."""
     systems = [own for _, own in table.groupby(["system", "variant"], sort=False)]
     systems = [own[own["snr_db"] == own["snr_db"].max()].set_index("class") for own in systems]
-    looks = looks or style.Looks()
+    looks = looks or system_looks.Looks()
     head = [f"{cell(looks.label(own['system'].iloc[0]))}, {own['snr_db'].iloc[0]:g} dB" for own in systems]
     rows = []
     for label in sorted(set(table["class"])):

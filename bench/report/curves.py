@@ -20,7 +20,7 @@ import pandas as pd
 from bench.analysis.all_pairs import all_pairs
 from bench.analysis.quantity import OUTAGE_RATE, has_labels, quantity
 from bench.measure.metrics.table import METRICS
-from bench.report.style import Looks
+from bench.report.system_looks import Looks
 from bench.results.reader import Run
 
 

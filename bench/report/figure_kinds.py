@@ -1,4 +1,4 @@
-"""The kinds of figure, as a table: a kind is a function from a `DrawingJob` to drawings.
+"""The kinds of figure, as a table `KINDS`: a kind is a function from a `DrawingJob` to drawings.
 
 `bench.report.figures` calls it. The file of a figure may name its kind; otherwise its task decides. Third parties add a
 kind by the entry-point group `semantic_bench.figures`: a function with the signature of `curves` below, under the name
@@ -7,101 +7,27 @@ that figure files use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-from bench.analysis.intervals import LEVEL_TEXT, method_of
-from bench.analysis.quantity import outage_words
 from bench.analysis.undertrained import undertrained
-from bench.measure.budget import budget_text
-from bench.measure.channel import channel_label
 from bench.measure.metrics.table import METRICS, metrics_of
-from bench.report import style
+from bench.report import system_looks
 from bench.report.charts import UNSET, Chart, XAxis, draw_chart
 from bench.report.curves import Series, bands_overlap, differences_of, series_of
+from bench.report.drawing_job import Drawing, DrawingJob
+from bench.report.footnote import footnote_words
 from bench.report.gallery import Block, Tile, draw_gallery
-from bench.report.options import Options
-from bench.report.paper_sheet import Sheet
 from bench.report.published_curves import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
-from bench.results.reader import Run
-from bench.spec.look import FigureLook, read_look
 from bench.util.files import several, slug
 from systems import entry_points
 from systems.errors import FAULTS, UserError, did_you_mean
 
 ENTRY_POINT_GROUP = "semantic_bench.figures"
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure, ready to be saved: the name of its file, the sheet, and the words of its footnote."""
-
-    name: str
-    sheet: Sheet
-    words: list[str]
-
-
-@dataclass
-class DrawingJob:
-    """One figure to draw: its id, the run, its entries in the manifest (one, or one per budget), and the user's
-    options.
-
-    overlays: {name of a run: (run, its systems, or None for all)}.
-    notes: what cannot be drawn, one line each.
-    """
-
-    id: str
-    run: Run
-    figures: list[dict]
-    options: Options
-    overlays: Mapping[str, tuple[Run, tuple[str, ...] | None]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def figure(self) -> dict:
-        """The figure's entry in the manifest. If there are several budgets, the first."""
-        return self.figures[0]
-
-    @property
-    def look(self) -> FigureLook:
-        """The wishes of the figure's file for the drawing. Raises UserError if the manifest is wrong."""
-        return read_look(self.figure.get("look", {}), f"run {self.run.name}, figure {self.id}")
-
-    def rows(self, figure: dict) -> pd.DataFrame:
-        """Rows of summary.csv for a figure: its own, and those of overlays with names "RUN:system"."""
-        tables = [self.run.summary_of(figure)]
-        for name, (run, wanted) in self.overlays.items():
-            systems = sorted(set(run.summary["system"])) if wanted is None else list(wanted)
-            own = run.summary_of({**figure, "systems": systems})
-            tables.append(own.assign(system=f"{name}:" + own["system"].astype(str)))
-        rows = pd.concat([table for table in tables if len(table)]) if any(map(len, tables)) else tables[0]
-        return rows if self.options.systems is None else rows[rows["system"].isin(self.options.systems)]
-
-    def systems(self) -> list[str]:
-        """The figure's systems, in the order of its file. With `--systems` only those."""
-        named = list(dict.fromkeys(name for figure in self.figures for name in figure["systems"]))
-        return named if self.options.systems is None else [n for n in self.options.systems if n in named]
-
-    def looks(self, systems) -> style.Looks:
-        """The looks of these systems, from the catalogue, the file and the options."""
-        wish = self.look
-        return style.looks_of(
-            [*(name for name in self.systems() if name in set(systems)), *systems],
-            self.run.system_facts,
-            self.options.systems or wish.order,
-            {**wish.label, **self.options.labels},
-            wish.colour,
-            set(self.options.highlight) & set(systems),
-        )
-
-    def ylim(self) -> tuple[float | None, float | None]:
-        """Limits of the value axis, from the options or the figure's file."""
-        return self.options.ylim or self.look.ylim or UNSET
 
 
 Kind = Callable[[DrawingJob], list[Drawing]]
@@ -117,7 +43,7 @@ def curves(job: DrawingJob) -> list[Drawing]:
         chart = _chart(job, rows, metric, own=metric == own)
         if chart.curves:
             name = job.id if metric == own else f"{job.id}-{metric}"
-            drawings.append(Drawing(name, draw_chart(chart), _words(job, job.figure, rows, chart)))
+            drawings.append(Drawing(name, draw_chart(chart), footnote_words(job, job.figure, rows, chart)))
     return drawings
 
 
@@ -135,7 +61,7 @@ def budgets(job: DrawingJob) -> list[Drawing]:
     for snr in snrs:
         own = rows[rows["snr_db"] == snr]
         chart = _chart(job, own, first["metric"], along=along, axis=axis, snr_db=snr)
-        words = _words(job, {**first, "cbr": None, "bits": None}, own, chart)
+        words = footnote_words(job, {**first, "cbr": None, "bits": None}, own, chart)
         words.insert(-1, f"SNR {snr:g} dB")
         drawings.append(Drawing(job.id + (f"-{snr:g}dB" if len(snrs) > 1 else ""), draw_chart(chart), words))
     return drawings
@@ -162,7 +88,7 @@ def pictures(job: DrawingJob) -> list[Drawing]:
             continue
         size = f"{original.shape[1]} × {original.shape[0]}"
         name = job.id if not drawings else f"{job.id}-{slug(str(image_id))}"
-        words = [printable(image_id), *_words(job, job.figure, None, None)]
+        words = [printable(image_id), *footnote_words(job, job.figure, None, None)]
         words.insert(-1, "detail: where the original has most structure")
         if undertrained(job.run) & set(job.systems()):
             words.insert(-1, "* undertrained")
@@ -186,11 +112,13 @@ def segmentation(job: DrawingJob) -> list[Drawing]:
         job.notes.append(f"{job.id} is drawn without pictures: they are not in {job.run.directory / 'pictures'}")
     systems = chart.looks.sorted(job.systems())
     sheet = draw_segmentation(chart, examples, systems)
-    drawings = [Drawing(job.id, sheet, _words(job, job.figure, rows, chart))]
+    drawings = [Drawing(job.id, sheet, footnote_words(job, job.figure, rows, chart))]
     for metric in (m.name for m in metrics_of("segmentation")):
         if metric != job.figure["metric"] and _measured(rows, metric):
             other = _chart(job, rows, metric, own=False)
-            drawings.append(Drawing(f"{job.id}-{metric}", draw_chart(other), _words(job, job.figure, rows, other)))
+            drawings.append(
+                Drawing(f"{job.id}-{metric}", draw_chart(other), footnote_words(job, job.figure, rows, other))
+            )
     return drawings
 
 
@@ -273,39 +201,6 @@ def _reference(job: DrawingJob, drawn: list[Series]) -> str:
     return (first or own or [""])[0] if len(there) > 1 else ""
 
 
-def _words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, chart: Chart | None) -> list[str]:
-    """The footnote: data set, pictures, channel, budget, what is drawn, origins, run."""
-    words = [printable(figure["dataset"])]
-    if rows is not None:
-        counts = rows.loc[rows["metric"].eq(figure["metric"]) & (rows["n_images"] > 0), "n_images"].astype(int)
-        if len(counts):
-            words.append(
-                several(counts.max(), "image")
-                if counts.min() == counts.max()
-                else f"{counts.min()} to {counts.max()} images"
-            )
-    words.append(channel_label(figure["channel"]))
-    if (figure["cbr"], figure["bits"], figure.get("uses")) != (None, None, None):  # otherwise the budget is the axis
-        words.append(budget_text(figure["cbr"], figure["bits"], figure.get("uses")))
-    if chart is not None:
-        if chart.bands:
-            words.append(f"bands: {LEVEL_TEXT} {method_of(int(counts.min()) if len(counts) else 0)}")
-        if chart.differences:
-            words.append(
-                f"below: difference to {chart.looks.label(chart.reference)}, paired over images, {LEVEL_TEXT} intervals"
-            )
-        if chart.has_outages:
-            words.append(f"lost pictures are scored as {outage_words(figure['task'])}")
-        for origin in dict.fromkeys(line.origin for line in chart.published):
-            labels = "; ".join(line.label for line in chart.published if line.origin == origin)
-            words.append(f"thin lines, trained and measured elsewhere: {labels} ({origin})")
-    words.append(f"run {printable(job.run.name)}")
-    words[-1] += "".join(f", {printable(name)}" for name in job.overlays)
-    if job.run.limited:
-        words.append("LIMITED RUN (--limit)")
-    return words
-
-
 def _stored(job: DrawingJob, files: pd.Series) -> np.ndarray | None:
     """The first of these stored pictures that can be read, or None."""
     for file in files:
@@ -317,7 +212,7 @@ def _stored(job: DrawingJob, files: pd.Series) -> np.ndarray | None:
     return None
 
 
-def _tile(job: DrawingJob, looks: style.Looks, system: str, row: pd.Series | None) -> Tile:
+def _tile(job: DrawingJob, looks: system_looks.Looks, system: str, row: pd.Series | None) -> Tile:
     title = looks.label(system) + (" *" if system in undertrained(job.run) else "")
     picture = None if row is None else _stored(job, pd.Series([row["file"]]))
     if picture is None or picture.ndim != 3:
@@ -349,9 +244,3 @@ def _examples(job: DrawingJob) -> list[Example]:
         if any(predictions.values()):
             found.append(Example(original, truth, predictions, notes))
     return found
-
-
-def same_pictures(job: DrawingJob, run: Run, dataset: str) -> bool:
-    """Whether another run used the same pictures for a data set of this name, as far as the manifests say."""
-    ours, theirs = (r.manifest.get("datasets", {}).get(dataset, {}).get("fingerprint") for r in (job.run, run))
-    return ours is None or theirs is None or ours == theirs

@@ -13,7 +13,8 @@ import pandas as pd
 
 from bench.analysis.quantity import has_labels
 from bench.report import paper_sheet
-from bench.report.figure_kinds import Drawing, DrawingJob, kind_named, same_pictures
+from bench.report.drawing_job import Drawing, DrawingJob, same_pictures
+from bench.report.figure_kinds import kind_named
 from bench.report.options import Options
 from bench.report.text import printable
 from bench.results.reader import Run

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bench.report import style
+from bench.report import system_looks
 from bench.report.paper_sheet import PAGE, Sheet
 
 COLUMNS = 9  # at most: the original and eight systems
@@ -133,15 +133,17 @@ def _tile(sheet: Sheet, tile: Tile, original: np.ndarray, window, box, largest: 
                   color="#777777")  # fmt: skip
         return
     full.imshow(tile.picture, interpolation="lanczos", aspect="auto")
-    for colour, width in (("white", 1.4), (style.FRAME, 0.7)):
+    for colour, width in (("white", 1.4), (system_looks.FRAME, 0.7)):
         full.add_patch(Rectangle((left - 0.5, top - 0.5), wide, tall, fill=False, edgecolor=colour, linewidth=width))
     zoom.imshow(tile.picture[top : top + tall, left : left + wide], interpolation="nearest", aspect="auto")
     for spine in zoom.spines.values():
-        spine.set(color=style.FRAME, linewidth=0.7)
+        spine.set(color=system_looks.FRAME, linewidth=0.7)
     if is_original:
         _scale(error, largest)
     elif tile.picture.shape == original.shape:
-        error.imshow(error_map(tile.picture, original), cmap=style.ERROR_MAP, vmin=0, vmax=largest, aspect="auto")
+        error.imshow(
+            error_map(tile.picture, original), cmap=system_looks.ERROR_MAP, vmin=0, vmax=largest, aspect="auto"
+        )
 
 
 def _scale(axes, largest: float) -> None:
@@ -150,7 +152,7 @@ def _scale(axes, largest: float) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     bar = axes.inset_axes((0.06, 0.42, 0.88, 0.16))
-    bar.imshow(np.linspace(0, 1, 256)[None], cmap=style.ERROR_MAP, aspect="auto", extent=(0, 1, 0, 1))
+    bar.imshow(np.linspace(0, 1, 256)[None], cmap=system_looks.ERROR_MAP, aspect="auto", extent=(0, 1, 0, 1))
     bar.set_yticks([])
     bar.grid(False)
     bar.tick_params(labelsize=5.5, length=1.5, pad=1)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.undertrained import undertrained
-from bench.report import style
+from bench.report import system_looks
 from bench.report.text import cell
 from bench.results.reader import Run
 from bench.util.markdown import markdown_table
@@ -75,7 +75,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
     table = []
     for figure in run.figures:
         samples = run.samples_of(figure)
-        for system in style.figure_looks(figure, run.system_facts).sorted(samples["system"]):
+        for system in system_looks.figure_looks(figure, run.system_facts).sorted(samples["system"]):
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
                 counted = flops.get((figure["id"], system), {})
@@ -126,7 +126,7 @@ def _sources(data) -> str:
 
 def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None = None) -> str:
     """The table of overheads in Markdown. facts: what the manifest says of each system, for its label."""
-    looks = style.looks_of(table["system"], facts)
+    looks = system_looks.looks_of(table["system"], facts)
     rows = []
     for row in table.itertuples():
         name = cell(looks.label(row.system)) + (" (undertrained)" if row.undertrained else "")
@@ -159,7 +159,7 @@ def spending_notes(table: pd.DataFrame) -> str:
     """One line for each row whose system leaves more than 5 % of its budget unspent. "" if there is none."""
     rows = table[table["n_uses"] < UNDERSPENT * table["budget_uses"]].itertuples()
     return "".join(
-        f"\n{row.figure}: {style.label_of(row.system)} spends {share:.0f} % of the budget.\n"
+        f"\n{row.figure}: {system_looks.label_of(row.system)} spends {share:.0f} % of the budget.\n"
         for row, share in ((row, 100 * row.n_uses / row.budget_uses) for row in rows)
     )
 

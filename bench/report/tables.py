@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import OUTAGE_RATE, axis_label, has_labels, quantities, quantity
-from bench.report import style
+from bench.report import system_looks
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
 from bench.report.text import cell, printable
@@ -34,7 +34,7 @@ def tables_of(run: Run) -> dict[Path, bytes]:
     for figure in run.figures:
         rows = results_table(run, figure)
         if len(rows):
-            looks = style.figure_looks(figure, run.system_facts)
+            looks = system_looks.figure_looks(figure, run.system_facts)
             text = results_markdown(rows, figure, looks)
             text += spending_notes(overheads[overheads["figure"] == figure["id"]])
             files |= _files(run, f"results-{figure['id']}", rows, text)
@@ -77,7 +77,7 @@ def results_table(run: Run, figure: dict) -> pd.DataFrame:
     metrics = [figure["metric"], *(m.name for m in quantities() if m.name != figure["metric"])]
     places = {metric: place for place, metric in enumerate(metrics)}
     rows = rows[rows["metric"].isin([m for m in metrics if m in measured.index])].copy()
-    looks = style.figure_looks(figure, run.system_facts)
+    looks = system_looks.figure_looks(figure, run.system_facts)
     rows.insert(0, "figure", figure["id"])
     rows = rows.assign(
         _metric=rows["metric"].map(places), _order=rows["system"].map(looks.places(rows["system"]))
@@ -87,18 +87,18 @@ def results_table(run: Run, figure: dict) -> pd.DataFrame:
     return rows[RESULT_COLUMNS].reset_index(drop=True)
 
 
-def results_markdown(rows: pd.DataFrame, figure: dict, looks: style.Looks | None = None) -> str:
+def results_markdown(rows: pd.DataFrame, figure: dict, looks: system_looks.Looks | None = None) -> str:
     """One table per metric, systems by SNR: mean and 95 % interval.
 
     Where pictures were lost, a cell gives their number. In a fading channel, where every SNR loses some, the value is
     also given, with lost pictures as they were scored. What was not simulated is empty.
     """
     faded = figure["channel"] != "awgn"
-    return "\n".join(_metric_markdown(own, str(metric), figure["title"], looks or style.Looks(), faded)
+    return "\n".join(_metric_markdown(own, str(metric), figure["title"], looks or system_looks.Looks(), faded)
                      for metric, own in rows.groupby("metric", sort=False))  # fmt: skip
 
 
-def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: style.Looks, faded: bool) -> str:
+def _metric_markdown(rows: pd.DataFrame, metric: str, title: str, looks: system_looks.Looks, faded: bool) -> str:
     snrs = sorted(rows["snr_db"].unique())
     of = "mean over images" if quantity(metric).reduction == "mean" else "of the whole data set"
     body = []

@@ -21,7 +21,7 @@ from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
 from bench.measure.rules import RULES
-from bench.report import style
+from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published_curves import published_for
@@ -118,7 +118,7 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[str, Any]:
-    look = style.style_of(name, facts)
+    look = system_looks.style_of(name, facts)
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""

@@ -14,7 +14,7 @@ from made_run import SNRS, figure, make_run
 from PIL import Image
 
 from bench.analysis.undertrained import undertrained
-from bench.report import draw_all, paper_sheet, style
+from bench.report import draw_all, paper_sheet, system_looks
 from bench.report.charts import Chart, draw_chart, tick_values
 from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.figure_kinds import KINDS
@@ -34,7 +34,7 @@ def value(figure, system, snr, index):
     for modulation, cliff in CLIFF.items():
         if modulation in system and snr < cliff:
             return "outage"
-    order = style.style_of(system).order
+    order = system_looks.style_of(system).order
     if figure["task"] == "segmentation":
         return 0.8 - 0.1 * order / 5 + 0.01 * (index % 3)
     return 26 + 0.4 * snr - 0.3 * order + 0.5 * index
@@ -169,7 +169,7 @@ def test_ink_matches_style_and_marks_undertrained(run_dir):
     assert lines["WITT (undertrained)"].get_linewidth() == lines["ADJSCC"].get_linewidth()  # wider than a hairline
     assert lines["WITT (undertrained)"].get_markerfacecolor() == "white"
     for system in FIG4:
-        look = style.style_of(system)
+        look = system_looks.style_of(system)
         line = lines[look.label + (" (undertrained)" if system == "witt" else "")]
         assert line.get_color() == look.colour and line.get_marker() == look.marker
 
@@ -203,7 +203,7 @@ def test_a_curve_under_another_stays_visible(tmp_path):
     (canvas, _), *_ = drawings(run_dir, "fig4", Options(relative_to=""))[0].values()
     canvas.legends[0].remove()
     for system in ("gensc", "jpeg-ldpc-64qam"):
-        assert pixels_of(canvas, style.style_of(system).colour) > 600, system
+        assert pixels_of(canvas, system_looks.style_of(system).colour) > 600, system
 
 
 def test_bands_that_overlap_give_way_to_paired_differences(tmp_path):
@@ -323,7 +323,7 @@ def test_draw_all_writes_every_figure_and_table(run_dir):
         pixels = np.asarray(picture.convert("RGB"))
     # The curves are drawn in their colours.
     for system in ("gensc", "adjscc"):
-        colour = [int(style.style_of(system).colour[i : i + 2], 16) for i in (1, 3, 5)]
+        colour = [int(system_looks.style_of(system).colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (np.abs(pixels.astype(int) - colour).max(axis=2) < 6).sum() > 100
     assert (run_dir / "figures" / "fig4.pdf").read_bytes().startswith(b"%PDF")
 
@@ -687,7 +687,7 @@ def test_a_third_party_adds_a_kind_by_an_entry_point(tmp_path, monkeypatch):
         "[semantic_bench.figures]\nbars = bars_kind:draw\nbroken = bars_kind:nothing\n"
     )
     (site / "bars_kind.py").write_text(
-        "from bench.report.figure_kinds import Drawing\n"
+        "from bench.report.drawing_job import Drawing\n"
         "from bench.report.paper_sheet import Sheet\n"
         "def draw(job):\n"
         "    rows = job.rows(job.figure).query('metric == \"psnr_db\" and snr_db == 20')\n"

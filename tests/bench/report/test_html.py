@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from browser import BROWSER, DRIVER, MISSING, open_browser, resize, settle
+from colour_vision import luminance
 from made_run import figure, make_run
 
 from bench.measure.metrics.table import METRICS
 from bench.report.html import write_report
 from bench.report.html.build import report_data
-from bench.report.style import luminance
 from bench.results.reader import Run
 
 NAMES = ["gensc", "linear", "jpeg-ldpc-16qam"]

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from bench.perf import scatter
-from bench.report import draw_all, paper_sheet, style
+from bench.report import draw_all, paper_sheet, system_looks
 from bench.report.charts import Chart, draw_chart
 from bench.report.curves import Series
 from bench.report.figures import jobs_of
@@ -79,7 +79,7 @@ def faults(canvas):
 def value(entry, system, snr, index):
     if "16qam" in system and snr < 12 or "64qam" in system and snr < 13:  # two cliffs, one beside the other
         return "outage"
-    order = style.style_of(system).order
+    order = system_looks.style_of(system).order
     if entry["task"] == "segmentation":
         return 0.8 - 0.1 * order / 5 + 0.01 * (index % 3)
     return 26 + 0.4 * snr - 0.3 * order + 0.5 * index
@@ -152,7 +152,9 @@ def test_pictures_of_any_number_of_systems_keep_their_names_apart(count, look):
     blocks = [Block("18 dB", [Tile(original, name, "outage\n12 345 678 uses") for name in names])] * 2
     truth = np.arange(21, dtype=np.uint8).repeat(40)[:800].reshape(20, 40)  # all classes, so a wide legend
     example = Example(original[:20, :40], truth, {18.0: {f"s{i}": truth for i in range(count)}})
-    looks = style.looks_of([f"s{i}" for i in range(count)], labels={f"s{i}": name for i, name in enumerate(names)})
+    looks = system_looks.looks_of(
+        [f"s{i}" for i in range(count)], labels={f"s{i}": name for i, name in enumerate(names)}
+    )
     grid, nothing = np.array([0.0, 10.0]), np.full(2, np.nan)
     flat = [Series(f"s{i}", "v", grid, np.full(2, 40.0 + i), nothing, nothing, np.zeros(2), ("ok", "ok"))
             for i in range(count)]  # fmt: skip

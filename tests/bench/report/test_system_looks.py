@@ -4,9 +4,10 @@ users alike.
 
 from itertools import combinations
 
+import colour_vision
 import pytest
 
-from bench.report import style
+from bench.report import system_looks
 from bench.report.paper_sheet import COLUMN
 from systems.errors import UserError
 
@@ -19,72 +20,74 @@ TOGETHER = [
 
 @pytest.mark.parametrize("systems", TOGETHER)
 def test_systems_of_one_figure_are_told_apart_in_every_way(systems):
-    looks = style.looks_of(systems)
+    looks = system_looks.looks_of(systems)
     for a, b in combinations(systems, 2):
         first, second = looks[a], looks[b]
         assert first.marker != second.marker and first.label != second.label, (a, b)
         assert first.dash != second.dash or "gensc" in (a, b)  # GenSC and 16QAM are both solid: red and wide, black
-        assert style.distance(first.colour, second.colour) > 25, (a, b)
-        assert style.distance(first.colour, second.colour, "deuteranopia") > 20, (a, b)
-        assert style.distance(first.colour, second.colour, "grey") > 7, (a, b)
+        assert colour_vision.distance(first.colour, second.colour) > 25, (a, b)
+        assert colour_vision.distance(first.colour, second.colour, "deuteranopia") > 20, (a, b)
+        assert colour_vision.distance(first.colour, second.colour, "grey") > 7, (a, b)
 
 
 @pytest.mark.parametrize("system", sorted({name for names in TOGETHER for name in names}))
 def test_no_colour_vanishes_on_white(system):
     """Yellow did, with a luminance of 0.75. The contrast of WCAG 2 is (1.05) / (luminance + 0.05)."""
-    assert 1.05 / (style.luminance(style.style_of(system).colour) + 0.05) > 1.9
+    assert 1.05 / (colour_vision.luminance(system_looks.style_of(system).colour) + 0.05) > 1.9
 
 
 def test_colour_vision_of_known_colours():
-    assert style.luminance("#000000") == 0 and style.luminance("#FFFFFF") == pytest.approx(1)
-    assert style.luminance("#00FF00") == pytest.approx(0.7152, abs=1e-4)
+    assert colour_vision.luminance("#000000") == 0 and colour_vision.luminance("#FFFFFF") == pytest.approx(1)
+    assert colour_vision.luminance("#00FF00") == pytest.approx(0.7152, abs=1e-4)
     # L* of middle grey, sRGB 119, is 50; grey looks the same with every kind of colour vision.
-    assert style.distance("#000000", "#777777") == pytest.approx(50.03, abs=0.1)
-    assert style.distance("#404040", "#A0A0A0", "deuteranopia") == pytest.approx(
-        style.distance("#404040", "#A0A0A0"), abs=0.3
+    assert colour_vision.distance("#000000", "#777777") == pytest.approx(50.03, abs=0.1)
+    assert colour_vision.distance("#404040", "#A0A0A0", "deuteranopia") == pytest.approx(
+        colour_vision.distance("#404040", "#A0A0A0"), abs=0.3
     )
     # Red and green of equal luminance: far apart in colour, close for a deuteranope, equal in grey.
     red, green = "#B06040", "#708040"
-    assert style.distance(red, green) > 40 > 3 * style.distance(red, green, "deuteranopia")
+    assert colour_vision.distance(red, green) > 40 > 3 * colour_vision.distance(red, green, "deuteranopia")
 
 
 def test_a_look_depends_on_the_name_alone():
-    alone = style.style_of("someones-system")
+    alone = system_looks.style_of("someones-system")
     for name in ("zzz", "gensc", "my-system", "jpeg-ldpc-16qam"):
-        style.style_of(name)
-    assert style.style_of("someones-system") == alone
+        system_looks.style_of(name)
+    assert system_looks.style_of("someones-system") == alone
 
 
 def test_third_parties_are_drawn_as_well_as_ours_and_never_like_one_of_ours():
-    fixed = {(style.style_of(n).colour, style.style_of(n).marker) for names in TOGETHER for n in names}
-    others = style.looks_of([f"system-{number}" for number in range(100)])
+    fixed = {(system_looks.style_of(n).colour, system_looks.style_of(n).marker) for names in TOGETHER for n in names}
+    others = system_looks.looks_of([f"system-{number}" for number in range(100)])
     for name, look in others.styles.items():
         assert look.width >= 1.5 and look.marker_size >= 4.2, name
         assert (look.colour, look.marker) not in fixed
     # In one figure no two systems share marker and dash, as long as there are enough of these.
-    twenty = style.looks_of([f"system-{number}" for number in range(20)]).styles.values()
+    twenty = system_looks.looks_of([f"system-{number}" for number in range(20)]).styles.values()
     assert len({(look.marker, look.dash) for look in twenty}) == 20
 
 
 def test_labels_compose():
-    assert style.label_of("avif-ldpc-256qam-fcn") == "AVIF+LDPC+256QAM+FCN"
-    assert style.label_of("jpeg-ldpc-16qam") == "JPEG+LDPC+16QAM"
-    assert style.label_of("my-system") == "my-system"
-    assert "ceiling" not in style.label_of("fcn-ceiling").lower() and "original" in style.label_of("fcn-ceiling")
+    assert system_looks.label_of("avif-ldpc-256qam-fcn") == "AVIF+LDPC+256QAM+FCN"
+    assert system_looks.label_of("jpeg-ldpc-16qam") == "JPEG+LDPC+16QAM"
+    assert system_looks.label_of("my-system") == "my-system"
+    assert "ceiling" not in system_looks.label_of("fcn-ceiling").lower() and "original" in system_looks.label_of(
+        "fcn-ceiling"
+    )
 
 
 def test_the_figures_file_and_the_options_change_looks():
-    looks = style.looks_of(
+    looks = system_looks.looks_of(
         ["gensc", "mine", "witt"], order=["mine"], labels={"mine": "My system", "witt": "W"}, colours={"mine": "teal"}
     )
     assert looks.sorted(["witt", "gensc", "mine"]) == ["mine", "gensc", "witt"]
     assert looks["mine"].label == "My system" and looks["mine"].colour == "#008080" and looks.label("witt") == "W"
     with pytest.raises(UserError, match="no colour"):
-        style.looks_of(["gensc"], colours={"gensc": "reddish"})
+        system_looks.looks_of(["gensc"], colours={"gensc": "reddish"})
 
 
 def test_highlight_makes_one_wide_and_the_others_faint():
-    looks = style.looks_of(["gensc", "mine", "witt"], highlight=["mine"])
+    looks = system_looks.looks_of(["gensc", "mine", "witt"], highlight=["mine"])
     assert looks["mine"].width > max(looks["gensc"].width, looks["witt"].width) and not looks["mine"].faint
     assert looks["gensc"].faint and looks["gensc"].line()["alpha"] < 1 and looks["gensc"].width >= 1
 
@@ -95,12 +98,12 @@ def test_a_trained_start_stands_in_the_legend():
         "adjscc": {"config": {"linear_path": False}},
         "mine": {"config": 3},
     }
-    looks = style.looks_of(["witt", "adjscc", "mine"], facts)
+    looks = system_looks.looks_of(["witt", "adjscc", "mine"], facts)
     assert looks.label("witt") == "WITT (KLT start)" and looks.label("adjscc") == "ADJSCC"
 
 
 def test_a_system_of_another_run_has_its_colour_and_another_line():
-    looks = style.looks_of(["gensc", "new:gensc"])
+    looks = system_looks.looks_of(["gensc", "new:gensc"])
     ours, theirs = looks["gensc"], looks["new:gensc"]
     assert theirs.colour == ours.colour and theirs.dash != ours.dash and theirs.hollow
     assert theirs.label == "GenSC (new)" and looks.sorted(["new:gensc", "gensc"])[0] == "gensc"
