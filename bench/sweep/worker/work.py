@@ -28,12 +28,12 @@ from bench.sweep.preflight import Reading, Trial
 from bench.sweep.salt import kept_salt
 from bench.sweep.worker.batches import batches_of, groups_of, point_of
 from bench.sweep.worker.checks import MOST_LATE, Checks
-from bench.sweep.worker.files import take_back, write_cell
 from bench.sweep.worker.outcomes import failed, not_tried
 from bench.sweep.worker.printed import Printed
 from bench.sweep.worker.rows import sample_rows
 from bench.sweep.worker.systems import Systems
 from bench.sweep.worker.trial import read_pictures, try_system
+from bench.sweep.worker.write_cell import take_back, write_cell
 from bench.util.files import StorageError
 from systems import stage_times
 from systems.errors import FAULTS

@@ -1,4 +1,7 @@
-"""The files of a cell: its rows, and the pictures that are kept as PNG. `bench.sweep.worker.work` calls it."""
+"""Writes a finished cell: first the pictures that are kept, then the rows. `bench.sweep.worker.work` calls it.
+
+`bench.results.store` decides where these files lie, and in which form.
+"""
 
 from __future__ import annotations
 
