@@ -6,8 +6,8 @@ The rule has two steps. First, for each size of the picture (whole, half, a quar
 take the largest quality whose file fits. The ways to store colour are 4:2:0 (colour at half the resolution) and 4:4:4
 (colour at full resolution), if the format has both. Second, of these files, take the one whose picture has the least
 squared error after it is resized to the original size. With few bytes a smaller size wins: at quality 8, JPEG's blocks
-cost more than half of the resolution. With many bytes 4:4:4 wins, because no quality removes the error of the colour
-that 4:2:0 leaves out. The result names both, in `scale` and `chroma`.
+cost more than half of the resolution. With many bytes 4:4:4 wins: 4:2:0 leaves out colour, and no quality brings it
+back. The result names both, in `scale` and `chroma`.
 
 Pillow writes JPEG, WebP and AVIF. HEIC (pictures coded by HEVC) needs the extra `heic`, the package pillow-heif, whose
 wheels hold libheif (LGPL-3) and the encoder x265 (GPL-2).
@@ -114,7 +114,7 @@ class Coded:
 
     payload: the file.
     quality: from 1 to 100.
-    scale: of its sides, 1, 1/2, 1/4, ...
+    scale: its sides over those of the picture, 1, 1/2, 1/4, ...
     chroma: how it stores colour, "4:2:0" or "4:4:4".
     """
 

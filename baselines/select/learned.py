@@ -34,10 +34,10 @@ from systems.learned import LearnedSystem
 
 BANDS = (0, 3, 6, 12, 24, 48, 96, 192, 384, DETAILS)  # details by falling variance, about an octave each
 FEATURES = len(BANDS) - 1  # of each block, for each end
-FINE = 4  # pixels of the picture per position of what `read_linear` gives, and axis
+FINE = 4  # along each axis, `read_linear` gives one position for this many pixels
 READ = 2 * 3 * FINE**2 + 2 * FEATURES + 2  # channels of what `read_linear` gives
 MOST_CONTRAST = 4.0  # units in which a contrast is limited
-LARGE_UNIT = 0.1  # a large standard deviation of the linear picture's error, of a range of 1
+LARGE_UNIT = 0.1  # a large standard deviation of the linear picture's error; values range from 0 to 1
 LEAST_UNIT = 1e-3  # of a pixel's standard deviation: a quarter of a grey level
 
 
@@ -257,11 +257,12 @@ class SelectingSystem(LearnedSystem):
 
 
 def read_linear(linear: Tensor, features: Tensor, fine: Tensor) -> tuple[Tensor, ...]:
-    """What a receiver's network reads of the linear picture, at 1/4 of its size; `READ` channels in all.
+    """The input of a receiver's network, at 1/4 of the picture's size; `READ` channels in all.
 
     linear: (B, 3, H, W); features: of each block, (B, H/16, W/16, 2 FEATURES); fine: standard deviation of the error of
-    the linear picture, (B, 1, H/4, W/4). Returns the linear picture, its contrast to the mean of the blocks in units of
-    `fine`, softly limited, so that a contrast looks the same at every SNR, the features, and `fine` in two scales.
+    the linear picture, (B, 1, H/4, W/4). Returns the linear picture, its contrast, the features, and `fine` in two
+    scales. The contrast is the difference to the mean of the blocks. It is given in units of `fine`, so that it looks
+    the same at every SNR, and softly limited.
     """
     repeat = BLOCK // FINE
     spread = features.permute(0, 3, 1, 2).repeat_interleave(repeat, dim=2).repeat_interleave(repeat, dim=3)

@@ -41,9 +41,9 @@ def compare(
 
     A, B and X are systems of `run` (`system` or `system@variant`; default: the last run), or of another run
     (`RUN:system`). Or A and B are two runs, each a folder or a name under results/. Then every system that both have is
-    compared with itself (A's rows minus B's), and X is a system of both. A single run needs `baseline`: every other
-    system of it minus that one. With `baseline`, A and B are also compared with it. Raises UserError if nothing can be
-    joined.
+    compared with itself (A's rows minus B's), and X is a system of both. If A is a run and B is None, every other
+    system of A is compared with `baseline`, which must be given. With `baseline`, A and B are also compared with it.
+    Raises UserError if nothing can be joined.
     """
     tables, notes = [], []
     for first, second in _pairs_of(a, b, baseline, run, selection):

@@ -1,6 +1,7 @@
 """The nursery of this process (`Home`), and the processes that it starts (`Call`), as the harness sees them.
 
-`bench.measure.apart.remote` asks through it. The nursery's own side is `nursery`, a system's process is `child`.
+`bench.measure.apart.remote` sends its requests through it. `nursery` is the program of the nursery, `child` that of a
+system's process.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from bench.util.devices import THREAD_VARIABLES
 from bench.util.files import shown
 from systems.errors import AuditError, UserError
 
-OUTPUT_BYTES = 100_000  # at most so much of the output of a process is kept
-END_SECONDS = 600.0  # a process that is ended may take so long: the kernel takes back its memory
+OUTPUT_BYTES = 100_000  # of the output of a process, at most, that are kept
+END_SECONDS = 600.0  # the longest wait for the end of a process, whose memory the kernel takes back
 _START = (
     "import json, sys; handle, parent, path = json.loads(sys.argv[1]); sys.path[:] = path; "
     "from bench.measure.apart.nursery import main; main(handle, parent)"
 )
 #: Seconds in which a system must be imported and built when it describes itself. The variable gives another limit.
 BUILD_SECONDS, BUILD_VARIABLE = 60.0, "BENCH_BUILD_SECONDS"
-#: The fix, where a system misses its files; and how the errors begin that Python makes of it.
+#: The advice if a system lacks a file that was taken away. Errors about such a file begin with one of `_NO_FILE`.
 SEALED = (
     "before a system is given data, all files are taken away from its process: read files and import modules in "
     "__init__, or set opens_files = True"
@@ -130,7 +131,7 @@ class Home:
         return ours
 
     def open(self, sight: Sight, seal: bool = False) -> Call:
-        """Start a new confined process. seal: it can be sealed later. Raises UserError if no nursery can be had."""
+        """Start a new confined process. seal: it can be sealed later. Raises UserError if no nursery can be started."""
         return self._surely(lambda: self._open(sight, seal))
 
     def _surely(self, work: Callable[[], Any]) -> Any:

@@ -59,7 +59,7 @@ class Sight:
                 wanted.append(entry)
             elif entry.is_dir() and not any(root == entry or root in entry.parents for root in roots):
                 listed.append(entry)
-                with contextlib.suppress(OSError):  # a folder that this user may not list holds no code for him
+                with contextlib.suppress(OSError):  # a folder that this user may not list holds no code that is used
                     wanted += [child for child in entry.iterdir() if _is_code(child)]
         module = target.partition(":")[0]
         for package in ("bench", "systems", "baselines", "configs"):
@@ -80,7 +80,7 @@ class Sight:
         hidden = [one for one in secret if known.intersection([one.resolve(), *one.resolve().parents])]
         read, more = confine.without(wanted, hidden)
         listed += more
-        folders = dict.fromkeys(  # of a link, its own folder and that of its target
+        folders = dict.fromkeys(  # of a link: the folder of the link and that of its target
             place.resolve()
             for one in secret
             for place in ((one.parent, one.resolve().parent) if one.is_file() else (one,))
@@ -89,8 +89,8 @@ class Sight:
 
 
 def _own(module: str) -> list[Path]:
-    """The files of the module's top package. Of a namespace, which any folder of its name belongs to, only the folders
-    that hold the module.
+    """The files of the module's top package. A namespace package may have folders of others: only those that hold
+    the module count.
     """
     top, _, rest = module.partition(".")
     spec = spec_of(top)
