@@ -17,8 +17,10 @@ Size `paper` computes the same as the authors' program: with their weights it gi
 - Any picture size is accepted: if the windows do not divide a side, it is padded by repeating the edge.
 - Under fading the receiver equalises. The authors' receiver does not know the channel.
 
-The fields `linear_path`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path` the network adds
-to the block-KLT code instead of carrying the whole picture (see `systems.layers.linear_path`).
+The fields `linear_path`, `reads_linear`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path`
+the network adds to the block-KLT code instead of carrying the whole picture (see `systems.layers.linear_path`). With
+`reads_linear` the decoder's stages from 1/8 of the size on also read the linear estimate of the picture, as the
+decoders of the other systems do.
 """
 
 from __future__ import annotations
@@ -30,9 +32,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from systems.errors import UserError
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers.dense import Dense
-from systems.layers.linear_path import CORRECTION, LinearPath, start_from_zero, symbol_uses
+from systems.layers.linear_path import (
+    CORRECTION,
+    LinearPath,
+    Opened,
+    picture_features,
+    start_from_zero,
+    symbol_uses,
+)
 from systems.layers.padding import pad_to_multiple, padded_size
 from systems.layers.power import bits_to_power, power_to_bits, unit_power
 from systems.layers.receiver import receiver_snr_db
@@ -66,8 +76,13 @@ class WITTConfig:
     modnet_layers: int = 7
     modnet_hidden: int = 480
     linear_path: bool = False
+    reads_linear: bool = False  # the decoder's stages from 1/8 on also read the linear estimate of the picture
     embed_norm: bool = False
     shift_across_stages: bool = False
+
+    def __post_init__(self):
+        if self.reads_linear and not self.linear_path:
+            raise UserError("witt: reads_linear needs linear_path = true in the same configuration (configs/models)")
 
     def stage(self, level: int, first: int) -> tuple[int, int, int, int, float, int]:
         """Arguments of `SwinStage` for the encoder's stage `level`. first: blocks before it on the same side."""
@@ -211,14 +226,25 @@ class Decoder(nn.Module):
         for level in levels:
             self.stages.append(SwinStage(*config.stage(level, sum(config.depths[level + 1 :]))))
             self.merges.append(PatchReverseMerging(config.embed[level], config.embed[level - 1] if level else 3))
+        # A token of stage `level` stands for 2^(level + 1) pixels per side. At 1/16 the symbols are the linear code.
+        self.reads = nn.ModuleList(
+            Dense(3 * 4 ** (level + 1), config.embed[level]) for level in list(levels)[1:] if config.reads_linear
+        )
         # There is no sigmoid, so the usual weights would start from unit variance. The authors start all
         # weights from a deviation of 0.02.
         nn.init.trunc_normal_(self.merges[-1].increment.weight, std=0.02)
 
-    def forward(self, features: Tensor, snr_db: Tensor) -> Tensor:
-        """Features (B, channels, h, w), SNR in dB (B,) -> pictures (B, 3, 16h, 16w), not clamped."""
+    def forward(self, features: Tensor, snr_db: Tensor, opened: Opened | None = None) -> Tensor:
+        """Features (B, channels, h, w), SNR in dB (B,) -> pictures (B, 3, 16h, 16w), not clamped.
+
+        opened: the linear code as the receiver decodes it. Its picture is read if the configuration says so.
+        """
         x = self.modnet(self.head(features.movedim(1, -1)), snr_db)
-        for stage, merge in zip(self.stages, self.merges):
+        reads = [None, *self.reads] if self.reads and opened is not None else [None] * len(self.stages)
+        for place, (read, stage, merge) in enumerate(zip(reads, self.stages, self.merges)):
+            if read is not None:
+                planes = picture_features(opened.picture, opened.unit, 2 ** (len(self.stages) - place))
+                x = x + read(planes.movedim(1, -1))
             x = merge(stage(x))
         return x.movedim(-1, 1)
 
@@ -266,7 +292,8 @@ class WITT(LearnedSystem):
         snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
             opened = self.linear_path.open(received, link)
-            images = opened.picture + CORRECTION * opened.unit * self.decoder(opened.symbols * 2**0.5, snr_db).float()
+            added = self.decoder(opened.symbols * 2**0.5, snr_db, opened).float()
+            images = opened.picture + CORRECTION * opened.unit * added
         else:
             height, width = padded_size(link.height, link.width, self.stride)
             scale = bits_to_power(received.side_info).sqrt()

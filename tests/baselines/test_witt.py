@@ -5,7 +5,8 @@ import torch
 
 from baselines.witt import WITT, ChannelModNet, PatchMerging, PatchReverseMerging, SwinStage, WITTConfig
 from systems import Budget, Link, Received, create
-from systems.errors import BudgetTooSmall
+from systems.errors import BudgetTooSmall, UserError
+from systems.layers.linear_path import Opened
 from systems.sizes import load_size
 from systems.weight_files import count_parameters
 
@@ -50,9 +51,8 @@ def test_power_is_sent_as_charged_bits_and_restored():
     whose uses paid for the side information, are zero.
     """
     link = make_link(128, 128)
-    system = WITT(
-        "witt", checkpoint="none", config=dataclasses.replace(load_size(WITTConfig, "witt", "small"), linear_path=False)
-    )
+    alone = dataclasses.replace(load_size(WITTConfig, "witt", "small"), linear_path=False, reads_linear=False)
+    system = WITT("witt", checkpoint="none", config=alone)
     seen = []
     system.encoder.register_forward_hook(lambda _, inputs, output: seen.append(output))
     system.decoder.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
@@ -122,3 +122,32 @@ def test_a_budget_below_the_side_information_is_refused():
     link = Link("reconstruction", 16, 16, Budget(uses=16))
     with pytest.raises(BudgetTooSmall, match="witt.*16 uses"):
         WITT("witt", checkpoint="none").encode(torch.rand(1, 3, 16, 16), link)
+
+
+def test_the_decoder_s_stages_read_the_linear_estimate():
+    """The decoders of Deep JSCC, ADJSCC and GenSC read it too. Each stage but the first reads it, at its own scale."""
+    decoder = WITT("witt", checkpoint="none").decoder
+    torch.nn.init.normal_(decoder.merges[-1].increment.weight, std=0.02)  # it starts from zero
+    torch.manual_seed(0)
+    features, snr_db = torch.randn(1, 96, 4, 4), torch.tensor([10.0])
+    unit = torch.ones(1, 1, 1, 1)
+    noise = torch.randn(2, 1, 3, 64, 64)
+    opened = [Opened(features, picture, unit, features, unit[0, 0, 0]) for picture in noise]
+    assert len(decoder.reads) == 3
+    with torch.no_grad():
+        first, second = (decoder(features, snr_db, one) for one in opened)
+        assert (first - second).abs().max() > 1e-3
+        for read in decoder.reads:
+            kept = read.weight.clone()
+            read.weight.zero_()
+            assert (decoder(features, snr_db, opened[0]) - first).abs().max() > 1e-6, "a stage that reads nothing"
+            read.weight.copy_(kept)
+        for read in decoder.reads:
+            read.weight.zero_()
+        torch.testing.assert_close(decoder(features, snr_db, opened[0]), decoder(features, snr_db, opened[1]))
+
+
+def test_the_linear_estimate_is_read_beside_the_linear_path_alone():
+    config = load_size(WITTConfig, "witt", "small")
+    with pytest.raises(UserError, match="reads_linear needs linear_path"):
+        dataclasses.replace(config, linear_path=False)
