@@ -17,16 +17,28 @@ def points(group: str) -> list[EntryPoint]:
         found = list(entry_points(group=group))
     except Exception:  # one damaged package makes Python's own search fail for all
         found = _readable(group)[0]
-    return sorted(found, key=lambda point: (point.name, point.value))
+    plain = (point for point in found if _is_plain(point))
+    return sorted(plain, key=lambda point: (point.name, point.value))
 
 
 def damaged() -> dict[str, str]:
-    """Installed packages whose entry points cannot be read: name of the package -> one line that says why."""
+    """Installed packages whose entry points cannot be read or shown: name of the package -> one line that says why."""
     try:
-        entry_points()
+        found = entry_points()
     except Exception:
         return _readable("")[1]
-    return {}
+    ours = (group for group in found.groups if group.startswith("semantic_bench."))
+    odd = (point for group in ours for point in found.select(group=group) if not _is_plain(point))
+    return {
+        ascii(point.name)[1:-1]: f"the entry point {point.name!a} = {point.value!a} holds a sign that cannot be shown; "
+        "mend or uninstall its package"
+        for point in odd
+    }
+
+
+def _is_plain(point: EntryPoint) -> bool:
+    """Whether an entry point can be printed: a control character in it would write over the terminal."""
+    return point.name.isprintable() and point.value.isprintable()
 
 
 def loaded(point: EntryPoint) -> object:
@@ -52,8 +64,8 @@ def _readable(group: str) -> tuple[list[EntryPoint], dict[str, str]]:
             for point in package.entry_points.select(group=group):
                 found.setdefault((point.name, point.value), point)
         except Exception as error:
-            why = " ".join(f"{type(error).__name__}: {error}".split())
-            name = _name(package)
+            why = ascii(" ".join(f"{type(error).__name__}: {error}".split()))[1:-1]
+            name = ascii(_name(package))[1:-1]
             faults[name] = f"entry_points.txt of the package {name} is damaged ({why}); install that package again"
     return list(found.values()), faults
 

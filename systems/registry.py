@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from systems import checkpoint_option, entry_points
-from systems.errors import UnknownName, UserError, did_you_mean
+from systems.errors import CheckpointError, UnknownName, UserError, did_you_mean
 from systems.interface import System
 from systems.sidecars import sidecar
 
@@ -73,7 +73,7 @@ class Entry:
     learned: it has weights, which `python -m bench train` trains. Of a plug-in, its class is asked (`trains`).
     fitted: its class has `fit`, which computes its statistics from training pictures.
     part: a network that other systems contain (the FCN). It can be trained, but it is no system of its own.
-    pattern, examples: only for a family: the pattern of its names, and some names that match it.
+    pattern, examples, every: only for a family: the pattern of its names, some names that match it, and all of them.
     label: the name in figures and tables. For a family, a format string over the named groups of the pattern.
     colour, mark: as in `SystemLook`.
     looks: only for a family: (name, colour, mark) of single names.
@@ -92,6 +92,7 @@ class Entry:
     part: bool = False
     pattern: re.Pattern | None = None
     examples: tuple[str, ...] = ()
+    every: tuple[str, ...] = ()
     label: str = ""
     colour: str = ""
     mark: Mark | None = None
@@ -167,22 +168,27 @@ def discover() -> None:
     global _plugins
     _plugins = {}
     _disabled.clear()
-    for point in entry_points.points(ENTRY_POINT_GROUP):
+    points = entry_points.points(ENTRY_POINT_GROUP)
+    for point in points:
         holder, like = _find(point.name), _twin(point.name)
+        rivals = sorted({other.value for other in points if other.name == point.name})
         if not _NAME.fullmatch(point.name) or (holder is None and like):
             why = f"looks like {like}" if like else "is no plain name"
             _disabled[point.name] = (
                 f"plug-in {point.value} is disabled: its name {ascii(point.name)} {why}; give it another one, of "
                 "letters, digits, '-', '_', '+' and '.'"
             )
-        elif holder is None:
-            _plugins[point.name] = Entry(point.name, point.value, plugin=True)
-        elif holder.target != point.value:
-            whose = "another plug-in" if holder.plugin else "the bench"
+        elif holder is not None and not holder.plugin:
             _disabled[point.name] = (
-                f"plug-in {point.value} is disabled: its name {point.name!r} is {whose}'s ({holder.target}); "
+                f"plug-in {point.value} is disabled: its name {point.name!r} is the bench's ({holder.target}); "
                 "give it another name"
             )
+        elif len(rivals) > 1:  # neither may run under the name of the other
+            _disabled[point.name] = (
+                f"plug-ins {' and '.join(rivals)} are disabled: both are called {point.name!r}; uninstall one of them"
+            )
+        else:
+            _plugins[point.name] = Entry(point.name, point.value, plugin=True)
     _disabled.update(entry_points.damaged())
 
 
@@ -271,16 +277,16 @@ def task_asked(requirement: str) -> str:
     raise UserError("no installed system understands a requirement in words; leave out --requirement")
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """A text as the eye remembers it: letters and digits only, in lower case. Letters that look alike become one."""
     return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE)
 
 
 def _twin(name: str) -> str:
     """The name of ours that a reader takes `name` for, though it is another; "" if there is none."""
-    ours = [own for known in _OWN.values() for own in (*known.names, known.name) if own != name]
+    ours = [own for known in _OWN.values() for own in (*known.names, *known.every) if own != name]
     lower = _find(name.casefold())
-    near = next((own for own in ours if _bare(own) == _bare(name)), "")
+    near = next((own for own in ours if bare(own) == bare(name)), "")
     return near or (name.casefold() if lower is not None and not lower.plugin and name != name.casefold() else "")
 
 
@@ -288,8 +294,9 @@ def _borrowed(label: str) -> bool:
     """Whether a third party's label could be read as one of ours: it begins with it, or has letters beyond ASCII, or
     signs that a terminal or Markdown takes for more than letters ("&#71;enSC").
     """
-    ours = (_bare(text) for known in _OWN.values() for own in known.names for text in (own, look(own).label))
-    return not _PLAIN.fullmatch(label) or any(_bare(label).startswith(one) for one in ours)
+    names = (own for known in _OWN.values() for own in (*known.names, *known.every))
+    ours = (bare(text) for own in names for text in (own, look(own).label))
+    return not _PLAIN.fullmatch(label) or any(bare(label).startswith(one) for one in ours)
 
 
 def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
@@ -305,6 +312,8 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
         label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
         if label and _borrowed(label):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
+        elif not label and told.get("plugin") and _borrowed(name):  # such as gensc-large
+            label = f"{name} (plug-in)"
         return SystemLook(label or name, colour, None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name
     if entry.pattern is not None and (match := entry.pattern.fullmatch(name)):
@@ -351,6 +360,18 @@ def assemble(name: str, target: str, kind: Callable[..., System], options: Mappi
 def checkpoint_paths(options: Mapping[str, Any]) -> list[Path]:
     """The files and folders that the option `checkpoint` opens to a third party's system: weights, and beside each its
     sidecar. They need not exist. All of their content counts as weights (`bench.spec.identity`).
+
+    Raises CheckpointError for a link that the user cannot see to open more than he named: to a folder, or, in place of
+    the sidecar, out of the folder of the weights. Who made the files could have it lead to the pictures.
     """
     named = checkpoint_option.files_of(str(options.get("checkpoint") or ""))
+    for one in named:
+        beside = sidecar(one)
+        for path in (one, beside):
+            astray = path == beside != one and path.resolve().parent not in (one.parent.resolve(), one.resolve().parent)
+            if path.is_symlink() and (path.is_dir() or astray):
+                raise CheckpointError(
+                    f"--checkpoint: {path} is a link to {path.resolve()}, which the system could read; name the place "
+                    "that it leads to, or put a copy there"
+                )
     return list(dict.fromkeys(path for one in named for path in (one, sidecar(one))))

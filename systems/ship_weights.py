@@ -38,13 +38,14 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
             "with --checkpoint"
         )
     entry = registry.find(name, parts=True)
-    if not entry.fitted and size not in sizes_of(name):
-        known = ", ".join(sizes_of(name))
+    kind: Any = entry.load()
+    sizes = (kind.fitted_size,) if entry.fitted else sizes_of(name)
+    if size not in sizes:  # it becomes a part of the path
+        known = ", ".join(sizes)
         raise CheckpointError(
             f"{path}: these weights are of size {size!r}, which {name} does not have; its sizes are {known} "
             "(configs/models)"
         )
-    kind: Any = entry.load()
     kind(name=name, checkpoint=str(path), **({} if entry.fitted else {"size": size}))  # raises if they do not fit
     target = weight_files.home(entry.target.partition(".")[0], name, size)
     try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 
 from systems.errors import UserError
 
@@ -31,6 +32,12 @@ class Family:
     form: str
     pattern: str
     examples: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every name of the family."""
+        whole = (self.form.replace("<codec>", codec).replace("<M>", str(m)) for codec, m in product(CODECS, ORDERS))
+        return tuple(dict.fromkeys(whole))
 
     def parse(self, name: str) -> DigitalName:
         """The parts of `name`. Raises UserError if it is not a name of this family."""

@@ -21,10 +21,10 @@ from systems.interface import NUM_CLASSES
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Mean of a - b over the pictures that both delivered, and its 95 % interval (NaN if there is none).
+    """Mean of a - b over all pictures, and its 95 % interval (NaN if there is none). Lost pictures count as they were
+    scored, so that nobody gains by losing some.
 
-    n: number of pictures.
-    lost: pictures that at least one of the two lost. The unit is that of the metric.
+    n: number of pictures. The unit is that of the metric.
     """
 
     a: str
@@ -34,7 +34,6 @@ class PairedDifference:
     low: float
     high: float
     n: int
-    lost: int
 
 
 def all_pairs(
@@ -50,7 +49,6 @@ def all_pairs(
     ratio = whole_of(metric)
     counts = _counts(rows, confusion, ratio) if ratio else {}
     for snr, here in rows.groupby("snr_db", sort=True):
-        lost = here[here["status"] == "outage"].groupby("system")["image_id"].agg(set).to_dict()
         if ratio:
             values = {
                 system: counts[snr, system] for system in dict.fromkeys(here["system"]) if (snr, system) in counts
@@ -61,7 +59,7 @@ def all_pairs(
             values = {
                 system: own.droplevel(0).dropna().to_frame() for system, own in means.groupby(level=0, sort=False)
             }
-        found += _pairs_at(float(snr), values, lost, metric, against)
+        found += _pairs_at(float(snr), values, metric, against)
     return found
 
 
@@ -76,18 +74,15 @@ def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tup
     return tables
 
 
-def _pairs_at(
-    snr: float, values: dict[str, pd.DataFrame], lost: dict[str, set], metric: str, against: str | None
-) -> list[PairedDifference]:
+def _pairs_at(snr: float, values: dict[str, pd.DataFrame], metric: str, against: str | None) -> list[PairedDifference]:
     names, found = list(values), []
-    # Pairs with the same pictures share one resample: usually all pairs of systems without outages.
+    # Pairs with the same pictures share one resample: usually all pairs.
     groups: dict[tuple, list[tuple[str, str]]] = {}
     for place, a in enumerate(names):
         for b in names[place + 1 :]:
             if against not in (None, a, b):
                 continue
-            gone = lost.get(a, set()) | lost.get(b, set())
-            images = tuple(i for i in values[a].index if i in values[b].index and i not in gone)
+            images = tuple(i for i in values[a].index if i in values[b].index)
             groups.setdefault(images, []).append((a, b))
     for images, pairs in groups.items():
         systems = list(dict.fromkeys(name for pair in pairs for name in pair))
@@ -100,8 +95,7 @@ def _pairs_at(
                 gaps = gaps[~np.isnan(gaps)]
                 low, high = percentiles(gaps, len(images), LEVEL) if len(gaps) else (np.nan, np.nan)
             mean = float(np.round(points[ia] - points[ib], DECIMALS)) if images else np.nan
-            gone = len(lost.get(a, set()) | lost.get(b, set()))
-            found.append(PairedDifference(a, b, snr, mean, float(low), float(high), len(images), gone))
+            found.append(PairedDifference(a, b, snr, mean, float(low), float(high), len(images)))
     return found
 
 

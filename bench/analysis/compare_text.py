@@ -92,6 +92,13 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
     for row in whole_curves(group).itertuples():
         if np.isnan(row.bd_gain):
             continue
+        side = "a" if row.bd_gain > 0 else "b"
+        if group[[f"outages_{side}", f"failed_{side}"]].to_numpy().any():  # else a system could choose its pictures
+            lines.append(
+                f"Over the whole curve: no number, because {side.upper()}, which it would favour, lost pictures or "
+                "failed in cells."
+            )
+            continue
         gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()
         words = f"Over the whole curve ({DELIVERED}): A is {gain} {'better' if row.bd_gain > 0 else 'worse'} than B"
         if not np.isnan(row.snr_shift_db):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
+
+
+def _quote(system: str, text: str) -> None:
+    """Show what a system printed, as its own word: it may look like a result."""
+    for line in text.splitlines():
+        click.echo(f"{system} printed: {line}", err=True)
 
 
 @click.command("probe", context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,7 +69,7 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
         made = build(system, {})
     else:
         files = [path for item in dataset.items.values() for path in (item.path, item.mask) if path is not None]
-        made = apart(facts_of(system, {}), [Path("results"), *files], printed=lambda text: click.echo(text, err=True))
+        made = apart(facts_of(system, {}), [Path("results"), *files], printed=partial(_quote, system))
     with torch.inference_mode():
         findings = probe(LocalEnd(made), conditions, batches, points[0])
     metric = METRICS[TASKS[wanted.task].default_metric]

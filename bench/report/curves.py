@@ -172,7 +172,7 @@ def differences_of(
     for figure in figures:
         samples, confusion = _rows_of(runs, figure, names, snr_db)
         budget = {"cbr_target": figure["cbr"], "kbits": (figure["bits"] or 0) / 1000}
-        for gap in all_pairs(samples.assign(status="ok"), confusion, metric, against=base):
+        for gap in all_pairs(samples, confusion, metric, against=base):
             sign, other = (1, gap.a) if gap.b == base else (-1, gap.b)
             low, high = sorted((sign * gap.low, sign * gap.high)) if gap.low <= gap.high else (np.nan, np.nan)
             gaps[other, gap.snr_db if along == "snr_db" else budget[along]] = sign * gap.mean, low, high

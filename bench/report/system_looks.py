@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -128,6 +129,12 @@ def parse_colour(value: object, where: str) -> str:
     return colour
 
 
+def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels of systems, by name. Where several look alike, they get the names too, so that none hides."""
+    counts = Counter(map(registry.bare, labels.values()))
+    return {n: f"{label} ({n})" if counts[registry.bare(label)] > 1 else label for n, label in labels.items()}
+
+
 @dataclass(frozen=True)
 class Looks:
     """The looks of the systems of one figure. Other names get the look of `style_of`."""
@@ -172,10 +179,13 @@ def looks_of(
     styles: dict[str, Style] = {}
     taken: set[tuple] = set()
     given = {name: place for place, name in enumerate(dict.fromkeys(systems))}
+    own_labels = distinct({name: style_of(name, facts.get(name)).label for name in given if ":" not in name})
     for system in sorted(given, key=lambda name: (":" in name, name)):
         run, _, name = system.rpartition(":")
         own = facts.get(system, facts.get(name, {}))
         style = styles.get(name) if run and name in styles else _told_apart(name, own, taken)
+        if system in own_labels:
+            style = replace(style, label=own_labels[system])
         if style.order >= _UNPLACED:  # without its own place: the order of its figure
             style = replace(style, order=_UNPLACED + given[system] / 1000)
         if run:

@@ -196,15 +196,15 @@ class Unchanged:
     def check(self) -> None:
         """Raise UserError if code or weights changed. Files are read only where their states say that they were
         touched."""
-        weights = _weight_files(self.facts.options) if self.facts.plugin else []  # ours say their weights' hash
+        weights = _weight_files(self.facts.options)
         if self._states is not None and self._states == [_state(file) for file in (*self._code, *weights)]:
             return
         self._code = list(imported(self.module, (*_OURS, self.module.partition(".")[0])).values())
         self._states = [_state(file) for file in (*self._code, *weights)]
         try:
             same = source_digest(self.module) == self.facts.identity["source"]
-            told = self.facts.description, self.facts.options
-            same = same and (not self.facts.plugin or _weights(weights, *told) == self.facts.identity["weights"])
+            told = _weights(weights, self.facts.description, self.facts.options, self.facts.plugin)
+            same = same and told == self.facts.identity["weights"]
         except OSError:
             same = False
         if not same:
@@ -247,12 +247,14 @@ def _weight_files(options: dict[str, Any]) -> list[Path]:
     return [file for files in found for file in files if file.is_file()]
 
 
-def _weights(files: Sequence[Path], description: dict[str, Any], options: dict[str, Any]) -> Any:
-    """What names the weights of a third party's system: the content of its files, if it has any, not what it says."""
+def _weights(files: Sequence[Path], description: dict[str, Any], options: dict[str, Any], plugin: bool) -> Any:
+    """What names the weights of a system: the content of the files that its checkpoint names, sidecars too. Without
+    such files, what it says.
+    """
     if files:
         return _digest_of(files)
     told, given = description.get("sha256"), options.get("checkpoint")
-    return told if given in (None, "shipped") else [str(given), told]  # the system sees the text
+    return told if not plugin or given in (None, "shipped") else [str(given), told]  # the system sees the text
 
 
 def _digest_of(files: Sequence[Path]) -> str:
@@ -295,7 +297,7 @@ def _facts(
 ) -> SystemFacts:
     plain = {key: value for key, value in options.items() if key != "checkpoint"}
     try:
-        weights = _weights(_weight_files(options), description, options) if plugin else description.get("sha256")
+        weights = _weights(_weight_files(options), description, options, plugin)
     except OSError as error:
         raise UserError(
             f"--checkpoint: {error.filename} cannot be read ({error.strerror}); name another file"
@@ -307,6 +309,7 @@ def _facts(
         "weights": weights,
         "config": description.get("config"),
         "source": source_digest(module),
+        **({"target": target} if plugin else {}),  # a module may hold several classes
     }
     try:
         parameters = int(description.get("parameters") or 0)

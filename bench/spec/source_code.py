@@ -150,17 +150,16 @@ def _imports(module: str, file: Path) -> Iterator[str]:
                 yield from _with_parents(alias.name)
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, *([base] if base else [])])
+            base = ".".join(filter(None, (_above(package, node.level), base)))
             yield from _with_parents(base)
             for alias in node.names:
                 yield f"{base}.{alias.name}"
                 yield from _forwarded(base, alias.name)
         elif node.args:
             name = node.args[0]
-            if isinstance(name, ast.Constant) and isinstance(name.value, str) and not name.value.startswith("."):
-                yield from _with_parents(name.value)
+            if isinstance(name, ast.Constant) and isinstance(name.value, str):
+                dots = len(name.value) - len(name.value.lstrip("."))
+                yield from _with_parents(".".join(filter(None, (_above(package, dots), name.value[dots:]))))
 
 
 @cache
@@ -187,6 +186,12 @@ def _walk(node: ast.AST) -> Iterator[ast.AST]:
 
 def _called(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _above(package: str, dots: int) -> str:
+    """The package that a relative import with so many dots starts from. "" for none."""
+    parts = package.split(".")
+    return ".".join(parts[: max(0, len(parts) - dots + 1)]) if dots else ""
 
 
 def _with_parents(name: str) -> Iterator[str]:

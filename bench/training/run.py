@@ -144,6 +144,12 @@ def check_request(
     chosen = _all_of(plan) if systems is None else list(dict.fromkeys(systems))
     if systems is None and minutes is not None:  # fitted systems take no steps, and get no share of the time
         chosen = [name for name in chosen if not registry.find(name, parts=True).fitted]
+    foreign = [name for name in chosen if registry.find(name, parts=True).plugin]
+    if foreign and len(chosen) > 1:  # before its code is imported
+        raise UserError(
+            f"{foreign[0]}: the code of a third party's system runs in the process that trains, where it can change "
+            "how others are trained; train it by a command of its own"
+        )
     for name in chosen:
         _check_system(name, plan, size, systems is None)
     if systems is None and not re.fullmatch(r"[A-Za-z0-9_.-]+", size):

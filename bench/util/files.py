@@ -243,7 +243,8 @@ def several(count: int, what: str) -> str:
 def shown(text: object, most: int = 300) -> str:
     r"""A path, name or message on one line for any UTF-8 file or terminal, cut to about `most` characters.
 
-    Control characters, line ends and bytes that are not UTF-8 become backslash escapes (`\\r`, `\\xe9`).
+    Control characters, line ends, signs without a shape (such as those that turn the direction of a line) and bytes
+    that are not UTF-8 become backslash escapes (`\\r`, `\\u202e`, `\\xe9`).
     """
     text = str(text)
     if len(text) > most:
@@ -252,7 +253,7 @@ def shown(text: object, most: int = 300) -> str:
 
 
 def _visible(character: str) -> str:
-    if unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp"):
+    if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return character
     number = ord(character)
     if 0xDC80 <= number <= 0xDCFF:  # Python's code for a byte of a file name that is not UTF-8

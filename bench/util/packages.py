@@ -18,7 +18,7 @@ def spec_of(package: str) -> ModuleSpec | None:
 
 
 def files_of(package: str) -> list[Path]:
-    """The folders of a package, or the files of a module; [] if there are none."""
+    """The folders of a package, or a module and the files beside it, but no links; [] if there are none."""
     spec = spec_of(package)
     if spec is None:
         return []
@@ -26,4 +26,5 @@ def files_of(package: str) -> list[Path]:
         return [Path(one) for one in spec.submodule_search_locations]
     if not spec.origin or not Path(spec.origin).is_file():
         return []
-    return [child for child in Path(spec.origin).parent.iterdir() if child.is_file()]
+    own = Path(spec.origin)
+    return [own, *(one for one in own.parent.iterdir() if one != own and one.is_file() and not one.is_symlink())]

@@ -501,6 +501,52 @@ CASES = (
         ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
     ),
     Mutation(
+        "outsiders: of two packages with one name one runs", "systems/registry.py",
+        "        elif len(rivals) > 1:", "        elif False:",
+        ("tests/systems/test_entry_points.py::test_of_two_packages_with_one_name_none_runs",),
+    ),
+    Mutation(
+        "outsiders: entry points are shown as they are", "systems/entry_points.py",
+        "    plain = (point for point in found if _is_plain(point))\n", "    plain = found\n",
+        ("tests/systems/test_entry_points.py::test_an_entry_point_cannot_write_over_a_terminal",),
+    ),
+    Mutation(
+        "outsiders: what a class says of itself is not checked", APART + "remote.py",
+        "    if not isinstance(told, dict) or told.keys() != {\"tasks\", \"options\", \"learned\"}:\n        return False\n",
+        "    return True\n",
+        _at("measure/test_apart", "test_what_a_class_writes_of_itself_past_the_checks_is_checked"),
+    ),
+    Mutation(
+        "outsiders: what they print is shown as it is", APART + "nursery_client.py",
+        "shown(line, OUTPUT_BYTES) for line", "line for line",
+        _at("measure/test_apart", "test_no_text_of_a_system_can_write_over_a_terminal"),
+    ),
+    Mutation(
+        "outsiders: a link beside a module opens its target", APART + "readable_files.py",
+        "    if path.is_symlink():\n        return False\n", "",
+        _at("measure/test_apart", "test_a_link_opens_nothing_that_the_user_did_not_name"),
+    ),
+    Mutation(
+        "outsiders: a link in place of a sidecar opens its target", "systems/registry.py",
+        "            if path.is_symlink() and (", "            if False and (",
+        _at("measure/test_apart", "test_a_link_opens_nothing_that_the_user_did_not_name"),
+    ),
+    Mutation(
+        "outsiders: their code trains beside others", "bench/training/run.py",
+        "    if foreign and len(chosen) > 1:", "    if False:",
+        _at("training/test_run", "test_a_third_party_s_code_does_not_run_where_others_are_trained"),
+    ),
+    Mutation(
+        "outages: a whole curve may leave pictures out", "bench/analysis/compare_text.py",
+        "        if group[[f\"outages_{side}\", f\"failed_{side}\"]].to_numpy().any():", "        if False:",
+        _at("analysis/test_compare", "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
+    ),
+    Mutation(
+        "outages: the page shows differences where pictures were lost", "bench/report/html/build.py",
+        " & ((figure[\"channel\"] != \"awgn\") | ~(rows[\"n_outage\"] > 0))", "",
+        _at("report/test_html", "test_nobody_gains_in_the_page_by_losing_the_hard_pictures"),
+    ),
+    Mutation(
         "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),

@@ -71,3 +71,24 @@ def test_whatever_an_import_does_is_one_line(site, code):
     with pytest.raises(UserError, match="t_bad:One does not import") as caught:
         entry_points.loaded(point)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_of_two_packages_with_one_name_none_runs(site):
+    """Else the first by the alphabet would run, and be measured, under the name of the other."""
+    for name in ("t_a", "t_b"):
+        package(site, name, f"[semantic_bench.systems]\nt-rival = {name}:One\n".encode())
+    importlib.invalidate_caches()
+    registry.discover()
+    with pytest.raises(UserError, match="t_a:One and t_b:One are disabled: both are called 't-rival'"):
+        registry.find("t-rival")
+    assert "t-whole" in registry.names()
+
+
+@pytest.mark.parametrize("sign", ["\x1b[2J", "\u202e"])
+def test_an_entry_point_cannot_write_over_a_terminal(site, sign):
+    for name, line in {"t_name": f"t{sign} = t_name:One", "t_target": f"gensc = t_target{sign}:One"}.items():
+        package(site, name, f"[semantic_bench.systems]\n{line}\n".encode())
+    importlib.invalidate_caches()
+    registry.discover()
+    texts = [text for pair in registry.disabled().items() for text in pair]
+    assert len(texts) == 4 and all(map(str.isprintable, texts)) and registry.is_ours("gensc")

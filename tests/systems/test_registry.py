@@ -43,9 +43,10 @@ POINTS = {
     "gens\u0441": "t_plugin_module:Good",  # a Cyrillic letter
     "W1TT": "t_plugin_module:Good",
     "AVIF-ldpc-256qam": "t_plugin_module:Good",
+    "heic_1dpc.4qam": "t_plugin_module:Good",  # a name that is nobody's example
     "<b>t</b>": "t_plugin_module:Good",
 }
-DISABLED = {"gensc", "fcn", "webp-ldpc-64qam", "gens\u0441", "W1TT", "AVIF-ldpc-256qam", "<b>t</b>"}
+DISABLED = {"gensc", "fcn", "webp-ldpc-64qam", "gens\u0441", "W1TT", "AVIF-ldpc-256qam", "heic_1dpc.4qam", "<b>t</b>"}
 
 
 @pytest.fixture
@@ -122,9 +123,11 @@ def test_looks_come_from_the_catalogue_or_from_what_a_run_was_told(plugins):
             "&#71;enSC",
             "<b>GenSC",
             "x\bGenSC",
+            "HEIC+LDPC+4QAM",
         ):  # no curve passes for one of ours
             assert registry.look(name, {"label": label}).label == f"{label} ({name})"
         assert registry.look(name, {"label": None}) == registry.look(name) == (name, "", None, name)
+    assert registry.look("gensc-large", {"plugin": True}).label == "gensc-large (plug-in)"
     assert registry.look("gensc", {"label": "Mine", "colour": "#123456"}) == registry.look("gensc")
     assert "t_plugin_module" not in sys.modules
 

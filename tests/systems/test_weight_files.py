@@ -399,6 +399,15 @@ def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, word
     assert not package.exists()
 
 
+def test_a_size_that_is_a_path_does_not_ship(tmp_path, package):
+    """It would replace a file of another system, also of a system without a network."""
+    path = tmp_path / "trained.safetensors"
+    weight_files.save_weights(path, {"mean": torch.zeros(2)}, facts(system="linear", size="../../x"))
+    with pytest.raises(UserError, match="does not have; its sizes are klt16"):
+        ship_weights.ship(path)
+    assert not package.exists()
+
+
 # ---------------------------------------------------------------- the command line
 
 

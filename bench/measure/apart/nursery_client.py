@@ -324,7 +324,8 @@ class Call:
             return _end({})
 
     def close(self) -> str:
-        """End the process and everything that it started, and wait for it. Returns the last part of its output.
+        """End the process and everything that it started, and wait for it. Returns the last part of its output, with
+        control characters as escapes.
 
         Raises TooLate after `END_SECONDS`.
         """
@@ -346,7 +347,8 @@ class Call:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, signal.SIGKILL)
             raise TooLate(f"the system's process has not ended after {END_SECONDS:g} s")
-        return printed.decode("utf-8", "backslashreplace")
+        lines = printed.decode("utf-8", "backslashreplace").expandtabs().split("\n")
+        return "\n".join(shown(line, OUTPUT_BYTES) for line in lines)  # a terminal may show them
 
     def _ended(self) -> bool:
         """Wait until all processes of the call have ended. Until then, others can see what they hold, such as locks."""

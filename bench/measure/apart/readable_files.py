@@ -110,8 +110,10 @@ def _texts(paths: Iterable[Path]) -> list[str]:
 
 def _is_code(path: Path) -> bool:
     """Whether an entry of a folder in `sys.path` holds code. A zip file holds code only if it is in `sys.path` itself;
-    others may be a download of the pictures.
+    others may be a download of the pictures. A link may lead to them too.
     """
+    if path.is_symlink():
+        return False
     if path.suffix in (".py", ".so", ".dist-info", ".egg-info", ".pyd", ".pth"):
         return True
     return os.access(path / "__init__.py", os.R_OK)  # False also in a folder that this user may not enter

@@ -183,10 +183,11 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
     call = home.open(Sight.of(target, options))
     deadline = time.monotonic() + seconds
     try:
-        if not build:
-            return call.ask("look", deadline, target=target)
-        told = call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
-        if not _are_facts(told):
+        if build:
+            told = call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
+        else:
+            told = call.ask("look", deadline, target=target)
+        if not (_are_facts(told) if build else _is_look(told)):
             raise UserError(f"system {name!r}: cannot use {target}: its process says of it what no system can be")
         return told
     except TimeoutError:
@@ -194,7 +195,7 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
             f"system {name!r}: {target} is not {'built' if build else 'imported'} after {seconds:g} s; mend or "
             f"uninstall its package, or give it more time by the environment variable {BUILD_VARIABLE}"
         ) from None
-    except RemoteFailure as error:
+    except (RemoteFailure, wire.WireError) as error:
         raise UserError(f"system {name!r}: cannot use {target} ({error})") from None
     finally:
         call.close()
@@ -243,6 +244,16 @@ def _are_facts(told: Any) -> bool:
         and told["variant"].isprintable()
         and len(told["variant"]) <= LONGEST_VARIANT
         and size < 2 * LARGEST_DESCRIPTION
+    )
+
+
+def _is_look(told: Any) -> bool:
+    """Whether these are the attributes of a class, as `child` gives them."""
+    if not isinstance(told, dict) or told.keys() != {"tasks", "options", "learned"}:
+        return False
+    names = [told["tasks"], told["options"]]
+    return isinstance(told["learned"], bool) and all(
+        isinstance(some, list) and all(isinstance(one, str) and one.isprintable() for one in some) for some in names
     )
 
 

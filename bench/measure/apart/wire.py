@@ -57,7 +57,7 @@ def unpack(body: bytes) -> Any:
     try:
         (length,) = struct.unpack_from(">I", body)
         return _rich(json.loads(body[4 : 4 + length]), memoryview(body)[4 + length :])
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError, struct.error) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, MemoryError, struct.error) as error:
         raise WireError(f"{NO_MESSAGE} ({type(error).__name__})") from None
 
 

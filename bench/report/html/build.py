@@ -80,8 +80,9 @@ def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
                 key = {name: _key(run, name, several) for name in figure["systems"]}
                 own = spent[spent["figure"] == figure["id"]]
                 figures.append(_figure(run, figure, rows, key) | {"spent": _spent(own, key)})
+        looks = system_looks.looks_of(run.system_facts, run.system_facts)
         for name, facts in run.system_facts.items():
-            systems[_key(run, name, several)] = _system(run, name, facts, several)
+            systems[_key(run, name, several)] = _system(run, name, facts, several, looks.label(name))
         if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
@@ -117,10 +118,10 @@ def _run(run: Run) -> dict[str, Any]:
             "undertrained": sorted(undertrained(run)), "manifest": manifest}  # fmt: skip
 
 
-def _system(run: Run, name: str, facts: dict[str, Any], several: bool) -> dict[str, Any]:
+def _system(run: Run, name: str, facts: dict[str, Any], several: bool, label: str) -> dict[str, Any]:
     look = system_looks.style_of(name, facts)
     dash = [float(length) for length in look.dash[1]]
-    label = (f"{run.name}: " if several else "") + look.label
+    label = (f"{run.name}: " if several else "") + label
     label += " (undertrained)" if name in undertrained(run) else ""
     seen = facts.get("images_seen")
     return {
@@ -147,11 +148,13 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
         points[metric] = {
             key[name]: [_point(own, name, snr) for snr in snrs] for name in key if name in own.index.get_level_values(0)
         }
-    known = rows[rows["mean"].notna() | (rows["n_outage"] > 0)]  # not where a cell of the point failed
+    # All pictures count in a difference, so that nobody gains by losing some. As `plot` does, the page has none where a
+    # curve is not drawn: where a cell of the point failed, and on AWGN where pictures were lost.
+    known = rows[rows["mean"].notna() & ((figure["channel"] != "awgn") | ~(rows["n_outage"] > 0))]
     there = {metric: set(zip(own["system"], own["snr_db"])) for metric, own in known.groupby("metric")}
     pairs = {
         metric: [
-            [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n, d.lost]
+            [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n]
             for d in all_pairs(samples, run.confusion, metric)
             if there[metric].issuperset([(d.a, d.snr_db), (d.b, d.snr_db)])
         ]

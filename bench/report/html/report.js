@@ -148,7 +148,7 @@
   const gapOf = (fig, metric, name, base, place) => {
     if (name === base) {
       const own = pointOf(fig, metric, name, place);
-      return own && !own.lost ? { mean: 0, low: 0, high: 0, n: own.n, lost: own.lost, word: "the reference" } : null;
+      return own && (faded() || !own.lost) ? { mean: 0, low: 0, high: 0, n: own.n, lost: own.lost, word: "the reference" } : null;
     }
     const facts = metricFacts(metric);
     const pair = fig.lookup[metric]?.get(place + "\u0000" + name + "\u0000" + base),
@@ -164,7 +164,7 @@
     let word = mean * ahead > 0 ? "ahead" : "behind";
     if (ends[0] === null) word = "no interval";
     else if (ends[0] * ends[1] <= 0) word = raw[6] < data.few && ends[0] < ends[1] ? "undecided" : "tied";
-    return { mean, low: ends[0], high: ends[1], n: raw[6], lost: raw[7], word };
+    return { mean, low: ends[0], high: ends[1], n: raw[6], lost: pointOf(fig, metric, name, place)?.lost || 0, word };
   };
   for (const fig of data.figures) {
     fig.lookup = {};
@@ -274,7 +274,7 @@
     $("figure-note").textContent =
       `${own.dataset}, ${own.channel}, ${budgetOf(own)}, ${own.rows.toLocaleString("en")} rows.` +
       (state.b
-        ? " Differences are paired over the pictures that both delivered."
+        ? " Differences are paired over all pictures; lost ones count as they were scored."
         : lost
           ? faded()
             ? ` Lost pictures are scored as ${own.lostAs}: see the outage rate.`

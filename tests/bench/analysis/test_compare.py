@@ -85,6 +85,29 @@ def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
     assert "a ahead (B lost 4, b ahead over those that both delivered)" in report(compare("a", "b", run=run))
 
 
+@pytest.mark.parametrize("way", ["lost", "failed"])
+def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way):
+    """`b` is ahead on the pictures that are left. The number is given where it favours the side that left none out."""
+
+    def chosen(figure, system, snr, index, lead=0.4):
+        if system == "b" and index < 4 and (way == "lost" or snr == 6):
+            return "outage" if way == "lost" else None
+        return 30.0 + snr / 2 + index + (lead if system == "b" else 0)
+
+    for lead, words in ((0.4, "no number, because B, which it would favour"), (-9.0, "A is ")):
+
+        def with_lead(*of, lead=lead):
+            return chosen(*of, lead=lead)
+
+        run = make_run(tmp_path / str(lead), [figure("fig4", ["a", "b"], snrs=[6.0, 8.0, 10.0, 12.0])], with_lead)
+        cell = {"cell_id": "1", "system": "b", "dataset": "set-fig4", "images": " ".join(IMAGES[:4]), "channel": "awgn",
+                "snr_db": 6.0, "cbr_target": 1 / 16, "bits_target": None, "rep": 0, "error": "not today"}  # fmt: skip
+        RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [cell] if way == "failed" else [])
+        text = report(compare("a", "b", run=run))
+        (line,) = (line for line in text.splitlines() if line.startswith("Over the whole curve"))
+        assert words in line, text
+
+
 def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
     """As above, but the cells with the hard pictures fail at 6 dB, so that they have no rows at all."""
 

@@ -166,6 +166,32 @@ def test_all_files_of_a_checkpoint_count(tmp_path):
             held.check()
 
 
+def test_the_class_and_the_sidecar_count(tmp_path):
+    """Two classes of one module are two systems. Of weights for a system of ours, the sidecar decides the SNRs that the
+    network is told.
+    """
+    from bench.spec.identity import _facts
+
+    told = {"bits_per_use": None, "encoder_sees_snr": False, "genie": False}
+    one, other = (_facts("x", {}, f"x:{kind}", "pooled_pixels", "v1", {}, True, told).identity for kind in "AB")
+    assert one != other
+    (tmp_path / "w.st").write_text("1")
+    options, found = {"checkpoint": str(tmp_path / "w.st")}, []
+    for text in ("[0, 20]", "[0, 10]"):
+        (tmp_path / "w.json").write_text(text)
+        found.append(_facts("x", options, "x:X", "pooled_pixels", "v1", {"sha256": "1"}, False, told).identity)
+    assert found[0] != found[1]
+
+
+def test_what_a_system_prints_in_a_probe_is_marked_as_its_word(outsider, tmp_path):
+    path = tmp_path / "site" / "t_outsider_module.py"
+    claim = "\n    def decode(self, received, link):\n        print('  symbols zeroed  12.9')\n"
+    path.write_text(path.read_text() + claim + "        return super().decode(received, link)\n")
+    done = CliRunner().invoke(cli, ["probe", outsider, "--figure", "fig4", "--limit", "1"], catch_exceptions=False)
+    lines = [line for line in done.output.splitlines() if "symbols zeroed" in line]
+    assert len(lines) > 1 and sum(not line.startswith("outsider printed: ") for line in lines) == 1
+
+
 @pytest.mark.parametrize("opens", [False, True])
 def test_a_run_says_which_systems_are_not_sealed(outsider, tmp_path, opens):
     """Such a system reads a file while it encodes; the manifest lists it, and what confined the processes."""

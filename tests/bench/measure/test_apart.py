@@ -532,15 +532,61 @@ def test_facts_that_a_system_writes_past_the_checks_are_checked(home, change):
         inspect(home, "x", "hostile_systems:Forges", {"code_rate": honest % change})
 
 
+@pytest.mark.parametrize("body", [
+    "{'tasks': ['reconstruction', 'a\\x1b[2J'], 'options': [], 'learned': False}",
+    "{'tasks': ['reconstruction', 7], 'options': [], 'learned': False}",
+    "{'tasks': ['reconstruction'], 'options': 'size', 'learned': False}",
+    "{'tasks': ['reconstruction'], 'options': [], 'learned': 'yes'}", "{'tasks': ['reconstruction']}", "5",
+])  # fmt: skip
+def test_what_a_class_writes_of_itself_past_the_checks_is_checked(home, tmp_path, monkeypatch, body):
+    """`list` and the plan of a run ask for it, and print it."""
+    frame = f"wire.pack({{'value': {body}}})" if body != "5" else "b'no message'"
+    (tmp_path / "t_writes.py").write_text(
+        "import os, socket, stat\nfrom bench.measure.apart import wire\n\nfor fd in range(3, 64):\n"
+        "    try:\n        if stat.S_ISSOCK(os.fstat(fd).st_mode):\n"
+        f"            wire.send(socket.socket(fileno=os.dup(fd)), {frame})\n    except OSError:\n        pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="what no system can be|not a message of the bench"):
+        inspect(home, "x", "t_writes:One", {}, build=False)
+
+
+def test_a_link_opens_nothing_that_the_user_did_not_name(home, tmp_path, monkeypatch):
+    """Who made a checkpoint or a package could have it lead to a copy of the pictures, or to the whole disk."""
+    for name in ("copies", "model", "site", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "copies" / "kodak.zip").write_text("pictures")
+    for name in ("helper.py", "data.so", "kodak.dist-info"):
+        (tmp_path / "site" / name).symlink_to(tmp_path / "copies")
+    (tmp_path / "site" / "beside.txt").symlink_to(tmp_path / "copies" / "kodak.zip")
+    (tmp_path / "site" / "t_linked.py").write_text("class One: pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    for name in ("w.bin", "folder/w.bin", "blob"):
+        (tmp_path / "model" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "model" / name).write_text("weights")
+    (tmp_path / "model" / "hub.bin").symlink_to(tmp_path / "model" / "blob")  # as a hub's cache has them
+    for checkpoint in ("", "w.bin", "folder", "hub.bin"):
+        sight = Sight.of("t_linked:One", {"checkpoint": str(tmp_path / "model" / checkpoint)} if checkpoint else {})
+        assert str(tmp_path / "site" / "t_linked.py") in sight.read
+        assert not any("copies" in path for path in sight.read + sight.listed)
+    (tmp_path / "model" / "w.json").symlink_to(tmp_path / "copies" / "kodak.zip")
+    (tmp_path / "model" / "all").symlink_to(tmp_path / "copies")
+    for checkpoint in ("w.bin", "all"):
+        with pytest.raises(UserError, match="is a link to .*copies"):
+            Sight.of("t_linked:One", {"checkpoint": str(tmp_path / "model" / checkpoint)})
+
+
 def test_no_text_of_a_system_can_write_over_a_terminal(home):
     """Such as the table of results above the error."""
     forged = "{'error': {'kind': 'other', 'line': 'a\\x1b[9Ab\\n', 'traceback': 'c\\rd\\ne'}}"
     with pytest.raises(UserError, match=r"\(a\\x1b\[9Ab\\n\)"):
         inspect(home, "x", "hostile_systems:Forges", {"code_rate": forged})
-    one = hostile(home, "Broken", code_rate="escapes")
+    printed = []
+    one = hostile(home, "Broken", printed=printed, code_rate="escapes")
     with pytest.raises(RemoteFailure) as caught:
         one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK)
     assert str(caught.value).isprintable() and all(map(str.isprintable, caught.value.traceback.split("\n")))
+    assert printed[-1].startswith("\\x1b[9A 40.00 dB") and all(map(str.isprintable, printed[-1].split("\n")))
 
 
 # ---------------------------------------------------------------- messages

@@ -670,7 +670,7 @@ BROKEN = {
     "report-infinite": lambda link, honest: Decoded(honest.output, {"n_bits": [float("inf")] * len(honest.output)}),
     "report-status": lambda link, honest: Decoded(honest.output, {"status": ["fine"] * len(honest.output)}),
     "no-utf8": lambda link, honest: _raises(RuntimeError("a text \udcff that UTF-8 cannot hold")),
-    "escapes": lambda link, honest: _raises(RuntimeError("\x1b[2J\x1b[9A 40.00 dB")),
+    "escapes": lambda link, honest: print("\x1b[9A 40.00 dB") or _raises(RuntimeError("\x1b[2J\x1b[9A 40.00 dB")),
     "empty-error": lambda link, honest: _raises(RuntimeError()),
     "lines": lambda link, honest: _raises(RuntimeError("first\nsecond\r\nthird")),
     "no-str": lambda link, honest: _raises(type("Odd", (Exception,), {"__str__": lambda self: 1 / 0})()),

@@ -60,6 +60,21 @@ def test_the_data_are_the_run_s_own_numbers(run):
     assert data["figures"][0]["points"]["psnr_db"]["jpeg-ldpc-16qam"][0][4] > 0  # lost pictures are counted
 
 
+def test_nobody_gains_in_the_page_by_losing_the_hard_pictures(tmp_path):
+    """`mine` is worse, and loses the pictures on which it is far worse. On AWGN neither its curve nor its difference is
+    drawn there; under fading all pictures count.
+    """
+    figures = [figure(name, ["mine", "other"], channel=name, snrs=[6.0]) for name in ("awgn", "rayleigh-block")]
+    chosen = make_run(
+        tmp_path / "run", figures,
+        lambda f, system, snr, index: 30.0 + index if system == "other" else "outage" if index < 4 else 30.4 + index,
+    )  # fmt: skip
+    plain, faded = report_data([Run.open(chosen)], 24)["figures"]
+    assert plain["pairs"]["psnr_db"] == []
+    ((a, b, _, mean, _, _, n),) = faded["pairs"]["psnr_db"]
+    assert (a, b, n) == ("mine", "other", 8) and mean < 0
+
+
 def test_metrics_are_named_and_shown_as_their_records_say(run):
     shown = report_data([run], 24)["metrics"]
     for metric in METRICS:

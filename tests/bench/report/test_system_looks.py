@@ -67,6 +67,14 @@ def test_third_parties_are_drawn_as_well_as_ours_and_never_like_one_of_ours():
     assert len({(look.marker, look.dash) for look in twenty}) == 20
 
 
+def test_no_label_stands_for_two_systems():
+    told = {name: {"label": "One Name"} for name in ("mine", "yours")} | {"other": {"label": "Other"}}
+    looks = style.looks_of([*told, "gensc"], told)
+    assert looks.label("mine") == "One Name (mine)" and looks.label("yours") == "One Name (yours)"
+    assert looks.label("other") == "Other" and looks.label("gensc") == "GenSC"
+    assert style.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"  # the user's wish
+
+
 def test_labels_compose():
     assert system_looks.label_of("avif-ldpc-256qam-fcn") == "AVIF+LDPC+256QAM+FCN"
     assert system_looks.label_of("jpeg-ldpc-16qam") == "JPEG+LDPC+16QAM"

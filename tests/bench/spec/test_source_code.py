@@ -49,7 +49,8 @@ def package(tmp_path, monkeypatch):
         "model.py": "from . import near\nfrom somebodys.parts.deep import thing\nfrom baselines.linear import Linear\n",
         "near.py": "def late():\n    import somebodys.late\n",
         "late.py": "import importlib\nx = importlib.import_module('somebodys.dynamic')\n",
-        "dynamic.py": "x = 1\n",
+        "dynamic.py": "from importlib import import_module\nx = import_module('.relative', __package__)\n",
+        "relative.py": "x = 1\n",
         "parts/__init__.py": "y = 1\n",
         "parts/deep.py": (
             "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import somebodys.checked\nthing = 1\n"
@@ -67,14 +68,14 @@ def test_imports_are_followed_and_nothing_else_counts(package):
     found = imported("somebodys.model", ("somebodys",))
     assert list(found) == [
         "somebodys", "somebodys.dynamic", "somebodys.late", "somebodys.model", "somebodys.near", "somebodys.parts",
-        "somebodys.parts.deep",
+        "somebodys.parts.deep", "somebodys.relative",
     ]  # fmt: skip
     before = source_digest("somebodys.model")
     (package / "alone.py").write_text("z = 2\n")
     (package / "checked.py").write_text("z = 2\n")
     (package / "new.py").write_text("z = 2\n")
     assert source_digest("somebodys.model") == before
-    for name in ("dynamic.py", "parts/__init__.py", "parts/deep.py", "late.py", "__init__.py"):
+    for name in ("dynamic.py", "relative.py", "parts/__init__.py", "parts/deep.py", "late.py", "__init__.py"):
         with (package / name).open("a") as file:
             file.write("more = 1\n")
         assert source_digest("somebodys.model") != before, name

@@ -96,6 +96,15 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(ground, monk
     assert tree(root) == before
 
 
+def test_a_third_party_s_code_does_not_run_where_others_are_trained(ground, monkeypatch):
+    root, protocol = ground
+    registry.names()  # so that plug-ins have been searched
+    monkeypatch.setitem(registry._plugins, "theirs", registry.Entry("theirs", "no_such_module:Net", plugin=True))
+    for systems, words in ((["deepjscc", "theirs"], "by a command of its own"), (["theirs"], "does not import")):
+        with pytest.raises(UserError, match=words):
+            check_request(systems, protocol(8), root, root / "out", "small", None, None)
+
+
 def test_an_unreadable_picture_leaves_nothing_behind(ground, capsys):
     root, protocol = ground
     (root / "photos" / "cut.png").write_bytes((root / "photos" / "0.png").read_bytes()[:300])

@@ -20,6 +20,7 @@ from bench.util.files import (
     read_json,
     replacing,
     several,
+    shown,
     slug,
     write_all,
     write_atomic,
@@ -142,3 +143,7 @@ def test_json_that_can(tmp_path):
 
 def test_one_thing_has_no_s():
     assert [several(count, "picture") for count in (0, 1, 2)] == ["0 pictures", "1 picture", "2 pictures"]
+
+
+def test_no_name_turns_the_direction_of_a_line():
+    assert shown("a\u202e\u2066\u200bb") == "a\\u202e\\u2066\\u200bb" and shown("é图") == "é图"
