@@ -69,10 +69,12 @@ def test_third_parties_are_drawn_as_well_as_ours_and_never_like_one_of_ours():
 
 def test_no_label_stands_for_two_systems():
     told = {name: {"label": "One Name"} for name in ("mine", "yours")} | {"other": {"label": "Other"}}
-    looks = style.looks_of([*told, "gensc"], told)
+    looks = system_looks.looks_of([*told, "gensc"], told)
     assert looks.label("mine") == "One Name (mine)" and looks.label("yours") == "One Name (yours)"
     assert looks.label("other") == "Other" and looks.label("gensc") == "GenSC"
-    assert style.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"  # the user's wish
+    assert (
+        system_looks.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"
+    )  # the user's wish
 
 
 def test_labels_compose():
