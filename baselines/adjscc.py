@@ -40,6 +40,7 @@ from systems.layers.padding import pad_to_multiple, padded_size
 from systems.layers.power import unit_power
 from systems.layers.receiver import receiver_snr_db, symbol_estimate
 from systems.layers.symbol_layout import to_features, to_symbols
+from systems.layers.up_convolution import UpConvolution
 from systems.learned import LearnedSystem
 
 STRIDE = 4
@@ -135,11 +136,10 @@ class Stage(nn.Module):
         self, before: int, after: int, kernel: int, stride: int, up: bool, reduction: int | None, gain: float = GATED
     ):
         super().__init__()
-        padding = kernel // 2
         if up:
-            self.conv = nn.ConvTranspose2d(before, after, kernel, stride, padding, output_padding=stride - 1)
+            self.conv = UpConvolution(before, after, kernel, stride)
         else:
-            self.conv = nn.Conv2d(before, after, kernel, stride, padding)
+            self.conv = nn.Conv2d(before, after, kernel, stride, kernel // 2)
         taps = kernel**2 * before / (stride**2 if up else 1)  # number of inputs that one output sums
         nn.init.normal_(self.conv.weight, std=gain * taps**-0.5)
         nn.init.zeros_(self.conv.bias)

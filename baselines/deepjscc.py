@@ -33,6 +33,7 @@ from systems.layers.padding import pad_to_multiple, padded_size
 from systems.layers.power import unit_power
 from systems.layers.receiver import symbol_estimate
 from systems.layers.symbol_layout import to_features, to_symbols
+from systems.layers.up_convolution import UpConvolution
 from systems.learned import LearnedSystem
 
 STRIDE = 4
@@ -69,10 +70,7 @@ class DeepJSCC(LearnedSystem):
         layers = []
         widths = (*widths[:-1], widths[-1] + (3 * STRIDE**2 if config.linear_path else 0))
         for before, after, stride in zip(widths[::-1], widths[-2::-1], strides[::-1]):
-            layers += [
-                nn.ConvTranspose2d(before, after, config.kernel, stride, config.kernel // 2, output_padding=stride - 1),
-                nn.PReLU(),
-            ]
+            layers += [UpConvolution(before, after, config.kernel, stride), nn.PReLU()]
         layers[-1] = nn.Sigmoid()
         self.decoder = nn.Sequential(*layers)
         _initialise(self)
