@@ -18,7 +18,7 @@ _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.bac
 
 
 def by_onednn(x: Tensor) -> bool:
-    """Whether a product with `x` is left to oneDNN: float32 on a CPU, without gradients and without autocast."""
+    """Whether a product with x (..., in) is left to oneDNN: float32 on a CPU, no gradients, no autocast."""
     return (
         _ONEDNN is not None
         and x.device.type == "cpu"
