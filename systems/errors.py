@@ -33,6 +33,21 @@ class AuditError(RuntimeError):
     """A system broke a rule of the comparison (power, budget, finite symbols). It is never only a warning."""
 
 
+def missing_package(
+    what: str, package: str, why: object = "", options: str = "", advice: str = ""
+) -> MissingDependency:
+    """The error for an optional package that is not installed, or does not work: one wording for all of them.
+
+    what: the part of the request that needs it. package: as pip names it. why: the error that its import raised.
+    options: of pip. advice: what else helps.
+    """
+    command = " ".join(filter(None, ("pip install", options, package)))
+    return MissingDependency(
+        f"{what} needs the package {package}{f' ({why})' if str(why) else ''}; install it with `{command}`"
+        f"{f' ({advice})' if advice else ''}"
+    )
+
+
 #: Errors that third-party code may raise. Its `sys.exit` is a fault like others, and must not end a command silently.
 FAULTS = (Exception, SystemExit)
 

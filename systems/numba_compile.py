@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from systems.errors import MissingDependency
+from systems.errors import missing_package
 
 
 def compiled(function: Callable) -> Any:
@@ -30,6 +30,6 @@ def compiled(function: Callable) -> Any:
 
 def _missing(name: str) -> Callable:
     def refuse(*arguments):
-        raise MissingDependency(f"{name.strip('_')} needs the package numba; install it with `pip install numba`")
+        raise missing_package(name.strip("_"), "numba")
 
     return refuse

@@ -25,7 +25,7 @@ from PIL import Image
 
 from baselines.digital.names import CODECS
 from systems import result_cache
-from systems.errors import BudgetTooSmall, MissingDependency
+from systems.errors import BudgetTooSmall, MissingDependency, missing_package
 
 QUALITIES = range(1, 101)
 SMALLEST_SIDE = 8  # pixels; no smaller size is tried
@@ -52,9 +52,7 @@ def _pillow_heif():
     try:
         import pillow_heif
     except ImportError as error:
-        raise MissingDependency(
-            f"HEIC needs pillow-heif ({error}); install it with `pip install pillow-heif` (its encoder x265 is GPL-2)"
-        ) from error
+        raise missing_package("HEIC", "pillow-heif", error, advice="its encoder x265 is GPL-2") from error
     return pillow_heif
 
 

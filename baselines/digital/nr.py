@@ -24,7 +24,7 @@ from baselines.digital.coded_modulation import BP_ITERATIONS, CodedModulation
 from baselines.digital.frame import Frame, plan_frame
 from baselines.digital.nr_code import CRC_BITS, NrCode, crc24b
 from baselines.digital.qam import Qam
-from systems.errors import MissingDependency, UserError
+from systems.errors import UserError, missing_package
 
 DECODERS = ("layered", "sionna")
 MAX_K = {"bg1": 8448, "bg2": 3840}
@@ -140,9 +140,7 @@ def _flooding(frame: Frame, base_graph: str | None):
     try:
         from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
     except ImportError as error:
-        raise MissingDependency(
-            f"--link nr-sionna needs Sionna ({error}); install it with `pip install sionna-no-rt`"
-        ) from error
+        raise missing_package("--link nr-sionna", "sionna-no-rt", error) from error
     encoder = LDPC5GEncoder(frame.k, frame.n, num_bits_per_symbol=frame.bits_per_use, bg=base_graph, device="cpu")
     return LDPC5GDecoder(encoder, return_state=True, device="cpu")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from systems.errors import MissingDependency
+from systems.errors import missing_package
 
 CRC_BITS = 24
 _CRC24B = 0b1_1000_0000_0000_0000_0110_0011  # x^24 + x^23 + x^6 + x^5 + x + 1 (5.1)
@@ -139,9 +139,7 @@ def _base_graph(name: str, lifting_set: int) -> np.ndarray:
     """Shifts of a base graph before lifting, int64 (rows, columns), -1 for no block: tables 5.3.2-2 and 5.3.2-3."""
     found = importlib.util.find_spec("sionna")
     if found is None or not found.submodule_search_locations:
-        raise MissingDependency(
-            "--link nr needs the tables of Sionna, which is not installed; `pip install sionna-no-rt` installs it"
-        )
+        raise missing_package("--link nr", "sionna-no-rt")
     path = Path(found.submodule_search_locations[0]) / "phy" / "fec" / "ldpc" / "codes" / f"5G_{name}.csv"
     systematic, columns = _COLUMNS[name]
     base = np.full((columns - systematic, columns), -1)
@@ -152,7 +150,6 @@ def _base_graph(name: str, lifting_set: int) -> np.ndarray:
                 row = int(line[0]) if line[0] else row  # it stands in the first line of a row alone
                 base[row, int(line[1])] = int(line[2 + lifting_set])
     except (OSError, ValueError, IndexError) as error:
-        raise MissingDependency(
-            f"--link nr needs the tables of Sionna ({path.name}: {error}); install it again: `pip install sionna-no-rt`"
-        ) from None
+        why = f"{path.name}: {error}"
+        raise missing_package("--link nr", "sionna-no-rt", why, options="--force-reinstall") from None
     return base

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from baselines.digital.coded_modulation import BP_ITERATIONS, CodedModulation
 from baselines.digital.frame import plan_frame
-from systems.errors import MissingDependency, UserError
+from systems.errors import UserError, missing_package
 
 BLOCK_BITS = 1008  # a multiple of every row weight below, and of 2, 4, 6 and 8 bits per symbol
 CODE_SEED = 1
@@ -119,10 +119,8 @@ def _gallager(rate: Fraction):
     try:
         import pyldpc
     except ImportError as error:
-        raise MissingDependency(
-            f"--link pyldpc needs pyldpc ({error}); install it with `pip install --no-build-isolation pyldpc` (after "
-            "numpy), or use --link nr"
-        ) from error
+        advice = "after numpy; or use --link nr"
+        raise missing_package("--link pyldpc", "pyldpc", error, "--no-build-isolation", advice) from error
     column, row = DEGREES[rate]
     check, generator = pyldpc.make_ldpc(BLOCK_BITS, column, row, systematic=True, sparse=True, seed=CODE_SEED)
     return np.asarray(check, dtype=np.int64), np.asarray(generator, dtype=np.int64)
@@ -134,8 +132,6 @@ def _modem(order: int):
     try:
         from commpy.modulation import QAMModem
     except ImportError as error:
-        raise MissingDependency(
-            f"--link pyldpc needs commpy ({error}); install it with `pip install scikit-commpy`, or use --link nr"
-        ) from error
+        raise missing_package("--link pyldpc", "scikit-commpy", error, advice="or use --link nr") from error
     modem = QAMModem(order)
     return modem, 1 / np.sqrt(np.mean(np.abs(modem.constellation) ** 2))

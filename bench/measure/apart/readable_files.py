@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.measure.apart import confine
 from bench.util.cache_folder import cache_folder
-from bench.util.packages import files_of, spec_of
+from bench.util.package_files import files_of, spec_of
 from systems import registry
 
 _SYSTEM_FILES = (

@@ -31,7 +31,7 @@ from typing import Any
 
 from bench.sweep.engines import Outcome, Work, lost, one_thread
 from bench.sweep.engines.serial import SerialEngine
-from systems.errors import MissingDependency, UserError
+from systems.errors import UserError, missing_package
 
 POLL_SECONDS = 2.0
 QUEUE_SECONDS = 10.0  # the queue is read so often
@@ -68,9 +68,7 @@ class SlurmEngine:
         try:
             import submitit  # noqa: F401
         except ImportError:
-            raise MissingDependency(
-                "--engine slurm needs the package submitit; install it (pip install submitit)"
-            ) from None
+            raise missing_package("--engine slurm", "submitit") from None
         self.workers, self.folder = workers, Path(folder).resolve()
         self.cluster = cluster or os.environ.get("BENCH_SLURM_CLUSTER") or "slurm"
         self.parameters = {"name": "semantic-bench", "timeout_min": 240, "cpus_per_task": 1, **parameters}
