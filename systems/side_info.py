@@ -14,7 +14,7 @@ from statistics import NormalDist
 #: Words of at most this many bits are sent with the small block code of 5G (TS 38.212, 5.3.3.3) and decoded by maximum
 #: likelihood. Longer words are sent with a CRC and the LDPC code of 5G.
 SHORT_WORD = 11
-CRC_BITS = 24
+CHARGED_CRC_BITS = 24  # of a longer word, by this rule; `baselines.digital.nr_code` has the link's own
 #: Share of words that may be lost at the SNR that they are coded for.
 WORD_ERROR = 1e-5
 #: LDPC codes need this much more SNR, in dB, than the normal approximation says. The gap grows with the constellation,
@@ -37,7 +37,7 @@ def control_uses(bits: int, snr_db: float) -> int:
     snr_db = min(max(snr_db, LEAST_SNR_DB), LARGEST_SNR_DB)
     information, least = bits, bits
     if bits > SHORT_WORD:
-        information = bits + CRC_BITS
+        information = bits + CHARGED_CRC_BITS
         least = math.ceil(information / MOST_BITS_PER_USE)
         snr_db -= LDPC_GAP_DB + LDPC_GAP_SLOPE * max(snr_db, 0.0)
     low, high = 0, 1

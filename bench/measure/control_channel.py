@@ -29,7 +29,7 @@ from torch import Tensor
 
 from bench.measure.channel import transmit
 from systems.interface import Link, Received, Transmission
-from systems.side_info import CRC_BITS, SHORT_WORD
+from systems.side_info import SHORT_WORD
 
 #: A short word counts as lost if its posterior probability is below this.
 SURE = 0.9
@@ -148,6 +148,7 @@ class _LongCode:
     def __init__(self, bits: int, uses: int):
         from baselines.digital.frame import Frame
         from baselines.digital.nr import MAX_K, NrCodedModulation
+        from baselines.digital.nr_code import CRC_BITS
 
         self.bits, self.uses = bits, uses
         for largest in (MAX_K["bg1"], MAX_K["bg2"]):  # below rate 1/3 only the smaller base graph has enough parity

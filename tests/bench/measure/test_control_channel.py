@@ -9,10 +9,11 @@ import pytest
 import torch
 from scipy.stats import norm
 
+from baselines.digital import nr_code
 from bench.measure import control_channel
 from bench.measure.channel import CHANNELS, transmit
 from systems.interface import Budget, Link, Transmission
-from systems.side_info import WORD_ERROR, control_uses
+from systems.side_info import CHARGED_CRC_BITS, WORD_ERROR, control_uses
 
 
 def words(count: int, bits: int, seed: int = 0) -> np.ndarray:
@@ -98,6 +99,10 @@ def test_a_long_word_arrives_at_the_snr_that_it_is_made_for(bits, snr_db):
     assert errors(bits, snr_db, snr_db, 40) == (0.0, 0.0)
     lost, wrong = errors(bits, snr_db - 10, snr_db, 10)
     assert lost > 0.5 and wrong == 0  # the CRC detects it
+
+
+def test_the_rule_charges_the_crc_that_the_link_appends():
+    assert CHARGED_CRC_BITS == nr_code.CRC_BITS == control_channel._long_code(200, 300).frame.crc_bits
 
 
 def test_more_bits_fit_at_a_high_snr():
