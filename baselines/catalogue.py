@@ -14,7 +14,6 @@ RED, NAVY, GREEN, MAGENTA, BLUE = "#D2271F", "#183D85", "#076348", "#CC53C9", "#
 BLACK, AMBER, BROWN, GREY = "#000000", "#FCA218", "#511B00", "#9D9D9D"
 
 FLOOR = "linear"  # learns only a covariance; a system below it counts as undertrained; other systems start from it
-SPELT = (("jpeg", "JPEG"), ("webp", "WebP"), ("avif", "AVIF"), ("heic", "HEIC"))  # spelling of the codecs in labels
 RECONSTRUCTION, SEGMENTATION = ("reconstruction",), ("segmentation",)
 
 register(
@@ -113,7 +112,7 @@ register(
     examples=names.FIXED.examples,
     every=names.FIXED.all,
     label="{codec}+LDPC+{order}QAM",
-    spelt=SPELT,
+    spelt=names.SPELT,
     looks=(
         ("jpeg-ldpc-16qam", BLACK, Mark(5, "v", "solid", 1.2, 4.6)),
         ("jpeg-ldpc-64qam", AMBER, Mark(6, "X", "dash-dot-dot", 1.5, 6.0)),
@@ -127,7 +126,7 @@ register(
     examples=names.LABELLED.examples,
     every=names.LABELLED.all,
     label="{codec}+LDPC+{order}QAM+FCN",
-    spelt=SPELT,
+    spelt=names.SPELT,
     like="{codec}-ldpc-{order}qam",
 )
 register(
@@ -138,7 +137,7 @@ register(
     examples=names.ADAPTIVE.examples,
     every=names.ADAPTIVE.all,
     label="{codec}+LDPC, adaptive",
-    spelt=SPELT,
+    spelt=names.SPELT,
     looks=(("jpeg-ldpc-adaptive", BROWN, Mark(7, "*", "close", 1.2, 6.0)),),
 )
 register(
@@ -149,6 +148,6 @@ register(
     examples=names.BOUND.examples,
     every=names.BOUND.all,
     label="{codec} at capacity (bound)",
-    spelt=SPELT,
+    spelt=names.SPELT,
     looks=(("jpeg-capacity", BLACK, Mark(9, "", "dotted", 1.0)),),
 )

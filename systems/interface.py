@@ -70,18 +70,6 @@ class Budget:
         """
         return cls(uses=math.floor(cbr * 3 * height * width + 1e-9), **rule)
 
-    @classmethod
-    def by_rule(
-        cls, cbr: float | None, bits: int | None, height: int, width: int, *, uses: int | None = None, **rule
-    ) -> Budget:
-        """The budget of one picture from the one that is given: a CBR, coded bits, or complex uses.
-
-        `rule` holds other fields of `Budget`. Raises ValueError if none or several are given.
-        """
-        if cbr is not None:
-            return cls.from_cbr(cbr, height, width, **rule)
-        return cls(uses=uses, bits=bits, **rule)
-
     def allowed_uses(self, bits_per_use: int | None = None) -> int:
         """Complex uses granted to a system whose uses carry `bits_per_use` coded bits each (None: an analog system)."""
         if self.uses is not None:

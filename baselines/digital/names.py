@@ -16,7 +16,9 @@ from itertools import product
 
 from systems.errors import UserError
 
-CODECS = ("jpeg", "webp", "avif", "heic")
+#: The codecs, and their spelling in labels.
+SPELT = (("jpeg", "JPEG"), ("webp", "WebP"), ("avif", "AVIF"), ("heic", "HEIC"))
+CODECS = tuple(codec for codec, _ in SPELT)
 ORDERS = (4, 16, 64, 256)
 
 

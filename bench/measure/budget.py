@@ -21,7 +21,12 @@ def budget_of(
     all get the same number of uses. Control words are coded for the SNR in the channel's record. Raises UnknownName for
     a channel, ValueError unless exactly one is given.
     """
-    return Budget.by_rule(cbr, bits, height, width, uses=uses, control_snr_db=CHANNELS[channel].control_snr_db)
+    control_snr_db = CHANNELS[channel].control_snr_db
+    if [cbr, bits, uses].count(None) != 2:
+        raise ValueError(f"exactly one of cbr, bits and uses must be given; they are {cbr}, {bits} and {uses}")
+    if cbr is not None:
+        return Budget.from_cbr(cbr, height, width, control_snr_db=control_snr_db)
+    return Budget(uses=uses, bits=bits, control_snr_db=control_snr_db)
 
 
 def budget_text(cbr: float | None, bits: float | None, uses: float | None = None) -> str:

@@ -25,6 +25,7 @@ budget. Anyone can add one by writing such a file:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -71,6 +72,10 @@ class Pictures:
     id: str = ""
     snr_db: tuple[float, ...] = ()
     limit: int = KEPT_PICTURES
+
+    def of(self, image_ids: Sequence[str]) -> Sequence[str]:
+        """Those of a data set's pictures whose outputs are kept, and shown: the first ones."""
+        return image_ids[: self.limit]
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def make_plan(resolved: Resolved) -> Plan:
     for figure in figures:
         dataset = datasets[figure.dataset]
         image_ids = dataset.ids
-        shown = image_ids[: figure.pictures.limit]
+        shown = figure.pictures.of(image_ids)
         for system in figure.systems:
             for start in range(0, len(image_ids), BLOCK):
                 block = image_ids[start : start + BLOCK]

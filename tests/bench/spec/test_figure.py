@@ -114,6 +114,12 @@ def test_figures_beyond_the_paper_are_asked_for_by_name():
         assert all(figure.task in registry.tasks_of(system) for figure in figures for system in figure.systems)
 
 
+@pytest.mark.parametrize("rules", [{}, {"cbr": 1 / 16, "bits": 20_000}, {"bits": 20_000, "uses": 5000}])
+def test_a_budget_has_exactly_one_rule(rules):
+    with pytest.raises(ValueError, match="exactly one of cbr, bits and uses"):
+        budget_of("awgn", 64, 64, **rules)
+
+
 def test_fig7_gives_equal_bits_and_fig7_uses_equal_uses():
     (bits,), (uses,) = load_figures("fig7"), load_figures("fig7-uses")
     assert (bits.bits, bits.uses, uses.bits) == (20_000, None, None) and uses.uses
@@ -121,6 +127,12 @@ def test_fig7_gives_equal_bits_and_fig7_uses_equal_uses():
     for figure, allowed in ((bits, {None: 5000, 4: 5000, 6: 3333}), (uses, dict.fromkeys((None, 4, 6), uses.uses))):
         budget = budget_of("awgn", 64, 64, bits=figure.bits, uses=figure.uses)
         assert {per_use: budget.allowed_uses(per_use) for per_use in allowed} == allowed
+
+
+@pytest.mark.parametrize("rules", [{}, {"cbr": 1 / 16, "bits": 20_000}, {"bits": 20_000, "uses": 5000}])
+def test_a_budget_has_one_rule(rules):
+    with pytest.raises(ValueError, match="exactly one of cbr, bits and uses"):
+        budget_of("awgn", 64, 64, **rules)
 
 
 @pytest.mark.parametrize(
