@@ -181,6 +181,24 @@ def test_no_room_that_measures_names_a_system():
                 assert node.value not in names, f"{name_of(path)} line {node.lineno} names the system {node.value!r}"
 
 
+#: Modules that name a fading channel, and what they do for it alone.
+CHANNELS_NAMED = {
+    "bench.measure.channel": "its record",
+    "bench.training.channel": "draws it on the device",
+    "baselines.digital.mcs": "chooses the scheme for its fades",
+}
+
+
+def test_the_records_of_channels_give_their_names():
+    """A list of names by hand would lack the next channel. Comments count: `list keys` shows some."""
+    from bench.measure.channel import CHANNELS
+
+    fading = re.compile("|".join(name for name in CHANNELS.own_names if name != "awgn"))
+    texts = {name_of(path): path.read_text(encoding="utf-8") for path in FILES}
+    assert {name for name, text in texts.items() if fading.search(text)} == set(CHANNELS_NAMED)
+    assert not fading.search((ROOT / "configs" / "README.md").read_text(encoding="utf-8"))
+
+
 def test_a_class_name_stands_for_one_thing():
     """Private classes and the template of a new system may share a name."""
     homes = {}

@@ -34,7 +34,7 @@ COMMANDS = {
     "train": ("bench.cli.train", "train_command", "Train learned systems under one protocol."),
     "new": ("bench.cli.new", "new_command", "Make a Python package with a system of your own."),
     "ask": ("bench.cli.ask", "ask_command", "Show which task a sentence asks for, with its scores."),
-    "list": ("bench.cli.lists", "list_command", "List systems, data sets, figures and checkpoints."),
+    "list": ("bench.cli.lists", "list_command", "List systems, data sets, channels, figures and checkpoints."),
     "data": ("bench.cli.data", "data_group", "Download public data sets, show one, or pack one for training."),
     "env": ("bench.cli.env", "env_command", "Show versions, and facts of the machine."),
     "compare": ("bench.cli.compare", "compare_command", "Compare two systems or two runs, paired over pictures."),

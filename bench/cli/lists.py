@@ -12,14 +12,14 @@ from bench.cli.aligned import aligned
     "what",
     required=False,
     metavar="[WHAT]",
-    type=click.Choice(["systems", "datasets", "figures", "checkpoints", "register", "columns", "keys"]),
+    type=click.Choice(["systems", "datasets", "channels", "figures", "checkpoints", "register", "columns", "keys"]),
 )
 def list_command(what: str | None) -> None:
-    """List systems, data sets, figures and checkpoints.
+    """List systems, data sets, channels, figures and checkpoints.
 
-    WHAT shows only one list: systems, datasets, figures or checkpoints. Three more lists are shown only by name: every
-    column of the CSV tables (columns), every key of the TOML files for figures, sizes and training (keys), and every
-    choice that the GenSC paper leaves open (register).
+    WHAT shows only one of these lists. Three more lists are shown only by name: every column of the CSV tables
+    (columns), every key of the TOML files for figures, sizes and training (keys), and every choice that the GenSC paper
+    leaves open (register).
     """
     if what == "register":
         _register()
@@ -30,7 +30,8 @@ def list_command(what: str | None) -> None:
     if what == "keys":
         _keys()
         return
-    tables = {"systems": _systems, "datasets": _datasets, "figures": _figures, "checkpoints": _checkpoints}
+    tables = {"systems": _systems, "datasets": _datasets, "channels": _channels, "figures": _figures,
+              "checkpoints": _checkpoints}  # fmt: skip
     for index, name in enumerate([what] if what else tables):
         if index:
             click.echo()
@@ -123,6 +124,13 @@ def _datasets() -> list[tuple[str, ...]]:
     rows = [(info.name, ", ".join(info.tasks), info.description) for info in list_datasets()]
     rows.append(("folder:PATH", "reconstruction", "any pictures of a folder"))
     return rows + [(name, "disabled", why) for name, why in faulty_plugins().items()]
+
+
+def _channels() -> list[tuple[str, ...]]:
+    from bench.measure.channel import CHANNELS
+
+    rows = [(channel.name, channel.label, channel.csi.words) for channel in CHANNELS]
+    return rows + [(name, "disabled", why) for name, why in CHANNELS.faulty.items()]
 
 
 def _figures() -> list[tuple[str, ...]]:

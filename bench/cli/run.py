@@ -46,7 +46,7 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
     "--channel",
     metavar="NAME",
     shell_complete=complete_channels,
-    help="awgn, rayleigh-block, rayleigh-fast, or a package's channel [default: the figure's].",
+    help="A channel of `list channels` [default: the figure's].",
 )
 @click.option(
     "--limit", type=click.IntRange(1), metavar="N", help="Use only the first N pictures. The run is marked as limited."

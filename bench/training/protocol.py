@@ -91,7 +91,7 @@ class Protocol:
     reconstruction_loss: str = "mse"  # "mse": Eq. 5; "log_mse": its logarithm for each picture
     ema: float = 0.999  # decay of the moving average of weights; the averaged weights are stored
     snr_db: float | tuple[float, float] = (0.0, 20.0)  # one SNR, or a range: one per picture is drawn, uniform in dB
-    channel: str = "awgn"  # awgn, rayleigh-block, rayleigh-fast, or a package's channel
+    channel: str = "awgn"  # a channel of `list channels`
     autocast: str = "auto"  # "bfloat16", "off", or "auto": bfloat16 if the hardware can multiply it
     compile: bool = False  # torch.compile of the step; it saves time only after some minutes
     compile_seconds: float = 120.0  # time limit for compiling, in seconds; beyond it, the step is not compiled

@@ -53,8 +53,9 @@ def test_one_package_adds_one_of_each(tmp_path):
     paths = [str(ROOT), str(PACKAGE), str(info.parent), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-    listed, *_ = bench_each(
+    listed, channels, *_ = bench_each(
         ("list", "systems"),
+        ("list", "channels"),
         ("run", "--figure", "ours.toml", "--data-root", "data", "--engine", "serial", "--out", "run"),
         ("plot", "run", "--format", "png"),
         env=env, cwd=tmp_path,
@@ -76,3 +77,4 @@ def test_one_package_adds_one_of_each(tmp_path):
                                       "data set ramps (extension:DATASET)"}  # fmt: skip
     assert [path.name for path in sorted((tmp_path / "run" / "figures").glob("*twice*.png"))]
     assert "Block means" in listed or "block-means" in listed
+    assert "two-paths" in channels and "up to a turn of 0.1 rad" in channels

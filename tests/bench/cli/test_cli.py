@@ -73,6 +73,13 @@ def test_help_is_quick_and_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
+def test_help_says_the_time_limit_of_a_cell(capsys):
+    from bench.sweep.worker.work import CELL_SECONDS
+
+    _, out, _ = call(capsys, "run", "--help")
+    assert re.search(rf"--cell-timeout S\s+Time limit for one cell in seconds \[default: {CELL_SECONDS:g}\]", out)
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(capsys, command):
     code, out, _ = call(capsys, command, "--help")
@@ -398,7 +405,7 @@ def test_ask_shows_scores_and_refuses_nonsense(capsys):
 
 def test_list_and_env(capsys):
     code, out, _ = call(capsys, "list")
-    assert code == 0 and all(word in out for word in ("gensc", "photos-224", "fig7", "checkpoints"))
+    assert code == 0 and all(word in out for word in ("gensc", "photos-224", "rayleigh-fast", "fig7", "checkpoints"))
     code, out, _ = call(capsys, "env")
     assert code == 0 and "torch" in out and str(Path.home()) not in out
 
