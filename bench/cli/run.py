@@ -11,6 +11,7 @@ import click
 from bench.cli.completion import complete_channels, complete_datasets, complete_figures, complete_systems
 from bench.cli.numbers import YEAR_S, Amount
 from bench.spec.grammar import split_names
+from bench.sweep.engines import ENGINES
 
 _FLAGS_ONLY = ("config",)  # not allowed in a config file
 
@@ -69,7 +70,7 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option(
     "--engine",
-    type=click.Choice(["serial", "process", "slurm"]),
+    type=click.Choice(ENGINES),
     default="process",
     show_default=True,
     help="Compute in this process, in worker processes, or as jobs of a cluster.",
