@@ -299,6 +299,12 @@ def _borrowed(label: str) -> bool:
     return not _PLAIN.fullmatch(label) or any(bare(label).startswith(one) for one in ours)
 
 
+def own_colours() -> frozenset[str]:
+    """The colours of the bench's own systems, "#RRGGBB"."""
+    colours = (colour for entry in _OWN.values() for colour in (entry.colour, *(own[1] for own in entry.looks)))
+    return frozenset(filter(None, colours))
+
+
 def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
     """How a system is shown. The name need not be registered (it may come from an old table). No network is built.
 

@@ -45,16 +45,18 @@ def compare(
     system of A is compared with `baseline`, which must be given. With `baseline`, A and B are also compared with it.
     Raises UserError if nothing can be joined.
     """
-    tables, notes = [], []
+    tables, notes, others = [], [], []
     for first, second in _pairs_of(a, b, baseline, run, selection):
         matched = match(first, second)
         tables.append(compare_sides(first, second, metric, matched=matched))
         notes += matched.notes
+        others += [one.label for one in (first, second) if one.third_party]
     found = [table for table in tables if len(table)]
     if not found:
         raise UserError(" ".join(["nothing to compare: the two sides share no picture at any operating point.",
                                   *dict.fromkeys(notes)]))  # fmt: skip
     table = pd.concat(found, ignore_index=True)
+    notes += [f"{label} is a third party's system." for label in others]
     table.attrs["notes"] = list(dict.fromkeys(notes))
     return table
 

@@ -50,6 +50,11 @@ class Side:
         return f"{self.run.name}:{own}" if self.foreign else own
 
     @property
+    def third_party(self) -> bool:
+        """Whether it is a third party's system, as the manifest of its run says."""
+        return self.run.system_facts.get(self.system, {}).get("plugin") is True
+
+    @property
     def source(self) -> tuple[Path, str, str]:
         """Its folder, system and variant, which identify it whatever its label."""
         return self.run.directory.resolve(), self.system, self.variant

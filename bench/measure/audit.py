@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.measure import control_channel
+from bench.util.files import is_formula
 from systems.errors import AuditError
 from systems.interface import Decoded, Link, Transmission
 
@@ -230,9 +231,11 @@ def _plain(system: Declared, key: str, kind: type, value: Any) -> Any:
         return None
     if kind is str:
         text = str(value)
-        if len(text) <= _LONGEST_WORD and text.isprintable() and text.isascii():
+        if len(text) <= _LONGEST_WORD and text.isprintable() and text.isascii() and not is_formula(text):
             return text
-        raise _breach(system, f"report {key!r} must be at most {_LONGEST_WORD} printable ASCII letters")
+        raise _breach(
+            system, f"report {key!r} must be at most {_LONGEST_WORD} printable ASCII letters, and no formula of a sheet"
+        )
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

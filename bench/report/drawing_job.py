@@ -72,9 +72,14 @@ class DrawingJob:
     def looks(self, systems) -> system_looks.Looks:
         """The looks of these systems, from the catalogue, the file and the options."""
         wish = self.look
+        others = {
+            f"{key}:{name}": facts
+            for key, (run, _) in self.overlays.items()
+            for name, facts in run.system_facts.items()
+        }
         return system_looks.looks_of(
             [*(name for name in self.systems() if name in set(systems)), *systems],
-            self.run.system_facts,
+            {**self.run.system_facts, **others},
             self.options.systems or wish.order,
             {**wish.label, **self.options.labels},
             wish.colour,

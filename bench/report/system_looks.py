@@ -13,6 +13,7 @@ distinguished in grey and with deuteranopia.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -40,6 +41,9 @@ DASHES: dict[str, tuple] = {
 }
 ERROR_MAP = "magma"  # the colour map of error pictures, as matplotlib names it
 FRAME = "#D2271F"  # round a part of a picture that is shown enlarged
+#: A third party's colour must be so far from each of ours (in red, green and blue, 0 to 255), and no lighter (the
+#: luminance of white is 1).
+_NEAREST, _LIGHTEST = 32.0, 0.5
 _UNPLACED = 100  # in the order of legends: behind all systems with a mark
 
 
@@ -95,12 +99,24 @@ def style_of(system: str, facts: Mapping | None = None, step: int = 0) -> Style:
     look = registry.look(system, facts)
     number = int.from_bytes(hashlib.sha256(look.like.encode("utf-8", "surrogatepass")).digest()[:8])
     spare, marker, dash = _SPARE[(number + step) % len(_SPARE)]
-    colour, label = to_hex(look.colour) or spare, printable(look.label)
+    colour, label = to_hex(look.colour), printable(look.label)
     if look.mark is None:
+        colour = colour if colour and _is_free(colour) else spare
         return Style(colour, marker, dash, label, width=1.6, marker_size=5.0)
     return Style(
         colour, look.mark.marker, DASHES[look.mark.dash], label, look.mark.place, look.mark.width, look.mark.size
     )
+
+
+def _is_free(colour: str) -> bool:
+    """Whether a third party's system may have the colour: it is not taken for one of ours, and can be seen on white."""
+
+    def parts(of: str) -> list[int]:
+        return [int(of[place : place + 2], 16) for place in (1, 3, 5)]
+
+    light = sum(w * (part / 255) ** 2.2 for w, part in zip((0.2126, 0.7152, 0.0722), parts(colour), strict=True))
+    gaps = (math.dist(parts(colour), parts(own)) for own in registry.own_colours())
+    return light <= _LIGHTEST and all(gap >= _NEAREST for gap in gaps)
 
 
 def label_of(system: str) -> str:
@@ -131,8 +147,13 @@ def parse_colour(value: object, where: str) -> str:
 
 def distinct(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels of systems, by name. Where several look alike, they get the names too, so that none hides."""
-    counts = Counter(map(registry.bare, labels.values()))
-    return {n: f"{label} ({n})" if counts[registry.bare(label)] > 1 else label for n, label in labels.items()}
+    found = dict(labels)
+    for _ in range(2):  # once more, because a label with a name may be what a third system calls itself
+        counts = Counter(map(registry.bare, found.values()))
+        for name, label in found.items():
+            if counts[registry.bare(label)] > 1 and not label.endswith(own := f" ({printable(name)})"):
+                found[name] = label + own
+    return found
 
 
 @dataclass(frozen=True)
@@ -179,20 +200,16 @@ def looks_of(
     styles: dict[str, Style] = {}
     taken: set[tuple] = set()
     given = {name: place for place, name in enumerate(dict.fromkeys(systems))}
-    own_labels = distinct({name: style_of(name, facts.get(name)).label for name in given if ":" not in name})
+    own_labels = distinct({name: _label_among(name, facts, labels) for name in given})
     for system in sorted(given, key=lambda name: (":" in name, name)):
         run, _, name = system.rpartition(":")
         own = facts.get(system, facts.get(name, {}))
         style = styles.get(name) if run and name in styles else _told_apart(name, own, taken)
-        if system in own_labels:
-            style = replace(style, label=own_labels[system])
+        style = replace(style, label=own_labels[system])
         if style.order >= _UNPLACED:  # without its own place: the order of its figure
             style = replace(style, order=_UNPLACED + given[system] / 1000)
         if run:
-            style = replace(
-                style, label=f"{style.label} ({printable(run)})", dash=_other_dash(style.dash), hollow=True,
-                order=style.order + 0.5,
-            )  # fmt: skip
+            style = replace(style, dash=_other_dash(style.dash), hollow=True, order=style.order + 0.5)
         if system in labels:
             style = replace(style, label=printable(labels[system]))
         if system in colours:
@@ -204,6 +221,15 @@ def looks_of(
             style = replace(style, faint=not wide, width=2.4 if wide else 1.1)
         styles[system] = style
     return Looks(styles)
+
+
+def _label_among(system: str, facts: Mapping[str, Mapping], given: Mapping[str, str]) -> str:
+    """The label of a system, with the run of one of another run. given: the user's, by system."""
+    run, _, name = system.rpartition(":")
+    if not run:
+        return style_of(name, facts.get(name)).label
+    label = given.get(name) or style_of(name, facts.get(system, facts.get(name))).label
+    return f"{printable(label)} ({printable(run)})"
 
 
 def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) -> Looks:

@@ -13,7 +13,9 @@ from bench.util.files import several
 
 
 def result_tables(resolved: Resolved, out: Path) -> str:
-    """The mean of each figure's metric, systems by SNR."""
+    """The mean of each figure's metric, systems by SNR. Third parties' systems are named: one may be called like a size
+    of ours.
+    """
     summary = read_rows(out / "summary.csv")
     blocks, lost_as = [], []
     for figure in resolved.figures:
@@ -42,6 +44,9 @@ def result_tables(resolved: Resolved, out: Path) -> str:
             lost_as.append(outage_words(figure.task))
     if lost_as:
         blocks.append(f"* some of the pictures were outages, scored as {' or '.join(dict.fromkeys(lost_as))}")
+    others = [name for name, facts in resolved.systems.items() if facts.plugin]
+    if others:
+        blocks.append(f"of third parties: {', '.join(others)}")
     return "\n\n".join(blocks)
 
 

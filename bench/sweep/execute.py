@@ -171,7 +171,7 @@ def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
     config = merged_config(out, before, resolved)
     plan = make_plan(resolved)
     if before is not None:  # without a manifest, no earlier command reached its first cell
-        plan = with_earlier(out, plan)
+        plan = with_earlier(out, plan, before)
     salt = salt_of(out, before, given_salt)
     salt_is = "published" if before and before.get("salt") else "given" if given_salt else "kept" if before else "drawn"
     left = missing(plan, store)
@@ -194,6 +194,11 @@ def _notes(plan: Plan) -> Iterator[str]:
                 f"{facts.name} opens files while it encodes or decodes, so its processes are not sealed: "
                 "bench/measure/README.md says which ways this leaves open"
             )
+    for name in plan.changed:
+        yield (
+            f"{name} has changed since an earlier command of this run: its points that this command does not name are "
+            "left out of the tables"
+        )
     for dataset in plan.datasets.values():
         if note := dataset.reference_note():
             yield note

@@ -101,10 +101,14 @@ def _other(root: Path, why: str) -> UserError:
     return UserError(f"{root} holds a run of another configuration: {why}; choose another --out or --name")
 
 
-def with_earlier(root: Path, plan: Plan) -> Plan:
+def with_earlier(root: Path, plan: Plan, manifest: dict[str, Any] | None = None) -> Plan:
     """The plan together with those cells of earlier commands that it does not replace. Raises UserError if plan.json is
     damaged.
+
+    manifest: the one there. If another version of a third party's system made the earlier cells, they are left out, and
+    `Plan.changed` names it: no curve may hold points of two versions, such as one for low SNRs and one for high ones.
     """
+    changed = _changed(plan, manifest)
     path = root / FILE
     if not path.is_file():
         return plan
@@ -122,12 +126,27 @@ def with_earlier(root: Path, plan: Plan) -> Plan:
         taken.setdefault(_point(unit, cell), set()).update(unit.image_ids)
     kept = []
     for unit in earlier:
+        if unit.system in changed:
+            continue
         cells = tuple(
             cell for cell in unit.cells if not taken.get(_point(unit, cell), set()).intersection(unit.image_ids)
         )
         if cells:
             kept.append(replace(unit, cells=cells, points=cells))
-    return replace(plan, earlier=tuple(kept))
+    return replace(plan, earlier=tuple(kept), changed=changed)
+
+
+def _changed(plan: Plan, manifest: dict[str, Any] | None) -> tuple[str, ...]:
+    """The third parties' systems of the plan that have another identity than in the manifest."""
+    told = (manifest or {}).get("systems")
+    known = told if isinstance(told, dict) else {}
+    return tuple(
+        name
+        for name, facts in plan.systems.items()
+        if facts.plugin
+        and isinstance(known.get(name), dict)
+        and known[name].get("identity") != json.loads(json.dumps(facts.identity))
+    )
 
 
 def _with_pictures(plan: Plan, earlier: list[WorkUnit]) -> Plan:

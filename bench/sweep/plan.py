@@ -74,6 +74,7 @@ class Plan:
 
     datasets: by the text that figures use.
     earlier: work units of earlier commands in the same folder. They appear in the tables, and are not computed.
+    changed: third parties' systems that have changed since; what earlier commands computed of them is left out.
     """
 
     figures: tuple[Figure, ...]
@@ -81,6 +82,7 @@ class Plan:
     datasets: dict[str, Dataset]
     systems: dict[str, SystemFacts]
     earlier: tuple[WorkUnit, ...] = ()
+    changed: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[tuple[WorkUnit, Cell]]:

@@ -252,6 +252,17 @@ def shown(text: object, most: int = 300) -> str:
     return "".join(map(_visible, text)) if not text.isprintable() else text
 
 
+def is_formula(text: str) -> bool:
+    """Whether a program for sheets, opening a table of CSV, would take a text for a formula, which can start programs:
+    it begins with =, @, + or -, and is no number.
+    """
+    try:
+        float(text)
+    except ValueError:
+        return text.lstrip().startswith(("=", "@", "+", "-"))
+    return False
+
+
 def _visible(character: str) -> str:
     if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return character

@@ -24,6 +24,7 @@ import torch
 
 from bench.measure.apart import wire
 from bench.measure.streams import stream
+from bench.util.files import is_formula
 from systems import registry
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
@@ -220,8 +221,10 @@ def _facts(system: System) -> dict[str, Any]:
     ):
         raise TypeError(f"bits_per_use is {rate!r}; it must be a number or None")
     variant = wire.text(system.variant)
-    if len(variant) > LONGEST_VARIANT or not variant.isprintable():
-        raise TypeError(f"variant is {variant[:40]!a}; it must be at most {LONGEST_VARIANT} printable letters")
+    if not is_variant(variant):
+        raise TypeError(
+            f"variant is {variant[:40]!a}; it must be at most {LONGEST_VARIANT} printable letters, and no formula"
+        )
     return {
         "variant": variant,
         "bits_per_use": rate,
@@ -232,6 +235,11 @@ def _facts(system: System) -> dict[str, Any]:
         "colour": str(system.colour)[:LONGEST_LABEL],
         "description": description,
     }
+
+
+def is_variant(text: str) -> bool:
+    """Whether a text can be a variant: it stands in every table, and may be the name of a file."""
+    return len(text) <= LONGEST_VARIANT and text.isprintable() and not is_formula(text)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

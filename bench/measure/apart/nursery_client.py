@@ -24,8 +24,9 @@ from typing import Any
 
 from bench.measure.apart import wire
 from bench.measure.apart.readable_files import Sight
+from bench.measure.apart.variables import passed
 from bench.util.devices import THREAD_VARIABLES
-from bench.util.files import shown
+from bench.util.files import is_formula, shown
 from systems.errors import AuditError, UserError
 
 OUTPUT_BYTES = 100_000  # of the output of a process, at most, that are kept
@@ -106,7 +107,7 @@ class Home:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1")},
+            env={**passed(os.environ), **dict.fromkeys(THREAD_VARIABLES, "1")},
         )
         theirs.close()
         return cls(ours, process)
@@ -172,7 +173,7 @@ class Home:
         first, first_theirs = socket.socketpair()
         order = {
             "confine": _LINUX, "path": sight.path, "read": sight.read, "listed": sight.listed, "write": sight.write,
-            "secret": sight.secret, "module": sight.module, "seal": seal and _LINUX, "environment": dict(os.environ),
+            "secret": sight.secret, "module": sight.module, "seal": seal and _LINUX, "environment": passed(os.environ),
         }  # fmt: skip
         try:
             _send(self.connection, order, [theirs.fileno(), first_theirs.fileno(), output_w])
@@ -277,6 +278,7 @@ class Call:
             return answer["value"]
         told = answer["error"]
         line = shown(told.get("line", ""), 500) or "no message"
+        line = f"'{line}" if is_formula(line) else line  # failures.csv holds it
         if told.get("kind") == "user":
             raise UserError(line)
         if told.get("kind") == "audit":

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import wire
-from bench.measure.apart.child import LARGEST_DESCRIPTION, LONGEST_VARIANT
+from bench.measure.apart.child import LARGEST_DESCRIPTION, is_variant
 from bench.measure.apart.nursery_client import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
 from bench.measure.apart.readable_files import Sight
 from systems.errors import AuditError, UserError
@@ -149,7 +149,10 @@ class RemoteSystem(System):
         return call
 
     def _asked(self, call: Call, operation: str, **arguments: Any) -> Any:
-        return self._in_time(lambda: call.ask(operation, self.deadline, **arguments))
+        try:
+            return self._in_time(lambda: call.ask(operation, self.deadline, **arguments))
+        except (UserError, AuditError) as error:  # in its own words, which could be about another system
+            raise type(error)(_said(self.name, error)) from None
 
     def _in_time(self, work: Callable[[], Any]) -> Any:
         try:
@@ -183,10 +186,13 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
     call = home.open(Sight.of(target, options))
     deadline = time.monotonic() + seconds
     try:
-        if build:
-            told = call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
-        else:
-            told = call.ask("look", deadline, target=target)
+        try:
+            if build:
+                told = call.ask("build", deadline, target=target, name=name, options=options, device="cpu", columns=[])
+            else:
+                told = call.ask("look", deadline, target=target)
+        except UserError as error:
+            raise UserError(_said(name, error)) from None
         if not (_are_facts(told) if build else _is_look(told)):
             raise UserError(f"system {name!r}: cannot use {target}: its process says of it what no system can be")
         return told
@@ -195,10 +201,16 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
             f"system {name!r}: {target} is not {'built' if build else 'imported'} after {seconds:g} s; mend or "
             f"uninstall its package, or give it more time by the environment variable {BUILD_VARIABLE}"
         ) from None
-    except (RemoteFailure, wire.WireError) as error:
+    except (RemoteFailure, AuditError, wire.WireError) as error:
         raise UserError(f"system {name!r}: cannot use {target} ({error})") from None
     finally:
         call.close()
+
+
+def _said(name: str, error: Exception) -> str:
+    """An error in the words of the system `name`, under its name: no system speaks as the harness or as another."""
+    line, known = str(error), (f"system {name!r}", f"system {name}", f"audit: system {name}", name)
+    return line if any(line.startswith(f"{own}:") for own in known) else f"system {name!r}: {line}"
 
 
 def inspect_with(
@@ -239,12 +251,7 @@ def _are_facts(told: Any) -> bool:
     except (TypeError, ValueError, RecursionError):  # a tensor in the description, or NaN
         return False
     typed = all(isinstance(told[key], kind) for key, kind in _FACTS.items())
-    return (
-        typed
-        and told["variant"].isprintable()
-        and len(told["variant"]) <= LONGEST_VARIANT
-        and size < 2 * LARGEST_DESCRIPTION
-    )
+    return typed and is_variant(told["variant"]) and size < 2 * LARGEST_DESCRIPTION
 
 
 def _is_look(told: Any) -> bool:

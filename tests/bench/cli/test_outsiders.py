@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from bench.results.reader import Run
 from systems import registry
 from systems.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_plugin"
 MODULE = """
 import pathlib, sys
@@ -116,6 +119,48 @@ def test_no_command_imports_a_third_party_s_system(outsider):
     told = json.loads(Path("run/manifest.json").read_text())["systems"][outsider]
     assert (told["label"], told["colour"]) == ("From elsewhere", "#123456")
     assert "From elsewhere" in Path("run/report.html").read_text()
+
+
+def test_no_library_runs_code_of_a_package_in_the_harness(outsider, tmp_path):
+    """When torch is imported, it runs what packages name in the group torch.backends, unless it is told not to. The
+    nursery, from which all systems' processes are forked, imports torch too.
+    """
+    (tmp_path / "site" / "t_runs.py").write_text("open('ran', 'w')\n")
+    groups = ("torch.backends", "networkx.backend_info", "networkx.backends", "matplotlib.backend")
+    file = tmp_path / "site" / "t_outsider-1.0.dist-info" / "entry_points.txt"
+    file.write_text(file.read_text() + "".join(f"[{group}]\nt_runs = t_runs:run\n" for group in groups))
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path / "site"), str(EXAMPLE)])}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("TORCH_")} | path
+    how = {"env": env, "cwd": tmp_path, "capture_output": True, "check": False}
+    done = subprocess.run([sys.executable, "-c", "import torch"], **how)
+    assert done.returncode and Path("ran").exists()  # the control
+    Path("ran").unlink()
+    run = ["run", "--systems", outsider, "--snr", "10", "--dataset", "folder:pictures", "--out", "new"]
+    done = subprocess.run([sys.executable, "-m", "bench", *run], **how)
+    assert done.returncode == 0 and not Path("ran").exists(), done.stderr
+
+
+def test_no_curve_holds_points_of_two_versions(outsider, tmp_path):
+    """One may be for low SNRs and one for high ones. An unchanged system keeps its points."""
+    path = tmp_path / "site" / "t_outsider_module.py"
+
+    def points(snr):
+        run = ["run", "--systems", outsider, "--snr", snr, "--dataset", "folder:pictures", "--out", "new"]
+        done = CliRunner().invoke(cli, [*run, "--engine", "serial"], catch_exceptions=False)
+        note = "outsider has changed since an earlier command of this run" in done.output
+        return sorted({*Run.open(Path("new")).samples["snr_db"]}), note
+
+    assert points("0") == ([0], False) and points("10") == ([0, 10], False)
+    path.write_text(path.read_text().replace('"parameters": 7', '"parameters": 8'))
+    assert points("20") == ([20], True)
+
+
+def test_third_parties_are_named_under_the_tables(outsider):
+    run = ["run", "--systems", f"{outsider},linear", "--snr", "10", "--dataset", "folder:pictures", "--out", "new"]
+    done = CliRunner().invoke(cli, [*run, "--engine", "serial"], catch_exceptions=False)
+    assert "\n\nof third parties: outsider\n" in done.output
+    done = CliRunner().invoke(cli, ["compare", outsider, "linear", "--run", "new"], catch_exceptions=False)
+    assert done.output.endswith("\noutsider is a third party's system.\n")
 
 
 def test_a_bound_of_a_third_party_s_is_refused_everywhere(outsider, monkeypatch):

@@ -515,7 +515,8 @@ def test_what_cannot_be_built_is_the_users_to_mend(home):
             inspect(home, "x", target, {})
 
 
-@pytest.mark.parametrize("change", ["", "'variant': 'a\\x1b[2J'", "'variant': 7", "'genie': 0", "'more': 1",
+@pytest.mark.parametrize("change", ["", "'variant': 'a\\x1b[2J'", "'variant': 7", "'variant': '=1+1'", "'genie': 0",
+                                    "'more': 1",
                                     "'bits_per_use': '1'", "'bits_per_use': float('inf')",
                                     "'description': {'a': torch.zeros(2)}",
                                     "'description': {'a': 'x' * (1 << 22)}"])  # fmt: skip
@@ -587,6 +588,34 @@ def test_no_text_of_a_system_can_write_over_a_terminal(home):
         one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK)
     assert str(caught.value).isprintable() and all(map(str.isprintable, caught.value.traceback.split("\n")))
     assert printed[-1].startswith("\\x1b[9A 40.00 dB") and all(map(str.isprintable, printed[-1].split("\n")))
+
+
+def test_no_system_speaks_in_the_name_of_another(home):
+    for asked, kind in (("user", UserError), ("audit", AuditError)):
+        with pytest.raises(kind, match="^system 'hostile': system gensc: its power is 2"):
+            hostile(home, "Blames", code_rate=asked).encode(picture(), LINK)
+        with pytest.raises(UserError, match="^system 'x': .*gensc: its power is 2"):
+            inspect(home, "x", "hostile_systems:Blames", {"code_rate": f"built {asked}"})
+
+
+@LINUX
+def test_a_process_has_only_the_variables_that_libraries_read(monkeypatch):
+    """Others may hold the user's tokens; a system's words are kept in the run, which may be published."""
+    for name in ("MY_CLOUD_TOKEN", "HF_TOKEN", "GITHUB_SOMETHING", "PYTHON_API_KEY"):
+        monkeypatch.setenv(name, "a-secret-of-the-user")
+    kept = ("TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "LC_TIME", "BENCH_X", "PYTHONHASHSEED")
+    for name in kept:
+        monkeypatch.setenv(name, "0")
+    other = Home.start()
+    try:
+        asked = "str(dict(os.environ)) + open('/proc/self/environ').read()"
+        found = []
+        for what in (f"'a-secret-of-the-user' in {asked}", f"[os.environ.get(name) for name in {kept!r}]"):
+            one = hostile(other, "Says", code_rate=what)
+            found += one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+        assert found == ["False", str(["0"] * len(kept))]
+    finally:
+        other.close()
 
 
 # ---------------------------------------------------------------- messages

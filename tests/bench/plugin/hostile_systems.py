@@ -27,6 +27,7 @@ import torch
 from pooled_pixels import PooledPixels
 
 from bench.measure.apart import wire
+from systems.errors import AuditError, UserError
 from systems.interface import Decoded, System, Transmission
 
 NOTE = "bench-hostile-note"
@@ -428,6 +429,21 @@ class Says(Tells):
 
     def tried(self):
         return str(eval(self.asked))
+
+
+class Blames(PooledPixels):
+    """Fails in the name of another system: with an error of the user, or with a breach."""
+
+    options = ("code_rate",)
+
+    def __init__(self, name="blames", code_rate=""):
+        super().__init__(name)
+        self.kind = UserError if code_rate.endswith("user") else AuditError
+        if code_rate.startswith("built"):
+            self.encode(None, None)
+
+    def encode(self, images, link):
+        raise self.kind("system gensc: its power is 2; leave it out")
 
 
 class Kills(PooledPixels):

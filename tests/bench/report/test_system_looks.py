@@ -3,12 +3,16 @@ users alike.
 """
 
 from itertools import combinations
+from types import SimpleNamespace
 
 import colour_vision
 import pytest
 
 from bench.report import system_looks
+from bench.report.drawing_job import DrawingJob
+from bench.report.options import Options
 from bench.report.paper_sheet import COLUMN
+from systems import registry
 from systems.errors import UserError
 
 #: Systems that share a figure of the bench or of the reference run.
@@ -75,6 +79,38 @@ def test_no_label_stands_for_two_systems():
     assert (
         system_looks.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"
     )  # the user's wish
+
+
+def test_no_label_stands_for_two_systems_of_two_runs():
+    """A label with a name or a run in it may be what a third system calls itself."""
+    told = {"mine": {"label": "One"}, "yours": {"label": "One"}, "third": {"label": "One (mine)"}, "new:mine": {},
+            "fourth": {"label": "One (new)", "plugin": True}, "new:gensc-large": {"plugin": True}}  # fmt: skip
+    told["new:mine"] = {"label": "One"}
+    looks = system_looks.looks_of(told, told)
+    bare = [registry.bare(looks.label(name)) for name in told]
+    assert len(set(bare)) == len(bare), [looks.label(name) for name in told]
+    assert looks.label("mine") == "One (mine)" and looks.label("third") == "One (mine) (third)"
+    assert looks.label("new:gensc-large") == "gensc-large (plug-in) (new)"
+    assert system_looks.looks_of(["gensc", "new:gensc"], labels={"gensc": "G"}).label("new:gensc") == "G (new)"
+
+
+def test_the_label_of_another_run_s_system_is_what_that_run_says():
+    """Else a third party's gensc-large stands in the figure as if it were a size of ours."""
+    ours = SimpleNamespace(name="r", system_facts={"mine": {"label": "First"}})
+    other = SimpleNamespace(system_facts={"gensc-large": {"plugin": True}, "mine": {"label": "Second"}})
+    figures = [{"systems": ["mine"], "look": {}}]
+    job = DrawingJob("f", ours, figures, Options(), {"new": (other, None)})
+    looks = job.looks(["mine", "new:mine", "new:gensc-large"])
+    assert looks.label("new:gensc-large") == "gensc-large (plug-in) (new)"
+    assert (looks.label("mine"), looks.label("new:mine")) == ("First", "Second (new)")
+
+
+@pytest.mark.parametrize("colour", ["#D2271F", "#d3281e", "black", "white", "#FFFFE0", "none", "#268CC8"])
+def test_no_third_party_s_curve_has_the_colour_of_one_of_ours_or_of_the_paper(colour):
+    own = system_looks.style_of("someones-system").colour
+    assert system_looks.style_of("someones-system", {"colour": colour, "plugin": True}).colour == own
+    assert system_looks.style_of("someones-system", {"colour": "#123456", "plugin": True}).colour == "#123456"
+    assert system_looks.looks_of(["x"], colours={"x": "#D2271F"})["x"].colour == "#D2271F"  # the user's wish
 
 
 def test_labels_compose():

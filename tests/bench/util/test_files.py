@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bench.util.files import (
     NAME_BYTES,
     StorageError,
+    is_formula,
     open_atomic,
     read_json,
     replacing,
@@ -147,3 +148,8 @@ def test_one_thing_has_no_s():
 
 def test_no_name_turns_the_direction_of_a_line():
     assert shown("a\u202e\u2066\u200bb") == "a\\u202e\\u2066\\u200bb" and shown("é图") == "é图"
+
+
+def test_a_formula_of_a_sheet_is_told_from_a_number():
+    assert all(map(is_formula, ("=1+1", "@SUM(A1)", "+A1", "-1+cmd|' /C calc'!A1", " =A1")))
+    assert not any(map(is_formula, ("", "-12.5", "+3e-4", "-inf", "16qam-5/6", "4:2:0", "a=b")))
