@@ -8,7 +8,8 @@ from bench.training.learner import Learner
 from bench.training.precision import resolve
 from bench.training.resume import protocol_of
 
-_HISTORY = ("sha256", "commit", "images_seen", "steps", "seed", "protocol", "validation", "started_from")
+#: What is kept of the training before. Its curve is in the sidecar of its own weights.
+_HISTORY = ("sha256", "commit", "images_seen", "steps", "seed", "protocol", "started_from")
 
 
 def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, Any]:
