@@ -69,7 +69,9 @@ def _counted(run: Run, figure_id: str, system: str, key: str, say: Callable[[str
 
 
 def _cache_file(key: str) -> Path:
-    return cache_folder() / "flops" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    """The count of another version of the counting code has another name."""
+    code = Path(__file__).with_name("operations.py").read_bytes()
+    return cache_folder() / "flops" / f"{hashlib.sha256(key.encode() + code).hexdigest()[:32]}.json"
 
 
 def _counted_apart(run: Run, figure_id: str, system: str) -> dict[str, float]:

@@ -6,8 +6,9 @@ confined process does (`bench.measure.apart.inspect_with`).
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.measure.channel import transmit
 from systems import result_cache
 from systems.interface import Link, System
+from systems.layers import dense
 from systems.sizes import fill
 
 
@@ -42,9 +44,21 @@ def count_flops(call: Callable[[], Any]) -> tuple[Any, int]:
     dense one: hundreds of times too many.
     """
     mapping = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
-    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+    with _no_short_ways(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         result = call()
     return result, counter.get_total_flops()
+
+
+@contextlib.contextmanager
+def _no_short_ways() -> Iterator[None]:
+    """Layers are computed by torch's own operators. It does not count that of oneDNN, which `systems.layers` takes on
+    some machines, and the numbers must not depend on the machine.
+    """
+    operator, dense._ONEDNN = dense._ONEDNN, None
+    try:
+        yield
+    finally:
+        dense._ONEDNN = operator
 
 
 def _convolution_backward_flops(

@@ -11,6 +11,8 @@ from bench.perf.train import made_up, matrix_rate, report_train
 from bench.training.protocol import read_protocol
 from bench.training.run import build
 from systems.errors import UserError
+from systems.layers.dense import Dense, by_onednn, pointwise, two_layers
+from systems.layers.up_convolution import UpConvolution
 
 OPTIONS = {
     "systems": ("deepjscc",), "size": ("small",), "config": "light", "crop": 32, "batch": 2, "steps": 2, "before": True,
@@ -47,6 +49,17 @@ def test_a_convolution_costs_twice_as_much_backward(layer, groups):
     _, backward = count_flops(lambda: out.sum().backward())
     positions = 9 * 11 if layer is torch.nn.ConvTranspose2d else 4 * 5
     assert forward == 2 * (8 * 16 // groups * 9) * 5 * positions and backward == 2 * forward
+
+
+def test_layers_cost_the_same_whoever_computes_them():
+    """Without gradients oneDNN computes them, whose operator torch does not count."""
+    x, mlp = torch.rand(2, 8, 5, 4), torch.nn.Sequential(Dense(4, 16), torch.nn.GELU(), Dense(16, 4))
+    up = UpConvolution(8, 3, 5, 2)
+    with torch.inference_mode():
+        counts = [count_flops(call)[1] for call in (lambda: two_layers(mlp, x), lambda: up(x))]
+        counts.append(count_flops(lambda: pointwise(x, torch.rand(6, 8)))[1])
+        assert by_onednn(x), "and after a count it is oneDNN again"
+    assert counts == [2 * (2 * 8 * 5) * 2 * 4 * 16, 2 * (2 * 5 * 4) * 8 * 3 * 25, 2 * (2 * 5 * 4) * 6 * 8]
 
 
 def test_the_rate_is_that_of_a_product():
