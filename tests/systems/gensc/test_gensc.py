@@ -82,12 +82,11 @@ def test_an_ablation_is_small_but_for_what_it_names_and_trains(size, differs):
     assert all(torch.isfinite(value) for value in losses.values())
 
 
-def test_the_narrow_size_is_no_larger_than_adjscc_and_ships():
-    system = create("gensc", size="small_narrow")
+def test_the_narrow_size_is_no_larger_than_adjscc():
+    system = create("gensc", size="small_narrow", checkpoint="none")
     apart = {id(parameter) for parameter in system.own_parameters("segmentation")}
     used = sum(parameter.numel() for parameter in system.parameters() if id(parameter) not in apart)
     assert used <= sum(parameter.numel() for parameter in create("adjscc").parameters())
-    assert system.facts["images_seen"] == {"reconstruction": 24000, "segmentation": 0}
 
 
 def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
