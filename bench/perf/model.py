@@ -172,7 +172,8 @@ def in_own_process(job: TimingJob, code: Path | None = None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-perf-") as folder:
         answer = Path(folder) / "row.json"
         command = [sys.executable, "-m", "bench.perf.model", json.dumps(asdict(job)), str(answer)]
-        environment = None if code is None else {**os.environ, "PYTHONPATH": str(code)}
+        path = os.pathsep.join(filter(None, (str(code), os.environ.get("PYTHONPATH"))))  # packages of users lie there
+        environment = None if code is None else {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, cwd=code, env=environment)
         if done.returncode or not answer.is_file():
             last = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]

@@ -2,8 +2,7 @@
 
 Used by the store (which writes the tables), by the reader (which reads them) and by `python -m bench list columns`. A
 new column is described here; `bench.sweep.worker.rows` fills it. Metrics and channels describe their own columns, in
-their records. A value that was not simulated, or does not
-apply, is an empty field, never 0.
+their records. A value that was not simulated, or does not apply, is an empty field, never 0.
 """
 
 from __future__ import annotations

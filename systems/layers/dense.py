@@ -1,6 +1,6 @@
 """Linear layers by oneDNN, where it is faster than what torch takes by itself.
 
-Called by the block KLT, the Swin blocks, WITT and GenSC. On a CPU torch multiplies float32 matrices with MKL, which
+Called by the block KLT, the Swin blocks and the networks. On a CPU torch multiplies float32 matrices with MKL, which
 uses no AVX-512 on processors of AMD. oneDNN uses it, and computes GELU while the product is still in the cache. Where
 MKL uses AVX-512 too, both are about as fast. Results differ by the rounding of float32.
 """

@@ -1,6 +1,7 @@
-"""Transposed convolutions of stride 2 whose outputs are few, such as the three colours of a picture.
+"""Transposed convolutions, made fast where their stride is 2 and their outputs are few, such as the three colours of a
+picture.
 
-Called by Deep JSCC and ADJSCC for their last layers. oneDNN fills its vectors with output channels, so it is slow where
+The decoders of Deep JSCC and ADJSCC consist of them. oneDNN fills its vectors with output channels, so it is slow where
 there are three. The four pixels of each 2 x 2 square are given four times as many channels, at half the size, and are
 put in their places afterwards.
 """

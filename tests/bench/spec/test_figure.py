@@ -129,12 +129,6 @@ def test_fig7_gives_equal_bits_and_fig7_uses_equal_uses():
         assert {per_use: budget.allowed_uses(per_use) for per_use in allowed} == allowed
 
 
-@pytest.mark.parametrize("rules", [{}, {"cbr": 1 / 16, "bits": 20_000}, {"bits": 20_000, "uses": 5000}])
-def test_a_budget_has_one_rule(rules):
-    with pytest.raises(ValueError, match="exactly one of cbr, bits and uses"):
-        budget_of("awgn", 64, 64, **rules)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
