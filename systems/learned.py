@@ -138,7 +138,9 @@ class Network(nn.Module):
         with weight_files.seeded(seed):
             self.build(self.config)
         self.facts, self.variant = self.fill(checkpoint)
-        self.to(memory_format=torch.channels_last)  # in which oneDNN and cuDNN convolve fastest
+        for tensor in (*self.parameters(), *self.buffers()):
+            if tensor.ndim == 4:  # oneDNN and cuDNN convolve fastest in this layout, which others cannot have
+                tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
         self.eval()
 
     def build(self, config) -> None:

@@ -74,7 +74,7 @@ class Learner:
         freeze_shared(module, self.tasks, protocol)
         self.schedule = Schedule.of(protocol, self.tasks, minutes)
         self.batches = Batches(protocol, albums, self.world, bool(teacher), module.sends)
-        self.module.to(self.world.device, memory_format=torch.channels_last)
+        self.module.to(self.world.device)
         self.parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
         self.optimiser = make_optimiser(self.module, self.parameters, protocol)
         self.average = MovingAverage(self.module, protocol.ema)

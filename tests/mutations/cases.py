@@ -522,6 +522,11 @@ CASES = (
         _at("measure/test_apart", "test_no_text_of_a_system_can_write_over_a_terminal"),
     ),
     Mutation(
+        "outsiders: numba runs their code in the harness", "systems/numba_compile.py",
+        "    entrypoints._already_initialized = True\n", "",
+        _at("cli/test_outsiders", "test_no_library_runs_code_of_a_package_in_the_harness"),
+    ),
+    Mutation(
         "outsiders: a link beside a module opens its target", APART + "readable_files.py",
         "    if path.is_symlink():\n        return False\n", "",
         _at("measure/test_apart", "test_a_link_opens_nothing_that_the_user_did_not_name"),

@@ -122,21 +122,29 @@ def test_no_command_imports_a_third_party_s_system(outsider):
 
 
 def test_no_library_runs_code_of_a_package_in_the_harness(outsider, tmp_path):
-    """When torch is imported, it runs what packages name in the group torch.backends, unless it is told not to. The
-    nursery, from which all systems' processes are forked, imports torch too.
+    """When torch is imported, it runs what packages name in the group torch.backends, unless it is told not to. So does
+    numba when it compiles, with the group numba_extensions. The nursery, from which all systems' processes are forked,
+    imports torch too.
     """
     (tmp_path / "site" / "t_runs.py").write_text("open('ran', 'w')\n")
-    groups = ("torch.backends", "networkx.backend_info", "networkx.backends", "matplotlib.backend")
+    groups = (
+        "torch.backends", "numba_extensions", "networkx.backend_info", "networkx.backends", "matplotlib.backend",
+        "pydantic", "skimage_backends", "triton.backends", "fsspec.specs",
+    )  # fmt: skip
     file = tmp_path / "site" / "t_outsider-1.0.dist-info" / "entry_points.txt"
-    file.write_text(file.read_text() + "".join(f"[{group}]\nt_runs = t_runs:run\n" for group in groups))
+    file.write_text(file.read_text() + "".join(f"[{group}]\ninit = t_runs:run\n" for group in groups))
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path / "site"), str(EXAMPLE)])}
     env = {name: value for name, value in os.environ.items() if not name.startswith("TORCH_")} | path
     how = {"env": env, "cwd": tmp_path, "capture_output": True, "check": False}
-    done = subprocess.run([sys.executable, "-c", "import torch"], **how)
-    assert done.returncode and Path("ran").exists()  # the control
-    Path("ran").unlink()
+    for control in ("import torch", "import numba; numba.njit(lambda x: x)(1)"):
+        subprocess.run([sys.executable, "-c", control], **how)
+        assert Path("ran").exists(), control
+        Path("ran").unlink()
     run = ["run", "--systems", outsider, "--snr", "10", "--dataset", "folder:pictures", "--out", "new"]
     done = subprocess.run([sys.executable, "-m", "bench", *run], **how)
+    assert done.returncode == 0 and not Path("ran").exists(), done.stderr
+    compiles = "import numpy; from bench.measure.metrics.ssim import ssim_terms; ssim_terms(*numpy.zeros((2, 11, 11)))"
+    done = subprocess.run([sys.executable, "-c", compiles], **how)
     assert done.returncode == 0 and not Path("ran").exists(), done.stderr
 
 
