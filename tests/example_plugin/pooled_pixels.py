@@ -24,9 +24,7 @@ class PooledPixels(System):
     def grid(self, link):
         uses = link.budget.allowed_uses(self.bits_per_use) - link.budget.side_info_uses(POWER_BITS)
         if uses < 2:
-            raise BudgetTooSmall(
-                f"{self.name}: {uses} uses are left for symbols, at least 2 are needed; raise the budget"
-            )
+            raise BudgetTooSmall(f"{self.name}: {uses} uses are left for symbols, not 2 or more; raise the budget")
         share = min(1.0, math.sqrt(2 * uses / (3 * link.height * link.width)))
         return uses, max(1, int(link.height * share)), max(1, int(link.width * share))
 
@@ -42,5 +40,5 @@ class PooledPixels(System):
         power = bits_to_power(received.side_info)
         symbols = symbols / (1 + variance) * power.sqrt()[:, None]  # LMMSE for symbols of unit power
         means = to_features(symbols, 3, height, width) + 0.5
-        size = (link.height, link.width)
-        return Decoded(F.interpolate(means, size, mode="bilinear", align_corners=False).clamp(0, 1).to(torch.float32))
+        pictures = F.interpolate(means, (link.height, link.width), mode="bilinear", align_corners=False)
+        return Decoded(pictures.clamp(0, 1).to(torch.float32))

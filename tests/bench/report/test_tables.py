@@ -170,7 +170,8 @@ def test_the_terminal_says_what_a_lost_picture_of_each_task_is_scored_as(tmp_pat
     def shown(*figures):
         sets = {f["dataset"]: SimpleNamespace(name=f["dataset"], ids=("a",), demonstration=False) for f in figures}
         drawn = tuple(SimpleNamespace(**f, uses=None) for f in figures)
-        resolved = SimpleNamespace(figures=drawn, datasets=sets, request=SimpleNamespace(limit=None))
+        limit = SimpleNamespace(limit=None)
+        resolved = SimpleNamespace(figures=drawn, datasets=sets, request=limit, systems={})
         return result_tables(resolved, folder).splitlines()
 
     words = "* some of the pictures were outages, scored as"
