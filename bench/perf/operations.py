@@ -6,9 +6,8 @@ confined process does (`bench.measure.apart.inspect_with`).
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,21 +43,10 @@ def count_flops(call: Callable[[], Any]) -> tuple[Any, int]:
     dense one: hundreds of times too many.
     """
     mapping = {torch.ops.aten.convolution_backward: _convolution_backward_flops}
-    with _no_short_ways(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
+    # torch does not count oneDNN's operators, and the numbers must not depend on the machine.
+    with dense.without_onednn(), FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         result = call()
     return result, counter.get_total_flops()
-
-
-@contextlib.contextmanager
-def _no_short_ways() -> Iterator[None]:
-    """Layers are computed by torch's own operators. It does not count that of oneDNN, which `systems.layers` takes on
-    some machines, and the numbers must not depend on the machine.
-    """
-    operator, dense._ONEDNN = dense._ONEDNN, None
-    try:
-        yield
-    finally:
-        dense._ONEDNN = operator
 
 
 def _convolution_backward_flops(

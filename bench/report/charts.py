@@ -31,9 +31,8 @@ COVERS = 1.2  # points; curves that are nearer lie on each other
 MOST_COVERS = 2  # more covering curves make no difference
 LEGEND_SIZE = 6.6
 TITLE = {"fontsize": 7.5, "color": "#B03A00", "fontweight": "bold"}
-THIN_DASHES = [
-    system_looks.DASHES[name] for name in ("solid", "short", "dotted", "dash-dot-dot")
-]  # of published curves
+#: Of published curves.
+THIN_DASHES = [system_looks.DASHES[name] for name in ("solid", "short", "dotted", "dash-dot-dot")]
 MOST_TICKS = 11
 
 

@@ -7,6 +7,8 @@ MKL uses AVX-512 too, both are about as fast. Results differ by the rounding of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -26,6 +28,17 @@ def by_onednn(x: Tensor) -> bool:
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+@contextmanager
+def without_onednn() -> Iterator[None]:
+    """Inside the `with` block all layers are computed by torch's own operators."""
+    global _ONEDNN
+    operator, _ONEDNN = _ONEDNN, None
+    try:
+        yield
+    finally:
+        _ONEDNN = operator
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
