@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from systems.interface import NUM_CLASSES, Decoded, Link, Received, Transmission
 from systems.layers.backbone import make_backbone
+from systems.layers.depthwise import DepthwiseConv2d
 from systems.layers.padding import pad_to_multiple, padded_size
 from systems.layers.power import unit_power
 from systems.layers.receiver import symbol_estimate
@@ -61,7 +62,7 @@ def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable:
     padding = rate * (kernel // 2)
     if separable and kernel > 1:
         layers: list[nn.Module] = [
-            nn.Conv2d(before, before, kernel, padding=padding, dilation=rate, groups=before, bias=False),
+            DepthwiseConv2d(before, kernel, dilation=rate),
             nn.Conv2d(before, after, 1, bias=False),
         ]
     else:

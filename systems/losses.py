@@ -17,9 +17,11 @@ def pixel_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     logits: (B, 21, H, W).
     target: class indices int64 (B, H, W), where 255 (void) does not count, or probabilities float (B, 21, H, W).
     """
+    # One pixel per row: the softmax then reads neighbouring values.
+    rows = logits.float().permute(0, 2, 3, 1).reshape(-1, logits.shape[1])
     if target.is_floating_point():
-        return F.cross_entropy(logits.float(), target)
-    return F.cross_entropy(logits.float(), target, ignore_index=VOID)
+        return F.cross_entropy(rows, target.permute(0, 2, 3, 1).reshape(rows.shape))
+    return F.cross_entropy(rows, target.reshape(-1), ignore_index=VOID)
 
 
 def mean_squared_error(output: Tensor, target: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.errors import CheckpointError, UserError, missing_package
+from systems.layers.depthwise import replace_depthwise
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -43,6 +44,7 @@ class EfficientNetLite0(nn.Module):
         )
         if pretrained:
             load_imagenet(self.net)
+        replace_depthwise(self.net)
         if frozen_stages:
             stages: Any = self.net.blocks
             for part in (self.net.conv_stem, self.net.bn1, *stages[:frozen_stages]):
