@@ -51,11 +51,11 @@ class _WithFloatBackward(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding, dilation, len(weight))
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = [*ctx.needs_input_grad[:2], False]
         of_x, of_weight, _ = torch.ops.aten.convolution_backward(
-            gradient.float(), x.float(), weight.float(), None, *ctx.steps, False, [0, 0], len(weight), wanted
+            gradients[0].float(), x.float(), weight.float(), None, *ctx.steps, False, [0, 0], len(weight), wanted
         )
         narrow = [None if value is None else value.bfloat16() for value in (of_x, of_weight)]
         return *narrow, None, None, None
@@ -65,10 +65,15 @@ def replace_depthwise(net: nn.Module) -> None:
     """Put a `DepthwiseConv2d` in place of each depthwise convolution of `net`, with the same weights and names."""
     for parent in list(net.modules()):
         for name, layer in list(parent.named_children()):
-            if type(layer) in (nn.Conv2d, Conv2dSame) and 1 < layer.groups == layer.in_channels == layer.out_channels:
-                kernel, stride, dilation = (pair[0] for pair in (layer.kernel_size, layer.stride, layer.dilation))
+            if isinstance(layer, nn.Conv2d) and _is_depthwise(layer):
+                shape = layer.in_channels, layer.kernel_size[0], layer.stride[0], layer.dilation[0]
                 with torch.device("meta"):  # draws no random numbers
-                    new = DepthwiseConv2d(layer.in_channels, kernel, stride, dilation, isinstance(layer, Conv2dSame))
+                    new = DepthwiseConv2d(*shape, same=isinstance(layer, Conv2dSame))
                 assert new.padding == layer.padding and layer.bias is None
                 new.weight = layer.weight
                 setattr(parent, name, new)
+
+
+def _is_depthwise(layer: nn.Conv2d) -> bool:
+    depthwise = 1 < layer.groups == layer.in_channels == layer.out_channels
+    return depthwise and not isinstance(layer, DepthwiseConv2d)
