@@ -38,17 +38,16 @@ Words that have one meaning everywhere:
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
+
+from systems.hidden_entry_points import hide_entry_points
 
 if TYPE_CHECKING:
     from bench.api import evaluate, load_run, run, transmit
 
 __all__ = ["evaluate", "load_run", "run", "transmit"]
 
-# When torch is imported, it runs code of every installed package that has an entry point "torch.backends": in the
-# harness, and in the process from which systems' processes are forked. This keeps it from doing so.
-os.environ["TORCH_DEVICE_BACKEND_AUTOLOAD"] = "0"
+hide_entry_points()  # before any library is imported
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ names it; the packages beside it count.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import Distribution, EntryPoint, distributions, entry_points
 
 from systems.errors import FAULTS, UserError
@@ -19,6 +20,11 @@ def points(group: str) -> list[EntryPoint]:
         found = _readable(group)[0]
     plain = (point for point in found if _is_plain(point))
     return sorted(plain, key=lambda point: (point.name, point.value))
+
+
+def with_names(own: Iterable[str], group: str) -> list[str]:
+    """The names `own`, and those of the entry points of a group, each once. Nothing is imported."""
+    return list(dict.fromkeys((*own, *(point.name for point in points(group)))))
 
 
 def damaged() -> dict[str, str]:

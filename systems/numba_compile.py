@@ -17,16 +17,11 @@ def compiled(function: Callable) -> Any:
     Numba refuses to cache where it can write neither beside the source nor in the user's cache folder (an installed
     package without a home folder, as in a container). Then each process compiles again: this takes seconds more and
     gives the same numbers. Without Numba, which training does not need, a call raises MissingDependency.
-
-    Before its first function, Numba runs code of every installed package that has an entry point "numba_extensions": in
-    the harness, and in the process from which systems' processes are forked. It is kept from doing so.
     """
     try:
         from numba import njit
-        from numba.core import entrypoints
     except ImportError:
         return _missing(function.__name__)
-    entrypoints._already_initialized = True
     try:
         return njit(nogil=True, cache=True)(function)
     except RuntimeError:

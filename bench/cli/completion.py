@@ -34,7 +34,7 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 def _listed(names: Callable[[], Iterable[str]]) -> Completer:
     """Complete the last name in a comma-separated list. Errors in looking up names are ignored, so that the shell is
-    not disturbed.
+    not disturbed. `names` imports no code of other packages: a key that is pressed runs nothing.
     """
 
     def complete(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -61,15 +61,15 @@ def _figures() -> list[str]:
 
 
 def _datasets() -> list[str]:
-    from bench.data import list_datasets
+    from bench.data.catalogue import dataset_names
 
-    return [*(info.name for info in list_datasets()), "folder:"]
+    return [*dataset_names(), "folder:"]
 
 
 def _channels() -> list[str]:
     from bench.measure.channel import CHANNELS
 
-    return list(CHANNELS.names())
+    return CHANNELS.unloaded_names()
 
 
 complete_systems = _listed(_systems)

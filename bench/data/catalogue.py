@@ -76,6 +76,11 @@ def list_datasets() -> list[DatasetInfo]:
     return [*_CATALOGUE.values(), *_third_parties()[0].values()]
 
 
+def dataset_names() -> list[str]:
+    """Names of all named sets, those of third parties as their entry points have them. Nothing is imported."""
+    return entry_points.with_names(_CATALOGUE, ENTRY_POINTS)
+
+
 def faulty_plugins() -> dict[str, str]:
     """Entry points of third parties that give no set: {name: reason}. The other sets are not affected."""
     return _third_parties()[1]

@@ -73,6 +73,10 @@ class Records(Generic[Record]):
         """The bench's own names, for documents that must not depend on what is installed."""
         return tuple(self._own)
 
+    def unloaded_names(self) -> list[str]:
+        """The bench's own names, and those of packages as their entry points have them. Nothing is imported."""
+        return entry_points.with_names(self._own, self.group)
+
     def foreign(self) -> list[str]:
         """Records of installed packages that were loaded so far, such as "metric my-metric (my_package:MY_METRIC)".
 

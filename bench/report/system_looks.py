@@ -146,12 +146,17 @@ def parse_colour(value: object, where: str) -> str:
 
 
 def distinct(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels of systems, by name. Where several look alike, they get the names too, so that none hides."""
+    """The labels of systems, by name. Where several look alike, or one like another's name, they get the names too, so
+    that none hides.
+    """
     found = dict(labels)
+    names = Counter(registry.bare(name) for name in labels)
     for _ in range(2):  # once more, because a label with a name may be what a third system calls itself
         counts = Counter(map(registry.bare, found.values()))
         for name, label in found.items():
-            if counts[registry.bare(label)] > 1 and not label.endswith(own := f" ({printable(name)})"):
+            bare = registry.bare(label)
+            taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name))
+            if taken and not label.endswith(own := f" ({printable(name)})"):
                 found[name] = label + own
     return found
 

@@ -21,8 +21,8 @@ def printable(text: object) -> str:
 
 
 def cell(text: object) -> str:
-    """A name inside a Markdown table, with `|` escaped."""
-    return shown(text, 1000).replace("|", "\\|")
+    r"""A name inside a Markdown table, as it is: `\`, `|` and the signs of Markdown and HTML are escaped."""
+    return re.sub(r"([\\|`*<>&\[\]])", r"\\\1", shown(text, 1000))
 
 
 def thousands(number: float) -> str:

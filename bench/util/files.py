@@ -254,12 +254,12 @@ def shown(text: object, most: int = 300) -> str:
 
 def is_formula(text: str) -> bool:
     """Whether a program for sheets, opening a table of CSV, would take a text for a formula, which can start programs:
-    it begins with =, @, + or -, and is no number.
+    it begins with =, @, + or -, also as wide as a Chinese sign, and is no number.
     """
     try:
         float(text)
     except ValueError:
-        return text.lstrip().startswith(("=", "@", "+", "-"))
+        return unicodedata.normalize("NFKC", text).lstrip().startswith(("=", "@", "+", "-"))
     return False
 
 

@@ -522,9 +522,33 @@ CASES = (
         _at("measure/test_apart", "test_no_text_of_a_system_can_write_over_a_terminal"),
     ),
     Mutation(
-        "outsiders: numba runs their code in the harness", "systems/numba_compile.py",
-        "    entrypoints._already_initialized = True\n", "",
+        "outsiders: libraries run their code in the harness", "bench/__init__.py",
+        "hide_entry_points()  # before any library is imported\n", "",
         _at("cli/test_outsiders", "test_no_library_runs_code_of_a_package_in_the_harness"),
+    ),
+    Mutation(
+        "outsiders: libraries run their code beside other systems", APART + "nursery.py",
+        "    hide_entry_points(order[\"module\"].partition(\".\")[0])\n", "",
+        _at("measure/test_apart", "test_a_system_finds_entry_points_of_its_own_package_alone"),
+    ),
+    Mutation(
+        "outsiders: the nursery runs modules of the working folder", APART + "nursery_client.py",
+        "\"-P\", ", "", _at("measure/test_apart", "test_no_module_of_the_working_folder_runs_in_the_nursery"),
+    ),
+    Mutation(
+        "outsiders: workers run modules of the working folder", "bench/sweep/engines/process.py",
+        ", \"PYTHONSAFEPATH\": \"1\"", "",
+        _at("sweep/test_engines", "test_no_module_of_the_working_folder_runs_in_a_spawned_worker"),
+    ),
+    Mutation(
+        "outsiders: their weights are the metric's", "bench/measure/metrics/lpips_weights.py",
+        "    if not hashlib.sha256(data).hexdigest().startswith(sha256):\n", "    if False:\n",
+        _at("measure/test_lpips", "test_other_weights_under_the_names_of_lpips_are_no_metric"),
+    ),
+    Mutation(
+        "outsiders: a label may be another's name", "bench/report/system_looks.py",
+        " or names[bare] > (bare == registry.bare(name))", "",
+        _at("report/test_system_looks", "test_no_label_stands_for_two_systems"),
     ),
     Mutation(
         "outsiders: a link beside a module opens its target", APART + "readable_files.py",

@@ -37,6 +37,7 @@ from typing import Any
 from bench.measure.apart import confine, seal
 from bench.measure.apart.ahead import import_ahead
 from bench.measure.apart.large_pages import use_large_pages
+from systems.hidden_entry_points import hide_entry_points
 
 ORDER_BYTES = 1 << 20
 
@@ -315,4 +316,5 @@ def _run(order: dict[str, Any], call: int, output: int, private: Path, measures:
             measures.append("seccomp")
     from bench.measure.apart.child import serve
 
+    hide_entry_points(order["module"].partition(".")[0])
     serve(socket.socket(fileno=call), measures)

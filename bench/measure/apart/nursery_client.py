@@ -101,7 +101,7 @@ class Home:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET if _LINUX else socket.SOCK_DGRAM)
         told = json.dumps([theirs.fileno(), os.getpid(), [entry or os.getcwd() for entry in sys.path]])
         process = subprocess.Popen(
-            [sys.executable, "-c", _START, told],
+            [sys.executable, "-P", "-c", _START, told],  # -P: no module of the working folder
             executable=_interpreter(),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,

@@ -169,6 +169,7 @@ class RemoteSystem(System):
         try:
             _note_draws(told)
             self._check_rows("symbols", told["symbols"], batch)
+            self._check_rows("side information", told["side_info"], batch)
             return Transmission(
                 told["symbols"], told["side_info"], _report(told, batch), side_info_snr_db=told["side_info_snr_db"]
             )
@@ -209,7 +210,7 @@ def inspect(home: Home, name: str, target: str, options: dict[str, Any], build: 
 
 def _said(name: str, error: Exception) -> str:
     """An error in the words of the system `name`, under its name: no system speaks as the harness or as another."""
-    line, known = str(error), (f"system {name!r}", f"system {name}", f"audit: system {name}", name)
+    line, known = str(error), (f"system {name!r}", f"system {name}", f"audit: system {name}")
     return line if any(line.startswith(f"{own}:") for own in known) else f"system {name!r}: {line}"
 
 

@@ -20,8 +20,12 @@ _FAMILIES = (
     "TORCH", "PYTORCH_", "TRITON_", "CUDA", "CUDNN", "CUBLAS", "NVIDIA_", "NCCL_", "ROCR_", "HIP_", "HSA_",
     "XLA_", "JAX_", "TF_", "HF_", "HUGGINGFACE_", "TRANSFORMERS_", "SENTENCE_TRANSFORMERS_", "TOKENIZERS_", "MPL",
 )  # fmt: skip
-#: Words of a name that speak of a secret, also in these families (HF_TOKEN).
-_SECRET = re.compile(r"(?:^|_)(?:TOKENS?|SECRETS?|KEYS?|PASS|PASSWORD|PASSWD|CREDENTIALS?|AUTH|COOKIES?)(?:_|$)", re.I)
+#: Words of a name that speak of a secret, also in these families, also at the end of longer words (HF_APIKEY).
+_SECRET = re.compile(
+    r"SECRET|PASSW|PASSPHRASE|PASSCODE|CREDENTIAL|AUTH|COOKIE|BEARER|JWT|(?:TOKENS?|KEYS?|(?:^|_)(?:PASS|PWD))(?:_|$)",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(r"://[^/\s]*@")  # in a value: an address with a password
 
 
 def passed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -29,5 +33,5 @@ def passed(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if (name in _NAMES or name.startswith(_FAMILIES)) and not _SECRET.search(name)
+        if (name in _NAMES or name.startswith(_FAMILIES)) and not _SECRET.search(name) and not _LOGIN.search(value)
     }

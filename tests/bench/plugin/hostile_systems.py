@@ -439,11 +439,12 @@ class Blames(PooledPixels):
     def __init__(self, name="blames", code_rate=""):
         super().__init__(name)
         self.kind = UserError if code_rate.endswith("user") else AuditError
+        self.before = "audit: " if "loud" in code_rate else ""
         if code_rate.startswith("built"):
             self.encode(None, None)
 
     def encode(self, images, link):
-        raise self.kind("system gensc: its power is 2; leave it out")
+        raise self.kind(f"{self.before}system gensc: its power is 2; leave it out")
 
 
 class Kills(PooledPixels):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -363,3 +364,23 @@ def test_slurm_without_its_package_or_cluster(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no_such_parameter"):
         SlurmEngine(1, tmp_path, {"no_such_parameter": 1}, cluster="local")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_module_of_the_working_folder_runs_in_a_spawned_worker(tmp_path):
+    """Python starts a spawned process by `python -c`, which looks for modules in the working folder first."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "multiprocessing.py").write_text("open('ran', 'w')\n")
+    (tmp_path / "start.py").write_text(
+        "from multiprocessing import get_context\n"
+        "from bench.sweep.engines.process import _single_threaded_environment\n"
+        "if __name__ == '__main__':\n"
+        "    one = get_context('spawn').Process(target=print, args=('began',))\n"
+        "    with _single_threaded_environment():\n"
+        "        one.start()\n"
+        "    one.join()\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, tmp_path / "start.py"], cwd=tmp_path / "work", env=env, capture_output=True, text=True
+    )
+    assert done.stdout == "began\n" and not (tmp_path / "work" / "ran").exists(), done.stderr

@@ -151,5 +151,7 @@ def test_no_name_turns_the_direction_of_a_line():
 
 
 def test_a_formula_of_a_sheet_is_told_from_a_number():
-    assert all(map(is_formula, ("=1+1", "@SUM(A1)", "+A1", "-1+cmd|' /C calc'!A1", " =A1")))
+    assert all(
+        map(is_formula, ("=1+1", "@SUM(A1)", "+A1", "-1+cmd|' /C calc'!A1", " =A1", "＝1", "＋A1", "－A1", " ＠A"))
+    )
     assert not any(map(is_formula, ("", "-12.5", "+3e-4", "-inf", "16qam-5/6", "4:2:0", "a=b")))
