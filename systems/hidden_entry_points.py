@@ -12,7 +12,8 @@ from typing import Any
 
 #: Libraries that find parts of their own code by entry points.
 _THEIR_OWN = ("torch", "triton")
-_now: Any = Distribution.__dict__["entry_points"].fget
+_PYTHON: Any = Distribution
+_now = _PYTHON.entry_points.fget
 _all = getattr(_now, "everything", _now)  # `bench` may be imported anew
 
 
@@ -30,5 +31,6 @@ def hide_entry_points(own: str = "") -> None:
             or re.split("[.:]", point.value.strip())[0] in (*_THEIR_OWN, own or None)
         )
 
-    entry_points.everything = _all  # type: ignore[attr-defined]
-    Distribution.entry_points = property(entry_points)  # type: ignore[misc,assignment]
+    told: Any = entry_points
+    told.everything = _all
+    _PYTHON.entry_points = property(entry_points)

@@ -551,6 +551,16 @@ CASES = (
         _at("report/test_system_looks", "test_no_label_stands_for_two_systems"),
     ),
     Mutation(
+        "outsiders: the Tab key loads their channels", "bench/cli/completion.py",
+        "    return CHANNELS.unloaded_names()\n", "    return list(CHANNELS.names())\n",
+        _at("cli/test_outsiders", "test_the_tab_key_runs_no_code_of_a_package"),
+    ),
+    Mutation(
+        "outsiders: a name can be the beginning of the audit's words", APART + "remote.py",
+        'f"audit: system {name}")', 'f"audit: system {name}", name)',
+        _at("measure/test_apart", "test_no_system_speaks_in_the_name_of_another"),
+    ),
+    Mutation(
         "outsiders: a link beside a module opens its target", APART + "readable_files.py",
         "    if path.is_symlink():\n        return False\n", "",
         _at("measure/test_apart", "test_a_link_opens_nothing_that_the_user_did_not_name"),

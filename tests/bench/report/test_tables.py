@@ -15,6 +15,7 @@ from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.tables import results_table, tables_of
 from bench.report.terminal import result_tables
+from bench.report.text import cell
 from bench.results.reader import Run
 from bench.util.files import write_all
 from systems import registry
@@ -227,3 +228,9 @@ def test_an_unspent_budget_is_said(tmp_path):
         text = (run.directory / "tables" / name).read_text()
         assert "GenSC spends 95 % of the budget" in text and "spends 50 % of the budget" in text
         assert text.count("of the budget") == 2
+
+
+def test_no_name_is_markdown_or_html_in_a_table():
+    """A label `</table>` would end the table of all systems, in a program that shows Markdown."""
+    assert cell("a</table>|*b*`c`[d](e)&amp;") == r"a\</table\>\|\*b\*\`c\`\[d\](e)\&amp;"
+    assert cell("JPEG+LDPC+16QAM, rate 5/6 (x_y)") == "JPEG+LDPC+16QAM, rate 5/6 (x_y)"
