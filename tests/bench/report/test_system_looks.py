@@ -76,8 +76,8 @@ def test_no_label_stands_for_two_systems():
     looks = system_looks.looks_of([*told, "gensc"], told)
     assert looks.label("mine") == "One Name (mine)" and looks.label("yours") == "One Name (yours)"
     assert looks.label("other") == "Other" and looks.label("gensc") == "GenSC"
-    told = {"mine": {"label": "Other"}, "other": {"label": "Poor"}}  # named, in tables of names, as mine is in figures
-    assert system_looks.looks_of(told, told).label("mine") == "Other (mine)"
+    swapped = {"mine": {"label": "Other"}, "other": {"label": "Poor"}}  # tables of names say "other" of the other one
+    assert system_looks.looks_of(swapped, swapped).label("mine") == "Other (mine)"
     assert (
         system_looks.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"
     )  # the user's wish
