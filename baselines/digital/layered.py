@@ -87,7 +87,7 @@ class LayeredDecoder:
             raise ValueError(f"the LLRs have shape {llr.shape}, not (frames, {self.n})")
         count = len(llr)
         flags = (np.empty(count, dtype) for dtype in (np.bool_, np.bool_, np.int64))
-        out = Decisions(np.empty((count, len(self._code.bit_at)), np.uint8), *flags)
+        out = Decisions(np.empty((count, self._code.k), np.uint8), *flags)
 
         def decode(rows: slice) -> None:
             arrays = (array[rows] for array in out)
@@ -109,6 +109,7 @@ class _Code(NamedTuple):
     by row.
     """
 
+    k: int
     z: int
     vectors: int  # vectors per column
     stride: int
@@ -118,8 +119,10 @@ class _Code(NamedTuple):
     read: np.ndarray  # int32 (rows, vectors, edges of the row), flat: places that a row's update reads
     settled: np.ndarray  # the same as `read`, for the check between two iterations
     blank: np.ndarray  # int8: posteriors before anything is received
-    channel_at: np.ndarray  # uint32 (n,): place of each received bit
-    bit_at: np.ndarray  # uint32 (k,): place of each information bit
+    # int64 (runs, 3): (first bit, first place, length). Bits that lie one behind the other are copied together.
+    received: np.ndarray  # of the received bits, whose numbers grow by `step` within a run
+    step: int
+    information: np.ndarray  # of the information bits
 
 
 def _tables(code: NrCode) -> _Code:
@@ -148,15 +151,28 @@ def _tables(code: NrCode) -> _Code:
         return np.concatenate(rows).astype(np.int32)
 
     def place(bit: np.ndarray) -> np.ndarray:
-        return (bit // z * stride + (bit - final[bit // z]) % z).astype(np.uint32)
+        return bit // z * stride + (bit - final[bit // z]) % z
 
     blank = np.zeros(columns * stride, dtype=np.int8)
     blank[place(np.arange(k, information * z))] = KNOWN
+    received, step = _runs(place(code.interleaved(sent)))
     return _Code(
-        z, vectors, stride, int(np.diff(row_start).max()), row_start, (cols * stride).astype(np.int32),
-        vectors_from(ahead), vectors_from(shift - final[cols]), blank, place(code.interleaved(sent)),
-        place(np.arange(k)),
+        k, z, vectors, stride, int(np.diff(row_start).max()), row_start, (cols * stride).astype(np.int32),
+        vectors_from(ahead), vectors_from(shift - final[cols]), blank, received, step, _runs(place(np.arange(k)), 1)[0],
     )  # fmt: skip
+
+
+def _runs(places: np.ndarray, step: int = 0) -> tuple[np.ndarray, int]:
+    """Bit i lies at `places[i]`. Returns the runs of bits that lie one behind the other (see `_Code`), and the step.
+
+    step: by which the numbers of the bits of a run grow. 0: by the most frequent step, which the interleaver makes.
+    """
+    bits = np.argsort(places)
+    step = step or int(np.median(np.diff(bits)))
+    ends = (np.diff(places[bits]) != 1) | (np.diff(bits) != step)
+    first = np.concatenate([[0], np.flatnonzero(ends) + 1])
+    length = np.diff(np.append(first, len(bits)))
+    return np.stack([bits[first], places[bits[first]], length], axis=1).astype(np.int64), step
 
 
 # --- compiled ---------------------------------------------------------------------------------------------------------
@@ -320,7 +336,7 @@ def _row_fails(typing_context, posterior, settled, edge, edges, vectors):
 # Only plain loops: each library function that numba has to compile costs the first process up to a second.
 @compiled
 def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, used):
-    n, k, rows = len(code.channel_at), len(code.bit_at), len(code.row_start) - 1
+    n, rows = llr.shape[1], len(code.row_start) - 1
     limit = np.float32(LARGEST_CHANNEL)
     posterior = np.empty(len(code.blank), np.int8)
     message = np.empty(len(code.column) * code.vectors * LANES, np.int8)
@@ -335,8 +351,11 @@ def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, 
             received[i] = np.int32(x + (limit + np.float32(0.5))) - LARGEST_CHANNEL
         for i in range(len(posterior)):
             posterior[i] = code.blank[i]
-        for i in range(n):
-            posterior[code.channel_at[i]] = received[i]
+        for run in range(len(code.received)):
+            bit, place, length = code.received[run, 0], code.received[run, 1], code.received[run, 2]
+            source, target = received[bit : bit + length * code.step : code.step], posterior[place : place + length]
+            for i in range(len(target)):
+                target[i] = source[i]
         for start in range(0, len(posterior), code.stride):
             for i in range(start, start + LANES):
                 posterior[i + code.z] = posterior[i]
@@ -356,10 +375,12 @@ def _decode(llr, scale, code, iterations, early_stop, bits, decided, converged, 
                     break
             if word or iteration == iterations - 1:
                 certain = True
-                for i in range(k):
-                    value = posterior[code.bit_at[i]]
-                    bits[frame, i] = value < 0
-                    certain &= value != 0
+                for run in range(len(code.information)):
+                    bit, place, length = code.information[run, 0], code.information[run, 1], code.information[run, 2]
+                    values, target = posterior[place : place + length], bits[frame, bit : bit + length]
+                    for i in range(len(target)):
+                        target[i] = values[i] < 0
+                        certain &= values[i] != 0
                 decided[frame], converged[frame], used[frame] = certain, word & certain, iteration + 1
                 if word & certain:
                     break
