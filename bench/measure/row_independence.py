@@ -63,14 +63,17 @@ def check_rows(end: End, conditions: Conditions, image: Tensor, snr_db: float, d
     pictures = torch.stack([image, image.flip(2), 255 - image, image.flip(1)])
     ids = tuple(f"row {index}" for index in range(len(pictures)))
     measurement, point = Measurement(end, conditions, device), Point(snr_db, 0)
+    parts: tuple[list[int], ...] = ([2, 0, 3, 1], [3], [0, 1], [2, 3])
     whole = _sent(measurement, pictures, ids, [0, 1, 2, 3], point)
-    for rows in ([2, 0, 3, 1], [0, 1], [2, 3], [3]):
+    sent: list[Sent] = []
+    for rows in parts:
         other = _again(name, rows, partial(_sent, measurement, pictures, ids, rows, point))
+        sent.append(other)
         for place, row in enumerate(rows):
             _compare(name, whole, row, other, place, rows)
-    first = _delivered(measurement, pictures, ids, [0, 1, 2, 3], point)
-    for rows in ([2, 0, 3, 1], [3]):
-        output = _again(name, rows, partial(_delivered, measurement, pictures, ids, rows, point))
+    first = _delivered(measurement, pictures, ids, [0, 1, 2, 3], point, whole)
+    for rows, other in zip(parts[:2], sent):
+        output = _again(name, rows, partial(_delivered, measurement, pictures, ids, rows, point, other))
         for place, row in enumerate(rows):
             if _away(measurement, first[row], output[place]):
                 raise _breach(name, row, rows, "the receiver delivers another result")
@@ -175,10 +178,10 @@ def _sent(measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows
 
 
 def _delivered(
-    measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows: list[int], point: Point
+    measurement: Measurement, pictures: Tensor, ids: tuple[str, ...], rows: list[int], point: Point, sent: Sent
 ) -> Tensor:
     batch = _batch(measurement, pictures, ids, rows)
-    (delivered,) = measurement.deliver([point], batch, [measurement.sender(batch)(point)])
+    (delivered,) = measurement.deliver([point], batch, [sent])
     return delivered.output
 
 
