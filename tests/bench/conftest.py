@@ -1,3 +1,3 @@
 """Fixtures that several files of this folder share."""
 
-from harness import forked_workers, installed, place  # noqa: F401
+from harness import forked_workers, installed, near_systems, place  # noqa: F401

@@ -86,6 +86,21 @@ def forked_workers(monkeypatch):
         monkeypatch.setattr("bench.sweep.engines.process.may_fork", lambda work: True)
 
 
+def answer_near(monkeypatch) -> None:
+    """From now on in this test, threads answer for third parties' systems (see `near`)."""
+    from near import NearCall
+
+    from bench.measure.apart import Home
+
+    monkeypatch.setattr(Home, "open", lambda home, sight, seal=False: NearCall())
+
+
+@pytest.fixture
+def near_systems(monkeypatch):
+    """For tests of the harness around third parties' systems; not of what only a process keeps apart or dies of."""
+    answer_near(monkeypatch)
+
+
 def hostile(home, kind: str, secrets=(), printed: list[str] | None = None, **options):
     """A `RemoteSystem` of a class of `plugin/hostile_systems.py`. secrets: what it may not open. printed: gets what it
     prints.
@@ -131,12 +146,14 @@ for command in json.loads(sys.argv[1]):
 """
 
 
-def bench_each(*commands: tuple[object, ...], env: dict[str, str], cwd: Path, timeout: float = 500) -> list[str]:
+def bench_each(
+    *commands: tuple[object, ...], env: dict[str, str], cwd: Path, timeout: float = 500, before: str = ""
+) -> list[str]:
     """Run several commands one after another in one fresh Python, which imports torch once;
-    returns what each prints.
+    returns what each prints. before: code that runs first.
     """
     told = json.dumps([[str(word) for word in command] for command in commands])
-    done = subprocess.run([sys.executable, "-c", EACH, told], env=env, cwd=cwd, capture_output=True, text=True,
+    done = subprocess.run([sys.executable, "-c", before + EACH, told], env=env, cwd=cwd, capture_output=True, text=True,
                           timeout=timeout, check=False)  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     return done.stdout.split("\f")[:-1]

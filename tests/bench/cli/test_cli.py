@@ -293,7 +293,7 @@ def test_systems_are_filtered_by_task(place, capsys):
     assert code == 2 and "'t-labels' does segmentation" in err
 
 
-def test_failures_end_with_a_summary_and_code_1_or_2(place, capsys):
+def test_failures_end_with_a_summary_and_code_1_or_2(near_systems, place, capsys):
     arguments = (*BASE, "--systems", "t-faulty,t-plain", "--out", "run")
     (place / "faults" / "error").touch()
     code, out, err = call(capsys, *arguments)

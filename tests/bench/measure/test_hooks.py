@@ -8,17 +8,15 @@ runs in a confined one.
 from __future__ import annotations
 
 import json
-import socket
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from near import NearHome
 
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, child, inspect, wire
-from bench.measure.apart.nursery_client import Call
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, wire
 from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.calls import LocalEnd
 from bench.measure.point import Batch, Conditions, Measurement, Point
@@ -43,36 +41,6 @@ CASES = [
     *((hook, deed) for hook in HOOKS if hook != "constructor" for deed in (*RETURNS, "raises-SystemExit")),
     *((hook, deed) for hook in ENDS for deed in (*sorted(RAISES.keys() - {"raises-SystemExit"}), *TENSORS)),
 ]
-
-
-class _Near(Call):
-    """A call of a thread of this process."""
-
-    def close(self) -> str:
-        """Close the socket, at which the thread ends."""
-        self.connection.close()
-        self.open = False
-        return ""
-
-    def seal(self, deadline: float | None = None) -> bool:
-        """A thread is not sealed."""
-        return False
-
-    def _post_mortem(self) -> str:
-        return "the system's process ended"
-
-
-class _NearHome(Home):
-    """Gives threads in the place of processes."""
-
-    def __init__(self):
-        self.process = None
-
-    def open(self, sight: Sight, seal: bool = False) -> Call:
-        """Start the program of a system's process in a thread."""
-        ours, theirs = socket.socketpair()
-        threading.Thread(target=child.serve, args=(theirs, []), daemon=True).start()
-        return _Near(ours, ours, -1, 0)
 
 
 def delivered(home: Home, what: str) -> torch.Tensor:
@@ -105,16 +73,16 @@ def one_sight():
 
 @pytest.fixture(scope="module")
 def honest(one_sight):
-    return delivered(_NearHome(), "")
+    return delivered(NearHome(), "")
 
 
 @pytest.mark.parametrize(("hook", "deed"), CASES, ids=lambda part: part)
 def test_a_system_that_misbehaves_at_one_hook_is_one_line_or_harmless(honest, hook, deed):
     if (hook, deed) in HARMLESS:
-        assert torch.equal(delivered(_NearHome(), f"{hook} {deed}"), honest)
+        assert torch.equal(delivered(NearHome(), f"{hook} {deed}"), honest)
         return
     try:
-        found = delivered(_NearHome(), f"{hook} {deed}")
+        found = delivered(NearHome(), f"{hook} {deed}")
     except TOLD as error:
         text = str(error)
         assert text and "\n" not in text and "Traceback" not in text and "AssertionError" not in text
@@ -124,9 +92,7 @@ def test_a_system_that_misbehaves_at_one_hook_is_one_line_or_harmless(honest, ho
 
 @pytest.fixture(scope="module")
 def home():
-    nursery = Home.start()
-    yield nursery
-    nursery.close()
+    return Home.shared()
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_rows_are_the_measurement(place):
         assert row["coded_bits"] == row["mcs"] == row["miou"] == row["bits_target"] == ""
 
 
-def test_the_swept_values_reach_the_system(place):
+def test_the_swept_values_reach_the_system(near_systems, place):
     run(place, systems="t-snr", snr="0:8:4", request={"channel": "rayleigh-fast"})
     table = rows(place / "run" / "samples.csv")
     assert {float(row["snr_db"]) for row in table} == {0, 4, 8}
@@ -121,7 +121,7 @@ def test_bits_of_a_system_that_varies_its_modulation(place):
     assert float(row["coded_bits"]) <= float(row["bits"]) == 8 * int(row["n_uses"])
 
 
-def test_options_reach_the_system_or_are_refused(place):
+def test_options_reach_the_system_or_are_refused(near_systems, place):
     run(place, systems="t-option", request={"options": {"code_rate": "5/6"}})
     assert {row["variant"] for row in rows(place / "run" / "samples.csv")} == {"r5/6"}
     for options, words in (
@@ -139,7 +139,7 @@ def _encoded(place, system: str) -> int:
     return sum(int(line[3]) for line in computed(place, "encode") if line[1] == system)
 
 
-def test_one_encoding_serves_the_sweep_unless_the_encoder_sees_the_snr(place):
+def test_one_encoding_serves_the_sweep_unless_the_encoder_sees_the_snr(near_systems, place):
     run(place, systems="t-plain,t-snr", snr="8", out="one")
     once = {system: _encoded(place, system) for system in ("t-plain", "t-snr")}
     run(place, systems="t-plain,t-snr", snr="0:8:4", out="three")
@@ -172,7 +172,7 @@ def test_what_a_system_prints_is_kept_after_its_task_not_before(place):
     assert log.read_text().startswith("encode t-plain")
 
 
-def test_a_system_that_fails_where_it_is_checked_computes_nothing(place):
+def test_a_system_that_fails_where_it_is_checked_computes_nothing(near_systems, place):
     """It takes whole batches alone, in which its rows lean on each other."""
     result = run(place, systems="t-whole", snr="0,4")
     assert len(result.failures) == result.expected and result.exit_code == 1
@@ -182,7 +182,7 @@ def test_a_system_that_fails_where_it_is_checked_computes_nothing(place):
 
 @pytest.mark.parametrize("system", ["t-clock-encoder", "t-clock-decoder"])
 @pytest.mark.parametrize("engine", ["serial", "process"])
-def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkeypatch, engine, system, forked_workers):
+def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(near_systems, place, monkeypatch, engine, system):
     """In place of a clock, a file says that the checks of a work unit are over. Cells of before are taken back."""
     hold, switch = Checks.hold, place / "faults" / "cells"
 
@@ -199,7 +199,7 @@ def test_a_system_that_is_honest_in_the_checks_alone_keeps_no_rows(place, monkey
     assert len(kept) == 2  # the second block: two pictures of two sizes, which have no neighbours
 
 
-def test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked(place, monkeypatch):
+def test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked(near_systems, place, monkeypatch):
     """The cell of the SNR that was drawn for the check is checked, or it is not kept."""
     hold, switch = Checks.hold, place / "faults" / "cells"
     monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
@@ -210,7 +210,7 @@ def test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked(plac
     assert failed and all("dB it failed in the check" in error for error in failed)
 
 
-def test_a_worker_takes_back_cells_without_being_told(place, monkeypatch):
+def test_a_worker_takes_back_cells_without_being_told(near_systems, place, monkeypatch):
     """The runner deletes their rows too, when it hears of it. A job of a cluster may be alone."""
     hold, switch = Checks.hold, place / "faults" / "cells"
     monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
@@ -220,7 +220,7 @@ def test_a_worker_takes_back_cells_without_being_told(place, monkeypatch):
     assert not list((place / "run" / "cells").iterdir())
 
 
-def test_a_point_with_a_failed_cell_has_no_mean(place):
+def test_a_point_with_a_failed_cell_has_no_mean(near_systems, place):
     """A system could fail on its hardest pictures, and the mean would be over the others."""
     run(place, systems="t-faulty,t-plain", request={"limit": 8})
     fault(place, "error")
@@ -238,7 +238,7 @@ def test_no_encoder_waits_while_another_system_runs(place):
     assert told == ["free"] * 10
 
 
-def test_a_block_is_encoded_at_most_once_a_worker(place):
+def test_a_block_is_encoded_at_most_once_a_worker(near_systems, place):
     """Eleven points of two blocks are split into pieces; otherwise one worker would be idle at the end."""
     run(place, systems="t-plain", snr="0:20:2", engine="process", workers=2)
     two_workers = _encoded(place, "t-plain")
@@ -248,13 +248,13 @@ def test_a_block_is_encoded_at_most_once_a_worker(place):
     assert without_costs(place / "run" / "samples.csv") == without_costs(place / "serial" / "samples.csv")
 
 
-def test_an_encoder_that_peeks_at_the_snr_is_caught(place):
+def test_an_encoder_that_peeks_at_the_snr_is_caught(near_systems, place):
     result = run(place, systems="t-peeks,t-plain")
     assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-peeks"}
     assert all("not finite" in outcome.error for outcome in result.failures.values())
 
 
-def test_budgets_are_tried_at_both_ends(place):
+def test_budgets_are_tried_at_both_ends(near_systems, place):
     """Budgets are tried at the lowest and highest SNR where the encoder sees it, and under a budget in bits also with
     the largest picture.
     """
@@ -282,7 +282,7 @@ def test_a_budget_that_is_too_small_names_the_picture(place):
         run(place, systems=OWN)
 
 
-def test_a_breach_of_the_rules_is_a_failure_with_figures(place):
+def test_a_breach_of_the_rules_is_a_failure_with_figures(near_systems, place):
     result = run(place, systems="t-loud,t-plain")
     assert result.exit_code == 1
     assert {row["system"] for row in rows(place / "run" / "samples.csv")} == {"t-plain"}
@@ -290,7 +290,7 @@ def test_a_breach_of_the_rules_is_a_failure_with_figures(place):
     assert {row["system"] for row in failed} == {"t-loud"} and "1.21" in failed[0]["error"]
 
 
-def test_all_systems_meet_the_same_noise(place):
+def test_all_systems_meet_the_same_noise(near_systems, place):
     run(place, systems="t-plain,t-snr")
     seeds = {}
     for row in rows(place / "run" / "samples.csv"):
@@ -316,7 +316,7 @@ def test_summary_against_numpy(place):
     assert len({row["seed"] for row in table}) == 30
 
 
-def test_two_figures_that_differ_in_the_requirement_alone_are_refused(place):
+def test_two_figures_that_differ_in_the_requirement_alone_are_refused(near_systems, place):
     text = (
         'task = "reconstruction"\ndataset = "folder:pictures"\nsystems = ["t-plain"]\nsnr_db = [8]\ncbr = "1/6"\n'
         'id = "%s"\n'
@@ -335,7 +335,7 @@ def test_each_session_of_a_run_is_in_its_manifest(place):
     assert all(session["versions"]["torch"] == version("torch") for session in manifest["sessions"])
 
 
-def test_segmentation_rows_and_confusion(place):
+def test_segmentation_rows_and_confusion(near_systems, place):
     from bench.data import open_dataset
 
     asked = Request(figures=("fig7",), systems=("t-labels",), snr="6,10", kbits=20, limit=3)
@@ -368,7 +368,7 @@ def test_segmentation_rows_and_confusion(place):
     assert {row["limited"] for row in rows(place / "run" / "summary.csv")} == {"true"}
 
 
-def test_stored_pictures_are_what_was_scored(place):
+def test_stored_pictures_are_what_was_scored(near_systems, place):
     figure = place / "mine.toml"
     figure.write_text(
         'id="mine"\ntask="reconstruction"\ndataset="folder:pictures"\nsystems=["t-plain"]\ncbr="1/6"\nsnr_db="0:8:4"\n'
@@ -398,7 +398,7 @@ def test_stored_pictures_are_what_was_scored(place):
 # ---------------------------------------------------------------- caching
 
 
-def test_finished_cells_are_not_computed_again(place):
+def test_finished_cells_are_not_computed_again(near_systems, place):
     first = run(place)
     count = len(computed(place))
     samples = (place / "run" / "samples.csv").read_bytes()
@@ -411,7 +411,7 @@ def test_finished_cells_are_not_computed_again(place):
     assert run(place).done == 1
 
 
-def test_order_workers_engine_do_not_change_a_digit(place, monkeypatch):
+def test_order_workers_engine_do_not_change_a_digit(near_systems, place, monkeypatch):
     """True also for a decoder that draws random numbers of its own."""
     monkeypatch.setattr("bench.sweep.plan.BLOCK", 2)
     how = {"systems": "t-plain,t-snr,t-draws", "snr": "0:8:8",
@@ -427,7 +427,7 @@ def test_order_workers_engine_do_not_change_a_digit(place, monkeypatch):
     assert by_key == sorted(tuple(row.values()) for row in without_costs(place / "reversed" / "samples.csv"))
 
 
-def test_the_batch_does_not_move_the_psnr(place):
+def test_the_batch_does_not_move_the_psnr(near_systems, place):
     how = {"systems": f"t-plain,{OWN}", "snr": "0:8:8", "request": {"limit": 4}}  # two pictures of each size
     run(place, out="one", batch=1, **how)
     run(place, out="all", **how)
@@ -438,7 +438,7 @@ def test_the_batch_does_not_move_the_psnr(place):
         assert float(a["psnr_db"]) == pytest.approx(float(b["psnr_db"]), abs=1e-3)
 
 
-def test_what_decides_a_row_decides_its_cell(place):
+def test_what_decides_a_row_decides_its_cell(near_systems, place):
     def ids(**changes):
         asked = {"systems": ("t-option",), "snr": "4", "dataset": "folder:pictures", "cbr": "1/6", **changes}
         return {cell.id for _, cell in make_plan(resolve(Request(**asked))).cells}
@@ -489,7 +489,7 @@ def test_a_cell_that_fails_when_forced_does_not_keep_its_old_rows(place, monkeyp
 
 
 @pytest.mark.parametrize("engine", ["serial", "process"])
-def test_a_failing_system_leaves_the_others_whole(place, engine):
+def test_a_failing_system_leaves_the_others_whole(near_systems, place, engine):
     fault(place, "error")
     result = run(place, systems="t-faulty,t-plain", engine=engine, workers=2)
     assert result.exit_code == 1 and len(result.failures) == 2  # two blocks at 4 dB
@@ -517,7 +517,7 @@ def test_a_failing_system_leaves_the_others_whole(place, engine):
     assert without_costs(place / "clean" / "samples.csv") == without_costs(place / "run" / "samples.csv")
 
 
-def test_retry_failed_leaves_what_was_never_tried(place):
+def test_retry_failed_leaves_what_was_never_tried(near_systems, place):
     fault(place, "error")
     run(place, systems="t-faulty")
     fault(place, "error", on=False)
@@ -581,7 +581,7 @@ def test_kill_9_and_the_same_command_again(place, installed, capsys):
 
 
 @pytest.mark.parametrize("engine", ["serial", "process"])
-def test_a_disk_that_fills_up(place, capsys, engine):
+def test_a_disk_that_fills_up(near_systems, place, capsys, engine):
     """The kernel refuses files above a size, as it does on a full disk. Later there is room, and the run continues."""
     Home.shared()  # it outlives this test, and processes that it forks later must not have the limit
     (place / "noise").mkdir()
@@ -611,7 +611,7 @@ def test_a_disk_that_fills_up(place, capsys, engine):
     assert len(rows(place / "run" / "samples.csv")) == 6
 
 
-def test_the_manifest_says_what_and_with_what(place):
+def test_the_manifest_says_what_and_with_what(near_systems, place):
     run(place, systems="t-plain", request={"limit": 3, "seed": 5})
     text = (place / "run" / "manifest.json").read_text()
     manifest = json.loads(text)
