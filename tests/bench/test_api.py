@@ -10,6 +10,8 @@ from bench.report.overheads import kept_flops
 from systems.errors import UserError
 from systems.interface import Decoded, System, Transmission
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture(scope="module")
 def pictures():
