@@ -126,7 +126,7 @@ def test_every_command_has_help(capsys, command):
         (("--salt", "xyz", "--dry-run"), "--salt 'xyz'"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2_and_writes_nothing(place, capsys, arguments, words):
+def test_bad_input_is_one_line_and_code_2_and_writes_nothing(near_systems, place, capsys, arguments, words):
     (place / "a-file").write_text("x")
     (place / "papers").mkdir()
     (place / "papers" / "thesis.tex").write_text("x")
@@ -138,7 +138,7 @@ def test_bad_input_is_one_line_and_code_2_and_writes_nothing(place, capsys, argu
     assert sorted(path for path in place.rglob("*") if path.name != "log") == before
 
 
-def test_a_corrupt_picture_is_found_before_anything_is_written(place, capsys):
+def test_a_corrupt_picture_is_found_before_anything_is_written(near_systems, place, capsys):
     picture = place / "pictures" / "p03.png"
     picture.write_bytes(picture.read_bytes()[:-200])
     code, _, err = call(capsys, *BASE, "--out", "run")
@@ -152,7 +152,7 @@ def test_an_unwritable_folder(place, capsys):
     assert code == 2 and "cannot write" in err
 
 
-def test_a_run_its_resume_and_another_configuration(place, capsys):
+def test_a_run_its_resume_and_another_configuration(near_systems, place, capsys):
     code, out, err = call(capsys, *BASE, "--out", "run")
     assert code == 0 and "SNR: 0, 4, 8 dB" in err and "6 cells, 0 cached" in err
     mean = next(
@@ -252,7 +252,7 @@ def test_dry_run_touches_nothing(place, capsys):
     assert times == {path: path.stat().st_mtime_ns for path in (place / "run").rglob("*")}
 
 
-def test_config_file_fills_only_what_the_command_line_leaves(place, capsys):
+def test_config_file_fills_only_what_the_command_line_leaves(near_systems, place, capsys):
     (place / "my.toml").write_text(
         'systems = ["t-plain", "t-snr"]\ndataset = "folder:pictures"\ncbr = 0.25\nsnr = "0:8:4"\nlimit = 3\nseed = 7\n'
         'engine = "serial"\ndata-root = "."\n'
@@ -281,7 +281,7 @@ def test_config_file_fills_only_what_the_command_line_leaves(place, capsys):
         assert code == 2 and words in err and not (place / "other").exists(), line
 
 
-def test_systems_are_filtered_by_task(place, capsys):
+def test_systems_are_filtered_by_task(near_systems, place, capsys):
     how = ("run", "--snr", "8", "--limit", "1", "--dry-run")
     code, out, err = call(capsys, *how, "--systems", "t-plain,t-labels")
     assert code == 0 and "fig4" in out and "fig7" in out
@@ -344,7 +344,7 @@ def test_lists_that_name_nothing_are_refused(place, capsys):
         assert code == 2 and "names nothing" in err and len(err.splitlines()) == 1
 
 
-def test_figure_files_that_do_not_fit_together(place, capsys):
+def test_figure_files_that_do_not_fit_together(near_systems, place, capsys):
     text = 'id="{}"\ntask="reconstruction"\ndataset="folder:pictures"\nsystems=["{}"]\ncbr="1/6"\nsnr_db=[4,8]\n'
     shown = '[pictures]\nid="{}"\nsnr_db=[4]\n'
     (place / "a.toml").write_text(text.format("a", "t-plain") + shown.format("b"))

@@ -22,6 +22,8 @@ from bench.results.reader import Run
 from systems import registry
 from systems.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = Path(__file__).resolve().parents[2] / "example_plugin"
 MODULE = """

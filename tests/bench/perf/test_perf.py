@@ -106,7 +106,7 @@ def test_points_that_share_a_batch_keep_their_rows(place):
     assert without_costs(place / "joined" / "samples.csv") == joined
 
 
-def test_a_point_that_fails_leaves_those_of_its_batch_whole(place):
+def test_a_point_that_fails_leaves_those_of_its_batch_whole(near_systems, place):
     (place / "faults" / "error").touch()
     asked = {"systems": ("t-joined",), "snr": "0:8:2", "dataset": "folder:pictures", "cbr": "1/6"}
     result = execute(place / "run", {"batch": 24}, **asked)[1]
@@ -284,7 +284,7 @@ def test_another_checkout_is_measured_with_its_own_code(tmp_path):
     root = Path(model.__file__).parents[2]
     other = tmp_path / "other"
     for package in ("bench", "systems", "baselines", "configs"):
-        shutil.copytree(root / package, other / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(root / package, other / package)  # with byte code, which holds because files keep their times
     source = other / "baselines" / "deepjscc.py"
     text, body = source.read_text(), "        if self.linear_path is not None:\n            opened"
     slow = text.replace(body, f"        __import__('time').sleep(0.3)\n{body}")

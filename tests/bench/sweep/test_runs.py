@@ -610,7 +610,7 @@ def alive(pid: int) -> bool:
 
 def test_a_cell_that_takes_too_long_fails_and_the_others_go_on(photos, installed, monkeypatch):
     monkeypatch.setenv("BENCH_TEST_DELAY", "1000")
-    result = run(("t-slow", "linear"), snr="8", cell_timeout=3.0)
+    result = run(("t-slow", "linear"), snr="8", cell_timeout=1.0)
     assert {result.system_of[cell] for cell in result.failures} == {"t-slow"} and result.exit_code == 1
     assert all("--cell-timeout" in outcome.error for outcome in result.failures.values())
     assert {row["system"] for row in rows(Path("run/samples.csv"))} == {"linear"}
@@ -697,7 +697,7 @@ def test_weights_of_a_third_party_that_are_replaced_while_a_run_goes_on_make_no_
         held.check()
 
 
-def test_a_worker_looks_before_it_writes(photos, installed, monkeypatch):
+def test_a_worker_looks_before_it_writes(near_systems, photos, installed, monkeypatch):
     from bench.sweep.worker import systems as module
 
     checks = []

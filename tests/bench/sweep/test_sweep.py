@@ -19,7 +19,7 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 import torch
-from harness import call, environment, rows, without_costs
+from harness import answer_near, call, environment, rows, without_costs
 from PIL import Image
 
 from bench.measure.apart import Home
@@ -528,7 +528,7 @@ def test_retry_failed_leaves_what_was_never_tried(near_systems, place):
     assert run(place, systems="t-faulty").done == 1  # the plain command computes everything that is missing
 
 
-def test_a_killed_worker_costs_its_own_cells_only(place):
+def test_a_killed_worker_costs_its_own_cells_only(place, monkeypatch):
     fault(place, "kill")
     result = run(place, systems="t-killed,t-plain,t-snr", engine="process", workers=2)
     assert result.exit_code == 1 and {result.system_of[cell] for cell in result.failures} == {"t-killed"}
@@ -538,6 +538,7 @@ def test_a_killed_worker_costs_its_own_cells_only(place):
         counts[row["system"]] = counts.get(row["system"], 0) + 1
     assert counts["t-plain"] == counts["t-snr"] == 30
     fault(place, "kill", on=False)
+    answer_near(monkeypatch)
     assert run(place, systems="t-killed,t-plain,t-snr").exit_code == 0
     run(place, systems="t-killed,t-plain,t-snr", out="clean")
     assert without_costs(place / "clean" / "samples.csv") == without_costs(place / "run" / "samples.csv")
@@ -546,7 +547,7 @@ def test_a_killed_worker_costs_its_own_cells_only(place):
 # ---------------------------------------------------------------- kill -9 of the run
 
 
-def test_kill_9_and_the_same_command_again(place, installed, capsys):
+def test_kill_9_and_the_same_command_again(place, installed, capsys, monkeypatch):
     env = environment(installed)
     command = ["run", "--systems", "t-slow,t-plain", "--snr", "0:12:4", "--dataset", "folder:pictures", "--cbr", "1/6",
                "--workers", "2", "--reps", "2", "--salt", SALT]  # fmt: skip
@@ -562,6 +563,8 @@ def test_kill_9_and_the_same_command_again(place, installed, capsys):
     assert 5 <= len(kept) < 32, "the run must be killed in the middle"
     assert not (place / "run" / "samples.csv").exists()
     shutil.rmtree(place / "run" / "output")
+    answer_near(monkeypatch)
+    monkeypatch.setenv("BENCH_TEST_DELAY", "0")
     code, _, err = call(capsys, *command, "--out", "run")
     assert code == 0, err
     assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in err
