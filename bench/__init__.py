@@ -47,7 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate", "load_run", "run", "transmit"]
 
-hide_entry_points()  # before any library is imported
+# Before any library is imported. From here on, also in a notebook, no library finds other packages by entry points.
+hide_entry_points()
 
 
 def __getattr__(name: str) -> Any:

@@ -523,7 +523,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: libraries run their code in the harness", "bench/__init__.py",
-        "hide_entry_points()  # before any library is imported\n", "",
+        "hide_entry_points()\n", "",
         _at("cli/test_outsiders", "test_no_library_runs_code_of_a_package_in_the_harness"),
     ),
     Mutation(
@@ -559,6 +559,47 @@ CASES = (
         "outsiders: a name can be the beginning of the audit's words", APART + "remote.py",
         'f"audit: system {name}")', 'f"audit: system {name}", name)',
         _at("measure/test_apart", "test_no_system_speaks_in_the_name_of_another"),
+    ),
+    Mutation(
+        "outsiders: a token at the end of a longer name is theirs", APART + "variables.py",
+        "(?:TOKENS?|KEYS?|(?:^|_)(?:PASS|PWD))(?:_|$)", "(?:^|_)(?:TOKENS?|KEYS?|PASS|PWD)(?:_|$)",
+        _at("measure/test_apart", "test_a_process_has_only_the_variables_that_libraries_read"),
+    ),
+    Mutation(
+        "outsiders: wide signs begin a formula in a table", "bench/util/files.py",
+        'unicodedata.normalize("NFKC", text).split(";")', 'text.split(";")',
+        _at("util/test_files", "test_a_formula_of_a_sheet_is_told_from_a_number"),
+    ),
+    Mutation(
+        "outsiders: a formula follows a semicolon in a table", "bench/util/files.py",
+        'unicodedata.normalize("NFKC", text).split(";")', '[unicodedata.normalize("NFKC", text)]',
+        _at("util/test_files", "test_a_formula_of_a_sheet_is_told_from_a_number"),
+    ),
+    Mutation(
+        "outsiders: an error is a formula in a table", "bench/sweep/make_tables.py",
+        "no_formula(error)", "error",
+        _at("sweep/test_runs", "test_an_error_is_no_formula_in_the_table_of_failures"),
+    ),
+    Mutation(
+        "outsiders: a label is Markdown in a table", "bench/report/text.py",
+        r'''re.sub(r"([\\|`*<>&\[\]])", r"\\\1", shown(text, 1000))''',
+        r'''shown(text, 1000).replace("|", "\\|")''',
+        _at("report/test_tables", "test_no_name_is_markdown_or_html_in_a_table"),
+    ),
+    Mutation(
+        "runs of others: a manifest writes over a terminal", "bench/results/manifest.py",
+        " or _writes_over_a_terminal(manifest)\n", "\n",
+        _at("results/test_manifest", "test_what_does_not_fit_is_named"),
+    ),
+    Mutation(
+        "runs of others: a table writes over a terminal", "bench/results/reader.py",
+        'for name in ("system", "variant", "dataset", "channel"):', "for name in ():",
+        _at("results/test_manifest", "test_no_table_of_a_run_can_write_over_a_terminal"),
+    ),
+    Mutation(
+        "apart: a picture has two rows of side information", APART + "remote.py",
+        '            self._check_rows("side information", told["side_info"], batch)\n', "",
+        _at("measure/test_apart", "test_each_picture_of_a_call_has_one_row"),
     ),
     Mutation(
         "outsiders: a link beside a module opens its target", APART + "readable_files.py",

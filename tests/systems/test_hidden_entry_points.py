@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
+import subprocess
+import sys
 from importlib.metadata import distributions, entry_points
+from pathlib import Path
 
 import pytest
 
 import bench  # noqa: F401  (hides them)
 from systems.hidden_entry_points import hide_entry_points
 
-GROUPS = ("triton.backends", "pydantic", "numba_extensions", "t_mine.parts", "semantic_bench.channels")
+ROOT = Path(__file__).resolve().parents[2]
+GROUPS = ("triton.backends", "pydantic", "numba_extensions", "t_mine_parts", "o", "semantic_bench.channels")
 
 
 @pytest.fixture
@@ -35,12 +40,25 @@ def found() -> list[tuple[str, str]]:
     return sorted(one for one in two if one[1].endswith("-mine"))
 
 
-def test_only_the_bench_s_own_groups_are_found_and_what_triton_says_of_itself(package):
+def test_only_the_bench_s_own_groups_are_found_and_what_libraries_say_of_themselves(package):
     ours = [("semantic_bench.channels", "a-mine"), ("semantic_bench.channels", "b-mine")]
-    assert found() == [*ours, ("triton.backends", "b-mine")]
+    themselves = [(group, "b-mine") for group in ("o", "pydantic", "triton.backends")]
+    assert found() == sorted([*ours, *themselves])
 
 
 def test_a_system_s_process_finds_those_of_its_own_package(package):
     hide_entry_points("t_mine")
-    assert {("pydantic", "a-mine"), ("t_mine.parts", "b-mine")} <= set(found())
-    assert ("pydantic", "b-mine") not in found() and ("numba_extensions", "b-mine") not in found()
+    assert {("pydantic", "a-mine"), ("t_mine_parts", "a-mine")} <= set(found())
+    assert ("numba_extensions", "b-mine") not in found() and ("t_mine_parts", "b-mine") not in found()
+
+
+def test_matplotlib_can_be_imported_in_a_notebook(tmp_path):
+    """A notebook names its backend in MPLBACKEND, and matplotlib refuses one without an entry point."""
+    info = tmp_path / "matplotlib_inline-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: matplotlib-inline\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[matplotlib.backend]\ninline = matplotlib_inline.backend_inline\n")
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    env["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    done = subprocess.run([sys.executable, "-c", "import bench, matplotlib"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
