@@ -20,7 +20,7 @@ from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.text import cell
 from bench.results.reader import Run
-from bench.util.files import is_formula
+from bench.util.files import no_formula
 from bench.util.markdown import markdown_table
 
 OVERHEAD_COLUMNS = (
@@ -100,16 +100,11 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "decode_ms": 1000 * own["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": _total(facts.get("images_seen")),
-                        "trained_on": _no_formula(_sources(facts.get("data"))),
-                        "knowledge": _no_formula(str(facts.get("knowledge", ""))),
+                        "trained_on": no_formula(_sources(facts.get("data"))),
+                        "knowledge": no_formula(str(facts.get("knowledge", ""))),
                     }
                 )
     return pd.DataFrame(table, columns=list(OVERHEAD_COLUMNS))
-
-
-def _no_formula(text: str) -> str:
-    """A text of a system for a field of overheads.csv."""
-    return f"'{text}" if is_formula(text) else text
 
 
 def _total(value) -> float | None:

@@ -21,6 +21,7 @@ from bench.results.schema import (
 from bench.results.store import RunStore
 from bench.sweep.engines import Outcome
 from bench.sweep.plan import Cell, Plan, WorkUnit
+from bench.util.files import no_formula
 from systems.errors import UserError
 
 
@@ -203,7 +204,7 @@ def _failure(unit: WorkUnit, cell: Cell, error: str) -> dict[str, Any]:
     return {
         "cell_id": cell.id, "system": unit.system, "dataset": unit.set_name, "images": " ".join(unit.image_ids),
         "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
-        "rep": cell.rep, "error": error,
+        "rep": cell.rep, "error": no_formula(error),
     }  # fmt: skip
 
 

@@ -252,14 +252,30 @@ def shown(text: object, most: int = 300) -> str:
     return "".join(map(_visible, text)) if not text.isprintable() else text
 
 
+def has_control(text: str) -> bool:
+    """Whether a text holds a control character, a line end, or another sign for which `shown` writes an escape."""
+    return shown(text, len(text)) != text
+
+
 def is_formula(text: str) -> bool:
-    """Whether a program for sheets, opening a table of CSV, would take a text for a formula, which can start programs:
-    it begins with =, @, + or -, also as wide as a Chinese sign, and is no number.
+    """Whether a program for sheets, opening a table of CSV, would take a text, or what follows a semicolon in it, for a
+    formula, which can start programs: it begins with =, @, + or -, also as wide as a Chinese sign, and is no number.
+
+    Where numbers are written with a comma, such a program splits the lines of CSV at semicolons.
     """
+    return any(map(_begins_a_formula, unicodedata.normalize("NFKC", text).split(";")))
+
+
+def no_formula(text: str) -> str:
+    """The text as it is, or if it is a formula, with a quotation mark before it and commas in place of semicolons."""
+    return "'" + unicodedata.normalize("NFKC", text).replace(";", ",") if is_formula(text) else text
+
+
+def _begins_a_formula(text: str) -> bool:
     try:
         float(text)
     except ValueError:
-        return unicodedata.normalize("NFKC", text).lstrip().startswith(("=", "@", "+", "-"))
+        return text.lstrip().startswith(("=", "@", "+", "-"))
     return False
 
 

@@ -26,7 +26,7 @@ from bench.measure.apart import wire
 from bench.measure.apart.readable_files import Sight
 from bench.measure.apart.variables import passed
 from bench.util.devices import THREAD_VARIABLES
-from bench.util.files import is_formula, shown
+from bench.util.files import shown
 from systems.errors import AuditError, UserError
 
 OUTPUT_BYTES = 100_000  # of the output of a process, at most, that are kept
@@ -278,7 +278,6 @@ class Call:
             return answer["value"]
         told = answer["error"]
         line = shown(told.get("line", ""), 500) or "no message"
-        line = f"'{line}" if is_formula(line) else line  # failures.csv holds it
         if told.get("kind") == "user":
             raise UserError(line)
         if told.get("kind") == "audit":

@@ -23,8 +23,9 @@ from bench.spec.request import Request, resolve
 from bench.sweep import plan
 from bench.sweep.execute import execute
 from bench.sweep.plan import cell_id
+from bench.util.files import is_formula
 from systems import registry
-from systems.errors import UserError
+from systems.errors import AuditError, UserError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -331,6 +332,18 @@ def test_an_earlier_command_that_was_cut_short_is_told(photos, monkeypatch):
     result = run(snr="12", say=said.append)
     assert result.exit_code == 0 and any("never computed (3 of linear)" in line for line in said), said
     assert manifest()["cells"] == {"expected": 6, "done": 3, "failed": 0}
+
+
+def test_an_error_is_no_formula_in_the_table_of_failures(photos, monkeypatch):
+    from bench.sweep.worker import Worker
+
+    def fails(*_):
+        raise AuditError("system gensc: no luck;=1+1")
+
+    monkeypatch.setattr(Worker, "_compute", fails)
+    assert run(snr="4").exit_code == 1
+    errors = [row["error"] for row in rows(Path("run/failures.csv"))]
+    assert errors and all("no luck,=1+1" in one and not is_formula(one) for one in errors)
 
 
 def test_failures_of_earlier_commands_stay_in_the_table(photos, monkeypatch):

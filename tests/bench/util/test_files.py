@@ -17,6 +17,7 @@ from bench.util.files import (
     NAME_BYTES,
     StorageError,
     is_formula,
+    no_formula,
     open_atomic,
     read_json,
     replacing,
@@ -154,4 +155,7 @@ def test_a_formula_of_a_sheet_is_told_from_a_number():
     assert all(
         map(is_formula, ("=1+1", "@SUM(A1)", "+A1", "-1+cmd|' /C calc'!A1", " =A1", "＝1", "＋A1", "－A1", " ＠A"))
     )
-    assert not any(map(is_formula, ("", "-12.5", "+3e-4", "-inf", "16qam-5/6", "4:2:0", "a=b")))
+    assert all(map(is_formula, ("a;=A1", "1; @A", "a；-A")))  # such as where numbers are written with a comma
+    for text in ("", "-12.5", "+3e-4", "-inf", "16qam-5/6", "4:2:0", "a=b", "1;-2", "a; b-c"):
+        assert not is_formula(text) and no_formula(text) == text
+    assert no_formula("=A1") == "'=A1" and no_formula("a；=A1") == "'a,=A1"
