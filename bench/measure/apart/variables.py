@@ -26,6 +26,8 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _LOGIN = re.compile(r"://[^/\s]*@")  # in a value: an address with a password
+#: Workers have it, and the command does not: in both, a program that a system starts shall find its own modules.
+_OF_WORKERS = ("PYTHONSAFEPATH",)
 
 
 def passed(environment: Mapping[str, str]) -> dict[str, str]:
@@ -33,5 +35,8 @@ def passed(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environment.items()
-        if (name in _NAMES or name.startswith(_FAMILIES)) and not _SECRET.search(name) and not _LOGIN.search(value)
+        if (name in _NAMES or name.startswith(_FAMILIES))
+        and name not in _OF_WORKERS
+        and not _SECRET.search(name)
+        and not _LOGIN.search(value)
     }

@@ -28,7 +28,7 @@ Weights = tuple[tuple["Tensor", "Tensor", "Tensor"], ...]
 JAX_FILE, HEADS_FILE, BACKBONE_FILE = "weights/alexnet.ckpt", "weights/v0.1/alex.pth", "alexnet-owt-7be5be79.pth"
 JAX_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"
 HEADS_SHA256 = "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"
-BACKBONE_SHA256 = "7be5be79"  # its first digits, as torchvision has them in the file's name
+BACKBONE_SHA256 = "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02"
 _KERNELS = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))  # out, in, side
 _BACKBONE = (0, 3, 6, 8, 10)  # positions of the convolutions in torchvision's AlexNet
 

@@ -609,6 +609,7 @@ def test_a_process_has_only_the_variables_that_libraries_read(monkeypatch):
     for name in ("MY_CLOUD_TOKEN", "HF_TOKEN", "GITHUB_SOMETHING", "PYTHON_API_KEY", "HF_APIKEY", "TORCH_PASSPHRASE"):
         monkeypatch.setenv(name, "a-secret-of-the-user")
     monkeypatch.setenv("HF_ENDPOINT", "https://me:a-secret-of-the-user@mirror")
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # a worker's
     kept = ("TOKENIZERS_PARALLELISM", "CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE", "LC_TIME", "BENCH_X", "PYTHONHASHSEED")
     for name in kept:
         monkeypatch.setenv(name, "0")
@@ -616,10 +617,11 @@ def test_a_process_has_only_the_variables_that_libraries_read(monkeypatch):
     try:
         asked = "str(dict(os.environ)) + open('/proc/self/environ').read()"
         found = []
-        for what in (f"'a-secret-of-the-user' in {asked}", f"[os.environ.get(name) for name in {kept!r}]"):
+        passed = (f"'a-secret-of-the-user' in {asked}", "'PYTHONSAFEPATH' in os.environ")
+        for what in (*passed, f"[os.environ.get(name) for name in {kept!r}]"):
             one = hostile(other, "Says", code_rate=what)
             found += one.decode(transmit(one.encode(picture(), LINK), LINK, [1]), LINK).report["stop_reason"]
-        assert found == ["False", str(["0"] * len(kept))]
+        assert found == ["False", "False", str(["0"] * len(kept))]
     finally:
         other.close()
 
