@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.util.files import read_json
+from bench.util.files import has_control, read_json
 from systems.errors import UserError
 
 NAME = "manifest.json"
@@ -35,7 +35,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     manifest = read_json(path, "manifest")
     if manifest is None and not path.is_file():
         return None
-    problem = problem_of(manifest, schema()) or _twice(manifest)
+    problem = problem_of(manifest, schema()) or _twice(manifest) or _writes_over_a_terminal(manifest)
     if problem:
         raise UserError(f"{path}: not the manifest of a run: {problem}; restore the file or repeat the run")
     return manifest
@@ -108,3 +108,13 @@ def _twice(manifest: dict[str, Any]) -> str | None:
     ids = [figure["id"] for figure in manifest["config"]["figures"]]
     double = next((id_ for id_ in ids if ids.count(id_) > 1), None)
     return None if double is None else f"two of config.figures have the id {double!r}"
+
+
+def _writes_over_a_terminal(manifest: dict[str, Any]) -> str | None:
+    """A message if a text that commands print holds a control character: the run may be somebody else's."""
+    figures = manifest["config"]["figures"]
+    values = [value for figure in figures for value in figure.values()]
+    texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
+    texts += [manifest.get("start"), manifest.get("end"), *manifest.get("systems", {})]
+    odd = next((text for text in texts if isinstance(text, str) and has_control(text)), None)
+    return None if odd is None else f"{_shown(odd)} holds a control character"

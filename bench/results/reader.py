@@ -18,7 +18,7 @@ import pandas as pd
 from bench.results.csv_tables import read_frame
 from bench.results.manifest import NAME, read_manifest
 from bench.results.schema import TABLES
-from bench.util.files import read_bytes, shown
+from bench.util.files import has_control, read_bytes, shown
 from systems.errors import UserError
 from systems.interface import NUM_CLASSES
 
@@ -50,7 +50,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name of the run: that of its folder."""
-        return str(self.manifest.get("run") or self.directory.resolve().name)
+        return shown(self.manifest.get("run") or self.directory.resolve().name)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -184,6 +184,10 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
             if odd:
                 raise UserError(f"{path}: {column.name} is {shown(sorted(odd)[0], 60)!r}, not one of "
                                 f"{', '.join(column.choices)}; repeat the run")  # fmt: skip
+    for name in ("system", "variant", "dataset", "channel"):  # commands print them
+        odd = [text for text in table[name].unique() if has_control(str(text))] if name in table else []
+        if odd:
+            raise UserError(f"{path}: {name} is {odd[0]!a}, which holds a control character; repeat the run")
     for name in table:
         if table[name].dtype == float and np.isinf(table[name].to_numpy()).any():
             raise UserError(f"{path}: {name} holds an infinite number; repeat the run")

@@ -14,7 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from bench.util.files import shown
+from bench.util.files import has_control, shown
 from systems.errors import UserError
 
 MOST_POINTS = 1000  # most SNRs of one sweep
@@ -152,7 +152,7 @@ def parse_text(value: Any, where: str, most: int = 1000) -> str:
         raise UserError(f"{where} must be a text")
     if len(value) > most:
         raise UserError(f"{where} has {len(value)} characters; at most {most}")
-    if shown(value, most) != value:
+    if has_control(value):
         raise UserError(f"{where} {_quoted(value)} holds a line's end or another control character; take it out")
     return value
 
