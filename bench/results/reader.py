@@ -185,9 +185,9 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
                 raise UserError(f"{path}: {column.name} is {shown(sorted(odd)[0], 60)!r}, not one of "
                                 f"{', '.join(column.choices)}; repeat the run")  # fmt: skip
     for name in ("system", "variant", "dataset", "channel"):  # commands print them
-        odd = [text for text in table[name].unique() if has_control(str(text))] if name in table else []
-        if odd:
-            raise UserError(f"{path}: {name} is {odd[0]!a}, which holds a control character; repeat the run")
+        for text in table[name].unique() if name in table else ():
+            if has_control(str(text)):
+                raise UserError(f"{path}: {name} is {text!a}, which holds a control character; repeat the run")
     for name in table:
         if table[name].dtype == float and np.isinf(table[name].to_numpy()).any():
             raise UserError(f"{path}: {name} holds an infinite number; repeat the run")

@@ -589,12 +589,12 @@ CASES = (
     Mutation(
         "runs of others: a manifest writes over a terminal", "bench/results/manifest.py",
         " or _writes_over_a_terminal(manifest)\n", "\n",
-        _at("results/test_manifest", "test_what_does_not_fit_is_named"),
+        _at("results/test_runs_of_others", "test_a_manifest_with_control_characters_is_refused"),
     ),
     Mutation(
         "runs of others: a table writes over a terminal", "bench/results/reader.py",
         'for name in ("system", "variant", "dataset", "channel"):', "for name in ():",
-        _at("results/test_manifest", "test_no_table_of_a_run_can_write_over_a_terminal"),
+        _at("results/test_runs_of_others", "test_a_table_with_control_characters_is_refused"),
     ),
     Mutation(
         "apart: a picture has two rows of side information", APART + "remote.py",
