@@ -279,7 +279,7 @@ def task_asked(requirement: str) -> str:
 
 def bare(text: str) -> str:
     """A text as the eye remembers it: letters and digits only, in lower case. Letters that look alike become one."""
-    return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE)
+    return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE).replace("vv", "w").replace("rn", "m")
 
 
 def _twin(name: str) -> str:
@@ -296,7 +296,8 @@ def _borrowed(label: str) -> bool:
     """
     names = (own for known in _OWN.values() for own in (*known.names, *known.every))
     ours = (bare(text) for own in names for text in (own, look(own).label))
-    return not _PLAIN.fullmatch(label) or any(bare(label).startswith(one) for one in ours)
+    own = bare(label)
+    return not _PLAIN.fullmatch(label) or not own or any(one in own for one in ours)
 
 
 def own_colours() -> frozenset[str]:

@@ -184,6 +184,7 @@ def tick_values(grid: list[float]) -> list[float]:
 
 def _label(curve: Series, chart: Chart) -> str:
     text = chart.looks.label(curve.system)
+    text = f" {text}" if text.startswith("_") else text  # matplotlib keeps such a label out of its legend
     if [c.system for c in chart.curves].count(curve.system) > 1:  # its variants look the same
         text += f" [{curve.variant}]"
     if curve.undertrained:

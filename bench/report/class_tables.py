@@ -29,7 +29,7 @@ def class_table(run: Run, figure: dict) -> pd.DataFrame:
     iou: empty if the class neither occurs nor is predicted.
     n_outage: pictures of this point that were not decoded. They count as if nothing was found.
     """
-    samples = run.samples_of(figure)
+    samples = run.whole_samples_of(figure)
     key = ["cell_id", "image_id", "snr_db", "rep"]
     own = run.confusion.merge(samples[[*key, "status", "bits_target"]], on=key)
     lost = samples[samples["status"] == "outage"].groupby(["system", "variant", "snr_db"])["image_id"].nunique()

@@ -70,16 +70,17 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
     """The spending of each system of each figure, with OVERHEAD_COLUMNS.
 
     flops: {(figure, system): {"encode": n, "decode": n}}. n_uses, cbr and bits are means over pictures of what was
-    sent. Latencies are medians in milliseconds per picture. height and width are those of the picture for which
-    operations were counted: the figure's first.
+    sent. Latencies are medians in milliseconds per picture, without the points at which a cell failed. height and width
+    are those of the picture for which operations were counted: the figure's first.
     """
     table = []
     for figure in run.figures:
-        samples = run.samples_of(figure)
+        samples, whole = run.samples_of(figure), run.whole_samples_of(figure)
         for system in system_looks.figure_looks(figure, run.system_facts).sorted(samples["system"]):
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
                 counted = flops.get((figure["id"], system), {})
+                timed = whole[(whole["system"] == system) & (whole["variant"] == variant)]
                 mean = {
                     c: own[c].mean()
                     for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
@@ -96,8 +97,8 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "parameters": facts.get("parameters"),
                         "flops_encode": counted.get("encode"),
                         "flops_decode": counted.get("decode"),
-                        "encode_ms": 1000 * own["encode_s"].median(),
-                        "decode_ms": 1000 * own["decode_s"].median(),
+                        "encode_ms": 1000 * timed["encode_s"].median(),
+                        "decode_ms": 1000 * timed["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": _total(facts.get("images_seen")),
                         "trained_on": no_formula(_sources(facts.get("data"))),

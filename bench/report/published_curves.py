@@ -65,6 +65,11 @@ def published_for(
     return found
 
 
+def published_labels() -> list[str]:
+    """The labels of all published curves. No system's curve may look like one of them."""
+    return [entry["label"] for entry in _entries()]
+
+
 @cache
 def _entries() -> list[dict]:
     text = (resources.files("bench.report") / "published_curves.toml").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from itertools import product
 
 import baselines  # noqa: F401  (registers all systems)
 from bench.report.paper_sheet import load_matplotlib
+from bench.report.published_curves import published_labels
 from bench.report.text import printable
 from bench.spec.look import read_look
 from systems import registry
@@ -146,13 +147,13 @@ def parse_colour(value: object, where: str) -> str:
 
 
 def distinct(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels of systems, by name. Where several look alike, or one like another's name, they get the names too, so
-    that none hides.
+    """The labels of systems, by name. Where several look alike, or one like another's name or like the label of a
+    published curve, they get the names too, so that none hides.
     """
     found = dict(labels)
     names = Counter(registry.bare(name) for name in labels)
     for _ in range(2):  # once more, because a label with a name may be what a third system calls itself
-        counts = Counter(map(registry.bare, found.values()))
+        counts = Counter(map(registry.bare, (*found.values(), *published_labels())))
         for name, label in found.items():
             bare = registry.bare(label)
             taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name))

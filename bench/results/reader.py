@@ -118,6 +118,12 @@ class Run:
         """The rows of samples.csv for a figure."""
         return _belonging(self.samples, figure)
 
+    def whole_samples_of(self, figure: dict) -> pd.DataFrame:
+        """The same without the points at which a cell failed: they have no mean in summary.csv either."""
+        point = ["system", "variant", "snr_db"]
+        whole = self.summary_of(figure).dropna(subset=["mean"])[point].drop_duplicates()
+        return self.samples_of(figure).merge(whole, on=point)
+
     def cut_to(self, figure: dict) -> Run:
         """The run with the samples of one figure only."""
         part = Run(self.directory, self.manifest)

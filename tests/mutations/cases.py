@@ -587,6 +587,26 @@ CASES = (
         _at("report/test_tables", "test_no_name_is_markdown_or_html_in_a_table"),
     ),
     Mutation(
+        "outages: a failed cell leaves the classes of the rest", "bench/report/class_tables.py",
+        "run.whole_samples_of(figure)", "run.samples_of(figure)",
+        _at("report/test_tables", "test_a_failed_cell_leaves_no_table_of_what_is_left"),
+    ),
+    Mutation(
+        "outages: a failed cell leaves the latency of the rest", "bench/report/overheads.py",
+        "run.samples_of(figure), run.whole_samples_of(figure)", "run.samples_of(figure), run.samples_of(figure)",
+        _at("report/test_tables", "test_a_failed_cell_leaves_no_table_of_what_is_left"),
+    ),
+    Mutation(
+        "outsiders: a label is that of a published curve", "bench/report/system_looks.py",
+        "(*found.values(), *published_labels())", "found.values()",
+        _at("report/test_system_looks", "test_no_label_is_that_of_a_published_curve"),
+    ),
+    Mutation(
+        "outsiders: a curve has no name in the legend", "bench/report/charts.py",
+        'if text.startswith("_") else text', "if False else text",
+        _at("report/test_figures", "test_every_curve_has_a_name_in_the_legend"),
+    ),
+    Mutation(
         "runs of others: a manifest writes over a terminal", "bench/results/manifest.py",
         " or _writes_over_a_terminal(manifest)\n", "\n",
         _at("results/test_runs_of_others", "test_a_manifest_with_control_characters_is_refused"),

@@ -124,6 +124,11 @@ def test_looks_come_from_the_catalogue_or_from_what_a_run_was_told(plugins):
             "<b>GenSC",
             "x\bGenSC",
             "HEIC+LDPC+4QAM",
+            "The GenSC",
+            "Reference JPEG+LDPC+16QAM",
+            "VVITT",
+            " ",
+            "._",
         ):  # no curve passes for one of ours
             assert registry.look(name, {"label": label}).label == f"{label} ({name})"
         assert registry.look(name, {"label": None}) == registry.look(name) == (name, "", None, name)

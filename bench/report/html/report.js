@@ -137,7 +137,9 @@
     if (place < 0) return null;
     if (isClass(metric)) {
       const value = fig.classes[name]?.[place]?.[Number(metric.slice(4))];
-      return value === null || value === undefined ? null : { mean: value, low: null, high: null, n: null, lost: 0 };
+      if (value === null || value === undefined) return null;
+      const lost = fig.points[fig.metric]?.[name]?.[place]?.[4] ?? 0;
+      return { mean: value, low: null, high: null, n: null, lost };
     }
     const facts = metricFacts(metric),
       raw = fig.points[metric]?.[name]?.[place];

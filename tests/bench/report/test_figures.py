@@ -174,6 +174,19 @@ def test_ink_matches_style_and_marks_undertrained(run_dir):
         assert line.get_color() == look.colour and line.get_marker() == look.marker
 
 
+def test_every_curve_has_a_name_in_the_legend(run_dir):
+    """matplotlib leaves out labels that begin with an underscore."""
+    summary = Run.open(run_dir).summary
+    rows = summary[(summary["dataset"] == "set-fig4") & (summary["system"] == "gensc")]
+    told = {"hidden": {"label": "_x"}}
+    chart = Chart(
+        "psnr_db", series_of(rows.assign(system="hidden"), "psnr_db"), looks=system_looks.looks_of(told, told)
+    )
+    with paper_sheet.drawing():
+        legend = [text.get_text() for text in draw_chart(chart).finish().legends[0].get_texts()]
+    assert [text.strip() for text in legend] == ["_x (hidden)"]
+
+
 def test_two_variants_of_a_system_are_told_apart(run_dir):
     summary = Run.open(run_dir).summary
     rows = summary[(summary["dataset"] == "set-fig4") & (summary["system"] == "gensc")]

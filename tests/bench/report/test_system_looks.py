@@ -12,6 +12,7 @@ from bench.report import system_looks
 from bench.report.drawing_job import DrawingJob
 from bench.report.options import Options
 from bench.report.paper_sheet import COLUMN
+from bench.report.published_curves import published_labels
 from systems import registry
 from systems.errors import UserError
 
@@ -81,6 +82,12 @@ def test_no_label_stands_for_two_systems():
     assert (
         system_looks.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"
     )  # the user's wish
+
+
+def test_no_label_is_that_of_a_published_curve():
+    told = {"mine": {"label": "SwinJSCC, official weights"}}
+    assert told["mine"]["label"] in published_labels()
+    assert system_looks.looks_of(told, told).label("mine") == "SwinJSCC, official weights (mine)"
 
 
 def test_no_label_stands_for_two_systems_of_two_runs():

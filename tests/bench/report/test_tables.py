@@ -68,6 +68,24 @@ def test_the_classes_behind_an_miou_add_up_to_it(tmp_path, budget):
     assert "| person | 8 |" in text and f"**{100 * means['gensc', 20.0]:.1f}**" in text and "lost" not in text
 
 
+def test_a_failed_cell_leaves_no_table_of_what_is_left(tmp_path):
+    """A system could fail on its hardest or slowest pictures. Such a point has no mean, no classes and no latency."""
+    asked = figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])
+    folder = make_run(tmp_path / "seg", [asked], lambda figure, system, snr, index: 0.1 * index + snr / 100)
+    whole = Run.open(folder)
+    assert set(class_table(whole, whole.figures[0]).groupby(["system", "snr_db"]).groups) == {
+        (name, snr) for name in ("gensc", "deeplab-jscc") for snr in (0.0, 20.0)
+    }
+    summary = pd.read_csv(folder / "summary.csv")
+    summary.loc[(summary["system"] == "gensc") & (summary["snr_db"] == 0), ["mean", "ci_low", "ci_high"]] = np.nan
+    summary.loc[summary["system"] == "deeplab-jscc", ["mean", "ci_low", "ci_high"]] = np.nan
+    summary.to_csv(folder / "summary.csv", index=False)
+    own = Run.open(folder)
+    assert set(class_table(own, own.figures[0]).groupby(["system", "snr_db"]).groups) == {("gensc", 20.0)}
+    spent = overhead_table(own, {}).set_index("system")
+    assert spent.loc["gensc", "encode_ms"] > 0 and np.isnan(spent.loc["deeplab-jscc", "encode_ms"])
+
+
 def test_csv_gives_back_every_digit(run):
     written = write_all(tables_of(run))
     path = next(path for path in written if path.name == "results-fig4.csv")
