@@ -278,7 +278,9 @@ def task_asked(requirement: str) -> str:
 
 
 def bare(text: str) -> str:
-    """A text as the eye remembers it: letters and digits only, in lower case. Letters that look alike become one."""
+    """A text as the eye remembers it: letters and digits only, in lower case. Letters that look alike become one,
+    also pairs (vv, rn).
+    """
     return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE).replace("vv", "w").replace("rn", "m")
 
 
@@ -291,8 +293,8 @@ def _twin(name: str) -> str:
 
 
 def _borrowed(label: str) -> bool:
-    """Whether a third party's label could be read as one of ours: it begins with it, or has letters beyond ASCII, or
-    signs that a terminal or Markdown takes for more than letters ("&#71;enSC").
+    """Whether a third party's label could be read as one of ours: it holds one, or no letter at all, or letters beyond
+    ASCII, or signs that a terminal or Markdown takes for more than letters ("&#71;enSC").
     """
     names = (own for known in _OWN.values() for own in (*known.names, *known.every))
     ours = (bare(text) for own in names for text in (own, look(own).label))
