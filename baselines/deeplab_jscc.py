@@ -59,14 +59,13 @@ class DeepLabJSCCConfig(BackboneConfig):
 
 def _convolution(before: int, after: int, kernel: int, rate: int = 1, separable: bool = False) -> list[nn.Module]:
     """Convolution (with `separable`: depthwise, then pointwise), batch norm and ReLU."""
-    padding = rate * (kernel // 2)
     if separable and kernel > 1:
         layers: list[nn.Module] = [
             DepthwiseConv2d(before, kernel, dilation=rate),
             nn.Conv2d(before, after, 1, bias=False),
         ]
     else:
-        layers = [nn.Conv2d(before, after, kernel, padding=padding, dilation=rate, bias=False)]
+        layers = [nn.Conv2d(before, after, kernel, padding=rate * (kernel // 2), dilation=rate, bias=False)]
     return [*layers, nn.BatchNorm2d(after), nn.ReLU()]
 
 

@@ -155,24 +155,23 @@ def _tables(code: NrCode) -> _Code:
 
     blank = np.zeros(columns * stride, dtype=np.int8)
     blank[place(np.arange(k, information * z))] = KNOWN
-    received, step = _runs(place(code.interleaved(sent)))
+    step = code.bits_per_use or 1  # by which the interleaver moves apart what was side by side
     return _Code(
         k, z, vectors, stride, int(np.diff(row_start).max()), row_start, (cols * stride).astype(np.int32),
-        vectors_from(ahead), vectors_from(shift - final[cols]), blank, received, step, _runs(place(np.arange(k)), 1)[0],
+        vectors_from(ahead), vectors_from(shift - final[cols]), blank, _runs(place(code.interleaved(sent)), step), step,
+        _runs(place(np.arange(k)), 1),
     )  # fmt: skip
 
 
-def _runs(places: np.ndarray, step: int = 0) -> tuple[np.ndarray, int]:
-    """Bit i lies at `places[i]`. Returns the runs of bits that lie one behind the other (see `_Code`), and the step.
-
-    step: by which the numbers of the bits of a run grow. 0: by the most frequent step, which the interleaver makes.
+def _runs(places: np.ndarray, step: int) -> np.ndarray:
+    """Bit i lies at `places[i]`. Returns the runs of bits that lie one behind the other, and whose numbers grow by
+    `step`, as in `_Code`.
     """
     bits = np.argsort(places)
-    step = step or int(np.median(np.diff(bits)))
     ends = (np.diff(places[bits]) != 1) | (np.diff(bits) != step)
     first = np.concatenate([[0], np.flatnonzero(ends) + 1])
     length = np.diff(np.append(first, len(bits)))
-    return np.stack([bits[first], places[bits[first]], length], axis=1).astype(np.int64), step
+    return np.stack([bits[first], places[bits[first]], length], axis=1).astype(np.int64)
 
 
 # --- compiled ---------------------------------------------------------------------------------------------------------

@@ -360,3 +360,15 @@ def test_no_result_depends_on_the_width_of_the_vectors(tmp_path, monkeypatch):
             found = importlib.import_module(name).LayeredDecoder(code_of(encoder), 8)(llr)
             for ours, theirs in zip(expected, found, strict=True):
                 assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("bits_per_use", [None, 2, 4, 6])
+@pytest.mark.parametrize("k", [8, 9, 21, 58, 333, 6336])
+def test_each_bit_is_copied_once(k, bits_per_use):
+    """The runs in which bits are copied, by their own rule, hold each received and each information bit once."""
+    n = 12 * -(-2 * k // 12)
+    code = layered._tables(NrCode(k, n, bits_per_use))
+    for runs, step, count in ((code.received, code.step, n), (code.information, 1, k)):
+        bits = [bit for first, _, length in runs for bit in range(first, first + length * step, step)]
+        places = [place for _, first, length in runs for place in range(first, first + length)]
+        assert sorted(bits) == list(range(count)) and len(set(places)) == count
