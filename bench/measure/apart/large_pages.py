@@ -13,24 +13,24 @@ from pathlib import Path
 from bench.measure.apart.confine import libc
 
 _SIZE = Path("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size")
-_MADV_COLLAPSE = 25
+MADV_COLLAPSE = 25
 
 
-def use_large_pages() -> int:
-    """Move the memory of this process, except stacks and files, into large pages. Returns how many bytes were moved.
+def use_large_pages() -> None:
+    """Move the memory of this process, except stacks and files, into large pages.
 
-    Pages that the kernel has no room for stay small. Linux before 6.1 and other systems change nothing, and return 0.
+    Pages that the kernel has no room for stay small. Linux before 6.1 and other systems change nothing. How much was
+    moved is not known: of a piece of memory that the kernel moves in part, it says only that this failed.
     """
     try:
         size = int(_SIZE.read_bytes())
     except (OSError, ValueError):
-        return 0
-    moved, here = 0, libc()
+        return
+    here = libc()
     for first, last in _own_memory():
         start, end = -(-first // size) * size, last // size * size  # whole large pages only
-        if start < end and here.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE) == 0:
-            moved += end - start
-    return moved
+        if start < end:
+            here.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), MADV_COLLAPSE)
 
 
 def _own_memory() -> Iterator[tuple[int, int]]:

@@ -518,7 +518,7 @@ def _map_a_file(size=None):
 
 def _be_traced():
     """Have the parent trace this thread. A stop then holds this thread alone, while another one goes on and, after the
-    check of open files, opens a folder.
+    check of open files, opens a folder. Where tracing is refused, nothing is left to do.
     """
     me = os.getpid()
 
@@ -530,8 +530,8 @@ def _be_traced():
         time.sleep(0.004)
         MEMORY["kept"] = os.open("/usr", os.O_PATH)
 
-    ctypes.CDLL(None).ptrace(0, 0, 0, 0)  # PTRACE_TRACEME
-    threading.Thread(target=work, daemon=True).start()
+    if ctypes.CDLL(None).ptrace(0, 0, 0, 0) == 0:  # PTRACE_TRACEME
+        threading.Thread(target=work, daemon=True).start()
 
 
 def _go_on(timers=200, nanoseconds=50_000_000):
