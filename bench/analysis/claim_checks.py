@@ -27,6 +27,7 @@ from bench.analysis.claim_evidence import (
     at_point_of,
     both_reductions,
     figure_named,
+    note_lacking,
     sides_of,
     trainings_of,
 )
@@ -211,7 +212,8 @@ def cliff(modulation: str, threshold: float) -> Check:
                 tally.numbers.append(f"{snr:g} dB: {rate.mean:.0%} lost [{rate.low:.0%}, {rate.high:.0%}] of {rate.n}")
         levels = rows["snr_db"].unique()
         tally.complete = bool((levels < threshold).any() and (levels >= threshold).any())
-        if not tally.complete:
+        note_lacking(run.summary[run.summary["system"].isin(names) & (run.summary["channel"] == "awgn")], tally)
+        if not ((levels < threshold).any() and (levels >= threshold).any()):
             tally.numbers.append(f"the sweep has no SNR on one side of {threshold:g} dB")
         found = tally.finding()
         if found.verdict != HOLDS:
@@ -237,6 +239,7 @@ def stable(within: float) -> Check:
             raise Missing(f"fewer than two SNRs above 0 dB of {OURS} in {FIGURES['segmentation']}")
         for training in trainings_of(part, OURS, tally):
             _stability(training, within, tally)
+        note_lacking(run.summary_of({**figure, "systems": [OURS]}), tally)
         tally.numbers.insert(0, f"stable means within {100 * within:g} points")
         return tally.finding()
 

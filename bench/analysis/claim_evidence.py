@@ -11,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pandas as pd
+
 from bench.analysis.sides import KEY, Side, side
-from bench.results.reader import Run
+from bench.results.reader import POINT, Run
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 CALIBRATED = "calibrated"
@@ -111,7 +113,19 @@ def sides_of(run: Run, name: str, rivals: tuple[str, ...], tally: Tally) -> list
     tally.complete &= not absent
     tally.numbers += [f"{rival}: not in the run" for rival in absent]
     tally.systems |= {OURS, *present}
+    note_lacking(run.summary_of({**figure_named(run, name), "systems": [OURS, *present]}), tally)
     return pairs
+
+
+def note_lacking(rows: pd.DataFrame, tally: Tally) -> None:
+    """Leave a statement open if cells of a system failed or were never computed: its points have no mean then.
+
+    rows: of summary.csv.
+    """
+    means = rows.groupby(["system", "variant", *POINT, "snr_db"], dropna=False)["mean"].count()
+    lacking = sorted(set(means[means == 0].index.get_level_values("system")))
+    tally.complete &= not lacking
+    tally.numbers += [f"{name}: cells are absent" for name in lacking]
 
 
 def trainings_of(part: Run, system: str, tally: Tally) -> list[Side]:

@@ -9,7 +9,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bench.analysis.claim_evidence import OURS, RECONSTRUCTION_RIVALS, STATISTIC_DECIMALS, Finding, Missing, Tally
+from bench.analysis.claim_evidence import (
+    OURS,
+    RECONSTRUCTION_RIVALS,
+    STATISTIC_DECIMALS,
+    Finding,
+    Missing,
+    Tally,
+    note_lacking,
+)
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.measure.metrics.image import psnr_db
@@ -47,6 +55,8 @@ def overhead(run: Run, metric: str) -> Finding:
     tally.complete &= not absent
     tally.numbers = [*lines, *(f"{rival}: not in the sweep over CBR" for rival in absent)]
     tally.systems = {OURS, *RECONSTRUCTION_RIVALS} & here
+    summary = run.summary[(run.summary["task"] == "reconstruction") & (run.summary["channel"] == "awgn")]
+    note_lacking(summary[summary["cbr_target"].notna() & summary["system"].isin(tally.systems)], tally)
     return tally.finding()
 
 

@@ -5,7 +5,6 @@ Called by `bench.analysis.compare` and by the checks behind the claims.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,11 +45,13 @@ def compare_sides(
     - "A" or "B": this side is ahead.
     - "tied": the interval contains 0. "undecided": it contains 0 and there are fewer than 7 pictures, or there is one
       picture, so no interval.
-    - "undecided" also if a cell of a side failed, because it could choose its pictures by failing on the others.
-      failed_a and failed_b count such cells.
+    - "undecided" also if a cell of a side failed or was never computed, because it could choose its pictures by failing
+      on the others, or by hanging there. failed_a and failed_b count cells that failed, lacking_a and lacking_b the
+      points without a mean in summary.csv.
     - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
 
-    `snr_db` is empty in the row over all SNRs together. outages_a and outages_b count pictures that were lost at least
+    `snr_db` is empty in the row over all SNRs together; SNRs at which a side has no row count there, if it failed.
+    outages_a and outages_b count pictures that were lost at least
     once. same_noise, uses_a, uses_b, bits_a and bits_b show whether the comparison was fair.
 
     level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
@@ -67,7 +68,7 @@ def compare_sides(
         default = default_metric(point[0])
         snrs = sorted(group["snr_db"].unique())
         pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, metric or default, level)
-        found = pairs.rows([[snr] for snr in snrs] + ([snrs] if len(snrs) > 1 else []))
+        found = pairs.rows(snrs)
         if metric not in (None, default) and all(np.isnan(row["mean_a"]) and np.isnan(row["mean_b"]) for row in found):
             continue  # the metric belongs to the other task
         rows += found
@@ -80,25 +81,30 @@ class _Pairs:
     def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
 
-    def rows(self, levels: Sequence[list[float]]) -> list[dict[str, Any]]:
-        """One row of the table for each list of SNRs."""
+    def rows(self, shared: list[float]) -> list[dict[str, Any]]:
+        """One row of the table for each SNR that both sides have, and one over all (None). A single SNR has no such
+        row, unless cells are absent at others.
+        """
+        several = len(shared) > 1 or self._absent(None) != self._absent(shared[0])
+        levels = [*shared, *([None] if several else [])]
         snrs = self.group["snr_db"].to_numpy()
-        chosen = [np.isin(snrs, level) for level in levels]
+        chosen = [snrs == level if level is not None else np.ones(len(snrs), bool) for level in levels]
         ok = ((self.group["status_a"] == "ok") & (self.group["status_b"] == "ok")).to_numpy()
         parts = [self._estimates(chosen, np.ones(len(ok), bool)), self._estimates(chosen, ok)]
         return [self._row(*row) for row in zip(levels, (self.group[rows] for rows in chosen), *parts, strict=True)]
 
-    def _row(self, snrs: list[float], group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
+    def _row(self, snr: float | None, group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
         lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
         budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
         mean_a, mean_b, gap = over_all
-        failed = [self._failed(side, snrs) for side in (self.a, self.b)]
+        failed, lacking = zip(*self._absent(snr), strict=True)
+        open_ = any(failed) or any(lacking)
         return {
             "a": self.a.label,
             "b": self.b.label,
             **self.point,
             **budget,
-            "snr_db": snrs[0] if len(snrs) == 1 else np.nan,
+            "snr_db": np.nan if snr is None else snr,
             "metric": self.metric,
             "mean_a": mean_a,
             "mean_b": mean_b,
@@ -107,7 +113,7 @@ class _Pairs:
             "ci_high": gap.high,
             "ci_level": self.level,
             "n_images": gap.n,
-            "verdict": "undecided" if any(failed) else self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
+            "verdict": "undecided" if open_ else self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
             "rests_on": ALL,
             "delivered_mean_a": of_both[0],
             "delivered_mean_b": of_both[1],
@@ -116,10 +122,12 @@ class _Pairs:
             "delivered_ci_high": of_both[2].high,
             "delivered_n_images": of_both[2].n,
             "delivered_verdict": (
-                "" if not of_both[2].n else "undecided" if any(failed) else self._verdict(of_both[2], False, False)
+                "" if not of_both[2].n else "undecided" if open_ else self._verdict(of_both[2], False, False)
             ),
             "failed_a": failed[0],
             "failed_b": failed[1],
+            "lacking_a": lacking[0],
+            "lacking_b": lacking[1],
             "outages_a": group.loc[lost_a, "image_id"].nunique(),
             "outages_b": group.loc[lost_b, "image_id"].nunique(),
             "uses_a": group["n_uses_a"].mean(),
@@ -129,15 +137,20 @@ class _Pairs:
             "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
         }
 
-    def _failed(self, own: Side, snrs: list[float]) -> int:
-        """The number of cells that failed at a single SNR; of several SNRs, at any SNR of the point."""
-        rows, dataset = own.failed, self.point["dataset"]
+    def _absent(self, snr: float | None) -> list[tuple[int, int]]:
+        """Of each side, the number of cells that failed and of points without a mean: at an SNR, or (None) at any of
+        the point.
+        """
+        return [(self._count(own.failed, snr), self._count(own.lacking, snr)) for own in (self.a, self.b)]
+
+    def _count(self, rows: pd.DataFrame, snr: float | None) -> int:
+        dataset = self.point["dataset"]
         here = rows["channel"].eq(self.point["channel"])
         here &= rows["dataset"].str.startswith("folder:") if dataset == "folder" else rows["dataset"].eq(dataset)
-        for budget in ("cbr_target", "bits_target"):
-            here &= rows[budget].eq(self.point[budget])
-        if len(snrs) == 1:
-            here &= rows["snr_db"].eq(snrs[0])
+        for name in ("task", "cbr_target", "bits_target"):
+            here &= rows[name].eq(self.point[name]) if name in rows else True
+        if snr is not None:
+            here &= rows["snr_db"].eq(snr)
         return int(here.sum())
 
     def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:

@@ -70,6 +70,7 @@ def _points(group: pd.DataFrame) -> list[str]:
         lost = [f"{name} lost {count}" for name, count in (("A", row["outages_a"]), ("B", row["outages_b"])) if count]
         failed = [(name, row[f"failed_{name.lower()}"]) for name in "AB"]
         lost += [f"{name} failed in {several(count, 'cell')}" for name, count in failed if count]
+        lost += [f"{name} is not complete" for name, count in failed if row[f"lacking_{name.lower()}"] and not count]
         verdict = _verdict(row["verdict"], a, b)
         other = _verdict(row["delivered_verdict"], a, b)
         if lost and row["delivered_verdict"] and other != verdict and "decodes" not in verdict:
@@ -93,10 +94,11 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
         if np.isnan(row.bd_gain):
             continue
         side = "a" if row.bd_gain > 0 else "b"
-        if group[[f"outages_{side}", f"failed_{side}"]].to_numpy().any():  # else a system could choose its pictures
+        # else a system could choose its pictures
+        if group[[f"{what}_{side}" for what in ("outages", "failed", "lacking")]].to_numpy().any():
             lines.append(
-                f"Over the whole curve: no number, because {side.upper()}, which it would favour, lost pictures or "
-                "failed in cells."
+                f"Over the whole curve: no number, because {side.upper()}, which it would favour, lost pictures, "
+                "or lacks cells."
             )
             continue
         gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()

@@ -71,7 +71,23 @@ class Side:
     def failed(self) -> pd.DataFrame:
         """Its rows of failures.csv: cells without rows, perhaps those with its hardest pictures."""
         rows = self.run.failures
-        return _filled(rows[rows["system"] == self.system])
+        return _filled(self._selected(rows[rows["system"] == self.system]))
+
+    @cached_property
+    def lacking(self) -> pd.DataFrame:
+        """Its points that have no mean in summary.csv, because cells failed or were never computed: its rows there
+        may be those of the pictures that it chose.
+        """
+        rows = _filled(self._selected(self._own(self.run.summary)))
+        known = rows.groupby([*POINT, "snr_db"], as_index=False)["mean"].count()
+        return known[known["mean"] == 0]
+
+    def _selected(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows at the SNRs of the selection."""
+        if self.selection.figure is not None:
+            rows = rows[rows["snr_db"].isin([snr for one in _figures(self.run, self.selection.figure)
+                                             for snr in one["snr_db"]])]  # fmt: skip
+        return rows if self.selection.snr_db is None else rows[rows["snr_db"].isin(_rounded(self.selection.snr_db))]
 
     @cached_property
     def confusion(self) -> pd.DataFrame:
@@ -117,17 +133,27 @@ def _filled(rows: pd.DataFrame) -> pd.DataFrame:
 def _chosen(run: Run, selection: Selection) -> pd.DataFrame:
     rows = run.samples
     if selection.figure is not None:
-        named = [f for f in run.figures if selection.figure in (f["id"], f["budgets_of"])]
-        if not named:
-            known = dict.fromkeys(name for f in run.figures for name in (f["budgets_of"] or f["id"], f["id"]))
-            hint = did_you_mean(selection.figure, known, "figures")
-            raise UserError(f"--figure {shown(selection.figure)}: run {shown(run.name)} has no such figure; {hint}")
+        named = _figures(run, selection.figure)
         rows = pd.concat([run.samples_of(figure) for figure in named]) if len(named) > 1 else run.samples_of(named[0])
     if selection.channel is not None:
         rows = rows[rows["channel"] == selection.channel]
     if selection.snr_db is not None:
-        rows = rows[rows["snr_db"].isin([round(snr, 6) + 0.0 for snr in selection.snr_db])]
+        rows = rows[rows["snr_db"].isin(_rounded(selection.snr_db))]
     return rows
+
+
+def _figures(run: Run, name: str) -> list[dict]:
+    """The figures of a run that a name stands for. Raises UserError if there is none."""
+    named = [f for f in run.figures if name in (f["id"], f["budgets_of"])]
+    if not named:
+        known = dict.fromkeys(name for f in run.figures for name in (f["budgets_of"] or f["id"], f["id"]))
+        hint = did_you_mean(name, known, "figures")
+        raise UserError(f"--figure {shown(name)}: run {shown(run.name)} has no such figure; {hint}")
+    return named
+
+
+def _rounded(snrs: tuple[float, ...]) -> list[float]:
+    return [round(snr, 6) + 0.0 for snr in snrs]
 
 
 def _words(selection: Selection) -> str:

@@ -38,12 +38,12 @@ _PLACE = {name: index for index, name in enumerate(CELL_COLUMNS)}
 class PointRows:
     """The rows of one operating point. names: the columns of the summary that identify it, from system to budget.
 
-    failed: a cell of the point failed. The point then has no means: they would be over the pictures that did not fail,
-    and a system could choose its pictures by failing on the others.
+    lacking: a cell of the point failed, or was not computed. The point then has no means: they would be over the other
+    pictures, and a system could choose its pictures by failing on the rest, or by hanging there until the user stops.
     """
 
-    def __init__(self, names: dict[str, Any], failed: bool = False):
-        self.names, self.failed = names, failed
+    def __init__(self, names: dict[str, Any], lacking: bool = False):
+        self.names, self.lacking = names, lacking
         self.metrics = tuple(metric.name for metric in metrics_of(names["task"]))
         self._images: dict[str, int] = {}
         self._reps: dict[str, int] = {}
@@ -122,7 +122,7 @@ def _rows(points: list[PointRows], run: str, limited: bool) -> Iterator[dict[str
     for point in points:
         facts = point.facts()
         for metric in (*point.metrics, OUTAGE_RATE.name):
-            if point.failed:
+            if point.lacking:
                 interval, method = _NOTHING, ""
             elif metric == OUTAGE_RATE.name:
                 interval, method = _outage_rate(point.values(metric))

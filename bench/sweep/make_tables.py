@@ -43,7 +43,7 @@ def write_tables(
     that could not be read back.
     """
     failed = _failed_rows(plan, failures, failed_before, still_missing)
-    shown, absent, had = _write_rows(plan, store, still_missing, failures.keys() | failed_before.keys(), limited)
+    shown, absent, had = _write_rows(plan, store, still_missing, limited)
     own, unread = {cell.id for _, cell in plan.cells}, Unread()
     for unit, cell in absent:
         if cell.id in own or cell.id in had:
@@ -74,7 +74,10 @@ class Unread:
         if not self.waiting:
             return ""
         whose = ", ".join(f"{count} of {system}" for system, count in self.waiting.items())
-        return f"cells of earlier commands were never computed ({whose}); repeat those commands to have them"
+        return (
+            f"cells of earlier commands were never computed ({whose}), so their points have no mean; repeat those "
+            "commands to have them"
+        )
 
 
 #: A cell whose PNGs are listed: its position in the plan, work unit, cell and the row of the picture.
@@ -99,34 +102,25 @@ def _failed_rows(
     return rows
 
 
-def _points(
-    plan: Plan, still_missing: set[str]
-) -> list[tuple[dict[str, Any], list[tuple[int, WorkUnit, Cell]], set[str]]]:
-    """The operating points in the order of summary.csv: the columns that name one, its cells that have rows, and the
-    ids of its cells that have none.
-    """
-    points: dict[tuple, tuple[dict[str, Any], list, set[str]]] = {}
+def _points(plan: Plan) -> list[tuple[dict[str, Any], list[tuple[int, WorkUnit, Cell]]]]:
+    """The operating points in the order of summary.csv: the columns that name one, and its cells."""
+    points: dict[tuple, tuple[dict[str, Any], list]] = {}
     for place, (unit, cell) in enumerate(_of_run(plan)):
         point = {
             "system": unit.system, "variant": unit.variant, "task": unit.task, "dataset": unit.set_name,
             "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
         }  # fmt: skip
-        _, cells, without = points.setdefault((*point.values(), unit.requirement), (point, [], set()))
-        if cell.id in still_missing:
-            without.add(cell.id)
-        else:
-            cells.append((place, unit, cell))
+        points.setdefault((*point.values(), unit.requirement), (point, []))[1].append((place, unit, cell))
     names = [unit.system for unit in plan.earlier] + list(plan.systems)
     order = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return sorted(points.values(), key=lambda entry: _point_order(entry[0], order))
 
 
 def _write_rows(
-    plan: Plan, store: RunStore, still_missing: set[str], failed: set[str], limited: bool
+    plan: Plan, store: RunStore, still_missing: set[str], limited: bool
 ) -> tuple[list[Shown], list[tuple[WorkUnit, Cell]], set[str]]:
     """Write samples, confusion and summary in one reading of the cells.
 
-    failed: ids of cells that failed, now or before.
     Returns the rows of kept pictures, the cells that could not be read back, and which of these cells (by id) had rows
     in the earlier table.
     """
@@ -141,13 +135,15 @@ def _write_rows(
     ):
 
         def filled_points() -> Iterator[PointRows]:
-            for names, cells, without in _points(plan, still_missing):
-                point = PointRows(names, failed=not failed.isdisjoint(without))
+            for names, cells in _points(plan):
+                point = PointRows(names)
                 for place, unit, cell in sorted(cells, key=lambda entry: entry[2].rep):
-                    rows = store.read_cell(cell.id, unit.image_ids)
+                    missing = cell.id in still_missing
+                    rows = None if missing else store.read_cell(cell.id, unit.image_ids)
                     if rows is None:
-                        absent.append((unit, cell))
-                        point.failed |= cell.id in failed
+                        point.lacking = True
+                        if not missing:
+                            absent.append((unit, cell))
                         continue
                     point.add(rows)
                     sample([line_of(row[:-1]) for row in rows])

@@ -10,7 +10,7 @@ import numpy as np
 from bench.analysis.summary import PointRows, summarise
 from bench.measure.channel import CHANNELS, SNR_DEF
 from bench.measure.seeds import draw_seed
-from bench.results.csv_tables import field_text
+from bench.results.csv_tables import field_text, read_rows
 from bench.results.schema import (
     CELL_COLUMNS,
     CONFUSION_COLUMNS,
@@ -172,6 +172,15 @@ def make_run(
     store.write_table("pictures.csv", PICTURE_COLUMNS, {row["file"]: row for row in pictures}.values())
     store.write_manifest(manifest)
     return folder
+
+
+def without_means(run: Path, system: str, snr: float) -> None:
+    """Empty the means of a point in summary.csv, as a run leaves them where cells are absent."""
+    lines = read_rows(run / "summary.csv")
+    for line in lines:
+        if (line["system"], float(line["snr_db"])) == (system, snr):
+            line.update(mean="", ci_low="", ci_high="", n_images="0")
+    RunStore(run).write_table("summary.csv", SUMMARY_COLUMNS, lines)
 
 
 def _pictures(store: RunStore, figure: dict, system: str, snr: float, image: str, index: int, row: dict) -> list[dict]:

@@ -5,7 +5,7 @@ numbers.
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from made_run import SNRS, figure, make_run
+from made_run import SNRS, figure, make_run, without_means
 
 from bench.analysis.claim_overhead import log_uses_gap
 from bench.analysis.claims import (
@@ -124,6 +124,21 @@ def test_missing_data_decides_nothing(tmp_path):
     assert (
         alone["low-resolution-best"].verdict == UNDECIDED and "without gensc" in alone["low-resolution-best"].numbers[0]
     )
+
+
+def test_no_statement_holds_where_cells_are_absent(tmp_path):
+    """The rows that are left may be those of the pictures on which a system did not fail or hang."""
+    run = make_run(tmp_path / "run", [entry for entry in figures() if entry["id"] != "fig5"], paper)
+    high = make_run(tmp_path / "high", [entry for entry in figures() if entry["id"] == "fig5"], paper)
+    before = {v.name: v.verdict for v in (*judge(high), *judge(run))}
+    for snr in (4.0, 18.0):
+        for system in ("gensc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"):
+            without_means(run, system, snr)
+            without_means(high, system, snr)
+    holding = {name for name, verdict in before.items() if verdict in (HOLDS, CALIBRATED)}
+    found = {v.name: v for v in (*judge(high), *judge(run))}
+    assert len(holding) == 6 and {found[name].verdict for name in holding} == {UNDECIDED}
+    assert "gensc: cells are absent" in found["segmentation-stable"].numbers
 
 
 def test_one_rival_ahead_contradicts_best(tmp_path):

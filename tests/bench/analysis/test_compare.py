@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from made_run import IMAGES, SNRS, figure, make_run
+from made_run import IMAGES, SNRS, figure, make_run, without_means
 
 from bench.analysis.compare import compare
 from bench.analysis.compare_numbers import compare_sides, paired_miou, whole_curves
@@ -126,6 +126,35 @@ def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
         assert list(table["verdict"] == "undecided") == [True, False, True]
         assert table.loc[6.0, "delivered_verdict"] == "undecided" and table.loc[6.0, "n_images"] == 4
     assert "undecided (B failed in 1 cell)" in report(compare("a", "b", run=run))
+
+
+def test_nobody_gains_by_hanging_on_the_hard_pictures(tmp_path):
+    """As above, but the user stopped the run: the cells are in no table of failures, and their points have no mean."""
+
+    def chosen(figure, system, snr, index):
+        if system == "a":
+            return 30.0 + index
+        return None if index < 4 and snr == 6 else (30.4 if index >= 4 else 27.0) + index
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0])], chosen)
+    without_means(run, "b", 6.0)
+    table = compare("b", "a", run=run).set_index("snr_db")
+    assert list(table["verdict"] == "undecided") == [True, False, True]
+    assert list(table["lacking_a"]) == [1, 0, 1] and not table["lacking_b"].any()
+    text = report(compare("b", "a", run=run))
+    assert "undecided (A is not complete)" in text and "is 0.400 better" not in text
+    assert list(compare("b", "a", run=run, selection=Selection(snr_db=(8.0,)))["verdict"]) == ["B"]
+
+
+def test_nobody_gains_by_failing_at_all_snrs_but_one(tmp_path):
+    """The verdict over all SNRs would be that of the one that is left."""
+    chosen = {("b", 6.0): None, ("b", 8.0): 31.0}
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0])],
+                   lambda figure, system, snr, index: chosen.get((system, snr), 30.0))  # fmt: skip
+    table = compare("a", "b", run=run)
+    assert list(table["verdict"]) == ["B", "undecided"] and list(table["snr_db"].isna()) == [False, True]
+    summary = report(table).splitlines()[2]
+    assert summary.endswith("undecided") and "0, 0, 1 of 1" in summary
 
 
 def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):

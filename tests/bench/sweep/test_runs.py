@@ -334,6 +334,27 @@ def test_an_earlier_command_that_was_cut_short_is_told(photos, monkeypatch):
     assert manifest()["cells"] == {"expected": 6, "done": 3, "failed": 0}
 
 
+def test_a_point_that_is_not_complete_has_no_mean(photos, monkeypatch):
+    """A system could hang on its hardest pictures until the user stops the run: the mean would be over the others."""
+    from bench.sweep.worker import work
+
+    whole = work.write_cell
+
+    def cut(root, unit, cell, *rest):
+        if unit.image_ids == ("p08", "p09"):
+            raise KeyboardInterrupt
+        whole(root, unit, cell, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "write_cell", cut)
+        assert run(snr="4,8").exit_code == 130
+    assert rows(Path("run/samples.csv")) and rows(Path("run/failures.csv")) == []
+    assert {row["mean"] for row in rows(Path("run/summary.csv"))} == {""}
+    assert len({row["image_id"] for row in rows(Path("run/samples.csv"))}) == 8
+    assert run(snr="4,8").exit_code == 0
+    assert all(row["mean"] for row in rows(Path("run/summary.csv")) if row["metric"] == "psnr_db")
+
+
 def test_an_error_is_no_formula_in_the_table_of_failures(photos, monkeypatch):
     from bench.sweep.worker import Worker
 
