@@ -259,6 +259,13 @@ def is_ours(name: str) -> bool:
     return not find(name).plugin
 
 
+def holds(name: str) -> bool:
+    """Whether the catalogue has the system. False: it is a third party's, installed or not."""
+    _all()
+    entry = _find(name)
+    return entry is not None and not entry.plugin
+
+
 def tasks_of(name: str) -> tuple[str, ...]:
     """The tasks that a system can do. The system is not built. Raises UnknownName."""
     entry = find(name, parts=True)

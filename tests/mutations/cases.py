@@ -648,6 +648,16 @@ CASES = (
         _at("report/test_html", "test_nobody_gains_in_the_page_by_losing_the_hard_pictures"),
     ),
     Mutation(
+        "outsiders: a label may hold another system's name", "bench/report/system_looks.py",
+        " or _holds_another(name, bare, names)", "",
+        _at("report/test_system_looks", "test_no_label_holds_the_name_of_another_system"),
+    ),
+    Mutation(
+        "failures: a claim rests on the pictures that did not fail", "bench/analysis/claim_evidence.py",
+        "    tally.complete &= not lacking\n", "",
+        _at("analysis/test_claims", "test_no_statement_holds_where_cells_are_absent"),
+    ),
+    Mutation(
         "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),

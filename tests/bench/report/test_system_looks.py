@@ -84,6 +84,15 @@ def test_no_label_stands_for_two_systems():
     )  # the user's wish
 
 
+def test_no_label_holds_the_name_of_another_system():
+    """Beside a system with the label "Good", "Good (theirs)" would be taken for that system."""
+    told = {"theirs": {"label": "Good"}, "mine": {"label": "Good (theirs)"}, "mine-large": {"label": "Mine-Large"}}
+    looks = system_looks.looks_of([*told, "jpeg-ldpc-16qam", "jpeg-ldpc-16qam-fcn"], told)
+    assert looks.label("mine") == "Good (theirs) (mine)"
+    assert (looks.label("theirs"), looks.label("mine-large")) == ("Good", "Mine-Large")
+    assert "(" not in looks.label("jpeg-ldpc-16qam-fcn")
+
+
 def test_no_label_is_that_of_a_published_curve():
     told = {"mine": {"label": "SwinJSCC, official weights"}}
     assert told["mine"]["label"] in published_labels()
