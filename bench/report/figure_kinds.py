@@ -19,7 +19,7 @@ from bench.report.charts import UNSET, Chart, XAxis, draw_chart
 from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.drawing_job import Drawing, DrawingJob
 from bench.report.footnote import footnote_words
-from bench.report.gallery import Block, Tile, draw_gallery
+from bench.report.gallery import NOTHING, Block, Tile, draw_gallery
 from bench.report.published_curves import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
@@ -77,12 +77,13 @@ def pictures(job: DrawingJob) -> list[Drawing]:
         original = _stored(job, own.loc[own["kind"] == "original", "file"])
         if original is None or original.ndim != 3:
             continue
-        blocks = []
+        blocks, failed = [], job.run.failed_outputs(job.figure, image_id)
         for snr in sorted(outputs["snr_db"].unique()):
             block = Block(f"{snr:g} dB")
             at = own[own["snr_db"] == snr].drop_duplicates("system", keep="last").set_index("system")
             for system in looks.sorted(job.systems()):
-                block.tiles.append(_tile(job, looks, system, at.loc[system] if system in at.index else None))
+                row = at.loc[system] if system in at.index else None
+                block.tiles.append(_tile(job, looks, system, row, "failed" if (system, snr) in failed else NOTHING))
             blocks.append(block)
         if not any(tile.picture is not None for block in blocks for tile in block.tiles):
             continue
@@ -212,11 +213,11 @@ def _stored(job: DrawingJob, files: pd.Series) -> np.ndarray | None:
     return None
 
 
-def _tile(job: DrawingJob, looks: system_looks.Looks, system: str, row: pd.Series | None) -> Tile:
+def _tile(job: DrawingJob, looks: system_looks.Looks, system: str, row: pd.Series | None, otherwise: str) -> Tile:
     title = looks.label(system) + (" *" if system in undertrained(job.run) else "")
     picture = None if row is None else _stored(job, pd.Series([row["file"]]))
     if picture is None or picture.ndim != 3:
-        return Tile(None, title)
+        return Tile(None, title, nothing=otherwise)
     uses = "" if np.isnan(row["n_uses"]) else f"\n{thousands(row['n_uses'])} uses"
     return Tile(picture, title, ("outage" if row["status"] == "outage" else f"{row['psnr_db']:.2f} dB") + uses)
 
@@ -229,6 +230,7 @@ def _examples(job: DrawingJob) -> list[Example]:
         original, truth = (_stored(job, own.loc[own["kind"] == kind, "file"]) for kind in ("original", "truth"))
         if original is None or truth is None or original.ndim != 3 or truth.ndim != 2:
             continue
+        failed = job.run.failed_outputs(job.figure, image_id)
         predictions: dict[float, dict[str, np.ndarray | None]] = {}
         notes: dict[float, dict[str, str]] = {}
         for snr in sorted(outputs["snr_db"].unique()):
@@ -240,7 +242,8 @@ def _examples(job: DrawingJob) -> list[Example]:
             predictions[float(snr)] = {
                 name: labels for name, labels in shown.items() if labels is not None and labels.ndim == 2
             }
-            notes[float(snr)] = dict.fromkeys(lost, "does not decode")
+            broken = {system: "failed" for system, at_snr in failed if at_snr == snr}
+            notes[float(snr)] = broken | dict.fromkeys(lost, "does not decode")
         if any(predictions.values()):
             found.append(Example(original, truth, predictions, notes))
     return found

@@ -17,6 +17,7 @@ from bench.report.paper_sheet import PAGE, Sheet
 
 COLUMNS = 9  # at most: the original and eight systems
 TITLE = {"fontsize": 6.4, "fontweight": "bold", "linespacing": 1.05}
+NOTHING = "not simulated"
 CAPTION = {"fontsize": 5.8, "linespacing": 1.15}
 
 
@@ -24,13 +25,15 @@ CAPTION = {"fontsize": 5.8, "linespacing": 1.15}
 class Tile:
     """One system's picture.
 
-    picture: uint8 (H, W, 3), or None if it was not simulated.
+    picture: uint8 (H, W, 3), or None if there is none.
     title, caption: above and below it.
+    nothing: the words in place of a picture.
     """
 
     picture: np.ndarray | None
     title: str
     caption: str = ""
+    nothing: str = NOTHING
 
 
 @dataclass
@@ -129,7 +132,7 @@ def _tile(sheet: Sheet, tile: Tile, original: np.ndarray, window, box, largest: 
     if tile.picture is None:
         for axes in (full, zoom, error):
             axes.set_facecolor("#F2F2F2")
-        full.text(0.5, 0.5, "not simulated", transform=full.transAxes, ha="center", va="center", fontsize=5.5,
+        full.text(0.5, 0.5, tile.nothing, transform=full.transAxes, ha="center", va="center", fontsize=5.5,
                   color="#777777")  # fmt: skip
         return
     full.imshow(tile.picture, interpolation="lanczos", aspect="auto")

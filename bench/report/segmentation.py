@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.data.voc import VOC_CLASSES, VOID, voc_palette
 from bench.report.charts import Chart, draw_chart, draw_panels
+from bench.report.gallery import NOTHING
 from bench.report.paper_sheet import PAGE, Sheet
 
 TITLE = {"fontsize": 6.6, "fontweight": "bold", "linespacing": 1.05}
@@ -104,7 +105,7 @@ def _pictures(sheet: Sheet, chart: Chart, examples: list[Example], systems: list
                 labels = predictions.get(system)
                 if labels is None:
                     tile.set_facecolor("#F2F2F2")
-                    note = sheet.fit(example.notes.get(snr, {}).get(system, "not simulated"), cell, fontsize=6)
+                    note = sheet.fit(example.notes.get(snr, {}).get(system, NOTHING), cell, fontsize=6)
                     tile.text(0.5, 0.5, note, transform=tile.transAxes, ha="center", va="center", fontsize=6,
                               color="#666666")  # fmt: skip
                 else:

@@ -124,6 +124,12 @@ class Run:
         whole = self.summary_of(figure).dropna(subset=["mean"])[point].drop_duplicates()
         return self.samples_of(figure).merge(whole, on=point)
 
+    def failed_outputs(self, figure: dict, image_id: str) -> set[tuple[str, float]]:
+        """(system, SNR) of the cells of a figure that failed and hold a picture: it has no output there."""
+        rows = _belonging(self.failures.assign(task=figure["task"]), figure)
+        here = [f" {image_id} " in f" {images} " for images in rows["images"]]
+        return set(zip(rows.loc[here, "system"], rows.loc[here, "snr_db"].astype(float), strict=True))
+
     def cut_to(self, figure: dict) -> Run:
         """The run with the samples of one figure only."""
         part = Run(self.directory, self.manifest)

@@ -658,6 +658,11 @@ CASES = (
         _at("analysis/test_claims", "test_no_statement_holds_where_cells_are_absent"),
     ),
     Mutation(
+        "failures: galleries call a failed cell not simulated", "bench/results/reader.py",
+        'f" {image_id} " in f" {images} " for', "False for",
+        _at("report/test_figures", "test_an_output_that_failed_is_no_output_that_was_not_simulated"),
+    ),
+    Mutation(
         "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),

@@ -60,8 +60,9 @@ def _item(run: Run, figure: dict, rows: pd.DataFrame, key: Callable[[Run, str], 
     if not outputs:
         return None
     image = str(rows["image_id"].iloc[0])
+    failed = sorted([key(run, system), snr] for system, snr in run.failed_outputs(figure, image))
     return {"figure": figure["id"], "run": run.name, "task": figure["task"], "image": image, "original": original,
-            "truth": truth, "outputs": outputs, "bytes": size}  # fmt: skip
+            "truth": truth, "outputs": outputs, "failed": failed, "bytes": size}  # fmt: skip
 
 
 def _uri(run: Run, rows: pd.DataFrame) -> str | None:

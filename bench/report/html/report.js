@@ -621,7 +621,7 @@
       state.p,
     );
     const item = itemNow(),
-      names = [...new Set(item.outputs.map((o) => o.system))].sort((a, b) => system(a).order - system(b).order);
+      names = [...new Set([...item.outputs.map((o) => o.system), ...item.failed.map(([name]) => name)])].sort((a, b) => system(a).order - system(b).order);
     const options = [
       ...names.map((name) => [name, system(name).label]),
       ["original", "Original"],
@@ -644,7 +644,10 @@
     $("class-legend").replaceChildren();
   };
   const caption = (output, name) => {
-    if (!output) return system(name).label + ": not kept at this SNR";
+    if (!output) {
+      const failed = itemNow().failed.some(([one, snr]) => one === name && snr === Number(state.s));
+      return system(name).label + (failed ? ": failed at this SNR" : ": not kept at this SNR");
+    }
     if (output.original) return "Original";
     if (output.truth) return "True labels";
     const score =

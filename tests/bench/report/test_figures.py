@@ -20,9 +20,12 @@ from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.figure_kinds import KINDS
 from bench.report.figures import draw_run, jobs_of
 from bench.report.gallery import Block, Tile, detail_window, draw_gallery, error_map
+from bench.report.html.build import report_data
 from bench.report.options import Options, parse_formats, parse_labels, parse_limits
 from bench.report.segmentation import Example, classes_shown, overlay
 from bench.results.reader import Run
+from bench.results.schema import FAILURE_COLUMNS
+from bench.results.store import RunStore
 from systems.errors import UserError
 
 FIG4 = ["gensc", "witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam", "linear"]
@@ -469,6 +472,28 @@ def test_gallery_tiles_carry_their_numbers_at_every_snr(run_dir):
     assert any(t.startswith("outage") for t in text)
     # A system has a picture, a detail and an error map; the original has the scale of the errors in place of the map.
     assert sum(len(axes.images) for axes in canvas.axes) == 2 * (3 * len(FIG4) + 2)
+
+
+def test_an_output_that_failed_is_no_output_that_was_not_simulated(tmp_path):
+    """In both galleries, and in the page. Only the picture of the cell, and only where it failed."""
+    figures = [figure("fig5", FIG4[:2], pictures=[4.0]),
+               figure("fig7", FIG7[:2], task="segmentation", pictures=[4.0])]  # fmt: skip
+    figures[0]["pictures"]["id"] = "fig6"
+    fails = {one["id"]: one["systems"][0] for one in figures}
+    folder = make_run(tmp_path / "run", figures, lambda one, system, snr, index: (
+        None if (system, index) == (fails[one["id"]], 0) else value(one, system, snr, index)))  # fmt: skip
+    cell = {"cell_id": "1", "images": "image-00 image-0 image-7", "channel": "awgn", "rep": 0, "error": "not today"}
+    RunStore(folder).write_table("failures.csv", FAILURE_COLUMNS, [
+        cell | {"system": fails[one["id"]], "dataset": one["dataset"], "snr_db": snr, "cbr_target": one["cbr"],
+                "bits_target": one["bits"]} for one in figures for snr in (4.0, 6.0)])  # fmt: skip
+    for name in ("fig6", "fig7"):
+        canvases = [canvas for canvas, _ in drawings(folder, name)[0].values()]
+        texts = [text.get_text() for canvas in canvases for axes in canvas.axes for text in axes.texts]
+        assert texts.count("failed") == 1 and "not simulated" not in texts
+    items = report_data([Run.open(folder)], 24)["pictures"]["items"]
+    told = {(item["figure"], item["image"]): item["failed"] for item in items}
+    expected = {(one, "image-0"): [[name, 4.0], [name, 6.0]] for one, name in fails.items()}
+    assert told == expected | {(one, "image-1"): [] for one in fails}
 
 
 @pytest.mark.parametrize(("systems", "lines"), [(1, [1]), (8, [8]), (9, [5, 4]), (20, [7, 7, 6])])
