@@ -141,7 +141,9 @@ class Entry:
         return bool(self.pattern.fullmatch(name)) if self.pattern else name == self.name
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")  # of third parties' systems: as it stands in tables and paths
+#: Names of third parties' systems, as they stand in tables and paths. A longer one would push the numbers of all
+#: systems out of a terminal's lines, and "all" names a figure's systems.
+_NAME = re.compile(r"(?!all$)[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;+/()'=@%-]*")  # of their labels
 _ALIKE = str.maketrans("l1|05", "iiios")  # in many fonts
 
@@ -175,8 +177,8 @@ def discover() -> None:
         if not _NAME.fullmatch(point.name) or (holder is None and like):
             why = f"looks like {like}" if like else "is no plain name"
             _disabled[point.name] = (
-                f"plug-in {point.value} is disabled: its name {ascii(point.name)} {why}; give it another one, of "
-                "letters, digits, '-', '_', '+' and '.'"
+                f"plug-in {point.value} is disabled: its name {ascii(point.name)} {why}; give it another one, of at "
+                "most 60 letters, digits, '-', '_', '+' and '.'"
             )
         elif holder is not None and not holder.plugin:
             _disabled[point.name] = (
