@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -90,12 +91,21 @@ class PerSNR(System):
         return Decoded(torch.stack([output for output in outputs if output is not None]))
 
     def describe(self) -> dict:
-        """Facts of the first checkpoint, one sha256 over the checksums of all files, and the checksum at each SNR."""
+        """Facts of all checkpoints: the parameters of all networks, the least that one of them has seen, and whether
+        one is undertrained; one sha256 over the checksums of all files, and the checksum at each SNR. Other facts are
+        those of the first.
+        """
         facts = [system.describe() for system in self.networks.values()]
         digests = [str(fact.get("sha256")) for fact in facts]
+        data = {f"{snr:g} dB": fact.get("data") for snr, fact in zip(self.networks, facts, strict=True)}
+        weak = (fact.get("undertrained") is True or str(fact.get("variant")).endswith("-untrained") for fact in facts)
         return {
             **facts[0],
             "variant": self.variant,
+            "parameters": sum(fact.get("parameters") or 0 for fact in facts),
+            "images_seen": _least([fact.get("images_seen") for fact in facts]),
+            "undertrained": any(weak),
+            "data": facts[0].get("data") if all(own == facts[0].get("data") for own in data.values()) else data,
             "sha256": hashlib.sha256("".join(digests).encode()).hexdigest(),
             "per_snr": {f"{snr:g}": digest for snr, digest in zip(self.networks, digests)},
         }
@@ -105,3 +115,15 @@ class PerSNR(System):
         for system in self.networks.values():
             system.to(device)
         return self
+
+
+def _least(seen: list) -> Any:
+    """The least of the numbers of pictures that networks have seen, or of each task, of those that tell it; else None.
+
+    A network that tells none does not hide the others.
+    """
+    tasks = [one for one in seen if isinstance(one, dict)]
+    if tasks:
+        names = dict.fromkeys(name for one in tasks for name in one)
+        return {name: _least([one.get(name, 0) for one in tasks]) for name in names}
+    return min((one for one in seen if isinstance(one, int | float)), default=None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.charts import UNSET
 from bench.report.options import Options
@@ -63,6 +64,11 @@ class DrawingJob:
             tables.append(own.assign(system=f"{name}:" + own["system"].astype(str)))
         rows = pd.concat([table for table in tables if len(table)]) if any(map(len, tables)) else tables[0]
         return rows if self.options.systems is None else rows[rows["system"].isin(self.options.systems)]
+
+    def undertrained(self) -> frozenset[str]:
+        """Systems that were trained too little, those of overlays with names "RUN:system"."""
+        others = (f"{key}:{name}" for key, (run, _) in self.overlays.items() for name in undertrained(run))
+        return undertrained(self.run).union(others)
 
     def systems(self) -> list[str]:
         """The figure's systems, in the order of its file. With `--systems` only those."""

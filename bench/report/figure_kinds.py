@@ -12,7 +12,6 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from bench.analysis.undertrained import undertrained
 from bench.measure.metrics.table import METRICS, metrics_of
 from bench.report import system_looks
 from bench.report.charts import UNSET, Chart, XAxis, draw_chart
@@ -91,7 +90,7 @@ def pictures(job: DrawingJob) -> list[Drawing]:
         name = job.id if not drawings else f"{job.id}-{slug(str(image_id))}"
         words = [printable(image_id), *footnote_words(job, job.figure, None, None)]
         words.insert(-1, "detail: where the original has most structure")
-        if undertrained(job.run) & set(job.systems()):
+        if job.undertrained() & set(job.systems()):
             words.insert(-1, "* undertrained")
         drawings.append(Drawing(name, draw_gallery(original, blocks, size), words))
     if not drawings:
@@ -173,7 +172,7 @@ def _chart(
 ) -> Chart:  # fmt: skip
     looks = job.looks(rows["system"].drop_duplicates())
     faded = job.figure["channel"] != "awgn"
-    drawn = series_of(rows, metric, undertrained(job.run), along, looks, faded)
+    drawn = series_of(rows, metric, job.undertrained(), along, looks, faded)
     overlap = bands_overlap(drawn)
     known = any(np.isfinite(curve.low).any() for curve in drawn)  # with a single picture there is no interval
     bands = known and (not overlap if job.options.bands is None else job.options.bands)
@@ -214,7 +213,7 @@ def _stored(job: DrawingJob, files: pd.Series) -> np.ndarray | None:
 
 
 def _tile(job: DrawingJob, looks: system_looks.Looks, system: str, row: pd.Series | None, otherwise: str) -> Tile:
-    title = looks.label(system) + (" *" if system in undertrained(job.run) else "")
+    title = looks.label(system) + (" *" if system in job.undertrained() else "")
     picture = None if row is None else _stored(job, pd.Series([row["file"]]))
     if picture is None or picture.ndim != 3:
         return Tile(None, title, nothing=otherwise)

@@ -44,7 +44,9 @@ def footnote_words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, cha
             labels = "; ".join(line.label for line in chart.published if line.origin == origin)
             words.append(f"thin lines, trained and measured elsewhere: {labels} ({origin})")
     words.append(f"run {printable(job.run.name)}")
-    words[-1] += "".join(f", {printable(name)}" for name in job.overlays)
+    words[-1] += "".join(
+        f", {printable(name)}" + (" (LIMITED)" if run.limited else "") for name, (run, _) in job.overlays.items()
+    )
     if job.run.limited:
         words.append("LIMITED RUN (--limit)")
     return words

@@ -663,6 +663,21 @@ CASES = (
         _at("report/test_figures", "test_an_output_that_failed_is_no_output_that_was_not_simulated"),
     ),
     Mutation(
+        "checkpoints: the first of several speaks for all", "systems/per_snr.py",
+        '            "undertrained": any(weak),\n', "",
+        ("tests/systems/test_weight_files.py::test_the_worst_checkpoint_speaks_for_all",),
+    ),
+    Mutation(
+        "figures: an overlay loses the mark of undertrained systems", "bench/report/drawing_job.py",
+        "undertrained(self.run).union(others)", "undertrained(self.run)",
+        _at("report/test_figures", "test_an_overlay_keeps_its_marks"),
+    ),
+    Mutation(
+        "outsiders: names of any length", "systems/registry.py",
+        "{0,59}\")", "*\")",
+        ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
+    ),
+    Mutation(
         "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),

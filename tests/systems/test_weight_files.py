@@ -114,6 +114,26 @@ def test_a_batch_may_hold_several_snrs(per_snr):
             assert torch.allclose(together[row], alone[0], atol=1e-5)
 
 
+def test_the_worst_checkpoint_speaks_for_all(tmp_path):
+    """Else one that was trained well, for an SNR that is hardly used, would hide that the others were not."""
+    told = ({"images_seen": {"reconstruction": 9, "segmentation": 3}, "data": "A"}, {"data": "B", "undertrained": True},
+            {"images_seen": {"reconstruction": 5}, "data": "A"})  # fmt: skip
+    files = {}
+    for snr, facts in enumerate(told):
+        module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=snr)
+        files[float(snr)] = str(tmp_path / f"{snr}.safetensors")
+        facts = {"system": "deepjscc", "size": "paper", **facts}
+        weight_files.save_weights(path_of(files[float(snr)]), module.state_dict(), facts, bits=32)
+    facts = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(files)).describe()
+    alone = create("deepjscc", size="paper", checkpoint=files[0.0]).describe()
+    assert facts["parameters"] == 3 * alone["parameters"] > 0
+    assert facts["images_seen"] == {"reconstruction": 5, "segmentation": 0} and facts["undertrained"] is True
+    assert facts["data"] == {"0 dB": "A", "1 dB": "B", "2 dB": "A"}
+    text = checkpoint_option.join({1.0: files[0.0], 2.0: "none"})
+    assert create("deepjscc", size="paper", checkpoint=text).describe()["undertrained"] is True
+    assert create("deepjscc", size="paper", checkpoint=f"1={files[0.0]}").describe()["undertrained"] is False
+
+
 def test_the_rows_say_which_checkpoints_made_them(per_snr):
     system = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(per_snr))
     facts = system.describe()

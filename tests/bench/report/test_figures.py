@@ -434,6 +434,16 @@ def test_another_run_lies_over_the_first(run_dir, tmp_path):
         draw_run(run_dir, ["fig4"], None, [(run_dir, "")])
 
 
+def test_an_overlay_keeps_its_marks(small_dir, tmp_path):
+    """A network of another run that was trained too little, and a trial, look no better than in their own figure."""
+    spec = figure("fig4", ["gensc"], snrs=[0.0, 10.0, 20.0])
+    other = make_run(tmp_path / "second", [spec], value, systems={"gensc": {"undertrained": True}}, limited=True)
+    canvas, words = drawings(small_dir, "fig4", None, {"second": (Run.open(other), None)})[0]["fig4"]
+    legend = [t.get_text().replace("\n", " ") for t in canvas.legends[0].get_texts()]
+    assert "GenSC" in legend and "GenSC (second) (undertrained)" in legend
+    assert any("second (LIMITED)" in word for word in words)
+
+
 def test_an_overlay_without_points_of_the_figure_is_named(small_dir, tmp_path):
     other = make_run(tmp_path / "second", [figure("fig4", ["gensc"], snrs=[5.0])], value)
     drawn = draw_run(small_dir, None, Options(out=tmp_path / "out", formats=("svg",)), [(other, "gensc")])
