@@ -17,6 +17,7 @@ from bench.util.package_files import spec_of
 from systems.errors import UserError
 
 _OURS = ("systems", "baselines")
+_TRUSTED = ("systems.", "baselines.", "bench.")
 _LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # they only list names
 _MEASURE = "bench.measure"
 _MEASURE_START = "bench.measure.point"
@@ -56,7 +57,8 @@ def measure_files() -> dict[str, Path]:
 def imported(module: str, within: tuple[str, ...]) -> dict[str, Path]:
     """The modules that `module` imports, itself included, sorted by name. Only those inside the packages `within`.
 
-    Imports inside functions count. Imports for type checkers only do not.
+    Imports inside functions count. Imports for type checkers only do not, in our own code: of a third party's, they
+    count too, because any code can set the name TYPE_CHECKING.
     """
     found: dict[str, Path] = {}
     pending = [module]
@@ -144,7 +146,7 @@ def _top(package: str) -> list[Path]:
 def _imports(module: str, file: Path) -> Iterator[str]:
     """Names of the modules that a file imports."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in _importing(file.read_bytes()):
+    for node in _importing(file.read_bytes(), module.startswith(_TRUSTED)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
@@ -155,19 +157,38 @@ def _imports(module: str, file: Path) -> Iterator[str]:
             for alias in node.names:
                 yield f"{base}.{alias.name}"
                 yield from _forwarded(base, alias.name)
-        elif node.args:
-            name = node.args[0]
-            if isinstance(name, ast.Constant) and isinstance(name.value, str):
-                dots = len(name.value) - len(name.value.lstrip("."))
-                yield from _with_parents(".".join(filter(None, (_above(package, dots), name.value[dots:]))))
+        else:
+            yield from _called_for(node, package)
+
+
+def _called_for(call: ast.Call, package: str) -> Iterator[str]:
+    """Names of the modules that a call of `import_module` or `__import__` imports, by place or by keyword, where they
+    are texts. package: of the module that calls.
+    """
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    places = ("name", "package") if _called(call.func) == "import_module" else ("name", "", "", "fromlist", "level")
+    given |= dict(zip(places, call.args, strict=False))
+    name, within, level = (_constant(given.get(key)) for key in ("name", "package", "level"))
+    if not isinstance(name, str):
+        return
+    dots = level if isinstance(level, int) else len(name) - len(name.lstrip("."))
+    base = ".".join(filter(None, (_above(within if isinstance(within, str) else package, dots), name.lstrip("."))))
+    yield from _with_parents(base)
+    parts = given.get("fromlist")
+    for part in parts.elts if isinstance(parts, (ast.List, ast.Tuple)) else ():
+        yield f"{base}.{_constant(part)}"
+
+
+def _constant(node: ast.AST | None) -> object:
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 @cache
-def _importing(data: bytes) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
+def _importing(data: bytes, ours: bool) -> tuple[ast.Import | ast.ImportFrom | ast.Call, ...]:
     """The nodes that import, of a module. They are kept, because most systems import the same modules."""
     return tuple(
         node
-        for node in _walk(_parsed(data)[1])
+        for node in (_walk if ours else ast.walk)(_parsed(data)[1])
         if isinstance(node, (ast.Import, ast.ImportFrom))
         or (isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__"))
     )

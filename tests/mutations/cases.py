@@ -678,6 +678,16 @@ CASES = (
         ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
     ),
     Mutation(
+        "identity: what is imported below TYPE_CHECKING does not count", "bench/spec/source_code.py",
+        "(_walk if ours else ast.walk)", "_walk",
+        _at("spec/test_source_code", "test_imports_are_followed_and_nothing_else_counts"),
+    ),
+    Mutation(
+        "identity: imports by keyword do not count", "bench/spec/source_code.py",
+        "    given = {keyword.arg: keyword.value for keyword in call.keywords}", "    given = {}",
+        _at("spec/test_source_code", "test_imports_are_followed_and_nothing_else_counts"),
+    ),
+    Mutation(
         "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),

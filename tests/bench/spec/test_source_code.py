@@ -48,13 +48,16 @@ def package(tmp_path, monkeypatch):
         "__init__.py": "",
         "model.py": "from . import near\nfrom somebodys.parts.deep import thing\nfrom baselines.linear import Linear\n",
         "near.py": "def late():\n    import somebodys.late\n",
-        "late.py": "import importlib\nx = importlib.import_module('somebodys.dynamic')\n",
+        "late.py": "import importlib\nx = importlib.import_module('somebodys.dynamic')\n"
+        "importlib.import_module('.inner', package='somebodys.parts')\n",
         "dynamic.py": "from importlib import import_module\nx = import_module('.relative', __package__)\n",
-        "relative.py": "x = 1\n",
+        "relative.py": "from importlib import import_module\nimport_module(name='somebodys.keyword')\n",
+        "keyword.py": "__import__('somebodys', fromlist=['listed'])\n__import__(name='level', level=1, globals={})\n",
+        "listed.py": "x = 1\n",
+        "level.py": "x = 1\n",
+        "parts/inner.py": "x = 1\n",
         "parts/__init__.py": "y = 1\n",
-        "parts/deep.py": (
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import somebodys.checked\nthing = 1\n"
-        ),
+        "parts/deep.py": "TYPE_CHECKING = 1\nif TYPE_CHECKING:\n    import somebodys.checked\nthing = 1\n",
         "checked.py": "",
         "alone.py": "z = 1\n",
     }
@@ -67,15 +70,17 @@ def package(tmp_path, monkeypatch):
 def test_imports_are_followed_and_nothing_else_counts(package):
     found = imported("somebodys.model", ("somebodys",))
     assert list(found) == [
-        "somebodys", "somebodys.dynamic", "somebodys.late", "somebodys.model", "somebodys.near", "somebodys.parts",
-        "somebodys.parts.deep", "somebodys.relative",
+        "somebodys", "somebodys.checked", "somebodys.dynamic", "somebodys.keyword", "somebodys.late", "somebodys.level",
+        "somebodys.listed", "somebodys.model", "somebodys.near", "somebodys.parts", "somebodys.parts.deep",
+        "somebodys.parts.inner", "somebodys.relative",
     ]  # fmt: skip
     before = source_digest("somebodys.model")
     (package / "alone.py").write_text("z = 2\n")
-    (package / "checked.py").write_text("z = 2\n")
     (package / "new.py").write_text("z = 2\n")
     assert source_digest("somebodys.model") == before
-    for name in ("dynamic.py", "relative.py", "parts/__init__.py", "parts/deep.py", "late.py", "__init__.py"):
+    counted = ("dynamic", "relative", "parts/__init__", "parts/deep", "late", "__init__", "checked", "keyword", "listed",
+               "level", "parts/inner")  # fmt: skip
+    for name in (f"{one}.py" for one in counted):
         with (package / name).open("a") as file:
             file.write("more = 1\n")
         assert source_digest("somebodys.model") != before, name
