@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from html import escape
 from importlib.resources import files
 from itertools import count
@@ -49,8 +50,8 @@ def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
         # A name may contain "</script>". In JSON strings, "<" can be written as an escape.
         '"{{data}}"': data.replace("<", "\\u003c"),
     }
-    for key, text in filled.items():
-        page = page.replace(key, text, 1)
+    # In one pass: the name of a run may be one of these keys.
+    page = re.sub("|".join(map(re.escape, filled)), lambda found: filled[found[0]], page)
     write_atomic(out, page.encode("utf-8", "replace"))
     return out
 

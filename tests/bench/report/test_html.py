@@ -50,6 +50,15 @@ def test_the_file_is_whole_and_points_to_nothing_outside(page):
     assert json.loads(body)["figures"][0]["title"] == "</script><b>odd"
 
 
+def test_no_name_of_a_run_is_a_part_of_the_page(run, tmp_path):
+    """The keys of the page's parts may stand in a name: each part is put in its own place, once."""
+    named = "{{rules}} /* {{script}} */"
+    odd = Run(run.directory, run.manifest | {"run": named})
+    text = write_report([odd], tmp_path / "report.html", 0).read_text(encoding="utf-8")
+    assert f"<title>semantic-bench: {named}</title>" in text
+    assert "{{rules}}" not in text.partition("</title>")[2].partition('<script type="application/json"')[0]
+
+
 def test_the_data_are_the_run_s_own_numbers(run):
     data = report_data([run], 24)
     points = data["figures"][0]["points"]["psnr_db"]
