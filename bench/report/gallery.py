@@ -17,6 +17,7 @@ from bench.report.paper_sheet import PAGE, Sheet
 
 COLUMNS = 9  # at most: the original and eight systems
 TITLE = {"fontsize": 6.4, "fontweight": "bold", "linespacing": 1.05}
+MOST_OF_MIDDLE = 4.0
 NOTHING = "not simulated"
 CAPTION = {"fontsize": 5.8, "linespacing": 1.15}
 
@@ -73,7 +74,9 @@ def error_map(picture: np.ndarray, original: np.ndarray) -> np.ndarray:
 
 
 def error_scale(blocks: list[Block], original: np.ndarray) -> float:
-    """The error that the maps show as brightest: the 99th percentile over all tiles, at least 8 levels of 255.
+    """The error that the maps show as brightest: the 99th percentile over all tiles, at least 8 levels of 255, and at
+    most MOST_OF_MIDDLE times that of the middle tile, so that no system with large errors makes the maps of all others
+    black.
 
     original: (H, W, 3). Lost pictures, which are uniformly grey, do not count.
     """
@@ -83,7 +86,11 @@ def error_scale(blocks: list[Block], original: np.ndarray) -> float:
         for tile in block.tiles
         if tile.picture is not None and "outage" not in tile.caption and tile.picture.shape == original.shape
     ]
-    return max(8.0, float(np.percentile(np.concatenate([e.ravel() for e in errors]), 99))) if errors else 8.0
+    if not errors:
+        return 8.0
+    middle = float(np.median([np.percentile(error, 99) for error in errors]))
+    largest = float(np.percentile(np.concatenate([error.ravel() for error in errors]), 99))
+    return max(8.0, min(largest, MOST_OF_MIDDLE * middle))
 
 
 def draw_gallery(original: np.ndarray, blocks: list[Block], size: str = "") -> Sheet:

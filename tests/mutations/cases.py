@@ -688,6 +688,11 @@ CASES = (
         _at("spec/test_source_code", "test_imports_are_followed_and_nothing_else_counts"),
     ),
     Mutation(
+        "figures: one system sets the scale of all error maps", "bench/report/gallery.py",
+        "min(largest, MOST_OF_MIDDLE * middle)", "largest",
+        _at("report/test_figures", "test_no_system_makes_the_error_maps_of_the_others_black"),
+    ),
+    Mutation(
         "outsiders: data sets in the harness are not named", "bench/sweep/make_manifest.py",
         ", *catalogue.foreign()]", "]",
         _at("test_extensions", "test_one_package_adds_one_of_each"),

@@ -19,7 +19,7 @@ from bench.report.charts import Chart, draw_chart, tick_values
 from bench.report.curves import Series, bands_overlap, differences_of, series_of
 from bench.report.figure_kinds import KINDS
 from bench.report.figures import draw_run, jobs_of
-from bench.report.gallery import Block, Tile, detail_window, draw_gallery, error_map
+from bench.report.gallery import Block, Tile, detail_window, draw_gallery, error_map, error_scale
 from bench.report.html.build import report_data
 from bench.report.options import Options, parse_formats, parse_labels, parse_limits
 from bench.report.segmentation import Example, classes_shown, overlay
@@ -531,6 +531,14 @@ def test_error_maps_are_absolute_errors():
     picture = original.copy()
     picture[1, 2] = (30, 0, 60)
     assert error_map(picture, original)[1, 2] == 30 and error_map(picture, original).sum() == 30
+
+
+def test_no_system_makes_the_error_maps_of_the_others_black():
+    original = np.full((32, 32, 3), 128, dtype=np.uint8)
+    good = [Tile(original + np.uint8(error), "") for error in (10, 12, 14)]
+    assert error_scale([Block("", good)], original) == 14
+    spoilt = [*good, Tile(255 - 2 * (original // 2) + np.uint8(128), "")]
+    assert error_scale([Block("", spoilt)], original) == 4 * 13
 
 
 def test_segmentation_outage_has_no_picture(run_dir):

@@ -78,8 +78,8 @@ def test_imports_are_followed_and_nothing_else_counts(package):
     (package / "alone.py").write_text("z = 2\n")
     (package / "new.py").write_text("z = 2\n")
     assert source_digest("somebodys.model") == before
-    counted = ("dynamic", "relative", "parts/__init__", "parts/deep", "late", "__init__", "checked", "keyword", "listed",
-               "level", "parts/inner")  # fmt: skip
+    counted = ("dynamic", "relative", "parts/__init__", "parts/deep", "late", "__init__", "checked", "keyword",
+               "listed", "level", "parts/inner")  # fmt: skip
     for name in (f"{one}.py" for one in counted):
         with (package / name).open("a") as file:
             file.write("more = 1\n")
