@@ -148,8 +148,9 @@ def parse_colour(value: object, where: str) -> str:
 
 def distinct(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels of systems, by name. Where several look alike, or one like another's name or like the label of a
-    published curve, they get the names too, so that none hides. So does a third party's label that holds the name of
-    another system: "Foo (bar)" would be taken for the system bar beside one with the label "Foo".
+    published curve, they get the names too, so that none hides. So does a third party's label that holds the name or
+    the label of another system: beside one with the label "Foo", "Foo (bar)" would be taken for the system bar, and
+    "Foo, trained longer" for a form of it.
     """
     found = dict(labels)
     names = Counter(registry.bare(name) for name in labels)
@@ -157,19 +158,21 @@ def distinct(labels: Mapping[str, str]) -> dict[str, str]:
         counts = Counter(map(registry.bare, (*found.values(), *published_labels())))
         for name, label in found.items():
             bare = registry.bare(label)
-            taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name)) or _holds_another(name, bare, names)
-            if taken and not label.endswith(own := f" ({printable(name)})"):
+            taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name))
+            if (taken or _holds_another(name, bare, labels)) and not label.endswith(own := f" ({printable(name)})"):
                 found[name] = label + own
     return found
 
 
-def _holds_another(name: str, label: str, names: Iterable[str]) -> bool:
-    """Whether the label of a third party's system holds the name of another one, of more than two letters. label and
-    names: as `registry.bare` gives them.
+def _holds_another(name: str, label: str, labels: Mapping[str, str]) -> bool:
+    """Whether the label of a third party's system holds the name or the label of another system, or the label of a
+    published curve, of more than two letters, that its own name does not hold. label: as `registry.bare` gives it.
     """
-    own = registry.bare(name)
-    others = any(other in label for other in names if other not in own and len(other) > 2)
-    return others and label != own and not registry.holds(name.rpartition(":")[2])
+    own, system = registry.bare(name), name.rpartition(":")[2]
+    others = {other: text for other, text in labels.items() if other.rpartition(":")[2] != system}
+    texts = map(registry.bare, (*others, *others.values(), *published_labels()))
+    held = any(text in label and text not in own and len(text) > 2 for text in texts)
+    return held and label != own and not registry.holds(system)
 
 
 @dataclass(frozen=True)

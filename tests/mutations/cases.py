@@ -649,7 +649,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: a label may hold another system's name", "bench/report/system_looks.py",
-        " or _holds_another(name, bare, names)", "",
+        "(taken or _holds_another(name, bare, labels))", "taken",
         _at("report/test_system_looks", "test_no_label_holds_the_name_of_another_system"),
     ),
     Mutation(

@@ -86,9 +86,11 @@ def test_no_label_stands_for_two_systems():
 
 def test_no_label_holds_the_name_of_another_system():
     """Beside a system with the label "Good", "Good (theirs)" would be taken for that system."""
-    told = {"theirs": {"label": "Good"}, "mine": {"label": "Good (theirs)"}, "mine-large": {"label": "Mine-Large"}}
+    told = {"theirs": {"label": "Good"}, "mine": {"label": "Good (theirs)"}, "mine-large": {"label": "Mine-Large"},
+            "poor": {"label": "Good, trained longer"}, "new:theirs": {"label": "Good"}}  # fmt: skip
     looks = system_looks.looks_of([*told, "jpeg-ldpc-16qam", "jpeg-ldpc-16qam-fcn"], told)
     assert looks.label("mine") == "Good (theirs) (mine)"
+    assert looks.label("poor") == "Good, trained longer (poor)" and looks.label("new:theirs") == "Good (new)"
     assert (looks.label("theirs"), looks.label("mine-large")) == ("Good", "Mine-Large")
     assert "(" not in looks.label("jpeg-ldpc-16qam-fcn")
 
