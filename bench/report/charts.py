@@ -191,6 +191,8 @@ def _label(curve: Series, chart: Chart) -> str:
         text += " (undertrained)"
     if curve.loses_everywhere:
         text += " (outages at every point)"
+    if set(curve.state) == {"missing"}:  # such as where cells failed at every point
+        text += " (no value)"
     return text
 
 

@@ -17,7 +17,7 @@ def result_tables(resolved: Resolved, out: Path) -> str:
     of ours.
     """
     summary = read_rows(out / "summary.csv")
-    blocks, lost_as = [], []
+    blocks, lost_as, lacking = [], [], False
     for figure in resolved.figures:
         dataset = resolved.datasets[figure.dataset]
         means = {
@@ -40,10 +40,13 @@ def result_tables(resolved: Resolved, out: Path) -> str:
             fields = [_mean_text(means.get((name, point)), metric) for point in figure.snr_db]
             lines.append("  ".join([f"{name:{width}}", *fields]))
         blocks.append("\n".join(lines))
+        lacking |= any(row["mean"] == "" for (name, _), row in means.items() if name in figure.systems)
         if any("*" in line for line in lines[2:]):
             lost_as.append(outage_words(figure.task))
     if lost_as:
         blocks.append(f"* some of the pictures were outages, scored as {' or '.join(dict.fromkeys(lost_as))}")
+    if lacking:
+        blocks.append("- cells failed or were not computed, so the point has no mean")
     others = [name for name, facts in resolved.systems.items() if facts.plugin]
     if others:
         blocks.append(f"of third parties: {', '.join(others)}")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from harness import call
-from made_run import SNRS, figure, make_run
+from made_run import SNRS, figure, make_run, without_means
 from PIL import Image
 
 from bench.analysis.undertrained import undertrained
@@ -432,6 +432,15 @@ def test_another_run_lies_over_the_first(run_dir, tmp_path):
         draw_run(run_dir, ["fig4"], None, [(other, "gens")])
     with pytest.raises(UserError, match="over itself"):
         draw_run(run_dir, ["fig4"], None, [(run_dir, "")])
+
+
+def test_a_system_without_a_value_is_named_so_in_the_legend(tmp_path):
+    folder = make_run(tmp_path / "run", [figure("fig4", ["gensc", "linear"], snrs=[0.0, 10.0])], value)
+    for snr in (0.0, 10.0):
+        without_means(folder, "linear", snr)
+    canvas, _ = drawings(folder, "fig4")[0]["fig4"]
+    legend = [t.get_text().replace("\n", " ") for t in canvas.legends[0].get_texts()]
+    assert legend == ["GenSC", "Linear (block KLT) (no value)"]
 
 
 def test_an_overlay_keeps_its_marks(small_dir, tmp_path):

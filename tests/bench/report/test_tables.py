@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from made_run import figure, make_run
+from made_run import figure, make_run, without_means
 
 import baselines  # noqa: F401  (registers fcn-ceiling)
 from bench.perf import flops
@@ -198,6 +198,9 @@ def test_the_terminal_says_what_a_lost_picture_of_each_task_is_scored_as(tmp_pat
     assert shown(asked[1])[-1] == f"{words} background"
     nothing = asked[1] | {"systems": ["linear"]}
     assert "*" not in "".join(shown(nothing)) and len(shown(nothing)) == 3
+    without_means(folder, "linear", 4.0)
+    assert shown(nothing)[-1] == "- cells failed or were not computed, so the point has no mean"
+    assert "- cells" not in "".join(shown(nothing | {"systems": ["gensc"]}))
 
 
 @pytest.mark.parametrize("text", ["[]", "null", '{"a": 3}', "nonsense", "[" * 20000])
