@@ -53,6 +53,9 @@ class World:
     def join(cls, device: str):
         """In a `with` block: the world that torchrun's environment describes. Raises UserError for a wrong environment
         or device.
+
+        All processes leave the block together. torchrun ends all others as soon as one fails, so one that fails at its
+        exit would take the first with it, which still writes the weights.
         """
         try:
             size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -71,6 +74,7 @@ class World:
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
         try:
             yield cls(dist.get_rank(), size, f"cuda:{local}" if device.startswith("cuda") else "cpu")
+            dist.barrier()
         finally:
             dist.destroy_process_group()
 

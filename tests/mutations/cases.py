@@ -255,7 +255,7 @@ CASES = (
     Mutation(
         "intervals: a bootstrap of two pictures", "bench/analysis/intervals.py",
         "    if few(n, level):\n", "    if False:\n",
-        _at("analysis/test_intervals", "test_bootstrap_covers_the_truth_95_times_in_100"),
+        _at("analysis/test_intervals", "test_few_pictures_have_students_interval"),
     ),
     Mutation(
         "intervals: differences of unlike pictures", "bench/analysis/compare_numbers.py",

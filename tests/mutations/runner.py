@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+#: Options of pytest. Its plug-ins are found by entry points, which the bench hides from libraries once it is imported.
+OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "pytest_timeout"]
+
 
 class Noted:
     """A plug-in of pytest that notes how each test ended. An error of collection is no test that failed."""
@@ -33,7 +36,7 @@ def warm_up(files: list[str]) -> None:
     import bench.sweep.worker  # noqa: F401
 
     with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
-        pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", *files])
+        pytest.main(["--collect-only", *OPTIONS, *files])
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(os.getcwd() + os.sep):
             del sys.modules[name]
@@ -47,7 +50,7 @@ def run(tests: list[str], output: int) -> dict[str, list[str]]:
         os.dup2(output, 2)
         noted = Noted()
         with tempfile.TemporaryDirectory() as folder:
-            pytest.main(["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/t", *tests], plugins=[noted])
+            pytest.main(["-x", *OPTIONS, f"--basetemp={folder}/t", *tests], plugins=[noted])
         os.write(writer, json.dumps(noted.ended).encode())
         os._exit(0)
     os.close(writer)

@@ -17,6 +17,7 @@ from bench.analysis.intervals import (
     few,
     paired_difference,
     per_image,
+    percentiles,
     wilson,
     zero_error_bound,
 )
@@ -80,6 +81,8 @@ def test_few_pictures_have_students_interval():
     low, high = t.interval(0.95, 2, values.mean(), values.std(ddof=1) / math.sqrt(3))
     interval = bootstrap_mean(values)
     assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-9)  # exactly: no draw has a part in it
+    draws = np.random.default_rng(1).choice(values, (200_000, 3)).mean(axis=1)
+    assert percentiles(draws, 3, 0.95) == pytest.approx((low, high), rel=0.005)  # of any statistic: its spread alone
     with_more = bootstrap_mean(np.repeat(values, 3))
     assert values.min() <= with_more.low < with_more.high <= values.max()
     assert [few(n) for n in (2, 5, 6, 7)] == [True, True, True, False] and few(7, 0.999)

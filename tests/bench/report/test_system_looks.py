@@ -79,6 +79,8 @@ def test_no_label_stands_for_two_systems():
     assert looks.label("other") == "Other" and looks.label("gensc") == "GenSC"
     swapped = {"mine": {"label": "Other"}, "other": {"label": "Poor"}}  # tables of names say "other" of the other one
     assert system_looks.looks_of(swapped, swapped).label("mine") == "Other (mine)"
+    longer = {"other-large": {"label": "Other"}, "other": {"label": "Poor"}}  # its own name holds that of the other
+    assert system_looks.looks_of(longer, longer).label("other-large") == "Other (other-large)"
     assert (
         system_looks.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"
     )  # the user's wish
@@ -99,6 +101,8 @@ def test_no_label_is_that_of_a_published_curve():
     told = {"mine": {"label": "SwinJSCC, official weights"}}
     assert told["mine"]["label"] in published_labels()
     assert system_looks.looks_of(told, told).label("mine") == "SwinJSCC, official weights (mine)"
+    named = {"swinjscc-official-weights": told["mine"]}  # also if its name is the label
+    assert system_looks.looks_of(named, named).label(*named) == f"SwinJSCC, official weights ({next(iter(named))})"
 
 
 def test_no_label_stands_for_two_systems_of_two_runs():

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,11 +145,37 @@ def test_two_processes_train_the_curve_of_one(labelled, capsys):
     arguments = command(root, protocol(24), "two", system=",".join(systems))
     two = subprocess.run([torchrun, "--standalone", "--nproc-per-node", "2", *arguments], capture_output=True,
                          text=True, timeout=300, check=False)  # fmt: skip
-    assert two.returncode == 0, two.stderr[-2000:]
+    assert two.returncode == 0, two.stderr[-20_000:]
     for system in systems:
         curves = [loss_curve(root / name / f"{system}-small") for name in ("one", "two")]
         assert len(curves[0]) == 6 and len(set(curves[0])) == 6
         np.testing.assert_allclose(curves[1], curves[0], rtol=2e-5)
+
+
+LEAVE = """
+import sys, time
+from pathlib import Path
+from bench.training.distributed import World
+
+with World.join("cpu") as world:
+    if world.first:
+        time.sleep(1.0)
+        Path(sys.argv[1]).touch()
+print(Path(sys.argv[1]).exists())
+"""
+
+
+def test_no_process_leaves_before_the_first_has_written_the_weights(tmp_path):
+    """torchrun ends all processes when one fails, also at its exit: the weights would be lost."""
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    around = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", LEAVE, str(tmp_path / "weights")], text=True, stdout=subprocess.PIPE,
+                         env={**around, "RANK": rank, "LOCAL_RANK": rank})
+        for rank in "01"
+    ]  # fmt: skip
+    assert [one.communicate(timeout=100)[0].strip() for one in processes] == ["True", "True"]
 
 
 def test_the_sidecar_says_what_the_weights_saw(ground, capsys):
