@@ -212,9 +212,9 @@ def cliff(modulation: str, threshold: float) -> Check:
                 tally.numbers.append(f"{snr:g} dB: {rate.mean:.0%} lost [{rate.low:.0%}, {rate.high:.0%}] of {rate.n}")
         levels = rows["snr_db"].unique()
         tally.complete = bool((levels < threshold).any() and (levels >= threshold).any())
-        note_lacking(run.summary[run.summary["system"].isin(names) & (run.summary["channel"] == "awgn")], tally)
-        if not ((levels < threshold).any() and (levels >= threshold).any()):
+        if not tally.complete:
             tally.numbers.append(f"the sweep has no SNR on one side of {threshold:g} dB")
+        note_lacking(run.summary[run.summary["system"].isin(names) & (run.summary["channel"] == "awgn")], tally)
         found = tally.finding()
         if found.verdict != HOLDS:
             return found

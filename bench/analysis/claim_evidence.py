@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.sides import KEY, Side, side
-from bench.results.reader import POINT, Run
+from bench.results.reader import Run, points_without_mean
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 CALIBRATED = "calibrated"
@@ -122,8 +122,7 @@ def note_lacking(rows: pd.DataFrame, tally: Tally) -> None:
 
     rows: of summary.csv.
     """
-    means = rows.groupby(["system", "variant", *POINT, "snr_db"], dropna=False)["mean"].count()
-    lacking = sorted(set(means[means == 0].index.get_level_values("system")))
+    lacking = sorted(set(points_without_mean(rows)["system"]))
     tally.complete &= not lacking
     tally.numbers += [f"{name}: cells are absent" for name in lacking]
 

@@ -51,8 +51,8 @@ def compare_sides(
     - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
 
     `snr_db` is empty in the row over all SNRs together; SNRs at which a side has no row count there, if it failed.
-    outages_a and outages_b count pictures that were lost at least
-    once. same_noise, uses_a, uses_b, bits_a and bits_b show whether the comparison was fair.
+    outages_a and outages_b count pictures that were lost at least once. same_noise, uses_a, uses_b, bits_a and bits_b
+    show whether the comparison was fair.
 
     level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
     samples.csv does not have.

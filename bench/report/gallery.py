@@ -17,9 +17,9 @@ from bench.report.paper_sheet import PAGE, Sheet
 
 COLUMNS = 9  # at most: the original and eight systems
 TITLE = {"fontsize": 6.4, "fontweight": "bold", "linespacing": 1.05}
-MOST_OF_MIDDLE = 4.0
-NOTHING = "not simulated"
 CAPTION = {"fontsize": 5.8, "linespacing": 1.15}
+NOTHING = "not simulated"  # in place of a picture
+MOST_OF_MIDDLE = 4.0  # of the error of the middle tile, the scale of the error maps
 
 
 @dataclass(frozen=True)

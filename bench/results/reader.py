@@ -173,6 +173,14 @@ class Run:
             raise UserError(f"{shown(path)}: cannot read the picture ({shown(error)}); repeat the run") from None
 
 
+def points_without_mean(rows: pd.DataFrame) -> pd.DataFrame:
+    """The points, one row for each, that have no mean in `rows` of summary.csv, because cells failed or were never
+    computed.
+    """
+    points = rows.groupby(["system", "variant", *POINT, "snr_db"], dropna=False, as_index=False)["mean"].count()
+    return points[points["mean"] == 0]
+
+
 def _belonging(rows: pd.DataFrame, figure: dict[str, Any]) -> pd.DataFrame:
     """The rows of a table that a figure shows: those with its task, data set, channel, budget, systems and SNRs."""
     chosen = rows["task"].eq(figure["task"]) & rows["dataset"].eq(figure["dataset"])

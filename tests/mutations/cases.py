@@ -385,7 +385,7 @@ CASES = (
     Mutation(
         "apart: open files can be sent over sockets, and outlive their processes", APART + "confine.py",
         '    "sendmsg": (46, 211), "sendmmsg": (307, 269),\n', "",
-        _at("measure/test_apart", "test_nothing_passes_from_encoder_to_decoder[locks-under-way]"),
+        _at("measure/test_apart", "test_what_the_kernel_keeps_or_tells_of_others_is_refused"),
     ),
     Mutation(
         "apart: which names somebody asked for can be read", APART + "confine.py",

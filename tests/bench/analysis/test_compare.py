@@ -85,6 +85,23 @@ def test_nobody_gains_by_losing_the_hard_pictures(tmp_path):
     assert "a ahead (B lost 4, b ahead over those that both delivered)" in report(compare("a", "b", run=run))
 
 
+def without_hard_pictures(folder):
+    """A run in which `b` has no rows of its four hard pictures at 6 dB. On the others it is ahead of `a`."""
+
+    def chosen(figure, system, snr, index):
+        if system == "a":
+            return 30.0 + index
+        return None if index < 4 and snr == 6 else (30.4 if index >= 4 else 27.0) + index
+
+    return make_run(folder / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0])], chosen)
+
+
+def failed_cell():
+    """The row of failures.csv of the cell with the hard pictures of `b`."""
+    return {"cell_id": "1", "system": "b", "dataset": "set-fig4", "images": " ".join(IMAGES[:4]), "channel": "awgn",
+            "snr_db": 6.0, "cbr_target": 1 / 16, "bits_target": None, "rep": 0, "error": "not today"}  # fmt: skip
+
+
 @pytest.mark.parametrize("way", ["lost", "failed"])
 def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way):
     """`b` is ahead on the pictures that are left. The number is given where it favours the side that left none out."""
@@ -100,9 +117,7 @@ def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way
             return chosen(*of, lead=lead)
 
         run = make_run(tmp_path / str(lead), [figure("fig4", ["a", "b"], snrs=[6.0, 8.0, 10.0, 12.0])], with_lead)
-        cell = {"cell_id": "1", "system": "b", "dataset": "set-fig4", "images": " ".join(IMAGES[:4]), "channel": "awgn",
-                "snr_db": 6.0, "cbr_target": 1 / 16, "bits_target": None, "rep": 0, "error": "not today"}  # fmt: skip
-        RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [cell] if way == "failed" else [])
+        RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()] if way == "failed" else [])
         text = report(compare("a", "b", run=run))
         (line,) = (line for line in text.splitlines() if line.startswith("Over the whole curve"))
         assert words in line, text
@@ -111,15 +126,8 @@ def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way
 def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
     """As above, but the cells with the hard pictures fail at 6 dB, so that they have no rows at all."""
 
-    def chosen(figure, system, snr, index):
-        if system == "a":
-            return 30.0 + index
-        return None if index < 4 and snr == 6 else (30.4 if index >= 4 else 27.0) + index
-
-    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0])], chosen)
-    cell = {"cell_id": "1", "system": "b", "dataset": "set-fig4", "images": " ".join(IMAGES[:4]), "channel": "awgn",
-            "snr_db": 6.0, "cbr_target": 1 / 16, "bits_target": None, "rep": 0, "error": "not today"}  # fmt: skip
-    RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [cell])
+    run = without_hard_pictures(tmp_path)
+    RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()])
     for names, own in ((("a", "b"), "b"), (("b", "a"), "a")):
         table = compare(*names, run=run).set_index("snr_db")
         assert list(table[f"failed_{own}"]) == [1, 0, 1]
@@ -131,12 +139,7 @@ def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
 def test_nobody_gains_by_hanging_on_the_hard_pictures(tmp_path):
     """As above, but the user stopped the run: the cells are in no table of failures, and their points have no mean."""
 
-    def chosen(figure, system, snr, index):
-        if system == "a":
-            return 30.0 + index
-        return None if index < 4 and snr == 6 else (30.4 if index >= 4 else 27.0) + index
-
-    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0])], chosen)
+    run = without_hard_pictures(tmp_path)
     without_means(run, "b", 6.0)
     table = compare("b", "a", run=run).set_index("snr_db")
     assert list(table["verdict"] == "undecided") == [True, False, True]

@@ -48,14 +48,14 @@ else:
 @pytest.mark.skipif(not large_pages._SIZE.exists(), reason="this kernel has no large pages")
 @pytest.mark.parametrize("forbid", [False, True])
 def test_memory_is_in_large_pages_with_the_same_content(forbid):
-    """What a program forbids stays in small pages, and so does a page for which the kernel has no room now."""
+    """In 8 large pages of memory there are at least 7 whole ones. What a program forbids stays in small pages."""
     program = MOVE.replace("FORBID", str(forbid))
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     if done.stdout.split() == ["none"]:
         pytest.skip("this kernel cannot collapse pages (Linux before 6.1), or has no room")
     more, of_this = map(int, done.stdout.split())
-    assert more >= of_this and (of_this == 0 if forbid else 1 <= of_this <= 8)
+    assert more >= of_this and (of_this == 0 if forbid else 7 <= of_this <= 8)
 
 
 def test_without_large_pages_nothing_happens(monkeypatch, tmp_path):
