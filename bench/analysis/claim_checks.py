@@ -35,6 +35,7 @@ from bench.analysis.compare_numbers import class_counts, compare_sides, paired_m
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import KEY, Side
+from bench.analysis.training_spread import of_difference, spread_of_statistic
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run
 
@@ -60,11 +61,13 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
         for (ours, rival), table in zip(pairs, tables, strict=True):
             silent = table["verdict"].str.contains("decodes")
             compared = (table["n_images"] > 0) & ~silent
-            ahead, behind = table.loc[compared, "ci_low"] > 0, table.loc[compared, "ci_high"] < 0
+            beyond_seeds = table.loc[compared, "difference"].abs() >= table.loc[compared, "training_spread"]
+            ahead = (table.loc[compared, "ci_low"] > 0) & beyond_seeds
+            behind = (table.loc[compared, "ci_high"] < 0) & beyond_seeds
             behind_at = int(behind.sum())
             if behind_at:
                 strict = _points(compare_sides(ours, rival, metric, level=1 - (1 - LEVEL) / looked))
-                behind = strict.loc[compared, "ci_high"] < 0
+                behind = (strict.loc[compared, "ci_high"] < 0) & beyond_seeds
             # If only one of the two decodes, it is ahead. If neither does, nobody is.
             tally.holds += [*ahead, *(v == "only A decodes" for v in table.loc[silent, "verdict"])]
             tally.against += [*behind, *(v == "only B decodes" for v in table.loc[silent, "verdict"])]
@@ -73,6 +76,7 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
                 f"{ours.label} - {rival.label}: "
                 + _spread(table[compared], scale, unit, int(ahead.sum()), behind_at)
                 + (f"; {rival.label} loses pictures at {lost} SNRs" if lost else "")
+                + _between_trainings(table, scale, unit)
             )
         tally.numbers[:0] = lines
         return tally.finding()
@@ -85,6 +89,11 @@ def _points(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         raise Missing("the systems share no picture at any SNR")
     return table.dropna(subset=["snr_db"]).reset_index(drop=True)
+
+
+def _between_trainings(table: pd.DataFrame, scale: float, unit: str) -> str:
+    most = scale * table["training_spread"].max()
+    return f"; {most:.2f} {unit} between trainings" if most else ""
 
 
 def _spread(rows: pd.DataFrame, scale: float, unit: str, ahead: int, behind: int) -> str:
@@ -142,9 +151,14 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
                 lines.append(f"{ours.label} - {rival.label}: too few SNRs at which both decode; it cannot be compared")
                 tally.complete = False
                 continue
-            tally.holds.append(low > 0)
-            tally.against.append(strict < 0)
-            lines.append(f"{ours.label} - {rival.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures")
+            seeds = of_difference(*(spread_of_statistic(one.run, one.system, "reconstruction", metric, statistic)
+                                    for one in (ours, rival)))  # fmt: skip
+            tally.holds.append(low > 0 and value >= seeds)
+            tally.against.append(strict < 0 and -value >= seeds)
+            lines.append(
+                f"{ours.label} - {rival.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures"
+                + (f"; {seeds:.3f} between trainings" if seeds else "")
+            )
         tally.numbers[:0] = lines
         return tally.finding()
 

@@ -9,7 +9,8 @@ differences paired over pictures:
 - contradicted: in some comparison it is behind, and the interval excludes 0. Its level is corrected for the number of
   comparisons (Bonferroni): of many comparisons, one is easily behind by chance.
 - calibrated: the run agrees because the bench was set up so that it agrees.
-- undecided: none of these; or the run lacks the data; or the two reductions of PSNR disagree.
+- undecided: none of these; or the run lacks the data; or the two reductions of PSNR disagree; or the difference is
+  smaller than what another seed of training moves it by, where this was measured (`bench.analysis.training_spread`).
 - withheld: the statement depends on a system that was trained too little. The numbers are given. They hold for these
   weights, not for the systems.
 """

@@ -23,6 +23,7 @@ from bench.analysis.intervals import (
 from bench.analysis.matching import Matched, match
 from bench.analysis.quantity import default_metric, has_labels, lower_is_better, of_mean_error, quantity, whole_of
 from bench.analysis.sides import NO_BUDGET, Side
+from bench.analysis.training_spread import of_difference, spread
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
 from bench.measure.metrics.table import METRICS
@@ -45,6 +46,8 @@ def compare_sides(
     - "A" or "B": this side is ahead.
     - "tied": the interval contains 0. "undecided": it contains 0 and there are fewer than 7 pictures, or there is one
       picture, so no interval.
+    - "undecided" also if the difference is smaller than `training_spread`, the standard deviation of this difference
+      between trainings with other seeds (`bench.analysis.training_spread`; 0 if it was not measured).
     - "undecided" also if a cell of a side failed or was never computed, because it could choose its pictures by failing
       on the others, or by hanging there. failed_a and failed_b count cells that failed, lacking_a and lacking_b the
       points without a mean in summary.csv.
@@ -80,6 +83,7 @@ class _Pairs:
 
     def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
+        self.spread = of_difference(*(spread(side.run, side.system, point["task"], metric) for side in (a, b)))
 
     def rows(self, shared: list[float]) -> list[dict[str, Any]]:
         """One row of the table for each SNR that both sides have, and one over all (None). A single SNR has no such
@@ -113,6 +117,7 @@ class _Pairs:
             "ci_high": gap.high,
             "ci_level": self.level,
             "n_images": gap.n,
+            "training_spread": self.spread,
             "verdict": "undecided" if open_ else self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
             "rests_on": ALL,
             "delivered_mean_a": of_both[0],
@@ -156,6 +161,8 @@ class _Pairs:
     def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:
         if none_a or none_b:
             return "neither decodes" if none_a and none_b else "only B decodes" if none_a else "only A decodes"
+        if gap.decision in ("higher", "lower") and abs(gap.mean) < self.spread:
+            return "undecided"
         sign = -1 if lower_is_better(self.metric) else 1
         return {"higher": "AB"[sign < 0], "lower": "BA"[sign < 0]}.get(gap.decision, gap.decision)
 

@@ -60,6 +60,7 @@ def _points(group: pd.DataFrame) -> list[str]:
         f"A = {a}, B = {b}   {metric}{f' ({unit})' if unit else ''}, {first['task']}, {first['dataset']}, "
         f"{first['channel']}, {_budget(first)}",
         _matching(group),
+        *_training(first, scale, unit),
         f"{'':>9} {ALL:^56}   {DELIVERED:^38}",
         f"{'SNR (dB)':>9} {'A':>9} {'B':>9} {'A - B':>9}   {LEVEL_TEXT + ' interval':<20} {'n':>4}   "
         f"{'A - B':>9}   {LEVEL_TEXT + ' interval':<20} {'n':>4}  verdict",
@@ -127,6 +128,14 @@ def _matching(group: pd.DataFrame) -> str:
     if same_bits:
         return f"Matched: equal bits, not equal uses ({spent})."
     return f"Not matched: neither uses nor bits are equal ({spent})."
+
+
+def _training(row: pd.Series, scale: float, unit: str) -> list[str]:
+    """What chance in training means for the verdicts, if it was measured."""
+    if not row["training_spread"]:
+        return []
+    least = f"{scale * row['training_spread']:.3f} {unit}".rstrip()
+    return [f"Training: with other seeds the difference moves by {least} (std); a smaller one is undecided."]
 
 
 def _equal(a: float, b: float) -> bool:

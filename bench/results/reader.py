@@ -47,6 +47,14 @@ class Run:
             raise UserError(f"{shown(directory)} is not a run: it has no {NAME}; name a folder that `run` wrote")
         return cls(directory, manifest)
 
+    @cached_property
+    def seeds(self) -> Run | None:
+        """The run in the folder `seeds`, if there is one: the same systems, each from several trainings
+        (`bench.analysis.training_spread`).
+        """
+        folder = self.directory / "seeds"
+        return Run.open(folder) if (folder / NAME).is_file() else None
+
     @property
     def name(self) -> str:
         """The name of the run: that of its folder."""

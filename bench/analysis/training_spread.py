@@ -1,0 +1,80 @@
+"""How far the mean of a system moves from one training to the next, if they differ in their seed alone.
+
+An interval over pictures says how well the pictures stand for other pictures. It says nothing of the chance in a
+training. So the folder of a run may hold a folder `seeds`: a run of the same systems, each from several trainings.
+
+    python -m bench run --figure fig5 --systems gensc --checkpoint gensc=SEED1.safetensors --out RUN/seeds
+
+and the same with each further training. `bench.analysis.compare_numbers` and the claims read it: a difference that is
+smaller than this spread is "undecided". The trainings of `seeds` may be shorter than those of the run itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.results.reader import POINT, Run
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation of a system's mean over its trainings, in the unit of the metric.
+
+    std: NaN if it was not measured. trainings: their number.
+    """
+
+    std: float = float("nan")
+    trainings: int = 0
+
+    @property
+    def measured(self) -> bool:
+        """Whether there were two trainings or more."""
+        return self.trainings > 1
+
+
+def spread(run: Run, system: str, task: str, metric: str) -> Spread:
+    """The largest standard deviation over the points of a task: data sets, channels, budgets and SNRs."""
+    points = _means(run, system, task, metric)
+    return _largest([(group["mean"].std(ddof=1), len(group)) for _, group in points.groupby([*POINT, "snr_db"],
+                                                                                           dropna=False)])  # fmt: skip
+
+
+def spread_of_statistic(
+    run: Run, system: str, task: str, metric: str, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Spread:
+    """The same for one number of a whole curve, such as its slope.
+
+    statistic: statistic(snrs (SNRs,), means (trainings, SNRs)) -> (trainings,).
+    """
+    found = []
+    for _, group in _means(run, system, task, metric).groupby(POINT, dropna=False):
+        curves = group.pivot_table(index="variant", columns="snr_db", values="mean").dropna()
+        if len(curves) > 1:
+            values = statistic(curves.columns.to_numpy(float), curves.to_numpy())
+            found.append((np.std(values, ddof=1), len(curves)))
+    return _largest(found)
+
+
+def of_difference(a: Spread, b: Spread) -> float:
+    """Standard deviation of the difference of two systems that were trained independently. A spread that was not
+    measured counts as 0.
+    """
+    return float(np.hypot(*(one.std if one.measured else 0.0 for one in (a, b))))
+
+
+def _means(run: Run, system: str, task: str, metric: str) -> pd.DataFrame:
+    """One row for each training and point."""
+    if run.seeds is None:
+        return pd.DataFrame(columns=[*POINT, "variant", "snr_db", "mean"])
+    rows = run.seeds.summary
+    rows = rows[(rows["system"] == system) & (rows["task"] == task) & (rows["metric"] == metric)]
+    return rows.dropna(subset=["mean"])
+
+
+def _largest(found: list[tuple[float, int]]) -> Spread:
+    known = [Spread(float(std), count) for std, count in found if count > 1 and np.isfinite(std)]
+    return max(known, key=lambda one: one.std, default=Spread())

@@ -1,0 +1,89 @@
+"""Tests of the spread between trainings: its size in closed form, and that no smaller difference is decided."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_run import SNRS, figure, make_run
+
+from bench.analysis.claim_checks import slope
+from bench.analysis.claim_evidence import RECONSTRUCTION_RIVALS
+from bench.analysis.claims import CLAIMS
+from bench.analysis.compare import compare
+from bench.analysis.compare_text import report
+from bench.analysis.training_spread import Spread, of_difference, spread, spread_of_statistic
+from bench.results.reader import Run
+
+LEAD = {"gensc": 0.3}
+
+
+def value(figure, system, snr, index):
+    return 20 + 4 * index + 0.5 * snr + LEAD.get(system, 0.0)
+
+
+def with_seeds(folder, shifts, systems=("gensc", "witt"), seeded=("gensc",), name="fig5"):
+    """A run, and three trainings of `seeded` in its folder `seeds`. shifts: shift(training, snr) in dB."""
+    figures = [figure(name, list(systems))]
+    make_run(folder, figures, value)
+    parts = []
+    for training in range(3):
+        part = make_run(
+            folder / f"training-{training}",
+            [figure(name, list(seeded))],
+            lambda figure, system, snr, index, training=training: (
+                value(figure, system, snr, index) + shifts(training, snr)
+            ),
+        )
+        parts.append(Run.open(part).summary.assign(variant=f"small-{training}"))
+    make_run(folder / "seeds", [figure(name, list(seeded))], value)
+    pd.concat(parts).to_csv(folder / "seeds" / "summary.csv", index=False)
+    return Run.open(folder)
+
+
+def test_the_largest_standard_deviation_over_the_points_counts(tmp_path):
+    run = with_seeds(tmp_path / "run", lambda training, snr: 0.1 * training * (2 if snr == 10 else 1))
+    found = spread(run, "gensc", "reconstruction", "psnr_db")
+    assert found == Spread(pytest.approx(0.2, abs=1e-6), 3)  # 0, 0.2 and 0.4 dB at 10 dB
+    for absent in (("witt", "reconstruction", "psnr_db"), ("gensc", "segmentation", "psnr_db"),
+                   ("gensc", "reconstruction", "lpips")):  # fmt: skip
+        assert not spread(run, *absent).measured
+
+
+def test_the_spread_of_a_slope(tmp_path):
+    run = with_seeds(tmp_path / "run", lambda training, snr: 0.01 * training * snr)
+    found = spread_of_statistic(run, "gensc", "reconstruction", "psnr_db", slope)
+    assert found.trainings == 3 and found.std == pytest.approx(0.01, abs=1e-6)
+
+
+def test_two_trainings_that_are_independent_add_their_variances():
+    assert of_difference(Spread(0.3, 3), Spread(0.4, 3)) == pytest.approx(0.5)
+    assert of_difference(Spread(0.3, 3), Spread()) == pytest.approx(0.3)
+    assert of_difference(Spread(), Spread()) == 0
+
+
+@pytest.mark.parametrize("step, verdict", [(0.25, "A"), (0.35, "undecided")])  # the lead is 0.3 dB
+def test_a_difference_that_another_seed_could_make_is_undecided(tmp_path, step, verdict):
+    run = with_seeds(tmp_path / "run", lambda training, snr: step * training)
+    table = compare("gensc", "witt", run=run.directory)
+    assert (table["ci_low"] > 0).all() and table["training_spread"].to_numpy() == pytest.approx(step, abs=1e-6)
+    assert (table["verdict"] == verdict).all() and (table["delivered_verdict"] == verdict).all()
+    turned = compare("witt", "gensc", run=run.directory)
+    assert (turned["verdict"] == {"A": "B"}.get(verdict, verdict)).all()
+    assert f"with other seeds the difference moves by {step:.3f} dB (std)" in report(table)
+
+
+@pytest.mark.parametrize("step, verdict", [(0.25, "holds"), (0.35, "undecided")])
+@pytest.mark.parametrize("name, claim", [("fig4", "low-resolution-best"), ("fig5", "high-resolution-low-snr")])
+def test_a_claim_smaller_than_the_spread_is_undecided(tmp_path, name, claim, step, verdict):
+    """GenSC leads each rival by 0.3 dB at every SNR."""
+    systems = ("gensc", *RECONSTRUCTION_RIVALS)
+    run = with_seeds(tmp_path / "run", lambda training, snr: step * training, systems, name=name)
+    found = next(one.check for one in CLAIMS if one.name == claim)(run)
+    assert found.verdict == verdict and sum(f"{step:.2f}" in line for line in found.numbers) == len(systems) - 1
+
+
+def test_a_run_without_seeds_is_decided_by_its_pictures_alone(tmp_path):
+    run = Run.open(make_run(tmp_path / "run", [figure("fig5", ["gensc", "witt"])], value))
+    assert run.seeds is None
+    table = compare("gensc", "witt", run=run.directory)
+    assert not table["training_spread"].any() and (table["verdict"] == "A").all()
+    assert "Training:" not in report(table) and np.array_equal(table["snr_db"].dropna(), SNRS)
