@@ -26,7 +26,8 @@ NOT_RUN = {
     ". .venv/bin/activate": "changes the reader's shell",
     "python -m bench train --systems all": "hours of training",
     "python -m bench data fetch": "needs a network beyond the package index",
-    "python -m bench run --figure fig5 --dataset kodak": "needs Kodak",
+    "python -m bench run --figure configs/reference/fig5.toml": "needs Kodak",
+    "python -m bench plot ours": "needs the line above",
     "python -m bench run --figure fig4 --engine slurm": "needs a cluster; tests/slurm/real_cluster.py",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -13,15 +15,28 @@ import click
     is_flag=True,
     help="For a commit: nine digits per number in RUN's tables, with samples.csv and confusion.csv as .csv.xz files.",
 )
-def runs_command(names: tuple[str, ...], long: bool, compress: bool) -> None:
+@click.option(
+    "--restore",
+    metavar="FOLDER",
+    help="Copy RUN to FOLDER, with the cells that its tables hold: a run that adds a system there computes it alone.",
+)
+def runs_command(names: tuple[str, ...], long: bool, compress: bool, restore: str | None) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
     from bench.results.csv_tables import compress as to_xz
     from bench.results.csv_tables import shorten
     from bench.results.find import RESULTS, facts_of_run, find_run, runs
     from bench.results.schema import TABLES
     from bench.results.store import RunStore
-    from bench.util.files import shown
+    from bench.util.files import several, shown
 
+    if restore is not None:
+        from bench.sweep.restore import restore as copy
+
+        if len(names) != 1 or compress or long:
+            raise click.UsageError("--restore FOLDER needs the name of one run, and no other option")
+        count = copy(find_run(names[0]), Path(restore))
+        click.echo(f"{shown(restore)}: {several(count, 'cell')}; python -m bench run --out {shown(restore)} adds to it")
+        return
     folders = [find_run(name) for name in names] or runs()
     if compress:
         if not names:

@@ -162,13 +162,14 @@ class RunStore:
         """Write the rows of one finished cell. Raises UserError, and writes nothing, if a value does not fit its
         column.
         """
-        for row in rows:
-            problem = problem_of({key: field_text(value) for key, value in row.items()})
-            if problem:
-                raise UserError(
-                    f"{row.get('system') or 'the system'} gave a row that does not fit the tables: {problem}"
-                )
-        write_atomic(self.cell_path(cell_id), table_text(CELL_COLUMNS, rows).encode())
+        write_atomic(self.cell_path(cell_id), _cell_text(rows))
+
+    def write_cells(self, cells: Mapping[str, list[dict[str, Any]]]) -> None:
+        """The same for many cells at once, which go into archives. Raises UserError as `write_cell` does."""
+        names = list(cells)
+        for start in range(0, len(names), PACK_CELLS):
+            self.archives.add({name: _cell_text(cells[name]) for name in names[start : start + PACK_CELLS]})
+        self.archives.note_checked()
 
     def read_cell(self, cell_id: str, image_ids: tuple[str, ...]) -> list[list[str]] | None:
         """The rows of a cell as text, with fields in the order of CELL_COLUMNS, one row per picture of `image_ids`.
@@ -315,6 +316,15 @@ class RunStore:
             return [{key: row[key] for key in FAILURE_COLUMNS} for row in read_rows(path, FAILURE_COLUMNS)]
         except UserError as error:
             raise UserError(f"{error}; or delete it: a run computes its content again") from None
+
+
+def _cell_text(rows: list[dict[str, Any]]) -> bytes:
+    """The content of a cell's file. Raises UserError if a value does not fit its column."""
+    for row in rows:
+        problem = problem_of({key: field_text(value) for key, value in row.items()})
+        if problem:
+            raise UserError(f"{row.get('system') or 'the system'} gave a row that does not fit the tables: {problem}")
+    return table_text(CELL_COLUMNS, rows).encode()
 
 
 def _is_a_cell(name: str) -> bool:
