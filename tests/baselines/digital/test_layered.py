@@ -17,6 +17,7 @@ import pytest
 import torch
 from llvmlite import binding, ir
 from scipy.stats import binomtest
+from sionna_phy import sionna
 
 from baselines.digital import layered, system
 from baselines.digital.layered import FRAMES_A_THREAD, LayeredDecoder
@@ -25,9 +26,6 @@ from baselines.digital.nr_code import NrCode
 from baselines.digital.system import make_coded_modulation
 from systems.errors import UserError
 from systems.numba_compile import compiled
-
-pytest.importorskip("sionna.phy")
-from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder  # noqa: E402
 
 
 def test_after_before_fork_no_code_is_compiled(monkeypatch):
@@ -68,10 +66,10 @@ def noisy(encoder, snr_db, count, seed):
 
 
 def encoder_of(k, n, bits_per_symbol, graph):
-    return LDPC5GEncoder(k, n, num_bits_per_symbol=bits_per_symbol, bg=graph, device="cpu")
+    return sionna("fec.ldpc").LDPC5GEncoder(k, n, num_bits_per_symbol=bits_per_symbol, bg=graph, device="cpu")
 
 
-def code_of(encoder: LDPC5GEncoder) -> NrCode:
+def code_of(encoder) -> NrCode:
     """The same code as Sionna's encoder makes, for our decoder."""
     return NrCode(encoder.k, encoder.n, encoder.num_bits_per_symbol, encoder._bg)
 
@@ -90,7 +88,8 @@ def test_where_both_decoders_find_a_word_it_is_the_same(code):
     found = LayeredDecoder(code_of(encoder), 20)(llr)
     ours = word_of(encoder, found.bits)
     decoders = [
-        LDPC5GDecoder(encoder, cn_update="boxplus", return_infobits=part, device="cpu") for part in (False, True)
+        sionna("fec.ldpc").LDPC5GDecoder(encoder, cn_update="boxplus", return_infobits=part, device="cpu")
+        for part in (False, True)
     ]
     with torch.inference_mode():
         words = decoders[0](torch.from_numpy(llr)).numpy()
@@ -329,7 +328,7 @@ def test_block_errors_are_no_more_than_sionnas(order, rate, uses, snr):
 
 
 def test_without_early_stop_all_iterations_are_spent_and_say_the_same():
-    encoder = LDPC5GEncoder(400, 800, device="cpu")
+    encoder = sionna("fec.ldpc").LDPC5GEncoder(400, 800, device="cpu")
     rng = np.random.default_rng(11)
     bits = rng.integers(0, 2, (40, 400))
     words = encoder(torch.from_numpy(bits).float()).numpy()
@@ -348,7 +347,7 @@ def test_no_result_depends_on_the_width_of_the_vectors(tmp_path, monkeypatch):
     source = inspect.getsource(layered)
     assert "\nLANES = 32 " in source
     for k, n in ((60, 200), (400, 800), (1000, 1200), (6336, 7603)):
-        encoder = LDPC5GEncoder(k, n, device="cpu")
+        encoder = sionna("fec.ldpc").LDPC5GEncoder(k, n, device="cpu")
         rng = np.random.default_rng(k)
         words = encoder(torch.from_numpy(rng.integers(0, 2, (30, k))).float()).numpy()
         llr = (2.0 * (2 * words - 1) + 2.6 * rng.standard_normal(words.shape)).astype(np.float32)

@@ -17,11 +17,6 @@ from baselines.digital.nr_code import CRC_BITS, NrCode, crc24b
 from baselines.digital.qam import Qam
 from systems.errors import MissingDependency
 
-pytest.importorskip("sionna.phy")
-from sionna.phy.fec.crc import CRCEncoder  # noqa: E402
-from sionna.phy.fec.ldpc import LDPC5GEncoder  # noqa: E402
-from sionna.phy.mapping import Constellation, Demapper, Mapper  # noqa: E402
-
 # (k, n, bits per symbol, base graph): both graphs, all eight lifting sets, the limits of 7.2.2, filler bits, the lowest
 # and the highest rates
 SHAPES = [
@@ -34,7 +29,7 @@ SHAPES = [
 
 
 def same_words(k: int, n: int, bits_per_use: int | None, graph: str | None) -> None:
-    theirs = LDPC5GEncoder(k, n, num_bits_per_symbol=bits_per_use, bg=graph, device="cpu")
+    theirs = sionna("fec.ldpc").LDPC5GEncoder(k, n, num_bits_per_symbol=bits_per_use, bg=graph, device="cpu")
     ours = NrCode(k, n, bits_per_use, graph)
     assert (ours.z, ours.base_graph, ours.k_ldpc, ours.n_ldpc) == (theirs.z, theirs._bg, theirs.k_ldpc, theirs.n_ldpc)
     bits = np.random.default_rng(k + n).integers(0, 2, (3, k), dtype=np.uint8)
@@ -60,22 +55,25 @@ def test_code_words_are_sionna_s_at_any_size(k, expansion, bits_per_use):
 @pytest.mark.parametrize("k", [1, 8, 24, 1000, 8424])
 def test_the_crc_is_sionna_s(k):
     bits = np.random.default_rng(k).integers(0, 2, (5, k), dtype=np.uint8)
-    assert np.array_equal(crc24b(bits), CRCEncoder("CRC24B", k=k)(torch.from_numpy(bits).float()).numpy()[:, k:])
+    assert np.array_equal(
+        crc24b(bits), sionna("fec.crc").CRCEncoder("CRC24B", k=k)(torch.from_numpy(bits).float()).numpy()[:, k:]
+    )
 
 
 @pytest.mark.parametrize("bits_per_use", [2, 4, 6, 8])
 @pytest.mark.parametrize("method", ["app", "maxlog"])
 def test_points_and_ratios_are_sionna_s(bits_per_use, method):
-    constellation = Constellation("qam", bits_per_use, device="cpu")
+    mapping = sionna("mapping")
+    constellation = mapping.Constellation("qam", bits_per_use, device="cpu")
     ours = Qam(bits_per_use, method)
     assert torch.equal(ours.points, constellation.points)
     generator = torch.Generator().manual_seed(bits_per_use)
     bits = torch.randint(0, 2, (3, 40 * bits_per_use), generator=generator).float()
-    symbols = Mapper(constellation=constellation, device="cpu")(bits)
+    symbols = mapping.Mapper(constellation=constellation, device="cpu")(bits)
     assert torch.equal(ours.map(bits), symbols)
     received = symbols + 0.1 * torch.randn(symbols.shape, generator=generator, dtype=torch.complex64)
     for variance in (torch.rand(symbols.shape, generator=generator), torch.full(symbols.shape, 1e-30)):
-        expected = Demapper(method, constellation=constellation, device="cpu")(received, variance)
+        expected = mapping.Demapper(method, constellation=constellation, device="cpu")(received, variance)
         assert torch.equal(ours.llr(received, variance), expected)
 
 
