@@ -70,8 +70,8 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
     """The spending of each system of each figure, with OVERHEAD_COLUMNS.
 
     flops: {(figure, system): {"encode": n, "decode": n}}. n_uses, cbr and bits are means over pictures of what was
-    sent. Latencies are medians in milliseconds per picture, without the points at which a cell failed. height and width
-    are those of the picture for which operations were counted: the figure's first.
+    sent. Latencies are medians in milliseconds per picture. Both are without the points at which a cell failed. height
+    and width are those of the picture for which operations were counted: the figure's first.
     """
     table = []
     for figure in run.figures:
@@ -80,9 +80,9 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
                 counted = flops.get((figure["id"], system), {})
-                timed = whole[(whole["system"] == system) & (whole["variant"] == variant)]
+                sent = whole[(whole["system"] == system) & (whole["variant"] == variant)]
                 mean = {
-                    c: own[c].mean()
+                    c: sent[c].mean()
                     for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
                 }
                 table.append(
@@ -97,8 +97,8 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "parameters": facts.get("parameters"),
                         "flops_encode": counted.get("encode"),
                         "flops_decode": counted.get("decode"),
-                        "encode_ms": 1000 * timed["encode_s"].median(),
-                        "decode_ms": 1000 * timed["decode_s"].median(),
+                        "encode_ms": 1000 * sent["encode_s"].median(),
+                        "decode_ms": 1000 * sent["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": _total(facts.get("images_seen")),
                         "trained_on": no_formula(_sources(facts.get("data"))),
@@ -137,7 +137,7 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
             row.figure,
             name,
             _count(row.n_uses),
-            f"{row.cbr:.4f}",
+            "" if _missing(row.cbr) else f"{row.cbr:.4f}",
             _count(row.coded_bits),
             _count(row.side_bits),
             _count(row.parameters),

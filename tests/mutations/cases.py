@@ -420,7 +420,22 @@ CASES = (
     Mutation(
         "failures: a verdict rests on the pictures that did not fail", "bench/analysis/compare_numbers.py",
         '"verdict": "undecided" if open_ else self', '"verdict": self',
-        _at("analysis/test_compare", "test_nobody_gains_by_failing_on_the_hard_pictures"),
+        _at("analysis/test_compare", "test_who_fails_is_not_said_to_lose_all_pictures"),
+    ),
+    Mutation(
+        "failures: means of a comparison are over the pictures that did not fail", "bench/analysis/compare_numbers.py",
+        "        if open_:  # the rows", "        if False:  # the rows",
+        _at("analysis/test_compare", "test_no_number_stands_where_cells_are_absent"),
+    ),
+    Mutation(
+        "failures: a whole curve is over the SNRs that did not fail", "bench/analysis/compare_numbers.py",
+        "        if group[ABSENT].to_numpy().any():\n", "        if False:\n",
+        _at("analysis/test_compare", "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
+    ),
+    Mutation(
+        "failures: a claim is contradicted by the pictures that did not fail", "bench/analysis/claim_checks.py",
+        "            if absent_snrs(ours, rival):\n", "            if False:\n",
+        _at("analysis/test_claims", "test_no_statement_is_contradicted_by_what_is_left"),
     ),
     Mutation(
         "apart: a namespace opens every folder of its name", APART + "readable_files.py",
@@ -638,8 +653,7 @@ CASES = (
     ),
     Mutation(
         "outages: a whole curve may leave pictures out", "bench/analysis/compare_text.py",
-        "        if group[[f\"{what}_{side}\" for what in (\"outages\", \"failed\", \"lacking\")]].to_numpy().any():",
-        "        if False:",
+        "        if group[f\"outages_{side}\"].any():", "        if False:",
         _at("analysis/test_compare", "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
     ),
     Mutation(

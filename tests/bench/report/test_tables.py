@@ -1,5 +1,6 @@
 """Tests of tables: full precision in CSV, correct Markdown, and costs that agree with counts by hand."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ import baselines  # noqa: F401  (registers fcn-ceiling)
 from bench.perf import flops
 from bench.perf.operations import count_operations
 from bench.report.class_tables import class_markdown, class_table
-from bench.report.overheads import kept_flops, overhead_table
+from bench.report.overheads import kept_flops, overhead_markdown, overhead_table
 from bench.report.tables import results_table, tables_of
 from bench.report.terminal import result_tables
 from bench.report.text import cell
@@ -69,7 +70,9 @@ def test_the_classes_behind_an_miou_add_up_to_it(tmp_path, budget):
 
 
 def test_a_failed_cell_leaves_no_table_of_what_is_left(tmp_path):
-    """A system could fail on its hardest or slowest pictures. Such a point has no mean, no classes and no latency."""
+    """A system could fail on its hardest or slowest pictures. Such a point has no mean, no classes, no latency and no
+    bits.
+    """
     asked = figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])
     folder = make_run(tmp_path / "seg", [asked], lambda figure, system, snr, index: 0.1 * index + snr / 100)
     whole = Run.open(folder)
@@ -81,7 +84,10 @@ def test_a_failed_cell_leaves_no_table_of_what_is_left(tmp_path):
     own = Run.open(folder)
     assert set(class_table(own, own.figures[0]).groupby(["system", "snr_db"]).groups) == {("gensc", 20.0)}
     spent = overhead_table(own, {}).set_index("system")
-    assert spent.loc["gensc", "encode_ms"] > 0 and np.isnan(spent.loc["deeplab-jscc", "encode_ms"])
+    measured = ["encode_ms", "decode_ms", "n_uses", "cbr", "bits", "side_bits"]
+    assert (spent.loc["gensc", measured] >= 0).all() and spent.loc["deeplab-jscc", measured].isna().all()
+    (line,) = (line for line in overhead_markdown(overhead_table(own, {})).splitlines() if "DeepLab" in line)
+    assert not re.search(r"[1-9]|nan", line.replace("fig7", "")), line
 
 
 def test_csv_gives_back_every_digit(run):
