@@ -154,14 +154,14 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
         "of the figure, a multiply-add counts as two."
     )
     align = "ll" + "r" * (len(_HEADERS) - 4) + "ll"
-    return markdown_table([*_HEADERS.values()], align, rows) + f"\n\n{note}\n" + spending_notes(table)
+    return markdown_table([*_HEADERS.values()], align, rows) + f"\n\n{note}\n" + spending_notes(table, looks)
 
 
-def spending_notes(table: pd.DataFrame) -> str:
+def spending_notes(table: pd.DataFrame, looks: system_looks.Looks) -> str:
     """One line for each row whose system leaves more than 5 % of its budget unspent. "" if there is none."""
     rows = table[table["n_uses"] < UNDERSPENT * table["budget_uses"]].itertuples()
     return "".join(
-        f"\n{row.figure}: {system_looks.label_of(row.system)} spends {share:.0f} % of the budget.\n"
+        f"\n{row.figure}: {cell(looks.label(row.system))} spends {share:.0f} % of the budget.\n"
         for row, share in ((row, 100 * row.n_uses / row.budget_uses) for row in rows)
     )
 

@@ -36,7 +36,7 @@ def tables_of(run: Run) -> dict[Path, bytes]:
         if len(rows):
             looks = system_looks.figure_looks(figure, run.system_facts)
             text = results_markdown(rows, figure, looks)
-            text += spending_notes(overheads[overheads["figure"] == figure["id"]])
+            text += spending_notes(overheads[overheads["figure"] == figure["id"]], looks)
             files |= _files(run, f"results-{figure['id']}", rows, text)
             if has_labels(figure["task"]):
                 classes = class_table(run, figure)

@@ -566,6 +566,21 @@ CASES = (
         _at("report/test_system_looks", "test_no_label_stands_for_two_systems"),
     ),
     Mutation(
+        "outsiders: a cut takes the name behind a label", "bench/report/system_looks.py",
+        "shown(look.label)", "printable(look.label)",
+        _at("report/test_system_looks", "test_no_letter_of_the_name_behind_a_label_is_cut"),
+    ),
+    Mutation(
+        "outsiders: the axis of differences hides whose system it is", "bench/report/charts.py",
+        '    whole = f"Δ to {reference}{unit}"', '    whole = f"Δ to {reference.partition(\' (\')[0]}{unit}"',
+        _at("report/test_figures", "test_the_axis_of_differences_says_whose_system_the_reference_is"),
+    ),
+    Mutation(
+        "outsiders: two curves of the page have one look", "bench/report/html/build.py",
+        "several, looks[name])", "several, system_looks.style_of(name, facts))",
+        _at("report/test_html", "test_no_two_systems_of_third_parties_share_colour_and_dash"),
+    ),
+    Mutation(
         "outsiders: the Tab key loads their channels", "bench/cli/completion.py",
         "    return CHANNELS.unloaded_names()\n", "    return list(CHANNELS.names())\n",
         _at("cli/test_outsiders", "test_the_tab_key_runs_no_code_of_a_package"),

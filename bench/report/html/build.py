@@ -83,7 +83,7 @@ def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
                 figures.append(_figure(run, figure, rows, key) | {"spent": _spent(own, key)})
         looks = system_looks.looks_of(run.system_facts, run.system_facts)
         for name, facts in run.system_facts.items():
-            systems[_key(run, name, several)] = _system(run, name, facts, several, looks.label(name))
+            systems[_key(run, name, several)] = _system(run, name, facts, several, looks[name])
         if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
@@ -119,10 +119,9 @@ def _run(run: Run) -> dict[str, Any]:
             "undertrained": sorted(undertrained(run)), "manifest": manifest}  # fmt: skip
 
 
-def _system(run: Run, name: str, facts: dict[str, Any], several: bool, label: str) -> dict[str, Any]:
-    look = system_looks.style_of(name, facts)
+def _system(run: Run, name: str, facts: dict[str, Any], several: bool, look: system_looks.Style) -> dict[str, Any]:
     dash = [float(length) for length in look.dash[1]]
-    label = (f"{run.name}: " if several else "") + label
+    label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""
     seen = facts.get("images_seen")
     return {

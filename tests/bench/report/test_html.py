@@ -84,6 +84,16 @@ def test_nobody_gains_in_the_page_by_losing_the_hard_pictures(tmp_path):
     assert (a, b, n) == ("mine", "other", 8) and mean < 0
 
 
+def test_no_two_systems_of_third_parties_share_colour_and_dash(tmp_path):
+    """The page draws no markers, so nothing else tells their curves apart."""
+    names = ["semantic-x", "ntscc", "vq-jscc", "diffjscc", "my-system", "deepsc", "rival", "his77"]
+    facts = {name: {"plugin": True, "colour": "#123456" if name in ("rival", "his77") else ""} for name in names}
+    folder = make_run(tmp_path / "run", [figure("fig4", names, snrs=[6.0])], lambda *_: 30.0, systems=facts)
+    shown = report_data([Run.open(folder)], 0)["systems"]
+    assert shown["rival"]["colour"] == shown["his77"]["colour"] == "#123456"
+    assert len({(shown[name]["colour"], tuple(shown[name]["dash"])) for name in names}) == len(names)
+
+
 def test_metrics_are_named_and_shown_as_their_records_say(run):
     shown = report_data([run], 24)["metrics"]
     for metric in METRICS:
