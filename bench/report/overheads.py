@@ -19,7 +19,7 @@ import pandas as pd
 from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.text import cell
-from bench.results.reader import Run
+from bench.results.reader import Run, is_count
 from bench.util.files import no_formula
 from bench.util.markdown import markdown_table
 
@@ -109,11 +109,10 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
 
 
 def _total(value) -> float | None:
-    """The sum of a sidecar's `images_seen`, which is a number, or one number per task or stage of training."""
-    if isinstance(value, dict):
-        counts = [_total(item) for item in value.values()]
-        return sum(count for count in counts if count is not None)
-    return value if isinstance(value, (int, float)) else None
+    """The sum of `images_seen`: None, a number, or one number per task or stage of training. `Run.system_facts` leaves
+    out what is no count.
+    """
+    return sum(_total(item) or 0 for item in value.values()) if isinstance(value, dict) else value
 
 
 def _sources(data) -> str:
@@ -223,6 +222,6 @@ def kept_flops(run: Run) -> dict[tuple[str, str], dict[str, float]]:
     found = {}
     for pair, key in flops_keys(run).items():
         entry = kept.get(key) if isinstance(kept, dict) else None
-        if isinstance(entry, dict) and all(isinstance(entry.get(k), (int, float)) for k in ("encode", "decode")):
+        if isinstance(entry, dict) and all(is_count(entry.get(k)) for k in ("encode", "decode")):
             found[pair] = entry
     return found

@@ -647,6 +647,12 @@ CASES = (
         _at("results/test_runs_of_others", "test_a_table_with_control_characters_is_refused"),
     ),
     Mutation(
+        "outsiders: what a dict of theirs holds is not looked at", "bench/results/reader.py",
+        "    if isinstance(value, dict):\n        return {key: own",
+        "    if isinstance(value, dict):\n        return value or {key: own",
+        _at("report/test_tables", "test_what_a_system_says_it_has_seen_is_counts_or_nothing"),
+    ),
+    Mutation(
         "apart: a picture has two rows of side information", APART + "remote.py",
         '            self._check_rows("side information", told["side_info"], batch)\n', "",
         _at("measure/test_apart", "test_each_picture_of_a_call_has_one_row"),

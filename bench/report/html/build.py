@@ -26,7 +26,7 @@ from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published_curves import published_for
-from bench.results.reader import Run
+from bench.results.reader import Run, is_count
 from bench.util.files import write_atomic
 
 MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
@@ -123,11 +123,12 @@ def _system(run: Run, name: str, facts: dict[str, Any], several: bool, look: sys
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""
-    seen = facts.get("images_seen")
+    told = facts.get("images_seen")
+    seen = {task: count for task, count in told.items() if is_count(count)} if isinstance(told, dict) else {}
     return {
         "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
         "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
-        "seen": seen if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
+        "seen": seen, "knowledge": str(facts.get("knowledge") or ""),
         "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
     }  # fmt: skip
 
