@@ -723,6 +723,11 @@ CASES = (
         _at("spec/test_source_code", "test_imports_are_followed_and_nothing_else_counts"),
     ),
     Mutation(
+        "identity: what a star imports does not count", "bench/spec/source_code.py",
+        '    if name != "*":\n', "    if True:\n",
+        _at("spec/test_source_code", "test_a_star_imports_what_the_package_lists"),
+    ),
+    Mutation(
         "figures: one system sets the scale of all error maps", "bench/report/gallery.py",
         "min(largest, MOST_OF_MIDDLE * middle)", "largest",
         _at("report/test_figures", "test_no_system_makes_the_error_maps_of_the_others_black"),
