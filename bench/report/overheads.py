@@ -20,7 +20,6 @@ from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.text import cell
 from bench.results.reader import Run, is_count
-from bench.util.files import no_formula
 from bench.util.markdown import markdown_table
 
 OVERHEAD_COLUMNS = (
@@ -101,8 +100,8 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "decode_ms": 1000 * sent["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": _total(facts.get("images_seen")),
-                        "trained_on": no_formula(_sources(facts.get("data"))),
-                        "knowledge": no_formula(str(facts.get("knowledge", ""))),
+                        "trained_on": _sources(facts.get("data")),
+                        "knowledge": str(facts.get("knowledge", "")),
                     }
                 )
     return pd.DataFrame(table, columns=list(OVERHEAD_COLUMNS))

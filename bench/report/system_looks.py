@@ -23,7 +23,7 @@ from itertools import product
 import baselines  # noqa: F401  (registers all systems)
 from bench.report.paper_sheet import load_matplotlib
 from bench.report.published_curves import published_labels
-from bench.report.text import printable
+from bench.report.text import LONGEST, printable
 from bench.spec.look import read_look
 from bench.util.files import shown
 from systems import registry
@@ -128,7 +128,7 @@ def _parts(colour: str) -> list[int]:
 
 def to_hex(value: object) -> str:
     """A colour as '#RRGGBB', from any text that matplotlib accepts ("#d2271f", "teal"). "" for anything else."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:  # it would read "C999..." as a number
         return ""
     if re.fullmatch(r"#[0-9A-Fa-f]{6}", value):
         return value.upper()

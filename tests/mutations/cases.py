@@ -606,6 +606,32 @@ CASES = (
         _at("util/test_files", "test_a_formula_of_a_sheet_is_told_from_a_number"),
     ),
     Mutation(
+        "outsiders: a text is a formula in a table of figures", "bench/results/csv_tables.py",
+        "no_formula(value) if isinstance(value, str) else value", "value",
+        _at("results/test_runs_of_others", "test_no_text_of_a_run_is_a_formula_in_a_table_of_csv"),
+    ),
+    Mutation(
+        "outsiders: a text is a formula in a table that the page saves", "bench/report/html/csv.js",
+        "seen.split(\";\").some(begins)", "false",
+        _at("report/test_html", "test_no_text_is_a_formula_in_a_table_that_the_page_saves"),
+    ),
+    Mutation(
+        "apart: an error may be no message", APART + "nursery_client.py",
+        "        if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):\n",
+        "        if False:\n",
+        _at("measure/test_apart", "test_an_error_that_is_no_message_is_one_line"),
+    ),
+    Mutation(
+        "apart: bits per use may be any number", APART + "child.py",
+        "    if not is_bits_per_use(rate):\n", "    if False:\n",
+        _at("measure/test_apart", "test_facts_that_the_plan_or_a_table_cannot_use_are_refused"),
+    ),
+    Mutation(
+        "outsiders: a colour of 5,000 digits is read", "bench/report/system_looks.py",
+        "not 0 < len(value) <= LONGEST:", "not value:",
+        _at("report/test_system_looks", "test_what_is_no_colour_is_none"),
+    ),
+    Mutation(
         "outsiders: an error is a formula in a table", "bench/sweep/make_tables.py",
         "no_formula(error)", "error",
         _at("sweep/test_runs", "test_an_error_is_no_formula_in_the_table_of_failures"),

@@ -46,7 +46,7 @@ def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
         "{{rules}}": _rules(),
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
         "/* {{chart}} */": _part("vendor/uplot.min.js"),
-        "/* {{script}} */": _part("report.js"),
+        "/* {{script}} */": _part("csv.js") + _part("report.js"),
         # A name may contain "</script>". In JSON strings, "<" can be written as an escape.
         '"{{data}}"': data.replace("<", "\\u003c"),
     }

@@ -178,6 +178,14 @@ def test_no_third_party_s_curve_has_the_colour_of_one_of_ours_or_of_the_paper(co
     assert system_looks.looks_of(["x"], colours={"x": "#D2271F"})["x"].colour == "#D2271F"  # the user's wish
 
 
+@pytest.mark.parametrize("colour", ["C" + "9" * 5000, "#12", "reddish", "\0", "1e400", "x" * 61, 7, None, ["red"]])
+def test_what_is_no_colour_is_none(colour):
+    """matplotlib reads "C9" as a number, and Python reads no number of 5,000 digits."""
+    assert system_looks.to_hex(colour) == "" and system_looks.to_hex("teal") == "#008080"
+    told = {"colour": colour, "plugin": True}
+    assert system_looks.style_of("someones-system", told) == system_looks.style_of("someones-system")
+
+
 def test_labels_compose():
     assert system_looks.style_of("avif-ldpc-256qam-fcn").label == "AVIF+LDPC+256QAM+FCN"
     assert system_looks.style_of("jpeg-ldpc-16qam").label == "JPEG+LDPC+16QAM"
