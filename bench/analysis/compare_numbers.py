@@ -51,14 +51,15 @@ def compare_sides(
     - "undecided" also if the difference is smaller than `training_spread`, the standard deviation of this difference
       between trainings with other seeds (`bench.analysis.training_spread`; 0 if it was not measured).
     - "undecided" also if a cell of a side failed or was never computed, because it could choose its pictures by failing
-      on the others, or by hanging there. Then the row has no means, differences and intervals either, as the point has
-      no mean in summary.csv. failed_a and failed_b count cells that failed, lacking_a and lacking_b the points without
-      a mean.
+      on the others, or by hanging there. Then the row has no means, differences, intervals and bits either, as the
+      point has no mean in summary.csv. failed_a and failed_b count cells that failed, lacking_a and lacking_b the
+      points without a mean.
     - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
 
     `snr_db` is empty in the row over all SNRs together; SNRs at which a side has no row count there, if it failed.
     outages_a and outages_b count pictures that were lost at least once. same_noise, uses_a, uses_b, bits_a and bits_b
-    show whether the comparison was fair. All these are over the rows that there are.
+    show whether the comparison was fair. Outages and uses are over the rows that there are: the uses follow the link,
+    never the picture.
 
     level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
     samples.csv does not have.
@@ -146,8 +147,8 @@ class _Pairs:
             "outages_b": group.loc[lost_b, "image_id"].nunique(),
             "uses_a": group["n_uses_a"].mean(),
             "uses_b": group["n_uses_b"].mean(),
-            "bits_a": group["bits_a"].mean(),
-            "bits_b": group["bits_b"].mean(),
+            "bits_a": np.nan if open_ else group["bits_a"].mean(),
+            "bits_b": np.nan if open_ else group["bits_b"].mean(),
             "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
         }
 

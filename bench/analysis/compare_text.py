@@ -128,6 +128,9 @@ def _matching(group: pd.DataFrame) -> str:
     """Whether the two spent the same uses, the same bits, both or neither; per picture, over all SNRs."""
     uses, bits = ([group[f"{what}_{s}"].mean() for s in "ab"] for what in ("uses", "bits"))
     same_uses, same_bits = _equal(*uses), _equal(*bits)
+    if math.isnan(bits[0]):
+        words = "Matched: equal uses" if same_uses else "Not matched: uses are not equal"
+        return f"{words} (uses A {uses[0]:.0f}, B {uses[1]:.0f}; bits are not known, because cells are absent)."
     spent = f"uses A {uses[0]:.0f}, B {uses[1]:.0f}; bits A {bits[0]:.0f}, B {bits[1]:.0f} per picture"
     if same_uses and same_bits:
         return f"Matched: equal uses and equal bits ({spent})."

@@ -151,8 +151,11 @@ def test_who_fails_is_not_said_to_lose_all_pictures(tmp_path):
 
     run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0])], chosen)
     assert list(compare("a", "b", run=run)["verdict"]) == ["only A decodes"]
+    assert "Matched: equal uses and equal bits (uses A 9408, B 9408; bits A" in report(compare("a", "b", run=run))
     RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()])
     assert list(compare("a", "b", run=run)["verdict"]) == ["undecided"]
+    spent = "Matched: equal uses (uses A 9408, B 9408; bits are not known, because cells are absent)."
+    assert spent in report(compare("a", "b", run=run)).splitlines()
 
 
 @pytest.mark.parametrize("way", ["failed", "not computed"])
@@ -169,8 +172,8 @@ def test_no_number_stands_where_cells_are_absent(tmp_path, way, metric):
     asked = ["b", "a", "--run", str(run), "--metric", metric]
     printed = CliRunner().invoke(compare_command, [*asked, "--csv"]).stdout
     table = pd.read_csv(io.StringIO(printed)).set_index("snr_db")
-    numbers = [name for name in table if re.search("mean|difference|ci_low|ci_high", name)]
-    assert len(numbers) == 10
+    numbers = [name for name in table if re.search("mean|difference|ci_low|ci_high|bits_[ab]", name)]
+    assert len(numbers) == 12
     for absent, rows in ((True, table.loc[[6.0, np.nan]]), (False, table.loc[[8.0]])):
         assert rows[numbers].isna().all(axis=None) == absent and rows[numbers].isna().any(axis=None) == absent
         assert (rows[["n_images", "delivered_n_images"]] == (0 if absent else 8)).all(axis=None)
