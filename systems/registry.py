@@ -145,6 +145,7 @@ class Entry:
 #: systems out of a terminal's lines, and "all" names a figure's systems.
 _NAME = re.compile(r"(?!all$)[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;+/()'=@%-]*")  # of their labels
+_LONGEST_LABEL = 60  # letters of their labels, before the name that may follow
 _ALIKE = str.maketrans("l1|05", "iiios")  # in many fonts
 
 _OWN: dict[str, Entry] = {}
@@ -328,6 +329,8 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
     entry, told = _find(name), told or {}
     if entry is None or entry.plugin:
         label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
+        if len(label) > _LONGEST_LABEL:  # here, because the name that follows must stay whole
+            label = f"{label[: _LONGEST_LABEL - 3]}..."
         if label and _borrowed(label):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
         elif not label and told.get("plugin") and _borrowed(name):  # such as gensc-large

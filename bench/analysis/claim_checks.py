@@ -18,12 +18,14 @@ from bench.analysis.claim_evidence import (
     CALIBRATED,
     FIGURES,
     HOLDS,
+    NO_NUMBER,
     OURS,
     STATISTIC_DECIMALS,
     Check,
     Finding,
     Missing,
     Tally,
+    absent_snrs,
     at_point_of,
     both_reductions,
     figure_named,
@@ -37,7 +39,7 @@ from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import KEY, Side
 from bench.analysis.training_spread import of_difference, spread_of_statistic
 from bench.measure.metrics.image import psnr_db
-from bench.results.reader import Run
+from bench.results.reader import Run, points_without_mean
 
 # ---------------------------------------------------------------- ahead at every SNR
 
@@ -98,7 +100,7 @@ def _between_trainings(table: pd.DataFrame, scale: float, unit: str) -> str:
 
 def _spread(rows: pd.DataFrame, scale: float, unit: str, ahead: int, behind: int) -> str:
     if rows.empty:
-        return "no SNR at which both decode"
+        return "no SNR at which both have all cells and decode"
     low, high = rows.loc[rows["difference"].idxmin()], rows.loc[rows["difference"].idxmax()]
     ends = [
         f"{scale * r['difference']:+.2f} {unit} [{scale * r['ci_low']:+.2f}, {scale * r['ci_high']:+.2f}] "
@@ -145,6 +147,10 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
         pairs = sides_of(run, name, rivals, tally)
         lines = []
         for ours, rival in pairs:
+            if absent_snrs(ours, rival):
+                lines.append(f"{ours.label} - {rival.label}: {NO_NUMBER}")
+                tally.complete = False
+                continue
             joined = ours.samples.merge(rival.samples, on=KEY, suffixes=("_a", "_b"))
             value, low, high, strict, n = _estimate(joined, metric, statistic, len(pairs))
             if not n:
@@ -214,8 +220,12 @@ def cliff(modulation: str, threshold: float) -> Check:
         rows = rows[rows["system"].isin(names) & (rows["channel"] == "awgn")]
         if rows.empty:
             raise Missing(f"the run has no rows of {names[0]} on AWGN")
-        tally = Tally()
+        tally, points = Tally(), run.summary[run.summary["system"].isin(names) & (run.summary["channel"] == "awgn")]
+        absent = set(points_without_mean(points)["snr_db"])
         for snr, group in rows.groupby("snr_db"):
+            if snr in absent:
+                tally.numbers.append(f"{snr:g} dB: {NO_NUMBER}")
+                continue
             lost = (group["status"] == "outage").astype(float)
             rate, _ = rate_over_images(lost.groupby([group["dataset"], group["image_id"]]).mean().to_numpy())
             fails, arrives = rate.low > 0.5, rate.high < 0.5
@@ -228,7 +238,7 @@ def cliff(modulation: str, threshold: float) -> Check:
         tally.complete = bool((levels < threshold).any() and (levels >= threshold).any())
         if not tally.complete:
             tally.numbers.append(f"the sweep has no SNR on one side of {threshold:g} dB")
-        note_lacking(run.summary[run.summary["system"].isin(names) & (run.summary["channel"] == "awgn")], tally)
+        note_lacking(points, tally)
         found = tally.finding()
         if found.verdict != HOLDS:
             return found
@@ -261,6 +271,10 @@ def stable(within: float) -> Check:
 
 
 def _stability(training: Side, within: float, tally: Tally) -> None:
+    if any(snr > 0 for snr in absent_snrs(training)):  # the highest SNR may be absent, to which all are compared
+        tally.numbers.append(f"{training.label}: {NO_NUMBER}")
+        tally.complete = False
+        return
     rows = training.samples[training.samples["snr_db"] > 0]
     levels = sorted(rows["snr_db"].unique())
 

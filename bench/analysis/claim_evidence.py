@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.sides import KEY, Side, side
-from bench.results.reader import Run, points_without_mean
+from bench.results.reader import POINT, Run, points_without_mean
 
 HOLDS, CONTRADICTED, UNDECIDED = "holds", "contradicted", "undecided"
 CALIBRATED = "calibrated"
@@ -25,6 +25,9 @@ FIGURES = {"low": "fig4", "high": "fig5", "segmentation": "fig7"}
 STATISTIC_DECIMALS = 9  # areas and slopes are rounded to this many decimals: over many points, rounding errors add up
 OF_MEAN_MSE = "psnr_of_mean_mse_db"
 REDUCTIONS = {"psnr_db": "mean PSNR", OF_MEAN_MSE: "PSNR of the mean MSE"}
+#: In place of a number. A number over the rows that are left could be over the pictures that a system chose, by failing
+#: on the others.
+NO_NUMBER = "no number, because cells are absent"
 
 
 class Missing(Exception):
@@ -127,6 +130,16 @@ def note_lacking(rows: pd.DataFrame, tally: Tally) -> None:
     tally.numbers += [f"{name}: cells are absent" for name in lacking]
 
 
+def absent_snrs(*sides: Side) -> set[float]:
+    """The SNRs at which cells of a side failed or were never computed, at the points of its rows."""
+    found: set[float] = set()
+    for one in sides:
+        points = one.samples[POINT].drop_duplicates()
+        for rows in (one.lacking, one.failed):
+            found |= set(rows.merge(points, on=[name for name in POINT if name in rows])["snr_db"].astype(float))
+    return found
+
+
 def trainings_of(part: Run, system: str, tally: Tally) -> list[Side]:
     """One side per variant if the system was run in several variants (other seeds of training), otherwise a single
     side.
@@ -137,5 +150,7 @@ def trainings_of(part: Run, system: str, tally: Tally) -> list[Side]:
     variants = sorted(rows["variant"].unique())
     column = "psnr_db" if rows["psnr_db"].notna().any() else "miou"
     spread = rows.groupby("variant")[column].mean().std(ddof=1)
-    tally.numbers.append(f"{system}: {len(variants)} trainings, the means of {column} spread by {spread:.3f} (std)")
-    return [side(part, f"{system}@{variant}") for variant in variants]
+    sides = [side(part, f"{system}@{variant}") for variant in variants]
+    words = NO_NUMBER if absent_snrs(*sides) else f"the means of {column} spread by {spread:.3f} (std)"
+    tally.numbers.append(f"{system}: {len(variants)} trainings, {words}")
+    return sides

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.claim_evidence import (
+    NO_NUMBER,
     OURS,
     RECONSTRUCTION_RIVALS,
     STATISTIC_DECIMALS,
@@ -21,7 +22,7 @@ from bench.analysis.claim_evidence import (
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.measure.metrics.image import psnr_db
-from bench.results.reader import Run
+from bench.results.reader import Run, points_without_mean
 
 
 def overhead(run: Run, metric: str) -> Finding:
@@ -36,10 +37,17 @@ def overhead(run: Run, metric: str) -> Finding:
     tally, lines = Tally(), []
     jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
     here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}
+    summary = run.summary[(run.summary["task"] == "reconstruction") & (run.summary["channel"] == "awgn")]
+    summary = summary[summary["cbr_target"].notna()]
+    absent = points_without_mean(summary)
     for where, snr, rows, rival in jobs:
         values, uses = zip(*(_over_uses(rows, name, metric) for name in (OURS, rival)), strict=True)
         at = f"{where} at {snr:g} dB, {OURS} - {rival}"
         if rival not in here:
+            continue
+        if (absent["dataset"].eq(where) & absent["snr_db"].eq(snr) & absent["system"].isin([OURS, rival])).any():
+            lines.append(f"{at}: {NO_NUMBER}")
+            tally.complete = False
             continue
         shared = values[0].index.intersection(values[1].index)
         both = [side.loc[shared].to_numpy(float) for side in values]
@@ -55,8 +63,7 @@ def overhead(run: Run, metric: str) -> Finding:
     tally.complete &= not absent
     tally.numbers = [*lines, *(f"{rival}: not in the sweep over CBR" for rival in absent)]
     tally.systems = {OURS, *RECONSTRUCTION_RIVALS} & here
-    summary = run.summary[(run.summary["task"] == "reconstruction") & (run.summary["channel"] == "awgn")]
-    note_lacking(summary[summary["cbr_target"].notna() & summary["system"].isin(tally.systems)], tally)
+    note_lacking(summary[summary["system"].isin(tally.systems)], tally)
     return tally.finding()
 
 

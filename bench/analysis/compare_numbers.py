@@ -31,6 +31,8 @@ from bench.results.reader import POINT
 from systems.errors import UserError
 
 ALL, DELIVERED = "all pictures", "both delivered"
+#: The columns that count absent cells. If one is not 0, nothing is decided there, and no number is given.
+ABSENT = ["failed_a", "failed_b", "lacking_a", "lacking_b"]
 _NOTHING = Interval(np.nan, np.nan, np.nan, np.nan, 0)
 
 
@@ -49,13 +51,15 @@ def compare_sides(
     - "undecided" also if the difference is smaller than `training_spread`, the standard deviation of this difference
       between trainings with other seeds (`bench.analysis.training_spread`; 0 if it was not measured).
     - "undecided" also if a cell of a side failed or was never computed, because it could choose its pictures by failing
-      on the others, or by hanging there. failed_a and failed_b count cells that failed, lacking_a and lacking_b the
-      points without a mean in summary.csv.
+      on the others, or by hanging there. Then the row has no means, differences, intervals and bits either, as the
+      point has no mean in summary.csv. failed_a and failed_b count cells that failed, lacking_a and lacking_b the
+      points without a mean.
     - "only A decodes", "only B decodes", "neither decodes": a side lost every picture.
 
     `snr_db` is empty in the row over all SNRs together; SNRs at which a side has no row count there, if it failed.
     outages_a and outages_b count pictures that were lost at least once. same_noise, uses_a, uses_b, bits_a and bits_b
-    show whether the comparison was fair.
+    show whether the comparison was fair. Outages and uses are over the rows that there are: the uses follow the link,
+    never the picture.
 
     level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
     samples.csv does not have.
@@ -71,10 +75,8 @@ def compare_sides(
         default = default_metric(point[0])
         snrs = sorted(group["snr_db"].unique())
         pairs = _Pairs(a, b, dict(zip(POINT, point, strict=True)), group, metric or default, level)
-        found = pairs.rows(snrs)
-        if metric not in (None, default) and all(np.isnan(row["mean_a"]) and np.isnan(row["mean_b"]) for row in found):
-            continue  # the metric belongs to the other task
-        rows += found
+        if metric in (None, default) or pairs.measured:  # else the metric belongs to the other task
+            rows += pairs.rows(snrs)
     return pd.DataFrame(rows)
 
 
@@ -84,6 +86,14 @@ class _Pairs:
     def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
         self.spread = of_difference(*(spread(side.run, side.system, point["task"], metric) for side in (a, b)))
+
+    @property
+    def measured(self) -> bool:
+        """Whether the rows have values of the metric."""
+        if whole_of(self.metric):
+            return has_labels(self.point["task"])
+        columns = (f"{quantity(self.metric).column}_{s}" for s in "ab")
+        return any(name in self.group and self.group[name].notna().any() for name in columns)
 
     def rows(self, shared: list[float]) -> list[dict[str, Any]]:
         """One row of the table for each SNR that both sides have, and one over all (None). A single SNR has no such
@@ -100,9 +110,11 @@ class _Pairs:
     def _row(self, snr: float | None, group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
         lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
         budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
-        mean_a, mean_b, gap = over_all
         failed, lacking = zip(*self._absent(snr), strict=True)
         open_ = any(failed) or any(lacking)
+        if open_:  # the rows that are left may be those of the pictures that a side chose
+            over_all = of_both = (np.nan, np.nan, _NOTHING)
+        mean_a, mean_b, gap = over_all
         return {
             "a": self.a.label,
             "b": self.b.label,
@@ -126,9 +138,7 @@ class _Pairs:
             "delivered_ci_low": of_both[2].low,
             "delivered_ci_high": of_both[2].high,
             "delivered_n_images": of_both[2].n,
-            "delivered_verdict": (
-                "" if not of_both[2].n else "undecided" if open_ else self._verdict(of_both[2], False, False)
-            ),
+            "delivered_verdict": self._verdict(of_both[2], False, False) if of_both[2].n else "",
             "failed_a": failed[0],
             "failed_b": failed[1],
             "lacking_a": lacking[0],
@@ -137,8 +147,8 @@ class _Pairs:
             "outages_b": group.loc[lost_b, "image_id"].nunique(),
             "uses_a": group["n_uses_a"].mean(),
             "uses_b": group["n_uses_b"].mean(),
-            "bits_a": group["bits_a"].mean(),
-            "bits_b": group["bits_b"].mean(),
+            "bits_a": np.nan if open_ else group["bits_a"].mean(),
+            "bits_b": np.nan if open_ else group["bits_b"].mean(),
             "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
         }
 
@@ -282,12 +292,16 @@ def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
     `compare_sides`.
 
     Both curves are over the pictures that both sides delivered, so neither has a cliff. snr_shift_db is positive if a
-    needs less SNR than b for the same quality.
+    needs less SNR than b for the same quality. If cells of a side are absent, both numbers are NaN: a side could choose
+    its SNRs by failing at the others.
     """
     rows = []
-    for key, group in points.dropna(subset=["snr_db"]).groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
-        snr = group["snr_db"].to_numpy(float)
-        ours, theirs = (group[f"delivered_mean_{s}"].to_numpy(float) for s in "ab")
+    for key, group in points.groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
+        at = group.dropna(subset=["snr_db"])
+        snr = at["snr_db"].to_numpy(float)
+        ours, theirs = (at[f"delivered_mean_{s}"].to_numpy(float) for s in "ab")
+        if group[ABSENT].to_numpy().any():
+            ours = theirs = np.full(len(snr), np.nan)
         if lower_is_better(group["metric"].iloc[0]):
             ours, theirs = -ours, -theirs
         rows.append(

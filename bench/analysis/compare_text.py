@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from bench.analysis.compare_numbers import ALL, DELIVERED, whole_curves
+from bench.analysis.compare_numbers import ABSENT, ALL, DELIVERED, whole_curves
 from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import quantity
 from bench.measure.budget import budget_text
@@ -47,7 +47,7 @@ def _summary(group: pd.DataFrame) -> tuple[str, ...]:
     return (
         first["a"], first["b"], f"{first['task']}, {first['dataset']}, {first['channel']}, {_budget(first)}",
         first["metric"], _difference(row, ""), _difference(row, "delivered_"), f"{counts} of {len(at)}",
-        _verdict(row["verdict"], first["a"], first["b"]),
+        _with_reasons(_verdict(row["verdict"], first["a"], first["b"]), _absent(row)),
     )  # fmt: skip
 
 
@@ -69,17 +69,14 @@ def _points(group: pd.DataFrame) -> list[str]:
         snr = "all" if np.isnan(row["snr_db"]) else f"{row['snr_db']:g}"
         means = [_number(row[f"mean_{s}"], scale) for s in "ab"]
         lost = [f"{name} lost {count}" for name, count in (("A", row["outages_a"]), ("B", row["outages_b"])) if count]
-        failed = [(name, row[f"failed_{name.lower()}"]) for name in "AB"]
-        lost += [f"{name} failed in {several(count, 'cell')}" for name, count in failed if count]
-        lost += [f"{name} is not complete" for name, count in failed if row[f"lacking_{name.lower()}"] and not count]
+        lost += _absent(row)
         verdict = _verdict(row["verdict"], a, b)
         other = _verdict(row["delivered_verdict"], a, b)
         if lost and row["delivered_verdict"] and other != verdict and "decodes" not in verdict:
             lost.append(f"{other} over those that both delivered")
         lines.append(
             f"{snr:>9} {means[0]:>9} {means[1]:>9} {_gap(row, '', scale)}   {_gap(row, 'delivered_', scale)}  "
-            + verdict
-            + (f" ({', '.join(lost)})" if lost else "")
+            + _with_reasons(verdict, lost)
         )
     lines += _whole_curve(group, scale, unit)
     if not group["same_noise"].all():
@@ -89,17 +86,28 @@ def _points(group: pd.DataFrame) -> list[str]:
     return [*lines, ""]
 
 
+def _absent(row: pd.Series) -> list[str]:
+    """Which side lacks cells, in words: why the row has no numbers."""
+    failed = [(name, row[f"failed_{name.lower()}"]) for name in "AB"]
+    found = [f"{name} failed in {several(count, 'cell')}" for name, count in failed if count]
+    return found + [f"{name} is not complete" for name, count in failed if row[f"lacking_{name.lower()}"] and not count]
+
+
+def _with_reasons(verdict: str, reasons: list[str]) -> str:
+    return verdict + (f" ({', '.join(reasons)})" if reasons else "")
+
+
 def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
+    if group["snr_db"].count() > 1 and group[ABSENT].to_numpy().any():
+        return ["Over the whole curve: no number, because cells are absent."]
     lines = []
     for row in whole_curves(group).itertuples():
         if np.isnan(row.bd_gain):
             continue
         side = "a" if row.bd_gain > 0 else "b"
-        # else a system could choose its pictures
-        if group[[f"{what}_{side}" for what in ("outages", "failed", "lacking")]].to_numpy().any():
+        if group[f"outages_{side}"].any():  # else a system could choose its pictures
             lines.append(
-                f"Over the whole curve: no number, because {side.upper()}, which it would favour, lost pictures, "
-                "or lacks cells."
+                f"Over the whole curve: no number, because {side.upper()}, which it would favour, lost pictures."
             )
             continue
         gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()
@@ -120,6 +128,9 @@ def _matching(group: pd.DataFrame) -> str:
     """Whether the two spent the same uses, the same bits, both or neither; per picture, over all SNRs."""
     uses, bits = ([group[f"{what}_{s}"].mean() for s in "ab"] for what in ("uses", "bits"))
     same_uses, same_bits = _equal(*uses), _equal(*bits)
+    if math.isnan(bits[0]):
+        words = "Matched: equal uses" if same_uses else "Not matched: uses are not equal"
+        return f"{words} (uses A {uses[0]:.0f}, B {uses[1]:.0f}; bits are not known, because cells are absent)."
     spent = f"uses A {uses[0]:.0f}, B {uses[1]:.0f}; bits A {bits[0]:.0f}, B {bits[1]:.0f} per picture"
     if same_uses and same_bits:
         return f"Matched: equal uses and equal bits ({spent})."

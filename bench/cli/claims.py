@@ -11,7 +11,8 @@ import click
 def claims_command(run: str | None, as_csv: bool) -> None:
     """Check the statements in Sec. V of the paper on RUN (default: the last run): does each of them hold?"""
     from bench.analysis.claims import judge, report, table
+    from bench.results.csv_tables import frame_text
     from bench.results.find import find_run
 
     verdicts = judge(find_run(run))
-    click.echo(table(verdicts).to_csv(index=False) if as_csv else report(verdicts), nl=False)
+    click.echo(frame_text(table(verdicts)) if as_csv else report(verdicts), nl=False)

@@ -37,12 +37,13 @@ def compare_command(
     from bench.analysis.compare import compare
     from bench.analysis.compare_text import report
     from bench.analysis.sides import Selection
+    from bench.results.csv_tables import frame_text
     from bench.spec.grammar import parse_snr
 
     selection = Selection(figure, channel, None if snr is None else parse_snr(snr))
     points = compare(a, b, baseline, run, metric, selection)
     if as_csv:
-        click.echo(points.to_csv(index=False), nl=False)
+        click.echo(frame_text(points), nl=False)
         for note in points.attrs["notes"]:
             click.echo(note, err=True)
     else:

@@ -351,6 +351,18 @@ def _outages(panel: Panel, chart: Chart) -> None:
     axes.set_ylim(0, min(100.0, max(1.0, 1.08 * top)))
 
 
+def _difference_label(panel: Panel, reference: str, unit: str) -> tuple[str, float]:
+    """The name of the axis of differences, and its size. The label of the reference stands there whole, on two lines at
+    most, or not at all: what a bracket at its end says may be whose system it is.
+    """
+    whole = f"Δ to {reference}{unit}"
+    for size in (7.0, 6.2, 5.6):
+        if panel.sheet.measure(whole, fontsize=size)[0] <= panel.height:
+            return whole, size
+    lines = panel.sheet.fit(whole, panel.height, fontsize=5.6)
+    return (lines, 5.6) if lines.count("\n") < 2 else (f"Δ{unit}", 7.0)
+
+
 def _differences(panel: Panel, chart: Chart) -> None:
     """Draw each system minus the reference, with the interval of the difference. The line at 0 is the reference."""
     from matplotlib.ticker import MaxNLocator
@@ -358,10 +370,7 @@ def _differences(panel: Panel, chart: Chart) -> None:
     axes = panel.axes
     unit = quantity(chart.metric).unit
     unit = {"": "", "%": " (points)"}.get(unit, f" ({unit})")
-    name = chart.looks.label(chart.reference).partition(" (")[0]
-    sizes = [(f"Δ to {name}{unit}", size) for size in (7.0, 6.2, 5.6)] + [(f"Δ{unit}", 7.0)]
-    fits = (pair for pair in sizes if panel.sheet.measure(pair[0], fontsize=pair[1])[0] <= panel.height)
-    words, size = next(fits, sizes[-1])
+    words, size = _difference_label(panel, chart.looks.label(chart.reference), unit)
     axes.set_ylabel(words, fontsize=size)
     axes.axhline(0, color=chart.looks[chart.reference].colour, linewidth=1.2, zorder=2.5)
     place = {(curve.system, curve.variant): curve for curve in chart.curves}

@@ -19,8 +19,7 @@ import pandas as pd
 from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.text import cell
-from bench.results.reader import Run
-from bench.util.files import no_formula
+from bench.results.reader import Run, is_count
 from bench.util.markdown import markdown_table
 
 OVERHEAD_COLUMNS = (
@@ -70,8 +69,8 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
     """The spending of each system of each figure, with OVERHEAD_COLUMNS.
 
     flops: {(figure, system): {"encode": n, "decode": n}}. n_uses, cbr and bits are means over pictures of what was
-    sent. Latencies are medians in milliseconds per picture, without the points at which a cell failed. height and width
-    are those of the picture for which operations were counted: the figure's first.
+    sent. Latencies are medians in milliseconds per picture. Both are without the points at which a cell failed. height
+    and width are those of the picture for which operations were counted: the figure's first.
     """
     table = []
     for figure in run.figures:
@@ -80,9 +79,9 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
                 counted = flops.get((figure["id"], system), {})
-                timed = whole[(whole["system"] == system) & (whole["variant"] == variant)]
+                sent = whole[(whole["system"] == system) & (whole["variant"] == variant)]
                 mean = {
-                    c: own[c].mean()
+                    c: sent[c].mean()
                     for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]
                 }
                 table.append(
@@ -97,23 +96,22 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "parameters": facts.get("parameters"),
                         "flops_encode": counted.get("encode"),
                         "flops_decode": counted.get("decode"),
-                        "encode_ms": 1000 * timed["encode_s"].median(),
-                        "decode_ms": 1000 * timed["decode_s"].median(),
+                        "encode_ms": 1000 * sent["encode_s"].median(),
+                        "decode_ms": 1000 * sent["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": _total(facts.get("images_seen")),
-                        "trained_on": no_formula(_sources(facts.get("data"))),
-                        "knowledge": no_formula(str(facts.get("knowledge", ""))),
+                        "trained_on": _sources(facts.get("data")),
+                        "knowledge": str(facts.get("knowledge", "")),
                     }
                 )
     return pd.DataFrame(table, columns=list(OVERHEAD_COLUMNS))
 
 
 def _total(value) -> float | None:
-    """The sum of a sidecar's `images_seen`, which is a number, or one number per task or stage of training."""
-    if isinstance(value, dict):
-        counts = [_total(item) for item in value.values()]
-        return sum(count for count in counts if count is not None)
-    return value if isinstance(value, (int, float)) else None
+    """The sum of `images_seen`: None, a number, or one number per task or stage of training. `Run.system_facts` leaves
+    out what is no count.
+    """
+    return sum(_total(item) or 0 for item in value.values()) if isinstance(value, dict) else value
 
 
 def _sources(data) -> str:
@@ -137,7 +135,7 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
             row.figure,
             name,
             _count(row.n_uses),
-            f"{row.cbr:.4f}",
+            "" if _missing(row.cbr) else f"{row.cbr:.4f}",
             _count(row.coded_bits),
             _count(row.side_bits),
             _count(row.parameters),
@@ -154,14 +152,14 @@ def overhead_markdown(table: pd.DataFrame, facts: Mapping[str, Mapping] | None =
         "of the figure, a multiply-add counts as two."
     )
     align = "ll" + "r" * (len(_HEADERS) - 4) + "ll"
-    return markdown_table([*_HEADERS.values()], align, rows) + f"\n\n{note}\n" + spending_notes(table)
+    return markdown_table([*_HEADERS.values()], align, rows) + f"\n\n{note}\n" + spending_notes(table, looks)
 
 
-def spending_notes(table: pd.DataFrame) -> str:
+def spending_notes(table: pd.DataFrame, looks: system_looks.Looks) -> str:
     """One line for each row whose system leaves more than 5 % of its budget unspent. "" if there is none."""
     rows = table[table["n_uses"] < UNDERSPENT * table["budget_uses"]].itertuples()
     return "".join(
-        f"\n{row.figure}: {system_looks.label_of(row.system)} spends {share:.0f} % of the budget.\n"
+        f"\n{row.figure}: {cell(looks.label(row.system))} spends {share:.0f} % of the budget.\n"
         for row, share in ((row, 100 * row.n_uses / row.budget_uses) for row in rows)
     )
 
@@ -223,6 +221,6 @@ def kept_flops(run: Run) -> dict[tuple[str, str], dict[str, float]]:
     found = {}
     for pair, key in flops_keys(run).items():
         entry = kept.get(key) if isinstance(kept, dict) else None
-        if isinstance(entry, dict) and all(isinstance(entry.get(k), (int, float)) for k in ("encode", "decode")):
+        if isinstance(entry, dict) and all(is_count(entry.get(k)) for k in ("encode", "decode")):
             found[pair] = entry
     return found

@@ -23,8 +23,9 @@ from itertools import product
 import baselines  # noqa: F401  (registers all systems)
 from bench.report.paper_sheet import load_matplotlib
 from bench.report.published_curves import published_labels
-from bench.report.text import printable
+from bench.report.text import LONGEST, printable
 from bench.spec.look import read_look
+from bench.util.files import shown
 from systems import registry
 from systems.errors import UserError
 
@@ -43,7 +44,7 @@ DASHES: dict[str, tuple] = {
 ERROR_MAP = "magma"  # the colour map of error pictures, as matplotlib names it
 FRAME = "#D2271F"  # round a part of a picture that is shown enlarged
 #: A third party's colour must be so far from each of ours (in red, green and blue, 0 to 255), and no lighter (the
-#: luminance of white is 1).
+#: luminance of white is 1). Two nearer colours count as one.
 _NEAREST, _LIGHTEST = 32.0, 0.5
 _UNPLACED = 100  # in the order of legends: behind all systems with a mark
 
@@ -100,7 +101,7 @@ def style_of(system: str, facts: Mapping | None = None, step: int = 0) -> Style:
     look = registry.look(system, facts)
     number = int.from_bytes(hashlib.sha256(look.like.encode("utf-8", "surrogatepass")).digest()[:8])
     spare, marker, dash = _SPARE[(number + step) % len(_SPARE)]
-    colour, label = to_hex(look.colour), printable(look.label)
+    colour, label = to_hex(look.colour), shown(look.label)  # not cut: its end may be the name of a third party's system
     if look.mark is None:
         colour = colour if colour and _is_free(colour) else spare
         return Style(colour, marker, dash, label, width=1.6, marker_size=5.0)
@@ -112,22 +113,22 @@ def style_of(system: str, facts: Mapping | None = None, step: int = 0) -> Style:
 def _is_free(colour: str) -> bool:
     """Whether a third party's system may have the colour: it is not taken for one of ours, and can be seen on white."""
 
-    def parts(of: str) -> list[int]:
-        return [int(of[place : place + 2], 16) for place in (1, 3, 5)]
-
-    light = sum(w * (part / 255) ** 2.2 for w, part in zip((0.2126, 0.7152, 0.0722), parts(colour), strict=True))
-    gaps = (math.dist(parts(colour), parts(own)) for own in registry.own_colours())
-    return light <= _LIGHTEST and all(gap >= _NEAREST for gap in gaps)
+    light = sum(w * (part / 255) ** 2.2 for w, part in zip((0.2126, 0.7152, 0.0722), _parts(colour), strict=True))
+    return light <= _LIGHTEST and not any(_near(colour, own) for own in registry.own_colours())
 
 
-def label_of(system: str) -> str:
-    """The name in legends, if the figure gives no other."""
-    return style_of(system).label
+def _near(colour: str, other: str) -> bool:
+    return math.dist(_parts(colour), _parts(other)) < _NEAREST
+
+
+def _parts(colour: str) -> list[int]:
+    """Red, green and blue of "#RRGGBB"."""
+    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
 
 
 def to_hex(value: object) -> str:
     """A colour as '#RRGGBB', from any text that matplotlib accepts ("#d2271f", "teal"). "" for anything else."""
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:  # it would read "C999..." as a number
         return ""
     if re.fullmatch(r"#[0-9A-Fa-f]{6}", value):
         return value.upper()
@@ -159,9 +160,15 @@ def distinct(labels: Mapping[str, str]) -> dict[str, str]:
         for name, label in found.items():
             bare = registry.bare(label)
             taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name))
-            if (taken or _holds_another(name, bare, labels)) and not label.endswith(own := f" ({printable(name)})"):
+            if (taken or _holds_another(name, bare, labels)) and not label.endswith(own := f" ({_named(name)})"):
                 found[name] = label + own
     return found
+
+
+def _named(system: str) -> str:
+    """The name of a system, of which no letter is cut (`registry` allows 60), behind that of its run if it has one."""
+    run, colon, name = system.rpartition(":")
+    return printable(run) + colon + printable(name)
 
 
 def _holds_another(name: str, label: str, labels: Mapping[str, str]) -> bool:
@@ -217,18 +224,19 @@ def looks_of(
     first = {name: place for place, name in enumerate(order)}
     highlight = set(highlight)
     styles: dict[str, Style] = {}
-    taken: set[tuple] = set()
     given = {name: place for place, name in enumerate(dict.fromkeys(systems))}
     own_labels = distinct({name: _label_among(name, facts, labels) for name in given})
-    for system in sorted(given, key=lambda name: (":" in name, name)):
+    # Those of this run first, then the same systems of others, whose looks are given; the rest is told apart from them.
+    for system in sorted(given, key=lambda name: (":" in name, name.rpartition(":")[2] not in given, name)):
         run, _, name = system.rpartition(":")
         own = facts.get(system, facts.get(name, {}))
-        style = styles.get(name) if run and name in styles else _told_apart(name, own, taken)
+        if run and name in styles:
+            style = _of_other_run(styles[name])
+        else:
+            style = _told_apart(name, own, bool(run), list(styles.values()))
         style = replace(style, label=own_labels[system])
         if style.order >= _UNPLACED:  # without its own place: the order of its figure
-            style = replace(style, order=_UNPLACED + given[system] / 1000)
-        if run:
-            style = replace(style, dash=_other_dash(style.dash), hollow=True, order=style.order + 0.5)
+            style = replace(style, order=_UNPLACED + given[system] / 1000 + 0.5 * bool(run))
         if system in labels:
             style = replace(style, label=printable(labels[system]))
         if system in colours:
@@ -247,8 +255,9 @@ def _label_among(system: str, facts: Mapping[str, Mapping], given: Mapping[str, 
     run, _, name = system.rpartition(":")
     if not run:
         return style_of(name, facts.get(name)).label
-    label = given.get(name) or style_of(name, facts.get(system, facts.get(name))).label
-    return f"{printable(label)} ({printable(run)})"
+    wish = given.get(name)
+    label = printable(wish) if wish else style_of(name, facts.get(system, facts.get(name))).label
+    return f"{label} ({printable(run)})"
 
 
 def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) -> Looks:
@@ -257,15 +266,29 @@ def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) ->
     return looks_of(figure["systems"], facts, wish.order, wish.label, wish.colour)
 
 
-def _told_apart(system: str, facts: Mapping, taken: set[tuple]) -> Style:
-    """The look by name. A spare look is one that no other system of the figure has."""
-    style, step = style_of(system, facts), 0
-    while style.order >= _UNPLACED and (style.marker, style.dash) in taken and step < len(_SPARE):
-        step += 1
+def _told_apart(system: str, facts: Mapping, other_run: bool, others: list[Style]) -> Style:
+    """The look by name. A spare look is the first that is least like those of the other systems of the figure."""
+    found: list[tuple[int, Style]] = []
+    for step in range(len(_SPARE) if style_of(system, facts).order >= _UNPLACED else 1):
         style = style_of(system, facts, step)
-    taken.add((style.marker, style.dash))
-    return style
+        style = _of_other_run(style) if other_run else style
+        likeness = max((_likeness(style, other) for other in others), default=0)
+        if not likeness:
+            return style
+        found.append((likeness, style))
+    return min(found, key=lambda pair: pair[0])[1]
 
 
-def _other_dash(dash: tuple) -> tuple:
-    return DASHES["dashed"] if dash == DASHES["solid"] else DASHES["dotted"]
+def _likeness(one: Style, other: Style) -> int:
+    """How alike two looks are. 0: they are told apart in print, in grey (by marker and dash) and on the page of the
+    report, which draws no markers (by colour and dash); and so are their looks as systems of another run, which have
+    other dashes (by colour and marker). 1: all but the last. 3: they are the same.
+    """
+    colour, marker, dash = _near(one.colour, other.colour), one.marker == other.marker, one.dash == other.dash
+    return 3 if colour and marker and dash else 2 if dash and (colour or marker) else int(colour and marker)
+
+
+def _of_other_run(style: Style) -> Style:
+    """The look of the same system of another run: it has the colour, another dash and hollow markers."""
+    dash = DASHES["dashed"] if style.dash == DASHES["solid"] else DASHES["dotted"]
+    return replace(style, dash=dash, hollow=True, order=style.order + 0.5)

@@ -15,6 +15,7 @@ from bench.report import system_looks
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
 from bench.report.text import cell, printable
+from bench.results.csv_tables import frame_text
 from bench.results.reader import Run
 from bench.util.files import slug
 from bench.util.markdown import markdown_table
@@ -36,7 +37,7 @@ def tables_of(run: Run) -> dict[Path, bytes]:
         if len(rows):
             looks = system_looks.figure_looks(figure, run.system_facts)
             text = results_markdown(rows, figure, looks)
-            text += spending_notes(overheads[overheads["figure"] == figure["id"]])
+            text += spending_notes(overheads[overheads["figure"] == figure["id"]], looks)
             files |= _files(run, f"results-{figure['id']}", rows, text)
             if has_labels(figure["task"]):
                 classes = class_table(run, figure)
@@ -58,7 +59,7 @@ def _files(run: Run, name: str, table: pd.DataFrame, markdown: str) -> dict[Path
         + (" LIMITED RUN (`--limit`): a trial, not a result." if run.limited else "")
         + "\n"
     )
-    texts = table.to_csv(index=False, lineterminator="\n"), markdown + note
+    texts = frame_text(table), markdown + note
     return {path: text.encode("utf-8", "backslashreplace") for path, text in zip(paths, texts)}
 
 

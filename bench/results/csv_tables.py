@@ -1,6 +1,7 @@
 """CSV tables as text: how they are written, and how they are read.
 
-The store writes with `table_text` and `table_writer`. The reader, the tables on the terminal and the perf commands read
+The store writes with `table_text` and `table_writer`, and the tables of figures and comparisons are written with
+`frame_text`. The reader, the tables on the terminal and the perf commands read
 with `read_rows` (fields as text) or `read_frame` (pandas). In a run's folder, a table may be NAME.csv, NAME.csv.xz or
 NAME.csv.gz.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from bench.results.schema import FLAG, NUMBER, POINT, SECONDS, TEXT, Column
-from bench.util.files import write_atomic
+from bench.util.files import no_formula, write_atomic
 from systems.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,6 +90,13 @@ def table_text(columns: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> str
     for row in rows:
         add(row)
     return out.getvalue()
+
+
+def frame_text(table: pd.DataFrame) -> str:
+    """A pandas table as CSV, for sheets. A text of a system, of a run or of a figure is no formula there."""
+    texts = table.select_dtypes(exclude=["number", "bool"])
+    safe = texts.map(lambda value: no_formula(value) if isinstance(value, str) else value)
+    return table.assign(**{str(name): safe[name] for name in safe}).to_csv(index=False, lineterminator="\n")
 
 
 def compress(path: Path, table: tuple[Column, ...]) -> Path:

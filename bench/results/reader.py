@@ -238,22 +238,28 @@ def _figure(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """The description of a system, which may be a third party's. Keys that tables show have the right type, or are left
-    out.
+    """The description of a system, which may be a third party's, or from the sidecar of a stranger's weights. What
+    tables show has the right type, also inside of it, or is left out.
     """
     kept = {key: value for key, value in facts.items() if _depth_is_small(value)}
     for key in ("knowledge", "variant"):
         if key in kept:
             kept[key] = "" if kept[key] is None else str(kept[key])
-    if not _is_count(kept.get("parameters")):
+    if not is_count(kept.get("parameters")):
         kept["parameters"] = None
-    seen = kept.get("images_seen")
-    if not (_is_count(seen) or isinstance(seen, dict)):
-        kept.pop("images_seen", None)
-    return kept
+    seen = _counts(kept.pop("images_seen", None))
+    return kept if seen is None else {**kept, "images_seen": seen}
 
 
-def _is_count(value: Any) -> bool:
+def _counts(value: Any) -> Any:
+    """A count, or the counts of a dict, at any depth. None for anything else."""
+    if isinstance(value, dict):
+        return {key: own for key, part in value.items() if (own := _counts(part)) is not None}
+    return value if is_count(value) else None
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value is a number that tables show as a count: NaN, infinity and numbers of 400 digits are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e18
 
 

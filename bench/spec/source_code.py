@@ -155,8 +155,7 @@ def _imports(module: str, file: Path) -> Iterator[str]:
             base = ".".join(filter(None, (_above(package, node.level), base)))
             yield from _with_parents(base)
             for alias in node.names:
-                yield f"{base}.{alias.name}"
-                yield from _forwarded(base, alias.name)
+                yield from _named_in(base, alias.name)
         else:
             yield from _called_for(node, package)
 
@@ -176,7 +175,33 @@ def _called_for(call: ast.Call, package: str) -> Iterator[str]:
     yield from _with_parents(base)
     parts = given.get("fromlist")
     for part in parts.elts if isinstance(parts, (ast.List, ast.Tuple)) else ():
-        yield f"{base}.{_constant(part)}"
+        yield from _named_in(base, str(_constant(part)))
+
+
+def _named_in(package: str, name: str) -> Iterator[str]:
+    """The modules that `from package import name` may import. A star imports those that the package's `__all__` names,
+    which may be computed: so all modules in its folders count.
+    """
+    if name != "*":
+        yield f"{package}.{name}"
+    elif package not in _LISTS:
+        for folder in _folders(package):
+            yield from (f"{package}.{module}" for module in _modules_below(folder) if module)
+    yield from _forwarded(package, name)
+
+
+def _folders(package: str) -> list[Path]:
+    """The folders in which Python looks for the modules of a package. A namespace may have several."""
+    top, *rest = package.split(".")
+    bases = [(one.parent if one.name == "__init__.py" else one).joinpath(*rest) for one in _top(top)]
+    return [base for base in bases if base.is_dir()]
+
+
+def _modules_below(folder: Path) -> Iterator[str]:
+    """The names of the modules in a folder and below it, as its package would import them."""
+    for file in sorted(folder.rglob("*.py")):
+        *parts, last = file.relative_to(folder).with_suffix("").parts
+        yield ".".join(parts if last == "__init__" else [*parts, last])
 
 
 def _constant(node: ast.AST | None) -> object:
@@ -222,7 +247,7 @@ def _with_parents(name: str) -> Iterator[str]:
 
 def _forwarded(package: str, name: str) -> Iterator[str]:
     """The module behind a name in a package that only lists names: `from systems import System` leads to
-    `systems.interface`.
+    `systems.interface`. A star leads to all of them.
     """
     if package not in _LISTS:
         return
@@ -232,9 +257,11 @@ def _forwarded(package: str, name: str) -> Iterator[str]:
     for node in _listing(file.read_bytes()):
         if isinstance(node, ast.Dict):
             for key, value in zip(node.keys, node.values, strict=True):
-                if isinstance(key, ast.Constant) and key.value == name and isinstance(value, ast.Constant):
+                if isinstance(key, ast.Constant) and name in (key.value, "*") and isinstance(value, ast.Constant):
                     yield f"{package}.{value.value!s}"
-        elif isinstance(node, ast.ImportFrom) and any((alias.asname or alias.name) == name for alias in node.names):
+        elif isinstance(node, ast.ImportFrom) and any(
+            name in (alias.asname or alias.name, "*") for alias in node.names
+        ):
             yield node.module or ""
 
 

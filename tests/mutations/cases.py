@@ -420,7 +420,22 @@ CASES = (
     Mutation(
         "failures: a verdict rests on the pictures that did not fail", "bench/analysis/compare_numbers.py",
         '"verdict": "undecided" if open_ else self', '"verdict": self',
-        _at("analysis/test_compare", "test_nobody_gains_by_failing_on_the_hard_pictures"),
+        _at("analysis/test_compare", "test_who_fails_is_not_said_to_lose_all_pictures"),
+    ),
+    Mutation(
+        "failures: means of a comparison are over the pictures that did not fail", "bench/analysis/compare_numbers.py",
+        "        if open_:  # the rows", "        if False:  # the rows",
+        _at("analysis/test_compare", "test_no_number_stands_where_cells_are_absent"),
+    ),
+    Mutation(
+        "failures: a whole curve is over the SNRs that did not fail", "bench/analysis/compare_numbers.py",
+        "        if group[ABSENT].to_numpy().any():\n", "        if False:\n",
+        _at("analysis/test_compare", "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
+    ),
+    Mutation(
+        "failures: a claim is contradicted by the pictures that did not fail", "bench/analysis/claim_checks.py",
+        "            if absent_snrs(ours, rival):\n", "            if False:\n",
+        _at("analysis/test_claims", "test_no_statement_is_contradicted_by_what_is_left"),
     ),
     Mutation(
         "apart: a namespace opens every folder of its name", APART + "readable_files.py",
@@ -551,6 +566,21 @@ CASES = (
         _at("report/test_system_looks", "test_no_label_stands_for_two_systems"),
     ),
     Mutation(
+        "outsiders: a cut takes the name behind a label", "bench/report/system_looks.py",
+        "shown(look.label)", "printable(look.label)",
+        _at("report/test_system_looks", "test_no_letter_of_the_name_behind_a_label_is_cut"),
+    ),
+    Mutation(
+        "outsiders: the axis of differences hides whose system it is", "bench/report/charts.py",
+        '    whole = f"Δ to {reference}{unit}"', '    whole = f"Δ to {reference.partition(\' (\')[0]}{unit}"',
+        _at("report/test_figures", "test_the_axis_of_differences_says_whose_system_the_reference_is"),
+    ),
+    Mutation(
+        "outsiders: two curves of the page have one look", "bench/report/html/build.py",
+        "several, looks[name])", "several, system_looks.style_of(name, facts))",
+        _at("report/test_html", "test_no_two_systems_of_third_parties_share_colour_and_dash"),
+    ),
+    Mutation(
         "outsiders: the Tab key loads their channels", "bench/cli/completion.py",
         "    return CHANNELS.unloaded_names()\n", "    return list(CHANNELS.names())\n",
         _at("cli/test_outsiders", "test_the_tab_key_runs_no_code_of_a_package"),
@@ -574,6 +604,32 @@ CASES = (
         "outsiders: a formula follows a semicolon in a table", "bench/util/files.py",
         'unicodedata.normalize("NFKC", text).split(";")', '[unicodedata.normalize("NFKC", text)]',
         _at("util/test_files", "test_a_formula_of_a_sheet_is_told_from_a_number"),
+    ),
+    Mutation(
+        "outsiders: a text is a formula in a table of figures", "bench/results/csv_tables.py",
+        "no_formula(value) if isinstance(value, str) else value", "value",
+        _at("results/test_runs_of_others", "test_no_text_of_a_run_is_a_formula_in_a_table_of_csv"),
+    ),
+    Mutation(
+        "outsiders: a text is a formula in a table that the page saves", "bench/report/html/csv.js",
+        "seen.split(\";\").some(begins)", "false",
+        _at("report/test_html", "test_no_text_is_a_formula_in_a_table_that_the_page_saves"),
+    ),
+    Mutation(
+        "apart: an error may be no message", APART + "nursery_client.py",
+        "        if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):\n",
+        "        if False:\n",
+        _at("measure/test_apart", "test_an_error_that_is_no_message_is_one_line"),
+    ),
+    Mutation(
+        "apart: bits per use may be any number", APART + "child.py",
+        "    if not is_bits_per_use(rate):\n", "    if False:\n",
+        _at("measure/test_apart", "test_facts_that_the_plan_or_a_table_cannot_use_are_refused"),
+    ),
+    Mutation(
+        "outsiders: a colour of 5,000 digits is read", "bench/report/system_looks.py",
+        "not 0 < len(value) <= LONGEST:", "not value:",
+        _at("report/test_system_looks", "test_what_is_no_colour_is_none"),
     ),
     Mutation(
         "outsiders: an error is a formula in a table", "bench/sweep/make_tables.py",
@@ -617,6 +673,12 @@ CASES = (
         _at("results/test_runs_of_others", "test_a_table_with_control_characters_is_refused"),
     ),
     Mutation(
+        "outsiders: what a dict of theirs holds is not looked at", "bench/results/reader.py",
+        "    if isinstance(value, dict):\n        return {key: own",
+        "    if isinstance(value, dict):\n        return value or {key: own",
+        _at("report/test_tables", "test_what_a_system_says_it_has_seen_is_counts_or_nothing"),
+    ),
+    Mutation(
         "apart: a picture has two rows of side information", APART + "remote.py",
         '            self._check_rows("side information", told["side_info"], batch)\n', "",
         _at("measure/test_apart", "test_each_picture_of_a_call_has_one_row"),
@@ -638,8 +700,7 @@ CASES = (
     ),
     Mutation(
         "outages: a whole curve may leave pictures out", "bench/analysis/compare_text.py",
-        "        if group[[f\"{what}_{side}\" for what in (\"outages\", \"failed\", \"lacking\")]].to_numpy().any():",
-        "        if False:",
+        "        if group[f\"outages_{side}\"].any():", "        if False:",
         _at("analysis/test_compare", "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
     ),
     Mutation(
@@ -686,6 +747,11 @@ CASES = (
         "identity: imports by keyword do not count", "bench/spec/source_code.py",
         "    given = {keyword.arg: keyword.value for keyword in call.keywords}", "    given = {}",
         _at("spec/test_source_code", "test_imports_are_followed_and_nothing_else_counts"),
+    ),
+    Mutation(
+        "identity: what a star imports does not count", "bench/spec/source_code.py",
+        '    if name != "*":\n', "    if True:\n",
+        _at("spec/test_source_code", "test_a_star_imports_what_the_package_lists"),
     ),
     Mutation(
         "figures: one system sets the scale of all error maps", "bench/report/gallery.py",

@@ -31,6 +31,7 @@ from systems.interface import Decoded, System, Transmission
 
 LONGEST_LABEL = 100  # letters of a label in a figure
 LONGEST_VARIANT = 255  # letters of a variant: it may be the name of a file
+MOST_BITS = 16  # per use
 LARGEST_DESCRIPTION = 1 << 20  # letters of JSON that `describe` may fill: the plan and the manifest hold them
 
 
@@ -216,23 +217,24 @@ def _facts(system: System) -> dict[str, Any]:
     if len(json.dumps(description)) > LARGEST_DESCRIPTION:
         raise TypeError(f"describe returned more than {LARGEST_DESCRIPTION} letters; give the facts alone")
     rate = system.bits_per_use
-    if rate is not None and (
-        isinstance(rate, bool) or not isinstance(rate, (int, float)) or not -math.inf < rate < math.inf
-    ):
-        raise TypeError(f"bits_per_use is {rate!r}; it must be a number or None")
+    if not is_bits_per_use(rate):
+        raise TypeError(f"bits_per_use is {str(rate)[:40]}; it must be None or a whole number from 1 to {MOST_BITS}")
     variant = wire.text(system.variant)
     if not is_variant(variant):
         raise TypeError(
             f"variant is {variant[:40]!a}; it must be at most {LONGEST_VARIANT} printable letters, and no formula"
         )
+    label, colour = str(system.label)[:LONGEST_LABEL], str(system.colour)[:LONGEST_LABEL]
+    if is_formula(label):
+        raise TypeError(f"label is {label!a}; it must be no formula of a sheet")
     return {
         "variant": variant,
         "bits_per_use": rate,
         "encoder_sees_snr": bool(system.encoder_sees_snr),
         "genie": bool(system.genie),
         "opens_files": bool(system.opens_files),
-        "label": str(system.label)[:LONGEST_LABEL],
-        "colour": str(system.colour)[:LONGEST_LABEL],
+        "label": label,
+        "colour": colour,
         "description": description,
     }
 
@@ -240,6 +242,13 @@ def _facts(system: System) -> dict[str, Any]:
 def is_variant(text: str) -> bool:
     """Whether a text can be a variant: it stands in every table, and may be the name of a file."""
     return len(text) <= LONGEST_VARIANT and text.isprintable() and not is_formula(text)
+
+
+def is_bits_per_use(value: Any) -> bool:
+    """Whether a value can be `bits_per_use`, as `calls.Facts` demands before a system's first call. The plan of a run
+    divides by it.
+    """
+    return value is None or (type(value) is int and 1 <= value <= MOST_BITS)
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -277,6 +277,8 @@ class Call:
         if "value" in answer:
             return answer["value"]
         told = answer["error"]
+        if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+            raise wire.WireError(wire.NO_MESSAGE)
         line = shown(told.get("line", ""), 500) or "no message"
         if told.get("kind") == "user":
             raise UserError(line)
@@ -286,7 +288,7 @@ class Call:
             line += f" ({SEALED})"
         elif "PermissionError" in line or "Read-only file system" in line:
             line += " (a system may read installed packages, its own package and --checkpoint, and may write no file)"
-        raise RemoteFailure(line, "\n".join(shown(one, 2000) for one in str(told.get("traceback", "")).split("\n")))
+        raise RemoteFailure(line, "\n".join(shown(one, 2000) for one in told.get("traceback", "").split("\n")))
 
     def seal(self, deadline: float | None = None) -> bool:
         """Take all files away from the process, for good. Returns False if the kernel cannot do this.

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from bench.measure.apart import wire
-from bench.measure.apart.child import LARGEST_DESCRIPTION, is_variant
+from bench.measure.apart.child import LARGEST_DESCRIPTION, LONGEST_LABEL, is_bits_per_use, is_variant
 from bench.measure.apart.nursery_client import BUILD_VARIABLE, Call, Home, RemoteFailure, TooLate, build_seconds
 from bench.measure.apart.readable_files import Sight
+from bench.util.files import is_formula
 from systems.errors import AuditError, UserError
 from systems.interface import Decoded, Link, Received, System, Transmission
 
@@ -137,6 +138,10 @@ class RemoteSystem(System):
         try:
             told = self._asked(call, "build", target=self.target, name=self.name, options=self.given,
                                device=self.device, columns=self.columns)  # fmt: skip
+            measures = told.get("measures") if isinstance(told, dict) else None
+            if not isinstance(measures, list) or not all(isinstance(name, str) for name in measures):
+                raise wire.WireError(wire.NO_MESSAGE)
+            self.measures = measures
             sealed = seal and self._in_time(lambda: call.seal(self.deadline))
             if sealed < self.sealed:  # the manifest says that it is sealed
                 raise RemoteFailure("its process could not be sealed, and was sealed before")
@@ -144,7 +149,6 @@ class RemoteSystem(System):
         except BaseException:
             self._close(call)
             raise
-        self.measures = list(told["measures"])
         self._overhead += time.perf_counter() - start
         return call
 
@@ -170,10 +174,10 @@ class RemoteSystem(System):
             _note_draws(told)
             self._check_rows("symbols", told["symbols"], batch)
             self._check_rows("side information", told["side_info"], batch)
-            return Transmission(
-                told["symbols"], told["side_info"], _report(told, batch), side_info_snr_db=told["side_info_snr_db"]
-            )
-        except (KeyError, AttributeError, TypeError):
+            made_for = told["side_info_snr_db"]
+            made_for = None if made_for is None else float(made_for)
+            return Transmission(told["symbols"], told["side_info"], _report(told, batch), side_info_snr_db=made_for)
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError):
             raise wire.WireError(wire.NO_MESSAGE) from None
 
 
@@ -238,7 +242,7 @@ def inspect_with(
 
 
 _FACTS: dict[str, Any] = {
-    "measures": list, "variant": str, "bits_per_use": (int, float, type(None)), "encoder_sees_snr": bool,
+    "measures": list, "variant": str, "bits_per_use": (int, type(None)), "encoder_sees_snr": bool,
     "genie": bool, "opens_files": bool, "label": str, "colour": str, "description": dict,
 }  # fmt: skip
 
@@ -251,8 +255,13 @@ def _are_facts(told: Any) -> bool:
         size = len(json.dumps(told, allow_nan=False))
     except (TypeError, ValueError, RecursionError):  # a tensor in the description, or NaN
         return False
-    typed = all(isinstance(told[key], kind) for key, kind in _FACTS.items())
-    return typed and is_variant(told["variant"]) and size < 2 * LARGEST_DESCRIPTION
+    if not all(isinstance(told[key], kind) for key, kind in _FACTS.items()) or size >= 2 * LARGEST_DESCRIPTION:
+        return False
+    short = len(told["label"]) <= LONGEST_LABEL and len(told["colour"]) <= LONGEST_LABEL
+    return (
+        is_variant(told["variant"]) and is_bits_per_use(told["bits_per_use"]) and short
+        and not is_formula(told["label"])
+    )  # fmt: skip
 
 
 def _is_look(told: Any) -> bool:

@@ -26,7 +26,7 @@ from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published_curves import published_for
-from bench.results.reader import Run
+from bench.results.reader import Run, is_count
 from bench.util.files import write_atomic
 
 MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
@@ -46,7 +46,7 @@ def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
         "{{rules}}": _rules(),
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
         "/* {{chart}} */": _part("vendor/uplot.min.js"),
-        "/* {{script}} */": _part("report.js"),
+        "/* {{script}} */": _part("csv.js") + _part("report.js"),
         # A name may contain "</script>". In JSON strings, "<" can be written as an escape.
         '"{{data}}"': data.replace("<", "\\u003c"),
     }
@@ -83,7 +83,7 @@ def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
                 figures.append(_figure(run, figure, rows, key) | {"spent": _spent(own, key)})
         looks = system_looks.looks_of(run.system_facts, run.system_facts)
         for name, facts in run.system_facts.items():
-            systems[_key(run, name, several)] = _system(run, name, facts, several, looks.label(name))
+            systems[_key(run, name, several)] = _system(run, name, facts, several, looks[name])
         if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
@@ -119,16 +119,16 @@ def _run(run: Run) -> dict[str, Any]:
             "undertrained": sorted(undertrained(run)), "manifest": manifest}  # fmt: skip
 
 
-def _system(run: Run, name: str, facts: dict[str, Any], several: bool, label: str) -> dict[str, Any]:
-    look = system_looks.style_of(name, facts)
+def _system(run: Run, name: str, facts: dict[str, Any], several: bool, look: system_looks.Style) -> dict[str, Any]:
     dash = [float(length) for length in look.dash[1]]
-    label = (f"{run.name}: " if several else "") + label
+    label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""
-    seen = facts.get("images_seen")
+    told = facts.get("images_seen")
+    seen = {task: count for task, count in told.items() if is_count(count)} if isinstance(told, dict) else {}
     return {
         "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
         "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
-        "seen": seen if isinstance(seen, dict) else {}, "knowledge": str(facts.get("knowledge") or ""),
+        "seen": seen, "knowledge": str(facts.get("knowledge") or ""),
         "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
     }  # fmt: skip
 

@@ -51,13 +51,7 @@
     return "CBR " + (Math.abs(whole - Math.round(whole)) < 1e-6 ? "1/" + Math.round(whole) : cbr.toPrecision(3));
   };
   const download = (name, head, rows) => {
-    const cell = (value) =>
-      value === null || value === undefined
-        ? ""
-        : /[",\n]/.test(String(value))
-          ? '"' + String(value).replaceAll('"', '""') + '"'
-          : String(value);
-    const text = [head, ...rows].map((row) => row.map(cell).join(",")).join("\n") + "\n";
+    const text = csvText(head, rows);
     const link = make("a", "", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: name });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

@@ -2,6 +2,9 @@
 numbers.
 """
 
+import re
+from itertools import product
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -139,6 +142,30 @@ def test_no_statement_holds_where_cells_are_absent(tmp_path):
     found = {v.name: v for v in (*judge(high), *judge(run))}
     assert len(holding) == 6 and {found[name].verdict for name in holding} == {UNDECIDED}
     assert "gensc: cells are absent" in found["segmentation-stable"].numbers
+
+
+@pytest.mark.parametrize("lacking", ["gensc", "rivals"])
+def test_no_statement_is_contradicted_by_what_is_left(tmp_path, lacking):
+    """Where half of the pictures are absent, a number over the others is none: nothing is said for or against."""
+    lack = {"gensc"} if lacking == "gensc" else {*RECONSTRUCTION, *SEGMENTATION} - {"gensc"}
+    snrs = [2.0, 8.0, 14.0, 18.0, 20.0]
+    shown = [figure(entry["id"], entry["systems"], entry["task"], snrs) for entry in figures()[:3]] + sweep()
+
+    def left(figure, system, snr, index):
+        return None if system in lack and index < 4 else reverse(figure, system, snr, index)
+
+    run = make_run(tmp_path / "run", shown, left)
+    assert {v.name: v.verdict for v in judge(run)}["low-resolution-best"] == CONTRADICTED
+    for system, snr in product(lack, snrs):
+        without_means(run, system, snr)
+    for found in judge(run):
+        links = "qam" in found.name or found.name == "segmentation-stable"
+        if links and (lacking == "gensc") != (found.name == "segmentation-stable"):
+            assert found.verdict == CONTRADICTED  # it rests on systems of which nothing is absent
+            continue
+        assert found.verdict == UNDECIDED
+        assert not [line for line in found.numbers if re.search(r"\d\.\d| %|\[", line)], found.numbers
+        assert any("cells are absent" in line for line in found.numbers)
 
 
 def test_one_rival_ahead_contradicts_best(tmp_path):

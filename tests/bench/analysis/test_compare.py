@@ -1,5 +1,8 @@
 """Tests of comparisons: they are paired, outages are counted, and the numbers agree with direct arithmetic."""
 
+import io
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -102,25 +105,30 @@ def failed_cell():
             "snr_db": 6.0, "cbr_target": 1 / 16, "bits_target": None, "rep": 0, "error": "not today"}  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ["lost", "failed"])
-def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way):
-    """`b` is ahead on the pictures that are left. The number is given where it favours the side that left none out."""
+@pytest.mark.parametrize(
+    ("way", "lead", "words"),
+    [
+        ("lost", 0.4, "no number, because B, which it would favour, lost pictures."),
+        ("lost", -9.0, "A is "),  # it favours the side that lost none
+        ("failed", 0.4, "no number, because cells are absent."),
+        ("failed", -9.0, "no number, because cells are absent."),
+        ("whole", 0.4, "A is 0.400 dB worse than B"),
+    ],
+)
+def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way, lead, words):
+    """`b` leaves out some pictures at all SNRs, or its cell fails at one. lead: of `b`, on the pictures left, in dB."""
 
-    def chosen(figure, system, snr, index, lead=0.4):
-        if system == "b" and index < 4 and (way == "lost" or snr == 6):
+    def chosen(figure, system, snr, index):
+        if system == "b" and index < 4 and (way == "lost" or (way == "failed" and snr == 6)):
             return "outage" if way == "lost" else None
         return 30.0 + snr / 2 + index + (lead if system == "b" else 0)
 
-    for lead, words in ((0.4, "no number, because B, which it would favour"), (-9.0, "A is ")):
-
-        def with_lead(*of, lead=lead):
-            return chosen(*of, lead=lead)
-
-        run = make_run(tmp_path / str(lead), [figure("fig4", ["a", "b"], snrs=[6.0, 8.0, 10.0, 12.0])], with_lead)
-        RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()] if way == "failed" else [])
-        text = report(compare("a", "b", run=run))
-        (line,) = (line for line in text.splitlines() if line.startswith("Over the whole curve"))
-        assert words in line, text
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0, 8.0, 10.0, 12.0])], chosen)
+    RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()] if way == "failed" else [])
+    points = compare("a", "b", run=run)
+    (line,) = (line for line in report(points).splitlines() if line.startswith("Over the whole curve"))
+    assert words in line
+    assert whole_curves(points)[["bd_gain", "snr_shift_db"]].isna().all(axis=None) == (way == "failed")
 
 
 def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
@@ -132,8 +140,50 @@ def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
         table = compare(*names, run=run).set_index("snr_db")
         assert list(table[f"failed_{own}"]) == [1, 0, 1]
         assert list(table["verdict"] == "undecided") == [True, False, True]
-        assert table.loc[6.0, "delivered_verdict"] == "undecided" and table.loc[6.0, "n_images"] == 4
     assert "undecided (B failed in 1 cell)" in report(compare("a", "b", run=run))
+
+
+def test_who_fails_is_not_said_to_lose_all_pictures(tmp_path):
+    """`b` lost the pictures that are left. What it would have made of the others is not known."""
+
+    def chosen(figure, system, snr, index):
+        return 30.0 if system == "a" else None if index < 4 else "outage"
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[6.0])], chosen)
+    assert list(compare("a", "b", run=run)["verdict"]) == ["only A decodes"]
+    assert "Matched: equal uses and equal bits (uses A 9408, B 9408; bits A" in report(compare("a", "b", run=run))
+    RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()])
+    assert list(compare("a", "b", run=run)["verdict"]) == ["undecided"]
+    spent = "Matched: equal uses (uses A 9408, B 9408; bits are not known, because cells are absent)."
+    assert spent in report(compare("a", "b", run=run)).splitlines()
+
+
+@pytest.mark.parametrize("way", ["failed", "not computed"])
+@pytest.mark.parametrize("metric", ["psnr_db", "psnr_of_mean_mse_db", "mse"])
+def test_no_number_stands_where_cells_are_absent(tmp_path, way, metric):
+    """A mean of `b` over the four easy pictures would stand under "all pictures"; so the row says only why."""
+    from bench.cli.compare import compare_command
+
+    run = without_hard_pictures(tmp_path)
+    if way == "failed":
+        RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()])
+    else:
+        without_means(run, "b", 6.0)
+    asked = ["b", "a", "--run", str(run), "--metric", metric]
+    printed = CliRunner().invoke(compare_command, [*asked, "--csv"]).stdout
+    table = pd.read_csv(io.StringIO(printed)).set_index("snr_db")
+    numbers = [name for name in table if re.search("mean|difference|ci_low|ci_high|bits_[ab]", name)]
+    assert len(numbers) == 12
+    for absent, rows in ((True, table.loc[[6.0, np.nan]]), (False, table.loc[[8.0]])):
+        assert rows[numbers].isna().all(axis=None) == absent and rows[numbers].isna().any(axis=None) == absent
+        assert (rows[["n_images", "delivered_n_images"]] == (0 if absent else 8)).all(axis=None)
+        assert (rows["verdict"] == "undecided").all() == absent and rows["delivered_verdict"].isna().all() == absent
+    why = "A failed in 1 cell" if way == "failed" else "A is not complete"
+    text = CliRunner().invoke(compare_command, asked).stdout.splitlines()
+    assert re.search(rf"  -  +-  +\d, 0, \d of 2  +undecided \({why}\)$", text[2])
+    six, eight, both = (line for line in text if re.match(r" +(6|8|all)  ", line) and "pictures" not in line)
+    assert six.split() == both.replace("all", "6").split() == ["6", "0", "0", "undecided", *f"({why})".split()]
+    assert len(re.findall(r"\d\.\d{3}", eight)) == 8
 
 
 def test_nobody_gains_by_hanging_on_the_hard_pictures(tmp_path):
@@ -144,8 +194,7 @@ def test_nobody_gains_by_hanging_on_the_hard_pictures(tmp_path):
     table = compare("b", "a", run=run).set_index("snr_db")
     assert list(table["verdict"] == "undecided") == [True, False, True]
     assert list(table["lacking_a"]) == [1, 0, 1] and not table["lacking_b"].any()
-    text = report(compare("b", "a", run=run))
-    assert "undecided (A is not complete)" in text and "is 0.400 better" not in text
+    assert "undecided (A is not complete)" in report(compare("b", "a", run=run))
     assert list(compare("b", "a", run=run, selection=Selection(snr_db=(8.0,)))["verdict"]) == ["B"]
 
 
@@ -157,7 +206,7 @@ def test_nobody_gains_by_failing_at_all_snrs_but_one(tmp_path):
     table = compare("a", "b", run=run)
     assert list(table["verdict"]) == ["B", "undecided"] and list(table["snr_db"].isna()) == [False, True]
     summary = report(table).splitlines()[2]
-    assert summary.endswith("undecided") and "0, 0, 1 of 1" in summary
+    assert summary.endswith("undecided (B is not complete)") and "0, 0, 1 of 1" in summary
 
 
 def test_psnr_of_the_mean_error_is_another_reduction(tmp_path):

@@ -19,7 +19,7 @@ import torch
 from harness import hostile
 
 import baselines  # noqa: F401  (registers its systems)
-from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, inspect, wire
+from bench.measure.apart import Home, RemoteFailure, RemoteSystem, Sight, child, inspect, wire
 from bench.measure.apart.ahead import import_ahead
 from bench.measure.apart.confine import without
 from bench.measure.calls import LocalEnd
@@ -520,7 +520,10 @@ def test_what_cannot_be_built_is_the_users_to_mend(home):
 
 @pytest.mark.parametrize("change", ["", "'variant': 'a\\x1b[2J'", "'variant': 7", "'variant': '=1+1'", "'genie': 0",
                                     "'more': 1",
-                                    "'bits_per_use': '1'", "'bits_per_use': float('inf')",
+                                    "'bits_per_use': '1'", "'bits_per_use': float('inf')", "'bits_per_use': 5e-324",
+                                    "'bits_per_use': 4.0", "'bits_per_use': True", "'bits_per_use': 0",
+                                    "'bits_per_use': 17", "'bits_per_use': 10 ** 400",
+                                    "'label': '=1+1'", "'label': 'x' * 101", "'colour': 'C' + '9' * 5000",
                                     "'description': {'a': torch.zeros(2)}",
                                     "'description': {'a': 'x' * (1 << 22)}"])  # fmt: skip
 def test_facts_that_a_system_writes_past_the_checks_are_checked(home, change):
@@ -534,6 +537,49 @@ def test_facts_that_a_system_writes_past_the_checks_are_checked(home, change):
         return
     with pytest.raises(UserError, match="what no system can be"):
         inspect(home, "x", "hostile_systems:Forges", {"code_rate": honest % change})
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "words"),
+    [
+        ("bits_per_use", 5e-324, "bits_per_use is 5e-324; it must be None or a whole number from 1 to 16"),
+        ("bits_per_use", 2.0, "bits_per_use is 2.0; it must be"),
+        ("bits_per_use", True, "bits_per_use is True; it must be"),
+        ("bits_per_use", 10**400, "bits_per_use is 1000"),
+        ("label", "=1+1", "label is '=1\\+1'; it must be no formula of a sheet"),
+        ("label", " ;-A1", "it must be no formula"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_facts_that_the_plan_or_a_table_cannot_use_are_refused(attribute, value, words):
+    """A plan divides a budget by the bits per use: a dry run promised infinitely many."""
+    one = PooledPixels("mine")
+    assert child._facts(one)["bits_per_use"] is None
+    setattr(one, attribute, value)
+    with pytest.raises(TypeError, match=words):
+        child._facts(one)
+    one.bits_per_use, one.label = 4, "Mine"
+    assert child._facts(one)["bits_per_use"] == 4 and child._facts(one)["label"] == "Mine"
+
+
+@pytest.mark.parametrize(
+    "body", ["{'error': 'no dict'}", "{'error': None}", "{'error': {'kind': 'other', 'line': ['x']}}", "{'error': {}}",
+             "{'error': {'kind': 'other', 'line': 'x', 'traceback': 7}}", "{}", "['error']", "7"],
+)  # fmt: skip
+def test_an_error_that_is_no_message_is_one_line(home, body):
+    words = "cannot use .* \\(no message\\)" if body == "{'error': {}}" else "not a message of the bench"
+    with pytest.raises(UserError, match=words):
+        inspect(home, "x", "hostile_systems:Forges", {"code_rate": body})
+
+
+@pytest.mark.parametrize("built", ["7", "{'measures': 7}", "{'measures': [7]}", "{}"])
+def test_an_answer_without_facts_is_no_answer(home, built):
+    """Here a run opens the process of a system, which was honest when the run was planned."""
+    target, options = "hostile_systems:Forges", {"code_rate": f"{{'value': {built}}}"}
+    facts = child._facts(PooledPixels("mine"))
+    one = RemoteSystem(home, "mine", target, options, facts, Sight.of(target, options), [])
+    with pytest.raises(wire.WireError, match="not a message of the bench"):
+        one.encode(picture(), LINK)
 
 
 @pytest.mark.parametrize("body", [

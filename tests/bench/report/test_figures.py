@@ -253,6 +253,30 @@ def test_bands_that_overlap_give_way_to_paired_differences(tmp_path):
     np.testing.assert_allclose(gap, 0.5)
 
 
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("GenSC", "Δ to GenSC (his) (dB)"),
+        ("His", "Δ to His (dB)"),
+        ("Our GenSC, retrained", "Δ to Our GenSC,\nretrained (his) (dB)"),
+        ("GenSC, the weights of its paper, and all the rest", "Δ (dB)"),  # the footnote says what it is
+    ],
+)
+def test_the_axis_of_differences_says_whose_system_the_reference_is(tmp_path, label, words):
+    """Without the bracket, differences to a third party's "GenSC (his)" would be differences to ours."""
+    facts = {"his": {"label": label, "plugin": True}}
+    run_dir = make_run(
+        tmp_path / "run",
+        [figure("fig4", ["gensc", "his"])],
+        lambda e, s, snr, i: 26.0 + i + (s == "his"),
+        systems=facts,
+    )
+    (canvas, notes), *_ = drawings(run_dir, "fig4", Options(relative_to="his"))[0].values()
+    assert canvas.axes[1].get_ylabel() == words
+    whole = label if label == "His" else f"{label} (his)"
+    assert any(f"difference to {whole}, paired" in note for note in notes)
+
+
 def test_ticks_stand_at_the_runs_points():
     assert tick_values(SNRS) == SNRS
     assert tick_values([float(x) for x in range(31)]) == [float(x) for x in range(0, 31, 3)]

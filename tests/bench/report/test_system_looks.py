@@ -129,6 +129,47 @@ def test_the_label_of_another_run_s_system_is_what_that_run_says():
     assert (looks.label("mine"), looks.label("new:mine")) == ("First", "Second (new)")
 
 
+@pytest.mark.parametrize(
+    "label", ["GenSC", "GenSC, the weights of its paper", "GenSC " + 40 * "of the paper ", "x" * 60]
+)
+@pytest.mark.parametrize("name", ["his", "the-codec-of-somebody-and-his-students-with-" + 16 * "x"])
+def test_no_letter_of_the_name_behind_a_label_is_cut(label, name):
+    """The name in brackets alone says that a third party's system with the label "GenSC, ..." is not ours."""
+    told = {one: {"label": label, "plugin": True} for one in (name, f"new:{name}", "other")}
+    looks = system_looks.looks_of([*told, "gensc"], told)
+    assert looks.label(name).endswith(f" ({name})") and looks.label("other").endswith(" (other)")
+    assert looks.label(f"new:{name}").endswith(f" ({name}) (new)") or f"(new:{name})" in looks.label(f"new:{name}")
+    assert looks.label(name)[:25] == f"{label} ({name})"[:25]
+    assert all(len(looks.label(one)) < 200 for one in told)  # the label is cut instead
+    ours = f"gensc-{54 * 'x'}"  # a name like a size of ours
+    assert system_looks.looks_of([ours], {ours: {"plugin": True}}).label(ours) == f"{ours} (plug-in)"
+
+
+#: Names that fell on one look of the page in fours, where it is chosen by a hash of the name alone.
+MANY = ["my-system", "my-network", "semantic-x", "swinjscc", "ntscc", "mambajscc", "deepsc", "vq-jscc", "diffjscc",
+        "cdm", "nerf-tx", "tokencom", "rival", "his77", "mine", "yours", "s1", "s2", "s3", "s4"]  # fmt: skip
+
+
+@pytest.mark.parametrize("colours", [{}, {"rival": "#123456", "his77": "#123456", "mine": "#133457", "s4": "#10355A"}])
+def test_third_parties_are_told_apart_in_colour_and_in_grey(colours):
+    """The report's page draws no markers, and print has no colours. 20 systems have as many looks."""
+    told = {name: {"plugin": True, "colour": colours.get(name, "")} for name in MANY}
+    styles = system_looks.looks_of(MANY, told).styles
+    assert all(styles[name].colour == colour for name, colour in colours.items())
+    for (a, one), (b, other) in combinations(styles.items(), 2):
+        near = a in colours and b in colours or one.colour == other.colour
+        assert one.dash != other.dash or (one.marker != other.marker and not near), (a, b)
+
+
+def test_third_parties_of_another_run_are_told_apart():
+    """Their dashes give way to one for another run. Those of one colour have other markers."""
+    told = {f"new:{name}": {"plugin": True, "colour": "#123456"} for name in MANY[:6]}
+    here = {name: {"plugin": True, "colour": "#123456"} for name in MANY[:4]}
+    for facts in (told, told | here):
+        styles = system_looks.looks_of(facts, facts).styles
+        assert len({(look.colour, look.marker, look.dash, look.hollow) for look in styles.values()}) == len(facts)
+
+
 @pytest.mark.parametrize("colour", ["#D2271F", "#d3281e", "black", "white", "#FFFFE0", "none", "#268CC8"])
 def test_no_third_party_s_curve_has_the_colour_of_one_of_ours_or_of_the_paper(colour):
     own = system_looks.style_of("someones-system").colour
@@ -137,13 +178,20 @@ def test_no_third_party_s_curve_has_the_colour_of_one_of_ours_or_of_the_paper(co
     assert system_looks.looks_of(["x"], colours={"x": "#D2271F"})["x"].colour == "#D2271F"  # the user's wish
 
 
+@pytest.mark.parametrize("colour", ["C" + "9" * 5000, "#12", "reddish", "\0", "1e400", "x" * 61, 7, None, ["red"]])
+def test_what_is_no_colour_is_none(colour):
+    """matplotlib reads "C9" as a number, and Python reads no number of 5,000 digits."""
+    assert system_looks.to_hex(colour) == "" and system_looks.to_hex("teal") == "#008080"
+    told = {"colour": colour, "plugin": True}
+    assert system_looks.style_of("someones-system", told) == system_looks.style_of("someones-system")
+
+
 def test_labels_compose():
-    assert system_looks.label_of("avif-ldpc-256qam-fcn") == "AVIF+LDPC+256QAM+FCN"
-    assert system_looks.label_of("jpeg-ldpc-16qam") == "JPEG+LDPC+16QAM"
-    assert system_looks.label_of("my-system") == "my-system"
-    assert "ceiling" not in system_looks.label_of("fcn-ceiling").lower() and "original" in system_looks.label_of(
-        "fcn-ceiling"
-    )
+    assert system_looks.style_of("avif-ldpc-256qam-fcn").label == "AVIF+LDPC+256QAM+FCN"
+    assert system_looks.style_of("jpeg-ldpc-16qam").label == "JPEG+LDPC+16QAM"
+    assert system_looks.style_of("my-system").label == "my-system"
+    ceiling = system_looks.style_of("fcn-ceiling").label
+    assert "ceiling" not in ceiling.lower() and "original" in ceiling
 
 
 def test_the_figures_file_and_the_options_change_looks():

@@ -1,5 +1,7 @@
 """Tests of tables: full precision in CSV, correct Markdown, and costs that agree with counts by hand."""
 
+import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,8 @@ import baselines  # noqa: F401  (registers fcn-ceiling)
 from bench.perf import flops
 from bench.perf.operations import count_operations
 from bench.report.class_tables import class_markdown, class_table
-from bench.report.overheads import kept_flops, overhead_table
+from bench.report.html.build import report_data
+from bench.report.overheads import flops_keys, kept_flops, overhead_markdown, overhead_table
 from bench.report.tables import results_table, tables_of
 from bench.report.terminal import result_tables
 from bench.report.text import cell
@@ -69,7 +72,9 @@ def test_the_classes_behind_an_miou_add_up_to_it(tmp_path, budget):
 
 
 def test_a_failed_cell_leaves_no_table_of_what_is_left(tmp_path):
-    """A system could fail on its hardest or slowest pictures. Such a point has no mean, no classes and no latency."""
+    """A system could fail on its hardest or slowest pictures. Such a point has no mean, no classes, no latency and no
+    bits.
+    """
     asked = figure("fig7", ["gensc", "deeplab-jscc"], task="segmentation", snrs=[0.0, 20.0])
     folder = make_run(tmp_path / "seg", [asked], lambda figure, system, snr, index: 0.1 * index + snr / 100)
     whole = Run.open(folder)
@@ -81,7 +86,10 @@ def test_a_failed_cell_leaves_no_table_of_what_is_left(tmp_path):
     own = Run.open(folder)
     assert set(class_table(own, own.figures[0]).groupby(["system", "snr_db"]).groups) == {("gensc", 20.0)}
     spent = overhead_table(own, {}).set_index("system")
-    assert spent.loc["gensc", "encode_ms"] > 0 and np.isnan(spent.loc["deeplab-jscc", "encode_ms"])
+    measured = ["encode_ms", "decode_ms", "n_uses", "cbr", "bits", "side_bits"]
+    assert (spent.loc["gensc", measured] >= 0).all() and spent.loc["deeplab-jscc", measured].isna().all()
+    (line,) = (line for line in overhead_markdown(overhead_table(own, {})).splitlines() if "DeepLab" in line)
+    assert not re.search(r"[1-9]|nan", line.replace("fig7", "")), line
 
 
 def test_csv_gives_back_every_digit(run):
@@ -208,6 +216,34 @@ def test_a_damaged_count_is_no_count(run, text):
     path.write_text(text)
     assert kept_flops(run) == {}
     path.unlink()
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "-1", "true", '"7"', "9" * 400], ids=lambda text: text[:5])
+def test_a_count_that_no_table_can_show_is_no_count(run, number):
+    path, (key, *_) = run.directory / "tables" / "flops.json", flops_keys(run).values()
+    path.parent.mkdir(exist_ok=True)
+    for count, shown in ((number, 0), ("7", 1)):
+        path.write_text(f'{{{json.dumps(key)}: {{"encode": {count}, "decode": 3}}}}')
+        assert len(kept_flops(run)) == shown
+    path.unlink()
+
+
+HUGE = [10**400, 10**4299, 1.7e308, float("inf"), float("nan"), -1, "many", True, None, [3]]
+
+
+@pytest.mark.parametrize("seen", [*HUGE, *({"reconstruction": 5, "other": bad} for bad in HUGE),
+                                  {"reconstruction": {"stage": 5, "deeper": {"last": 10**400}}}],
+                         ids=lambda seen: str(seen)[:40])  # fmt: skip
+def test_what_a_system_says_it_has_seen_is_counts_or_nothing(tmp_path, seen):
+    """A third party's `describe`, or the sidecar of a stranger's weights for one of our systems, may say anything."""
+    facts = {"gensc": {"images_seen": seen, "parameters": 10**400}}
+    folder = make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[6.0])], lambda *_: 30.0, systems=facts)
+    run = Run.open(folder)
+    known = 5 if isinstance(seen, dict) else None
+    assert overhead_table(run, {})["images_seen"].tolist() == [known]
+    (line,) = (line for line in overhead_markdown(overhead_table(run, {})).splitlines() if "| GenSC |" in line)
+    assert line.split("|")[-4].strip() == ("5" if known else "")
+    assert report_data([run], 0)["systems"]["gensc"]["seen"] in ({}, {"reconstruction": 5})
 
 
 def test_a_missing_column_is_one_line(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,48 @@ def test_imports_are_followed_and_nothing_else_counts(package):
         assert source_digest("somebodys.model") != before, name
         before = source_digest("somebodys.model")
     assert "somebodys.model" not in sys.modules  # the source was read without an import
+
+
+@pytest.mark.parametrize(
+    ("line", "starred"),
+    [
+        ("from starry import *", "starry"),
+        ("from . import *", "starry"),
+        ("from starry.inner import *", "starry.inner"),
+        ("from .inner import *", "starry.inner"),
+        ("def f():\n    return __import__('starry.inner', fromlist=['*'])\nf()", "starry.inner"),
+    ],
+)
+def test_a_star_imports_what_the_package_lists(tmp_path, monkeypatch, line, starred):
+    """`__all__` may be computed, so all modules of the package count."""
+    for name in ("starry", "starry/inner", "starry/inner/deep"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("__all__ = ['co' + 're']\n")
+        (tmp_path / name / "core.py").write_text("x = 1\n")
+    (tmp_path / "starry" / "system.py").write_text(line)
+    (tmp_path / "core.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = imported("starry.system", ("starry",))
+    below = {
+        name for name in ("starry.core", "starry.inner.core", "starry.inner.deep.core") if name.startswith(starred)
+    }
+    assert set(found) >= {"starry", "starry.system", *below}
+    assert set(found).isdisjoint({"starry.core", "starry.inner.core"} - below)
+    before = source_digest("starry.system")
+    (tmp_path / "core.py").write_text("x = 2\n")
+    assert source_digest("starry.system") == before
+    (tmp_path / f"{starred.replace('.', '/')}/core.py").write_text("x = 2\n")
+    assert source_digest("starry.system") != before and not any(name.startswith("starry") for name in sys.modules)
+    importlib.import_module("starry.system")
+    assert f"{starred}.core" in sys.modules  # Python did import it
+    for name in [name for name in sys.modules if name.startswith("starry")]:
+        del sys.modules[name]
+
+
+def test_a_star_from_a_list_of_names_leads_to_all_of_them(tmp_path, monkeypatch):
+    (tmp_path / "starlike.py").write_text("from systems import *\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"starlike", "systems.interface"} <= set(imported("starlike", ("starlike", "systems")))
 
 
 def test_systems_of_the_bench_depend_on_their_own_parts():
