@@ -16,9 +16,8 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
     """The content of the sidecar. rows: the validations. seconds: the time of training."""
     protocol, tasks = learner.protocol, learner.tasks
     before = learner.module.facts  # of the weights from which this run started
-    seen = {
-        task: before.get("images_seen", {}).get(task, 0) + learner.seen.get(task, 0) for task in learner.module.tasks
-    }
+    known = _counts(before.get("images_seen"))
+    seen = {task: known.get(task, 0) + learner.seen.get(task, 0) for task in learner.module.tasks}
     data = {
         task: {
             "sources": plan.sources,
@@ -39,13 +38,22 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
         "config": getattr(learner.module.config, "__dict__", {}),
         "protocol": protocol_of(learner),
         "precision": resolve(protocol.autocast, learner.world.device),
-        "data": {**before.get("data", {}), **data},
+        "data": {**(before["data"] if isinstance(before.get("data"), dict) else {}), **data},
         "validation": rows,
         "licence": protocol.licence,
     }
     if before:
         facts["started_from"] = {key: before[key] for key in _HISTORY if key in before}
         facts |= {"notes": before["notes"]} if "notes" in before else {}
-        licences = [before.get("licence", protocol.licence), protocol.licence]
+        licences = [str(before.get("licence", protocol.licence)), protocol.licence]
         facts["licence"] = "; ".join(dict.fromkeys(licences))
     return facts
+
+
+def _counts(seen: Any) -> dict[str, int]:
+    """The crops that weights saw of each task. {} for weights of others that do not say it; `started_from` keeps what
+    they say.
+    """
+    if not isinstance(seen, dict):
+        return {}
+    return {task: count for task, count in seen.items() if isinstance(count, int) and not isinstance(count, bool)}

@@ -1,5 +1,5 @@
-"""Sionna, which is imported when a test first asks for it. That takes seconds, and each process of pytest reads all files
-of tests, whichever it runs.
+"""Sionna, which is imported when a test first asks for it. That takes seconds, and each process of pytest reads all
+files of tests, whichever it runs.
 """
 
 from types import ModuleType

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sionna_phy import sionna
 
 from baselines.digital import nr_code
 from baselines.digital.nr import HIGHEST_RATE, LOWEST_RATE, NrCodedModulation

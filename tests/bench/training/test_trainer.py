@@ -20,6 +20,7 @@ import baselines  # noqa: F401  (registers its systems)
 from bench.measure.channel import transmit
 from bench.training.protocol import read_protocol
 from bench.training.run import build
+from bench.training.sidecar import sidecar_of
 from systems import registry
 from systems.errors import UserError
 from systems.interface import Budget, Link
@@ -185,6 +186,19 @@ def test_the_sidecar_says_what_the_weights_saw(ground, capsys):
     assert facts["images_seen"] == {"reconstruction": 8} and facts["snr_db"] == [0.0, 20.0]
     assert facts["data"]["reconstruction"]["pictures"] == 6  # 8 pictures less 2 that are held out
     assert facts["validation"][-1]["step"] == 2 and facts["licence"] and facts["seed"] == 3
+
+
+@pytest.mark.parametrize("said", ["not known: weights of others", {"reconstruction": "many"}, 5, None])
+def test_weights_that_do_not_say_what_they_saw_can_be_trained_further(ground, said):
+    """The sidecar counts what this run adds, and keeps what the weights said."""
+    root, protocol = ground
+    module = registry.create("deepjscc", checkpoint="none")
+    module.facts = {"images_seen": said, "data": "photographs", "licence": 7}
+    own = learner(module, read_protocol(protocol(8)), {"reconstruction": album(root, "photos")})
+    own.advance()
+    facts = sidecar_of(own, [], 1.0)
+    assert facts["images_seen"] == {"reconstruction": 4} and facts["started_from"] == {"images_seen": said}
+    assert set(facts["data"]) == {"reconstruction"} and facts["licence"].startswith("7; ")
 
 
 def test_a_run_at_one_snr_meets_that_snr_alone_and_says_so(ground):
