@@ -39,13 +39,13 @@ def overhead(run: Run, metric: str) -> Finding:
     here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}
     summary = run.summary[(run.summary["task"] == "reconstruction") & (run.summary["channel"] == "awgn")]
     summary = summary[summary["cbr_target"].notna()]
-    absent = points_without_mean(summary)
+    lacking = points_without_mean(summary)
     for where, snr, rows, rival in jobs:
         values, uses = zip(*(_over_uses(rows, name, metric) for name in (OURS, rival)), strict=True)
         at = f"{where} at {snr:g} dB, {OURS} - {rival}"
         if rival not in here:
             continue
-        if (absent["dataset"].eq(where) & absent["snr_db"].eq(snr) & absent["system"].isin([OURS, rival])).any():
+        if (lacking["dataset"].eq(where) & lacking["snr_db"].eq(snr) & lacking["system"].isin([OURS, rival])).any():
             lines.append(f"{at}: {NO_NUMBER}")
             tally.complete = False
             continue
