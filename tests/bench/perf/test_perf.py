@@ -248,41 +248,10 @@ def test_what_linear_costs_is_its_matrix_products():
     assert row["latency_ms"] > 0 and row["pictures_per_s"] > 0 and row["peak_mib"] >= row["idle_mib"] > 0
 
 
-def test_models_are_measured_in_their_own_process(tmp_path):
-    runner = CliRunner()
-    out = tmp_path / "models.csv"
-    done = runner.invoke(
-        perf_group,
-        [
-            "model",
-            "--systems",
-            "deepjscc",
-            "--picture",
-            "64x64",
-            "--device",
-            "cpu",
-            "--repeats",
-            "3",
-            "--batch",
-            "1",
-            "--csv",
-            str(out),
-        ],
-        catch_exceptions=False,
-    )
-    assert done.exit_code == 0 and "deepjscc" in done.output
-    (row,) = rows(out)
-    from systems import create
-    from systems.weight_files import count_parameters
-
-    assert int(row["parameters"]) == count_parameters(create("deepjscc"))
-    assert float(row["encode_ms"]) > 0 and float(row["flops_decode"]) > 0
-
-
-def test_another_checkout_is_measured_with_its_own_code(tmp_path):
-    """A copy of the project whose Deep JSCC sleeps 0.3 s in its decoder is slower by at least that."""
-    root = Path(model.__file__).parents[2]
-    other = tmp_path / "other"
+@pytest.fixture
+def slow_checkout(tmp_path):
+    """A copy of the project whose Deep JSCC sleeps 0.3 s in its decoder."""
+    root, other = Path(model.__file__).parents[2], tmp_path / "other"
     for package in ("bench", "systems", "baselines", "configs"):
         shutil.copytree(root / package, other / package)  # with byte code, which holds because files keep their times
     source = other / "baselines" / "deepjscc.py"
@@ -290,10 +259,22 @@ def test_another_checkout_is_measured_with_its_own_code(tmp_path):
     slow = text.replace(body, f"        __import__('time').sleep(0.3)\n{body}")
     assert slow != text
     source.write_text(slow)
-    job = model.TimingJob("deepjscc", "reconstruction", {}, 64, 64, "cpu", 18.0, batch=1, repeats=3)
-    row = model.compare(job, model.checkout(str(other)))
-    assert row["latency_ms"] < 300 <= row["latency_ms_against"]
-    assert row["speedup"] > 1 and "speedup" in model.table([row])
+    return other
+
+
+def test_models_are_measured_in_processes_of_their_own_also_by_the_code_of_another_checkout(tmp_path, slow_checkout):
+    out = tmp_path / "models.csv"
+    command = ["model", "--systems", "deepjscc", "--picture", "64x64", "--device", "cpu", "--repeats", "3",
+               "--batch", "1", "--against", str(slow_checkout), "--csv", str(out)]  # fmt: skip
+    done = CliRunner().invoke(perf_group, command, catch_exceptions=False)
+    assert done.exit_code == 0 and "deepjscc" in done.output and "speedup" in done.output
+    (row,) = rows(out)
+    from systems import create
+    from systems.weight_files import count_parameters
+
+    assert int(row["parameters"]) == count_parameters(create("deepjscc"))
+    assert float(row["encode_ms"]) > 0 and float(row["flops_decode"]) > 0
+    assert float(row["latency_ms"]) < 300 <= float(row["latency_ms_against"]) and float(row["speedup"]) > 1
     with pytest.raises(UserError, match="--against .* not a checkout"):
         model.checkout(str(tmp_path))
 
