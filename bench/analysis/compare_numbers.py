@@ -49,7 +49,8 @@ def compare_sides(
     - "tied": the interval contains 0. "undecided": it contains 0 and there are fewer than 7 pictures, or there is one
       picture, so no interval.
     - "undecided" also if the difference is smaller than `training_spread`, the standard deviation of this difference
-      between trainings with other seeds (`bench.analysis.training_spread`; 0 if it was not measured).
+      between trainings with other seeds (`bench.analysis.training_spread`). training_spread_a and training_spread_b are
+      those of the sides; what was not measured is NaN, and counts as 0.
     - "undecided" also if a cell of a side failed or was never computed, because it could choose its pictures by failing
       on the others, or by hanging there. Then the row has no means, differences, intervals and bits either, as the
       point has no mean in summary.csv. failed_a and failed_b count cells that failed, lacking_a and lacking_b the
@@ -85,7 +86,8 @@ class _Pairs:
 
     def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
-        self.spread = of_difference(*(spread(side.run, side.system, point["task"], metric) for side in (a, b)))
+        self.spreads = [spread(side.run, side.system, point["task"], metric) for side in (a, b)]
+        self.spread = of_difference(*self.spreads)
 
     @property
     def measured(self) -> bool:
@@ -129,6 +131,8 @@ class _Pairs:
             "ci_high": gap.high,
             "ci_level": self.level,
             "n_images": gap.n,
+            "training_spread_a": self.spreads[0].std,
+            "training_spread_b": self.spreads[1].std,
             "training_spread": self.spread,
             "verdict": "undecided" if open_ else self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
             "rests_on": ALL,

@@ -145,8 +145,11 @@ def _training(row: pd.Series, scale: float, unit: str) -> list[str]:
     """What chance in training means for the verdicts, if it was measured."""
     if not row["training_spread"]:
         return []
-    least = f"{scale * row['training_spread']:.3f} {unit}".rstrip()
-    return [f"Training: with other seeds the difference moves by {least} (std); a smaller one is undecided."]
+    sides = [(name, scale * row[f"training_spread_{name.lower()}"]) for name in "AB"]
+    moves = [
+        f"{name} moves by {std:.3f} {unit}".rstrip() if std >= 0 else f"{name} was not measured" for name, std in sides
+    ]
+    return [f"From seed to seed of training, {', '.join(moves)} (std); a smaller difference is undecided."]
 
 
 def _equal(a: float, b: float) -> bool:

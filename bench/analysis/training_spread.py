@@ -1,12 +1,13 @@
 """How far the mean of a system moves from one training to the next, if they differ in their seed alone.
 
 An interval over pictures says how well the pictures stand for other pictures. It says nothing of the chance in a
-training. So the folder of a run may hold a folder `seeds`: a run of the same systems, each from several trainings.
+training. So the folder of a run may hold runs of the same systems from trainings with other seeds:
 
-    python -m bench run --figure fig5 --systems gensc --checkpoint gensc=SEED1.safetensors --out RUN/seeds
+    python -m bench run --figure fig5 --systems gensc --checkpoint gensc=FIRST.safetensors --out RUN/seeds/1
+    python -m bench run --figure fig5 --systems gensc --checkpoint gensc=SECOND.safetensors --out RUN/seeds/2
 
-and the same with each further training. `bench.analysis.compare_numbers` and the claims read it: a difference that is
-smaller than this spread is "undecided". The trainings of `seeds` may be shorter than those of the run itself.
+`bench.analysis.compare_numbers` and the claims read them: a difference that is smaller than this spread is "undecided".
+These trainings may be shorter than those of the run itself.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def spread_of_statistic(
     """
     found = []
     for _, group in _means(run, system, task, metric).groupby(POINT, dropna=False):
-        curves = group.pivot_table(index="variant", columns="snr_db", values="mean").dropna()
+        curves = group.pivot_table(index="training", columns="snr_db", values="mean").dropna()
         if len(curves) > 1:
             values = statistic(curves.columns.to_numpy(float), curves.to_numpy())
             found.append((np.std(values, ddof=1), len(curves)))
@@ -68,9 +69,10 @@ def of_difference(a: Spread, b: Spread) -> float:
 
 def _means(run: Run, system: str, task: str, metric: str) -> pd.DataFrame:
     """One row for each training and point."""
-    if run.seeds is None:
-        return pd.DataFrame(columns=[*POINT, "variant", "snr_db", "mean"])
-    rows = run.seeds.summary
+    parts = [seed.summary.assign(training=seed.directory.name) for seed in run.seeds]
+    if not parts:
+        return pd.DataFrame(columns=[*POINT, "training", "snr_db", "mean"])
+    rows = pd.concat(parts)
     rows = rows[(rows["system"] == system) & (rows["task"] == task) & (rows["metric"] == metric)]
     return rows.dropna(subset=["mean"])
 

@@ -48,12 +48,11 @@ class Run:
         return cls(directory, manifest)
 
     @cached_property
-    def seeds(self) -> Run | None:
-        """The run in the folder `seeds`, if there is one: the same systems, each from several trainings
+    def seeds(self) -> tuple[Run, ...]:
+        """The runs in the folder `seeds`: the same systems, each run with weights of trainings with other seeds
         (`bench.analysis.training_spread`).
         """
-        folder = self.directory / "seeds"
-        return Run.open(folder) if (folder / NAME).is_file() else None
+        return tuple(Run.open(manifest.parent) for manifest in sorted(self.directory.glob(f"seeds/*/{NAME}")))
 
     @property
     def name(self) -> str:
