@@ -5,6 +5,7 @@ Called by `bench.analysis.compare` and by the checks behind the claims.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,7 @@ class _Pairs:
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
         self.spreads = [spread(side.run, side.system, point["task"], metric) for side in (a, b)]
         self.spread = of_difference(*self.spreads)
+        self._gone = [self._by_snr(rows) for side in (a, b) for rows in (side.failed, side.lacking)]
 
     @property
     def measured(self) -> bool:
@@ -160,17 +162,17 @@ class _Pairs:
         """Of each side, the number of cells that failed and of points without a mean: at an SNR, or (None) at any of
         the point.
         """
-        return [(self._count(own.failed, snr), self._count(own.lacking, snr)) for own in (self.a, self.b)]
+        counts = [sum(own.values()) if snr is None else own.get(snr, 0) for own in self._gone]
+        return [(counts[0], counts[1]), (counts[2], counts[3])]
 
-    def _count(self, rows: pd.DataFrame, snr: float | None) -> int:
+    def _by_snr(self, rows: pd.DataFrame) -> dict[float, int]:
+        """The number of rows at each SNR, of those that belong to this operating point."""
         dataset = self.point["dataset"]
         here = rows["channel"].eq(self.point["channel"])
         here &= rows["dataset"].str.startswith("folder:") if dataset == "folder" else rows["dataset"].eq(dataset)
         for name in ("task", "cbr_target", "bits_target"):
             here &= rows[name].eq(self.point[name]) if name in rows else True
-        if snr is not None:
-            here &= rows["snr_db"].eq(snr)
-        return int(here.sum())
+        return Counter(rows.loc[here, "snr_db"].astype(float))
 
     def _verdict(self, gap: Interval, none_a: bool, none_b: bool) -> str:
         if none_a or none_b:

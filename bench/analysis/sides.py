@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.results.reader import POINT, Run, points_without_mean
+from bench.results.reader import POINT, Run
 from bench.util.files import shown
 from systems.errors import UserError, did_you_mean
 
@@ -76,7 +76,7 @@ class Side:
     @cached_property
     def lacking(self) -> pd.DataFrame:
         """Its points that have no mean in summary.csv: its rows there may be those of the pictures that it chose."""
-        return _filled(points_without_mean(self._selected(self._own(self.run.summary))))
+        return _filled(self._selected(self._own(self.run.lacking)))
 
     def _selected(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows at the SNRs of the selection."""

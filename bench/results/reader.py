@@ -70,6 +70,11 @@ class Run:
         return self._table("summary")
 
     @cached_property
+    def lacking(self) -> pd.DataFrame:
+        """The points of summary.csv that have no mean, one row for each."""
+        return points_without_mean(self.summary)
+
+    @cached_property
     def confusion(self) -> pd.DataFrame:
         """Pixel counts of each picture and class."""
         return self._table("confusion")
@@ -140,7 +145,8 @@ class Run:
     def cut_to(self, figure: dict) -> Run:
         """The run with the samples of one figure only."""
         part = Run(self.directory, self.manifest)
-        part.__dict__.update(samples=self.samples_of(figure), confusion=self.confusion)
+        kept = {name: getattr(self, name) for name in ("confusion", "summary", "failures", "lacking", "seeds")}
+        part.__dict__.update(kept, samples=self.samples_of(figure))
         return part
 
     def pictures_of(self, figure: dict) -> pd.DataFrame:
