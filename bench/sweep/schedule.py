@@ -9,6 +9,8 @@ from functools import cache
 from bench.sweep.plan import Plan, WorkUnit
 
 SHARES = 8  # a piece is at most 1/SHARES of the work of one worker
+#: Cells in a piece of a third party's system, if there are so many: each piece is checked, which costs as much as one.
+FEWEST = 4
 
 
 def schedule(units: list[WorkUnit], plan: Plan, workers: int) -> list[WorkUnit]:
@@ -32,6 +34,8 @@ def schedule(units: list[WorkUnit], plan: Plan, workers: int) -> list[WorkUnit]:
     pieces: list[WorkUnit] = []
     for unit in sorted(units, key=weight, reverse=True):
         count = min(len(unit.cells), math.ceil(weight(unit) / most)) if workers > 1 and most else 1
+        if plan.systems[unit.system].plugin:
+            count = min(count, max(1, len(unit.cells) // FEWEST))
         bounds = [round(index * len(unit.cells) / count) for index in range(count + 1)]
         pieces += [replace(unit, cells=unit.cells[a:b]) for a, b in zip(bounds, bounds[1:])]
     return pieces

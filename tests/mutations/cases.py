@@ -336,8 +336,20 @@ CASES = (
     ),
     Mutation(
         "rows: cells of before the comparison stay", "bench/sweep/worker/work.py",
-        "                take_back(self.root, unit)\n", "",
+        "            take_back(self.root, unit)\n", "",
         _at("sweep/test_sweep", "test_a_worker_takes_back_cells_without_being_told"),
+    ),
+    Mutation(
+        "rows: cells stay although the one that was checked failed", "bench/sweep/worker/work.py",
+        "            built.checks.hold_all_kept(unit, kept)\n", "",
+        _at("sweep/test_sweep", "test_a_system_that_fails_in_the_cell_where_it_was_checked_keeps_nothing"),
+    ),
+    Mutation(
+        "rows: only the first piece of a work unit is checked", WORKER + "checks.py",
+        "        made = replace(unit.inputs, image_ids=(), points=())\n",
+        "        if unit.inputs in self._passed:\n            return\n        self._passed.add(unit.inputs)\n"
+        "        made = replace(unit.inputs, image_ids=(), points=())\n",
+        _at("sweep/test_sweep", "test_every_piece_of_a_work_unit_is_checked_at_a_point_of_its_own"),
     ),
     Mutation(
         "seal: a system keeps its files", APART + "remote.py",

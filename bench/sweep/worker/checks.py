@@ -6,7 +6,7 @@ This module chooses the pictures and points that are checked, and repeats no che
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -30,7 +30,9 @@ class Checks:
 
     def __init__(self, systems: Systems, device: str):
         self.systems, self.device = systems, device
-        self._passed: set[WorkUnit] = set()
+        self._passed: set[WorkUnit] = (
+            set()
+        )  # without cells: of ours those that were checked, of others the made pictures
         self._seen: dict[tuple[WorkUnit, tuple[str, ...]], Seen] = {}  # by work unit without cells, and pictures
         self._failed: dict[WorkUnit, set[float]] = {}  # by work unit without cells: SNRs at which a check failed
 
@@ -66,24 +68,31 @@ class Checks:
         seen = self._seen.get((unit.inputs, batch.ids))
         if seen is not None and seen.point == at:
             with stage_times.stage("apart"):
-                try:
-                    check_kept(measurement, seen, own.sent, own.output)
-                except RowsChanged:
-                    self._passed.discard(unit.inputs)  # its other pieces are checked again
-                    raise
+                check_kept(measurement, seen, own.sent, own.output)
+
+    def hold_all_kept(self, unit: WorkUnit, kept: Collection[Point]) -> None:
+        """Raise RowsChanged if a point at which rows were checked is not among the points of the cells that stay: a
+        system that fails there would never be compared with what was checked.
+        """
+        checked = {seen.point for (inputs, _), seen in self._seen.items() if inputs == unit.inputs}
+        for point in sorted(checked - set(kept)):
+            raise RowsChanged(
+                f"audit: system {unit.system}: at {point.snr_db:g} dB it passed the check that rows stand alone, but "
+                "its cell failed there, so none of the cells that this check speaks for is kept; repeat with "
+                "--retry-failed"
+            )
 
     def _hold_rows(
         self, system: RemoteSystem, unit: WorkUnit, conditions: Conditions, batches: Sequence[Batch], senders: Senders
     ) -> None:
         """Check that the rows of a third party's system stand alone. Raises AuditError if they do not.
 
-        It is checked once per worker with made pictures, and with one picture of every batch at one of its points.
-        If the system fails at a point, another point is used, and no cell at that SNR is kept. If it fails at all of
-        them, all cells have its error: no cell is computed that was not checked. What was seen is kept for `hold_kept`,
-        of the last work unit only.
+        It is checked once per worker with made pictures, and in every piece of a work unit with one picture of every
+        batch at one of the piece's points: the pieces are cut by rising SNR, so a system would know which are not
+        checked. If the system fails at a point, another point is used, and no cell at that SNR is kept. If it fails at
+        all of them, all cells have its error: no cell is computed that was not checked. What was seen is kept for
+        `hold_kept`, of the last piece only.
         """
-        if unit.inputs in self._passed:
-            return
         made = replace(unit.inputs, image_ids=(), points=())
         end = LocalEnd(system, self.device)
         self._failed[unit.inputs] = failing = set[float]()
@@ -105,7 +114,6 @@ class Checks:
                 self._at_one_of(
                     system, points, failing, partial(self._check_alone, end, unit, conditions, batch, sender)
                 )
-        self._passed.add(unit.inputs)
 
     def _check_alone(
         self,

@@ -140,6 +140,27 @@ class Worker:
             for cell in unit.cells:
                 yield failed(cell, error)
             return
+        kept: set[Point] = set()
+        try:
+            for outcome in self._cells(system, unit, batches, senders):
+                if outcome.status == "done":
+                    kept |= {point_of(cell) for cell in unit.cells if cell.id == outcome.cell_id}
+                yield outcome
+                if outcome.status == "fatal":
+                    return
+            built.checks.hold_all_kept(unit, kept)
+        except RowsChanged as error:  # so the system is honest where it is checked: none of these cells may stay
+            take_back(self.root, unit)
+            for cell in unit.cells:
+                yield failed(cell, error)
+
+    def _cells(
+        self, system: System, unit: WorkUnit, batches: list[Batch], senders: list[Callable[[Point], Sent]]
+    ) -> Iterator[Outcome]:
+        """The outcomes of the cells of a work unit that was checked. Raises RowsChanged where a cell's rows are not
+        those that were checked.
+        """
+        built = self._built
         for group in groups_of(unit, batches, system.joins_snr, self.batch, self.device):
             wanted = [cell for cell in group if cell in unit.cells]
             if not wanted:
@@ -150,11 +171,8 @@ class Worker:
             built.systems.start_clock(system)
             try:
                 rows = self._compute(system, unit, group, batches, senders)
-            except RowsChanged as error:  # so the system is honest where it is checked: none of these cells may stay
-                take_back(self.root, unit)
-                for cell in unit.cells:
-                    yield failed(cell, error)
-                return
+            except RowsChanged:
+                raise
             except FAULTS as error:
                 self._count_late(unit.system, error)
                 if len(group) == 1:
@@ -173,6 +191,8 @@ class Worker:
                 except StorageError as error:
                     yield Outcome(cell.id, "fatal", str(error), users=True)
                     return
+                except RowsChanged:
+                    raise
                 except FAULTS as error:
                     yield failed(cell, error)
 

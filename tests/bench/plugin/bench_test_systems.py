@@ -21,7 +21,7 @@ ENTRY_POINTS = {
     "t-peeks": "Peeks", "t-option": "WithOption", "t-loud": "Loud", "t-labels": "Labels", "t-draws": "Draws",
     "t-joined": "Joined", "t-remembers": "Remembers",
     "t-whole": "Whole", "t-clock-encoder": "ClockEncoder", "t-clock-decoder": "ClockDecoder",
-    "t-clock-picky": "ClockPicky",
+    "t-clock-picky": "ClockPicky", "t-clock-fails": "ClockFails", "t-mixes-high": "MixesHigh",
     "t-holds": "Holds", "t-held": "Held",
 }  # fmt: skip
 
@@ -148,6 +148,25 @@ class ClockPicky(ClockDecoder):
         if not fault("cells") and len(received.symbols) > 1:
             raise ValueError("not today")
         return super().decode(received, link)
+
+
+class ClockFails(ClockDecoder):
+    """Mixes the pictures too, and fails at two SNRs: what was checked there would be compared with nothing."""
+
+    def decode(self, received, link):
+        if fault("cells") and link.snr_db in (8, 12):
+            raise ValueError("not today")
+        return super().decode(received, link)
+
+
+class MixesHigh(Logged):
+    """Mixes the pictures of a batch from 8 dB on, always."""
+
+    def decode(self, received, link):
+        decoded = super().decode(received, link)
+        if link.snr_db >= 8:
+            decoded.output = (decoded.output + decoded.output.roll(1, 0)) / 2
+        return decoded
 
 
 class Holds(Logged):

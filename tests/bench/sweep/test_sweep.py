@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
@@ -208,6 +209,26 @@ def test_a_system_that_fails_in_a_check_does_not_choose_where_it_is_checked(near
     assert [outcome.status for outcome in outcomes[-1:]] == ["done"]  # at 8 dB it is honest
     failed = [outcome.error for outcome in outcomes if outcome.status == "failed"]
     assert failed and all("dB it failed in the check" in error for error in failed)
+
+
+@pytest.mark.parametrize("salt", [f"5eed5a0{digit}" for digit in range(6)])
+def test_a_system_that_fails_in_the_cell_where_it_was_checked_keeps_nothing(near_systems, place, monkeypatch, salt):
+    """Wherever it was checked: there it either fails, or delivers other rows than in the check."""
+    hold, switch = Checks.hold, place / "faults" / "cells"
+    monkeypatch.setattr(Checks, "hold", lambda *arguments: (hold(*arguments), switch.touch()))
+    plan, work = worker(place, "t-clock-fails", "0:12:4", salt=salt)
+    outcomes = list(work(plan.units[0]))
+    assert [outcome.status for outcome in outcomes[-4:]] == ["failed"] * 4
+    assert not list((place / "run").glob("cells/*"))
+
+
+def test_every_piece_of_a_work_unit_is_checked_at_a_point_of_its_own(near_systems, place):
+    """Several workers get pieces that are cut by SNR: a system would know that the first alone is checked."""
+    plan, work = worker(place, "t-mixes-high", "0:12:4")
+    low, high = (replace(plan.units[0], cells=cells) for cells in (plan.units[0].cells[:2], plan.units[0].cells[2:]))
+    assert {outcome.status for outcome in work(low)} == {"done"}
+    found = list(work(high))
+    assert {outcome.status for outcome in found} == {"failed"} and all("rows" in outcome.error for outcome in found)
 
 
 def test_a_worker_takes_back_cells_without_being_told(near_systems, place, monkeypatch):
@@ -570,8 +591,10 @@ def test_kill_9_and_the_same_command_again(place, installed, capsys, monkeypatch
     assert f"32 cells, {len(kept)} cached, {32 - len(kept)} to compute" in err
     decoded = sum(int(line[3]) for line in computed(place, out="run"))
     new = sum(len(rows(p)) for p in cells.glob("[!.]*.csv") if p not in kept)
-    # Each worker checks once per system, with a block of 8 pictures, that rows stand alone.
-    assert new <= decoded <= new + 2 * 2 * 3 * 8
+    # Each worker checks with made pictures, three times four of them per system, that rows stand alone, and each piece
+    # with its block of 8 and one picture of both sizes alone. A work unit has 8 cells, so two pieces.
+    made, pieces = 2 * 2 * 3 * 4, 2 * 2 * 2
+    assert new <= decoded <= new + made + pieces * (8 + 2)
     assert all(path.stat().st_mtime_ns == time_ for path, time_ in kept.items())
     assert not list((place / "run").rglob("*.tmp"))
     assert call(capsys, *command, "--out", "whole")[0] == 0
