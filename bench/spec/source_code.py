@@ -1,14 +1,17 @@
 """The source code that a row depends on, found by following imports. Nothing is imported.
 
 `bench.spec.identity`, the plan and the manifest call it. The code of a module counts as it is parsed, so comments,
-docstrings and formatting do not change the hash. Packages that only list names (`systems`, `baselines`, the registry
-and the catalogue) do not count, but the modules that they lead to do.
+docstrings and layout do not change the hash. Packages that only list names (`systems`, `baselines`, the registry
+and the catalogue) do not count, but the modules that they lead to do. Where the imports of a module cannot be told from
+its text (`_unclear`), all code counts that it might import.
 """
 
 from __future__ import annotations
 
 import ast
+import codecs
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -22,6 +25,9 @@ _LISTS = ("systems", "baselines", "systems.registry", "baselines.catalogue")  # 
 _MEASURE = "bench.measure"
 _MEASURE_START = "bench.measure.point"
 _MEASURE_WITHOUT = "bench.measure.apart"  # it decides where a system runs, not what is measured
+_CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # as Python finds it (PEP 263)
+_UTF_8 = re.compile(rb"utf[-_]?8", re.IGNORECASE)  # Python decodes it itself; a package can register all other codecs
+_PLACE = frozenset(("__package__", "__spec__", "__path__"))  # what a module's own imports start from
 
 
 def source_digest(module: str) -> str:
@@ -58,10 +64,12 @@ def imported(module: str, within: tuple[str, ...]) -> dict[str, Path]:
     """The modules that `module` imports, itself included, sorted by name. Only those inside the packages `within`.
 
     Imports inside functions count. Imports for type checkers only do not, in our own code: of a third party's, they
-    count too, because any code can set the name TYPE_CHECKING.
+    count too, because any code can set the name TYPE_CHECKING. If the imports of one of them are unclear, all files of
+    `within` count too, by their paths.
     """
     found: dict[str, Path] = {}
     pending = [module]
+    unclear = False
     while pending:
         name = pending.pop()
         if name in found or not any(name == top or name.startswith(top + ".") for top in within):
@@ -74,29 +82,69 @@ def imported(module: str, within: tuple[str, ...]) -> dict[str, Path]:
         parent = name.rpartition(".")[0]
         pending += [parent] if parent else []
         if name not in _LISTS:
-            pending += _imports(name, file)
+            data = file.read_bytes()
+            pending += _imports(name, file, data)
+            unclear = unclear or _unclear(data)
+    if unclear:
+        for top in within:
+            found |= _all_files(top)
     return dict(sorted(found.items()))
 
 
 def code_digest(data: bytes) -> str:
-    """sha256 of a module's code as it is parsed, without docstrings. If it is no Python, sha256 of its bytes."""
+    """sha256 of a module's code as it is parsed, without docstrings. If it cannot be read, sha256 of its bytes."""
     return _parsed(data)[0]
 
 
 @cache
-def _parsed(data: bytes) -> tuple[str, ast.Module]:
-    """The digest of a module's code, and its syntax tree without docstrings (empty if it is no Python).
+def _parsed(data: bytes) -> tuple[str, ast.Module | None]:
+    """The digest of a module's code, and its syntax tree without docstrings. The tree is None if the module cannot be
+    read as a system's process reads it: it is no Python here, or a codec of its package may decode it there.
 
     Raises UserError if Python's parser cannot hold it: without its imports, the identity would miss code.
     """
     try:
-        return _digest_and_tree(ast.parse(data))
+        if _is_utf_8(data):
+            return _digest_and_tree(ast.parse(data))
     except (SyntaxError, ValueError):
-        return hashlib.sha256(data).hexdigest(), ast.Module([], [])
+        pass
     except (RecursionError, MemoryError):
         raise UserError(
             "a module of a system has an expression that is nested too deeply to be read; write it in parts"
         ) from None
+    return hashlib.sha256(data).hexdigest(), None
+
+
+def _is_utf_8(data: bytes) -> bool:
+    """Whether no coding line names another codec. Python looks for it in the first two lines."""
+    named = (_CODING.match(line) for line in data.removeprefix(codecs.BOM_UTF8).splitlines()[:2])
+    return all(_UTF_8.fullmatch(one[1]) for one in named if one)
+
+
+def _tree(data: bytes) -> ast.Module:
+    """The syntax tree of a module, empty if it cannot be read."""
+    return _parsed(data)[1] or ast.Module([], [])
+
+
+@cache
+def _unclear(data: bytes) -> bool:
+    """Whether the text of a module does not tell what it imports: it cannot be read, or may move its own imports."""
+    tree = _parsed(data)[1]
+    return tree is None or any(_moves(node) for node in ast.walk(tree))
+
+
+def _moves(node: ast.AST) -> bool:
+    """Whether a node may change the place from which imports start.
+
+    CPython 3.11 to 3.14 resolve a relative import by `__package__`, without it by `__spec__`, and without both by
+    `__name__`. So `__package__` may only be read. The other two of `_PLACE` hold a list of folders that can change in
+    place, so no mention of them is clear. Functions are often given another `__name__`, so that name counts as a
+    variable alone: a call of `import_module` may read it.
+    """
+    if isinstance(node, (ast.Name, ast.Attribute)) and isinstance(node.ctx, ast.Load):
+        return _called(node) in _PLACE - {"__package__"}
+    names = {value for _, value in ast.iter_fields(node) if isinstance(value, str)}
+    return bool(names & _PLACE) or ("__name__" in names and not isinstance(node, (ast.Attribute, ast.Constant)))
 
 
 def _digest_and_tree(tree: ast.Module) -> tuple[str, ast.Module]:
@@ -115,7 +163,7 @@ def _digest_and_tree(tree: ast.Module) -> tuple[str, ast.Module]:
 def _digest_of(files: dict[str, Path]) -> str:
     digest = hashlib.sha256()
     for name, file in files.items():
-        digest.update(f"{name} {code_digest(file.read_bytes())}\n".encode())
+        digest.update(f"{name} {code_digest(file.read_bytes())}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:16]
 
 
@@ -143,10 +191,10 @@ def _top(package: str) -> list[Path]:
     return [Path(folder) for folder in spec.submodule_search_locations or ()]
 
 
-def _imports(module: str, file: Path) -> Iterator[str]:
-    """Names of the modules that a file imports."""
+def _imports(module: str, file: Path, data: bytes) -> Iterator[str]:
+    """Names of the modules that a file imports. data: its content."""
     package = module if file.name == "__init__.py" else module.rpartition(".")[0]
-    for node in _importing(file.read_bytes(), module.startswith(_TRUSTED)):
+    for node in _importing(data, module.startswith(_TRUSTED)):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield from _with_parents(alias.name)
@@ -204,6 +252,16 @@ def _modules_below(folder: Path) -> Iterator[str]:
         yield ".".join(parts if last == "__init__" else [*parts, last])
 
 
+def _all_files(package: str) -> dict[str, Path]:
+    """All Python files of a package, by their paths: a module may be found there under any name."""
+    return {
+        f"{package}/{number}/{file.relative_to(folder).as_posix()}": file
+        for number, folder in enumerate(_folders(package))
+        for file in sorted(folder.rglob("*.py"))
+        if file.is_file()
+    }
+
+
 def _constant(node: ast.AST | None) -> object:
     return node.value if isinstance(node, ast.Constant) else None
 
@@ -213,7 +271,7 @@ def _importing(data: bytes, ours: bool) -> tuple[ast.Import | ast.ImportFrom | a
     """The nodes that import, of a module. They are kept, because most systems import the same modules."""
     return tuple(
         node
-        for node in (_walk if ours else ast.walk)(_parsed(data)[1])
+        for node in (_walk if ours else ast.walk)(_tree(data))
         if isinstance(node, (ast.Import, ast.ImportFrom))
         or (isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__"))
     )
@@ -268,4 +326,4 @@ def _forwarded(package: str, name: str) -> Iterator[str]:
 @cache
 def _listing(data: bytes) -> tuple[ast.Dict | ast.ImportFrom, ...]:
     """The nodes that list names, of a package that only does so. They are kept, as in `_importing`."""
-    return tuple(node for node in ast.walk(_parsed(data)[1]) if isinstance(node, (ast.Dict, ast.ImportFrom)))
+    return tuple(node for node in ast.walk(_tree(data)) if isinstance(node, (ast.Dict, ast.ImportFrom)))

@@ -766,6 +766,26 @@ CASES = (
         _at("spec/test_source_code", "test_a_star_imports_what_the_package_lists"),
     ),
     Mutation(
+        "identity: a module with a codec of its own is read as utf-8", "bench/spec/source_code.py",
+        "        if _is_utf_8(data):\n", "        if True:\n",
+        _at("spec/test_source_code", "test_where_imports_are_unclear_the_whole_package_counts"),
+    ),
+    Mutation(
+        "identity: a module that cannot be read imports nothing", "bench/spec/source_code.py",
+        "tree is None or any(", "tree is not None and any(",
+        _at("spec/test_source_code", "test_where_imports_are_unclear_the_whole_package_counts"),
+    ),
+    Mutation(
+        "identity: a module may move its own imports", "bench/spec/source_code.py",
+        "tree is None or any(_moves(node) for node in ast.walk(tree))", "tree is None",
+        _at("spec/test_source_code", "test_where_imports_are_unclear_the_whole_package_counts"),
+    ),
+    Mutation(
+        "identity: no module that reads its package is clear", "bench/spec/source_code.py",
+        '_called(node) in _PLACE - {"__package__"}', "_called(node) in _PLACE",
+        _at("spec/test_source_code", "test_a_module_that_only_reads_its_place_is_clear"),
+    ),
+    Mutation(
         "figures: one system sets the scale of all error maps", "bench/report/gallery.py",
         "min(largest, MOST_OF_MIDDLE * middle)", "largest",
         _at("report/test_figures", "test_no_system_makes_the_error_maps_of_the_others_black"),
