@@ -233,12 +233,17 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def rounded_snr(snr_db: float) -> float:
+    """An SNR as the tables of a `Run` and its figures hold it."""
+    return round(float(snr_db), _SNR_DECIMALS) + 0.0
+
+
 def _figure(values: dict[str, Any]) -> dict[str, Any]:
     shown_at = {"id": "", "snr_db": [], "limit": 3} | values.get("pictures", {})
     filled = {"title": values["id"], "reps": 1, "requirement": "", "budgets_of": ""} | values
     return filled | {
-        "snr_db": [round(float(snr), _SNR_DECIMALS) + 0.0 for snr in values["snr_db"]],
-        "pictures": shown_at | {"snr_db": [round(float(snr), _SNR_DECIMALS) + 0.0 for snr in shown_at["snr_db"]]},
+        "snr_db": [rounded_snr(snr) for snr in values["snr_db"]],
+        "pictures": shown_at | {"snr_db": [rounded_snr(snr) for snr in shown_at["snr_db"]]},
     }
 
 
