@@ -27,7 +27,7 @@ from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published_curves import published_for
-from bench.results.reader import Run, is_count
+from bench.results.reader import Run, is_count, told_apart
 from bench.util.files import write_atomic
 
 MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
@@ -40,8 +40,9 @@ def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
     written.
     """
     page = _part("page.html")
-    title = "semantic-bench: " + ", ".join(run.name for run in runs)
-    data = json.dumps(_plain(report_data(runs, picture_mib)), separators=(",", ":"), allow_nan=False)
+    content = report_data(runs, picture_mib)
+    title = "semantic-bench: " + ", ".join(run["name"] for run in content["runs"])
+    data = json.dumps(_plain(content), separators=(",", ":"), allow_nan=False)
     filled = {
         "{{title}}": escape(title),
         "{{rules}}": _rules(),
@@ -72,7 +73,7 @@ def _part(name: str) -> str:
 
 def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
     """Everything that the page shows, as plain JSON with the keys below."""
-    several = len(runs) > 1
+    runs, several = told_apart(runs), len(runs) > 1
     figures, systems, claims = [], {}, []
     for run in runs:
         spent = overhead_table(run, kept_flops(run))

@@ -103,6 +103,36 @@ def test_no_two_systems_of_third_parties_share_colour_and_dash(tmp_path):
     assert len({(shown[name]["colour"], tuple(shown[name]["dash"])) for name in names}) == len(names)
 
 
+def test_two_runs_of_one_name_keep_their_own_facts(tmp_path):
+    """Each has its name, its label, its values and its pictures in the page."""
+    folders = [tmp_path / "mine" / "run", tmp_path / "theirs" / "run", tmp_path / "third" / "run (2)"]
+    runs = []
+    for place, folder in enumerate(folders):
+        facts = {"gensc": {"parameters": 100 + place}}
+        shown = [figure("fig4", ["gensc"], snrs=[6.0], pictures=[6.0])]
+        runs.append(Run.open(make_run(folder, shown, lambda *_, place=place: 20.0 + place, systems=facts)))
+    data = report_data(runs, 24)
+    names = ["run", "run (3)", "run (2)"]
+    assert [run["name"] for run in data["runs"]] == [one["run"] for one in data["figures"]] == names
+    assert [run["manifest"]["run"] for run in data["runs"]] == ["run", "run", "run (2)"]
+    keys = [f"{name}:gensc" for name in names]
+    assert [one["systems"] for one in data["figures"]] == [[key] for key in keys]
+    assert [data["systems"][key]["parameters"] for key in keys] == [100, 101, 102]
+    assert [data["systems"][key]["label"] for key in keys] == [f"{name}: GenSC" for name in names]
+    values = [one["points"]["psnr_db"][key][0][0] for one, key in zip(data["figures"], keys, strict=True)]
+    assert values == pytest.approx([20.0, 21.0, 22.0])
+    items = data["pictures"]["items"]
+    assert {(item["run"], *(output["system"] for output in item["outputs"])) for item in items} == set(zip(names, keys))
+    assert {claim["run"] for claim in data["claims"]} == set(names)
+
+
+def test_a_colon_in_a_name_makes_no_system_of_another_run(tmp_path):
+    pairs = (("a:b", "c"), ("a", "b:c"))
+    runs = [Run.open(make_run(tmp_path / run, [figure("fig4", [system], snrs=[6.0])], lambda *_: 20.0))
+            for run, system in pairs]  # fmt: skip
+    assert set(report_data(runs, 0)["systems"]) == {"a_b:c", "a:b:c"}
+
+
 def test_metrics_are_named_and_shown_as_their_records_say(run):
     shown = report_data([run], 24)["metrics"]
     for metric in METRICS:
