@@ -108,6 +108,32 @@ def test_a_claim_smaller_than_the_spread_is_undecided(tmp_path, name, claim, ste
     assert found.verdict == verdict and sum(f"{step:.2f}" in line for line in found.numbers) == len(systems) - 1
 
 
+@pytest.mark.parametrize("seeded", ["gensc", "witt"])
+@pytest.mark.parametrize("step, verdict", [(0.25, "holds"), (0.35, "undecided")])
+def test_uses_that_another_seed_could_save_prove_no_lower_overhead(tmp_path, step, verdict, seeded):
+    """GenSC leads each rival by 0.3 dB, and the quality grows by 3 dB per doubling of the uses: it needs 2**-0.1 of the
+    uses, and a training `step` dB better would need 2**(-step / 3) of its own.
+    """
+    systems = ("gensc", *RECONSTRUCTION_RIVALS)
+
+    def made(folder, names, more=0.0):
+        swept = [figure(f"cbr-{n}", list(names), snrs=[10.0], cbr=1 / n, dataset="set") for n in (48, 24, 16)]
+        return make_run(
+            folder, swept,
+            lambda figure, system, snr, index: value(figure, system, snr, index) + 3 * np.log2(figure["cbr"]) + more,
+        )  # fmt: skip
+
+    made(tmp_path / "run", systems)
+    for training in range(3):
+        made(tmp_path / "run" / "seeds" / str(training), [seeded], step * (training - 1))
+    found = next(one.check for one in CLAIMS if one.name == "lowest-overhead")(Run.open(tmp_path / "run"))
+    assert found.verdict == verdict
+    words = f"{100 * (2 ** (step / 3) - 1):.1f} % between trainings"
+    touched = [line for line in found.numbers if "between trainings" in line]
+    assert len(touched) == (len(systems) - 1 if seeded == "gensc" else 1)
+    assert all(words in line and "-6.7 % [-6.7, -6.7] uses" in line for line in touched)
+
+
 def test_a_run_without_seeds_is_decided_by_its_pictures_alone(tmp_path):
     run = Run.open(make_run(tmp_path / "run", [figure("fig5", ["gensc", "witt"])], value))
     assert run.seeds == ()
