@@ -211,7 +211,8 @@ def cliff(modulation: str, threshold: float) -> Check:
     decides.
 
     modulation: such as "16qam". The bench chose its code rate so that the cliffs lie where the paper has them. So an
-    agreement is called "calibrated"; it is not a finding.
+    agreement is called "calibrated"; it is not a finding. The spread between trainings does not apply: nothing in these
+    systems was trained.
     """
 
     def check(run: Run) -> Finding:
@@ -251,7 +252,8 @@ def cliff(modulation: str, threshold: float) -> Check:
 def stable(within: float) -> Check:
     """A check: above 0 dB, our mIoU stays within `within` of its value at the highest SNR (a test of equivalence).
 
-    within: a share, such as 0.02 for 2 points.
+    within: a share, such as 0.02 for 2 points. The spread between trainings does not apply: each training is compared
+    with itself alone.
     """
 
     def check(run: Run) -> Finding:

@@ -1,7 +1,8 @@
 """The check behind the paper's statement on overhead: channel uses for equal PSNR, over a sweep of the budget.
 
 `bench.analysis.claims` calls `overhead`. As in Bjontegaard's delta rate, the mean logarithm of the ratio of uses is
-taken over the quality that both systems reach.
+taken over the quality that both systems reach. Where trainings with other seeds were swept over the budget too
+(`bench.analysis.training_spread`), a smaller gap than their spread decides nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench.analysis.claim_evidence import (
 )
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
+from bench.analysis.training_spread import Spread, of_difference
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run, points_without_mean
 
@@ -56,9 +58,13 @@ def overhead(run: Run, metric: str) -> Finding:
             lines.append(f"{at}: no PSNR that both reach")
             tally.complete = False
             continue
-        tally.holds.append(interval.high < 0)
-        tally.against.append(strict > 0)
-        lines.append(f"{at}: {_uses_text(interval, _share_no_quality(both, metric))}, {interval.n} pictures")
+        moves = _between_trainings(run, where, snr, (OURS, rival), both, uses, shared, metric)
+        tally.holds.append(interval.high < 0 and -interval.mean >= moves)
+        tally.against.append(strict > 0 and interval.mean >= moves)
+        lines.append(
+            f"{at}: {_uses_text(interval, _share_no_quality(both, metric))}, {interval.n} pictures"
+            + (f"; {100 * (2**moves - 1):.1f} % between trainings" if moves else "")
+        )
     absent = [rival for rival in RECONSTRUCTION_RIVALS if rival not in here]
     tally.complete &= not absent
     tally.numbers = [*lines, *(f"{rival}: not in the sweep over CBR" for rival in absent)]
@@ -67,13 +73,13 @@ def overhead(run: Run, metric: str) -> Finding:
     return tally.finding()
 
 
-def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
-    """(data set, SNR, rows) for each point at which our system was run with two budgets or more, on AWGN."""
+def _swept(run: Run, system: str = OURS) -> list[tuple[str, float, pd.DataFrame]]:
+    """(data set, SNR, rows) for each point at which a system was run with two budgets or more, on AWGN."""
     rows = run.samples
     rows = rows[(rows["task"] == "reconstruction") & (rows["channel"] == "awgn") & rows["cbr_target"].notna()]
     found = []
     for (dataset, snr), group in rows.groupby(["dataset", "snr_db"]):
-        if group.loc[group["system"] == OURS, "cbr_target"].nunique() >= 2:
+        if group.loc[group["system"] == system, "cbr_target"].nunique() >= 2:
             found.append((dataset, snr, group))
     return found
 
@@ -90,6 +96,31 @@ def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFra
     uses = own.groupby("budget")["n_uses"].mean().reindex(table.columns).to_numpy(float)
     order = np.argsort(uses)
     return table.iloc[:, order], uses[order]
+
+
+def _between_trainings(
+    run: Run, where: str, snr: float, systems: tuple[str, str], values: list[np.ndarray],
+    uses: tuple[np.ndarray, ...], pictures: pd.Index, metric: str,
+) -> float:  # fmt: skip
+    """Standard deviation of log2 (our uses / theirs) between trainings with other seeds; 0 where none was swept.
+
+    values, uses: the curves of the run, (pictures, budgets) and (budgets,) of each side. Each training takes the place
+    of its side, if it has all of the pictures.
+    """
+    spreads = []
+    for place, name in enumerate(systems):
+        gaps = []
+        for seed in run.seeds:
+            rows = next((rows for *at, rows in _swept(seed, name) if at == [where, snr]), pd.DataFrame())
+            table, own = _over_uses(rows, name, metric) if len(rows) else (rows, np.array([]))
+            if len(own) < 2 or not pictures.isin(table.index).all():
+                continue
+            curves = [(_quality(side.mean(axis=0), metric), side_uses) for side, side_uses in zip(values, uses)]
+            curves[place] = _quality(table.loc[pictures].to_numpy(float).mean(axis=0), metric), own
+            (ours, our_uses), (theirs, their_uses) = curves
+            gaps.append(float(log_uses_gap(our_uses, ours[None], their_uses, theirs[None])[0]))
+        spreads.append(Spread(float(np.std(gaps, ddof=1)), len(gaps)) if len(gaps) > 1 else Spread())
+    return of_difference(*spreads)
 
 
 def _uses_text(interval: Interval, bound: bool) -> str:

@@ -69,12 +69,26 @@ def of_difference(a: Spread, b: Spread) -> float:
 
 def _means(run: Run, system: str, task: str, metric: str) -> pd.DataFrame:
     """One row for each training and point."""
-    parts = [seed.summary.assign(training=seed.directory.name) for seed in run.seeds]
+    parts = [_of_training(seed, system, task, metric).assign(training=seed.directory.name) for seed in run.seeds]
     if not parts:
         return pd.DataFrame(columns=[*POINT, "training", "snr_db", "mean"])
-    rows = pd.concat(parts)
-    rows = rows[(rows["system"] == system) & (rows["task"] == task) & (rows["metric"] == metric)]
-    return rows.dropna(subset=["mean"])
+    return pd.concat(parts).dropna(subset=["mean"])
+
+
+def _of_training(seed: Run, system: str, task: str, metric: str) -> pd.DataFrame:
+    """The means of one training: those of summary.csv, or, for a column of samples.csv that is not summarised, such as
+    `mse`, the means over pictures. A point that has no mean in summary.csv has none of such a column either.
+    """
+    point = [*POINT, "snr_db"]
+    whole = seed.summary[(seed.summary["system"] == system) & (seed.summary["task"] == task)]
+    if whole["metric"].eq(metric).any():
+        return whole.loc[whole["metric"] == metric, [*point, "mean"]]
+    rows = seed.samples[(seed.samples["system"] == system) & (seed.samples["task"] == task)]
+    if metric not in rows or rows[metric].dtype == object:
+        return pd.DataFrame(columns=[*point, "mean"])
+    by_picture = rows.groupby([*point, "image_id"], dropna=False, as_index=False)[metric].mean()
+    means = by_picture.groupby(point, dropna=False, as_index=False)[metric].mean().rename(columns={metric: "mean"})
+    return means.merge(whole.dropna(subset=["mean"])[point].drop_duplicates(), on=point)
 
 
 def _largest(found: list[tuple[float, int]]) -> Spread:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +34,14 @@ _SNR_DECIMALS = 6  # SNRs are rounded to this many decimals: 0.30000000000000004
 
 @dataclass(frozen=True)
 class Run:
-    """A finished or unfinished run. A table is read when it is first needed. A missing table is empty."""
+    """A finished or unfinished run. A table is read when it is first needed. A missing table is empty.
+
+    shown_as: a name in place of its own, where it stands beside other runs (`told_apart`).
+    """
 
     directory: Path
     manifest: dict[str, Any] = field(repr=False)
+    shown_as: str = ""
 
     @classmethod
     def open(cls, directory: Path | str) -> Run:
@@ -57,7 +62,7 @@ class Run:
     @property
     def name(self) -> str:
         """The name of the run: that of its folder."""
-        return shown(self.manifest.get("run") or self.directory.resolve().name)
+        return self.shown_as or shown(self.manifest.get("run") or self.directory.resolve().name)
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -144,7 +149,7 @@ class Run:
 
     def cut_to(self, figure: dict) -> Run:
         """The run with the samples of one figure only."""
-        part = Run(self.directory, self.manifest)
+        part = replace(self)
         kept = {name: getattr(self, name) for name in ("confusion", "summary", "failures", "lacking", "seeds")}
         part.__dict__.update(kept, samples=self.samples_of(figure))
         return part
@@ -184,6 +189,22 @@ class Run:
                 yield picture
         except (OSError, SyntaxError, ValueError, RuntimeError, Image.DecompressionBombError) as error:
             raise UserError(f"{shown(path)}: cannot read the picture ({shown(error)}); repeat the run") from None
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs with different names: one that has the name of a run before it is "name (2)". A colon becomes "_", so
+    that `name:system` names one system of one run.
+    """
+    if len(runs) < 2:
+        return list(runs)
+    own = [run.name.replace(":", "_") for run in runs]
+    found: list[Run] = []
+    for place, (run, name) in enumerate(zip(runs, own, strict=True)):
+        if name in own[:place]:
+            taken = {*own, *(other.name for other in found)}
+            name = next(more for number in count(2) if (more := f"{name} ({number})") not in taken)
+        found.append(replace(run, shown_as=name))
+    return found
 
 
 def points_without_mean(rows: pd.DataFrame) -> pd.DataFrame:
@@ -233,12 +254,17 @@ def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def rounded_snr(snr_db: float) -> float:
+    """An SNR as the tables of a `Run` and its figures hold it."""
+    return round(float(snr_db), _SNR_DECIMALS) + 0.0
+
+
 def _figure(values: dict[str, Any]) -> dict[str, Any]:
     shown_at = {"id": "", "snr_db": [], "limit": 3} | values.get("pictures", {})
     filled = {"title": values["id"], "reps": 1, "requirement": "", "budgets_of": ""} | values
     return filled | {
-        "snr_db": [round(float(snr), _SNR_DECIMALS) + 0.0 for snr in values["snr_db"]],
-        "pictures": shown_at | {"snr_db": [round(float(snr), _SNR_DECIMALS) + 0.0 for snr in shown_at["snr_db"]]},
+        "snr_db": [rounded_snr(snr) for snr in values["snr_db"]],
+        "pictures": shown_at | {"snr_db": [rounded_snr(snr) for snr in shown_at["snr_db"]]},
     }
 
 

@@ -18,7 +18,7 @@ from bench.measure.tasks import TASKS
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, check_rows_apart, config_sha256
 from bench.sweep.plan import Cell, Plan, WorkUnit
-from bench.util.files import read_json, write_atomic
+from bench.util.files import read_json, shown, write_atomic
 from systems.errors import UserError
 
 FILE = "plan.json"
@@ -179,6 +179,17 @@ def keep_plan(store: RunStore, plan: Plan) -> None:
     )
 
 
+def check_unit(unit: WorkUnit, source: Path) -> None:
+    """Raise UserError for a work unit that plan.json would not give back as it is.
+
+    source: where its cells come from, for the message.
+    """
+    try:
+        _read(_written(unit))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"{shown(source)}: cell {shown(unit.cells[0].id)} fits no plan: {error}") from None
+
+
 def _digest(tasks: Any) -> str:
     return hashlib.sha256(json.dumps(tasks, separators=(",", ":")).encode()).hexdigest()
 
@@ -213,7 +224,7 @@ def _read(entry: dict[str, Any]) -> WorkUnit:
 def _id(value: Any) -> str:
     """The id of a cell, which becomes the name of its file."""
     if not re.fullmatch(r"[0-9a-f]{16}", _text(value)):
-        raise ValueError("no id of a cell")
+        raise ValueError("an id that is not 16 hex digits")
     return value
 
 

