@@ -800,4 +800,60 @@ CASES = (
         "are fixed beforehand", "are fixed",
         _at("measure/test_rules", "test_the_readme_shows_the_rules_as_they_are"),
     ),
+    # ------------------------------------------------------------ copies of runs, chance in training
+    Mutation(
+        "copies: a point without a mean is forgotten", "bench/sweep/restore.py",
+        "    if len(run.lacking):\n", "    if False:\n",
+        _at("sweep/test_restore", "test_a_run_that_lacks_cells_is_not_restored"),
+    ),
+    Mutation(
+        "copies: cells that were never computed are forgotten", "bench/sweep/restore.py",
+        "    if expected is not None and (", "    if False and (",
+        _at("sweep/test_restore", "test_a_run_that_lacks_cells_is_not_restored"),
+    ),
+    Mutation(
+        "copies: a run that has not ended is copied", "bench/sweep/restore.py",
+        '    if "salt" in manifest and manifest["salt"] is None:', "    if False:",
+        _at("sweep/test_restore", "test_a_run_that_lacks_cells_is_not_restored"),
+    ),
+    Mutation(
+        "copies: trainings with other seeds stay behind", "bench/sweep/restore.py",
+        ", *tables, *others)", ", *tables)",
+        _at("sweep/test_restore", "test_what_is_undecided_between_trainings_is_undecided_in_the_copy"),
+    ),
+    Mutation(
+        "copies: a cell takes the budget of another SNR", "bench/sweep/restore.py",
+        '        and snr_db in figure["snr_db"]\n', "",
+        _at("sweep/test_restore", "test_cells_come_back_with_what_no_table_tells_of_them"),
+    ),
+    Mutation(
+        "copies: a link is followed", "bench/sweep/restore.py",
+        "    if os.path.lexists(file) and (", "    if False and (",
+        _at("sweep/test_restore", "test_a_link_in_a_run_is_not_followed"),
+    ),
+    Mutation(
+        "copies: a cell has any id", "bench/sweep/restore.py",
+        "        check_unit(unit, run.directory)\n", "        pass\n",
+        _at("sweep/test_restore", "test_what_cannot_be_restored_is_one_line_and_leaves_nothing"),
+    ),
+    Mutation(
+        "trainings: a column that is not summarised has no spread", "bench/analysis/training_spread.py",
+        "    if metric not in rows or rows[metric].dtype == object:", "    if True:",
+        _at("analysis/test_training_spread", "test_no_column_decides_what_another_seed_could_turn"),
+    ),
+    Mutation(
+        "trainings: the page decides what another seed could turn", "bench/report/html/verdict.js",
+        '  if (Math.abs(mean) < spread) return "undecided";\n', "",
+        _at("report/test_html", "test_the_page_decides_no_more_than_compare"),
+    ),
+    Mutation(
+        "trainings: fewer uses hold that another seed could save", "bench/analysis/claim_overhead.py",
+        "interval.high < 0 and -interval.mean >= moves", "interval.high < 0",
+        _at("analysis/test_training_spread", "test_uses_that_another_seed_could_save_prove_no_lower_overhead"),
+    ),
+    Mutation(
+        "report: two runs of one name share their facts", "bench/report/html/build.py",
+        "    runs, several = told_apart(runs), len(runs) > 1", "    several = len(runs) > 1",
+        _at("report/test_html", "test_two_runs_of_one_name_keep_their_own_facts"),
+    ),
 )  # fmt: skip
