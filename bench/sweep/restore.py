@@ -139,8 +139,8 @@ def _pictures(source: Path) -> dict[str, dict[str, str]]:
             raise UserError(f"{shown(source / 'pictures.csv')}: {shown(file)} is no picture of this run")
         _check_own(source / file, source)
         if (source / file).is_file():
-            found[Path(file).stem[-8:] if row["kind"] == "output" else ""][file if not row["system"] else
-                                                                          row["image_id"]] = file  # fmt: skip
+            cell, key = (Path(file).stem[-8:], row["image_id"]) if row["kind"] == "output" else ("", file)
+            found[cell][key] = file
     return found
 
 
