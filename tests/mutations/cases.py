@@ -341,7 +341,7 @@ CASES = (
     ),
     Mutation(
         "rows: cells stay although the one that was checked failed", "bench/sweep/worker/work.py",
-        "            built.checks.hold_all_kept(unit, kept)\n", "",
+        "            built.checks.hold_all_compared(unit, compared)\n", "",
         _at("sweep/test_sweep", "test_a_system_that_fails_in_the_cell_where_it_was_checked_keeps_nothing"),
     ),
     Mutation(

@@ -70,12 +70,12 @@ class Checks:
             with stage_times.stage("apart"):
                 check_kept(measurement, seen, own.sent, own.output)
 
-    def hold_all_kept(self, unit: WorkUnit, kept: Collection[Point]) -> None:
-        """Raise RowsChanged if a point at which rows were checked is not among the points of the cells that stay: a
-        system that fails there would never be compared with what was checked.
+    def hold_all_compared(self, unit: WorkUnit, compared: Collection[Point]) -> None:
+        """Raise RowsChanged if a point at which rows were checked is not among those at which a cell was compared with
+        them: a system could fail there.
         """
         checked = {seen.point for (inputs, _), seen in self._seen.items() if inputs == unit.inputs}
-        for point in sorted(checked - set(kept)):
+        for point in sorted(checked - set(compared)):
             raise RowsChanged(
                 f"audit: system {unit.system}: at {point.snr_db:g} dB it passed the check that rows stand alone, but "
                 "its cell failed there, so none of the cells that this check speaks for is kept; repeat with "

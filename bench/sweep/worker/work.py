@@ -140,25 +140,30 @@ class Worker:
             for cell in unit.cells:
                 yield failed(cell, error)
             return
-        kept: set[Point] = set()
+        compared: set[Point] = set()
         try:
-            for outcome in self._cells(system, unit, batches, senders):
-                if outcome.status == "done":
-                    kept |= {point_of(cell) for cell in unit.cells if cell.id == outcome.cell_id}
+            for outcome in self._cells(system, unit, batches, senders, compared):
                 yield outcome
                 if outcome.status == "fatal":
                     return
-            built.checks.hold_all_kept(unit, kept)
+            built.checks.hold_all_compared(unit, compared)
         except RowsChanged as error:  # so the system is honest where it is checked: none of these cells may stay
             take_back(self.root, unit)
             for cell in unit.cells:
                 yield failed(cell, error)
 
     def _cells(
-        self, system: System, unit: WorkUnit, batches: list[Batch], senders: list[Callable[[Point], Sent]]
+        self,
+        system: System,
+        unit: WorkUnit,
+        batches: list[Batch],
+        senders: list[Callable[[Point], Sent]],
+        compared: set[Point],
     ) -> Iterator[Outcome]:
         """The outcomes of the cells of a work unit that was checked. Raises RowsChanged where a cell's rows are not
         those that were checked.
+
+        compared: gets the points at which the system delivered, so that its rows were compared with those of the check.
         """
         built = self._built
         for group in groups_of(unit, batches, system.joins_snr, self.batch, self.device):
@@ -182,6 +187,7 @@ class Worker:
             for cell in wanted:
                 try:
                     done = rows[cell] if rows else self._compute(system, unit, [cell], batches, senders)[cell]
+                    compared.add(point_of(cell))
                     with stage_times.stage("store"):
                         built.systems.check_unchanged(unit.system)
                         write_cell(self.root, unit, cell, batches, *done)
