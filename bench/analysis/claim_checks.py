@@ -63,13 +63,11 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
         for (ours, rival), table in zip(pairs, tables, strict=True):
             silent = table["verdict"].str.contains("decodes")
             compared = (table["n_images"] > 0) & ~silent
-            beyond_seeds = table.loc[compared, "difference"].abs() >= table.loc[compared, "training_spread"]
-            ahead = (table.loc[compared, "ci_low"] > 0) & beyond_seeds
-            behind = (table.loc[compared, "ci_high"] < 0) & beyond_seeds
+            ahead, behind = (table.loc[compared, "verdict"] == side for side in "AB")
             behind_at = int(behind.sum())
             if behind_at:
                 strict = _points(compare_sides(ours, rival, metric, level=1 - (1 - LEVEL) / looked))
-                behind = (strict.loc[compared, "ci_high"] < 0) & beyond_seeds
+                behind = strict.loc[compared, "verdict"] == "B"
             # If only one of the two decodes, it is ahead. If neither does, nobody is.
             tally.holds += [*ahead, *(v == "only A decodes" for v in table.loc[silent, "verdict"])]
             tally.against += [*behind, *(v == "only B decodes" for v in table.loc[silent, "verdict"])]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.results.reader import POINT, Run
+from bench.results.reader import POINT, Run, rounded_snr
 from bench.util.files import shown
 from systems.errors import UserError, did_you_mean
 
@@ -149,7 +149,7 @@ def _figures(run: Run, name: str) -> list[dict]:
 
 
 def _rounded(snrs: tuple[float, ...]) -> list[float]:
-    return [round(snr, 6) + 0.0 for snr in snrs]
+    return [rounded_snr(snr) for snr in snrs]
 
 
 def _words(selection: Selection) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.results.csv_tables import find_table, read_rows
 from bench.results.manifest import NAME
-from bench.results.reader import Run, rounded_snr
+from bench.results.reader import Run
 from bench.results.schema import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, TABLES, problem_of
 from bench.results.store import RunStore
 from bench.sweep.grow import check_unit, keep_plan
@@ -147,10 +147,9 @@ def _pictures(source: Path) -> dict[str, dict[str, str]]:
 def _units(run: Run, cells: dict[str, list[Row]], kept: dict[str, dict[str, str]]) -> tuple[WorkUnit, ...]:
     """The work units of the cells. Cells of one system, operating point and block of pictures form one."""
     groups: dict[tuple, list[Cell]] = defaultdict(list)
+    figures = _figures(run)
     for cell_id, rows in cells.items():
-        first = rows[0]
-        budget = tuple(float(first[name]) if first[name] else None for name in ("cbr_target", "bits_target"))
-        figure = _figure_of(run, first, *budget)
+        first, figure = rows[0], _figure_of(run, cell_id, figures)
         key = (
             first["system"], first["variant"], first["task"], first["dataset"], first["channel"], figure["cbr"],
             figure["bits"], figure.get("uses"), figure["requirement"], tuple(row["image_id"] for row in rows),
@@ -167,30 +166,25 @@ def _units(run: Run, cells: dict[str, list[Row]], kept: dict[str, dict[str, str]
     return units
 
 
-def _figure_of(run: Run, row: Row, cbr: float | None, bits: float | None) -> dict[str, Any]:
-    """The figure of the run for which a row was computed: it has the budget in full precision, the budget in uses, and
+def _figures(run: Run) -> dict[str, list[dict[str, Any]]]:
+    """The figures that show each cell, by its id."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for figure in run.figures:
+        for cell_id in run.samples_of(figure)["cell_id"].unique():
+            found[cell_id].append(figure)
+    return found
+
+
+def _figure_of(run: Run, cell_id: str, figures: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The figure of the run for which a cell was computed: it has the budget in full precision, the budget in uses, and
     the requirement, for which tables have no columns.
 
-    Several figures may fit, if all of these are the same in them. Raises UserError for none, or for different ones.
+    Several figures may show it, if all of these are the same in them. Raises UserError for none, or for different ones.
     """
-    snr_db = rounded_snr(float(row["snr_db"]))
-    fitting = [
-        figure
-        for figure in run.figures
-        if all(figure[name] == row[name] for name in ("task", "dataset", "channel"))
-        and row["system"] in figure["systems"]
-        and snr_db in figure["snr_db"]
-        and _near(figure["cbr"], cbr)
-        and _near(figure["bits"], bits)
-    ]
-    where = f"of cell {shown(row['cell_id'])}"
+    fitting, where = figures.get(cell_id, []), f"of cell {shown(cell_id)}"
     if not fitting:
         raise UserError(f"{shown(run.directory)}: no figure of its manifest has the rows {where}")
     if len({tuple(figure.get(name) for name in ("cbr", "bits", "uses", "requirement")) for figure in fitting}) > 1:
         names = ", ".join(shown(figure["id"]) for figure in fitting)
         raise UserError(f"{shown(run.directory)}: the rows {where} may be of several figures, which differ: {names}")
     return fitting[0]
-
-
-def _near(exact: float | None, told: float | None) -> bool:
-    return exact is told if exact is None or told is None else abs(exact - told) <= 1e-8 * abs(exact)

@@ -30,9 +30,8 @@ class Checks:
 
     def __init__(self, systems: Systems, device: str):
         self.systems, self.device = systems, device
-        self._passed: set[WorkUnit] = (
-            set()
-        )  # without cells: of ours those that were checked, of others the made pictures
+        #: Work units without cells. Of our systems: those that were checked. Of others: those of the made pictures.
+        self._passed: set[WorkUnit] = set()
         self._seen: dict[tuple[WorkUnit, tuple[str, ...]], Seen] = {}  # by work unit without cells, and pictures
         self._failed: dict[WorkUnit, set[float]] = {}  # by work unit without cells: SNRs at which a check failed
 
@@ -75,10 +74,10 @@ class Checks:
         them: a system could fail there.
         """
         checked = {seen.point for (inputs, _), seen in self._seen.items() if inputs == unit.inputs}
-        for point in sorted(checked - set(compared)):
+        if left := checked.difference(compared):
             raise RowsChanged(
-                f"audit: system {unit.system}: at {point.snr_db:g} dB it passed the check that rows stand alone, but "
-                "its cell failed there, so none of the cells that this check speaks for is kept; repeat with "
+                f"audit: system {unit.system}: at {min(left).snr_db:g} dB it passed the check that rows stand alone, "
+                "but its cell failed there, so none of the cells that this check speaks for is kept; repeat with "
                 "--retry-failed"
             )
 
