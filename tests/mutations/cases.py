@@ -823,7 +823,7 @@ CASES = (
     ),
     Mutation(
         "copies: a cell takes the budget of another SNR", "bench/sweep/restore.py",
-        '        and snr_db in figure["snr_db"]\n', "",
+        'run.samples_of(figure)["cell_id"]', 'run.samples["cell_id"]',
         _at("sweep/test_restore", "test_cells_come_back_with_what_no_table_tells_of_them"),
     ),
     Mutation(
