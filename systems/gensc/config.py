@@ -38,12 +38,10 @@ class GenSCConfig:
     contrast_units: bool = False
     task_share: bool = False
     encoder_sees_snr: bool = False
-    local_gain: bool = False
     # Source KB at the receiver (Table I: 3 convolutions, kernel 3)
     lmmse: bool = False
     receiver_hidden: int = 128
     receiver_kb: bool = True
-    receiver_bands: bool = False
     noise_in_residuals: bool = False
     # Reconstruction decoder (Table I: depth 28, patch 2, heads 16; hidden 1152 as in DiT-XL/2)
     decoder_depth: int = 28
@@ -58,7 +56,6 @@ class GenSCConfig:
     time_tied_to_noise: bool = True
     decoder_coefficients: int = 0
     latent_loss: float = 0.0
-    activity_loss: float = 0.0
     # Segmentation decoder (Table I: 1 convolution, kernel 3, dropout 0.1, 21 classes)
     segmentation_hidden: int = 256
     segmentation_dilations: tuple[int, int] = (1, 1)
@@ -68,20 +65,13 @@ class GenSCConfig:
     def __post_init__(self):
         needs = {
             "contrast_units": "linear_path",
-            "local_gain": "linear_path",
             "decoder_coefficients": "linear_path",
             "encoder_sees_snr": "task_share",
             "linear_path": "task_share",
-            "activity_loss": "local_gain",
         }
         for field, other in needs.items():
             if getattr(self, field) and not getattr(self, other):
                 raise UserError(f"gensc: {field} needs {other} = true in the same configuration (configs/models)")
-        if self.local_gain and not (self.lmmse and self.receiver_bands):
-            raise UserError(
-                "gensc: local_gain needs lmmse = true and receiver_bands = true in the same configuration "
-                "(configs/models)"
-            )
 
     @property
     def predicts_symbols(self) -> bool:

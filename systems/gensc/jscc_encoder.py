@@ -9,7 +9,6 @@ Our sizes switch on parts that the size `paper` does not have:
   training starts there instead of at noise. Segmentation needs meaning and not the picture itself. For it the shortcut
   is a projection of f, and the picture enters weakly, because at full strength it would drown f.
 - `task_share`: each task has its own scale and shift of the convolutions' features, and its own gain of each channel.
-- `local_gain`: beside the gain of each channel, each block has a gain.
 """
 
 from __future__ import annotations
@@ -19,12 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from systems.gensc.config import GenSCConfig
-from systems.gensc.local_gain import GAIN_LIMIT, activity, bounded, per_channel
 from systems.interface import TASKS
 from systems.layers.klt import BlockKLT
 from systems.layers.linear_path import BLOCK, LinearPath, start_from_zero
-
-ACTIVITY_EXPONENT = 0.125  # amplitude s^(-1/4) for deviation s: half the exponent that is best if the receiver knows s
 
 
 class TaskShare(nn.Module):
@@ -80,12 +76,6 @@ class JSCCEncoder(nn.Module):
         self.conv2 = nn.Conv2d(hidden, hidden, 3, padding=1)
         self.down = nn.Conv2d(hidden, config.channels, 3, stride=stride, padding=1)
         self.share = nn.ModuleDict({task: TaskShare(config, task) for task in TASKS} if config.task_share else {})
-        self.exponent: nn.Parameter | None = None
-        self.local_gain: nn.Conv2d | None = None
-        if config.local_gain:
-            self.exponent = nn.Parameter(torch.full((config.channels,), ACTIVITY_EXPONENT))
-            self.local_gain = nn.Conv2d(hidden, config.channels, 3, stride=stride, padding=1)
-            start_from_zero(self.local_gain)
 
     def of(self, task: str) -> TaskShare | None:
         """The parameters that belong to `task` alone. None without `task_share`."""
@@ -110,15 +100,12 @@ class JSCCEncoder(nn.Module):
         share = self.of(task)
         return snr_db.new_zeros(len(snr_db), self.down.out_channels) if share is None else share.gain(snr_db)
 
-    def forward(self, images: Tensor, feature: Tensor, path: LinearPath | None, task: str) -> tuple[Tensor, Tensor]:
-        """Symbol maps (B, channels, H/16, W/16), and the logarithm of the gain of each block.
+    def forward(self, images: Tensor, feature: Tensor, path: LinearPath | None, task: str) -> Tensor:
+        """Symbol maps (B, channels, H/16, W/16).
 
         images: (B, 3, H, W) in [0, 1].
         feature: (B, F, H/g, W/g), where g is `encoder_grid`.
         path: the linear path, or None.
-
-        The gain of a block is added to that of its channel. It has the shape of the maps, or (1, 1, 1, 1) and the value
-        0 where blocks have none.
         """
         share = self.of(task)
         if path is None:
@@ -135,17 +122,10 @@ class JSCCEncoder(nn.Module):
         maps = self.down(hidden).float()
         if share is not None:
             maps = maps * share.scale[:, None, None]
-        none = maps.new_zeros(1, 1, 1, 1)
         if path is None:
-            return maps, none
+            return maps
         linear = path.analyse(images)
         if share is None or share.project is None or share.shortcut is None:
-            maps = linear + maps
-        else:
-            pooled = F.avg_pool2d(feature, BLOCK // self.grid)
-            maps = share.project(pooled).float() + linear * share.shortcut[:, None, None] + maps
-        if self.local_gain is None or self.exponent is None or task != "reconstruction":
-            return maps, none  # for segmentation, blocks have no gains of their own
-        bands = activity(linear * path.unit(path.contrast(images)), path)
-        local = bounded(self.local_gain(hidden).float(), GAIN_LIMIT)
-        return maps, local - self.exponent[:, None, None] * per_channel(bands, linear.shape[1])
+            return linear + maps
+        pooled = F.avg_pool2d(feature, BLOCK // self.grid)
+        return share.project(pooled).float() + linear * share.shortcut[:, None, None] + maps

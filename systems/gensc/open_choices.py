@@ -49,7 +49,8 @@ REGISTER = (
         "depths",
         "Sec. III-B",
         "'three Swin-Transformers', no depth",
-        "(2, 2, 2), the least depth that alternates plain and shifted windows; (1, 1, 1) in small, which never shifts",
+        "(2, 2, 2), the least depth that alternates plain and shifted windows; (2, 2, 1) in small, whose third map has "
+        "one window in a crop of 112 x 112",
     ),
     Choice(
         "heads",
@@ -154,13 +155,6 @@ REGISTER = (
         " receiver computes the same gain from the same SNR",
     ),
     Choice(
-        "local_gain",
-        "Sec. IV-A",
-        "nothing is said of how power is shared over the picture",
-        "false (paper, light). true (small): each block's channels have a gain of their own, from its "
-        "activity and the encoder's features; the receiver infers it (systems/gensc/local_gain.py)",
-    ),
-    Choice(
         "lmmse",
         "Eq. 1",
         "the received signal y goes into KB and decoder",
@@ -177,12 +171,6 @@ REGISTER = (
         "Sec. III-C",
         "two residual blocks; reconstruction combines all features, segmentation takes the first block's",
         "combined by concatenation; false removes the KB (ablation)",
-    ),
-    Choice(
-        "receiver_bands",
-        "Sec. III-C",
-        "the KB processes the noisy signal y",
-        "false (paper). true (small, light): it also reads the energy of the received symbols in bands of channels",
     ),
     Choice(
         "noise_in_residuals",
@@ -267,12 +255,6 @@ REGISTER = (
         "MSE of the picture alone",
         "0 (paper). 0.01 (small, light): the weight of the error of the predicted clean symbols, which the "
         "DDIM path needs",
-    ),
-    Choice(
-        "activity_loss",
-        "Eq. 5",
-        "MSE of the picture alone",
-        "0 (paper, light). 0.005 (small): the weight of the error of the activity that the receiver infers",
     ),
     Choice(
         "segmentation_hidden",

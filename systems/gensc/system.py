@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from systems.errors import UserError
 from systems.gensc.config import GenSCConfig
 from systems.gensc.jscc_encoder import JSCCEncoder
-from systems.gensc.local_gain import LocalStatistics, activity, band_edges, band_energies, per_channel
 from systems.gensc.reconstruction_decoder import ReconstructionDecoder, TimeEmbedding, diffusion_time
 from systems.gensc.segmentation_decoder import SegmentationDecoder
 from systems.gensc.source_kb_rx import SourceKBRx
@@ -24,7 +23,7 @@ from systems.gensc.source_kb_tx import SourceKBTx
 from systems.gensc.task_kb import TaskKB
 from systems.interface import Decoded, Link, Received, Transmission
 from systems.layers.klt import BlockKLT, lmmse
-from systems.layers.linear_path import BLOCK, CORRECTION, LinearPath
+from systems.layers.linear_path import BLOCK, LinearPath
 from systems.layers.padding import pad_to_multiple, padded_size
 from systems.layers.power import unit_power
 from systems.layers.receiver import receiver_snr_db
@@ -34,7 +33,6 @@ from systems.losses import pixel_cross_entropy
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # 10 dB: the constant noise level of the ablation without `time_tied_to_noise`
 GAIN_RATE = 0.1  # the share of the learning rate that the channels' gains get
-NOISY_FLOOR = 0.05  # added to the energy of a received band before the logarithm; symbols have unit variance
 
 
 class GenSC(LearnedSystem):
@@ -54,13 +52,10 @@ class GenSC(LearnedSystem):
         self.jscc_encoder = JSCCEncoder(config)
         self.time = TimeEmbedding(config.time_dim)
         self.power = nn.Linear(1, config.time_dim) if config.linear_path else None
-        bands = len(band_edges(config.channels)) - 1 if config.receiver_bands else 0
         self.source_kb_rx: SourceKBRx | None = None
         if config.receiver_kb:
             time_dim = config.time_dim if config.noise_in_residuals else 0
-            self.source_kb_rx = SourceKBRx(config.channels + bands, config.receiver_hidden, time_dim)
-        features = 2 * config.receiver_hidden if config.receiver_kb else 0
-        self.local_statistics = LocalStatistics(config.channels, features) if config.local_gain else None
+            self.source_kb_rx = SourceKBRx(config.channels, config.receiver_hidden, time_dim)
         self.reconstruction_decoder = ReconstructionDecoder(config)
         self.segmentation_decoder = SegmentationDecoder(config)
         if self.linear_path is not None:
@@ -96,12 +91,11 @@ class GenSC(LearnedSystem):
         if task == "segmentation":
             parts += [kb.context, self.segmentation_decoder]
         else:
-            parts += [encoder.local_gain, self.local_statistics, decoder]
+            parts += [decoder]
             parts += [] if self.source_kb_rx is None else [self.source_kb_rx.block2]
             if not self.config.noise_in_residuals:
                 parts += [self.time, self.power]
-        own = [parameter for part in parts if part is not None for parameter in part.parameters()]
-        return own + ([encoder.exponent] if task == "reconstruction" and encoder.exponent is not None else [])
+        return [parameter for part in parts if part is not None for parameter in part.parameters()]
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
         """See `System.prepare`. images: float32 (B, 3, H, W) in [0, 1].
@@ -111,11 +105,11 @@ class GenSC(LearnedSystem):
         instruction = self.task_kb_tx.match(link.requirement)
         padded = pad_to_multiple(images, BLOCK)
         feature = self.source_kb_tx(padded, instruction)
-        maps, local = self.jscc_encoder(padded, feature, self.linear_path, instruction)
+        maps = self.jscc_encoder(padded, feature, self.linear_path, instruction)
 
         def send(at: Link) -> Transmission:
             gain = self.jscc_encoder.gain(instruction, self.told(at.snr_tensor(len(images), images.device)))
-            scale = (gain[:, :, None, None] + local).exp()
+            scale = gain[:, :, None, None].exp()
             if self.linear_path is not None:
                 return self.linear_path.send(padded, maps, scale, at, self.name)
             symbols, _ = unit_power(to_symbols(maps * scale, at.budget.allowed_uses()))
@@ -149,59 +143,37 @@ class GenSC(LearnedSystem):
         symbols, variance = received.equalised()
         return to_features(symbols, *shape), spread_variance(variance, *shape), None
 
-    def _knowledge(self, maps: Tensor, noise: Tensor, time: Tensor, task: str) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The inputs of both decoders: symbols of unit variance, their noisy bands, and the
-        features of the source KB.
-        """
+    def _knowledge(self, maps: Tensor, noise: Tensor, time: Tensor, task: str) -> tuple[Tensor, Tensor | None]:
+        """The inputs of both decoders: symbols of unit variance, and the features of the source KB."""
         scaled = maps * math.sqrt(2)
         if self.config.lmmse:
             scaled = scaled / (1 + 2 * noise)
-        bands = band_energies(scaled, NOISY_FLOOR)
-        if self.source_kb_rx is None:
-            return scaled, bands, None
-        read = torch.cat([scaled, bands], dim=1) if self.config.receiver_bands else scaled
-        return scaled, bands, self.source_kb_rx(read, time, task)
+        return scaled, None if self.source_kb_rx is None else self.source_kb_rx(scaled, time, task)
 
-    def _estimate(
-        self, path: LinearPath, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor, knowledge
-    ) -> tuple[Tensor, Tensor | None]:
-        """Estimate of the coefficients in absolute units (B, C, h, w), and the activity it was computed with
-        (B, bands, h, w).
-        """
-        channels = maps.shape[1]
-        log_amplitude = gain[:, :, None, None] - power.log()[:, None, None, None] / 2
-        exponent = self.jscc_encoder.exponent
-        if self.local_statistics is None or exponent is None:
-            amplitude = log_amplitude.exp()
-            return (lmmse(maps, amplitude, path.prior, noise) if self.config.lmmse else maps / amplitude), None
-        bands, log_gain, log_prior, context = self.local_statistics(*knowledge)
-        spread = per_channel(bands, channels)
-        log_amplitude = log_amplitude + log_gain - exponent[:, None, None] * spread
-        prior = path.prior * (spread + log_prior).exp()
-        estimate = lmmse(maps, log_amplitude.exp(), prior, noise)
-        return estimate + CORRECTION * path.unit(path.received_contrast(power)) * context, bands
+    def _estimate(self, path: LinearPath, maps: Tensor, noise: Tensor, power: Tensor, gain: Tensor) -> Tensor:
+        """Estimate of the coefficients in absolute units, (B, C, h, w)."""
+        amplitude = (gain[:, :, None, None] - power.log()[:, None, None, None] / 2).exp()
+        return lmmse(maps, amplitude, path.prior, noise) if self.config.lmmse else maps / amplitude
 
-    def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _reconstruct(self, received: Received, link: Link, steps: int) -> tuple[Tensor, Tensor | None]:
         """Decode a picture in `steps` refinement steps.
 
-        Returns the picture (B, 3, 16h, 16w), not clamped; the clean symbols with variance 1/2 per real, or None where
-        they are not predicted; and the activity of the first step, or None.
+        Returns the picture (B, 3, 16h, 16w), not clamped, and the clean symbols with variance 1/2 per real, or None
+        where they are not predicted.
         """
         instruction = self.task_kb_rx.match(link.requirement)
         maps, noise, power = self._receive(received, link)
         ratio = noise_ratio(received)
         gain = self.jscc_encoder.gain(instruction, self.told(link.snr_tensor(len(maps), maps.device)))
-        time_start, first, path = diffusion_time(ratio.sqrt()), None, self.linear_path
+        time_start, path = diffusion_time(ratio.sqrt()), self.linear_path
         for step in range(steps):
             time = self._conditioning(ratio, power)
-            knowledge = self._knowledge(maps, noise, time, instruction)
-            scaled, _, feature = knowledge
+            scaled, feature = self._knowledge(maps, noise, time, instruction)
             if path is not None and power is not None:
-                estimate, bands = self._estimate(path, maps, noise, power, gain, knowledge)
+                estimate = self._estimate(path, maps, noise, power, gain)
                 picture, correction = self.reconstruction_decoder(
                     scaled, feature, estimate, path, path.received_contrast(power), time
                 )
-                first = bands if step == 0 else first
             else:
                 picture, correction = self.reconstruction_decoder.alone(scaled, feature, time)
             clean = None if correction is None else (scaled + correction) / math.sqrt(2)
@@ -215,7 +187,7 @@ class GenSC(LearnedSystem):
                 shrink = (following / ratio)[:, None, None, None]
                 maps = clean + (maps - clean) * shrink.sqrt()
                 noise, ratio = noise * shrink, following
-        return picture, clean, first
+        return picture, clean
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> pictures (B, 3, H, W) or logits (B, 21, H, W), as the requirement
@@ -231,7 +203,7 @@ class GenSC(LearnedSystem):
             return Decoded(picture if self.training else picture.clamp(0, 1))
         maps, noise, power = self._receive(received, link)
         time = self._conditioning(noise_ratio(received), power)
-        scaled, _, feature = self._knowledge(maps, noise, time, instruction)
+        scaled, feature = self._knowledge(maps, noise, time, instruction)
         size = (maps.shape[-2] * BLOCK, maps.shape[-1] * BLOCK)
         logits = self.segmentation_decoder(scaled, feature, time, size)
         return Decoded(logits[..., : link.height, : link.width])
@@ -239,24 +211,18 @@ class GenSC(LearnedSystem):
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
         """Losses by name, each a scalar. images: (B, 3, H, W) in [0, 1]. target: as in `LearnedSystem.training_step`.
 
-        For segmentation this is Eq. 6. For reconstruction it is Eq. 5, and two more losses where their weights are not
-        0: the error of the predicted clean symbols (the usual target of a diffusion), and the error of the estimated
-        activity.
+        For segmentation this is Eq. 6. For reconstruction it is Eq. 5, and where its weight is not 0 the error of the
+        predicted clean symbols (the usual target of a diffusion).
         """
         sent = self.encode(images, link)
         received = channel(sent, link)
         if link.task == "segmentation":
             return {"cross_entropy": pixel_cross_entropy(self.decode(received, link).output, target)}
-        picture, clean, bands = self._reconstruct(received, link, steps=1)
+        picture, clean = self._reconstruct(received, link, steps=1)
         losses = {"picture": self.reconstruction_loss(picture[..., : link.height, : link.width], target)}
         if clean is not None and self.config.latent_loss:
             wanted = to_features(sent.symbols.detach(), *clean.shape[1:])
             losses["latent"] = self.config.latent_loss * F.mse_loss(clean, wanted)
-        path = self.linear_path
-        if bands is not None and path is not None and self.config.activity_loss:
-            padded = pad_to_multiple(images, BLOCK)
-            true = activity(path.analyse(padded) * path.unit(path.contrast(padded)), path)
-            losses["activity"] = self.config.activity_loss * F.mse_loss(bands, true)
         return losses
 
 

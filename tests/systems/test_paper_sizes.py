@@ -62,7 +62,7 @@ def test_a_paper_size_stands_beside_no_linear_path_and_reads_no_estimate(name):
     with torch.device("meta"):
         system = registry.find(name).load()(name=name, size="paper", checkpoint="none")
     assert getattr(system, "linear_path", None) is None
-    for field in ("linear_path", "lmmse", "local_gain", "contrast_units"):
+    for field in ("linear_path", "lmmse", "contrast_units"):
         assert not getattr(system.config, field, False), field
     assert "block-KLT code as linear path" not in system.knowledge()
 

@@ -68,7 +68,6 @@ def test_every_field_of_the_configuration_stands_in_the_register_once():
         ("small_no_f1", {"reconstruction_levels": (2, 3)}),
         ("small_no_receiver_kb", {"receiver_kb": False}),
         ("small_no_time_tie", {"time_tied_to_noise": False}),
-        ("small_no_local_gain", {"local_gain": False, "activity_loss": 0.0}),
         ("small_from_scratch", {"prior": "none"}),
     ],
 )
@@ -112,15 +111,15 @@ def test_the_paper_size_is_table_one_with_the_shape_of_dit_xl_2():
 def test_the_paper_size_has_none_of_what_the_paper_has_not():
     """It has no closed form, no prior, and no part that is absent from Table I and Sections III and IV."""
     config = load_size(GenSCConfig, "gensc", "paper")
-    off = "linear_path contrast_units task_share encoder_sees_snr local_gain lmmse receiver_bands noise_in_residuals"
+    off = "linear_path contrast_units task_share encoder_sees_snr lmmse noise_in_residuals"
     for field in (*off.split(), "segmentation_context"):
         assert getattr(config, field) is False, field
-    assert config.prior == "none" and config.latent_loss == config.activity_loss == 0
+    assert config.prior == "none" and config.latent_loss == 0
     assert config.selection_dilation == config.decoder_coefficients == 0 and config.segmentation_dilations == (1, 1)
     assert config.decoder_residuals == 1 and config == dataclasses.replace(GenSCConfig(), **dataclasses.asdict(config))
     with torch.device("meta"):
         system = GenSC("gensc", size="paper", checkpoint="none")
-    assert system.linear_path is None and system.local_statistics is None and system.source_kb_tx.prior is None
+    assert system.linear_path is None and system.source_kb_tx.prior is None
     assert not system.jscc_encoder.share and not system.source_kb_tx.context and system.knowledge() == ()
 
 
@@ -156,7 +155,6 @@ def test_a_network_of_the_paper_s_parts_sends_and_trains():
     ("changes", "words"),
     [
         ({"linear_path": True}, "linear_path needs task_share"),
-        ({"local_gain": True}, "local_gain needs linear_path"),
         ({"contrast_units": True}, "contrast_units needs linear_path"),
         ({"encoder_sees_snr": True}, "encoder_sees_snr needs task_share"),
     ],
@@ -198,7 +196,7 @@ def test_the_shipped_weights_do_not_fall_apart_far_above_their_training():
     assert found[30.0] > found[20.0] - 0.1 and found[80.0] > found[20.0] - 0.1
 
 
-def test_the_light_size_has_windows_that_shift_no_local_gain_and_ten_mib():
+def test_the_light_size_has_windows_that_shift_and_ten_mib():
     from safetensors.torch import save
 
     from systems.layers.swin import SwinBlock
@@ -210,7 +208,6 @@ def test_the_light_size_has_windows_that_shift_no_local_gain_and_ten_mib():
     assert shifts == [[0, 3]] * 3 and all(
         isinstance(b, SwinBlock) for stage in system.source_kb_tx.stages for b in stage
     )
-    assert not system.config.local_gain and system.jscc_encoder.local_gain is None
 
 
 @pytest.mark.slow
@@ -223,10 +220,8 @@ def test_the_paper_size_runs_forward_and_backward():
 
 
 def test_it_starts_as_the_linear_code():
-    """Without local gain, and without the tenth with which the encoder's convolutions start, it is the code of
-    `linear`.
-    """
-    system, linear = tiny(local_gain=False, activity_loss=0.0), create("linear")
+    """Without the tenth with which the encoder's convolutions start, it is the code of `linear`."""
+    system, linear = tiny(), create("linear")
     system.start_from_klt(linear.klt)
     torch.nn.init.zeros_(system.jscc_encoder.share["reconstruction"].scale)
     images = pictures()
@@ -343,9 +338,9 @@ def test_an_oracle_walks_the_ddim_path():
         def oracle(scaled, feature, estimate, path, contrast, time):
             return torch.zeros(2, 3, 112, 112), math.sqrt(2) * x - scaled
 
-        def record(path, maps, variance, power, gain, knowledge):
+        def record(path, maps, variance, power, gain):
             states.append((maps, variance))
-            return maps, None
+            return maps
 
         system.reconstruction_decoder.forward, system._estimate = oracle, record
         system._reconstruct(received, at, steps=4)
