@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from bench.analysis.claim_evidence import (
     OURS,
     STATISTIC_DECIMALS,
     Check,
+    Evidence,
     Finding,
     Missing,
     Tally,
@@ -30,13 +32,13 @@ from bench.analysis.claim_evidence import (
     both_reductions,
     figure_named,
     note_lacking,
-    sides_of,
+    pairs_of,
     trainings_of,
 )
 from bench.analysis.compare_numbers import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
-from bench.analysis.sides import KEY, Side
+from bench.analysis.sides import Side
 from bench.analysis.training_spread import of_difference, spread_of_statistic
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run, points_without_mean
@@ -51,37 +53,38 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
     name: of the figure. rivals: names of systems.
     """
 
-    def check(run: Run, metric: str = metric) -> Finding:
-        tally = Tally()
-        pairs = sides_of(run, name, rivals, tally)
-        tables = [_points(compare_sides(ours, rival, metric)) for ours, rival in pairs]
+    def check(evidence: Evidence, metric: str) -> Finding:
+        tally = evidence.tally()
+        tables = [_points(compare_sides(p.ours, p.rival, metric, matched=p.joined)) for p in evidence.pairs]
         looked = sum(int((table["n_images"] > 0).sum()) for table in tables)
         tally.complete &= not any(table[["failed_a", "failed_b"]].to_numpy().any() for table in tables)
         record = quantity(metric)
         scale, unit = record.scale, "points" if record.unit == "%" else record.unit
         lines = []
-        for (ours, rival), table in zip(pairs, tables, strict=True):
+        for pair, table in zip(evidence.pairs, tables, strict=True):
             silent = table["verdict"].str.contains("decodes")
             compared = (table["n_images"] > 0) & ~silent
             ahead, behind = (table.loc[compared, "verdict"] == side for side in "AB")
             behind_at = int(behind.sum())
             if behind_at:
-                strict = _points(compare_sides(ours, rival, metric, level=1 - (1 - LEVEL) / looked))
+                corrected = 1 - (1 - LEVEL) / looked
+                strict = _points(compare_sides(pair.ours, pair.rival, metric, corrected, pair.joined))
                 behind = strict.loc[compared, "verdict"] == "B"
             # If only one of the two decodes, it is ahead. If neither does, nobody is.
             tally.holds += [*ahead, *(v == "only A decodes" for v in table.loc[silent, "verdict"])]
             tally.against += [*behind, *(v == "only B decodes" for v in table.loc[silent, "verdict"])]
             lost = int((table["outages_b"] > 0).sum())
             lines.append(
-                f"{ours.label} - {rival.label}: "
+                f"{pair.label}: "
                 + _spread(table[compared], scale, unit, int(ahead.sum()), behind_at)
-                + (f"; {rival.label} loses pictures at {lost} SNRs" if lost else "")
+                + (f"; {pair.rival.label} loses pictures at {lost} SNRs" if lost else "")
                 + _between_trainings(table, scale, unit)
             )
         tally.numbers[:0] = lines
         return tally.finding()
 
-    return both_reductions(check) if metric == "psnr_db" else check
+    gather = partial(pairs_of, name=name, rivals=rivals)
+    return both_reductions(check, gather) if metric == "psnr_db" else lambda run: check(gather(run), metric)
 
 
 def _points(table: pd.DataFrame) -> pd.DataFrame:
@@ -140,33 +143,30 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
     be compared, and then the statement cannot hold either.
     """
 
-    def check(run: Run, metric: str) -> Finding:
-        tally = Tally()
-        pairs = sides_of(run, name, rivals, tally)
-        lines = []
-        for ours, rival in pairs:
-            if absent_snrs(ours, rival):
-                lines.append(f"{ours.label} - {rival.label}: {NO_NUMBER}")
+    def check(evidence: Evidence, metric: str) -> Finding:
+        tally, lines = evidence.tally(), []
+        for pair in evidence.pairs:
+            if pair.absent:
+                lines.append(f"{pair.label}: {NO_NUMBER}")
                 tally.complete = False
                 continue
-            joined = ours.samples.merge(rival.samples, on=KEY, suffixes=("_a", "_b"))
-            value, low, high, strict, n = _estimate(joined, metric, statistic, len(pairs))
+            value, low, high, strict, n = _estimate(pair.joined.rows, metric, statistic, len(evidence.pairs))
             if not n:
-                lines.append(f"{ours.label} - {rival.label}: too few SNRs at which both decode; it cannot be compared")
+                lines.append(f"{pair.label}: too few SNRs at which both decode; it cannot be compared")
                 tally.complete = False
                 continue
             seeds = of_difference(*(spread_of_statistic(one.run, one.system, "reconstruction", metric, statistic)
-                                    for one in (ours, rival)))  # fmt: skip
+                                    for one in (pair.ours, pair.rival)))  # fmt: skip
             tally.holds.append(low > 0 and value >= seeds)
             tally.against.append(strict < 0 and -value >= seeds)
             lines.append(
-                f"{ours.label} - {rival.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures"
+                f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures"
                 + (f"; {seeds:.3f} between trainings" if seeds else "")
             )
         tally.numbers[:0] = lines
         return tally.finding()
 
-    return both_reductions(check)
+    return both_reductions(check, partial(pairs_of, name=name, rivals=rivals))
 
 
 def _estimate(

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from bench.analysis.matching import Matched, match
 from bench.analysis.sides import KEY, Side, side
 from bench.results.reader import POINT, Run, points_without_mean
 
@@ -70,11 +72,52 @@ class Tally:
         return Finding(verdict, tuple(self.numbers), frozenset(self.systems))
 
 
-def both_reductions(check: Callable[[Run, str], Finding]) -> Check:
-    """Turn a check of PSNR into one that runs under both reductions. If the two verdicts differ, it is undecided."""
+@dataclass
+class Pair:
+    """Our system and a rival, each in one training. Their rows are joined once, whatever is then computed from them."""
+
+    ours: Side
+    rival: Side
+
+    @property
+    def label(self) -> str:
+        """Their names in a line of numbers."""
+        return f"{self.ours.label} - {self.rival.label}"
+
+    @cached_property
+    def joined(self) -> Matched:
+        """The rows of both."""
+        return match(self.ours, self.rival)
+
+    @cached_property
+    def absent(self) -> set[float]:
+        """The SNRs at which cells of either are absent."""
+        return absent_snrs(self.ours, self.rival)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a check reads: the pairs that the run has. notes, complete, systems: what its tally begins with."""
+
+    pairs: tuple[Pair, ...]
+    notes: tuple[str, ...]
+    complete: bool
+    systems: frozenset[str]
+
+    def tally(self) -> Tally:
+        """A new tally of these pairs, without comparisons."""
+        return Tally(numbers=list(self.notes), systems=set(self.systems), complete=self.complete)
+
+
+def both_reductions(check: Callable[[Any, str], Finding], gather: Callable[[Run], Any] = lambda run: run) -> Check:
+    """Turn a check of PSNR into one under both reductions. If the two verdicts differ, it is undecided.
+
+    gather: makes what `check` reads, once for both. Default: the run itself.
+    """
 
     def combined(run: Run) -> Finding:
-        found = {metric: check(run, metric) for metric in REDUCTIONS}
+        evidence = gather(run)
+        found = {metric: check(evidence, metric) for metric in REDUCTIONS}
         first = found["psnr_db"]
         verdicts = {finding.verdict for finding in found.values()}
         by = ", ".join(f"by {REDUCTIONS[metric]}: {finding.verdict}" for metric, finding in found.items())
@@ -101,8 +144,10 @@ def at_point_of(run: Run, figure: dict[str, Any]) -> Run:
     return run.cut_to({**figure, "systems": names})
 
 
-def sides_of(run: Run, name: str, rivals: tuple[str, ...], tally: Tally) -> list[tuple[Side, Side]]:
-    """(ours, rival) for each rival in the run, and for each training of the two. Absent rivals are noted in `tally`."""
+def pairs_of(run: Run, name: str, rivals: tuple[str, ...]) -> Evidence:
+    """Our system beside each rival in the run, for each training of the two. The notes name the rivals that are not in
+    the run.
+    """
     part = at_point_of(run, figure_named(run, name))
     here = set(part.samples["system"])
     if OURS not in here:
@@ -110,14 +155,13 @@ def sides_of(run: Run, name: str, rivals: tuple[str, ...], tally: Tally) -> list
     present = [rival for rival in rivals if rival in here]
     if not present:
         raise Missing(f"{name} was run without {', '.join(rivals)}")
-    ours = trainings_of(part, OURS, tally)
-    pairs = [(own, other) for rival in present for other in trainings_of(part, rival, tally) for own in ours]
     absent = [rival for rival in rivals if rival not in here]
-    tally.complete &= not absent
+    tally = Tally(complete=not absent)
+    ours = trainings_of(part, OURS, tally)
+    pairs = [Pair(own, other) for rival in present for other in trainings_of(part, rival, tally) for own in ours]
     tally.numbers += [f"{rival}: not in the run" for rival in absent]
-    tally.systems |= {OURS, *present}
     note_lacking(run.summary_of({**figure_named(run, name), "systems": [OURS, *present]}), tally)
-    return pairs
+    return Evidence(tuple(pairs), tuple(tally.numbers), tally.complete, frozenset({OURS, *present}))
 
 
 def note_lacking(rows: pd.DataFrame, tally: Tally) -> None:

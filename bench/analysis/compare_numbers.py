@@ -90,6 +90,12 @@ class _Pairs:
         self.spreads = [spread(side.run, side.system, point["task"], metric) for side in (a, b)]
         self.spread = of_difference(*self.spreads)
         self._gone = [self._by_snr(rows) for side in (a, b) for rows in (side.failed, side.lacking)]
+        # As arrays, because each is read at every SNR, where a selection of rows of a table would cost milliseconds.
+        self._snrs = group["snr_db"].to_numpy()
+        self._lost = [(group[f"status_{s}"] == "outage").to_numpy() for s in "ab"]
+        self._pictures, self._names = pd.factorize(group["image_id"], sort=True)
+        self._same_noise = (group["seed_a"] == group["seed_b"]).to_numpy()
+        self._spent = {f"{name}_{s}": group[f"{name}_{s}"].to_numpy(float) for name in ("n_uses", "bits") for s in "ab"}
 
     @property
     def measured(self) -> bool:
@@ -105,14 +111,15 @@ class _Pairs:
         """
         several = len(shared) > 1 or self._absent(None) != self._absent(shared[0])
         levels = [*shared, *([None] if several else [])]
-        snrs = self.group["snr_db"].to_numpy()
-        chosen = [snrs == level if level is not None else np.ones(len(snrs), bool) for level in levels]
+        chosen = [self._snrs == level if level is not None else np.ones(len(self._snrs), bool) for level in levels]
         ok = ((self.group["status_a"] == "ok") & (self.group["status_b"] == "ok")).to_numpy()
         parts = [self._estimates(chosen, np.ones(len(ok), bool)), self._estimates(chosen, ok)]
-        return [self._row(*row) for row in zip(levels, (self.group[rows] for rows in chosen), *parts, strict=True)]
+        return [self._row(*row) for row in zip(levels, chosen, *parts, strict=True)]
 
-    def _row(self, snr: float | None, group: pd.DataFrame, over_all: tuple, of_both: tuple) -> dict[str, Any]:
-        lost_a, lost_b = group["status_a"] == "outage", group["status_b"] == "outage"
+    def _row(self, snr: float | None, rows: np.ndarray, over_all: tuple, of_both: tuple) -> dict[str, Any]:
+        none_a, none_b = (bool(lost[rows].all()) for lost in self._lost)
+        outages = [len(np.unique(self._pictures[rows & lost])) for lost in self._lost]
+        spent = {name: _mean(values[rows]) for name, values in self._spent.items()}
         budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
         failed, lacking = zip(*self._absent(snr), strict=True)
         open_ = any(failed) or any(lacking)
@@ -136,7 +143,7 @@ class _Pairs:
             "training_spread_a": self.spreads[0].std,
             "training_spread_b": self.spreads[1].std,
             "training_spread": self.spread,
-            "verdict": "undecided" if open_ else self._verdict(gap, bool(lost_a.all()), bool(lost_b.all())),
+            "verdict": "undecided" if open_ else self._verdict(gap, none_a, none_b),
             "rests_on": ALL,
             "delivered_mean_a": of_both[0],
             "delivered_mean_b": of_both[1],
@@ -149,13 +156,13 @@ class _Pairs:
             "failed_b": failed[1],
             "lacking_a": lacking[0],
             "lacking_b": lacking[1],
-            "outages_a": group.loc[lost_a, "image_id"].nunique(),
-            "outages_b": group.loc[lost_b, "image_id"].nunique(),
-            "uses_a": group["n_uses_a"].mean(),
-            "uses_b": group["n_uses_b"].mean(),
-            "bits_a": np.nan if open_ else group["bits_a"].mean(),
-            "bits_b": np.nan if open_ else group["bits_b"].mean(),
-            "same_noise": bool((group["seed_a"] == group["seed_b"]).all()),
+            "outages_a": outages[0],
+            "outages_b": outages[1],
+            "uses_a": spent["n_uses_a"],
+            "uses_b": spent["n_uses_b"],
+            "bits_a": np.nan if open_ else spent["bits_a"],
+            "bits_b": np.nan if open_ else spent["bits_b"],
+            "same_noise": bool(self._same_noise[rows].all()),
         }
 
     def _absent(self, snr: float | None) -> list[tuple[int, int]]:
@@ -190,12 +197,12 @@ class _Pairs:
         column = quantity(self.metric).column
         if f"{column}_a" not in self.group or self.group[f"{column}_a"].dtype == object:
             return [(np.nan, np.nan, _NOTHING)] * len(chosen)
-        codes, names = pd.factorize(self.group["image_id"], sort=True)
         sides = [self.group[f"{column}_{s}"].to_numpy(float) for s in "ab"]
         values = []
         for rows in chosen:
             # First the mean over SNRs and repetitions, because pictures are resampled, not draws of noise.
-            both = np.stack([_by_picture(codes, side, rows & kept, len(names)) for side in sides], axis=1)
+            means = [_by_picture(self._pictures, side, rows & kept, len(self._names)) for side in sides]
+            both = np.stack(means, axis=1)
             values.append(both[~np.isnan(both).any(axis=1)])
         if of_mean_error(self.metric):
             return [_psnr_of_means(part, self.level) for part in values]
@@ -225,6 +232,12 @@ class _Pairs:
                 continue
             found.append(paired_miou(*((i[at][:, of], u[at][:, of]) for i, u in sides), level=self.level))
         return found
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean of the values that there are. NaN if there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def _by_picture(codes: np.ndarray, values: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
