@@ -20,7 +20,12 @@ import click
     metavar="FOLDER",
     help="Copy RUN to FOLDER, with the cells that its tables hold: a run that adds a system there computes it alone.",
 )
-def runs_command(names: tuple[str, ...], long: bool, compress: bool, restore: str | None) -> None:
+@click.option(
+    "--without",
+    metavar="S,S",
+    help="With --restore: leave these systems out, such as one that was trained anew since.",
+)
+def runs_command(names: tuple[str, ...], long: bool, compress: bool, restore: str | None, without: str | None) -> None:
     """List runs: name, date, cells, size, figures, systems, command (default: all under results/, newest first)."""
     from bench.results.csv_tables import compress as to_xz
     from bench.results.csv_tables import shorten
@@ -30,13 +35,16 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool, restore: st
     from bench.util.files import several, shown
 
     if restore is not None:
+        from bench.spec.grammar import split_names
         from bench.sweep.restore import restore as copy
 
         if len(names) != 1 or compress or long:
             raise click.UsageError("--restore FOLDER needs the name of one run, and no other option")
-        count = copy(find_run(names[0]), Path(restore))
+        count = copy(find_run(names[0]), Path(restore), split_names(without, "--without") or ())
         click.echo(f"{shown(restore)}: {several(count, 'cell')}; python -m bench run --out {shown(restore)} adds to it")
         return
+    if without is not None:
+        raise click.UsageError("--without needs --restore FOLDER")
     folders = [find_run(name) for name in names] or runs()
     if compress:
         if not names:

@@ -4,6 +4,8 @@
 what its tables say. The copy has them again, so a command that adds a system to it computes this system alone:
 `bench.sweep.grow` takes the cells of all others as those of earlier commands. The copy says no more than the run: where
 a cell of the run is absent it is refused, because the copy would forget that the cell was ever asked for.
+
+A system that was trained anew takes the place of its old weights in a copy that was made without it (`--without`).
 """
 
 from __future__ import annotations
@@ -17,19 +19,22 @@ from typing import Any
 from bench.results.csv_tables import find_table, read_rows
 from bench.results.manifest import NAME
 from bench.results.reader import Run
-from bench.results.schema import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, TABLES, problem_of
+from bench.results.schema import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, TABLES, names, problem_of
 from bench.results.store import RunStore
+from bench.spec.request import config_sha256
 from bench.sweep.grow import check_unit, keep_plan
 from bench.sweep.plan import Cell, Plan, WorkUnit
 from bench.util.files import several, shown
-from systems.errors import UserError
+from systems.errors import UserError, did_you_mean
 
 Row = dict[str, str]
 
 
-def restore(source: Path, target: Path) -> int:
+def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
     """Copy the run in the folder `source` to the new folder `target`, with its cells. Returns their number.
 
+    without: names of systems that the copy lacks. Its figures still name them, at their place, so that a run of them
+    puts them there again; until then the figures show the other systems.
     A cell has every digit that the tables have: nine, if they were compressed. Outputs that are kept as PNG are copied
     if they are there, and so are the runs in the folder `seeds`. Raises UserError if `target` exists, if the run lacks
     cells or has not ended, if the tables do not fit the manifest, or if a file is none of the run's own.
@@ -38,26 +43,58 @@ def restore(source: Path, target: Path) -> int:
         raise UserError(f"--restore {shown(target)}: it exists; choose a new folder")
     tables = _tables(source, source)
     run = Run.open(source)
-    others = [file for seed in run.seeds for file in (seed.directory / NAME, *_tables(seed.directory, source))]
+    for name in without:
+        if name not in run.system_facts:
+            raise UserError(f"--without {shown(name)}: {did_you_mean(name, run.system_facts, 'its systems')}")
+    seeds = [file for seed in run.seeds for file in (seed.directory / NAME, *_tables(seed.directory, source))]
     cells = _cells(source)
     if not cells:
         raise UserError(f"{shown(source / 'samples.csv')}: it holds no rows, so there is nothing to restore")
     _check_whole(run, len(cells))
     kept = _pictures(source)
-    units = _units(run, cells, kept)
+    units = tuple(unit for unit in _units(run, cells, kept) if unit.system not in without)
+    cells = {cell.id: cells[cell.id] for unit in units for cell in unit.cells}
+    manifest = _manifest(run, without, len(cells))
+    shown_here = ["", *(cell[:8] for cell in cells)]
+    pictures = [source / file for cell in shown_here for file in kept.get(cell, {}).values()]
     store = RunStore(target)
-    store.open(str(run.manifest.get("config_sha256")))
+    store.open(str(manifest.get("config_sha256")))
     try:
         store.write_cells(cells)
-        for file in (*(source / file for files in kept.values() for file in files.values()), *tables, *others):
+        for file in (*pictures, *([] if without else tables), *seeds):
             copied = target / file.relative_to(source)
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copied)
+        if without:
+            _write_tables(store, source, without)
         keep_plan(store, Plan((), (), {}, {}, earlier=units))
-        store.write_manifest(run.manifest)
+        store.write_manifest(manifest)
     finally:
         store.close()
     return len(cells)
+
+
+def _manifest(run: Run, without: tuple[str, ...], cells: int) -> dict[str, Any]:
+    """The manifest of a copy that has `cells` cells."""
+    if not without:
+        return run.manifest
+    config, facts = run.manifest["config"], run.manifest["systems"]
+    config = {**config, "systems": {name: own for name, own in config["systems"].items() if name not in without}}
+    return {
+        **run.manifest,
+        "config": config,
+        "config_sha256": config_sha256(config),
+        "systems": {name: own for name, own in facts.items() if name not in without},
+        "cells": {**run.manifest["cells"], "expected": cells, "done": cells},
+    }
+
+
+def _write_tables(store: RunStore, source: Path, without: tuple[str, ...]) -> None:
+    """Write the tables of the run in the folder `source`, less the rows of some systems."""
+    for table, columns in TABLES.items():
+        if find_table(source / f"{table}.csv"):
+            rows = read_rows(source / f"{table}.csv", names(columns))
+            store.write_table(f"{table}.csv", names(columns), (row for row in rows if row["system"] not in without))
 
 
 def _tables(folder: Path, source: Path) -> list[Path]:

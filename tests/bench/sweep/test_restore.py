@@ -69,6 +69,35 @@ def test_a_restored_run_grows_by_what_is_new_alone(tmp_path, monkeypatch):
     assert salts[0] == salts[1] != ""
 
 
+def test_a_system_that_was_trained_anew_takes_the_place_of_the_old_one(tmp_path, monkeypatch):
+    """A run has one variant of a system, so the old one has to leave. Its name keeps its place in the figures."""
+    monkeypatch.chdir(tmp_path)
+    make_pictures(Path("pictures"))
+    Path("shown.toml").write_text(FIGURE)
+
+    def ask(out, systems, **options):
+        asked = resolve(Request(figures=("shown.toml",), systems=systems, options=options))
+        return execute(asked, Path(out), engine="serial")
+
+    source = Path("run")
+    ask(source, ("deepjscc", "linear"))
+    before = rows(source / "samples.csv")
+    others = [row for row in before if row["system"] == "linear"]
+    assert restore(source, Path("left"), without=("deepjscc",)) == 4
+    restore(Path("left"), Path("grown"))  # what is left is a whole run
+    for copy in (Path("left"), Path("grown")):
+        assert rows(copy / "samples.csv") == others != before
+        assert {row["system"] for row in rows(copy / "summary.csv")} == {"linear"}
+        assert not list(copy.rglob("deepjscc*.png")) and list(copy.rglob("linear*.png"))
+    new = ask("grown", ("deepjscc",), checkpoint="none")
+    assert (new.done, new.cached) == (4, 0)
+    after = rows(Path("grown/samples.csv"))
+    assert [row for row in after if row["system"] == "linear"] == others and len(after) == len(before)
+    assert {row["variant"] for row in after if row["system"] == "deepjscc"} == {"small-untrained"}
+    figures = json.loads(Path("grown/manifest.json").read_text())["config"]["figures"]
+    assert figures[0]["systems"] == ["deepjscc", "linear"]
+
+
 def test_outputs_that_were_not_committed_are_made_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_pictures(Path("pictures"))
@@ -107,6 +136,15 @@ def test_what_cannot_be_restored_is_one_line_and_leaves_nothing(tmp_path, break_
     source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0])], lambda *_: 30.0)
     break_it(source)
     _is_refused(source, words)
+
+
+def test_only_a_system_of_the_run_can_be_left_out(tmp_path):
+    source = make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[4.0])], lambda *_: 30.0)
+    with pytest.raises(UserError, match="--without gnsc: did you mean gensc?"):
+        restore(source, tmp_path / "grown", without=("gnsc",))
+    done = CliRunner().invoke(cli, ["runs", str(source), "--without", "gensc"])
+    assert done.exit_code == 2 and "--without needs --restore" in done.output
+    assert not (tmp_path / "grown").exists()
 
 
 @pytest.mark.parametrize(
