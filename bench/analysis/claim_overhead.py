@@ -35,7 +35,8 @@ def overhead(run: Run, metric: str) -> Finding:
     """
     swept = _swept(run)
     if not swept:
-        raise Missing('every system has one budget; to decide this, sweep over CBR, for example cbr = ["1/48", "1/16"]')
+        how = 'cbr = ["1/48", "1/16"]'
+        raise Missing(f"{OURS} was run with fewer than two budgets; to decide this, sweep over CBR, for example {how}")
     tally, lines = Tally(), []
     jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
     here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}

@@ -51,7 +51,11 @@ def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolve
     for name, options in new["systems"].items():
         known = old["systems"].get(name, options)
         if known != options:
-            raise _other(root, f"{name} was run there as {_words(known)}, here it is {_words(options)}")
+            raise _other(
+                root,
+                f"{name} was run there as {_words(known)}, here it is {_words(options)} (to replace it, begin with "
+                f"`python -m bench runs {shown(root)} --restore FOLDER --without {name}`)",
+            )
     _check_pictures(root, manifest, resolved)
     figures = {figure["id"]: figure for figure in old["figures"]}
     for figure in new["figures"]:

@@ -83,6 +83,8 @@ def test_a_system_that_was_trained_anew_takes_the_place_of_the_old_one(tmp_path,
     ask(source, ("deepjscc", "linear"))
     before = rows(source / "samples.csv")
     others = [row for row in before if row["system"] == "linear"]
+    with pytest.raises(UserError, match="--restore FOLDER --without deepjscc"):
+        ask(source, ("deepjscc",), checkpoint="none")
     assert restore(source, Path("left"), without=("deepjscc",)) == 4
     restore(Path("left"), Path("grown"))  # what is left is a whole run
     for copy in (Path("left"), Path("grown")):
