@@ -142,8 +142,11 @@ class Entry:
 
 
 #: Names of third parties' systems, as they stand in tables and paths. A longer one would push the numbers of all
-#: systems out of a terminal's lines, and "all" names a figure's systems.
-_NAME = re.compile(r"(?!all$)[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
+#: systems out of a terminal's lines.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
+#: Words of the bench that no system of a third party is called: options take some, and comparisons name their sides and
+#: their verdicts by the others.
+_WORDS = {"all", "none", "shipped", "a", "b", "tied", "undecided", "neither", "both", "only", "withheld"}
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;+/()'=@%-]*")  # of their labels
 _LONGEST_LABEL = 60  # letters of their labels, before the name that may follow
 _ALIKE = str.maketrans("l1|05", "iiios")  # in many fonts
@@ -175,8 +178,9 @@ def discover() -> None:
     for point in points:
         holder, like = _find(point.name), _twin(point.name)
         rivals = sorted({other.value for other in points if other.name == point.name})
-        if not _NAME.fullmatch(point.name) or (holder is None and like):
-            why = f"looks like {like}" if like else "is no plain name"
+        word = point.name.lower() in _WORDS
+        if word or not _NAME.fullmatch(point.name) or (holder is None and like):
+            why = "is a word of the bench" if word else f"looks like {like}" if like else "is no plain name"
             _disabled[point.name] = (
                 f"plug-in {point.value} is disabled: its name {ascii(point.name)} {why}; give it another one, of at "
                 "most 60 letters, digits, '-', '_', '+' and '.'"

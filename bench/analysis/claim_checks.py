@@ -39,7 +39,7 @@ from bench.analysis.compare_numbers import class_counts, compare_sides, paired_m
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import Side
-from bench.analysis.training_spread import of_difference, spread_of_statistic
+from bench.analysis.training_spread import in_words, of_difference, spread_of_statistic
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run, points_without_mean
 
@@ -78,7 +78,7 @@ def best(name: str, rivals: tuple[str, ...], metric: str) -> Callable[[Run], Fin
                 f"{pair.label}: "
                 + _spread(table[compared], scale, unit, int(ahead.sum()), behind_at)
                 + (f"; {pair.rival.label} loses pictures at {lost} SNRs" if lost else "")
-                + _between_trainings(table, scale, unit)
+                + in_words(scale * table["training_spread"].max(), unit, 2)
             )
         tally.numbers[:0] = lines
         return tally.finding()
@@ -92,11 +92,6 @@ def _points(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         raise Missing("the systems share no picture at any SNR")
     return table.dropna(subset=["snr_db"]).reset_index(drop=True)
-
-
-def _between_trainings(table: pd.DataFrame, scale: float, unit: str) -> str:
-    most = scale * table["training_spread"].max()
-    return f"; {most:.2f} {unit} between trainings" if most else ""
 
 
 def _spread(rows: pd.DataFrame, scale: float, unit: str, ahead: int, behind: int) -> str:
@@ -160,8 +155,7 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
             tally.holds.append(low > 0 and value >= seeds)
             tally.against.append(strict < 0 and -value >= seeds)
             lines.append(
-                f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures"
-                + (f"; {seeds:.3f} between trainings" if seeds else "")
+                f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures" + in_words(seeds, unit)
             )
         tally.numbers[:0] = lines
         return tally.finding()

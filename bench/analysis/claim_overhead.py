@@ -22,7 +22,7 @@ from bench.analysis.claim_evidence import (
 )
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
 from bench.analysis.quantity import of_mean_error, quantity
-from bench.analysis.training_spread import Spread, of_difference
+from bench.analysis.training_spread import UNKNOWN, Spread, in_words, of_difference, without_cells
 from bench.measure.metrics.image import psnr_db
 from bench.results.reader import Run, points_without_mean
 
@@ -64,7 +64,7 @@ def overhead(run: Run, metric: str) -> Finding:
         tally.against.append(strict > 0 and interval.mean >= moves)
         lines.append(
             f"{at}: {_uses_text(interval, _share_no_quality(both, metric))}, {interval.n} pictures"
-            + (f"; {100 * (2**moves - 1):.1f} % between trainings" if moves else "")
+            + in_words(100 * (2**moves - 1), "%", 1)
         )
     absent = [rival for rival in RECONSTRUCTION_RIVALS if rival not in here]
     tally.complete &= not absent
@@ -103,13 +103,17 @@ def _between_trainings(
     run: Run, where: str, snr: float, systems: tuple[str, str], values: list[np.ndarray],
     uses: tuple[np.ndarray, ...], pictures: pd.Index, metric: str,
 ) -> float:  # fmt: skip
-    """Standard deviation of log2 (our uses / theirs) between trainings with other seeds; 0 where none was swept.
+    """Standard deviation of log2 (our uses / theirs) between trainings with other seeds; 0 where none was swept,
+    infinite where cells of one are absent.
 
     values, uses: the curves of the run, (pictures, budgets) and (budgets,) of each side. Each training takes the place
     of its side, if it has all of the pictures.
     """
     spreads = []
     for place, name in enumerate(systems):
+        if without_cells(run, name):
+            spreads.append(UNKNOWN)
+            continue
         gaps = []
         for seed in run.seeds:
             rows = next((rows for *at, rows in _swept(seed, name) if at == [where, snr]), pd.DataFrame())

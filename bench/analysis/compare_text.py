@@ -111,7 +111,8 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
             )
             continue
         gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()
-        words = f"Over the whole curve ({DELIVERED}): A is {gain} {'better' if row.bd_gain > 0 else 'worse'} than B"
+        than_b = "better" if row.bd_gain > 0 else "worse"
+        words = f"Over the whole curve ({DELIVERED}{_open(group)}): A is {gain} {than_b} than B"
         if not np.isnan(row.snr_shift_db):
             shift = row.snr_shift_db
             if abs(shift) < 0.005:
@@ -122,6 +123,13 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
                 )
         lines.append(words + ".")
     return lines
+
+
+def _open(group: pd.DataFrame) -> str:
+    """What the verdict over all SNRs says, if it is for neither side: the number of a curve has no interval."""
+    whole = group.loc[group["snr_db"].isna(), "delivered_verdict"]
+    verdict = "" if whole.empty else whole.iloc[0]
+    return "" if verdict in ("", "A", "B") else f"; {verdict}"
 
 
 def _matching(group: pd.DataFrame) -> str:
@@ -145,11 +153,14 @@ def _training(row: pd.Series, scale: float, unit: str) -> list[str]:
     """What chance in training means for the verdicts, if it was measured."""
     if not row["training_spread"]:
         return []
-    sides = [(name, scale * row[f"training_spread_{name.lower()}"]) for name in "AB"]
-    moves = [
-        f"{name} moves by {std:.3f} {unit}".rstrip() if std >= 0 else f"{name} was not measured" for name, std in sides
-    ]
-    return [f"From seed to seed of training, {', '.join(moves)} (std); a smaller difference is undecided."]
+    moves = [f"{name} {_moves(scale * row[f'training_spread_{name.lower()}'], unit)}" for name in "AB"]
+    return [f"From seed to seed of training, {', '.join(moves)}; a smaller difference is undecided."]
+
+
+def _moves(std: float, unit: str) -> str:
+    if math.isinf(std):
+        return "lacks cells of a training, so nothing is decided"
+    return f"moves by {std:.3f} {unit}".rstrip() + " (std)" if std >= 0 else "was not measured"
 
 
 def _equal(a: float, b: float) -> bool:

@@ -7,11 +7,13 @@ training. So the folder of a run may hold runs of the same systems from training
     python -m bench run --figure fig5 --systems gensc --checkpoint gensc=SECOND.safetensors --out RUN/seeds/2
 
 `bench.analysis.compare_numbers` and the claims read them: a difference that is smaller than this spread is "undecided".
-These trainings may be shorter than those of the run itself.
+These trainings may be shorter than those of the run itself. If cells of a system are absent in one of them, its spread
+is not known, and nothing is decided: it could fail where a training does badly.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +27,7 @@ from bench.results.reader import POINT, Run
 class Spread:
     """Standard deviation of a system's mean over its trainings, in the unit of the metric.
 
-    std: NaN if it was not measured. trainings: their number.
+    std: NaN if it was not measured, infinite if cells of a training are absent. trainings: their number.
     """
 
     std: float = float("nan")
@@ -37,8 +39,24 @@ class Spread:
         return self.trainings > 1
 
 
+#: Of a system that has a training in which cells are absent.
+UNKNOWN = Spread(math.inf, 2)
+
+
+def without_cells(run: Run, system: str) -> tuple[str, ...]:
+    """The trainings in which cells of a system failed, or were never computed: the names of their folders."""
+    return tuple(
+        seed.directory.name
+        for seed in run.seeds
+        if system in seed.system_facts
+        and (not seed.ended or seed.failures["system"].eq(system).any() or seed.lacking["system"].eq(system).any())
+    )
+
+
 def spread(run: Run, system: str, task: str, metric: str) -> Spread:
     """The largest standard deviation over the points of a task: data sets, channels, budgets and SNRs."""
+    if without_cells(run, system):
+        return UNKNOWN
     points = _means(run, system, task, metric)
     return _largest([(group["mean"].std(ddof=1), len(group)) for _, group in points.groupby([*POINT, "snr_db"],
                                                                                            dropna=False)])  # fmt: skip
@@ -51,6 +69,8 @@ def spread_of_statistic(
 
     statistic: statistic(snrs (SNRs,), means (trainings, SNRs)) -> (trainings,).
     """
+    if without_cells(run, system):
+        return UNKNOWN
     found = []
     for _, group in _means(run, system, task, metric).groupby(POINT, dropna=False):
         curves = group.pivot_table(index="training", columns="snr_db", values="mean").dropna()
@@ -62,9 +82,16 @@ def spread_of_statistic(
 
 def of_difference(a: Spread, b: Spread) -> float:
     """Standard deviation of the difference of two systems that were trained independently. A spread that was not
-    measured counts as 0.
+    measured counts as 0; with one that is not known, the result is infinite.
     """
     return float(np.hypot(*(one.std if one.measured else 0.0 for one in (a, b))))
+
+
+def in_words(moves: float, unit: str, decimals: int = 3) -> str:
+    """The result of `of_difference` for a line of numbers, "" for 0. moves: in `unit`."""
+    if math.isinf(moves):
+        return "; cells of a training are absent"
+    return f"; {moves:.{decimals}f} {unit} between trainings" if moves else ""
 
 
 def _means(run: Run, system: str, task: str, metric: str) -> pd.DataFrame:

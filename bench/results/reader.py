@@ -103,6 +103,13 @@ class Run:
         return [_figure(values) for values in self.manifest["config"]["figures"]]
 
     @property
+    def ended(self) -> bool:
+        """Whether its last command ended, so that the salt of the noise is published. Runs of before there were salts
+        have.
+        """
+        return self.manifest.get("salt", "") is not None
+
+    @property
     def limited(self) -> bool:
         """Whether the run was made with --limit: it is then a trial, not a result."""
         return bool(self.manifest.get("limited"))
@@ -268,14 +275,17 @@ def _figure(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_LONGEST_FACT = 1000  # letters of a fact in tables and on the page
+
+
 def _facts(facts: dict[str, Any]) -> dict[str, Any]:
     """The description of a system, which may be a third party's, or from the sidecar of a stranger's weights. What
     tables show has the right type, also inside of it, or is left out.
     """
     kept = {key: value for key, value in facts.items() if _depth_is_small(value)}
-    for key in ("knowledge", "variant"):
+    for key in ("knowledge", "variant", "licence"):
         if key in kept:
-            kept[key] = "" if kept[key] is None else str(kept[key])
+            kept[key] = "" if kept[key] is None else str(kept[key])[:_LONGEST_FACT]
     if not is_count(kept.get("parameters")):
         kept["parameters"] = None
     seen = _counts(kept.pop("images_seen", None))

@@ -27,6 +27,7 @@ _MEASURE_START = "bench.measure.point"
 _MEASURE_WITHOUT = "bench.measure.apart"  # it decides where a system runs, not what is measured
 _CODING = re.compile(rb"[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")  # as Python finds it (PEP 263)
 _UTF_8 = re.compile(rb"utf[-_]?8", re.IGNORECASE)  # Python decodes it itself; a package can register all other codecs
+_BUILDERS = frozenset(("exec", "eval", "compile", "__builtins__"))  # a text that they run may import anything
 _PLACE = frozenset(("__package__", "__spec__", "__path__"))  # what a module's own imports start from
 
 
@@ -128,9 +129,18 @@ def _tree(data: bytes) -> ast.Module:
 
 @cache
 def _unclear(data: bytes) -> bool:
-    """Whether the text of a module does not tell what it imports: it cannot be read, or may move its own imports."""
+    """Whether the text of a module does not tell what it imports: it cannot be read, may move its own imports, or runs
+    another text.
+    """
     tree = _parsed(data)[1]
-    return tree is None or any(_moves(node) for node in ast.walk(tree))
+    return tree is None or any(_moves(node) or _runs_text(node) for node in ast.walk(tree))
+
+
+def _runs_text(node: ast.AST) -> bool:
+    """Whether a node names a function that runs a text as code, or the module in which it stands."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return "builtins" in (getattr(node, "module", None), *(alias.name for alias in node.names))
+    return isinstance(node, ast.Name) and node.id in _BUILDERS
 
 
 def _moves(node: ast.AST) -> bool:

@@ -25,7 +25,7 @@ from bench.sweep.make_manifest import inside, make_manifest, now
 from bench.sweep.make_tables import LOST, write_tables
 from bench.sweep.plan import Plan, WorkUnit, make_plan, missing, only, with_samples
 from bench.sweep.preflight import preflight
-from bench.sweep.salt import check_cells, keep_salt, salt_of
+from bench.sweep.salt import check_cells, keep_salt, origin, salt_of
 from bench.sweep.schedule import schedule
 from bench.util.devices import default_workers
 from systems import stage_times
@@ -173,7 +173,7 @@ def _look(resolved: Resolved, out: Path, given_salt: str | None) -> _Run:
     if before is not None:  # without a manifest, no earlier command reached its first cell
         plan = with_earlier(out, plan, before)
     salt = salt_of(out, before, given_salt)
-    salt_is = "published" if before and before.get("salt") else "given" if given_salt else "kept" if before else "drawn"
+    salt_is = origin(before, given_salt)
     left = missing(plan, store)
     check_cells(plan, store, {cell.id for unit in left for cell in unit.cells}, resolved.request.seed, salt)
     return _Run(store, before and before.get("config_sha256"), config, plan, left, salt, salt_is)

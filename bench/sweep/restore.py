@@ -16,6 +16,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from bench.measure.point import Conditions
 from bench.results.csv_tables import find_table, read_rows
 from bench.results.manifest import NAME
 from bench.results.reader import Run
@@ -24,6 +25,7 @@ from bench.results.store import RunStore
 from bench.spec.request import config_sha256
 from bench.sweep.grow import check_unit, keep_plan
 from bench.sweep.plan import Cell, Plan, WorkUnit
+from bench.sweep.uses_ledger import RunLedger
 from bench.util.files import several, shown
 from systems.errors import UserError, did_you_mean
 
@@ -51,6 +53,8 @@ def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
     if not cells:
         raise UserError(f"{shown(source / 'samples.csv')}: it holds no rows, so there is nothing to restore")
     _check_whole(run, len(cells))
+    for seed in run.seeds:
+        _check_whole(seed)
     kept = _pictures(source)
     units = tuple(unit for unit in _units(run, cells, kept) if unit.system not in without)
     cells = {cell.id: cells[cell.id] for unit in units for cell in unit.cells}
@@ -67,6 +71,7 @@ def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
             shutil.copyfile(file, copied)
         if without:
             _write_tables(store, source, without)
+        _keep_uses(run, units, cells, target)
         keep_plan(store, Plan((), (), {}, {}, earlier=units))
         store.write_manifest(manifest)
     finally:
@@ -97,6 +102,24 @@ def _write_tables(store: RunStore, source: Path, without: tuple[str, ...]) -> No
             store.write_table(f"{table}.csv", names(columns), (row for row in rows if row["system"] not in without))
 
 
+def _keep_uses(run: Run, units: tuple[WorkUnit, ...], cells: dict[str, list[Row]], target: Path) -> None:
+    """Hold third parties' systems to the numbers of uses of the run, as in the run itself: else the first picture of
+    the copy could choose another number.
+    """
+    for unit in units:
+        facts = run.manifest["systems"].get(unit.system, {})
+        if not facts.get("plugin"):
+            continue
+        ledger = RunLedger(target, facts.get("identity", {}))
+        conditions = Conditions(unit.task, unit.set_name, unit.channel, unit.cbr, unit.bits, unit.requirement,
+                                uses=unit.uses)  # fmt: skip
+        for cell in unit.cells:
+            for row in cells[cell.id]:
+                used, side_bits, side_uses = (int(float(row[name])) for name in ("n_uses", "side_bits", "side_uses"))
+                link = conditions.link(int(float(row["height"])), int(float(row["width"])), cell.snr_db)
+                ledger.keep(link, [used - side_uses, side_bits, side_uses], cell.snr_db)
+
+
 def _tables(folder: Path, source: Path) -> list[Path]:
     """The tables in `folder` that are there. Raises UserError if one of them, or the manifest, is no plain file of the
     run in `source`.
@@ -117,14 +140,14 @@ def _check_own(file: Path, source: Path) -> None:
         raise UserError(f"{shown(file)}: it is a link, or no plain file; put the file itself there")
 
 
-def _check_whole(run: Run, cells: int) -> None:
-    """Raise UserError if the run lacks cells, or has not ended.
+def _check_whole(run: Run, cells: int | None = None) -> None:
+    """Raise UserError if the run lacks cells, or has not ended. cells: those of its tables, if they were counted.
 
     The copy's plan lists the cells that have rows, and no others. So a point without a mean would come back with the
     mean of the pictures that are left, which may be those that its system chose by failing or hanging on the rest.
     """
     folder, manifest = shown(run.directory), run.manifest
-    if "salt" in manifest and manifest["salt"] is None:
+    if not run.ended:
         raise UserError(f"{folder}: the run has not ended, and its salt is not published; repeat its command first")
     if len(run.failures):
         raise UserError(
@@ -138,11 +161,11 @@ def _check_whole(run: Run, cells: int) -> None:
         )
     counts = manifest.get("cells", {})
     expected = counts.get("expected")
-    if expected is not None and (counts.get("done") != expected or cells != expected):
-        raise UserError(
-            f"{folder}: it was asked for {several(expected, 'cell')}, {counts.get('done')} are done, and its tables "
-            f"have {cells}; only a whole run is restored"
-        )
+    done = counts.get("done")
+    if expected is not None and (done != expected or cells not in (None, expected)):
+        tables = "" if cells is None else f", and its tables have {cells}"
+        asked = several(expected, "cell")
+        raise UserError(f"{folder}: it was asked for {asked}, {done} are done{tables}; only a whole run is restored")
 
 
 def _cells(source: Path) -> dict[str, list[Row]]:

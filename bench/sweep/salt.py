@@ -46,6 +46,21 @@ def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> s
     return known
 
 
+def origin(manifest: dict[str, Any] | None, given: str | None) -> str:
+    """Where the salt of a session comes from: "drawn" in it, "given" by the user, "kept" from a session that did not
+    end, or "published" by one that did. Only salts that are "drawn" or "kept" are secret: one that was known once stays
+    known, also if a later session did not end.
+
+    manifest: of the sessions before. given: --salt.
+    """
+    if manifest is None:
+        return "drawn" if given is None else "given"
+    before = [session.get("salt") for session in manifest.get("sessions", ()) if isinstance(session, dict)]
+    if isinstance(manifest.get("salt", ""), str) or "published" in before:
+        return "published"
+    return "given" if given is not None or "given" in before else "kept"
+
+
 def _known(root: Path, manifest: dict[str, Any] | None) -> str | None:
     """The salt of the run's file, else that of its manifest; None if the run has not begun.
 

@@ -43,10 +43,7 @@ class RunLedger(Ledger):
     def check(self, system: Declared, link: Link, spent: Spent, snr_db: float | None) -> None:
         """As `Ledger.check`, for the whole run. Raises AuditError, and StorageError if the file cannot be written."""
         super().check(system, link, spent, snr_db)
-        key = [self.identity, link.task, link.requirement, link.height, link.width, asdict(link.budget), link.channel,
-               snr_db]  # fmt: skip
-        text = json.dumps(key, sort_keys=True, default=str)
-        name = hashlib.sha256(text.encode()).hexdigest()[:32]
+        name = self._name(link, snr_db)
         if name in self._known:
             return
         uses = [spent.symbol_uses, spent.side_bits, spent.side_uses]
@@ -57,6 +54,22 @@ class RunLedger(Ledger):
                 f"another worker sent {before} over the same link; pad to one number"
             )
         self._known.add(name)
+
+    def keep(self, link: Link, uses: list[int], snr_db: float) -> None:
+        """Store the uses of a row of this run: those of the symbols, the bits of side information, and their uses.
+
+        Nothing says here whether the encoder sees the SNR. So they are stored for the link with its SNR and for the
+        link alone: one that sees it never asks for the second.
+        """
+        for seen in (snr_db, None):
+            self._first(self._name(link, seen), uses)
+
+    def _name(self, link: Link, snr_db: float | None) -> str:
+        """The name of the file of a link. It is a new one for each SNR that the encoder sees."""
+        key = [self.identity, link.task, link.requirement, link.height, link.width, asdict(link.budget), link.channel,
+               snr_db]  # fmt: skip
+        text = json.dumps(key, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     def _first(self, name: str, uses: list[int]) -> Any:
         """The numbers that the first process stored. If this process is the first, it stores `uses`."""

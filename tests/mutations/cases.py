@@ -843,13 +843,58 @@ CASES = (
     ),
     Mutation(
         "trainings: the page decides what another seed could turn", "bench/report/html/verdict.js",
-        '  if (Math.abs(mean) < spread) return "undecided";\n', "",
+        '  if (spread === null || Math.abs(mean) < spread) return "undecided";\n', "",
         _at("report/test_html", "test_the_page_decides_no_more_than_compare"),
     ),
     Mutation(
         "trainings: fewer uses hold that another seed could save", "bench/analysis/claim_overhead.py",
         "interval.high < 0 and -interval.mean >= moves", "interval.high < 0",
         _at("analysis/test_training_spread", "test_uses_that_another_seed_could_save_prove_no_lower_overhead"),
+    ),
+    Mutation(
+        "trainings: one that lacks cells is left out", "bench/analysis/training_spread.py",
+        "    if without_cells(run, system):\n        return UNKNOWN\n    points", "    points",
+        _at("analysis/test_training_spread", "test_nothing_is_decided_where_a_training_lacks_cells"),
+    ),
+    Mutation(
+        "trainings: fewer uses hold where one lacks cells", "bench/analysis/claim_overhead.py",
+        "        if without_cells(run, name):\n", "        if False:\n",
+        _at("analysis/test_training_spread", "test_uses_that_another_seed_could_save_prove_no_lower_overhead"),
+    ),
+    Mutation(
+        "trainings: the page decides where one lacks cells", "bench/report/html/verdict.js",
+        "spread === null || ", "",
+        _at("report/test_html", "test_the_words_of_the_page_are_those_of_compare"),
+    ),
+    Mutation(
+        "trainings: a copy has those that lack cells", "bench/sweep/restore.py",
+        "    for seed in run.seeds:\n        _check_whole(seed)\n", "",
+        _at("sweep/test_restore", "test_a_run_whose_trainings_lack_cells_is_not_restored"),
+    ),
+    Mutation(
+        "uses: a copy forgets the ledger", "bench/sweep/restore.py",
+        "        _keep_uses(run, units, cells, target)\n", "",
+        _at("sweep/test_restore", "test_a_copy_holds_a_third_party_to_the_uses_of_the_run"),
+    ),
+    Mutation(
+        "outsiders: a system is called like a side of a comparison", "systems/registry.py",
+        "        word = point.name.lower() in _WORDS\n", "        word = False\n",
+        ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
+    ),
+    Mutation(
+        "compare: a whole curve speaks where nothing is decided", "bench/analysis/compare_text.py",
+        "({DELIVERED}{_open(group)})", "({DELIVERED})",
+        _at("analysis/test_compare", "test_the_number_of_a_whole_curve_says_what_the_verdict_says"),
+    ),
+    Mutation(
+        "salt: one that was published is called a secret", "bench/sweep/salt.py",
+        ' or "published" in before:', ":",
+        _at("sweep/test_runs", "test_a_salt_that_was_known_once_is_never_called_a_secret"),
+    ),
+    Mutation(
+        "identity: code that runs as text imports unseen", "bench/spec/source_code.py",
+        " or _runs_text(node) for", " for",
+        _at("spec/test_source_code", "test_where_imports_are_unclear_the_whole_package_counts"),
     ),
     Mutation(
         "report: two runs of one name share their facts", "bench/report/html/build.py",

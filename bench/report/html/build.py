@@ -151,7 +151,8 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
         points[metric] = {
             key[name]: [_point(own, name, snr) for snr in snrs] for name in key if name in own.index.get_level_values(0)
         }
-    # A pair: two systems, place of the SNR, difference, its interval, pictures, and how far another training moves it.
+    # A pair: two systems, place of the SNR, difference, its interval, pictures, and how far another training moves it
+    # (null: cells of a training are absent, so nothing is decided).
     # All pictures count in a difference, so that nobody gains by losing some. As `plot` does, the page has none where a
     # curve is not drawn: where a cell of the point failed, and on AWGN where pictures were lost.
     known = rows[rows["mean"].notna() & ((figure["channel"] != "awgn") | ~(rows["n_outage"] > 0))]

@@ -155,7 +155,7 @@
       scale = facts.factor * sign;
     const ends = [raw[4], raw[5]].map((value) => (value === null ? null : value * scale));
     if (sign < 0) ends.reverse();
-    const gap = { mean: raw[3] * scale, low: ends[0], high: ends[1], n: raw[6], spread: raw[7] * facts.factor };
+    const gap = { mean: raw[3] * scale, low: ends[0], high: ends[1], n: raw[6], spread: raw[7] === null ? null : raw[7] * facts.factor };
     return { ...gap, lost: pointOf(fig, metric, name, place)?.lost || 0, word: verdictOf(gap, data.few, facts.higher) };
   };
   for (const fig of data.figures) {
@@ -321,7 +321,8 @@
       text += ` [${show(point.low, digits)}, ${show(point.high, digits)}]`;
     if (point.n) text += `, ${point.n} picture${point.n === 1 ? "" : "s"}`;
     if (point.lost) text += `, ${point.lost} lost`;
-    if (point.spread) text += `, ${fixed(point.spread, digits)}${unit} between trainings`;
+    if (point.spread === null) text += ", cells of a training are absent";
+    else if (point.spread) text += `, ${fixed(point.spread, digits)}${unit} between trainings`;
     return point.word ? text + ", " + point.word : text;
   };
   const plot = (shown) => {
@@ -523,6 +524,7 @@
       }),
     ]);
     table($("points"), head, rows);
+    const moved = (point) => (point.spread === null ? "inf" : point.spread ?? "");
     $("points-csv").onclick = () =>
       download(
         `${figure().id}-${state.m.replace(":", "-")}${state.b ? "-relative" : ""}.csv`,
@@ -543,7 +545,7 @@
           shown.points[name]
             .map((p, i) =>
               p
-                ? [name, shown.xs[i], state.m, state.b, p.mean, p.low, p.high, p.n, p.lost, p.spread ?? "", p.word || ""]
+                ? [name, shown.xs[i], state.m, state.b, p.mean, p.low, p.high, p.n, p.lost, moved(p), p.word || ""]
                 : null,
             )
             .filter(Boolean),

@@ -131,6 +131,26 @@ def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way
     assert whole_curves(points)[["bd_gain", "snr_shift_db"]].isna().all(axis=None) == (way == "failed")
 
 
+@pytest.mark.parametrize(
+    ("lead", "spread", "words"),
+    [(0.4, 0.0, "(both delivered): A is 0.400 dB"), (0.4, 9.0, "(both delivered; tied): A is"),
+     (0.4, None, "(both delivered; undecided): A is 0.400 dB")],
+)  # fmt: skip
+def test_the_number_of_a_whole_curve_says_what_the_verdict_says(tmp_path, lead, spread, words):
+    """It has no interval of its own. spread: of the pictures; None: of trainings, by more than the lead."""
+
+    def value(figure, system, snr, index):
+        return 30.0 + snr / 2 + index + ((lead + (spread or 0) * (-1) ** index) if system == "a" else 0)
+
+    shown = figure("fig4", ["a", "b"], snrs=[6.0, 8.0, 10.0, 12.0])
+    run = make_run(tmp_path / "run", [shown], value)
+    for training in range(2 if spread is None else 0):
+        made = shown | {"systems": ["a"]}
+        make_run(run / "seeds" / str(training), [made], lambda *of, more=training: value(*of) + more)
+    (line,) = (line for line in report(compare("a", "b", run=run)).splitlines() if line.startswith("Over the whole"))
+    assert words in line
+
+
 def test_nobody_gains_by_failing_on_the_hard_pictures(tmp_path):
     """As above, but the cells with the hard pictures fail at 6 dB, so that they have no rows at all."""
 

@@ -9,8 +9,10 @@ from bench.analysis.claim_evidence import RECONSTRUCTION_RIVALS
 from bench.analysis.claims import CLAIMS
 from bench.analysis.compare import compare
 from bench.analysis.compare_text import report
-from bench.analysis.training_spread import Spread, of_difference, spread, spread_of_statistic
+from bench.analysis.training_spread import Spread, of_difference, spread, spread_of_statistic, without_cells
 from bench.results.reader import Run
+from bench.results.schema import FAILURE_COLUMNS
+from bench.results.store import RunStore
 
 LEAD = {"gensc": 0.3}
 
@@ -52,11 +54,34 @@ def test_a_column_that_is_not_summarised_has_its_spread_too(tmp_path):
     for absent in (("witt", "reconstruction", "mse"), ("gensc", "segmentation", "mse"),
                    ("gensc", "reconstruction", "device")):  # fmt: skip
         assert not spread(run, *absent).measured
-    for training in range(2):
-        without_means(run.directory / "seeds" / str(training), "gensc", 0.0)
-    at_two_db = of_training * 10 ** (-1 / 10)
-    left = spread(Run.open(run.directory), "gensc", "reconstruction", "mse")
-    assert left == Spread(pytest.approx(at_two_db.std(ddof=1)), 3)
+
+
+@pytest.mark.parametrize("way", ["one point has no mean", "no point has a mean", "a cell failed", "it has not ended"])
+@pytest.mark.parametrize("order", [("gensc", "witt"), ("witt", "gensc")])
+def test_nothing_is_decided_where_a_training_lacks_cells(tmp_path, way, order):
+    """A system could fail where a training does badly: what is left would say that its trainings are alike."""
+    systems = ("gensc", *RECONSTRUCTION_RIVALS)
+    run = with_seeds(tmp_path / "run", lambda training, snr: 0.01 * training, systems)
+    assert set(compare(*order, run=run.directory)["verdict"]) == {"A" if order[0] == "gensc" else "B"}
+    seed = run.directory / "seeds" / "2"
+    if way == "a cell failed":
+        RunStore(seed).write_table("failures.csv", FAILURE_COLUMNS, [{"system": "gensc", "snr_db": 4.0}])
+    elif way == "it has not ended":
+        RunStore(seed).write_manifest(Run.open(seed).manifest | {"salt": None})
+    else:
+        for snr in SNRS if way == "no point has a mean" else [4.0]:
+            without_means(seed, "gensc", snr)
+    run = Run.open(run.directory)
+    assert without_cells(run, "gensc") == ("2",) and without_cells(run, "witt") == ()
+    for metric in ("psnr_db", "mse"):
+        table = compare(*order, run=run.directory, metric=metric)
+        assert np.isinf(table["training_spread"]).all() and set(table["verdict"]) == {"undecided"}
+        assert "lacks cells of a training, so nothing is decided" in report(table)
+    for name in ("high-resolution-low-snr", "gap-grows-with-snr"):
+        found = next(one.check for one in CLAIMS if one.name == name)(run)
+        assert found.verdict == "undecided" and "cells of a training are absent" in found.numbers[0]
+    others = compare("witt", "adjscc", run=run.directory)
+    assert not others["training_spread"].any()
 
 
 @pytest.mark.parametrize("metric", ["psnr_db", "psnr_of_mean_mse_db", "mse"])
@@ -109,10 +134,10 @@ def test_a_claim_smaller_than_the_spread_is_undecided(tmp_path, name, claim, ste
 
 
 @pytest.mark.parametrize("seeded", ["gensc", "witt"])
-@pytest.mark.parametrize("step, verdict", [(0.25, "holds"), (0.35, "undecided")])
+@pytest.mark.parametrize("step, verdict", [(0.25, "holds"), (0.35, "undecided"), (None, "undecided")])
 def test_uses_that_another_seed_could_save_prove_no_lower_overhead(tmp_path, step, verdict, seeded):
     """GenSC leads each rival by 0.3 dB, and the quality grows by 3 dB per doubling of the uses: it needs 2**-0.1 of the
-    uses, and a training `step` dB better would need 2**(-step / 3) of its own.
+    uses, and a training `step` dB better would need 2**(-step / 3) of its own. step: None: a training lacks a cell.
     """
     systems = ("gensc", *RECONSTRUCTION_RIVALS)
 
@@ -125,11 +150,14 @@ def test_uses_that_another_seed_could_save_prove_no_lower_overhead(tmp_path, ste
 
     made(tmp_path / "run", systems)
     for training in range(3):
-        made(tmp_path / "run" / "seeds" / str(training), [seeded], step * (training - 1))
+        made(tmp_path / "run" / "seeds" / str(training), [seeded], (step or 0.0) * (training - 1))
+    if step is None:
+        without_means(tmp_path / "run" / "seeds" / "2", seeded, 10.0)
     found = next(one.check for one in CLAIMS if one.name == "lowest-overhead")(Run.open(tmp_path / "run"))
     assert found.verdict == verdict
-    words = f"{100 * (2 ** (step / 3) - 1):.1f} % between trainings"
-    touched = [line for line in found.numbers if "between trainings" in line]
+    absent = "cells of a training are absent"
+    words = absent if step is None else f"{100 * (2 ** (step / 3) - 1):.1f} % between trainings"
+    touched = [line for line in found.numbers if "between trainings" in line or absent in line]
     assert len(touched) == (len(systems) - 1 if seeded == "gensc" else 1)
     assert all(words in line and "-6.7 % [-6.7, -6.7] uses" in line for line in touched)
 

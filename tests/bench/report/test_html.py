@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from browser import BROWSER, DRIVER, MISSING, open_browser, resize, settle
 from colour_vision import luminance
-from made_run import figure, make_run
+from made_run import figure, make_run, without_means
 
 from bench.analysis.compare import compare
 from bench.measure.metrics.table import METRICS
@@ -182,15 +182,31 @@ def test_the_page_decides_no_more_than_compare(tmp_path, step, word):
         assert list(table["verdict"]) == [{"ahead": "A"}.get(word, word)]
 
 
+def test_the_page_knows_no_spread_where_a_training_lacks_cells(tmp_path):
+    run = _with_seeds(tmp_path / "run", 0.0)
+    without_means(run.directory / "seeds" / "1", "gensc", 6.0)
+    (shown,) = report_data([Run.open(run.directory)], 0)["figures"]
+    assert [pair[-1] for pair in shown["pairs"]["psnr_db"]] == [None]
+
+
 @needs_node
 def test_the_words_of_the_page_are_those_of_compare():
     code = (files("bench.report.html") / "verdict.js").read_text(encoding="utf-8")
     gap = {"mean": 1.0, "low": 0.5, "high": 1.5, "n": 8, "spread": 0.0}
     around = {"low": -0.5, "high": 2.5}
     tied, alone = {"mean": 0.0, "low": 0.0, "high": 0.0}, {"low": None, "high": None, "n": 1}
-    changes = [{}, {"spread": 1.0}, {"spread": 1.1}, around, around | {"n": 6}, tied | {"n": 6}, alone]
+    changes = [
+        {},
+        {"spread": 1.0},
+        {"spread": 1.1},
+        {"spread": None},
+        around,
+        around | {"n": 6},
+        tied | {"n": 6},
+        alone,
+    ]
     said = _verdicts(code, [(gap | change, 7, True) for change in changes])
-    assert said == ["ahead", "ahead", "undecided", "tied", "undecided", "tied", "no interval"]
+    assert said == ["ahead", "ahead", "undecided", "undecided", "tied", "undecided", "tied", "no interval"]
 
 
 def _verdicts(code, calls):

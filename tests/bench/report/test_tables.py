@@ -246,6 +246,13 @@ def test_what_a_system_says_it_has_seen_is_counts_or_nothing(tmp_path, seen):
     assert report_data([run], 0)["systems"]["gensc"]["seen"] in ({}, {"reconstruction": 5})
 
 
+def test_long_texts_of_a_system_do_not_fill_tables_and_pages(tmp_path):
+    facts = {"gensc": {"knowledge": "k" * 300_000, "licence": "l" * 300_000}}
+    run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[6.0])], lambda *_: 30.0, systems=facts))
+    assert overhead_table(run, {})["knowledge"].str.len().max() == 1000
+    assert len(report_data([run], 0)["systems"]["gensc"]["licence"]) == 1000
+
+
 def test_a_missing_column_is_one_line(tmp_path):
     from systems.errors import UserError
 

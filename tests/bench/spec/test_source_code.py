@@ -151,6 +151,11 @@ codecs.register(lambda name: codecs.CodecInfo(encodings.utf_8.encode, decode, na
         ("import sys\nsys.modules[__name__].__package__ = 'unclear.sub'\nfrom .gain import GAIN", "sub"),
         ("import copy\n__spec__ = copy.copy(__spec__)\n__spec__.name = 'unclear.sub.x'\ndel __package__\n"
          "from .gain import GAIN", "sub"),
+        ("exec('from .sub.gain import GAIN')", "sub"),
+        ("GAIN = eval('__import__(\"unclear.sub.gain\").sub.gain.GAIN')", "sub"),
+        ("import builtins as b\nb.exec('from .sub.gain import GAIN', globals())", "sub"),
+        ("from builtins import exec as run\nrun('from .sub.gain import GAIN')", "sub"),
+        ("__builtins__['exec']('from .sub.gain import GAIN', globals())", "sub"),
         ("__package__ = __spec__ = None\n__name__ = 'unclear.sub.x'\nfrom .gain import GAIN", "sub"),
         ("__name__ = 'unclear.sub'\nimport importlib\nGAIN = importlib.import_module('.gain', __name__).GAIN", "sub"),
         (HERE + "unclear.__path__.insert(0, HERE + '/sub')\nfrom .gain import GAIN", "sub"),
@@ -195,6 +200,7 @@ def test_where_imports_are_unclear_the_whole_package_counts(tmp_path, monkeypatc
         b"if __name__ == '__main__':\n    print(__name__, __package__)",
         b"def f(g):\n    f.__name__ = getattr(g, '__name__', g.__name__)",
         b"def f():\n    '__path__'",
+        b"def f(net, re):\n    return net.eval(), re.compile('x')",
     ],
 )
 def test_a_module_that_only_reads_its_place_is_clear(tmp_path, monkeypatch, text):

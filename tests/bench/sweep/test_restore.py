@@ -8,18 +8,24 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 from harness import make_pictures, rows
 from made_run import cell_of, figure, make_run, without_means
 
 from bench.analysis.compare import compare
 from bench.cli import cli
+from bench.measure.audit import audit
+from bench.measure.calls import Facts
+from bench.measure.point import Conditions
 from bench.results.csv_tables import read_rows
 from bench.results.store import RunStore
 from bench.spec.request import Request, resolve
 from bench.sweep.execute import execute
 from bench.sweep.restore import restore
-from systems.errors import UserError
+from bench.sweep.uses_ledger import RunLedger
+from systems.errors import AuditError, UserError
+from systems.interface import Transmission
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
 
@@ -189,6 +195,34 @@ def test_what_is_undecided_between_trainings_is_undecided_in_the_copy(tmp_path, 
         table = compare("a", "b", run=folder)
         assert table["training_spread"].to_numpy() == pytest.approx(0.4, abs=1e-6)
         assert list(table["verdict"]) == ["undecided"]
+
+
+def test_a_run_whose_trainings_lack_cells_is_not_restored(tmp_path):
+    source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0, 8.0])], lambda *_: 30.0)
+    seed = make_run(source / "seeds" / "1", [figure("fig4", ["a"], snrs=[4.0, 8.0])], lambda *_: 30.0)
+    without_means(seed, "a", 4.0)
+    _is_refused(source, "seeds/1: 1 point of summary.csv without a mean")
+
+
+def test_a_copy_holds_a_third_party_to_the_uses_of_the_run(tmp_path):
+    """Else its first picture in the copy could choose another number of uses: a curve of two budgets."""
+    identity = {"name": "a", "source": "x"}
+    facts = {name: {"plugin": name == "a", "identity": identity} for name in "ab"}
+    shown = [figure("fig4", ["a", "b"], snrs=[4.0, 8.0])]
+    restore(make_run(tmp_path / "run", shown, lambda *_: 30.0, systems=facts), tmp_path / "grown")
+    link = Conditions("reconstruction", "set-fig4", "awgn", 1 / 16, None, "").link(224, 224, 12.0)
+    system = Facts("a", "", None, False, False, False, False)
+
+    def send(uses, snr_db):
+        spent = audit(system, Transmission(torch.ones(1, uses, dtype=torch.complex64)), link)
+        RunLedger(tmp_path / "grown", identity).check(system, link, spent, snr_db)
+
+    send(9408, None), send(9408, 4.0)
+    for snr_db in (None, 4.0):  # an encoder that is blind to the SNR, and one that sees it
+        with pytest.raises(AuditError, match=r"another worker sent \[9408, 0, 0\]"):
+            send(9407, snr_db)
+    send(9407, 12.0)  # it sees the SNR, and was never measured at this one
+    assert len(list((tmp_path / "grown" / ".uses").iterdir())) == 4
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from bench.spec.request import Request, resolve
 from bench.sweep import plan
 from bench.sweep.execute import execute
 from bench.sweep.plan import cell_id
+from bench.sweep.salt import origin
 from bench.util.files import is_formula
 from systems import registry
 from systems.errors import AuditError, UserError
@@ -216,7 +217,26 @@ def test_a_run_that_was_interrupted_goes_on_with_its_salt(photos):
     Path("run/manifest.json").write_text(json.dumps(told))
     run(snr="4,8")
     assert manifest()["salt"] == "0123456789abcdef"
-    assert [session["salt"] for session in manifest()["sessions"]] == ["given", "kept"]
+    assert [session["salt"] for session in manifest()["sessions"]] == ["given", "given"]
+
+
+@pytest.mark.parametrize(
+    ("sessions", "salt", "given", "told"),
+    [
+        (None, None, None, "drawn"),
+        (None, None, "none", "given"),
+        (["drawn"], None, None, "kept"),
+        (["drawn", "kept"], None, None, "kept"),
+        (["drawn"], "ab" * 16, None, "published"),
+        (["given"], "", None, "published"),  # --salt none: everybody knows the noise
+        (["drawn", "published"], None, None, "published"),  # it grew after its end, and was interrupted
+        (["given"], None, None, "given"),
+        (["drawn"], None, "ab" * 16, "given"),
+    ],
+)
+def test_a_salt_that_was_known_once_is_never_called_a_secret(sessions, salt, given, told):
+    before = None if sessions is None else {"salt": salt, "sessions": [{"salt": one} for one in sessions]}
+    assert origin(before, given) == told
 
 
 def test_a_worker_that_travels_in_a_file_has_no_salt(photos):
