@@ -524,7 +524,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: names that look like ours are accepted", "systems/registry.py",
-        "        if not _NAME.fullmatch(point.name) or (holder is None and like):\n", "        if False:\n",
+        "        if word or not _NAME.fullmatch(point.name) or (holder is None and like):\n", "        if False:\n",
         ("tests/systems/test_registry.py::test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on",),
     ),
     Mutation(
@@ -777,7 +777,7 @@ CASES = (
     ),
     Mutation(
         "identity: a module may move its own imports", "bench/spec/source_code.py",
-        "tree is None or any(_moves(node) for node in ast.walk(tree))", "tree is None",
+        "any(_moves(node) or _runs_text(node) for", "any(_runs_text(node) for",
         _at("spec/test_source_code", "test_where_imports_are_unclear_the_whole_package_counts"),
     ),
     Mutation(
@@ -818,7 +818,7 @@ CASES = (
     ),
     Mutation(
         "copies: trainings with other seeds stay behind", "bench/sweep/restore.py",
-        ", *tables, *others)", ", *tables)",
+        ", *seeds):", "):",
         _at("sweep/test_restore", "test_what_is_undecided_between_trainings_is_undecided_in_the_copy"),
     ),
     Mutation(
