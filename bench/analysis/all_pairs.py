@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from bench.analysis.intervals import DECIMALS, LEVEL, RESAMPLES, percentiles, resample
+from bench.analysis.intervals import DECIMALS, LEVEL, RESAMPLES, bootstrap_mean, few, percentiles, resample
 from bench.analysis.quantity import of_mean_error, quantity, whole_of
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
@@ -90,7 +90,11 @@ def _pairs_at(snr: float, values: dict[str, pd.DataFrame], metric: str, against:
         for a, b in pairs:
             ia, ib = systems.index(a), systems.index(b)
             low = high = np.nan
-            if len(images) > 1:
+            if few(len(images)) and not (of_mean_error(metric) or whole_of(metric)):  # Student's, as in `compare`
+                own = [values[name].loc[list(images)].to_numpy(float)[:, 0] for name in (a, b)]
+                interval = bootstrap_mean(np.round(own[0] - own[1], DECIMALS))
+                low, high = interval.low, interval.high
+            elif len(images) > 1:
                 gaps = np.round(samples[:, ia] - samples[:, ib], DECIMALS)
                 gaps = gaps[~np.isnan(gaps)]
                 low, high = percentiles(gaps, len(images), LEVEL) if len(gaps) else (np.nan, np.nan)

@@ -311,8 +311,9 @@ def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
     `compare_sides`.
 
     Both curves are over the pictures that both sides delivered, so neither has a cliff. snr_shift_db is positive if a
-    needs less SNR than b for the same quality. If cells of a side are absent, both numbers are NaN: a side could choose
-    its SNRs by failing at the others.
+    needs less SNR than b for the same quality. A number is NaN if cells of a side are absent, because a side could
+    choose its SNRs by failing at the others, or if the side that this number favours lost pictures, because it could
+    choose these. The two numbers may favour different sides.
     """
     rows = []
     for key, group in points.groupby(["a", "b", *POINT, "metric"], dropna=False, sort=False):
@@ -323,11 +324,10 @@ def whole_curves(points: pd.DataFrame) -> pd.DataFrame:
             ours = theirs = np.full(len(snr), np.nan)
         if lower_is_better(group["metric"].iloc[0]):
             ours, theirs = -ours, -theirs
-        rows.append(
-            {
-                **dict(zip(["a", "b", *POINT, "metric"], key, strict=True)),
-                "bd_gain": bd_psnr(snr, theirs, snr, ours),
-                "snr_shift_db": bd_snr(snr, theirs, snr, ours),
-            }
-        )
+        numbers = {"bd_gain": bd_psnr(snr, theirs, snr, ours), "snr_shift_db": bd_snr(snr, theirs, snr, ours)}
+        lost = {side: bool(group[f"outages_{side}"].any()) for side in "ab"}
+        for name, value in numbers.items():
+            if lost["a" if value > 0 else "b"]:
+                numbers[name] = np.nan
+        rows.append({**dict(zip(["a", "b", *POINT, "metric"], key, strict=True)), **numbers})
     return pd.DataFrame(rows)

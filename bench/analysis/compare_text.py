@@ -103,12 +103,8 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
     lines = []
     for row in whole_curves(group).itertuples():
         if np.isnan(row.bd_gain):
-            continue
-        side = "a" if row.bd_gain > 0 else "b"
-        if group[f"outages_{side}"].any():  # else a system could choose its pictures
-            lines.append(
-                f"Over the whole curve: no number, because {side.upper()}, which it would favour, lost pictures."
-            )
+            losers = " and ".join(side for side in "AB" if group[f"outages_{side.lower()}"].any())
+            lines += [f"Over the whole curve: no number, because {losers} lost pictures."] if losers else []
             continue
         gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()
         than_b = "better" if row.bd_gain > 0 else "worse"

@@ -61,6 +61,8 @@ class DrawingJob:
         for name, (run, wanted) in self.overlays.items():
             systems = sorted(set(run.summary["system"])) if wanted is None else list(wanted)
             own = run.summary_of({**figure, "systems": systems})
+            if not _same_uses(figure, run):
+                own = own.iloc[:0]
             tables.append(own.assign(system=f"{name}:" + own["system"].astype(str)))
         rows = pd.concat([table for table in tables if len(table)]) if any(map(len, tables)) else tables[0]
         return rows if self.options.systems is None else rows[rows["system"].isin(self.options.systems)]
@@ -95,6 +97,14 @@ class DrawingJob:
     def ylim(self) -> tuple[float | None, float | None]:
         """Limits of the value axis, from the options or the figure's file."""
         return self.options.ylim or self.look.ylim or UNSET
+
+
+def _same_uses(figure: dict, run: Run) -> bool:
+    """Whether a figure of another run has this figure's budget in uses. Tables have no column for it, so its rows could
+    be of another one.
+    """
+    point = ("task", "dataset", "channel", "uses")
+    return any(all(figure.get(key) == other.get(key) for key in point) for other in run.figures)
 
 
 def same_pictures(job: DrawingJob, run: Run, dataset: str) -> bool:

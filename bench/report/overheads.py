@@ -19,7 +19,7 @@ import pandas as pd
 from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.text import cell
-from bench.results.reader import Run, is_count
+from bench.results.reader import Run, is_count, points_without_mean
 from bench.util.markdown import markdown_table
 
 OVERHEAD_COLUMNS = (
@@ -69,17 +69,19 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
     """The spending of each system of each figure, with OVERHEAD_COLUMNS.
 
     flops: {(figure, system): {"encode": n, "decode": n}}. n_uses, cbr and bits are means over pictures of what was
-    sent. Latencies are medians in milliseconds per picture. Both are without the points at which a cell failed. height
-    and width are those of the picture for which operations were counted: the figure's first.
+    sent. Latencies are medians in milliseconds per picture. Both are empty for a system that lacks cells at any SNR of
+    the figure: it could fail where it spends most. height and width are those of the picture for which operations were
+    counted: the figure's first.
     """
     table = []
     for figure in run.figures:
-        samples, whole = run.samples_of(figure), run.whole_samples_of(figure)
+        samples, absent = run.samples_of(figure), points_without_mean(run.summary_of(figure))
+        lacking = set(zip(absent["system"], absent["variant"]))
         for system in system_looks.figure_looks(figure, run.system_facts).sorted(samples["system"]):
             for variant, own in samples[samples["system"] == system].groupby("variant", sort=True):
                 facts = run.system_facts.get(system, {})
                 counted = flops.get((figure["id"], system), {})
-                sent = whole[(whole["system"] == system) & (whole["variant"] == variant)]
+                sent = own.iloc[:0] if (system, variant) in lacking else own
                 mean = {
                     c: sent[c].mean()
                     for c in OVERHEAD_COLUMNS[OVERHEAD_COLUMNS.index("n_uses") : OVERHEAD_COLUMNS.index("parameters")]

@@ -196,8 +196,8 @@ def _notes(plan: Plan) -> Iterator[str]:
             )
     for name in plan.changed:
         yield (
-            f"{name} has changed since an earlier command of this run: its points that this command does not name are "
-            "left out of the tables"
+            f"{name} has changed since an earlier command of this run: its points that this command does not name have "
+            "no mean until they are computed anew"
         )
     for dataset in plan.datasets.values():
         if note := dataset.reference_note():

@@ -109,8 +109,10 @@ def with_earlier(root: Path, plan: Plan, manifest: dict[str, Any] | None = None)
     """The plan together with those cells of earlier commands that it does not replace. Raises UserError if plan.json is
     damaged.
 
-    manifest: the one there. If another version of a third party's system made the earlier cells, they are left out, and
-    `Plan.changed` names it: no curve may hold points of two versions, such as one for low SNRs and one for high ones.
+    manifest: the one there. If another version of a third party's system made the earlier cells, their rows are left
+    out, and `Plan.changed` names it: no curve may hold points of two versions, such as one for low SNRs and one for
+    high ones. The points stay in the plan, without a mean, until a command computes them with the new version: else a
+    system could lose those at which it failed or did badly, by saying something else of itself.
     """
     changed = _changed(plan, manifest)
     path = root / FILE
@@ -130,14 +132,21 @@ def with_earlier(root: Path, plan: Plan, manifest: dict[str, Any] | None = None)
         taken.setdefault(_point(unit, cell), set()).update(unit.image_ids)
     kept = []
     for unit in earlier:
-        if unit.system in changed:
-            continue
         cells = tuple(
             cell for cell in unit.cells if not taken.get(_point(unit, cell), set()).intersection(unit.image_ids)
         )
+        if cells and unit.system in changed:
+            facts = plan.systems[unit.system]
+            cells = tuple(replace(cell, id=_waiting(cell, facts.identity), pictures=()) for cell in cells)
+            unit = replace(unit, variant=facts.variant)
         if cells:
             kept.append(replace(unit, cells=cells, points=cells))
     return replace(plan, earlier=tuple(kept), changed=changed)
+
+
+def _waiting(cell: Cell, identity: dict[str, Any]) -> str:
+    """The id of a cell that another version of its system made: there is none of this version yet."""
+    return hashlib.sha256(json.dumps([cell.id, identity], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _changed(plan: Plan, manifest: dict[str, Any] | None) -> tuple[str, ...]:

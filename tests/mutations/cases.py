@@ -205,8 +205,8 @@ CASES = (
     ),
     Mutation(
         "outages: the verdict counts only pictures that both delivered", "bench/analysis/compare_numbers.py",
-        "self._verdict(gap, bool(lost_a.all()), bool(lost_b.all()))",
-        "self._verdict(of_both[2], bool(lost_a.all()), bool(lost_b.all()))",
+        "self._verdict(gap, none_a, none_b)",
+        "self._verdict(of_both[2], none_a, none_b)",
         _at("analysis/test_compare", "test_nobody_gains_by_losing_the_hard_pictures"),
     ),
     Mutation(
@@ -661,7 +661,7 @@ CASES = (
     ),
     Mutation(
         "outages: a failed cell leaves the latency of the rest", "bench/report/overheads.py",
-        "run.samples_of(figure), run.whole_samples_of(figure)", "run.samples_of(figure), run.samples_of(figure)",
+        "own.iloc[:0] if (system, variant) in lacking else own", "own",
         _at("report/test_tables", "test_a_failed_cell_leaves_no_table_of_what_is_left"),
     ),
     Mutation(
@@ -709,11 +709,6 @@ CASES = (
         "outsiders: their code trains beside others", "bench/training/run.py",
         "    if foreign and len(chosen) > 1:", "    if False:",
         _at("training/test_run", "test_a_third_party_s_code_does_not_run_where_others_are_trained"),
-    ),
-    Mutation(
-        "outages: a whole curve may leave pictures out", "bench/analysis/compare_text.py",
-        "        if group[f\"outages_{side}\"].any():", "        if False:",
-        _at("analysis/test_compare", "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
     ),
     Mutation(
         "outages: the page shows differences where pictures were lost", "bench/report/html/build.py",
@@ -813,7 +808,7 @@ CASES = (
     ),
     Mutation(
         "copies: a run that has not ended is copied", "bench/sweep/restore.py",
-        '    if "salt" in manifest and manifest["salt"] is None:', "    if False:",
+        "    if not run.ended:", "    if False:",
         _at("sweep/test_restore", "test_a_run_that_lacks_cells_is_not_restored"),
     ),
     Mutation(
@@ -895,6 +890,28 @@ CASES = (
         "identity: code that runs as text imports unseen", "bench/spec/source_code.py",
         " or _runs_text(node) for", " for",
         _at("spec/test_source_code", "test_where_imports_are_unclear_the_whole_package_counts"),
+    ),
+    Mutation(
+        "growth: a system that changes loses its failures", "bench/sweep/grow.py",
+        "        if cells and unit.system in changed:\n",
+        "        if unit.system in changed:\n            continue\n        if False:\n",
+        _at("cli/test_outsiders", "test_no_system_loses_its_failures_by_changing"),
+    ),
+    Mutation(
+        "outages: a whole curve favours a side that left pictures out", "bench/analysis/compare_numbers.py",
+        '            if lost["a" if value > 0 else "b"]:\n', "            if False:\n",
+        _at("analysis/test_compare", "test_no_number_of_a_whole_curve_favours_a_side_that_chose_its_pictures",
+            "test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out"),
+    ),
+    Mutation(
+        "page: few pictures have other intervals than in compare", "bench/analysis/all_pairs.py",
+        "            if few(len(images)) and not", "            if False and not",
+        _at("analysis/test_all_pairs", "test_few_pictures_have_the_interval_that_compare_gives"),
+    ),
+    Mutation(
+        "plot: a curve of another budget in uses", "bench/report/drawing_job.py",
+        "            if not _same_uses(figure, run):\n", "            if False:\n",
+        _at("report/test_figures", "test_an_overlay_has_the_same_budget_in_uses"),
     ),
     Mutation(
         "report: two runs of one name share their facts", "bench/report/html/build.py",

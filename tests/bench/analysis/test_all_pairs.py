@@ -49,6 +49,20 @@ def test_all_pairs_agree_with_compare(tmp_path, task, metric):
     assert set(against) == {pair[:2] for pair in found if "gensc" in pair}
 
 
+@pytest.mark.parametrize("metric", ["psnr_db", "psnr_of_mean_mse_db"])
+@pytest.mark.parametrize("pictures", range(2, 9))
+def test_few_pictures_have_the_interval_that_compare_gives(tmp_path, pictures, metric):
+    generator = np.random.default_rng(pictures)
+    shown = figure("f", ["a", "b"], snrs=[float(snr) for snr in range(12)])
+    images = [f"p{index}" for index in range(pictures)]
+    run = make_run(tmp_path / "run", [shown], lambda *_: 30.0 + generator.normal(), images=images)
+    run = Run.open(run)
+    table = compare_sides(side(run, "a"), side(run, "b"), metric).dropna(subset=["snr_db"])
+    found = all_pairs(run.samples, run.confusion, metric)
+    assert [one.low for one in found] == pytest.approx(table["ci_low"].tolist(), abs=1e-9)
+    assert [one.high for one in found] == pytest.approx(table["ci_high"].tolist(), abs=1e-9)
+
+
 def test_psnr_of_the_mean_error_is_taken_after_the_mean():
     rows = pd.DataFrame(
         {"system": ["a", "a", "b", "b"], "image_id": ["p", "q"] * 2, "snr_db": 0.0, "rep": 0.0, "status": "ok",

@@ -108,7 +108,7 @@ def failed_cell():
 @pytest.mark.parametrize(
     ("way", "lead", "words"),
     [
-        ("lost", 0.4, "no number, because B, which it would favour, lost pictures."),
+        ("lost", 0.4, "no number, because B lost pictures."),
         ("lost", -9.0, "A is "),  # it favours the side that lost none
         ("failed", 0.4, "no number, because cells are absent."),
         ("failed", -9.0, "no number, because cells are absent."),
@@ -128,7 +128,23 @@ def test_nobody_gains_over_the_whole_curve_by_leaving_pictures_out(tmp_path, way
     points = compare("a", "b", run=run)
     (line,) = (line for line in report(points).splitlines() if line.startswith("Over the whole curve"))
     assert words in line
-    assert whole_curves(points)[["bd_gain", "snr_shift_db"]].isna().all(axis=None) == (way == "failed")
+    assert whole_curves(points)[["bd_gain", "snr_shift_db"]].isna().all(axis=None) == ("no number" in words)
+
+
+def test_no_number_of_a_whole_curve_favours_a_side_that_chose_its_pictures(tmp_path):
+    """`b` is 4 dB behind, but at 2 dB it delivers one easy picture alone: there it reaches every quality of `a`."""
+
+    def chosen(figure, system, snr, index):
+        if system == "b" and snr == 2:
+            return "outage" if index else 60.0
+        return 20.0 + snr + index - (4.0 if system == "b" else 0)
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[0.0, 1.0, 2.0, 3.0, 5.0, 9.0, 13.0])], chosen)
+    for names, sign in ((("a", "b"), 1), (("b", "a"), -1)):
+        points = compare(*names, run=run)
+        row = whole_curves(points).iloc[0]
+        assert sign * row["bd_gain"] > 0 and np.isnan(row["snr_shift_db"])
+        assert "SNR than" not in report(points) and f"A is {abs(row['bd_gain']):.3f} dB" in report(points)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import bench
+from bench.analysis.compare import compare
 from bench.cli import cli, completion
 from bench.measure.apart.nursery_client import build_seconds
 from bench.report.overheads import kept_flops
@@ -177,6 +178,31 @@ def test_no_curve_holds_points_of_two_versions(outsider, tmp_path):
     assert points("0") == ([0], False) and points("10") == ([0, 10], False)
     path.write_text(path.read_text().replace('"parameters": 7', '"parameters": 8'))
     assert points("20") == ([20], True)
+    assert sorted(Run.open(Path("new")).lacking["snr_db"].unique()) == [0, 10]  # nothing is decided without them
+    assert points("10") == ([10, 20], False) and sorted(Run.open(Path("new")).lacking["snr_db"].unique()) == [0]
+
+
+def test_no_system_loses_its_failures_by_changing(outsider, tmp_path):
+    """It says something else of itself in each command, so it counts as another version."""
+    path = tmp_path / "site" / "t_outsider_module.py"
+    fails = """
+    def decode(self, received, link):
+        if float(link.snr_db) < 5:
+            raise RuntimeError("not today")
+        return super().decode(received, link)
+
+    def describe(self):
+        return {**super().describe(), "config": __import__("time").time_ns()}
+"""
+    path.write_text(path.read_text() + fails)
+    run = ["run", "--systems", f"{outsider},linear", "--dataset", "folder:pictures", "--out", "new"]
+    for snr in ("0,10", "10,20"):
+        CliRunner().invoke(cli, [*run, "--snr", snr, "--engine", "serial"], catch_exceptions=False)
+    whole = compare("linear", outsider, run=Path("new"))
+    (all_snrs,) = whole.loc[whole["snr_db"].isna(), "verdict"]
+    assert all_snrs == "undecided" and np.isnan(whole["mean_b"].iloc[-1])
+    done = CliRunner().invoke(cli, ["runs", "new", "--restore", "copy"])
+    assert isinstance(done.exception, UserError) and not Path("copy").exists()
 
 
 def test_third_parties_are_named_under_the_tables(outsider):

@@ -477,6 +477,19 @@ def test_an_overlay_keeps_its_marks(small_dir, tmp_path):
     assert any("second (LIMITED)" in word for word in words)
 
 
+def test_an_overlay_has_the_same_budget_in_uses(tmp_path):
+    """Tables have no column for it, and its curve would stand beside one with a fraction of the uses."""
+    budgets = {"first": 2000, "same": 2000, "other": 9000}
+    runs = {}
+    for name, uses in budgets.items():
+        shown = figure("mine", ["linear"], cbr=None, uses=uses, dataset="set")
+        runs[name] = make_run(tmp_path / name, [shown], lambda *_: 30.0)
+    for name, drawn in (("same", True), ("other", False)):
+        job, _ = jobs_of(Run.open(runs["first"]), None, {name: (Run.open(runs[name]), None)})["mine"]
+        assert job.rows(job.figure)["system"].eq(f"{name}:linear").any() == drawn
+        assert [f"nothing of {name} is drawn" in note for note in job.notes] == [True] * (not drawn)
+
+
 def test_an_overlay_without_points_of_the_figure_is_named(small_dir, tmp_path):
     other = make_run(tmp_path / "second", [figure("fig4", ["gensc"], snrs=[5.0])], value)
     drawn = draw_run(small_dir, None, Options(out=tmp_path / "out", formats=("svg",)), [(other, "gensc")])
