@@ -155,7 +155,7 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
             tally.holds.append(low > 0 and value >= seeds)
             tally.against.append(strict < 0 and -value >= seeds)
             lines.append(
-                f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures" + in_words(seeds, unit)
+                f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures" + in_words(seeds, "")
             )
         tally.numbers[:0] = lines
         return tally.finding()

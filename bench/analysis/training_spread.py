@@ -88,10 +88,10 @@ def of_difference(a: Spread, b: Spread) -> float:
 
 
 def in_words(moves: float, unit: str, decimals: int = 3) -> str:
-    """The result of `of_difference` for a line of numbers, "" for 0. moves: in `unit`."""
+    """The result of `of_difference` for a line of numbers, "" for 0. moves: in `unit`, "" for none."""
     if math.isinf(moves):
         return "; cells of a training are absent"
-    return f"; {moves:.{decimals}f} {unit} between trainings" if moves else ""
+    return "; " + f"{moves:.{decimals}f} {unit}".rstrip() + " between trainings" if moves else ""
 
 
 def _means(run: Run, system: str, task: str, metric: str) -> pd.DataFrame:
