@@ -119,7 +119,7 @@ def test_a_difference_that_another_seed_could_make_is_undecided(tmp_path, step, 
     assert (table["verdict"] == verdict).all() and (table["delivered_verdict"] == verdict).all()
     turned = compare("witt", "gensc", run=run.directory)
     assert (turned["verdict"] == {"A": "B"}.get(verdict, verdict)).all()
-    words = f"seed of training, A moves by {step:.3f} dB, B was not measured (std); a smaller difference is undecided."
+    words = f"seed of training, A moves by {step:.3f} dB (std), B was not measured; a smaller difference is undecided."
     assert words in report(table)
 
 

@@ -33,9 +33,7 @@ def value(figure, system, snr, index):
     return 20 + snr / 3 + index / 7
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "made"
+def made(folder, value):
     facts = {
         "witt": {
             "parameters": 28_200_000,
@@ -49,6 +47,11 @@ def run(tmp_path_factory):
     }
     figures = [figure("fig4", ["gensc", "witt", "jpeg-ldpc-16qam"])]
     return Run.open(make_run(folder, figures, value, systems=facts, uses=lambda s: 9408 if s != "gensc" else 9000))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return made(tmp_path_factory.mktemp("runs") / "made", value)
 
 
 @pytest.mark.parametrize("budget", [{}, {"bits": None, "uses": 5000}], ids=["bits", "uses"])
@@ -128,7 +131,8 @@ def test_a_fade_shows_the_value_beside_what_was_lost(tmp_path):
     assert list(dict.fromkeys(table["metric"])) == ["psnr_db", "psnr_of_mean_mse_db", "outage_rate"]
 
 
-def test_overheads_come_from_the_rows(run):
+def test_overheads_come_from_the_rows(tmp_path):
+    run = made(tmp_path / "whole", lambda *of: value(*of) or 30.0)
     table = overhead_table(run, {("fig4", "witt"): {"encode": 7, "decode": 9}}).set_index("system")
     assert list(table.index) == ["gensc", "witt", "jpeg-ldpc-16qam"]
     assert table.loc["gensc", "n_uses"] == 9000 and table.loc["witt", "n_uses"] == 9408
