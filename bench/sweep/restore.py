@@ -90,7 +90,7 @@ def _manifest(run: Run, without: tuple[str, ...], cells: int) -> dict[str, Any]:
         "config": config,
         "config_sha256": config_sha256(config),
         "systems": {name: own for name, own in facts.items() if name not in without},
-        "cells": {**run.manifest["cells"], "expected": cells, "done": cells},
+        "cells": {**run.manifest.get("cells", {}), "expected": cells, "done": cells},
     }
 
 

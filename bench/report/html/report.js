@@ -155,7 +155,8 @@
       scale = facts.factor * sign;
     const ends = [raw[4], raw[5]].map((value) => (value === null ? null : value * scale));
     if (sign < 0) ends.reverse();
-    const gap = { mean: raw[3] * scale, low: ends[0], high: ends[1], n: raw[6], spread: raw[7] === null ? null : raw[7] * facts.factor };
+    const spread = raw[7] === null ? null : raw[7] * facts.factor;
+    const gap = { mean: raw[3] * scale, low: ends[0], high: ends[1], n: raw[6], spread };
     return { ...gap, lost: pointOf(fig, metric, name, place)?.lost || 0, word: verdictOf(gap, data.few, facts.higher) };
   };
   for (const fig of data.figures) {
