@@ -74,13 +74,17 @@ def overhead(run: Run, metric: str) -> Finding:
     return tally.finding()
 
 
-def _swept(run: Run, system: str = OURS) -> list[tuple[str, float, pd.DataFrame]]:
-    """(data set, SNR, rows) for each point at which a system was run with two budgets or more, on AWGN."""
+def _with_cbr(run: Run) -> pd.DataFrame:
+    """The rows that a sweep over CBR may consist of."""
     rows = run.samples
-    rows = rows[(rows["task"] == "reconstruction") & (rows["channel"] == "awgn") & rows["cbr_target"].notna()]
+    return rows[(rows["task"] == "reconstruction") & (rows["channel"] == "awgn") & rows["cbr_target"].notna()]
+
+
+def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
+    """(data set, SNR, rows) for each point at which our system was run with two budgets or more, on AWGN."""
     found = []
-    for (dataset, snr), group in rows.groupby(["dataset", "snr_db"]):
-        if group.loc[group["system"] == system, "cbr_target"].nunique() >= 2:
+    for (dataset, snr), group in _with_cbr(run).groupby(["dataset", "snr_db"]):
+        if group.loc[group["system"] == OURS, "cbr_target"].nunique() >= 2:
             found.append((dataset, snr, group))
     return found
 
@@ -116,8 +120,8 @@ def _between_trainings(
             continue
         gaps = []
         for seed in run.seeds:
-            rows = next((rows for *at, rows in _swept(seed, name) if at == [where, snr]), pd.DataFrame())
-            table, own = _over_uses(rows, name, metric) if len(rows) else (rows, np.array([]))
+            rows = _with_cbr(seed)
+            table, own = _over_uses(rows[rows["dataset"].eq(where) & rows["snr_db"].eq(snr)], name, metric)
             if len(own) < 2 or not pictures.isin(table.index).all():
                 continue
             curves = [(_quality(side.mean(axis=0), metric), side_uses) for side, side_uses in zip(values, uses)]
