@@ -8,8 +8,10 @@ import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -139,6 +141,35 @@ def _environment(desk: Path) -> dict[str, str]:
     own = [str(desk / name) for name in ("my-system", "my-network", "site")]
     paths = [str(ROOT), *own, os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.mark.parametrize(
+    ("page", "dataset", "along", "rows"),
+    [
+        ("README.md", "div2k_valid256", "snr_db", 7),
+        ("baselines/select/README.md", "kodak", "snr_db", 9),
+        ("results/README.md", "kodak", "cbr_target", 7),
+    ],
+)
+def test_tables_of_psnr_are_those_of_the_committed_run(page, dataset, along, rows):
+    """A field is empty where every picture was lost."""
+    table = pd.read_csv(ROOT / "results" / "reference" / "summary.csv")
+    fixed, value = ("snr_db", 10) if along == "cbr_target" else ("cbr_target", 1 / 16)
+    here = table["dataset"].eq(dataset) & table["channel"].eq("awgn") & table["metric"].eq("psnr_db")
+    table = table[here & ((table[fixed] - value).abs() < 1e-6)].drop_duplicates(["system", along])
+    head, checked = None, 0
+    for line in (ROOT / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
+        if len(cells) > 5 and cells[0] in ("", "PSNR (dB)", "PSNR (dB) at CBR"):
+            head = [float(Fraction(cell.removesuffix("dB").strip())) for cell in cells[1:]]
+        elif head and re.fullmatch(r"`[a-z0-9-]+`", cells[0]) and len(cells) == len(head) + 1:
+            own = table[table["system"] == cells[0].strip("`")]
+            for x, cell in zip(head, cells[1:]):
+                (point,) = own[(own[along] - x).abs() < 1e-6].to_dict("records")
+                lost = point["n_outage"] == point["n_images"]
+                assert cell == ("" if lost else f"{point['mean']:.2f}"), (cells[0], x)
+            checked += 1
+    assert checked == rows
 
 
 def test_every_recipe_has_its_output():
