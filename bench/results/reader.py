@@ -19,6 +19,7 @@ import pandas as pd
 from bench.results.csv_tables import read_frame
 from bench.results.manifest import NAME, read_manifest
 from bench.results.schema import TABLES
+from bench.results.trainings import checked
 from bench.util.files import has_control, read_bytes, shown
 from systems.errors import UserError
 from systems.interface import NUM_CLASSES
@@ -55,9 +56,11 @@ class Run:
     @cached_property
     def seeds(self) -> tuple[Run, ...]:
         """The runs in the folder `seeds`: the same systems, each run with weights of trainings with other seeds
-        (`bench.analysis.training_spread`).
+        (`bench.results.trainings`). They have the rows of the run's own points alone. Raises UserError if they cannot
+        stand beside the run.
         """
-        return tuple(Run.open(manifest.parent) for manifest in sorted(self.directory.glob(f"seeds/*/{NAME}")))
+        found = tuple(Run.open(manifest.parent) for manifest in sorted(self.directory.glob(f"seeds/*/{NAME}")))
+        return checked(self, found, POINT) if found else ()
 
     @property
     def name(self) -> str:

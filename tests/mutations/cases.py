@@ -862,6 +862,26 @@ CASES = (
         _at("report/test_html", "test_the_words_of_the_page_are_those_of_compare"),
     ),
     Mutation(
+        "trainings: points that the run lacks count", "bench/results/trainings.py",
+        '        _cut(run, one, ["system", *point, "snr_db"])\n', "",
+        _at("results/test_trainings", "test_the_spread_is_that_of_the_points_of_the_run"),
+    ),
+    Mutation(
+        "trainings: of another network", "bench/results/trainings.py",
+        "    if other:\n", "    if False:\n",
+        _at("results/test_trainings", "test_a_training_differs_in_its_weights_alone"),
+    ),
+    Mutation(
+        "trainings: one counts twice", "bench/results/trainings.py",
+        "            if own is not None and first is not one:", "            if False:",
+        _at("results/test_trainings", "test_a_training_differs_in_its_weights_alone"),
+    ),
+    Mutation(
+        "trainings: on other pictures", "bench/results/trainings.py",
+        "    if names:\n", "    if False:\n",
+        _at("results/test_trainings", "test_a_training_has_the_pictures_of_the_run"),
+    ),
+    Mutation(
         "trainings: a copy has those that lack cells", "bench/sweep/restore.py",
         "    for seed in run.seeds:\n        _check_whole(seed)\n", "",
         _at("sweep/test_restore", "test_a_run_whose_trainings_lack_cells_is_not_restored"),
