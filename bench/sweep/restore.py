@@ -65,12 +65,12 @@ def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
     store.open(str(manifest.get("config_sha256")))
     try:
         store.write_cells(cells)
-        for file in (*pictures, *([] if without else tables), *seeds):
+        for file in (*pictures, *seeds):
             copied = target / file.relative_to(source)
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copied)
-        if without:
-            _write_tables(store, source, without)
+        for table in tables:
+            _write_table(store, table, without)
         _keep_uses(run, units, cells, target)
         keep_plan(store, Plan((), (), {}, {}, earlier=units))
         store.write_manifest(manifest)
@@ -94,12 +94,11 @@ def _manifest(run: Run, without: tuple[str, ...], cells: int) -> dict[str, Any]:
     }
 
 
-def _write_tables(store: RunStore, source: Path, without: tuple[str, ...]) -> None:
-    """Write the tables of the run in the folder `source`, less the rows of some systems."""
-    for table, columns in TABLES.items():
-        if find_table(source / f"{table}.csv"):
-            rows = read_rows(source / f"{table}.csv", names(columns))
-            store.write_table(f"{table}.csv", names(columns), (row for row in rows if row["system"] not in without))
+def _write_table(store: RunStore, file: Path, without: tuple[str, ...]) -> None:
+    """Write a table of the run, less the rows of some systems."""
+    name = file.name.partition(".")[0]
+    rows = read_rows(file, names(TABLES[name]))
+    store.write_table(f"{name}.csv", names(TABLES[name]), (row for row in rows if row["system"] not in without))
 
 
 def _keep_uses(run: Run, units: tuple[WorkUnit, ...], cells: dict[str, list[Row]], target: Path) -> None:
