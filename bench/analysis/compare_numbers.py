@@ -28,7 +28,7 @@ from bench.analysis.training_spread import of_difference, spread
 from bench.measure.metrics.image import psnr_db
 from bench.measure.metrics.segmentation import mean_iou
 from bench.measure.metrics.table import METRICS
-from bench.results.reader import POINT
+from bench.results.reader import BUDGETS, POINT
 from systems.errors import UserError
 
 ALL, DELIVERED = "all pictures", "both delivered"
@@ -120,7 +120,7 @@ class _Pairs:
         none_a, none_b = (bool(lost[rows].all()) for lost in self._lost)
         outages = [len(np.unique(self._pictures[rows & lost])) for lost in self._lost]
         spent = {name: _mean(values[rows]) for name, values in self._spent.items()}
-        budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in ("cbr_target", "bits_target")}
+        budget = {c: (np.nan if self.point[c] == NO_BUDGET else self.point[c]) for c in BUDGETS}
         failed, lacking = zip(*self._absent(snr), strict=True)
         open_ = any(failed) or any(lacking)
         if open_:  # the rows that are left may be those of the pictures that a side chose
@@ -177,7 +177,7 @@ class _Pairs:
         dataset = self.point["dataset"]
         here = rows["channel"].eq(self.point["channel"])
         here &= rows["dataset"].str.startswith("folder:") if dataset == "folder" else rows["dataset"].eq(dataset)
-        for name in ("task", "cbr_target", "bits_target"):
+        for name in ("task", *BUDGETS):
             here &= rows[name].eq(self.point[name]) if name in rows else True
         return Counter(rows.loc[here, "snr_db"].astype(float))
 

@@ -14,7 +14,7 @@ from bench.analysis.compare_numbers import ABSENT, ALL, DELIVERED, whole_curves
 from bench.analysis.intervals import LEVEL_TEXT
 from bench.analysis.quantity import quantity
 from bench.measure.budget import budget_text
-from bench.results.reader import POINT
+from bench.results.reader import BUDGETS, POINT
 from bench.util.files import several
 
 _SAME = 0.02  # uses or bits that differ by less than this share count as equal
@@ -169,10 +169,10 @@ def _unit(metric: str) -> tuple[float, str]:
 
 
 def _budget(row: pd.Series) -> str:
-    cbr, bits = (None if np.isnan(row[name]) else float(row[name]) for name in ("cbr_target", "bits_target"))
-    if cbr is None and bits is None:  # given in uses; a row holds only the uses that were spent
+    cbr, bits, uses = (None if np.isnan(row[name]) else float(row[name]) for name in BUDGETS)
+    if cbr is None and bits is None and uses is None:  # tables of earlier versions hold only the uses that were spent
         return "up to " + budget_text(None, None, max(row["uses_a"], row["uses_b"]))
-    return budget_text(cbr, bits)
+    return budget_text(cbr, bits, uses)
 
 
 def _number(value: float, scale: float) -> str:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.analysis.sides import KEY, Side
+from bench.measure.tasks import TASKS
 from bench.results.reader import POINT
-from bench.util.files import shown
+from bench.util.files import several, shown
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ def match(a: Side, b: Side) -> Matched:
     left, right, notes = a.samples, b.samples, []
     if a.run.directory.resolve() != b.run.directory.resolve():
         left, right, notes = _by_content(a, b)
+        left, right, notes = _asked_for_the_same(left, right, notes)
     texts = {name for name in left if left[name].dtype == object} - {"status", "cell_id", "seed"}
     kept = [name for name in left if name in KEY or (name in right and name not in texts)]
     joined = left[kept].merge(right[[name for name in kept if name in right]], on=KEY, suffixes=("_a", "_b"))
@@ -38,6 +40,7 @@ def match(a: Side, b: Side) -> Matched:
         notes.append(_left_out(joined.loc[~(sizes | unknown), "image_id"], "were measured in other sizes"))
         joined = joined[sizes | unknown]
     notes += _lonely_snrs(left, right)
+    notes += _lonely_pictures(left, right)
     measured = set(left["snr_db"]) | set(right["snr_db"])
     absent = [snr for snr in a.selection.snr_db or () if round(snr, 6) not in measured]
     if absent:
@@ -55,7 +58,7 @@ def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]
     shared = set(a.samples["dataset"]) & set(b.samples["dataset"])
     unknown = set()
     for this, other in ((a, b), (b, a)):
-        rows = this.samples.copy()
+        rows = this.samples.assign(requirement=_requirements(this))
         folders = rows["dataset"].str.startswith("folder:")
         for dataset in rows["dataset"].unique():
             own, theirs = this.run.picture_hashes(dataset), other.run.picture_hashes(dataset)
@@ -89,6 +92,33 @@ def _by_content(a: Side, b: Side) -> tuple[pd.DataFrame, pd.DataFrame, list[str]
     return left, right, notes
 
 
+def _requirements(side: Side) -> pd.Series:
+    """What was asked for in each row of a side: the requirement of the figures of its point, which is the same in all
+    of them.
+    """
+    asked = pd.Series("", side.samples.index)
+    for figure in side.run.figures:
+        words = figure["requirement"] or TASKS[figure["task"]].requirement
+        asked[side.samples.index.isin(side.run.samples_of(figure).index)] = words
+    return asked
+
+
+def _asked_for_the_same(
+    left: pd.DataFrame, right: pd.DataFrame, notes: list[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The rows without the points for which the two runs have different requirements, and one more note for them."""
+    asked = [rows.groupby(POINT)["requirement"].agg(lambda own: tuple(sorted(set(own)))) for rows in (left, right)]
+    shared = asked[0].index.intersection(asked[1].index)
+    differ = shared[(asked[0].loc[shared] != asked[1].loc[shared]).to_numpy()]
+    if differ.empty:
+        return left, right, notes
+    words = [shown(text, 60) for one in asked for text in one.loc[differ[0]]]
+    notes = [*notes, f"Left out: {several(len(differ), 'point')} with another requirement in each run, such as "
+             f"{' and '.join(map(repr, words))}."]  # fmt: skip
+    kept = [rows[~pd.MultiIndex.from_frame(rows[POINT]).isin(differ)] for rows in (left, right)]
+    return kept[0], kept[1], notes
+
+
 def _content_names(hashes: dict[str, str]) -> dict[str, str]:
     """A name for each picture from its content. Equal files in one folder are numbered in the order of their names."""
     seen: dict[str, int] = {}
@@ -107,6 +137,20 @@ def _left_out(images: pd.Series, why: str) -> str:
 
 def _snrs(values: Iterable[float]) -> str:
     return ", ".join(f"{snr:g}" for snr in values) + " dB"
+
+
+def _lonely_pictures(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
+    """One line for the pictures of each side that the other side lacks, in a data set that both have. Those of folders
+    in two runs have lines of their own.
+    """
+    notes = []
+    for name, rows, other in (("A", left, right), ("B", right, left)):
+        for dataset, own in rows[rows["dataset"] != "folder"].groupby("dataset", sort=True):
+            theirs = other.loc[other["dataset"] == dataset, "image_id"]
+            alone = own.loc[~own["image_id"].isin(theirs), "image_id"]
+            if len(alone) and len(theirs):
+                notes.append(_left_out(alone, f"of {shown(dataset)}, where only {name} has rows"))
+    return notes
 
 
 def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:

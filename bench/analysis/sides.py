@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.results.reader import POINT, Run, rounded_snr
+from bench.results.reader import BUDGETS, POINT, Run, rounded_snr
 from bench.util.files import shown
 from systems.errors import UserError, did_you_mean
 
@@ -122,7 +122,7 @@ def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # 
 
 def _filled(rows: pd.DataFrame) -> pd.DataFrame:
     """Budgets as rounded numbers, so that rows can be joined on them."""
-    filled = {c: rows[c].astype(float).round(9).fillna(NO_BUDGET) for c in ("cbr_target", "bits_target")}
+    filled = {column: rows[column].astype(float).round(9).fillna(NO_BUDGET) for column in BUDGETS}
     return rows.assign(**filled)
 
 

@@ -16,7 +16,7 @@ from bench.results.reader import Run
 from bench.util.markdown import markdown_table
 
 CLASS_COLUMNS = (
-    "figure", "system", "variant", "dataset", "channel", "bits_target", "snr_db", "class", "name", "iou",
+    "figure", "system", "variant", "dataset", "channel", "bits_target", "uses_target", "snr_db", "class", "name", "iou",
     "intersection", "predicted", "labelled", "n_images", "n_outage",
 )  # fmt: skip
 
@@ -31,10 +31,10 @@ def class_table(run: Run, figure: dict) -> pd.DataFrame:
     """
     samples = run.whole_samples_of(figure)
     key = ["cell_id", "image_id", "snr_db", "rep"]
-    own = run.confusion.merge(samples[[*key, "status", "bits_target"]], on=key)
+    own = run.confusion.merge(samples[[*key, "status", "bits_target", "uses_target"]], on=key)
     lost = samples[samples["status"] == "outage"].groupby(["system", "variant", "snr_db"])["image_id"].nunique()
-    point = ["system", "variant", "dataset", "channel", "bits_target", "snr_db"]
-    # dropna: at equal channel uses `bits_target` is empty
+    point = ["system", "variant", "dataset", "channel", "bits_target", "uses_target", "snr_db"]
+    # dropna: one of the two budgets is empty
     pixels = own.groupby([*point, "class"], as_index=False, dropna=False)[
         ["intersection", "predicted", "labelled", "union"]
     ].sum()

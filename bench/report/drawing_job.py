@@ -61,7 +61,7 @@ class DrawingJob:
         for name, (run, wanted) in self.overlays.items():
             systems = sorted(set(run.summary["system"])) if wanted is None else list(wanted)
             own = run.summary_of({**figure, "systems": systems})
-            if not _same_uses(figure, run):
+            if not _asked_for_the_same(figure, run):
                 own = own.iloc[:0]
             tables.append(own.assign(system=f"{name}:" + own["system"].astype(str)))
         rows = pd.concat([table for table in tables if len(table)]) if any(map(len, tables)) else tables[0]
@@ -99,11 +99,11 @@ class DrawingJob:
         return self.options.ylim or self.look.ylim or UNSET
 
 
-def _same_uses(figure: dict, run: Run) -> bool:
-    """Whether a figure of another run has this figure's budget in uses. Tables have no column for it, so its rows could
-    be of another one.
+def _asked_for_the_same(figure: dict, run: Run) -> bool:
+    """Whether another run has a figure with this budget and this requirement. Tables have no column for the
+    requirement, and those of earlier versions have none for a budget in uses.
     """
-    point = ("task", "dataset", "channel", "uses")
+    point = ("task", "dataset", "channel", "cbr", "bits", "uses", "requirement")
     return any(all(figure.get(key) == other.get(key) for key in point) for other in run.figures)
 
 

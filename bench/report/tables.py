@@ -21,8 +21,8 @@ from bench.util.files import slug
 from bench.util.markdown import markdown_table
 
 RESULT_COLUMNS = [
-    "figure", "system", "variant", "dataset", "channel", "cbr_target", "bits_target", "snr_db", "metric", "mean", "std",
-    "ci_low", "ci_high", "ci_level", "n_images", "n_outage", "limited",
+    "figure", "system", "variant", "dataset", "channel", "cbr_target", "bits_target", "uses_target", "snr_db", "metric",
+    "mean", "std", "ci_low", "ci_high", "ci_level", "n_images", "n_outage", "limited",
 ]  # fmt: skip
 
 

@@ -26,6 +26,7 @@ def result_tables(resolved: Resolved, out: Path) -> str:
             if row["metric"] == figure.metric and row["dataset"] == dataset.name and row["channel"] == figure.channel
             and row["task"] == figure.task and row["cbr_target"] == ("" if figure.cbr is None else repr(figure.cbr))
             and row["bits_target"] == ("" if figure.bits is None else str(figure.bits))
+            and row["uses_target"] == ("" if figure.uses is None else str(figure.uses))
         }  # fmt: skip
         marks = " (LIMITED)" if resolved.request.limit else ""
         marks += " (demonstration)" if dataset.demonstration and has_labels(figure.task) else ""

@@ -27,8 +27,10 @@ from systems.interface import NUM_CLASSES
 if TYPE_CHECKING:
     from PIL import Image
 
+#: The columns of the budget. One of them is not empty.
+BUDGETS = ["cbr_target", "bits_target", "uses_target"]
 #: Rows that agree in these columns are comparable, and may share axes.
-POINT = ["task", "dataset", "channel", "cbr_target", "bits_target"]
+POINT = ["task", "dataset", "channel", *BUDGETS]
 PAPER_FIGURES = ("fig4", "fig5", "fig7")
 _SNR_DECIMALS = 6  # SNRs are rounded to this many decimals: 0.30000000000000004 dB is 0.3 dB
 
@@ -230,7 +232,10 @@ def _belonging(rows: pd.DataFrame, figure: dict[str, Any]) -> pd.DataFrame:
     chosen = rows["task"].eq(figure["task"]) & rows["dataset"].eq(figure["dataset"])
     chosen &= rows["channel"].eq(figure["channel"]) & rows["system"].isin(figure["systems"])
     chosen &= rows["snr_db"].isin(figure["snr_db"])
-    for column, key in (("cbr_target", "cbr"), ("bits_target", "bits")):
+    budgets = [("cbr_target", "cbr"), ("bits_target", "bits")]
+    if rows["uses_target"].notna().any():  # it is empty in tables of earlier versions, also for a budget in uses
+        budgets.append(("uses_target", "uses"))
+    for column, key in budgets:
         if figure[key] is None:
             chosen &= rows[column].isna()
         else:
@@ -271,7 +276,7 @@ def rounded_snr(snr_db: float) -> float:
 
 def _figure(values: dict[str, Any]) -> dict[str, Any]:
     shown_at = {"id": "", "snr_db": [], "limit": 3} | values.get("pictures", {})
-    filled = {"title": values["id"], "reps": 1, "requirement": "", "budgets_of": ""} | values
+    filled = {"title": values["id"], "reps": 1, "requirement": "", "budgets_of": "", "uses": None} | values
     return filled | {
         "snr_db": [rounded_snr(snr) for snr in values["snr_db"]],
         "pictures": shown_at | {"snr_db": [rounded_snr(snr) for snr in shown_at["snr_db"]]},

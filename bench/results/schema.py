@@ -31,7 +31,7 @@ class Column:
 
     unit: "" if it has none.
     choices: the only values that are allowed; () means no such limit.
-    since: the first `SCHEMA` whose tables have the column. In an older table it reads as empty.
+    since: the version of the tables that first had the column. In an older table it reads as empty.
     """
 
     name: str
@@ -52,7 +52,8 @@ _BUDGET = (
     Column(
         "cbr_target", NUMBER, "uses per source value", "budget as channel bandwidth ratio; empty for a budget in bits"
     ),
-    Column("bits_target", WHOLE, "bit", "budget in bits per picture; empty for a budget by CBR"),
+    Column("bits_target", WHOLE, "bit", "budget in bits per picture; empty for a budget by CBR or in uses"),
+    Column("uses_target", WHOLE, "use", "budget in complex channel uses per picture; empty for the other two", since=3),
 )
 #: Columns that name an operating point, beside the system and the pictures.
 POINT = (*_POINT, *_BUDGET)
@@ -196,6 +197,11 @@ TABLES = {
 def names(table: Iterable[Column]) -> tuple[str, ...]:
     """Names of a table's columns, in order."""
     return tuple(column.name for column in table)
+
+
+def first_names(table: Iterable[Column]) -> tuple[str, ...]:
+    """Names of those columns that tables of every version have, in order."""
+    return tuple(column.name for column in table if column.since == 1)
 
 
 SAMPLE_COLUMNS = names(SAMPLES)

@@ -33,6 +33,8 @@ from bench.results.manifest import read_manifest
 from bench.results.schema import (
     CELL_COLUMNS,
     FAILURE_COLUMNS,
+    FAILURES,
+    first_names,
     problem_of,
     read_cell_rows,
 )
@@ -313,7 +315,8 @@ class RunStore:
         """The cells that failed when they were last tried. Raises UserError if the table is damaged."""
         path = self.root / "failures.csv"
         try:
-            return [{key: row[key] for key in FAILURE_COLUMNS} for row in read_rows(path, FAILURE_COLUMNS)]
+            rows = read_rows(path, first_names(FAILURES))
+            return [{key: row.get(key, "") for key in FAILURE_COLUMNS} for row in rows]
         except UserError as error:
             raise UserError(f"{error}; or delete it: a run computes its content again") from None
 

@@ -7,7 +7,7 @@ network, on other pictures, or at points that the run does not have, says nothin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,16 +24,22 @@ _SHARED = ("options", "config", "source", "target")
 def checked(run: Run, trainings: tuple[Run, ...], point: list[str]) -> tuple[Run, ...]:
     """The trainings, each cut to the points that the run has too.
 
-    point: the columns that name a point. Raises UserError for a training of another network, for one on other pictures,
-    and for two with the same weights.
+    point: the columns that name a point. A system without weights has no trainings, and is left out of them. Raises
+    UserError for a training whose run has not ended, for one of another network, for one on other pictures, and for two
+    with the same weights.
     """
     weights: dict[tuple[str, str], Run] = {}
     for one in trainings:
+        if not one.ended:
+            raise UserError(
+                f"{shown(one.directory)}: this run of a training has not ended; repeat its command, or take the folder "
+                "away"
+            )
+        _leave_trained(one)
         for system in sorted(run.system_facts.keys() & one.system_facts.keys()):
             _check_network(run, one, system)
-            own = one.system_facts[system].get("identity", {}).get("weights")
-            first = weights.setdefault((system, str(own)), one)
-            if own is not None and first is not one:
+            first = weights.setdefault((system, str(_weights(one, system))), one)
+            if first is not one:
                 raise UserError(
                     f"{shown(one.directory)}: {shown(system)} has the same weights as in {shown(first.directory)}, so "
                     "they are one training; take one of the folders away"
@@ -41,6 +47,20 @@ def checked(run: Run, trainings: tuple[Run, ...], point: list[str]) -> tuple[Run
         _cut(run, one, ["system", *point, "snr_db"])
         _check_pictures(run, one, ["system", *point, "snr_db", "metric"])
     return trainings
+
+
+def _weights(run: Run, system: str) -> Any:
+    """What names the weights of a system, None if it has none."""
+    return run.system_facts[system].get("identity", {}).get("weights")
+
+
+def _leave_trained(training: Run) -> None:
+    """Leave out the systems that have no weights."""
+    trained = {name: facts for name, facts in training.system_facts.items() if _weights(training, name) is not None}
+    training.__dict__["system_facts"] = trained
+    for table in ("summary", "samples", "failures"):
+        rows = getattr(training, table)
+        training.__dict__[table] = rows[rows["system"].isin(trained)]
 
 
 def _check_network(run: Run, training: Run, system: str) -> None:
@@ -55,7 +75,7 @@ def _check_network(run: Run, training: Run, system: str) -> None:
 
 
 def _cut(run: Run, training: Run, columns: list[str]) -> None:
-    """Leave out the rows of other points. The tables of the training are read here."""
+    """Leave out the rows of other points."""
     points = _keys(run.summary, columns)
     for table in ("summary", "samples"):
         rows = getattr(training, table)

@@ -141,12 +141,39 @@ def with_earlier(root: Path, plan: Plan, manifest: dict[str, Any] | None = None)
             unit = replace(unit, variant=facts.variant)
         if cells:
             kept.append(replace(unit, cells=cells, points=cells))
-    return replace(plan, earlier=tuple(kept), changed=changed)
+    return replace(plan, earlier=(*kept, *_of_new_pictures(plan, kept)), changed=changed)
+
+
+def _of_new_pictures(plan: Plan, earlier: list[WorkUnit]) -> list[WorkUnit]:
+    """The pictures that a data set has now, and had not when an earlier command measured a point, as cells that were
+    never computed: the point has no mean until a command computes them. Otherwise a system that was measured while the
+    data set had a few pictures alone would keep their mean beside systems with all pictures.
+    """
+    everything = {dataset.name: dataset.ids for dataset in plan.datasets.values()}
+    measured: dict[tuple, set[str]] = {}
+    for unit in (*earlier, *plan.units):
+        for cell in unit.cells:
+            measured.setdefault(_point(unit, cell), set()).update(unit.image_ids)
+    found: dict[WorkUnit, dict[tuple, Cell]] = {}
+    for unit in earlier:
+        for cell in unit.cells:
+            point = _point(unit, cell)
+            absent = tuple(name for name in everything.get(unit.set_name, ()) if name not in measured[point])
+            if absent:
+                of = replace(unit, image_ids=absent, cells=(), points=())
+                own = Cell(_hash([point, unit.variant, absent]), cell.snr_db, cell.rep)
+                found.setdefault(of, {})[point] = own
+    return [replace(unit, cells=(own := tuple(cells.values())), points=own) for unit, cells in found.items()]
 
 
 def _waiting(cell: Cell, identity: dict[str, Any]) -> str:
     """The id of a cell that another version of its system made: there is none of this version yet."""
-    return hashlib.sha256(json.dumps([cell.id, identity], sort_keys=True).encode()).hexdigest()[:16]
+    return _hash([cell.id, identity])
+
+
+def _hash(value: Any) -> str:
+    """An id for a cell that no command has computed."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _changed(plan: Plan, manifest: dict[str, Any] | None) -> tuple[str, ...]:

@@ -109,6 +109,7 @@ def _points(plan: Plan) -> list[tuple[dict[str, Any], list[tuple[int, WorkUnit, 
         point = {
             "system": unit.system, "variant": unit.variant, "task": unit.task, "dataset": unit.set_name,
             "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
+            "uses_target": unit.uses,
         }  # fmt: skip
         points.setdefault((*point.values(), unit.requirement), (point, []))[1].append((place, unit, cell))
     names = [unit.system for unit in plan.earlier] + list(plan.systems)
@@ -200,7 +201,7 @@ def _failure(unit: WorkUnit, cell: Cell, error: str) -> dict[str, Any]:
     return {
         "cell_id": cell.id, "system": unit.system, "dataset": unit.set_name, "images": " ".join(unit.image_ids),
         "channel": unit.channel, "snr_db": cell.snr_db, "cbr_target": unit.cbr, "bits_target": unit.bits,
-        "rep": cell.rep, "error": no_formula(error),
+        "uses_target": unit.uses, "rep": cell.rep, "error": no_formula(error),
     }  # fmt: skip
 
 
@@ -220,5 +221,5 @@ def _list_picture(pictures: dict, figures: dict, store: RunStore, unit, cell, ro
 def _point_order(point: dict[str, Any], systems: dict[str, int]) -> tuple:
     return (
         point["task"], point["dataset"], point["channel"], point["cbr_target"] or 0.0, point["bits_target"] or 0,
-        systems[point["system"]], point["snr_db"],
+        point["uses_target"] or 0, systems[point["system"]], point["snr_db"],
     )  # fmt: skip

@@ -20,7 +20,16 @@ from bench.measure.point import Conditions
 from bench.results.csv_tables import find_table, read_rows
 from bench.results.manifest import NAME
 from bench.results.reader import Run
-from bench.results.schema import CONFUSION_COLUMNS, PICTURE_COLUMNS, SAMPLE_COLUMNS, TABLES, names, problem_of
+from bench.results.schema import (
+    CONFUSION_COLUMNS,
+    PICTURES,
+    SAMPLE_COLUMNS,
+    SAMPLES,
+    TABLES,
+    first_names,
+    names,
+    problem_of,
+)
 from bench.results.store import RunStore
 from bench.spec.request import config_sha256
 from bench.sweep.grow import check_unit, keep_plan
@@ -97,7 +106,7 @@ def _manifest(run: Run, without: tuple[str, ...], cells: int) -> dict[str, Any]:
 def _write_table(store: RunStore, file: Path, without: tuple[str, ...]) -> None:
     """Write a table of the run, less the rows of some systems."""
     name = file.name.partition(".")[0]
-    rows = read_rows(file, names(TABLES[name]))
+    rows = read_rows(file, first_names(TABLES[name]))
     store.write_table(f"{name}.csv", names(TABLES[name]), (row for row in rows if row["system"] not in without))
 
 
@@ -174,7 +183,8 @@ def _cells(source: Path) -> dict[str, list[Row]]:
         of_class = ":".join(row[name] for name in ("class", "intersection", "predicted", "labelled"))
         counts[_picture_of(row)].append(of_class)
     cells: dict[str, list[Row]] = defaultdict(list)
-    for row in read_rows(source / "samples.csv", SAMPLE_COLUMNS):
+    for row in read_rows(source / "samples.csv", first_names(SAMPLES)):
+        row |= {name: "" for name in SAMPLE_COLUMNS if name not in row}
         row["confusion"] = ";".join(counts.get(_picture_of(row), ()))
         problem = problem_of(row)
         if problem:
@@ -192,7 +202,7 @@ def _pictures(source: Path) -> dict[str, dict[str, str]]:
     each picture.
     """
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for row in read_rows(source / "pictures.csv", PICTURE_COLUMNS):
+    for row in read_rows(source / "pictures.csv", first_names(PICTURES)):
         file = row["file"]
         if RunStore.picture_name(row["dataset"], row["image_id"], Path(file).stem) != file:
             raise UserError(f"{shown(source / 'pictures.csv')}: {shown(file)} is no picture of this run")
@@ -209,9 +219,12 @@ def _units(run: Run, cells: dict[str, list[Row]], kept: dict[str, dict[str, str]
     figures = _figures(run)
     for cell_id, rows in cells.items():
         first, figure = rows[0], _figure_of(run, cell_id, figures)
+        if figure["uses"] is not None:  # tables of earlier versions do not say it
+            for row in rows:
+                row["uses_target"] = str(figure["uses"])
         key = (
             first["system"], first["variant"], first["task"], first["dataset"], first["channel"], figure["cbr"],
-            figure["bits"], figure.get("uses"), figure["requirement"], tuple(row["image_id"] for row in rows),
+            figure["bits"], figure["uses"], figure["requirement"], tuple(row["image_id"] for row in rows),
         )  # fmt: skip
         shown_here = tuple(row["image_id"] for row in rows if row["image_id"] in kept.get(cell_id[:8], {}))
         groups[key].append(Cell(cell_id, float(first["snr_db"]), int(first["rep"]), shown_here))
@@ -235,8 +248,8 @@ def _figures(run: Run) -> dict[str, list[dict[str, Any]]]:
 
 
 def _figure_of(run: Run, cell_id: str, figures: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The figure of the run for which a cell was computed: it has the budget in full precision, the budget in uses, and
-    the requirement, for which tables have no columns.
+    """The figure of the run for which a cell was computed: it has the budget in full precision, and the requirement,
+    for which tables have no column.
 
     Several figures may show it, if all of these are the same in them. Raises UserError for none, or for different ones.
     """

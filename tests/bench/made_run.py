@@ -12,6 +12,7 @@ from bench.analysis.summary import PointRows, summarise
 from bench.measure.channel import CHANNELS, SNR_DEF
 from bench.measure.seeds import draw_seed
 from bench.results.csv_tables import field_text, read_rows
+from bench.results.reader import BUDGETS
 from bench.results.schema import (
     CELL_COLUMNS,
     CONFUSION_COLUMNS,
@@ -102,7 +103,8 @@ def make_run(
                         "tx_power": 1.0,
                         "cbr_target": figure["cbr"],
                         "bits_target": figure["bits"],
-                        "budget_uses": 9408,
+                        "uses_target": figure.get("uses"),
+                        "budget_uses": figure.get("uses") or 9408,
                         "n_source": 150528,
                         "n_uses": spent,
                         "cbr": spent / 150528,
@@ -158,11 +160,13 @@ def make_run(
                     "snr_db": snr,
                     "cbr_target": figure["cbr"],
                     "bits_target": figure["bits"],
+                    "uses_target": figure.get("uses"),
                 }
                 points.append(PointRows(point))
                 points[-1].add(rows)
     names = {name for figure in figures for name in figure["systems"]}
-    facts = {name: {"system": name, "variant": "small-1", "parameters": 0, "options": {}} for name in names}
+    facts = {name: {"system": name, "variant": "small-1", "parameters": 0, "options": {},
+                    "identity": {"name": name, "weights": f"those of {folder}"}} for name in names}  # fmt: skip
     for name, extra in (systems or {}).items():
         facts[name] = facts.get(name, {}) | extra
     manifest = {
@@ -207,10 +211,7 @@ def _pictures(store: RunStore, figure: dict, system: str, snr: float, image: str
     }
     rows = [base | {"kind": "original", "file": store.picture_name(figure["dataset"], image, "original")}]
     store.write_picture(rows[0]["file"], original.astype(np.uint8))
-    output = base | {
-        key: row[key]
-        for key in ("system", "variant", "channel", "snr_db", "cbr_target", "bits_target", "n_uses", "status")
-    }
+    output = base | {key: row[key] for key in ("system", "variant", "channel", "snr_db", *BUDGETS, "n_uses", "status")}
     output |= {
         "kind": "output",
         "psnr_db": row.get("psnr_db"),

@@ -862,6 +862,16 @@ CASES = (
         _at("report/test_html", "test_the_words_of_the_page_are_those_of_compare"),
     ),
     Mutation(
+        "trainings: one that has not ended counts as lacking", "bench/results/trainings.py",
+        "        if not one.ended:\n", "        if False:\n",
+        _at("results/test_trainings", "test_the_run_of_a_training_has_ended"),
+    ),
+    Mutation(
+        "trainings: a system without weights has them", "bench/results/trainings.py",
+        "        _leave_trained(one)\n", "",
+        _at("results/test_trainings", "test_a_system_without_weights_has_no_trainings"),
+    ),
+    Mutation(
         "trainings: points that the run lacks count", "bench/results/trainings.py",
         '        _cut(run, one, ["system", *point, "snr_db"])\n', "",
         _at("results/test_trainings", "test_the_spread_is_that_of_the_points_of_the_run"),
@@ -873,7 +883,7 @@ CASES = (
     ),
     Mutation(
         "trainings: one counts twice", "bench/results/trainings.py",
-        "            if own is not None and first is not one:", "            if False:",
+        "            if first is not one:", "            if False:",
         _at("results/test_trainings", "test_a_training_differs_in_its_weights_alone"),
     ),
     Mutation(
@@ -929,9 +939,34 @@ CASES = (
         _at("analysis/test_all_pairs", "test_few_pictures_have_the_interval_that_compare_gives"),
     ),
     Mutation(
-        "plot: a curve of another budget in uses", "bench/report/drawing_job.py",
-        "            if not _same_uses(figure, run):\n", "            if False:\n",
-        _at("report/test_figures", "test_an_overlay_has_the_same_budget_in_uses"),
+        "plot: a curve of a system that was asked for something else", "bench/report/drawing_job.py",
+        "            if not _asked_for_the_same(figure, run):\n", "            if False:\n",
+        _at("report/test_figures", "test_an_overlay_was_asked_for_the_same"),
+    ),
+    Mutation(
+        "uses: a figure shows the rows of another budget", "bench/results/reader.py",
+        '        budgets.append(("uses_target", "uses"))\n', "        pass\n",
+        _at("sweep/test_runs", "test_budgets_in_uses_are_points_of_their_own"),
+    ),
+    Mutation(
+        "uses: systems with other budgets are compared", "bench/results/reader.py",
+        'BUDGETS = ["cbr_target", "bits_target", "uses_target"]', 'BUDGETS = ["cbr_target", "bits_target"]',
+        _at("sweep/test_runs", "test_budgets_in_uses_are_points_of_their_own"),
+    ),
+    Mutation(
+        "requirement: one run has two for one point", "bench/spec/request.py",
+        '        if same and a.get("requirement") != b.get("requirement"):', "        if False:",
+        _at("sweep/test_runs", "test_a_run_does_not_grow_by_rows_that_no_column_tells_apart"),
+    ),
+    Mutation(
+        "requirement: two runs with other ones are compared", "bench/analysis/matching.py",
+        "        left, right, notes = _asked_for_the_same(left, right, notes)\n", "",
+        _at("analysis/test_compare", "test_two_runs_that_were_asked_for_different_things_are_not_compared"),
+    ),
+    Mutation(
+        "pictures: a point keeps the mean of those that were there first", "bench/sweep/grow.py",
+        "(*kept, *_of_new_pictures(plan, kept))", "tuple(kept)",
+        _at("sweep/test_runs", "test_points_from_before_a_data_set_grew_have_no_mean"),
     ),
     Mutation(
         "report: two runs of one name share their facts", "bench/report/html/build.py",

@@ -171,6 +171,7 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
     return {
         "id": figure["id"], "run": run.name, "title": figure.get("title") or figure["id"], "task": figure["task"],
         "dataset": figure["dataset"], "channel": figure["channel"], "cbr": figure["cbr"], "bits": figure["bits"],
+        "uses": figure["uses"],
         "metric": figure["metric"] if figure["metric"] in metrics else (metrics[0] if metrics else ""),
         "group": figure.get("budgets_of") or "", "snrs": snrs, "systems": list(key.values()), "metrics": metrics,
         "points": points, "pairs": pairs,

@@ -44,7 +44,8 @@
   };
   const cssOf = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const system = (name) => data.systems[name] || { label: name, colour: "#777777", dash: [], order: 99 };
-  const budgetOf = (figure) => (figure.bits ? figure.bits / 1000 + " Kbits" : ratio(figure.cbr));
+  const budgetOf = (figure) =>
+    figure.uses ? figure.uses + " uses" : figure.bits ? figure.bits / 1000 + " Kbits" : ratio(figure.cbr);
   const ratio = (cbr) => {
     if (!cbr) return "";
     const whole = 1 / cbr;

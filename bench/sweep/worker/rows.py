@@ -40,7 +40,7 @@ def sample_rows(
             "rep": cell.rep, "seed": delivered.seeds[index], "channel": unit.channel,
             "csi": CHANNELS[unit.channel].csi.name, "snr_def": SNR_DEF,
             "snr_db": cell.snr_db, "tx_power": sent.spent.tx_power[index], "cbr_target": unit.cbr,
-            "bits_target": unit.bits, "budget_uses": sent.spent.budget_uses,
+            "bits_target": unit.bits, "uses_target": unit.uses, "budget_uses": sent.spent.budget_uses,
             "n_source": 3 * height * width,
             "n_uses": sent.spent.n_uses, "cbr": sent.spent.cbr,
             "bits_per_use": float(sent.spent.bits_per_use[index]), "bits": sent.spent.bits[index],

@@ -473,6 +473,35 @@ def test_pixel_accuracy_is_the_ratio_of_sums(tmp_path):
     assert row["ci_low"] <= row["difference"] <= row["ci_high"] and row["verdict"] == "A"
 
 
+def test_two_runs_that_were_asked_for_different_things_are_not_compared(tmp_path):
+    """At 4 dB both runs send what they were asked for. In the other figure, B was asked to show something else."""
+    runs = [
+        make_run(
+            tmp_path / name,
+            [figure("near", ["a"], dataset="set"), figure("far", ["a"], dataset="set", cbr=1 / 6, requirement=words)],
+            value,
+        )
+        for name, words in (("one", "Reconstruct the image at the receiver."), ("two", "Show the sky."))
+    ]
+    table = compare(f"{runs[0]}:a", f"{runs[1]}:a")
+    assert set(table["cbr_target"].round(6)) == {0.0625}  # "" is the requirement of the task
+    words = "'Reconstruct the image at the receiver.' and 'Show the sky.'."
+    assert f"Left out: 1 point with another requirement in each run, such as {words}" in report(table)
+
+
+def test_pictures_that_one_side_lacks_are_named(tmp_path):
+    """Of one run, which an earlier version let grow, and of two."""
+
+    def few(figure, system, snr, index):
+        return None if system == "a" and index > 2 else value(figure, system, snr, index)
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], few)
+    other = make_run(tmp_path / "other", [figure("fig4", ["b"])], value)
+    for table in (compare("a", "b", run=run), compare(f"{run}:a", f"{other}:b")):
+        assert set(table["n_images"]) == {3}
+        assert "Left out: 5 pictures of set-fig4, where only B has rows (image-3, " in report(table)
+
+
 def test_lost_pictures_are_counted_once(tmp_path):
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["a", "d"], snrs=[0.0])], value))
     again = run.samples.assign(rep=1.0)

@@ -477,17 +477,23 @@ def test_an_overlay_keeps_its_marks(small_dir, tmp_path):
     assert any("second (LIMITED)" in word for word in words)
 
 
-def test_an_overlay_has_the_same_budget_in_uses(tmp_path):
-    """Tables have no column for it, and its curve would stand beside one with a fraction of the uses."""
-    budgets = {"first": 2000, "same": 2000, "other": 9000}
+@pytest.mark.parametrize("key, values", [("uses", (2000, 9000)), ("requirement", ("Send it.", "Show it."))])
+def test_an_overlay_was_asked_for_the_same(tmp_path, key, values):
+    """The curve of a system would stand beside one with a fraction of the uses, or that was asked for something else:
+    also if its run has a figure with our budget too, in which it does not appear.
+    """
     runs = {}
-    for name, uses in budgets.items():
-        shown = figure("mine", ["linear"], cbr=None, uses=uses, dataset="set")
-        runs[name] = make_run(tmp_path / name, [shown], lambda *_: 30.0)
-    for name, drawn in (("same", True), ("other", False)):
-        job, _ = jobs_of(Run.open(runs["first"]), None, {name: (Run.open(runs[name]), None)})["mine"]
-        assert job.rows(job.figure)["system"].eq(f"{name}:linear").any() == drawn
-        assert [f"nothing of {name} is drawn" in note for note in job.notes] == [True] * (not drawn)
+    for name, own in {"first": [0], "same": [0], "other": [1], "both": [0, 1]}.items():
+        shown = [figure(f"mine-{place}", [("linear", "other")[place]], cbr=None, dataset="set", **{key: values[place]})
+                 for place in own]  # fmt: skip
+        if len(shown) > 1 and key == "requirement":
+            continue  # no run has two for one point
+        runs[name] = Run.open(make_run(tmp_path / name, shown, lambda *_: 30.0))
+    for name in runs.keys() - {"first"}:
+        job, _ = jobs_of(runs["first"], None, {name: (runs[name], None)})["mine-0"]
+        drawn = set(job.rows(job.figure)["system"]) - {"linear"}
+        assert drawn == ({f"{name}:linear"} if name != "other" else set())
+        assert [f"nothing of {name} is drawn" in note for note in job.notes] == [True] * (name == "other")
 
 
 def test_an_overlay_without_points_of_the_figure_is_named(small_dir, tmp_path):

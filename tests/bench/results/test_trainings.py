@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from made_run import IMAGES, figure, make_run
 
-from bench.analysis.training_spread import spread
+from bench.analysis.training_spread import spread, without_cells
 from bench.results.reader import Run
+from bench.results.schema import FAILURE_COLUMNS
+from bench.results.store import RunStore
 from systems.errors import UserError
 
 IDENTITY = {"name": "gensc", "options": {}, "config": {"depth": 2}, "source": "abc"}
@@ -62,6 +64,28 @@ def test_a_training_has_the_pictures_of_the_run(tmp_path, more):
     made(tmp_path / "run" / "seeds" / "1", 1, **more)
     with pytest.raises(UserError, match="seeds/1: it has other pictures of set-fig4 than the run; repeat it with the"):
         _ = Run.open(tmp_path / "run").seeds
+
+
+def test_the_run_of_a_training_has_ended(tmp_path):
+    """One that was interrupted would leave everything undecided in which its systems are behind."""
+    run = with_trainings(tmp_path / "run")
+    seed = run.directory / "seeds" / "2"
+    RunStore(seed).write_manifest(Run.open(seed).manifest | {"salt": None})
+    with pytest.raises(UserError, match="seeds/2: this run of a training has not ended; repeat its command, or take"):
+        _ = run.seeds
+
+
+def test_a_system_without_weights_has_no_trainings(tmp_path):
+    """Only its noise differs between such runs."""
+    run = with_trainings(tmp_path / "run")
+    for one in (run.directory, *(run.directory / "seeds" / name for name in "123")):
+        manifest = Run.open(one).manifest
+        manifest["systems"]["gensc"]["identity"]["weights"] = None
+        RunStore(one).write_manifest(manifest)
+    run = Run.open(run.directory)
+    assert not spread(run, "gensc", "reconstruction", "psnr_db").measured
+    RunStore(run.directory / "seeds" / "1").write_table("failures.csv", FAILURE_COLUMNS, [{"system": "gensc"}])
+    assert without_cells(Run.open(run.directory), "gensc") == ()
 
 
 def test_systems_that_the_run_does_not_have_are_not_compared(tmp_path):

@@ -19,6 +19,7 @@ from bench.measure.audit import audit
 from bench.measure.calls import Facts
 from bench.measure.point import Conditions
 from bench.results.csv_tables import read_rows
+from bench.results.schema import CELL_COLUMNS, TABLES, names
 from bench.results.store import RunStore
 from bench.spec.request import Request, resolve
 from bench.sweep.execute import execute
@@ -229,17 +230,24 @@ def test_a_copy_holds_a_third_party_to_the_uses_of_the_run(tmp_path):
     ("key", "values"), [("uses", (500, 1000)), ("requirement", ("Reconstruct the image.", "Show the image."))]
 )
 def test_cells_come_back_with_what_no_table_tells_of_them(tmp_path, key, values):
-    """Two figures share all columns of the tables but the SNR. Their cells differ in a value that no column holds."""
+    """Two figures share all columns of the tables but the SNR. Their cells differ in a value that no column holds, or
+    none of an earlier version.
+    """
     budget = {"cbr": None} if key == "uses" else {}
     figures = [
         figure(name, ["a"], snrs=[snr], dataset="set", **budget, **{key: value})
         for name, snr, value in zip(("one", "two"), (4.0, 8.0), values, strict=True)
     ]
-    restore(make_run(tmp_path / "run", figures, lambda *_: 30.0), tmp_path / "grown")
+    restore(_as_before(make_run(tmp_path / "run", figures, lambda *_: 30.0)), tmp_path / "grown")
     units = json.loads((tmp_path / "grown" / "plan.json").read_text())["tasks"]
     assert {unit["cells"][0][1]: unit[key] for unit in units} == dict(zip((4.0, 8.0), values, strict=True))
 
-    source = make_run(tmp_path / "mixed", [figures[0], figures[1] | {"snr_db": [4.0]}], lambda *_: 30.0)
+    store = RunStore(tmp_path / "grown")
+    store.look()
+    for unit in units:
+        for row in store.read_cell(unit["cells"][0][0], tuple(unit["image_ids"])):
+            assert row[CELL_COLUMNS.index("uses_target")] == ("" if unit["uses"] is None else f"{unit['uses']:g}")
+    source = _as_before(make_run(tmp_path / "mixed", [figures[0], figures[1] | {"snr_db": [4.0]}], lambda *_: 30.0))
     _is_refused(source, "may be of several figures, which differ: one, two", "another")
 
 
@@ -255,6 +263,16 @@ def test_a_link_in_a_run_is_not_followed(tmp_path, place):
     (source / place).rename(tmp_path / "private")
     (source / place).symlink_to(tmp_path / "private")
     _is_refused(source, "it is a link, or no plain file")
+
+
+def _as_before(run: Path) -> Path:
+    """The run as earlier versions wrote it: without the column for a budget in uses."""
+    for table in TABLES:
+        if (run / f"{table}.csv").is_file():
+            columns = tuple(name for name in names(TABLES[table]) if name != "uses_target")
+            kept = [{name: row[name] for name in columns} for row in read_rows(run / f"{table}.csv")]
+            RunStore(run).write_table(f"{table}.csv", columns, kept)
+    return run
 
 
 def _is_refused(source: Path, words: str, target: str = "grown") -> None:

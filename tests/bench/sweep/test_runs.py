@@ -18,11 +18,15 @@ import pytest
 from harness import bench, environment, rows, without_costs
 from PIL import Image
 
+from bench.analysis.compare import compare
+from bench.analysis.compare_text import report
 from bench.measure.metrics.table import METRICS
+from bench.results.reader import Run
 from bench.spec.request import Request, resolve
 from bench.sweep import plan
 from bench.sweep.execute import execute
 from bench.sweep.plan import cell_id
+from bench.sweep.restore import restore
 from bench.sweep.salt import origin
 from bench.util.files import is_formula
 from systems import registry
@@ -141,28 +145,65 @@ def test_what_does_not_fit_is_refused_and_touches_nothing(photos):
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
 
+FIRST = {"id": '"a"', "task": '"reconstruction"', "dataset": '"folder:pictures"', "systems": '["linear"]',
+         "snr_db": "[8]", "uses": 100}  # fmt: skip
+
+
+def sweep(keys):
+    Path("figure.toml").write_text("".join(f"{key} = {value}\n" for key, value in keys.items()))
+    return execute(resolve(Request(figures=("figure.toml",))), Path("run"), engine="serial")
+
+
 @pytest.mark.parametrize(
     ("later", "words"),
     [
         ({"uses": 200}, "figure a has uses 100 there, here it is 200"),
-        ({"id": '"b"', "uses": 200}, "figures a and b differ only in uses"),
-        ({"id": '"b"', "requirement": '"send me the picture"'}, "figures a and b differ only in the requirement"),
+        ({"id": '"b"', "requirement": '"send me the picture"'}, "figures a and b differ in their requirement"),
+        ({"id": '"b"', "requirement": '"show me"', "systems": '["deepjscc"]', "snr_db": "[4]"}, "in their requirement"),
     ],
 )
 def test_a_run_does_not_grow_by_rows_that_no_column_tells_apart(photos, later, words):
-    """There is no column for a budget in uses, so the rows of two of them would be averaged as one point."""
-    first = {"id": '"a"', "task": '"reconstruction"', "dataset": '"folder:pictures"', "systems": '["linear"]',
-             "snr_db": "[8]", "uses": 100}  # fmt: skip
-
-    def sweep(keys):
-        Path("figure.toml").write_text("".join(f"{key} = {value}\n" for key, value in keys.items()))
-        return execute(resolve(Request(figures=("figure.toml",))), Path("run"), engine="serial")
-
-    sweep(first)
+    """There is no column for the requirement, so systems that were asked for different things would be compared."""
+    sweep(FIRST)
     files = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
     with pytest.raises(UserError, match=words):
-        sweep(first | later)
+        sweep(FIRST | later)
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
+def test_budgets_in_uses_are_points_of_their_own(photos):
+    """Each figure has the rows of its own budget, in all tables, and systems with different ones are never compared."""
+    sweep(FIRST)
+    sweep(FIRST | {"id": '"b"', "uses": 200, "systems": '["linear", "deepjscc"]'})
+    grown = Run.open("run")
+    for figure, uses in zip(grown.figures, (100, 200), strict=True):
+        for table in (grown.summary_of(figure), grown.samples_of(figure)):
+            assert set(table["uses_target"]) == {uses} and set(table["system"]) == set(figure["systems"])
+        assert set(grown.samples_of(figure)["n_uses"]) == {uses}
+    assert set(compare("linear", "deepjscc", run="run")["uses_target"]) == {200}
+    assert "200 uses" in report(compare("linear", "deepjscc", run="run"))
+
+
+def test_points_from_before_a_data_set_grew_have_no_mean(photos):
+    """A system that was measured while only easy pictures were there has a mean, and a verdict, when it has all."""
+    run(("linear",), request={"limit": 4})
+    said = []
+    run(("deepjscc",), snr="4", say=said.append)
+    assert any("never computed (2 of linear), so their points have no mean" in line for line in said)
+    means = {(row["system"], row["snr_db"]): row["mean"] for row in rows(Path("run/summary.csv"))
+             if row["metric"] == "psnr_db"}  # fmt: skip
+    assert not means["linear", "4.0"] and not means["linear", "8.0"] and means["deepjscc", "4.0"]
+    assert set(compare("linear", "deepjscc", run="run")["verdict"]) == {"undecided"}
+    with pytest.raises(UserError, match="2 points of summary.csv without a mean"):
+        restore(Path("run"), Path("copy"))
+    again = run(("linear",), snr="8")  # one of the two points
+    assert (again.done, again.cached) == (2, 0)  # the first block has eight pictures now
+    means = {row["snr_db"]: row["mean"] for row in rows(Path("run/summary.csv"))
+             if (row["system"], row["metric"]) == ("linear", "psnr_db")}  # fmt: skip
+    assert not means["4.0"] and means["8.0"]
+    run(("linear",))
+    assert len(rows(Path("run/samples.csv"))) == 30
+    assert set(compare("linear", "deepjscc", run="run")["n_images"]) == {10}
 
 
 def test_the_folder_of_a_command_is_that_of_its_figures(photos):

@@ -344,7 +344,7 @@ def test_two_figures_that_differ_in_the_requirement_alone_are_refused(near_syste
     )
     (place / "a.toml").write_text(text % "a")
     (place / "b.toml").write_text(text % "b" + 'requirement = "send me the picture"\n')
-    with pytest.raises(UserError, match="figures a and b differ only in the requirement"):
+    with pytest.raises(UserError, match="figures a and b differ in their requirement"):
         resolve(Request(figures=("a.toml", "b.toml")))
 
 
