@@ -1,11 +1,12 @@
 """From a run's tables to files: which figures the run has, their footnotes, and the files. Called by `plot`.
 
-The files are written together, after the last of them was made: a command that fails changes none.
+The files are written together, after the last of them was made: a command that fails changes none. Two drawings with
+one file are such a failure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +19,8 @@ from bench.report.figure_kinds import kind_named
 from bench.report.options import Options
 from bench.report.text import printable
 from bench.results.reader import Run
-from bench.util.files import write_all
+from bench.spec.figure import gallery_id
+from bench.util.files import shown, write_all
 from systems.errors import UserError, did_you_mean
 
 Overlay = tuple[Run, tuple[str, ...] | None]
@@ -45,13 +47,16 @@ def draw_run(
         if name not in jobs:
             raise UserError(f"run {run.name} has no figure {name!r}; {did_you_mean(name, jobs, 'its figures')}")
     files: dict[Path, bytes] = {}
+    figure_of: dict[Path, str] = {}
     notes: list[str] = []
     with paper_sheet.drawing(options.style, options.resolution):
         for name, (job, kind) in jobs.items():
             if figures is not None and name not in figures:
                 continue
             for drawing in kind(job):
-                files |= _files(job, drawing)
+                own = _files(job, drawing)
+                _must_be_new(own, figure_of, name)
+                files |= own
             notes += dict.fromkeys(job.notes)
     if figures is not None and not files:
         raise UserError("; ".join(notes) or f"run {run.name} has nothing to draw for {', '.join(figures)}")
@@ -70,7 +75,10 @@ def jobs_of(
     known: dict[str, None] = {}
     for figure in run.figures:
         known |= dict.fromkeys(figure["systems"])
-        groups.setdefault(figure.get("budgets_of") or figure["id"], []).append(figure)
+        groups.setdefault(figure["budgets_of"] or figure["id"], []).append(figure)
+    for id_, group in groups.items():
+        if len(group) > 1 and not all(figure["budgets_of"] for figure in group):
+            raise _one_id(run, id_)
     for name, (other, wanted) in overlays.items():
         known |= {f"{name}:{system}": None for system in wanted or sorted(set(other.summary["system"]))}
     options.check_names(list(known))
@@ -85,7 +93,7 @@ def jobs_of(
                     "cannot share axes"
                 )
         kind = job.look.kind or (
-            "budgets" if first.get("budgets_of") else "segmentation" if has_labels(first["task"]) else "curves"
+            "budgets" if first["budgets_of"] else "segmentation" if has_labels(first["task"]) else "curves"
         )
         rows = pd.concat([job.rows(figure) for figure in group])
         if len(rows):
@@ -96,10 +104,33 @@ def jobs_of(
                 if not rows["system"].str.startswith(f"{name}:").any()
             ]
         if kind != "segmentation" and len(run.pictures_of(first)):
-            shown = first["pictures"].get("id") or id_
-            shown += "-pictures" if shown == id_ else ""
-            found[shown] = DrawingJob(shown, run, group, options), kind_named("pictures", f"figure {shown}")
+            gallery = gallery_id(id_, first["pictures"]["id"])
+            if gallery in found or gallery in groups:
+                raise _one_id(run, gallery)
+            found[gallery] = DrawingJob(gallery, run, group, options), kind_named("pictures", f"figure {gallery}")
     return found
+
+
+def _one_id(run: Run, id_: str) -> UserError:
+    return UserError(
+        f"run {run.name} has two figures with the id {id_!r}, and one would hide the other; give one another id in its "
+        "file, and run it into a folder of its own"
+    )
+
+
+def _must_be_new(files: Iterable[Path], figure_of: dict[Path, str], name: str) -> None:
+    """Note in `figure_of` that these are files of the figure `name`. Raises UserError if one of them is a file of an
+    earlier drawing, which it would hide.
+    """
+    for path in files:
+        if path not in figure_of:
+            figure_of[path] = name
+            continue
+        both, fix = f"two drawings of figure {name}", "its kind must give each a name of its own"
+        if (other := figure_of[path]) != name:
+            both = f"drawings of the figures {other} and {name}"
+            fix = "draw each figure into a folder of its own (--figure ID --out FOLDER), or give one another id"
+        raise UserError(f"{both} have one file, {shown(path.name)}, so one would hide the other; {fix}")
 
 
 def _overlays(run: Run, named: Sequence[tuple[Path, str]]) -> dict[str, Overlay]:

@@ -112,6 +112,28 @@ class Figure:
         return values
 
 
+def gallery_id(figure_id: str, pictures_id: str) -> str:
+    """The id of the figure that shows the kept pictures of a figure. pictures_id: the one in [pictures], or ""."""
+    return pictures_id if pictures_id not in ("", figure_id) else f"{figure_id}-pictures"
+
+
+def drawings_of(figure: Figure) -> dict[str, str]:
+    """What `plot` may draw of a figure: name of a drawing's file, without its ending -> what it shows, in words.
+    Pictures after the first of a gallery, and the drawings of a plug-in's kind, are not among them.
+    """
+    own = figure.budgets_of or figure.id
+    usual = "budgets" if figure.budgets_of else "segmentation" if TASKS[figure.task].labels else "curves"
+    kind, ends = figure.look.kind or usual, []
+    if kind == "budgets" and len(figure.snr_db) > 1:
+        ends = [f"{snr:g}dB" for snr in figure.snr_db]
+    elif kind in ("curves", "segmentation"):
+        ends = [metric.name for metric in metrics_of(figure.task) if metric.name != figure.metric]
+    found = dict.fromkeys([own, *(f"{own}-{end}" for end in ends)], f"figure {own}")
+    if figure.pictures.snr_db and kind != "segmentation":
+        found[gallery_id(own, figure.pictures.id)] = f"the pictures of figure {own}"
+    return found
+
+
 def check_channel(name: str, where: str = "--channel") -> str:
     """Return `name` if it is a channel's. Otherwise raise UserError. where: the option or key, for the message."""
     return parse_choice(name, where, CHANNELS.names(), "channels")

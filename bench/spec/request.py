@@ -25,6 +25,7 @@ from bench.spec.figure import (
     TEMPLATES,
     Figure,
     check_channel,
+    drawings_of,
     load_figure,
     load_figures,
     paper_figures,
@@ -146,6 +147,7 @@ def resolve(request: Request) -> Resolved:
             if figure.task not in tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
     check_rows_apart([figure.as_dict() for figure in figures])
+    _check_drawings_apart(figures)
     _check_size(figures, datasets)
     if request.options.get("size") is not None and request.systems not in (None, ("all",)):
         without = [name for name in names if "size" not in option_names(name)]
@@ -185,16 +187,29 @@ def check_rows_apart(figures: Iterable[Mapping[str, Any]]) -> None:
             raise UserError(f"figures {a['id']} and {b['id']} differ in their requirement; give each a run of its own")
 
 
+def _check_drawings_apart(figures: Iterable[Figure]) -> None:
+    """Refuse figures of which a drawing of one has the file of a drawing of another. `plot` would refuse the run."""
+    drawn: dict[str, str] = {}
+    for figure in figures:
+        for name, what in drawings_of(figure).items():
+            if (other := drawn.setdefault(name, what)) != what:
+                raise UserError(
+                    f"--figure: {other} and {what} would both be drawn into the file {name}; give one of the figures "
+                    "another id"
+                )
+
+
 def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
     named = request.figures is not None and request.figures != ("all",)
     notes: list[str] = []
     if named:
-        figures = [figure for name in dict.fromkeys(request.figures or ()) for figure in _load(name)]
+        files = [_load(name) for name in dict.fromkeys(request.figures or ())]
     elif request.dataset is not None:
-        figures = [_figure_for(request.dataset, request)]
+        files = [[_figure_for(request.dataset, request)]]
     else:
-        figures = [figure for name in paper_figures() for figure in load_figures(name)]
-    ids = [figure.id for figure in figures]
+        files = [load_figures(name) for name in paper_figures()]
+    figures = [figure for file in files for figure in file]
+    ids = [figure.id for figure in figures] + [file[0].budgets_of for file in files if file[0].budgets_of]
     if len(set(ids)) < len(ids):
         raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")
     shown = [figure.pictures.id for figure in figures if figure.pictures.id not in ("", figure.id)]

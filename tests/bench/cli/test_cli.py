@@ -354,6 +354,21 @@ def test_figure_files_that_do_not_fit_together(near_systems, place, capsys):
     assert code == 2 and "'b' is also the id of another figure" in err
     code, _, err = call(capsys, "run", "--figure", "c.toml", "--dry-run")
     assert code == 2 and "c.toml: unknown system 't-plian'" in err
+    # a drawing of one figure would have the file of another's
+    (place / "lpips.toml").write_text(text.format("b-lpips", "t-plain"))
+    (place / "shows.toml").write_text(text.format("b-pictures", "t-plain"))
+    (place / "own.toml").write_text(text.format("b", "t-plain") + shown.format("b"))
+    (place / "wide.toml").write_text(text.format("b", "t-plain").replace('cbr="1/6"', 'cbr=["1/6", "1/3"]'))
+    (place / "snr.toml").write_text(text.format("b-8dB", "t-plain"))
+    for files, name in (
+        ("b.toml,lpips.toml", "b-lpips"), ("own.toml,shows.toml", "b-pictures"), ("snr.toml,wide.toml", "b-8dB")
+    ):  # fmt: skip
+        code, _, err = call(capsys, "run", "--figure", files, "--dry-run")
+        assert code == 2 and f"would both be drawn into the file {name};" in err and len(err.splitlines()) == 1
+    assert call(capsys, "run", "--figure", "lpips.toml,snr.toml,shows.toml,b.toml", "--dry-run")[0] == 2
+    assert call(capsys, "run", "--figure", "snr.toml,shows.toml,b.toml", "--dry-run")[0] == 0
+    code, _, err = call(capsys, "run", "--figure", "b.toml,wide.toml", "--dry-run")
+    assert code == 2 and "two figures have the id 'b'" in err
     # the override leaves out the SNR at which the figure's pictures are kept
     assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0
 

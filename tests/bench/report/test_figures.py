@@ -702,6 +702,42 @@ def test_a_figures_name_stays_in_its_folder(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+def with_metric(run_dir, metric):
+    """The run, with the values of psnr_db also as those of another metric."""
+    table = pd.read_csv(run_dir / "summary.csv")
+    more = table[table["metric"] == "psnr_db"].assign(metric=metric)
+    pd.concat([table, more]).to_csv(run_dir / "summary.csv", index=False)
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    ("other", "pictures", "words"),
+    [
+        ("mine-lpips", [], "the figures mine and mine-lpips have one file, mine-lpips.png"),
+        ("mine-pictures-image-1", [0.0], "the figures mine-pictures and mine-pictures-image-1 have one file"),
+        ("mine-pictures", [0.0], "two figures with the id 'mine-pictures'"),
+    ],
+)
+def test_no_drawing_hides_another(tmp_path, other, pictures, words):
+    figures = [
+        figure("mine", ["linear"], snrs=[0.0], pictures=pictures),
+        figure(other, ["linear"], snrs=[0.0], dataset="set-2"),
+    ]
+    for order in (figures, figures[::-1]):
+        run_dir = with_metric(make_run(tmp_path / f"run-{order[0]['id']}", order, value), "lpips")
+        with pytest.raises(UserError, match="one would hide the other") as found:
+            draw_run(run_dir)
+        assert order is not figures or words in str(found.value)
+        assert "\n" not in str(found.value) and not (run_dir / "figures").exists()
+        assert not (run_dir / "tables").exists()
+
+
+def test_a_figure_does_not_join_the_budgets_of_another(tmp_path):
+    figures = [figure("b", ["linear"], snrs=[0.0]), figure("b-8", ["linear"], snrs=[0.0], cbr=1 / 8, budgets_of="b")]
+    with pytest.raises(UserError, match="two figures with the id 'b'"):
+        draw_run(make_run(tmp_path / "run", figures, value))
+
+
 def test_the_users_matplotlib_settings_change_nothing(small_dir, tmp_path):
     """Settings are another backend, LaTeX, or a file that is not text; they are in the working directory and where
     MATPLOTLIBRC points.
