@@ -47,9 +47,10 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     from bench.spec.figure import load_figures
     from bench.spec.grammar import parse_snr
     from bench.spec.identity import apart, build, facts_of, tasks_of
+    from bench.sweep.worker.outcomes import line_of
     from bench.util.files import several
     from systems import registry
-    from systems.errors import UserError
+    from systems.errors import FAULTS, AuditError, UserError
 
     points, wanted = parse_snr(snr), load_figures(figure)[0]
     if len(points) != 1:
@@ -65,13 +66,20 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
         wanted.task, dataset.seed_name, wanted.channel, wanted.cbr, wanted.bits, wanted.requirement, uses=wanted.uses,
         salt="" if registry.is_ours(system) else secrets.token_hex(16),
     )  # fmt: skip
-    if registry.is_ours(system):
-        made = build(system, {})
-    else:
-        files = [path for item in dataset.items.values() for path in (item.path, item.mask) if path is not None]
-        made = apart(facts_of(system, {}), [Path("results"), *files], printed=partial(_quote, system))
-    with torch.inference_mode():
-        findings = probe(LocalEnd(made), conditions, batches, points[0])
+    try:
+        if registry.is_ours(system):
+            made = build(system, {})
+        else:
+            files = [path for item in dataset.items.values() for path in (item.path, item.mask) if path is not None]
+            made = apart(facts_of(system, {}), [Path("results"), *files], printed=partial(_quote, system))
+        with torch.inference_mode():
+            findings = probe(LocalEnd(made), conditions, batches, points[0])
+    except (UserError, MemoryError):
+        raise
+    except FAULTS as error:
+        if registry.is_ours(system) and not isinstance(error, AuditError):
+            raise  # a fault of the bench, whose place the traceback tells
+        raise UserError(f"probe {system}: {line_of(error)}; the system fails, so mend it, or ask its author") from None
     metric = METRICS[TASKS[wanted.task].default_metric]
     count = several(len(dataset.ids), "picture")
     click.echo(f"{system}, {dataset.name}, {count}, {points[0]:g} dB: mean {metric.axis}")

@@ -242,8 +242,15 @@ def _plain(system: Declared, key: str, kind: type, value: Any) -> Any:
         number = math.nan
     if isinstance(value, str) or not math.isfinite(number) or (kind is int and number != int(number)):
         wanted = "a whole number" if kind is int else "a number"
-        raise _breach(system, f"report {key!r} holds {str(value)[:40]!r}; it must be {wanted} or None")
+        raise _breach(system, f"report {key!r} holds {_brief(value)}; it must be {wanted} or None")
     return kind(number)
+
+
+def _brief(value: Any) -> str:
+    try:
+        return repr(str(value)[:40])
+    except ValueError:  # Python writes no whole number of more than 4300 digits
+        return "a number with too many digits"
 
 
 def _breach(system: Declared, breach: str, picture: int | str | None = None) -> AuditError:

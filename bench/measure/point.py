@@ -247,15 +247,19 @@ class Measurement:
                     received if whole else rows_of(received, rows), at, [seeds[row] for row in rows]
                 )
                 decode_s = answer.seconds / len(rows)
-                self._paint(answer.decoded, conditions.link(*batch.size, snr_db=at.snr_db), rows, output, report)
+                self.paint(answer.decoded, conditions.link(*batch.size, snr_db=at.snr_db), rows, output, report)
         for index, own in enumerate(sent):
             part = slice(index * count, (index + 1) * count)
             own_seeds = conditions.seeds(batch.ids, points[index], "channel")
             told = {key: values[part] for key, values in report.items()}
             yield Delivered(own, own_seeds, output[part], told, channel_s, decode_s, together)
 
-    def _paint(self, decoded: Any, link: Link, rows: list[int], output: Tensor, report: dict[str, list]) -> None:
-        """Audit the decoded rows and copy them to `output`, except outages: their content is chosen by the harness."""
+    def paint(self, decoded: Any, link: Link, rows: list[int], output: Tensor, report: dict[str, list]) -> None:
+        """Audit the decoded rows and copy them to `output`, except outages: their content is chosen by the harness.
+
+        rows: the places of the decoded pictures in `output`, uint8, and in the lists of `report`, which gets the
+        audited report. link: a fresh one, which no system was given. Raises AuditError.
+        """
         if not isinstance(decoded, Decoded):
             raise AuditError(
                 f"audit: system {self.facts.name}: decode returned a {type(decoded).__name__}, not a Decoded"

@@ -43,6 +43,7 @@ def probe(
     """Run every probe over all pictures at one SNR in dB.
 
     batches: each holds pictures of one size. Swapping symbols needs two pictures of one size.
+    Raises AuditError, and the errors of the system.
     """
     sums: dict[str, list[list[float]]] = {name: [[], []] for name in PROBES}
     for batch in batches:
@@ -82,13 +83,12 @@ def _one_batch(measurement: Measurement, batch: Batch, point: Point) -> Iterator
 
 
 def _decode(measurement: Measurement, batch: Batch, received: Received, link: Link) -> torch.Tensor:
-    """The receiver's output, uint8, with outages in the harness's grey or background."""
+    """The receiver's output, uint8, audited as in a run, with outages in the harness's grey or background."""
+    count = len(batch.ids)
     seeds = measurement.conditions.seeds(batch.ids, Point(0.0, 0), "decoder")
     decoded = measurement.receiver.decode(copy_of(received), link, seeds).decoded
-    output = measurement.task.delivered(decoded.output).cpu()
-    for row, status in enumerate(decoded.report.get("status", ())):
-        if status == "outage":
-            output[row] = measurement.task.outage_level
+    output = torch.full(tuple(batch.targets.shape), measurement.task.outage_level, dtype=torch.uint8)
+    measurement.paint(decoded, link, list(range(count)), output, {})
     return output
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from harness import call
 from PIL import Image
 
 import bench
@@ -285,6 +286,27 @@ def test_what_a_system_prints_in_a_probe_is_marked_as_its_word(outsider, tmp_pat
     done = CliRunner().invoke(cli, ["probe", outsider, "--figure", "fig4", "--limit", "1"], catch_exceptions=False)
     lines = [line for line in done.output.splitlines() if "symbols zeroed" in line]
     assert len(lines) > 1 and sum(not line.startswith("outsider printed: ") for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "words"),
+    [
+        ("decode", "done.output = done.output * float('nan')", "values of the output are not finite"),
+        ("decode", "done.output = done.output[..., 1:]", "it must be float"),
+        ("decode", "done.output = done.output.to(__import__('torch').float8_e4m3fn)", ""),
+        ("decode", "raise ValueError('broken')", "broken"),
+        ("encode", "done.side_info_snr_db = -1e308; done.side_info = (done.symbols.abs() > 9).byte()", "audit"),
+    ],
+)
+def test_a_system_that_fails_in_a_probe_is_one_line(outsider, tmp_path, capsys, method, change, words):
+    path = tmp_path / "site" / "t_outsider_module.py"
+    path.write_text(
+        f"{path.read_text()}\n    def {method}(self, given, link):\n        done = super().{method}(given, link)\n"
+        f"        {change}\n        return done\n"
+    )
+    code, _, err = call(capsys, "probe", outsider, "--figure", "fig4", "--limit", "1")
+    assert code == 2 and words in err and len(err.splitlines()) == 1, err
+    assert err.startswith("error: probe outsider: ") and "mend it" in err
 
 
 @pytest.mark.parametrize("opens", [False, True])
