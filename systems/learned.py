@@ -65,7 +65,7 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
     """Load the "shipped" weights, or those of a file, into `module`; "none" changes nothing.
 
     Returns the facts of the sidecar and the tag of the variant. Raises CheckpointError if the weights are missing,
-    altered, or of another system or size.
+    altered, or of another system or size, or if their sidecar gives SNRs that are none.
     """
     if checkpoint == "none":
         return {}, f"{size}-untrained"
@@ -83,6 +83,7 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
         raise CheckpointError(
             f"{path}: these are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; {fix}"
         )
+    sidecars.snr_range_db(facts, str(sidecars.sidecar(path)))  # raises here, not at the first picture
     return facts, f"{size}-{facts['sha256'][:8]}"
 
 
@@ -224,8 +225,7 @@ class LearnedSystem(Network, System):
         """Lowest and highest SNR in dB that the weights were trained at, from their sidecar;
         None if it is not given.
         """
-        found = self.facts.get("snr_db", self.facts.get("protocol", {}).get("snr_db"))
-        return (float(found[0]), float(found[-1])) if found else None
+        return sidecars.snr_range_db(self.facts)
 
     def told(self, snr_db: Tensor) -> Tensor:
         """The SNR in dB that the network is given, at both ends alike: the nearest one to `snr_db` that it was trained

@@ -22,7 +22,7 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
 
     keep: patterns of tensor names that stay in float16 where `bits` is 8. Returns the path of the new file. Raises
     CheckpointError if the file is altered, does not fit its size, was published by others, or if its sidecar does not
-    say what it was trained on.
+    say what it was trained on, or says it in another form.
     """
     tensors, facts = weight_files.read_weights(path)
     missing = [key for key in NEEDED if not facts.get(key)]
@@ -31,12 +31,13 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
             f"{sidecars.sidecar(path)}: the sidecar does not say {', '.join(missing)}; weights that ship must "
             "say how they were trained: add it, or train them again"
         )
-    name, size = str(facts["system"]), str(facts["size"])
-    if size == IMPORTED:
+    if facts["size"] == IMPORTED:
         raise CheckpointError(
             f"{path}: these weights were published by others, and their licence does not let them ship here; use them "
             "with --checkpoint"
         )
+    sidecars.check_facts(facts, str(sidecars.sidecar(path)))
+    name, size = facts["system"], facts["size"]
     entry = registry.find(name, parts=True)
     kind: Any = entry.load()
     sizes = (kind.fitted_size,) if entry.fitted else sizes_of(name)

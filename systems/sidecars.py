@@ -38,6 +38,65 @@ def read_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
+def images_seen(facts: dict[str, Any]) -> dict[str, int]:
+    """The number of pictures that weights saw in training, by task, as their sidecar says it.
+
+    What is no count is left out, because the sidecar may be a stranger's.
+    """
+    told = facts.get("images_seen")
+    counts = told.items() if isinstance(told, dict) else ()
+    return {task: count for task, count in counts if _is_whole(count) and 0 <= count < 10**18}
+
+
+def snr_range_db(facts: dict[str, Any], where: str = "the sidecar") -> tuple[float, float] | None:
+    """The lowest and the highest SNR in dB that weights were trained at. None if their sidecar does not say it.
+
+    where: the file, for the message. Raises CheckpointError for anything but a list of numbers.
+    """
+    protocol = facts.get("protocol")
+    found = facts.get("snr_db", protocol.get("snr_db") if isinstance(protocol, dict) else None)
+    if found is None or found == []:
+        return None
+    if not isinstance(found, list) or not all(map(_is_snr, found)):
+        raise CheckpointError(f"{where}: snr_db is {found!r:.60}; it must be [LOW, HIGH], in dB, as training writes it")
+    return float(found[0]), float(found[-1])
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_snr(value: Any) -> bool:
+    return (_is_whole(value) or isinstance(value, float)) and -1000 <= value <= 1000
+
+
+#: Facts of weights that ship: what each must be if it is there, in words, and its types.
+_FACTS: dict[str, tuple[str, type | tuple[type, ...]]] = {
+    **dict.fromkeys(("system", "size", "licence", "sha256", "knowledge", "notes", "commit"), ("a text", str)),
+    "data": ("a text, a list or an object", (str, list, dict)),
+    **dict.fromkeys(("config", "protocol", "linear_validation", "started_from", "origin"), ("an object", dict)),
+    "undertrained": ("true or false", bool),
+    "validation": ("a list", list),
+}
+
+
+def check_facts(facts: dict[str, Any], where: str) -> None:
+    """Raise CheckpointError, with the first of them, for facts of a type that tables and commands cannot show.
+
+    where: the sidecar, for the message.
+    """
+    for key, (words, kinds) in _FACTS.items():
+        if key in facts and not isinstance(facts[key], kinds):
+            raise CheckpointError(f"{where}: {key} is {facts[key]!r:.60}; it must be {words}: correct it")
+    told = facts.get("images_seen")
+    if told is not None and images_seen(facts) != told:
+        raise CheckpointError(
+            f"{where}: images_seen is {told!r:.60}; it must be an object with a number of pictures for each task, as "
+            '{"reconstruction": 300000}: correct it'
+        )
+    snr_range_db(facts, where)
+
+
 def must_be_plain(path: Path) -> None:
     """Raise CheckpointError for a pipe or a device, which would block its reader for ever."""
     if path.exists() and not path.is_file():

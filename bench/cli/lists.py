@@ -149,6 +149,7 @@ def _checkpoints() -> list[tuple[str, ...]]:
     from importlib import resources
     from pathlib import Path
 
+    from bench.util.files import shown
     from systems import sidecars
     from systems.errors import CheckpointError
 
@@ -160,14 +161,7 @@ def _checkpoints() -> list[tuple[str, ...]]:
             except CheckpointError as error:
                 rows.append((path.stem, str(error)))
                 continue
-            seen = facts.get("images_seen")
-            counts = seen.items() if isinstance(seen, dict) else []
-            rows.append(
-                (
-                    path.stem,
-                    f"sha256 {str(facts.get('sha256'))[:8]}",
-                    ", ".join(f"{task}: {count:,} pictures seen" for task, count in counts) or "?",
-                    str(facts.get("licence", "")),
-                )
-            )
+            seen = [f"{task}: {count:,} pictures seen" for task, count in sidecars.images_seen(facts).items()]
+            words = (f"sha256 {str(facts.get('sha256'))[:8]}", ", ".join(seen) or "?", facts.get("licence", ""))
+            rows.append((path.stem, *(shown(word, 2000) for word in words)))
     return rows or [("none", "train some: python -m bench train")]

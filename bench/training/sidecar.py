@@ -7,6 +7,7 @@ from typing import Any
 from bench.training.learner import Learner
 from bench.training.precision import resolve
 from bench.training.resume import protocol_of
+from systems.sidecars import images_seen
 
 #: What is kept of the training before. Its curve is in the sidecar of its own weights.
 _HISTORY = ("sha256", "commit", "images_seen", "steps", "seed", "protocol", "started_from")
@@ -16,7 +17,7 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
     """The content of the sidecar. rows: the validations. seconds: the time of training."""
     protocol, tasks = learner.protocol, learner.tasks
     before = learner.module.facts  # of the weights from which this run started
-    known = _counts(before.get("images_seen"))
+    known = images_seen(before)  # {} for weights of others that do not say it; `started_from` keeps what they say
     seen = {task: known.get(task, 0) + learner.seen.get(task, 0) for task in learner.module.tasks}
     data = {
         task: {
@@ -48,12 +49,3 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
         licences = [str(before.get("licence", protocol.licence)), protocol.licence]
         facts["licence"] = "; ".join(dict.fromkeys(licences))
     return facts
-
-
-def _counts(seen: Any) -> dict[str, int]:
-    """The crops that weights saw of each task. {} for weights of others that do not say it; `started_from` keeps what
-    they say.
-    """
-    if not isinstance(seen, dict):
-        return {}
-    return {task: count for task, count in seen.items() if isinstance(count, int) and not isinstance(count, bool)}

@@ -409,6 +409,17 @@ def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bit
         ({"licence": ""}, "does not say licence"),
         ({"system": "deepjsc"}, "did you mean deepjscc"),
         ({"size": "paper"}, "does not fit this network"),
+        ({"images_seen": {"reconstruction": "many"}}, "images_seen is .*'many'.*; it must be an object with a number"),
+        ({"images_seen": {"reconstruction": True}}, "it must be an object with a number"),
+        ({"images_seen": 9}, "it must be an object with a number"),
+        ({"licence": ["ours"]}, "licence is .'ours'.; it must be a text"),
+        ({"size": ["small"]}, "size is .*; it must be a text"),
+        ({"knowledge": {"a": 1}}, "knowledge is .*; it must be a text"),
+        ({"undertrained": "no"}, "undertrained is 'no'; it must be true or false"),
+        ({"data": 7}, "data is 7; it must be a text, a list or an object"),
+        ({"snr_db": "low"}, "snr_db is 'low'; it must be .LOW, HIGH., in dB"),
+        ({"snr_db": {"low": 1}}, "it must be .LOW, HIGH., in dB"),
+        ({"protocol": []}, "protocol is .*; it must be an object"),
     ],
 )
 def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, words):
@@ -417,6 +428,38 @@ def test_what_may_not_or_cannot_ship_is_refused(tmp_path, package, changes, word
     with pytest.raises(UserError, match=words):
         ship_weights.ship(path)
     assert not package.exists()
+
+
+@pytest.mark.parametrize(
+    "snrs", ["low", "10", 7, [None], [True, 3], {"low": 1}, [float("nan"), 1.0], [[0], 1], [10**400]]
+)
+def test_snrs_that_are_none_are_one_line_when_the_weights_are_loaded(tmp_path, snrs):
+    """Not a fault of the first picture, which no message leads back to the file."""
+    path = tmp_path / "trained.safetensors"
+    for changes in ({"snr_db": snrs}, {"protocol": {"snr_db": snrs}}):
+        weight_files.save_weights(path, create("deepjscc", checkpoint="none").state_dict(), facts(**changes))
+        with pytest.raises(CheckpointError, match="trained.json: snr_db is"):
+            create("deepjscc", checkpoint=str(path))
+
+
+def test_a_strangers_sidecar_does_not_end_the_list(tmp_path, monkeypatch, capsys):
+    from importlib import resources
+
+    from bench.cli import main
+
+    (tmp_path / "weights").mkdir()
+    for name, changes in {
+        "words": {"images_seen": {"reconstruction": "many", "segmentation": 1234}}, "none": {"images_seen": [1]},
+        "licence": {"licence": ["a\x1b[2J"]}, "digits": {"images_seen": {"reconstruction": 10**300}, "sha256": 7},
+    }.items():  # fmt: skip
+        (tmp_path / "weights" / f"{name}.safetensors").touch()
+        (tmp_path / "weights" / f"{name}.json").write_text(json.dumps(facts(**changes)))
+    monkeypatch.setattr(resources, "files", lambda package: tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["list", "checkpoints"])
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "segmentation: 1,234 pictures seen" in out
+    assert "many" not in out and "\x1b" not in out
 
 
 def test_a_size_that_is_a_path_does_not_ship(tmp_path, package):
