@@ -47,8 +47,9 @@ def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
     without: names of systems that the copy lacks. Its figures still name them, at their place, so that a run of them
     puts them there again; until then the figures show the other systems.
     A cell has every digit that the tables have: nine, if they were compressed. Outputs that are kept as PNG are copied
-    if they are there, and so are the runs in the folder `seeds`. Raises UserError if `target` exists, if the run lacks
-    cells or has not ended, if the tables do not fit the manifest, or if a file is none of the run's own.
+    if they are there, and so are the runs in the folder `seeds`. Raises UserError if `target` exists, if no cell is
+    left, if the run lacks cells or has not ended, if the tables do not fit the manifest, or if a file is none of the
+    run's own.
     """
     if target.exists():
         raise UserError(f"--restore {shown(target)}: it exists; choose a new folder")
@@ -66,6 +67,10 @@ def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
         _check_whole(seed)
     kept = _pictures(source)
     units = tuple(unit for unit in _units(run, cells, kept) if unit.system not in without)
+    if not units:
+        raise UserError(
+            f"--without {shown(', '.join(without))}: the run has rows of no other system; leave one out of it"
+        )
     cells = {cell.id: cells[cell.id] for unit in units for cell in unit.cells}
     manifest = _manifest(run, without, len(cells))
     shown_here = ["", *(cell[:8] for cell in cells)]

@@ -151,6 +151,8 @@ def test_only_a_system_of_the_run_can_be_left_out(tmp_path):
     source = make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[4.0])], lambda *_: 30.0)
     with pytest.raises(UserError, match="--without gnsc: did you mean gensc?"):
         restore(source, tmp_path / "grown", without=("gnsc",))
+    with pytest.raises(UserError, match="--without gensc: the run has rows of no other system"):
+        restore(source, tmp_path / "grown", without=("gensc",))
     done = CliRunner().invoke(cli, ["runs", str(source), "--without", "gensc"])
     assert done.exit_code == 2 and "--without needs --restore" in done.output
     assert not (tmp_path / "grown").exists()
