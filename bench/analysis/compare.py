@@ -43,10 +43,12 @@ def compare(
     (`RUN:system`). Or A and B are two runs, each a folder or a name under results/. Then every system that both have is
     compared with itself (A's rows minus B's), and X is a system of both. If A is a run and B is None, every other
     system of A is compared with `baseline`, which must be given. With `baseline`, A and B are also compared with it.
-    Raises UserError if nothing can be joined.
+    Raises UserError if nothing can be joined, or if both sides are the same rows.
     """
     tables, notes, others = [], [], []
     for first, second in _pairs_of(a, b, baseline, run, selection):
+        if first.source[:2] == second.source[:2] and first.samples.index.equals(second.samples.index):
+            raise UserError(f"compare: {shown(first.label)} would be compared with itself; name another system or run")
         matched = match(first, second)
         tables.append(compare_sides(first, second, metric, matched=matched))
         notes += matched.notes

@@ -106,9 +106,11 @@ def _whole_curve(group: pd.DataFrame, scale: float, unit: str) -> list[str]:
             losers = " and ".join(side for side in "AB" if group[f"outages_{side.lower()}"].any())
             lines += [f"Over the whole curve: no number, because {losers} lost pictures."] if losers else []
             continue
-        gain = f"{scale * abs(row.bd_gain):.3f} {unit}".rstrip()
-        than_b = "better" if row.bd_gain > 0 else "worse"
-        words = f"Over the whole curve ({DELIVERED}{_open(group)}): A is {gain} {than_b} than B"
+        gain, least = scale * row.bd_gain, 0.001
+        words = f"A is {abs(gain):.3f} {unit}".rstrip() + f" {'better' if gain > 0 else 'worse'} than B"
+        if abs(gain) < least / 2:  # it would be shown as 0.000
+            words = f"A and B differ by less than {least:g} {unit}".rstrip()
+        words = f"Over the whole curve ({DELIVERED}{_open(group)}): {words}"
         if not np.isnan(row.snr_shift_db):
             shift = row.snr_shift_db
             if abs(shift) < 0.005:

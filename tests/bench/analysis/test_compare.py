@@ -380,6 +380,21 @@ def test_a_budget_has_the_whole_curve_of_its_own_points(tmp_path):
     assert "A is 2.000 dB better than B" in shown["20"] and "whole curve" not in shown["5"]
 
 
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a", "b"), ("a", "a@small-1")])
+def test_a_side_is_not_compared_with_itself(run_dir, names):
+    with pytest.raises(UserError, match="would be compared with itself; name another") as found:
+        compare(*names, run=run_dir)
+    assert "\n" not in str(found.value)
+    with pytest.raises(UserError, match="would be compared with itself"):
+        compare(str(run_dir), str(run_dir))
+
+
+def test_equal_curves_are_neither_better_nor_worse(tmp_path):
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"])], lambda f, s, snr, i: 30.0 + snr / 4 + i)
+    text = report(compare("a", "b", run=run))
+    assert "A and B differ by less than 0.001 dB; A and B need the same SNR" in text and "0.000 dB worse" not in text
+
+
 def test_two_runs_compare_each_system_with_itself(run_dir, tmp_path):
     def better(figure, system, snr, index):
         result = value(figure, system, snr, index)
@@ -402,8 +417,10 @@ def test_a_system_of_one_run_against_one_of_another(run_dir, tmp_path):
     assert table[["a", "b"]].drop_duplicates().to_numpy().tolist() == [["mine:a", "b"], ["mine:a", "d"], ["b", "d"]]
     assert table["same_noise"].all() and "mine:a ahead" in report(table)
     pd.testing.assert_frame_equal(table.drop(columns="a"), wanted.drop(columns="a"))
-    namesake = make_run(tmp_path / "elsewhere" / "mine", [figure("fig4", ["a"])], value)
-    apart = compare(f"{mine}:a", f"{mine}:a", baseline=f"{namesake}:a")  # there is no run here, and none is needed
+    namesake, third = (
+        make_run(tmp_path / at / "mine", [figure("fig4", ["a"])], value) for at in ("elsewhere", "third")
+    )
+    apart = compare(f"{mine}:a", f"{third}:a", baseline=f"{namesake}:a")  # there is no run here, and none is needed
     assert len(apart) == 3 * len(compare(f"{mine}:a", f"{namesake}:a")) and (apart["verdict"] == "tied").all()
     with pytest.raises(UserError, match="RUN:SYSTEM"):
         compare(":a", "b", run=run_dir)
