@@ -19,7 +19,7 @@ import pandas as pd
 from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
 from bench.report.text import cell
-from bench.results.reader import Run, is_count, points_without_mean
+from bench.results.reader import LONGEST_FACT, Run, is_count, points_without_mean
 from bench.util.markdown import markdown_table
 
 OVERHEAD_COLUMNS = (
@@ -101,19 +101,19 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "encode_ms": 1000 * sent["encode_s"].median(),
                         "decode_ms": 1000 * sent["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
-                        "images_seen": _total(facts.get("images_seen")),
-                        "trained_on": _sources(facts.get("data")),
+                        "images_seen": seen_in_all(facts.get("images_seen")),
+                        "trained_on": _sources(facts.get("data"))[:LONGEST_FACT],
                         "knowledge": str(facts.get("knowledge", "")),
                     }
                 )
     return pd.DataFrame(table, columns=list(OVERHEAD_COLUMNS))
 
 
-def _total(value) -> float | None:
+def seen_in_all(value) -> float | None:
     """The sum of `images_seen`: None, a number, or one number per task or stage of training. `Run.system_facts` leaves
     out what is no count.
     """
-    return sum(_total(item) or 0 for item in value.values()) if isinstance(value, dict) else value
+    return sum(seen_in_all(item) or 0 for item in value.values()) if isinstance(value, dict) else value
 
 
 def _sources(data) -> str:

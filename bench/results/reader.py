@@ -283,21 +283,30 @@ def _figure(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-_LONGEST_FACT = 1000  # letters of a fact in tables and on the page
+LONGEST_FACT = 1000  # letters of a text in a fact, and of a fact in tables and on the page
 
 
 def _facts(facts: dict[str, Any]) -> dict[str, Any]:
     """The description of a system, which may be a third party's, or from the sidecar of a stranger's weights. What
-    tables show has the right type, also inside of it, or is left out.
+    tables show has the right type, also inside of it, or is left out. Long texts are cut, wherever they are.
     """
-    kept = {key: value for key, value in facts.items() if _depth_is_small(value)}
-    for key in ("knowledge", "variant", "licence"):
+    kept = {key: _cut(value) for key, value in facts.items() if _depth_is_small(value)}
+    for key in ("knowledge", "variant", "licence", "sha256"):
         if key in kept:
-            kept[key] = "" if kept[key] is None else str(kept[key])[:_LONGEST_FACT]
+            kept[key] = "" if kept[key] is None else str(kept[key])[:LONGEST_FACT]
     if not is_count(kept.get("parameters")):
         kept["parameters"] = None
     seen = _counts(kept.pop("images_seen", None))
     return kept if seen is None else {**kept, "images_seen": seen}
+
+
+def _cut(value: Any) -> Any:
+    """The value with its texts cut, at any depth."""
+    if isinstance(value, dict):
+        return {key[:LONGEST_FACT]: _cut(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_cut(part) for part in value]
+    return value[:LONGEST_FACT] if isinstance(value, str) else value
 
 
 def _counts(value: Any) -> Any:

@@ -25,9 +25,9 @@ from bench.measure.metrics.table import metrics_of
 from bench.measure.rules import RULES
 from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
-from bench.report.overheads import kept_flops, overhead_table
+from bench.report.overheads import kept_flops, overhead_table, seen_in_all
 from bench.report.published_curves import published_for
-from bench.results.reader import Run, is_count, told_apart
+from bench.results.reader import Run, told_apart
 from bench.util.files import write_atomic
 
 MOST_ROWS = 200_000  # with more samples per figure, the page has no single pictures, and says so
@@ -125,14 +125,18 @@ def _system(run: Run, name: str, facts: dict[str, Any], several: bool, look: sys
     dash = [float(length) for length in look.dash[1]]
     label = (f"{run.name}: " if several else "") + look.label
     label += " (undertrained)" if name in undertrained(run) else ""
-    told = facts.get("images_seen")
-    seen = {task: count for task, count in told.items() if is_count(count)} if isinstance(told, dict) else {}
     return {
         "label": label, "colour": look.colour, "dash": dash, "order": look.order, "marker": look.marker,
-        "variant": str(facts.get("variant", "")), "parameters": facts.get("parameters"),
-        "seen": seen, "knowledge": str(facts.get("knowledge") or ""),
+        "variant": ", ".join(_variants(run, name)), "parameters": facts.get("parameters"),
+        "seen": seen_in_all(facts.get("images_seen")), "knowledge": str(facts.get("knowledge") or ""),
         "sha256": str(facts.get("sha256") or ""), "licence": str(facts.get("licence") or ""),
     }  # fmt: skip
+
+
+def _variants(run: Run, name: str) -> list[str]:
+    """The variants of a system's rows: what it says of itself may be another."""
+    rows = run.summary
+    return sorted(rows.loc[rows["system"] == name, "variant"].unique())
 
 
 def _claim(run: Run, verdict) -> dict[str, Any]:

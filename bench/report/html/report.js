@@ -806,7 +806,7 @@
         spent.flops_decode ?? null,
         round(spent.encode_ms, 1),
         round(spent.decode_ms, 1),
-        s.seen?.[own.task] ?? null,
+        s.seen,
         s.knowledge,
         s.licence,
       ];

@@ -103,6 +103,13 @@ def test_no_two_systems_of_third_parties_share_colour_and_dash(tmp_path):
     assert len({(shown[name]["colour"], tuple(shown[name]["dash"])) for name in names}) == len(names)
 
 
+def test_the_page_shows_the_variant_of_the_rows(tmp_path):
+    """A third party's system may say another one of itself."""
+    facts = {"gensc": {"variant": "better-than-all", "plugin": True}}
+    folder = make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[6.0])], lambda *_: 30.0, systems=facts)
+    assert report_data([Run.open(folder)], 0)["systems"]["gensc"]["variant"] == "small-1"
+
+
 def test_two_runs_of_one_name_keep_their_own_facts(tmp_path):
     """Each has its name, its label, its values and its pictures in the page."""
     folders = [tmp_path / "mine" / "run", tmp_path / "theirs" / "run", tmp_path / "third" / "run (2)"]
