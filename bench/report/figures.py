@@ -18,6 +18,7 @@ from bench.report.drawing_job import Drawing, DrawingJob, same_pictures
 from bench.report.figure_kinds import kind_named
 from bench.report.options import Options
 from bench.report.text import printable
+from bench.results.find import check_once
 from bench.results.reader import Run
 from bench.spec.figure import gallery_id
 from bench.util.files import shown, write_all
@@ -134,13 +135,15 @@ def _must_be_new(files: Iterable[Path], figure_of: dict[Path, str], name: str) -
 
 
 def _overlays(run: Run, named: Sequence[tuple[Path, str]]) -> dict[str, Overlay]:
-    """(folder of a run, a system of it or "") -> the runs by name. Raises UserError for an unknown system."""
+    """(folder of a run, a system of it or "") -> the runs by name. Raises UserError for an unknown system, or
+    a run that is named twice.
+    """
     found: dict[str, Overlay] = {}
+    check_once([run.directory, *(folder for folder, system in named if not system)])
     for folder, system in named:
         other = Run.open(folder)
         name = other.name
-        if other.directory.resolve() == run.directory.resolve():
-            raise UserError(f"plot {folder}: a run cannot be drawn over itself; name another run")
+        check_once([run.directory, folder])
         if name == run.name or (name in found and found[name][0].directory.resolve() != other.directory.resolve()):
             name = str(folder)
         systems = sorted(set(other.summary["system"]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def find_system(name: str) -> tuple[Path | None, str]:
     if not run or not system:
         raise UserError(f"{shown(name)}: a system of another run is RUN:SYSTEM, as in my_run:gensc")
     return find_run(run), system
+
+
+def check_once(folders: Iterable[Path]) -> None:
+    """Raise UserError if two of the folders are one run: it would stand beside itself under two names."""
+    found: set[Path] = set()
+    for folder in folders:
+        if (place := folder.resolve()) in found:
+            raise UserError(f"{shown(folder)}: this run is named twice; name each run once")
+        found.add(place)
 
 
 def runs() -> list[Path]:

@@ -27,6 +27,7 @@ from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table, seen_in_all
 from bench.report.published_curves import published_for
+from bench.results.find import check_once
 from bench.results.reader import Run, told_apart
 from bench.util.files import write_atomic
 
@@ -36,9 +37,10 @@ MOST_ROWS = 200_000  # with more samples per figure, the page has no single pict
 def write_report(runs: list[Run], out: Path, picture_mib: float) -> Path:
     """Write one self-contained HTML file for `runs` to `out`, and return its path.
 
-    picture_mib: the most MiB of pictures in the page. Raises UserError if a run's tables are damaged or `out` cannot be
-    written.
+    picture_mib: the most MiB of pictures in the page. Raises UserError if a run is there twice, if a run's tables are
+    damaged, or if `out` cannot be written.
     """
+    check_once(run.directory for run in runs)
     page = _part("page.html")
     content = report_data(runs, picture_mib)
     title = "semantic-bench: " + ", ".join(run["name"] for run in content["runs"])

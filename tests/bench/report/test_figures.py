@@ -454,8 +454,9 @@ def test_another_run_lies_over_the_first(run_dir, tmp_path):
     assert len(gaps) == 1  # the same pictures under the same noise, 1 dB better
     with pytest.raises(UserError, match="did you mean gensc"):
         draw_run(run_dir, ["fig4"], None, [(other, "gens")])
-    with pytest.raises(UserError, match="over itself"):
-        draw_run(run_dir, ["fig4"], None, [(run_dir, "")])
+    for overlays in ([(run_dir, "")], [(run_dir, "gensc")], [(other, ""), (other, "")]):
+        with pytest.raises(UserError, match="this run is named twice"):
+            draw_run(run_dir, ["fig4"], None, overlays)
 
 
 def test_a_system_without_a_value_is_named_so_in_the_legend(tmp_path):

@@ -20,6 +20,7 @@ from bench.report.html import write_report
 from bench.report.html.build import report_data
 from bench.results.reader import Run
 from bench.util.files import is_formula, no_formula
+from systems.errors import UserError
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine (Debian: apt-get install nodejs)")
@@ -108,6 +109,15 @@ def test_the_page_shows_the_variant_of_the_rows(tmp_path):
     facts = {"gensc": {"variant": "better-than-all", "plugin": True}}
     folder = make_run(tmp_path / "run", [figure("fig4", ["gensc"], snrs=[6.0])], lambda *_: 30.0, systems=facts)
     assert report_data([Run.open(folder)], 0)["systems"]["gensc"]["variant"] == "small-1"
+
+
+def test_a_run_stands_in_a_page_once(run, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(run.directory)
+    for other in (run, Run.open(link)):
+        with pytest.raises(UserError, match="this run is named twice"):
+            write_report([run, other], tmp_path / "report.html", 0)
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_two_runs_of_one_name_keep_their_own_facts(tmp_path):
