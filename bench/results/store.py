@@ -68,21 +68,30 @@ class RunStore:
 
     def check(self, config_hash: str) -> None:
         """Raise UserError if the folder holds another run or other files. Nothing is written."""
+        manifest = self._check_folder()
+        if manifest is not None and manifest.get("config_sha256") != config_hash:
+            # A command reads the configuration before it plans, so another one has written it since.
+            raise UserError(
+                f"--out {self.root} holds a run of another configuration, which another command has just written; "
+                "repeat this command to add to it, or choose another folder"
+            )
+
+    def _check_folder(self) -> dict[str, Any] | None:
+        """The manifest, or None if there is none yet. Raises UserError if the folder holds something else than a run,
+        or something in the place of the run's files.
+        """
         if not self.root.exists():
             if os.path.lexists(self.root):
                 raise UserError(f"--out {self.root} is a link that leads nowhere; repair it, or choose another folder")
-            return
+            return None
         if not self.root.is_dir():
             raise UserError(f"--out {self.root} is a file, not a folder")
         manifest = self.manifest()
         if manifest is None:
             if any(not child.name.startswith(".") and child.name not in _BEGUN for child in self.root.iterdir()):
                 raise UserError(f"--out {self.root} holds files but no manifest.json: not a run; choose another folder")
-        elif manifest.get("config_sha256") != config_hash:
-            raise UserError(
-                f"--out {self.root} holds a run of another configuration; repeat its options, or choose another folder"
-            )
         self._check_kinds()
+        return manifest
 
     def _check_kinds(self) -> None:
         """Raise UserError if a folder is in the place of a file that the run will write, or a file in that of a folder.
@@ -109,7 +118,7 @@ class RunStore:
         Raises UserError as `check` does, or if another run holds the lock; StorageError if the folder cannot be
         written.
         """
-        self.check(config_hash)
+        self._check_folder()
         made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -119,7 +128,12 @@ class RunStore:
             raise StorageError(
                 f"--out {self.root}: cannot write there ({error.strerror}); choose another folder"
             ) from None
-        self.check(config_hash)  # again, because another process may have made the run before the lock was held
+        # Only now is the run compared: who writes another one holds the lock, and its error says to wait.
+        try:
+            self.check(config_hash)
+        except UserError:
+            self.close()
+            raise
         for stray in () if shared else list(self.root.rglob(".*.tmp")):
             stray.unlink(missing_ok=True)
 

@@ -79,6 +79,9 @@ def test_a_folder_is_one_runs(tmp_path):
     store.close()
     with pytest.raises(UserError, match="another configuration"):
         store.check("bbb")
+    with pytest.raises(UserError, match="another configuration"):
+        store.open("bbb")
+    RunStore(store.root).open("aaa")  # the lock is free
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.tex").write_text("x")
     with pytest.raises(UserError, match="not a run"):
@@ -94,6 +97,20 @@ def test_a_folder_is_one_runs(tmp_path):
             RunStore(tmp_path / name).check("aaa")
     (tmp_path / "good").symlink_to("run")
     RunStore(tmp_path / "good").check("aaa")
+
+
+def test_a_folder_in_which_another_command_begins_a_run_is_locked(tmp_path):
+    """Both commands found no run there. The second has other systems, and learns that it has to wait."""
+    first, second = RunStore(tmp_path / "run"), RunStore(tmp_path / "run")
+    first.open("aaa")
+    for begun in (False, True):
+        if begun:
+            first.write_manifest(MANIFEST)
+        with pytest.raises(UserError, match="another run .* is writing there; wait for it"):
+            second.open("bbb")
+    first.close()
+    with pytest.raises(UserError, match="another configuration, which another command has just written; repeat"):
+        second.open("bbb")
 
 
 @pytest.mark.parametrize(
