@@ -257,8 +257,8 @@ class Measurement:
     def paint(self, decoded: Any, link: Link, rows: list[int], output: Tensor, report: dict[str, list]) -> None:
         """Audit the decoded rows and copy them to `output`, except outages: their content is chosen by the harness.
 
-        rows: the places of the decoded pictures in `output`, uint8, and in the lists of `report`, which gets the
-        audited report. link: a fresh one, which no system was given. Raises AuditError.
+        rows: the places of the decoded pictures in `output`, uint8 (B, 3, H, W) or labels (B, H, W), and in the lists
+        of `report`, which gets the audited report. link: one that no system was given. Raises AuditError.
         """
         if not isinstance(decoded, Decoded):
             raise AuditError(

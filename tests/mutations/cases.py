@@ -813,7 +813,7 @@ CASES = (
     ),
     Mutation(
         "copies: trainings with other seeds stay behind", "bench/sweep/restore.py",
-        ", *seeds):", "):",
+        "(*pictures, *seeds):", "(*pictures,):",
         _at("sweep/test_restore", "test_what_is_undecided_between_trainings_is_undecided_in_the_copy"),
     ),
     Mutation(
@@ -967,6 +967,11 @@ CASES = (
         "pictures: a point keeps the mean of those that were there first", "bench/sweep/grow.py",
         "(*kept, *_of_new_pictures(plan, kept))", "tuple(kept)",
         _at("sweep/test_runs", "test_points_from_before_a_data_set_grew_have_no_mean"),
+    ),
+    Mutation(
+        "plot: a drawing hides another", "bench/report/figures.py",
+        "        if path not in figure_of:\n", "        if True:\n",
+        _at("report/test_figures", "test_no_drawing_hides_another"),
     ),
     Mutation(
         "report: two runs of one name share their facts", "bench/report/html/build.py",
