@@ -89,9 +89,10 @@ class DrawingJob:
             [*(name for name in self.systems() if name in set(systems)), *systems],
             {**self.run.system_facts, **others},
             self.options.systems or wish.order,
-            {**wish.label, **self.options.labels},
+            wish.label,
             wish.colour,
             set(self.options.highlight) & set(systems),
+            self.options.labels,
         )
 
     def ylim(self) -> tuple[float | None, float | None]:

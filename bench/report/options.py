@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.report import paper_sheet
-from bench.spec.look import read_ylim
+from bench.spec.look import is_blank, read_ylim
 from systems.errors import UserError, did_you_mean
 
 
@@ -75,7 +75,7 @@ def parse_labels(texts: tuple[str, ...]) -> dict[str, str]:
     labels = {}
     for text in texts:
         name, equals, label = text.partition("=")
-        if not equals or not name or not label.strip():
+        if not equals or not name or is_blank(label):
             raise UserError(f"--label {text!r}: write NAME=TEXT, as in gensc=Ours")
         labels[name] = label.strip()
     return labels

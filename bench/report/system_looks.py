@@ -6,6 +6,8 @@ the figure's TOML file (`bench.spec.look`); the options of `plot`. `looks_of` co
 figure. A system without a colour or mark of its own gets a spare one, chosen here. The style of a whole sheet
 (`plot --style`) is in `bench.report.paper_sheet`.
 
+What a class or a file says is checked: no system passes for another. What the user says to `plot` is shown as it is.
+
 Markers and dashes alone suffice to distinguish all systems of a figure. Tests check that the colours can also be
 distinguished in grey and with deuteranopia.
 """
@@ -13,21 +15,18 @@ distinguished in grey and with deuteranopia.
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
 import baselines  # noqa: F401  (registers all systems)
-from bench.report.paper_sheet import load_matplotlib
 from bench.report.published_curves import published_labels
-from bench.report.text import LONGEST, printable
+from bench.report.text import printable
 from bench.spec.look import read_look
+from bench.util.colours import near, to_hex, too_light
 from bench.util.files import shown
 from systems import registry
-from systems.errors import UserError
 
 #: Dash patterns by the names that the catalogue uses: strokes and gaps in line widths, as matplotlib takes them.
 DASHES: dict[str, tuple] = {
@@ -43,9 +42,6 @@ DASHES: dict[str, tuple] = {
 }
 ERROR_MAP = "magma"  # the colour map of error pictures, as matplotlib names it
 FRAME = "#D2271F"  # round a part of a picture that is shown enlarged
-#: A third party's colour must be so far from each of ours (in red, green and blue, 0 to 255), and no lighter (the
-#: luminance of white is 1). Two nearer colours count as one.
-_NEAREST, _LIGHTEST = 32.0, 0.5
 _UNPLACED = 100  # in the order of legends: behind all systems with a mark
 
 
@@ -91,76 +87,54 @@ _SPARE = [
 ]
 
 
-def style_of(system: str, facts: Mapping | None = None, step: int = 0) -> Style:
+def style_of(system: str, facts: Mapping | None = None, step: int = 0, wish: str = "") -> Style:
     """The look of a system: label and colour from the catalogue or the manifest, the rest from its name alone.
 
     facts: what the manifest says of the system.
     step: 0; 1 and more give the next spare looks. A system without a mark in the catalogue gets a spare look, chosen by
     a hash of its name.
+    wish: a colour "#RRGGBB" in place of its own. One that could be taken for another system of ours is not granted.
     """
     look = registry.look(system, facts)
     number = int.from_bytes(hashlib.sha256(look.like.encode("utf-8", "surrogatepass")).digest()[:8])
     spare, marker, dash = _SPARE[(number + step) % len(_SPARE)]
-    colour, label = to_hex(look.colour), shown(look.label)  # not cut: its end may be the name of a third party's system
+    own, label = to_hex(look.colour), shown(look.label)  # not cut: its end may be the name of a third party's system
     if look.mark is None:
+        colour = wish or own
         colour = colour if colour and _is_free(colour) else spare
         return Style(colour, marker, dash, label, width=1.6, marker_size=5.0)
+    colour = wish if wish and _is_free(wish, own) else own
     return Style(
         colour, look.mark.marker, DASHES[look.mark.dash], label, look.mark.place, look.mark.width, look.mark.size
     )
 
 
-def _is_free(colour: str) -> bool:
-    """Whether a third party's system may have the colour: it is not taken for one of ours, and can be seen on white."""
-
-    light = sum(w * (part / 255) ** 2.2 for w, part in zip((0.2126, 0.7152, 0.0722), _parts(colour), strict=True))
-    return light <= _LIGHTEST and not any(_near(colour, own) for own in registry.own_colours())
-
-
-def _near(colour: str, other: str) -> bool:
-    return math.dist(_parts(colour), _parts(other)) < _NEAREST
+def _is_free(colour: str, own: str = "") -> bool:
+    """Whether a system may have the colour: it is not taken for one of ours, and can be seen on white. own: that of the
+    system, if it is ours.
+    """
+    taken = registry.own_colours() - {own}
+    return not too_light(colour) and not any(near(colour, other) for other in taken)
 
 
-def _parts(colour: str) -> list[int]:
-    """Red, green and blue of "#RRGGBB"."""
-    return [int(colour[place : place + 2], 16) for place in (1, 3, 5)]
-
-
-def to_hex(value: object) -> str:
-    """A colour as '#RRGGBB', from any text that matplotlib accepts ("#d2271f", "teal"). "" for anything else."""
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:  # it would read "C999..." as a number
-        return ""
-    if re.fullmatch(r"#[0-9A-Fa-f]{6}", value):
-        return value.upper()
-    load_matplotlib()
-    from matplotlib.colors import is_color_like
-    from matplotlib.colors import to_hex as as_hex
-
-    return as_hex(value).upper() if is_color_like(value) else ""
-
-
-def parse_colour(value: object, where: str) -> str:
-    """A colour as '#RRGGBB'. where: for the message. Raises UserError."""
-    colour = to_hex(value)
-    if not colour:
-        raise UserError(f"{where}: {printable(value)!r} is no colour; write #RRGGBB or a name such as teal")
-    return colour
-
-
-def distinct(labels: Mapping[str, str]) -> dict[str, str]:
+def distinct(labels: Mapping[str, str], wished: Collection[str] = ()) -> dict[str, str]:
     """The labels of systems, by name. Where several look alike, or one like another's name or like the label of a
     published curve, they get the names too, so that none hides. So does a third party's label that holds the name or
     the label of another system: beside one with the label "Foo", "Foo (bar)" would be taken for the system bar, and
     "Foo, trained longer" for a form of it.
+
+    wished: the systems whose labels a figure's file gives. Theirs are no more trusted than a third party's.
     """
     found = dict(labels)
     names = Counter(registry.bare(name) for name in labels)
     for _ in range(2):  # once more, because a label with a name may be what a third system calls itself
         counts = Counter(map(registry.bare, (*found.values(), *published_labels())))
         for name, label in found.items():
-            bare = registry.bare(label)
+            bare, own = registry.bare(label), f" ({_named(name)})"
             taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name))
-            if (taken or _holds_another(name, bare, labels)) and not label.endswith(own := f" ({_named(name)})"):
+            if name in wished or not registry.holds(name.rpartition(":")[2]):
+                taken = taken or _holds_another(name, bare, labels)
+            if taken and not label.endswith(own):
                 found[name] = label + own
     return found
 
@@ -172,14 +146,14 @@ def _named(system: str) -> str:
 
 
 def _holds_another(name: str, label: str, labels: Mapping[str, str]) -> bool:
-    """Whether the label of a third party's system holds the name or the label of another system, or the label of a
-    published curve, of more than two letters, that its own name does not hold. label: as `registry.bare` gives it.
+    """Whether the label of a system holds the name or the label of another system, or the label of a published curve,
+    of more than two letters, that its own name does not hold. label: as `registry.bare` gives it.
     """
     own, system = registry.bare(name), name.rpartition(":")[2]
     others = {other: text for other, text in labels.items() if other.rpartition(":")[2] != system}
     texts = map(registry.bare, (*others, *others.values(), *published_labels()))
     held = any(text in label and text not in own and len(text) > 2 for text in texts)
-    return held and label != own and not registry.holds(system)
+    return held and label != own
 
 
 @dataclass(frozen=True)
@@ -211,36 +185,39 @@ def looks_of(
     labels: Mapping[str, str] | None = None,
     colours: Mapping[str, str] | None = None,
     highlight: Iterable[str] = (),
+    said: Mapping[str, str] | None = None,
 ) -> Looks:
     """The looks of the systems of one figure.
 
     facts: what the run's manifest says of each system.
     order: names that come first.
-    labels, colours: by system, instead of the catalogue's.
-    highlight: these are drawn wide, the others faint. A name "RUN:system" is a system of another run. It has the colour
-    of the system, another dash and hollow markers. Raises UserError for a colour that does not exist.
+    labels, colours: by system, instead of the catalogue's, as a figure's file wants them (`FigureLook`). They are
+    checked as those of a third party's system are.
+    highlight: these are drawn wide, the others faint.
+    said: labels by system that the user wants, shown as they are.
+    A name "RUN:system" is a system of another run. It has the colour of the system, another dash and hollow markers.
     """
-    facts, labels, colours = facts or {}, labels or {}, colours or {}
+    facts, labels, colours, said = facts or {}, labels or {}, colours or {}, said or {}
     first = {name: place for place, name in enumerate(order)}
     highlight = set(highlight)
     styles: dict[str, Style] = {}
     given = {name: place for place, name in enumerate(dict.fromkeys(systems))}
-    own_labels = distinct({name: _label_among(name, facts, labels) for name in given})
+    wished = {name for name in given if name in labels or name.rpartition(":")[2] in labels}
+    own_labels = distinct({name: _label_among(name, facts, labels, said) for name in given}, wished)
     # Those of this run first, then the same systems of others, whose looks are given; the rest is told apart from them.
     for system in sorted(given, key=lambda name: (":" in name, name.rpartition(":")[2] not in given, name)):
         run, _, name = system.rpartition(":")
         own = facts.get(system, facts.get(name, {}))
-        if run and name in styles:
+        if run and name in styles and system not in colours:
             style = _of_other_run(styles[name])
         else:
-            style = _told_apart(name, own, bool(run), list(styles.values()))
+            wish = colours.get(system, colours.get(name, ""))
+            style = _told_apart(name, own, bool(run), list(styles.values()), wish)
         style = replace(style, label=own_labels[system])
         if style.order >= _UNPLACED:  # without its own place: the order of its figure
             style = replace(style, order=_UNPLACED + given[system] / 1000 + 0.5 * bool(run))
-        if system in labels:
-            style = replace(style, label=printable(labels[system]))
-        if system in colours:
-            style = replace(style, colour=parse_colour(colours[system], f"colour of {system}"))
+        if system in said:
+            style = replace(style, label=printable(said[system]))
         if system in first:
             style = replace(style, order=first[system] - 1000)
         if highlight:
@@ -250,14 +227,24 @@ def looks_of(
     return Looks(styles)
 
 
-def _label_among(system: str, facts: Mapping[str, Mapping], given: Mapping[str, str]) -> str:
-    """The label of a system, with the run of one of another run. given: the user's, by system."""
+def _label_among(system: str, facts: Mapping[str, Mapping], wishes: Mapping[str, str], said: Mapping[str, str]) -> str:
+    """The label of a system, with the run of one of another run. wishes: of the figure's file. said: the user's."""
     run, _, name = system.rpartition(":")
-    if not run:
-        return style_of(name, facts.get(name)).label
-    wish = given.get(name)
-    label = printable(wish) if wish else style_of(name, facts.get(system, facts.get(name))).label
-    return f"{label} ({printable(run)})"
+    if system in wishes:
+        return _granted(wishes[system], name)
+    if run and name in said:
+        label = printable(said[name])
+    elif name in wishes:
+        label = _granted(wishes[name], name)
+    else:
+        label = style_of(name, facts.get(system, facts.get(name))).label
+    return f"{label} ({printable(run)})" if run else label
+
+
+def _granted(wish: str, name: str) -> str:
+    """The label that a figure's file wants for a system, with its name if it could be read as another of ours."""
+    label = printable(wish)
+    return f"{label} ({printable(name)})" if registry.borrowed(label, name) else label
 
 
 def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) -> Looks:
@@ -266,11 +253,13 @@ def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) ->
     return looks_of(figure["systems"], facts, wish.order, wish.label, wish.colour)
 
 
-def _told_apart(system: str, facts: Mapping, other_run: bool, others: list[Style]) -> Style:
-    """The look by name. A spare look is the first that is least like those of the other systems of the figure."""
+def _told_apart(system: str, facts: Mapping, other_run: bool, others: list[Style], wish: str) -> Style:
+    """The look by name. A spare look is the first that is least like those of the other systems of the figure. wish: a
+    colour, "" for none.
+    """
     found: list[tuple[int, Style]] = []
     for step in range(len(_SPARE) if style_of(system, facts).order >= _UNPLACED else 1):
-        style = style_of(system, facts, step)
+        style = style_of(system, facts, step, wish)
         style = _of_other_run(style) if other_run else style
         likeness = max((_likeness(style, other) for other in others), default=0)
         if not likeness:
@@ -284,7 +273,7 @@ def _likeness(one: Style, other: Style) -> int:
     report, which draws no markers (by colour and dash); and so are their looks as systems of another run, which have
     other dashes (by colour and marker). 1: all but the last. 3: they are the same.
     """
-    colour, marker, dash = _near(one.colour, other.colour), one.marker == other.marker, one.dash == other.dash
+    colour, marker, dash = near(one.colour, other.colour), one.marker == other.marker, one.dash == other.dash
     return 3 if colour and marker and dash else 2 if dash and (colour or marker) else int(colour and marker)
 
 

@@ -7,15 +7,21 @@ In a figure file (`bench.spec.figure`):
     ylim = [20, 40]                 # limits of the value axis, in the axis' unit
     label = {mine = "My system"}    # names in legends and tables
     colour = {mine = "#AA3377"}
+
+A file may come from somebody else, and no hash of a run holds these keys. So no label is blank and no colour is lost on
+white paper, and `bench.report.system_looks` checks both as it checks what a third party's system says of itself.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
 from bench.spec.keys import Key, as_it_is
+from bench.util.colours import to_hex, too_light
+from bench.util.files import shown
 from systems.errors import UserError
 
 #: The keys as `list keys` describes them. `read_look` checks them together.
@@ -34,9 +40,15 @@ LOOK_KEYS = (
 )
 
 
+_HOLLOW = "\u115f\u1160\u2800\u3164\uffa0"  # fillers and the empty Braille sign: letters and signs without ink
+
+
 @dataclass(frozen=True)
 class FigureLook:
-    """The wishes of one figure. A field is empty if the file does not set it. ylim: (low, high) in the axis' unit."""
+    """The wishes of one figure. A field is empty if the file does not set it.
+
+    colour: "#RRGGBB", by system. ylim: (low, high) in the axis' unit.
+    """
 
     kind: str = ""
     order: tuple[str, ...] = ()
@@ -69,8 +81,29 @@ def read_look(values: Any, where: str) -> FigureLook:
         if not isinstance(table, dict) or not all(isinstance(item, str) for item in table.values()):
             raise UserError(f"{where}: {key} must be a table of texts, as in {key} = {{mine = '{example}'}}")
         tables[key] = dict(table)
+    for name, text in tables["label"].items():
+        if is_blank(text):
+            raise UserError(f"{where}: label of {shown(name, 60)!r} is blank; give it letters, or leave it out")
+    tables["colour"] = {
+        name: _dark_colour(text, f"{where}: colour of {shown(name, 60)!r}") for name, text in tables["colour"].items()
+    }
     ylim = values.get("ylim")
     return FigureLook(kind, tuple(order), **tables, ylim=None if ylim is None else read_ylim(ylim, f"{where}: ylim"))
+
+
+def is_blank(text: str) -> bool:
+    """Whether a text shows nothing: it has no letter, digit or sign but such as are spaces or have no width."""
+    return not any(unicodedata.category(letter)[0] in "LNPS" and letter not in _HOLLOW for letter in text)
+
+
+def _dark_colour(text: str, where: str) -> str:
+    """A colour as "#RRGGBB". Raises UserError for what is none, or cannot be seen on white."""
+    colour = to_hex(text)
+    if not colour:
+        raise UserError(f"{where}: {shown(text, 60)!r} is no colour; write #RRGGBB or a name such as teal")
+    if too_light(colour):
+        raise UserError(f"{where}: {shown(text, 60)!r} is too light to be seen on white; choose a darker one")
+    return colour
 
 
 def read_ylim(values: Any, where: str) -> tuple[float, float]:

@@ -519,7 +519,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: their labels are shown as they are", "systems/registry.py",
-        "        if label and _borrowed(label):\n", "        if False:\n",
+        "        if label and borrowed(label, name):\n", "        if False:\n",
         ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
     ),
     Mutation(
@@ -581,6 +581,36 @@ CASES = (
         "outsiders: a cut takes the name behind a label", "bench/report/system_looks.py",
         "shown(look.label)", "printable(look.label)",
         _at("report/test_system_looks", "test_no_letter_of_the_name_behind_a_label_is_cut"),
+    ),
+    Mutation(
+        "figures' files: a label passes for one of ours", "bench/report/system_looks.py",
+        " if registry.borrowed(label, name) else label\n", " if False else label\n",
+        _at("report/test_system_looks", "test_no_file_of_a_figure_shows_a_system_under_another_s_name"),
+    ),
+    Mutation(
+        "figures' files: a label of ours is another system's", "bench/report/system_looks.py",
+        "            if name in wished or not registry.holds(", "            if not registry.holds(",
+        _at("report/test_system_looks", "test_no_file_of_a_figure_shows_a_system_under_another_s_name"),
+    ),
+    Mutation(
+        "figures' files: a third party has a colour of ours", "bench/report/system_looks.py",
+        "        colour = colour if colour and _is_free(colour) else spare\n", "        colour = colour or spare\n",
+        _at("report/test_system_looks", "test_no_file_of_a_figure_gives_a_system_the_colour_of_one_of_ours"),
+    ),
+    Mutation(
+        "figures' files: one of ours has the colour of another", "bench/report/system_looks.py",
+        "    colour = wish if wish and _is_free(wish, own) else own\n", "    colour = wish or own\n",
+        _at("report/test_system_looks", "test_no_file_of_a_figure_gives_a_system_the_colour_of_one_of_ours"),
+    ),
+    Mutation(
+        "figures' files: a label is blank", "bench/spec/look.py",
+        "        if is_blank(text):\n", "        if False:\n",
+        _at("spec/test_look", "test_no_label_of_a_file_is_blank"),
+    ),
+    Mutation(
+        "figures' files: a colour is lost on white", "bench/spec/look.py",
+        "    if too_light(colour):\n", "    if False:\n",
+        _at("spec/test_look", "test_no_colour_of_a_file_is_lost_on_white"),
     ),
     Mutation(
         "outsiders: the axis of differences hides whose system it is", "bench/report/charts.py",

@@ -872,7 +872,8 @@ def test_a_command_that_fails_at_the_end_has_written_nothing(tmp_path, capsys, d
     assert sorted(run.rglob("*")) == before
 
 
-@pytest.mark.parametrize("look", [3, [], {"kind": 3}, {"ylim": "x"}, {"label": {"gensc": None}}, {"order": {}}])
+@pytest.mark.parametrize("look", [3, [], {"kind": 3}, {"ylim": "x"}, {"label": {"gensc": None}}, {"order": {}},
+                                  {"label": {"gensc": " "}}, {"colour": {"gensc": "white"}}])  # fmt: skip
 def test_a_damaged_manifest_is_one_line(small_dir, tmp_path, look):
     manifest = json.loads((small_dir / "manifest.json").read_text())
     manifest["config"]["figures"][0]["look"] = look

@@ -152,9 +152,7 @@ def test_pictures_of_any_number_of_systems_keep_their_names_apart(count, look):
     blocks = [Block("18 dB", [Tile(original, name, "outage\n12 345 678 uses") for name in names])] * 2
     truth = np.arange(21, dtype=np.uint8).repeat(40)[:800].reshape(20, 40)  # all classes, so a wide legend
     example = Example(original[:20, :40], truth, {18.0: {f"s{i}": truth for i in range(count)}})
-    looks = system_looks.looks_of(
-        [f"s{i}" for i in range(count)], labels={f"s{i}": name for i, name in enumerate(names)}
-    )
+    looks = system_looks.looks_of([f"s{i}" for i in range(count)], said={f"s{i}": name for i, name in enumerate(names)})
     grid, nothing = np.array([0.0, 10.0]), np.full(2, np.nan)
     flat = [Series(f"s{i}", "v", grid, np.full(2, 40.0 + i), nothing, nothing, np.zeros(2), ("ok", "ok"))
             for i in range(count)]  # fmt: skip

@@ -13,8 +13,8 @@ from bench.report.drawing_job import DrawingJob
 from bench.report.options import Options
 from bench.report.paper_sheet import COLUMN
 from bench.report.published_curves import published_labels
+from bench.util.colours import to_hex
 from systems import registry
-from systems.errors import UserError
 
 #: Systems that share a figure of the bench or of the reference run.
 TOGETHER = [
@@ -81,9 +81,7 @@ def test_no_label_stands_for_two_systems():
     assert system_looks.looks_of(swapped, swapped).label("mine") == "Other (mine)"
     longer = {"other-large": {"label": "Other"}, "other": {"label": "Poor"}}  # its own name holds that of the other
     assert system_looks.looks_of(longer, longer).label("other-large") == "Other (other-large)"
-    assert (
-        system_looks.looks_of(told, told, labels={"mine": "A", "yours": "A"}).label("yours") == "A"
-    )  # the user's wish
+    assert system_looks.looks_of(told, told, said={"mine": "A", "yours": "A"}).label("yours") == "A"  # the user's word
 
 
 def test_no_label_holds_the_name_of_another_system():
@@ -115,7 +113,9 @@ def test_no_label_stands_for_two_systems_of_two_runs():
     assert len(set(bare)) == len(bare), [looks.label(name) for name in told]
     assert looks.label("mine") == "One (mine)" and looks.label("third") == "One (mine) (third)"
     assert looks.label("new:gensc-large") == "gensc-large (plug-in) (new)"
-    assert system_looks.looks_of(["gensc", "new:gensc"], labels={"gensc": "G"}).label("new:gensc") == "G (new)"
+    for how in ("labels", "said"):
+        looks = system_looks.looks_of(["gensc", "new:gensc"], **{how: {"gensc": "G"}})
+        assert (looks.label("gensc"), looks.label("new:gensc")) == ("G", "G (new)")
 
 
 def test_the_label_of_another_run_s_system_is_what_that_run_says():
@@ -175,13 +175,12 @@ def test_no_third_party_s_curve_has_the_colour_of_one_of_ours_or_of_the_paper(co
     own = system_looks.style_of("someones-system").colour
     assert system_looks.style_of("someones-system", {"colour": colour, "plugin": True}).colour == own
     assert system_looks.style_of("someones-system", {"colour": "#123456", "plugin": True}).colour == "#123456"
-    assert system_looks.looks_of(["x"], colours={"x": "#D2271F"})["x"].colour == "#D2271F"  # the user's wish
 
 
 @pytest.mark.parametrize("colour", ["C" + "9" * 5000, "#12", "reddish", "\0", "1e400", "x" * 61, 7, None, ["red"]])
 def test_what_is_no_colour_is_none(colour):
     """matplotlib reads "C9" as a number, and Python reads no number of 5,000 digits."""
-    assert system_looks.to_hex(colour) == "" and system_looks.to_hex("teal") == "#008080"
+    assert to_hex(colour) == "" and to_hex("teal") == "#008080"
     told = {"colour": colour, "plugin": True}
     assert system_looks.style_of("someones-system", told) == system_looks.style_of("someones-system")
 
@@ -195,13 +194,67 @@ def test_labels_compose():
 
 
 def test_the_figures_file_and_the_options_change_looks():
-    looks = system_looks.looks_of(
-        ["gensc", "mine", "witt"], order=["mine"], labels={"mine": "My system", "witt": "W"}, colours={"mine": "teal"}
-    )
+    wish = {"order": ["mine"], "label": {"mine": "My system", "gensc": "Ours", "witt": "W"},
+            "colour": {"mine": "teal", "witt": "#775500"}}  # fmt: skip
+    looks = figure_and_tables(["gensc", "mine", "witt"], wish)
     assert looks.sorted(["witt", "gensc", "mine"]) == ["mine", "gensc", "witt"]
-    assert looks["mine"].label == "My system" and looks["mine"].colour == "#008080" and looks.label("witt") == "W"
-    with pytest.raises(UserError, match="no colour"):
-        system_looks.looks_of(["gensc"], colours={"gensc": "reddish"})
+    assert [looks.label(name) for name in ("mine", "gensc", "witt")] == ["My system", "Ours", "W"]
+    assert (looks["mine"].colour, looks["witt"].colour) == ("#008080", "#775500")
+
+
+def figure_and_tables(systems, wish, facts=None, **options):
+    """The looks of a figure whose file has the wishes `wish`; those of the drawing, which are those of the tables."""
+    entry = {"id": "f", "systems": systems, "look": wish}
+    run = SimpleNamespace(name="r", system_facts=facts or {})
+    looks = DrawingJob("f", run, [entry], Options(**options)).looks(systems)
+    assert options or looks == system_looks.figure_looks(entry, facts)
+    return looks
+
+
+STRANGER = {"c-honest": {"plugin": True, "label": "Honest codec"}}
+
+
+@pytest.mark.parametrize(
+    ("system", "label"),
+    [
+        ("c-honest", "GenSC"), ("c-honest", "gen SC, trained longer"), ("c-honest", "GenS\u0421"),
+        ("c-honest", "linear"),
+        ("linear", "c-honest (plug-in)"), ("linear", "Honest codec"), ("linear", "GenSC"), ("deepjscc", "GenSC (old)"),
+        ("deepjscc", "W1TT"), ("gensc", "Deep JSCC, large"), ("gensc", "."), ("c-honest", "SwinJSCC, official weights"),
+        ("linear", "AVIF+LDPC, adaptive"),
+    ],
+)  # fmt: skip
+def test_no_file_of_a_figure_shows_a_system_under_another_s_name(system, label):
+    """No hash of a run holds the wishes of a figure's file, and whoever passes a run on may have written them."""
+    systems = ["gensc", "c-honest", "linear", "deepjscc"]
+    looks = figure_and_tables(systems, {"label": {system: label}}, STRANGER)
+    assert looks.label(system) == f"{label} ({system})"
+    bare = [registry.bare(looks.label(name)) for name in systems]
+    assert len(set(bare)) == len(bare)
+    said = figure_and_tables(systems, {}, STRANGER, labels={system: label})
+    assert said.label(system) == label  # the user's own word
+
+
+def test_what_a_system_is_called_itself_its_label_may_hold():
+    wish = {"gensc": "GenSC (ours)", "jpeg-ldpc-16qam-fcn": "JPEG+LDPC+16QAM, then FCN", "c-honest": "c-honest, large"}
+    looks = figure_and_tables([*wish, "jpeg-ldpc-16qam"], {"label": wish}, STRANGER)
+    assert {name: looks.label(name) for name in wish} == wish
+
+
+def test_two_wishes_do_not_make_one_label():
+    looks = figure_and_tables(["mine", "gensc", "yours"], {"label": {"mine": "Ours", "gensc": "Ours"}})
+    assert (looks.label("mine"), looks.label("gensc")) == ("Ours (mine)", "Ours (gensc)")
+
+
+@pytest.mark.parametrize("colour", ["#D2271F", "#d3281e", "black", "#268CC8"])
+def test_no_file_of_a_figure_gives_a_system_the_colour_of_one_of_ours(colour):
+    plain = figure_and_tables(["c-honest", "linear", "gensc"], {}, STRANGER)
+    for system in ("c-honest", "linear"):
+        looks = figure_and_tables(["c-honest", "linear", "gensc"], {"colour": {system: colour}}, STRANGER)
+        assert looks[system].colour == plain[system].colour
+    own = {"colour": {"gensc": "#D2271F", "c-honest": "#123456"}}
+    looks = figure_and_tables(["c-honest", "gensc", "new:gensc"], own, STRANGER)
+    assert looks["gensc"].colour == looks["new:gensc"].colour == "#D2271F" and looks["c-honest"].colour == "#123456"
 
 
 def test_highlight_makes_one_wide_and_the_others_faint():

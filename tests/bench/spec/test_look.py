@@ -4,6 +4,7 @@ the identity of a cell.
 
 import pytest
 
+from bench.report.options import parse_labels
 from bench.spec.figure import read_figure, with_snr
 from bench.spec.look import read_look
 from bench.spec.request import Request, resolve
@@ -33,11 +34,32 @@ def test_a_look_survives_the_manifest():
         {"order": "linear"}, {"order": [1]}, {"label": "KLT"}, {"label": {"linear": 3}}, {"colour": ["red"]},
         {"ylim": [40, 20]}, {"ylim": [1]}, {"ylim": "20,40"}, {"ylim": [1, float("nan")]}, {"ylim": [0, 10**400]},
         {"ylim": [True, 4]}, {"kind": 3}, {"kind": "../x"}, {"ylim": [float("-inf"), 0]},
+        {"colour": {"linear": "reddish"}}, {"colour": {"linear": ""}},
     ],
 )  # fmt: skip
 def test_bad_looks_are_one_line(wrong):
     with pytest.raises(UserError, match="mine.toml: " + next(iter(wrong))):
         read_figure(FIGURE | wrong, "mine.toml")
+
+
+@pytest.mark.parametrize(
+    "label", ["", " ", "\t\n", "\u00a0\u2003", "\u200b", "\ufeff \u2060", "\u3164", "\u2800", "\u0301"]
+)
+def test_no_label_of_a_file_is_blank(label):
+    with pytest.raises(UserError, match="mine.toml: label of 'linear' is blank"):
+        read_figure(FIGURE | {"label": {"linear": label}}, "mine.toml")
+    with pytest.raises(UserError, match="NAME=TEXT"):
+        parse_labels((f"linear={label}",))
+
+
+@pytest.mark.parametrize("colour", ["#FFFFFF", "white", "#ffffe0", "yellow", "0.9"])
+def test_no_colour_of_a_file_is_lost_on_white(colour):
+    with pytest.raises(UserError, match="mine.toml: colour of 'linear': .* is too light"):
+        read_figure(FIGURE | {"colour": {"linear": colour}}, "mine.toml")
+
+
+def test_a_colour_s_name_is_kept_as_a_number():
+    assert read_figure(FIGURE | {"colour": {"linear": "teal"}}, "mine.toml").look.colour == {"linear": "#008080"}
 
 
 def test_a_label_makes_no_other_run(tmp_path):
