@@ -8,6 +8,7 @@ mean of PSNR over pictures, and the PSNR of the mean squared error. If these dis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,6 +18,7 @@ import pandas as pd
 
 from bench.analysis.claim_evidence import (
     CALIBRATED,
+    FEWEST_SNRS,
     FIGURES,
     HOLDS,
     NO_NUMBER,
@@ -33,10 +35,12 @@ from bench.analysis.claim_evidence import (
     figure_named,
     note_lacking,
     pairs_of,
+    too_few,
     trainings_of,
 )
 from bench.analysis.compare_numbers import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
+from bench.analysis.paper_points import at_a_paper_point, rests_on
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import Side
 from bench.analysis.training_spread import in_words, of_difference, spread_of_statistic
@@ -131,11 +135,13 @@ def slope(snrs: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     return (gaps @ x) / (x @ x)
 
 
-def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit: str) -> Check:
+def gap_statistic(
+    name: str, rivals: tuple[str, ...], statistic: Callable, unit: str, up_to_db: float = math.inf
+) -> Check:
     """A check: a statistic of the gap to each rival is above 0, over the SNRs at which both deliver every picture.
 
-    statistic: `slope`, or one that `mean_gap` made. unit: of its value, for display. A rival without such SNRs cannot
-    be compared, and then the statement cannot hold either.
+    statistic: `slope`, or one that `mean_gap` made. unit: of its value, for display. up_to_db: the highest SNR that it
+    reads. A rival without such SNRs cannot be compared, and then the statement cannot hold either.
     """
 
     def check(evidence: Evidence, metric: str) -> Finding:
@@ -160,7 +166,7 @@ def gap_statistic(name: str, rivals: tuple[str, ...], statistic: Callable, unit:
         tally.numbers[:0] = lines
         return tally.finding()
 
-    return both_reductions(check, partial(pairs_of, name=name, rivals=rivals))
+    return both_reductions(check, partial(pairs_of, name=name, rivals=rivals, up_to_db=up_to_db))
 
 
 def _estimate(
@@ -202,18 +208,19 @@ def cliff(modulation: str, threshold: float) -> Check:
     """A check: below `threshold` dB most pictures are lost, and from there on most arrive. The interval of the rate
     decides.
 
-    modulation: such as "16qam". The bench chose its code rate so that the cliffs lie where the paper has them. So an
-    agreement is called "calibrated"; it is not a finding. The spread between trainings does not apply: nothing in these
-    systems was trained.
+    modulation: such as "16qam". The rows are those at the points of the paper's figures. The bench chose its code rate
+    so that the cliffs lie where the paper has them. So an agreement is called "calibrated"; it is not a finding. The
+    spread between trainings does not apply: nothing in these systems was trained.
     """
 
     def check(run: Run) -> Finding:
-        rows = run.samples
         names = [f"jpeg-ldpc-{modulation}", f"jpeg-ldpc-{modulation}-fcn"]
-        rows = rows[rows["system"].isin(names) & (rows["channel"] == "awgn")]
+        rows, points = (at_a_paper_point(table[table["system"].isin(names)]) for table in (run.samples, run.summary))
         if rows.empty:
-            raise Missing(f"the run has no rows of {names[0]} on AWGN")
-        tally, points = Tally(), run.summary[run.summary["system"].isin(names) & (run.summary["channel"] == "awgn")]
+            raise Missing(f"the run has no rows of {names[0]} with the task, channel and budget of a paper's figure")
+        if rows["snr_db"].nunique() < FEWEST_SNRS:
+            raise too_few(names[0], rows, rows["snr_db"].nunique())
+        tally = Tally(rests_on=rests_on(rows))
         absent = set(points_without_mean(points)["snr_db"])
         for snr, group in rows.groupby("snr_db"):
             if snr in absent:
@@ -251,12 +258,16 @@ def stable(within: float) -> Check:
     def check(run: Run) -> Finding:
         figure = figure_named(run, FIGURES["segmentation"])
         part = at_point_of(run, figure)
+        ours = part.samples[part.samples["system"] == OURS]
+        if ours.empty:
+            raise Missing(f"{figure['id']} was run without {OURS}")
         tally = Tally(systems={OURS})
-        rows = part.samples[(part.samples["system"] == OURS) & (part.samples["snr_db"] > 0)]
-        if rows["snr_db"].nunique() < 2:
-            raise Missing(f"fewer than two SNRs above 0 dB of {OURS} in {FIGURES['segmentation']}")
         for training in trainings_of(part, OURS, tally):
+            above = training.samples["snr_db"]
+            if (number := above[above > 0].nunique()) < FEWEST_SNRS:
+                raise too_few(figure["id"], ours, number, " above 0 dB")
             _stability(training, within, tally)
+        tally.rests_on = rests_on(ours[ours["snr_db"] > 0])
         note_lacking(run.summary_of({**figure, "systems": [OURS]}), tally)
         tally.numbers.insert(0, f"stable means within {100 * within:g} points")
         return tally.finding()

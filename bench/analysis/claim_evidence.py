@@ -7,6 +7,7 @@ and the two sides of each comparison.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.matching import Matched, match
+from bench.analysis.paper_points import differences, rests_on
 from bench.analysis.sides import KEY, Side, side
 from bench.results.reader import POINT, Run, points_without_mean
 
@@ -25,6 +27,7 @@ RECONSTRUCTION_RIVALS = ("witt", "adjscc", "deepjscc", "jpeg-ldpc-16qam", "jpeg-
 SEGMENTATION_RIVALS = ("deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam-fcn")
 FIGURES = {"low": "fig4", "high": "fig5", "segmentation": "fig7"}
 STATISTIC_DECIMALS = 9  # areas and slopes are rounded to this many decimals: over many points, rounding errors add up
+FEWEST_SNRS = 3  # a statement about a curve over SNR is not judged at fewer points of it
 OF_MEAN_MSE = "psnr_of_mean_mse_db"
 REDUCTIONS = {"psnr_db": "mean PSNR", OF_MEAN_MSE: "PSNR of the mean MSE"}
 #: In place of a number. A number over the rows that are left could be over the pictures that a system chose, by failing
@@ -38,11 +41,15 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check: the verdict, one line of numbers per comparison, and the systems that it depends on."""
+    """The result of a check: the verdict, one line of numbers per comparison, and the systems that it depends on.
+
+    rests_on: the data set, channel, budget, SNRs and pictures of its rows, in words.
+    """
 
     verdict: str
     numbers: tuple[str, ...]
     systems: frozenset[str] = frozenset()
+    rests_on: str = ""
 
 
 Check = Callable[[Run], Finding]
@@ -55,6 +62,7 @@ class Tally:
     holds: for each comparison, whether it supports the statement.
     against: for each comparison, whether it contradicts the statement.
     complete: False if the run lacks a part of the statement's comparisons.
+    rests_on: as in `Finding`.
     """
 
     holds: list[bool] = field(default_factory=list)
@@ -62,6 +70,7 @@ class Tally:
     numbers: list[str] = field(default_factory=list)
     systems: set[str] = field(default_factory=set)
     complete: bool = True
+    rests_on: str = ""
 
     def finding(self) -> Finding:
         """The verdict of all comparisons, with their numbers."""
@@ -69,7 +78,7 @@ class Tally:
             verdict = CONTRADICTED
         else:
             verdict = HOLDS if self.holds and all(self.holds) and self.complete else UNDECIDED
-        return Finding(verdict, tuple(self.numbers), frozenset(self.systems))
+        return Finding(verdict, tuple(self.numbers), frozenset(self.systems), self.rests_on)
 
 
 @dataclass
@@ -94,19 +103,27 @@ class Pair:
         """The SNRs at which cells of either are absent."""
         return absent_snrs(self.ours, self.rival)
 
+    def shared_snrs(self, up_to_db: float) -> int:
+        """The number of SNRs up to `up_to_db` at which both were run."""
+        both = set(self.ours.samples["snr_db"]) & set(self.rival.samples["snr_db"])
+        return sum(snr <= up_to_db for snr in both)
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a check reads: the pairs that the run has. notes, complete, systems: what its tally begins with."""
+    """What a check reads: the pairs that the run has. The other fields: what its tally begins with."""
 
     pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
     complete: bool
     systems: frozenset[str]
+    rests_on: str
 
     def tally(self) -> Tally:
         """A new tally of these pairs, without comparisons."""
-        return Tally(numbers=list(self.notes), systems=set(self.systems), complete=self.complete)
+        return Tally(
+            numbers=list(self.notes), systems=set(self.systems), complete=self.complete, rests_on=self.rests_on
+        )
 
 
 def both_reductions(check: Callable[[Any, str], Finding], gather: Callable[[Run], Any] = lambda run: run) -> Check:
@@ -131,11 +148,16 @@ def both_reductions(check: Callable[[Any, str], Finding], gather: Callable[[Run]
 
 
 def figure_named(run: Run, name: str) -> dict[str, Any]:
-    """The entry of a figure in the manifest. Raises Missing if the run has no rows of it."""
-    for figure in run.figures:
-        if figure["id"] == name and len(run.samples_of(figure)):
+    """The entry of a figure of the paper in the manifest. Raises Missing if the run has no rows of it, or none with the
+    task, channel and budget of the paper's: a figure keeps its id when a command changes them.
+    """
+    found = [figure for figure in run.figures if figure["id"] == name and len(run.samples_of(figure))]
+    if not found:
+        raise Missing(f"the run has no rows of {name}")
+    for figure in found:
+        if not differences(figure, name):
             return figure
-    raise Missing(f"the run has no rows of {name}")
+    raise Missing(f"{name} is not the paper's (configs/figures/{name}.toml): {'; '.join(differences(found[0], name))}")
 
 
 def at_point_of(run: Run, figure: dict[str, Any]) -> Run:
@@ -144,11 +166,12 @@ def at_point_of(run: Run, figure: dict[str, Any]) -> Run:
     return run.cut_to({**figure, "systems": names})
 
 
-def pairs_of(run: Run, name: str, rivals: tuple[str, ...]) -> Evidence:
+def pairs_of(run: Run, name: str, rivals: tuple[str, ...], up_to_db: float = math.inf) -> Evidence:
     """Our system beside each rival in the run, for each training of the two. The notes name the rivals that are not in
-    the run.
+    the run, or at too few SNRs up to `up_to_db`.
     """
-    part = at_point_of(run, figure_named(run, name))
+    figure = figure_named(run, name)
+    part = at_point_of(run, figure)
     here = set(part.samples["system"])
     if OURS not in here:
         raise Missing(f"{name} was run without {OURS}")
@@ -157,11 +180,29 @@ def pairs_of(run: Run, name: str, rivals: tuple[str, ...]) -> Evidence:
         raise Missing(f"{name} was run without {', '.join(rivals)}")
     absent = [rival for rival in rivals if rival not in here]
     tally = Tally(complete=not absent)
-    ours = trainings_of(part, OURS, tally)
-    pairs = [Pair(own, other) for rival in present for other in trainings_of(part, rival, tally) for own in ours]
+    trained = trainings_of(part, OURS, tally)
+    pairs = [Pair(own, other) for rival in present for other in trainings_of(part, rival, tally) for own in trained]
     tally.numbers += [f"{rival}: not in the run" for rival in absent]
-    note_lacking(run.summary_of({**figure_named(run, name), "systems": [OURS, *present]}), tally)
-    return Evidence(tuple(pairs), tuple(tally.numbers), tally.complete, frozenset({OURS, *present}))
+    ours = part.samples[part.samples["system"] == OURS]
+    shared = [pair.shared_snrs(up_to_db) for pair in pairs]
+    whole = [pair for pair, number in zip(pairs, shared, strict=True) if number >= FEWEST_SNRS]
+    up_to = "" if up_to_db == math.inf else f" up to {up_to_db:g} dB"
+    if not whole:
+        raise too_few(name, ours, max(shared), up_to)
+    few = [pair.label for pair, number in zip(pairs, shared, strict=True) if number < FEWEST_SNRS]
+    tally.complete &= not few
+    tally.numbers += [f"{label}: fewer than {FEWEST_SNRS} SNRs in common{up_to}" for label in few]
+    note_lacking(run.summary_of({**figure, "systems": [OURS, *present]}), tally)
+    words = rests_on(ours[ours["snr_db"] <= up_to_db])
+    return Evidence(tuple(whole), tuple(tally.numbers), tally.complete, frozenset({OURS, *present}), words)
+
+
+def too_few(name: str, rows: pd.DataFrame, number: int, where: str = "") -> Missing:
+    """The answer where a figure has too few SNRs. rows: those of our system. number: of SNRs, in the part `where`."""
+    return Missing(
+        f"{name} ({rests_on(rows)}) has {number} SNR{'s' * (number != 1)}{where}; a statement about a curve needs "
+        f"{FEWEST_SNRS}"
+    )
 
 
 def note_lacking(rows: pd.DataFrame, tally: Tally) -> None:

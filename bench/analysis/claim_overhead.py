@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.claim_evidence import (
+    FIGURES,
     NO_NUMBER,
     OURS,
     RECONSTRUCTION_RIVALS,
@@ -21,6 +22,7 @@ from bench.analysis.claim_evidence import (
     note_lacking,
 )
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
+from bench.analysis.paper_points import paper_point, rests_on
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.training_spread import UNKNOWN, Spread, in_words, of_difference, without_cells
 from bench.measure.metrics.image import psnr_db
@@ -37,11 +39,11 @@ def overhead(run: Run, metric: str) -> Finding:
     if not swept:
         how = 'cbr = ["1/48", "1/16"]'
         raise Missing(f"{OURS} was run with fewer than two budgets; to decide this, sweep over CBR, for example {how}")
-    tally, lines = Tally(), []
+    ours = pd.concat([rows[rows["system"] == OURS] for _, _, rows in swept])
+    tally, lines = Tally(rests_on=rests_on(ours)), []
     jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
     here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}
-    summary = run.summary[(run.summary["task"] == "reconstruction") & (run.summary["channel"] == "awgn")]
-    summary = summary[summary["cbr_target"].notna()]
+    summary = _with_cbr(run.summary)
     lacking = points_without_mean(summary)
     for where, snr, rows, rival in jobs:
         values, uses = zip(*(_over_uses(rows, name, metric) for name in (OURS, rival)), strict=True)
@@ -74,16 +76,16 @@ def overhead(run: Run, metric: str) -> Finding:
     return tally.finding()
 
 
-def _with_cbr(run: Run) -> pd.DataFrame:
-    """The rows that a sweep over CBR may consist of."""
-    rows = run.samples
-    return rows[(rows["task"] == "reconstruction") & (rows["channel"] == "awgn") & rows["cbr_target"].notna()]
+def _with_cbr(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that a sweep over CBR may consist of, with the task and channel of the paper's figure."""
+    paper = paper_point(FIGURES["high"])
+    return rows[rows["task"].eq(paper["task"]) & rows["channel"].eq(paper["channel"]) & rows["cbr_target"].notna()]
 
 
 def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
     """(data set, SNR, rows) for each point at which our system was run with two budgets or more, on AWGN."""
     found = []
-    for (dataset, snr), group in _with_cbr(run).groupby(["dataset", "snr_db"]):
+    for (dataset, snr), group in _with_cbr(run.samples).groupby(["dataset", "snr_db"]):
         if group.loc[group["system"] == OURS, "cbr_target"].nunique() >= 2:
             found.append((dataset, snr, group))
     return found
@@ -120,7 +122,7 @@ def _between_trainings(
             continue
         gaps = []
         for seed in run.seeds:
-            rows = _with_cbr(seed)
+            rows = _with_cbr(seed.samples)
             table, own = _over_uses(rows[rows["dataset"].eq(where) & rows["snr_db"].eq(snr)], name, metric)
             if len(own) < 2 or not pictures.isin(table.index).all():
                 continue

@@ -9,8 +9,9 @@ differences paired over pictures:
 - contradicted: in some comparison it is behind, and the interval excludes 0. Its level is corrected for the number of
   comparisons (Bonferroni): of many comparisons, one is easily behind by chance.
 - calibrated: the run agrees because the bench was set up so that it agrees.
-- undecided: none of these; or the run lacks the data; or the two reductions of PSNR disagree; or the difference is
-  smaller than what another seed of training moves it by, where this was measured (`bench.analysis.training_spread`).
+- undecided: none of these; or the run lacks the data, at the task, channel and budget of the paper's figure
+  (`bench.analysis.paper_points`) and at three SNRs or more; or the two reductions of PSNR disagree; or the difference
+  is smaller than what another seed of training moves it by, where this was measured (`bench.analysis.training_spread`).
 - withheld: the statement depends on a system that was trained too little. The numbers are given. They hold for these
   weights, not for the systems.
 """
@@ -39,7 +40,7 @@ from bench.analysis.claim_evidence import (
 from bench.analysis.claim_overhead import overhead
 from bench.analysis.undertrained import undertrained
 from bench.results.reader import PAPER_FIGURES, Run
-from bench.util.markdown import markdown_table
+from bench.util.markdown import cell, markdown_table
 from systems.errors import UserError
 
 WITHHELD = "withheld"
@@ -74,6 +75,7 @@ class Verdict:
     """A decided claim.
 
     numbers: one line per comparison.
+    rests_on: the data set, channel, budget, SNRs and pictures of its rows, in words; "" if it has none.
     undertrained: the systems that it depends on and that were trained too little.
     """
 
@@ -82,6 +84,7 @@ class Verdict:
     source: str
     verdict: str
     numbers: tuple[str, ...]
+    rests_on: str = ""
     undertrained: tuple[str, ...] = ()
 
 
@@ -97,8 +100,12 @@ CLAIMS = (
         f"In the high-resolution case GenSC is slightly better than the baselines at low SNR (<= {LOW_SNR_DB:g} dB).",
         "Sec. V-B, Fig. 5",
         gap_statistic(
-            FIGURES["high"], RECONSTRUCTION_RIVALS, mean_gap(LOW_SNR_DB), f"dB, mean of SNR <= {LOW_SNR_DB:g} dB"
-        ),
+            FIGURES["high"],
+            RECONSTRUCTION_RIVALS,
+            mean_gap(LOW_SNR_DB),
+            f"dB, mean of SNR <= {LOW_SNR_DB:g} dB",
+            LOW_SNR_DB,
+        ),  # fmt: skip
     ),
     Claim(
         "gap-grows-with-snr",
@@ -156,7 +163,9 @@ def judge(run: Run | Path | str) -> list[Verdict]:
             found = Finding(UNDECIDED, (str(reason),))
         weak = tuple(sorted(found.systems & undertrained(run)))
         verdict = WITHHELD if weak else found.verdict
-        verdicts.append(Verdict(claim.name, claim.statement, claim.source, verdict, found.numbers, weak))
+        verdicts.append(
+            Verdict(claim.name, claim.statement, claim.source, verdict, found.numbers, found.rests_on, weak)
+        )
     return verdicts
 
 
@@ -169,6 +178,7 @@ def table(verdicts: list[Verdict]) -> pd.DataFrame:
                 "statement": v.statement,
                 "source": v.source,
                 "verdict": v.verdict,
+                "rests_on": v.rests_on,
                 "rests_on_undertrained": " ".join(v.undertrained),
                 "numbers": " | ".join(v.numbers),
             }
@@ -182,7 +192,8 @@ def markdown(verdicts: list[Verdict]) -> str:
     rows = []
     for v in verdicts:
         weak = f"<br>rests on undertrained systems: {', '.join(v.undertrained)}" if v.undertrained else ""
-        rows.append((f"{v.statement} ({v.source})", f"**{v.verdict}**{weak}", "<br>".join(v.numbers)))
+        basis = f"<br>judged on {cell(v.rests_on)}" if v.rests_on else ""
+        rows.append((f"{v.statement} ({v.source}){basis}", f"**{v.verdict}**{weak}", "<br>".join(v.numbers)))
     return markdown_table(("Statement of the paper", "Verdict", "Numbers"), "lll", rows) + "\n"
 
 
@@ -192,6 +203,8 @@ def report(verdicts: list[Verdict]) -> str:
     for v in verdicts:
         lines.append(f"{v.verdict.upper():<13} {v.name} ({v.source})")
         lines.append(f"{'':<13} {v.statement}")
+        if v.rests_on:
+            lines.append(f"{'':<13} judged on {v.rests_on}")
         if v.undertrained:
             lines.append(f"{'':<13} rests on undertrained systems: {', '.join(v.undertrained)}")
         lines += [f"{'':<13} - {number}" for number in v.numbers]

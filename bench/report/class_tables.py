@@ -11,9 +11,8 @@ import pandas as pd
 
 from bench.data.voc import VOC_CLASSES
 from bench.report import system_looks
-from bench.report.text import cell
 from bench.results.reader import Run
-from bench.util.markdown import markdown_table
+from bench.util.markdown import cell, markdown_table
 
 CLASS_COLUMNS = (
     "figure", "system", "variant", "dataset", "channel", "bits_target", "uses_target", "snr_db", "class", "name", "iou",

@@ -18,9 +18,8 @@ import pandas as pd
 
 from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
-from bench.report.text import cell
 from bench.results.reader import LONGEST_FACT, Run, is_count, points_without_mean
-from bench.util.markdown import markdown_table
+from bench.util.markdown import cell, markdown_table
 
 OVERHEAD_COLUMNS = (
     "figure",

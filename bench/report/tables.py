@@ -14,11 +14,11 @@ from bench.analysis.quantity import OUTAGE_RATE, axis_label, has_labels, quantit
 from bench.report import system_looks
 from bench.report.class_tables import class_markdown, class_table
 from bench.report.overheads import kept_flops, overhead_markdown, overhead_table, spending_notes
-from bench.report.text import cell, printable
+from bench.report.text import printable
 from bench.results.csv_tables import frame_text
 from bench.results.reader import Run
 from bench.util.files import slug
-from bench.util.markdown import markdown_table
+from bench.util.markdown import cell, markdown_table
 
 RESULT_COLUMNS = [
     "figure", "system", "variant", "dataset", "channel", "cbr_target", "bits_target", "uses_target", "snr_db", "metric",

@@ -20,11 +20,6 @@ def printable(text: object) -> str:
     return shown(text, LONGEST)
 
 
-def cell(text: object) -> str:
-    r"""A name inside a Markdown table, as it is: `\`, `|` and the signs of Markdown and HTML are escaped."""
-    return re.sub(r"([\\|`*<>&\[\]])", r"\\\1", shown(text, 1000))
-
-
 def thousands(number: float) -> str:
     """12345.0 -> '12 345', with a narrow space."""
     return f"{round(number):,}".replace(",", "\u202f")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+
+from bench.util.files import shown
 
 
 def markdown_table(header: Sequence[str], align: str, rows: Iterable[Sequence[str]]) -> str:
@@ -17,3 +20,8 @@ def markdown_table(header: Sequence[str], align: str, rows: Iterable[Sequence[st
         raise ValueError(f"a table of {len(header)} columns has a row or an alignment of another length")
     first, *others = (f"| {' | '.join(row)} |" for row in cells)
     return "\n".join([first, "|" + "".join(f"{rule[letter]}|" for letter in align), *others])
+
+
+def cell(text: object) -> str:
+    r"""A name inside a Markdown table, as it is: `\`, `|` and the signs of Markdown and HTML are escaped."""
+    return re.sub(r"([\\|`*<>&\[\]])", r"\\\1", shown(text, 1000))

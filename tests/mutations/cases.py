@@ -751,6 +751,31 @@ CASES = (
         _at("report/test_system_looks", "test_no_label_holds_the_name_of_another_system"),
     ),
     Mutation(
+        "claims: a statement is judged at any point", "bench/analysis/claim_evidence.py",
+        "        if not differences(figure, name):\n", "        if True:\n",
+        _at("analysis/test_claims", "test_no_statement_is_judged_at_another_point_than_the_paper_s"),
+    ),
+    Mutation(
+        "claims: a cliff is counted at any point", "bench/analysis/claim_checks.py",
+        "(at_a_paper_point(table[table[\"system\"].isin(names)]) for", "(table[table[\"system\"].isin(names)] for",
+        _at("analysis/test_claims", "test_no_statement_is_judged_at_another_point_than_the_paper_s"),
+    ),
+    Mutation(
+        "claims: one SNR decides of a curve", "bench/analysis/claim_evidence.py",
+        "strict=True) if number >= FEWEST_SNRS]", "strict=True) if number]",
+        _at("analysis/test_claims", "test_few_snrs_decide_no_statement_about_a_curve"),
+    ),
+    Mutation(
+        "claims: two SNRs decide of a cliff", "bench/analysis/claim_checks.py",
+        "        if rows[\"snr_db\"].nunique() < FEWEST_SNRS:\n", "        if False:\n",
+        _at("analysis/test_claims", "test_few_snrs_decide_no_statement_about_a_curve"),
+    ),
+    Mutation(
+        "claims: a verdict does not say what it rests on", "bench/analysis/claims.py",
+        "found.numbers, found.rests_on, weak)", "found.numbers, \"\", weak)",
+        _at("analysis/test_claims", "test_each_verdict_names_what_it_rests_on"),
+    ),
+    Mutation(
         "failures: a claim rests on the pictures that did not fail", "bench/analysis/claim_evidence.py",
         "    tally.complete &= not lacking\n", "",
         _at("analysis/test_claims", "test_no_statement_holds_where_cells_are_absent"),

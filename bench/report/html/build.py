@@ -88,7 +88,7 @@ def report_data(runs: list[Run], picture_mib: float) -> dict[str, Any]:
         looks = system_looks.looks_of(run.system_facts, run.system_facts)
         for name, facts in run.system_facts.items():
             systems[_key(run, name, several)] = _system(run, name, facts, several, looks[name])
-        if any(figure["id"] in ("fig4", "fig5", "fig7") for figure in run.figures):
+        if run.shows_a_paper_figure():
             claims += [_claim(run, verdict) for verdict in judge(run)]
     return {
         "runs": [_run(run) for run in runs],
@@ -143,7 +143,8 @@ def _variants(run: Run, name: str) -> list[str]:
 
 def _claim(run: Run, verdict) -> dict[str, Any]:
     return {"run": run.name, "statement": verdict.statement, "source": verdict.source, "verdict": verdict.verdict,
-            "numbers": list(verdict.numbers), "undertrained": list(verdict.undertrained)}  # fmt: skip
+            "restsOn": verdict.rests_on, "numbers": list(verdict.numbers),
+            "undertrained": list(verdict.undertrained)}  # fmt: skip
 
 
 def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str, str]) -> dict[str, Any]:

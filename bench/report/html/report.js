@@ -839,6 +839,7 @@
         make("b", claim.verdict + (data.runs.length > 1 ? ` (${claim.run})` : "")),
         make("p", `${claim.statement} (${claim.source})`),
       );
+      if (claim.restsOn) box.append(make("p", `Judged on ${claim.restsOn}.`));
       const list = make("ul");
       claim.numbers.forEach((line) => list.append(make("li", line)));
       if (claim.undertrained.length)

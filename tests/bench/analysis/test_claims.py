@@ -19,11 +19,15 @@ from bench.analysis.claims import (
     UNDECIDED,
     WITHHELD,
     judge,
+    markdown,
     report,
     table,
 )
+from bench.analysis.paper_points import differences, paper_point
 from bench.analysis.undertrained import undertrained
-from bench.results.reader import Run
+from bench.report.html.build import report_data
+from bench.results.reader import PAPER_FIGURES, Run
+from bench.spec.figure import load_figure
 from systems.errors import UserError
 
 RECONSTRUCTION = [
@@ -148,7 +152,7 @@ def test_no_statement_holds_where_cells_are_absent(tmp_path):
 def test_no_statement_is_contradicted_by_what_is_left(tmp_path, lacking):
     """Where half of the pictures are absent, a number over the others is none: nothing is said for or against."""
     lack = {"gensc"} if lacking == "gensc" else {*RECONSTRUCTION, *SEGMENTATION} - {"gensc"}
-    snrs = [2.0, 8.0, 14.0, 18.0, 20.0]
+    snrs = [2.0, 4.0, 6.0, 14.0, 18.0, 20.0]
     shown = [figure(entry["id"], entry["systems"], entry["task"], snrs) for entry in figures()[:3]] + sweep()
 
     def left(figure, system, snr, index):
@@ -393,6 +397,112 @@ def test_rounding_is_no_lead(tmp_path):
 
     found = verdicts_of(tmp_path / "run", value, figures=[figure("fig5", RECONSTRUCTION)])
     assert found["gap-grows-with-snr"].verdict == UNDECIDED
+
+
+#: A world in which three statements are contradicted and one is calibrated, if they are judged.
+JUDGED = {
+    "low-resolution-best": CONTRADICTED, "gap-grows-with-snr": CONTRADICTED, "segmentation-best": CONTRADICTED,
+    "16qam-fails-below-12db": CALIBRATED,
+}  # fmt: skip
+
+
+def behind(figure, system, snr, index):
+    """Our system is behind, and ever more; 16QAM delivers from 12 dB on."""
+    if "16qam" in system:
+        return "outage" if snr < 12 else 0.9
+    if figure["task"] == "segmentation":
+        return {"gensc": 0.3}.get(system, 0.9)
+    return 40 + index - (1 + 0.1 * snr if system == "gensc" else 0)
+
+
+def three_figures(snrs=SNRS, **changes):
+    """changes: {id: values of its entry}."""
+    segmentation = ["gensc", "deeplab-jscc", "jpeg-ldpc-16qam-fcn"]
+    return [
+        figure("fig4", ["gensc", "witt"], snrs=snrs, **changes.get("fig4", {})),
+        figure("fig5", ["gensc", "witt"], snrs=snrs, **changes.get("fig5", {})),
+        figure("fig7", segmentation, task="segmentation", snrs=snrs, **changes.get("fig7", {})),
+    ]
+
+
+def test_the_paper_s_points_are_those_of_the_files():
+    """The analysis reads them itself, because it stands beside `bench.spec`."""
+    for name in PAPER_FIGURES:
+        entry = load_figure(name).as_dict()
+        assert differences(entry, name) == [] and entry.items() >= paper_point(name).items()
+
+
+FADED, HALF, FEW_BITS = {"channel": "rayleigh-block"}, {"cbr": 1 / 2}, {"bits": 5000}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("fig4", FADED, "fig4 is not the paper's (configs/figures/fig4.toml): channel rayleigh-block, not awgn"),
+        ("fig4", HALF | FADED, "channel rayleigh-block, not awgn; CBR 1/2, not CBR 1/16"),
+        ("fig4", {"cbr": None, "uses": 6000}, "6000 uses, not CBR 1/16"), ("fig5", HALF, "CBR 1/2, not CBR 1/16"),
+        ("fig5", {"cbr": None, "bits": 20000}, "20 Kbits, not CBR 1/16"), ("fig7", FADED, "channel rayleigh-block"),
+        ("fig7", FEW_BITS, "5 Kbits, not 20 Kbits"), ("fig7", {"bits": None, "cbr": 1 / 16}, "CBR 1/16, not 20 Kbits"),
+    ],
+)  # fmt: skip
+def test_no_statement_is_judged_at_another_point_than_the_paper_s(tmp_path, name, change, said):
+    """`run --figure fig4 --channel ... --cbr ...` keeps the figure's id."""
+    of = {"fig4": {"low-resolution-best"}, "fig5": {"gap-grows-with-snr"}}.get(
+        name, {"segmentation-best", "16qam-fails-below-12db"}
+    )
+    found = verdicts_of(tmp_path / "run", behind, figures=three_figures(**{name: change}), images=["a", "b", *"cdefgh"])
+    assert {claim: found[claim].verdict for claim in JUDGED} == JUDGED | dict.fromkeys(of, UNDECIDED)
+    for claim in of - {"16qam-fails-below-12db"}:
+        assert len(found[claim].numbers) == 1 and said in found[claim].numbers[0] and not found[claim].rests_on
+    if name == "fig7":
+        (said,) = found["16qam-fails-below-12db"].numbers
+        assert said.startswith("the run has no rows of jpeg-ldpc-16qam with the task, channel and budget")
+
+
+def test_another_task_under_the_paper_s_id_is_named():
+    entry = figure("fig7", ["gensc"])
+    assert differences(entry, "fig7") == ["task reconstruction, not segmentation", "CBR 1/16, not 20 Kbits"]
+
+
+@pytest.mark.parametrize("snrs", [[0.0], [0.0, 20.0]])
+def test_few_snrs_decide_no_statement_about_a_curve(tmp_path, snrs):
+    found = verdicts_of(tmp_path / "run", behind, figures=three_figures(snrs))
+    assert {v.verdict for v in found.values()} == {UNDECIDED}
+    count = f"has {len(snrs)} SNR{'s' * (len(snrs) > 1)}"
+    for name in JUDGED:
+        (said,) = found[name].numbers
+        assert f"{count}; a statement about a curve needs 3" in said and "set-fig" in said and "awgn" in said
+    assert "has 1 SNR up to 6 dB" in found["high-resolution-low-snr"].numbers[0]
+    assert " above 0 dB; a statement" in found["segmentation-stable"].numbers[0]
+
+
+def test_a_rival_at_few_snrs_decides_no_statement_about_a_curve(tmp_path):
+    """It may be of another figure at the same point."""
+    shown = [figure("fig4", ["gensc", "adjscc"]), figure("more", ["witt"], snrs=[0.0, 2.0], dataset="set-fig4")]
+
+    def value(entry, system, snr, index):
+        return 40 + index + {"gensc": 1, "witt": 5}.get(system, 0)
+
+    found = verdicts_of(tmp_path / "run", value, figures=shown)["low-resolution-best"]
+    assert found.verdict == UNDECIDED and "gensc - witt: fewer than 3 SNRs in common" in found.numbers
+
+
+def test_each_verdict_names_what_it_rests_on(tmp_path):
+    run = Run.open(make_run(tmp_path / "run", [*three_figures(fig4={"dataset": "folder:a|b"}), *sweep()], behind))
+    verdicts = judge(run)
+    rests = {v.name: v.rests_on for v in verdicts}
+    assert rests["low-resolution-best"] == "folder:a|b, awgn, CBR 1/16, 11 SNRs from 0 to 20 dB, 8 pictures"
+    assert rests["high-resolution-low-snr"] == "set-fig5, awgn, CBR 1/16, 4 SNRs from 0 to 6 dB, 8 pictures"
+    assert rests["segmentation-stable"] == "set-fig7, awgn, 20 Kbits, 10 SNRs from 2 to 20 dB, 8 pictures"
+    assert rests["lowest-overhead"] == "set-cbr, awgn, CBR 1/48 and CBR 1/24 and CBR 1/16, 1 SNR (18 dB), 8 pictures"
+    assert "set-fig7" in rests["16qam-fails-below-12db"] and "set-cbr, set-fig7" in rests["16qam-fails-below-12db"]
+    judged = [words for words in rests.values() if words]
+    assert len(judged) == len(CLAIMS) - 1 and not rests["64qam-fails-below-18db"]  # at one SNR
+    assert list(table(verdicts)["rests_on"]) == list(rests.values())
+    assert all(f"judged on {words}\n" in report(verdicts) for words in judged)
+    text = markdown(verdicts)
+    assert r"<br>judged on folder:a\|b, awgn" in text and text.count("judged on") == len(judged)
+    assert [claim["restsOn"] for claim in report_data([run], 0)["claims"]] == list(rests.values())
 
 
 def test_table_and_command(tmp_path):

@@ -18,9 +18,9 @@ from bench.report.html.build import report_data
 from bench.report.overheads import flops_keys, kept_flops, overhead_markdown, overhead_table
 from bench.report.tables import results_table, tables_of
 from bench.report.terminal import result_tables
-from bench.report.text import cell
 from bench.results.reader import Run
 from bench.util.files import write_all
+from bench.util.markdown import cell
 from systems import registry
 from systems.interface import Budget, Decoded, Link, System, Transmission
 

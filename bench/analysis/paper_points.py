@@ -1,0 +1,88 @@
+"""Where the paper's statements are judged: at the task, channel and budget of its figures. And words for the rows on
+which a verdict rests.
+
+The points are those of the figures that come with the bench (`configs/figures`). A run may hold a figure of the same id
+at another point, as `run --figure fig4 --cbr 1/2` makes it; that one says nothing of the paper's. Called by the checks
+of the claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.results.reader import PAPER_FIGURES
+from bench.util.files import read_toml, shown
+from systems.sizes import CONFIGS
+
+_SOME = 3  # budgets that are named one by one
+
+
+@cache
+def paper_point(name: str) -> dict[str, Any]:
+    """The task, channel and budget of one of the paper's figures, as the manifest of a run names them."""
+    values = read_toml(CONFIGS / "figures" / f"{name}.toml", "figure file")
+    cbr, kbits = values.get("cbr"), values.get("kbits")
+    return {
+        "task": values["task"],
+        "channel": values["channel"],
+        "cbr": None if cbr is None else float(Fraction(cbr)),
+        "bits": None if kbits is None else round(1000 * kbits),
+    }
+
+
+def differences(figure: Mapping[str, Any], name: str) -> list[str]:
+    """In what a figure of a run differs from the paper's figure `name`: a few words for each, none if in nothing."""
+    paper = paper_point(name)
+    found = [
+        f"{key} {shown(figure[key], 60)}, not {paper[key]}" for key in ("task", "channel") if figure[key] != paper[key]
+    ]
+    own, wanted = _budget(figure), _budget(paper)
+    return found + ([f"{own}, not {wanted}"] if own != wanted else [])
+
+
+def at_a_paper_point(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table that have the task, channel and budget of one of the paper's figures, of any data set."""
+    chosen = pd.Series(False, index=rows.index)
+    for point in map(paper_point, PAPER_FIGURES):
+        own = rows["task"].eq(point["task"]) & rows["channel"].eq(point["channel"])
+        for column, key in (("cbr_target", "cbr"), ("bits_target", "bits")):
+            value = np.nan if point[key] is None else point[key]
+            own &= np.isclose(rows[column].to_numpy(float), value, rtol=1e-9, atol=0, equal_nan=True)
+        chosen |= own
+    return rows[chosen]
+
+
+def rests_on(rows: pd.DataFrame) -> str:
+    """What the rows of samples.csv are of: data sets, channel, budgets, SNRs and pictures, in words."""
+    pictures = len(rows[["dataset", "image_id"]].drop_duplicates())
+    names = [", ".join(shown(name) for name in sorted(rows[column].unique())) for column in ("dataset", "channel")]
+    return ", ".join([*names, _budgets(rows), _snrs(rows), f"{pictures} pictures"])
+
+
+def _snrs(rows: pd.DataFrame) -> str:
+    snrs = sorted(rows["snr_db"].unique())
+    return f"{len(snrs)} SNRs from {snrs[0]:g} to {snrs[-1]:g} dB" if len(snrs) > 1 else f"1 SNR ({snrs[0]:g} dB)"
+
+
+def _budgets(rows: pd.DataFrame) -> str:
+    points = rows[["cbr_target", "bits_target"]].drop_duplicates().sort_values(["cbr_target", "bits_target"])
+    words = [
+        _budget({"cbr": None if np.isnan(cbr) else cbr, "bits": None if np.isnan(bits) else bits})
+        for cbr, bits in points.to_numpy(float)
+    ]
+    return " and ".join(words) if len(words) <= _SOME else f"{len(words)} budgets from {words[0]} to {words[-1]}"
+
+
+def _budget(point: Mapping[str, Any]) -> str:
+    """The budget of a point: "CBR 1/16", "20 Kbits" or "5000 uses"."""
+    if point.get("cbr") is not None:
+        return f"CBR {Fraction(point['cbr']).limit_denominator(10000)}"
+    if point.get("bits") is not None:
+        return f"{point['bits'] / 1000:g} Kbits"
+    return f"{point['uses']} uses" if point.get("uses") else "a budget in uses"
