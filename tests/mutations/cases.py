@@ -669,8 +669,8 @@ CASES = (
         _at("measure/test_apart", "test_facts_that_the_plan_or_a_table_cannot_use_are_refused"),
     ),
     Mutation(
-        "outsiders: a colour of 5,000 digits is read", "bench/report/system_looks.py",
-        "not 0 < len(value) <= LONGEST:", "not value:",
+        "outsiders: a colour of 5,000 digits is read", "bench/util/colours.py",
+        "not 0 < len(value) <= _LONGEST_NAME:", "not value:",
         _at("report/test_system_looks", "test_what_is_no_colour_is_none"),
     ),
     Mutation(
@@ -679,7 +679,7 @@ CASES = (
         _at("sweep/test_runs", "test_an_error_is_no_formula_in_the_table_of_failures"),
     ),
     Mutation(
-        "outsiders: a label is Markdown in a table", "bench/report/text.py",
+        "outsiders: a label is Markdown in a table", "bench/util/markdown.py",
         r'''re.sub(r"([\\|`*<>&\[\]])", r"\\\1", shown(text, 1000))''',
         r'''shown(text, 1000).replace("|", "\\|")''',
         _at("report/test_tables", "test_no_name_is_markdown_or_html_in_a_table"),
@@ -747,7 +747,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: a label may hold another system's name", "bench/report/system_looks.py",
-        "(taken or _holds_another(name, bare, labels))", "taken",
+        "                taken = taken or _holds_another(name, bare, labels)\n", "                pass\n",
         _at("report/test_system_looks", "test_no_label_holds_the_name_of_another_system"),
     ),
     Mutation(
