@@ -17,8 +17,9 @@ from systems.errors import UserError
 if TYPE_CHECKING:
     from bench.results.reader import Run
 
-#: The parts of a system's identity that its trainings share.
-_SHARED = ("options", "config", "source", "target")
+#: The parts of a system's identity that its trainings share; and those that a third party's do too. The code of our own
+#: systems may be of another version of the bench.
+_SHARED, _SHARED_BY_OTHERS = ("options", "config"), ("source", "target")
 
 
 def checked(run: Run, trainings: tuple[Run, ...], point: list[str]) -> tuple[Run, ...]:
@@ -64,8 +65,11 @@ def _leave_trained(training: Run) -> None:
 
 
 def _check_network(run: Run, training: Run, system: str) -> None:
-    here, there = (one.system_facts[system].get("identity", {}) for one in (run, training))
-    other = [name for name in _SHARED if here.get(name) != there.get(name)]
+    facts = [one.system_facts[system] for one in (run, training)]
+    here, there = (own.get("identity", {}) for own in facts)
+    third_party = any(own.get("plugin") is True for own in facts)
+    shared = (*_SHARED, *(_SHARED_BY_OTHERS if third_party else ()))
+    other = [name for name in shared if here.get(name) != there.get(name)]
     if other:
         raise UserError(
             f"{shown(training.directory)}: {shown(system)} differs from that of the run in its {', '.join(other)}; a "

@@ -13,8 +13,9 @@ from systems.errors import UserError
 IDENTITY = {"name": "gensc", "options": {}, "config": {"depth": 2}, "source": "abc"}
 
 
-def made(folder, training, changes=(), snrs=(0.0, 10.0), images=IMAGES, **more):
-    systems = {"gensc": {"identity": IDENTITY | {"weights": f"weights-{training}"} | dict(changes)}}
+def made(folder, training, changes=(), snrs=(0.0, 10.0), images=IMAGES, plugin=True, **more):
+    identity = IDENTITY | {"weights": f"weights-{training}"} | dict(changes)
+    systems = {"gensc": {"identity": identity, "plugin": plugin}}
     fig4 = figure("fig4", ["gensc"], snrs=list(snrs))
     return make_run(folder, [fig4], lambda figure, system, snr, index: 20 + 0.1 * training * (snr + 1) + index,
                     systems=systems, images=images, **more)  # fmt: skip
@@ -54,6 +55,13 @@ def test_a_training_differs_in_its_weights_alone(tmp_path, changes, told):
     run = with_trainings(tmp_path / "run", changes)
     with pytest.raises(UserError, match=f"seeds/3: .*{told}.*take .* away"):
         _ = run.seeds
+
+
+def test_the_code_of_our_own_systems_may_be_of_another_version_of_the_bench(tmp_path):
+    made(tmp_path / "run", 0, plugin=False)
+    for training in (1, 2):
+        made(tmp_path / "run" / "seeds" / str(training), training, {"source": "def"}, plugin=False)
+    assert spread(Run.open(tmp_path / "run"), "gensc", "reconstruction", "psnr_db").trainings == 2
 
 
 @pytest.mark.parametrize(
