@@ -40,7 +40,7 @@ from bench.analysis.claim_evidence import (
 )
 from bench.analysis.compare_numbers import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
-from bench.analysis.paper_points import at_a_paper_point, rests_on
+from bench.analysis.paper_points import at_a_paper_point, rests_on, snrs_in_words
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import Side
 from bench.analysis.training_spread import in_words, of_difference, spread_of_statistic
@@ -151,7 +151,7 @@ def gap_statistic(
                 lines.append(f"{pair.label}: {NO_NUMBER}")
                 tally.complete = False
                 continue
-            value, low, high, strict, n = _estimate(pair.joined.rows, metric, statistic, len(evidence.pairs))
+            value, low, high, strict, n, snrs = _estimate(pair.joined.rows, metric, statistic, len(evidence.pairs))
             if not n:
                 lines.append(f"{pair.label}: too few SNRs at which both decode; it cannot be compared")
                 tally.complete = False
@@ -160,9 +160,8 @@ def gap_statistic(
                                     for one in (pair.ours, pair.rival)))  # fmt: skip
             tally.holds.append(low > 0 and value >= seeds)
             tally.against.append(strict < 0 and -value >= seeds)
-            lines.append(
-                f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {n} pictures" + in_words(seeds, "")
-            )
+            over = f"{n} pictures, {snrs_in_words([snr for snr in snrs if snr <= up_to_db])}"
+            lines.append(f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {over}" + in_words(seeds, ""))
         tally.numbers[:0] = lines
         return tally.finding()
 
@@ -171,12 +170,12 @@ def gap_statistic(
 
 def _estimate(
     joined: pd.DataFrame, metric: str, statistic: Callable, comparisons: int
-) -> tuple[float, float, float, float, int]:
-    """The statistic, its interval, the upper end of the corrected interval, and the number of
-    pictures (0: no result).
+) -> tuple[float, float, float, float, int, list[float]]:
+    """The statistic, its interval, the upper end of the corrected interval, the number of pictures (0: no result), and
+    the SNRs at which both deliver every picture.
     """
     column = quantity(metric).column
-    nothing = (np.nan,) * 4 + (0,)
+    nothing = (*(np.nan,) * 4, 0, [])
     ok = (joined["status_a"] == "ok") & (joined["status_b"] == "ok")
     whole = [snr for snr, good in ok.groupby(joined["snr_db"]) if good.all()]
     rows = joined[joined["snr_db"].isin(whole)]
@@ -198,7 +197,7 @@ def _estimate(
     if np.isnan(value) or np.isnan(draws).any():
         return nothing
     low, high = percentiles(draws, n, LEVEL)
-    return value, low, high, percentiles(draws, n, 1 - (1 - LEVEL) / comparisons)[1], n
+    return value, low, high, percentiles(draws, n, 1 - (1 - LEVEL) / comparisons)[1], n, list(snrs)
 
 
 # ---------------------------------------------------------------- cliffs, stability

@@ -193,7 +193,9 @@ def pairs_of(run: Run, name: str, rivals: tuple[str, ...], up_to_db: float = mat
     tally.complete &= not few
     tally.numbers += [f"{label}: fewer than {FEWEST_SNRS} SNRs in common{up_to}" for label in few]
     note_lacking(run.summary_of({**figure, "systems": [OURS, *present]}), tally)
-    words = rests_on(ours[ours["snr_db"] <= up_to_db])
+    least = min(whole, key=lambda pair: pair.shared_snrs(up_to_db)).joined.rows  # the others rest on no less
+    kept = ours["snr_db"].isin(least["snr_db"]) & ours["image_id"].isin(least["image_id"])
+    words = rests_on(ours[kept & (ours["snr_db"] <= up_to_db)])
     return Evidence(tuple(whole), tuple(tally.numbers), tally.complete, frozenset({OURS, *present}), words)
 
 

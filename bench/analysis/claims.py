@@ -163,8 +163,9 @@ def judge(run: Run | Path | str) -> list[Verdict]:
             found = Finding(UNDECIDED, (str(reason),))
         weak = tuple(sorted(found.systems & undertrained(run)))
         verdict = WITHHELD if weak else found.verdict
+        trial = ", LIMITED: a trial, not a result" if run.limited and found.rests_on else ""
         verdicts.append(
-            Verdict(claim.name, claim.statement, claim.source, verdict, found.numbers, found.rests_on, weak)
+            Verdict(claim.name, claim.statement, claim.source, verdict, found.numbers, found.rests_on + trial, weak)
         )
     return verdicts
 

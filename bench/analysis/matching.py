@@ -41,6 +41,8 @@ def match(a: Side, b: Side) -> Matched:
         joined = joined[sizes | unknown]
     notes += _lonely_snrs(left, right)
     notes += _lonely_pictures(left, right)
+    limited = [shown(run.name) for run in {one.run.directory: one.run for one in (a, b)}.values() if run.limited]
+    notes += [f"LIMITED: {name} is a trial on a part of the pictures (--limit), not a result." for name in limited]
     measured = set(left["snr_db"]) | set(right["snr_db"])
     absent = [snr for snr in a.selection.snr_db or () if round(snr, 6) not in measured]
     if absent:

@@ -8,7 +8,7 @@ of the claims.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from typing import Any
@@ -62,11 +62,11 @@ def rests_on(rows: pd.DataFrame) -> str:
     """What the rows of samples.csv are of: data sets, channel, budgets, SNRs and pictures, in words."""
     pictures = len(rows[["dataset", "image_id"]].drop_duplicates())
     names = [", ".join(shown(name) for name in sorted(rows[column].unique())) for column in ("dataset", "channel")]
-    return ", ".join([*names, _budgets(rows), _snrs(rows), f"{pictures} pictures"])
+    return ", ".join([*names, _budgets(rows), snrs_in_words(sorted(rows["snr_db"].unique())), f"{pictures} pictures"])
 
 
-def _snrs(rows: pd.DataFrame) -> str:
-    snrs = sorted(rows["snr_db"].unique())
+def snrs_in_words(snrs: Sequence[float]) -> str:
+    """SNRs in rising order, in dB, by their number and ends."""
     return f"{len(snrs)} SNRs from {snrs[0]:g} to {snrs[-1]:g} dB" if len(snrs) > 1 else f"1 SNR ({snrs[0]:g} dB)"
 
 

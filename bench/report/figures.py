@@ -100,7 +100,8 @@ def jobs_of(
         if len(rows):
             found[id_] = job, kind_named(kind, f"figure {id_}")
             job.notes += [
-                f"{id_}: nothing of {name} is drawn, because it has no rows of this data set, channel, budget and SNRs"
+                f"{id_}: nothing of {name} is drawn, because it has no rows of this data set, channel, budget, "
+                "requirement and SNRs"
                 for name in overlays
                 if not rows["system"].str.startswith(f"{name}:").any()
             ]

@@ -53,6 +53,8 @@ def restore(source: Path, target: Path, without: tuple[str, ...] = ()) -> int:
     """
     if target.exists():
         raise UserError(f"--restore {shown(target)}: it exists; choose a new folder")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"--restore {shown(target)}: it lies in the run itself; choose a folder outside of it")
     tables = _tables(source, source)
     run = Run.open(source)
     for name in without:

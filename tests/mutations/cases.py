@@ -771,8 +771,13 @@ CASES = (
         _at("analysis/test_claims", "test_few_snrs_decide_no_statement_about_a_curve"),
     ),
     Mutation(
+        "claims: a trial is not called one", "bench/analysis/claims.py",
+        'if run.limited and found.rests_on else ""', 'if False else ""',
+        _at("analysis/test_claims", "test_a_verdict_rests_on_no_more_than_the_rival_with_the_fewest_snrs"),
+    ),
+    Mutation(
         "claims: a verdict does not say what it rests on", "bench/analysis/claims.py",
-        "found.numbers, found.rests_on, weak)", "found.numbers, \"\", weak)",
+        "found.numbers, found.rests_on + trial, weak)", "found.numbers, \"\", weak)",
         _at("analysis/test_claims", "test_each_verdict_names_what_it_rests_on"),
     ),
     Mutation(

@@ -26,7 +26,10 @@ from bench.analysis.claims import (
 from bench.analysis.paper_points import differences, paper_point
 from bench.analysis.undertrained import undertrained
 from bench.report.html.build import report_data
+from bench.results.csv_tables import read_rows
 from bench.results.reader import PAPER_FIGURES, Run
+from bench.results.schema import SAMPLE_COLUMNS, SUMMARY_COLUMNS
+from bench.results.store import RunStore
 from bench.spec.figure import load_figure
 from systems.errors import UserError
 
@@ -485,6 +488,27 @@ def test_a_rival_at_few_snrs_decides_no_statement_about_a_curve(tmp_path):
 
     found = verdicts_of(tmp_path / "run", value, figures=shown)["low-resolution-best"]
     assert found.verdict == UNDECIDED and "gensc - witt: fewer than 3 SNRs in common" in found.numbers
+
+
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_verdict_rests_on_no_more_than_the_rival_with_the_fewest_snrs(tmp_path, limited):
+    """Our system was run at 11 SNRs, its rival at four, and loses pictures at one of them."""
+
+    def lossy(figure, system, snr, index):
+        return "outage" if (system, snr, index) == ("witt", 0.0, 0) else behind(figure, system, snr, index)
+
+    folder = make_run(tmp_path / "run", three_figures(), lossy, limited=limited)
+    for name, columns in (("samples.csv", SAMPLE_COLUMNS), ("summary.csv", SUMMARY_COLUMNS)):
+        rows = [row for row in read_rows(folder / name)
+                if row["system"] != "witt" or float(row["snr_db"]) in SNRS[::3]]  # fmt: skip
+        RunStore(folder).write_table(name, columns, rows)
+    run = Run.open(folder)
+    verdicts = {v.name: v for v in judge(run)}
+    trial = ", LIMITED: a trial, not a result" if limited else ""
+    for name in ("low-resolution-best", "gap-grows-with-snr"):
+        assert ", 4 SNRs from 0 to 18 dB, 8 pictures" in verdicts[name].rests_on
+        assert verdicts[name].rests_on.endswith("8 pictures" + trial)
+    assert "8 pictures, 3 SNRs from 6 to 18 dB" in verdicts["gap-grows-with-snr"].numbers[0]
 
 
 def test_each_verdict_names_what_it_rests_on(tmp_path):

@@ -519,6 +519,14 @@ def test_pictures_that_one_side_lacks_are_named(tmp_path):
         assert "Left out: 5 pictures of set-fig4, where only B has rows (image-3, " in report(table)
 
 
+def test_a_trial_is_called_one(tmp_path):
+    runs = [make_run(tmp_path / name, [figure("fig4", ["a", "b"])], value, limited=limited)
+            for name, limited in (("whole", False), ("trial", True))]  # fmt: skip
+    words = "LIMITED: trial is a trial on a part of the pictures (--limit), not a result."
+    assert words in report(compare("a", "b", run=runs[1])) and words in report(compare(*map(str, runs)))
+    assert "LIMITED" not in report(compare("a", "b", run=runs[0]))
+
+
 def test_lost_pictures_are_counted_once(tmp_path):
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["a", "d"], snrs=[0.0])], value))
     again = run.samples.assign(rep=1.0)

@@ -253,6 +253,15 @@ def test_cells_come_back_with_what_no_table_tells_of_them(tmp_path, key, values)
     _is_refused(source, "may be of several figures, which differ: one, two", "another")
 
 
+@pytest.mark.parametrize("target", ["run/seeds/1", "run/copy"])
+def test_a_copy_does_not_lie_in_its_run(tmp_path, target):
+    """In `seeds` it would be a training of itself."""
+    run = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0])], lambda *_: 30.0)
+    with pytest.raises(UserError, match="it lies in the run itself; choose a folder outside of it"):
+        restore(run, tmp_path / target)
+    assert not (tmp_path / target).exists()
+
+
 @pytest.mark.parametrize(
     "place",
     ["manifest.json", "samples.csv", "pictures", "pictures/set-fig4/image-0/original.png", "seeds/1",
