@@ -105,8 +105,8 @@ class Pair:
 
     def shared_snrs(self, up_to_db: float) -> int:
         """The number of SNRs up to `up_to_db` at which both were run."""
-        both = set(self.ours.samples["snr_db"]) & set(self.rival.samples["snr_db"])
-        return sum(snr <= up_to_db for snr in both)
+        both = set(self.ours.samples["snr_db"].unique()) & set(self.rival.samples["snr_db"].unique())
+        return len([snr for snr in both if snr <= up_to_db])
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,8 @@ def pairs_of(run: Run, name: str, rivals: tuple[str, ...], up_to_db: float = mat
     tally.complete &= not few
     tally.numbers += [f"{label}: fewer than {FEWEST_SNRS} SNRs in common{up_to}" for label in few]
     note_lacking(run.summary_of({**figure, "systems": [OURS, *present]}), tally)
-    least = min(whole, key=lambda pair: pair.shared_snrs(up_to_db)).joined.rows  # the others rest on no less
+    fewest = min(number for number in shared if number >= FEWEST_SNRS)
+    least = pairs[shared.index(fewest)].joined.rows  # the others rest on no less
     kept = ours["snr_db"].isin(least["snr_db"]) & ours["image_id"].isin(least["image_id"])
     words = rests_on(ours[kept & (ours["snr_db"] <= up_to_db)])
     return Evidence(tuple(whole), tuple(tally.numbers), tally.complete, frozenset({OURS, *present}), words)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.results.reader import PAPER_FIGURES
+from bench.measure.budget import budget_text
+from bench.results.reader import PAPER_FIGURES, at_budget
 from bench.util.files import read_toml, shown
 from systems.sizes import CONFIGS
 
@@ -50,11 +51,7 @@ def at_a_paper_point(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of a table that have the task, channel and budget of one of the paper's figures, of any data set."""
     chosen = pd.Series(False, index=rows.index)
     for point in map(paper_point, PAPER_FIGURES):
-        own = rows["task"].eq(point["task"]) & rows["channel"].eq(point["channel"])
-        for column, key in (("cbr_target", "cbr"), ("bits_target", "bits")):
-            value = np.nan if point[key] is None else point[key]
-            own &= np.isclose(rows[column].to_numpy(float), value, rtol=1e-9, atol=0, equal_nan=True)
-        chosen |= own
+        chosen |= rows["task"].eq(point["task"]) & rows["channel"].eq(point["channel"]) & at_budget(rows, point)
     return rows[chosen]
 
 
@@ -80,9 +77,4 @@ def _budgets(rows: pd.DataFrame) -> str:
 
 
 def _budget(point: Mapping[str, Any]) -> str:
-    """The budget of a point: "CBR 1/16", "20 Kbits" or "5000 uses"."""
-    if point.get("cbr") is not None:
-        return f"CBR {Fraction(point['cbr']).limit_denominator(10000)}"
-    if point.get("bits") is not None:
-        return f"{point['bits'] / 1000:g} Kbits"
-    return f"{point['uses']} uses" if point.get("uses") else "a budget in uses"
+    return budget_text(point["cbr"], point["bits"], point.get("uses"))

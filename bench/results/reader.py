@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import count
@@ -232,15 +232,21 @@ def _belonging(rows: pd.DataFrame, figure: dict[str, Any]) -> pd.DataFrame:
     chosen = rows["task"].eq(figure["task"]) & rows["dataset"].eq(figure["dataset"])
     chosen &= rows["channel"].eq(figure["channel"]) & rows["system"].isin(figure["systems"])
     chosen &= rows["snr_db"].isin(figure["snr_db"])
+    return rows[chosen & at_budget(rows, figure)]
+
+
+def at_budget(rows: pd.DataFrame, figure: Mapping[str, Any]) -> pd.Series:
+    """Which rows of a table have the budget of a figure."""
     budgets = [("cbr_target", "cbr"), ("bits_target", "bits")]
     if rows["uses_target"].notna().any():  # it is empty in tables of earlier versions, also for a budget in uses
         budgets.append(("uses_target", "uses"))
+    chosen = pd.Series(True, rows.index)
     for column, key in budgets:
-        if figure[key] is None:
+        if figure.get(key) is None:
             chosen &= rows[column].isna()
         else:
             chosen &= np.isclose(rows[column].to_numpy(float), figure[key], rtol=1e-9, atol=0)
-    return rows[chosen]
+    return chosen
 
 
 def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
