@@ -306,17 +306,14 @@ def _twin(name: str) -> str:
     return near or (name.casefold() if lower is not None and not lower.plugin and name != name.casefold() else "")
 
 
-def borrowed(label: str, name: str) -> bool:
-    """Whether the label of the system `name` could be read as that of another one, of ours: it holds its name or label,
-    or no letter at all, or letters beyond ASCII, or signs that a terminal or Markdown takes for more than letters
-    ("&#71;enSC"). What one of our systems is called itself, its label may hold.
+def borrowed(label: str) -> bool:
+    """Whether a label could be read as that of a system of ours: it holds its name or label, or no letter at all, or
+    letters beyond ASCII, or signs that a terminal or Markdown takes for more than letters ("&#71;enSC").
     """
     names = (own for known in _OWN.values() for own in (*known.names, *known.every))
     ours = (bare(text) for own in names for text in (own, look(own).label))
-    itself = [bare(text) for text in (name, look(name).label)] if holds(name) else []
     own = bare(label)
-    held = any(one in own and not any(one in text for text in itself) for one in ours)
-    return held or not _PLAIN.fullmatch(label) or not own
+    return any(one in own for one in ours) or not _PLAIN.fullmatch(label) or not own
 
 
 def own_colours() -> frozenset[str]:
@@ -338,9 +335,9 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
         label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
         if len(label) > _LONGEST_LABEL:  # here, because the name that follows must stay whole
             label = f"{label[: _LONGEST_LABEL - 3]}..."
-        if label and borrowed(label, name):
+        if label and borrowed(label):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
-        elif not label and told.get("plugin") and borrowed(name, name):  # such as gensc-large
+        elif not label and told.get("plugin") and borrowed(name):  # such as gensc-large
             label = f"{name} (plug-in)"
         return SystemLook(label or name, colour, None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name

@@ -141,7 +141,7 @@ def gap_statistic(
     """A check: a statistic of the gap to each rival is above 0, over the SNRs at which both deliver every picture.
 
     statistic: `slope`, or one that `mean_gap` made. unit: of its value, for display. up_to_db: the highest SNR that it
-    reads. A rival without such SNRs cannot be compared, and then the statement cannot hold either.
+    reads. A rival with fewer than FEWEST_SNRS such SNRs cannot be compared, and then the statement cannot hold either.
     """
 
     def check(evidence: Evidence, metric: str) -> Finding:
@@ -152,15 +152,16 @@ def gap_statistic(
                 tally.complete = False
                 continue
             value, low, high, strict, n, snrs = _estimate(pair.joined.rows, metric, statistic, len(evidence.pairs))
-            if not n:
-                lines.append(f"{pair.label}: too few SNRs at which both decode; it cannot be compared")
+            snrs = [snr for snr in snrs if snr <= up_to_db]
+            if not n or len(snrs) < FEWEST_SNRS:
+                lines.append(f"{pair.label}: fewer than {FEWEST_SNRS} SNRs at which both decode; it cannot be compared")
                 tally.complete = False
                 continue
             seeds = of_difference(*(spread_of_statistic(one.run, one.system, "reconstruction", metric, statistic)
                                     for one in (pair.ours, pair.rival)))  # fmt: skip
             tally.holds.append(low > 0 and value >= seeds)
             tally.against.append(strict < 0 and -value >= seeds)
-            over = f"{n} pictures, {snrs_in_words([snr for snr in snrs if snr <= up_to_db])}"
+            over = f"{n} pictures, {snrs_in_words(snrs)}"
             lines.append(f"{pair.label}: {value:+.3f} [{low:+.3f}, {high:+.3f}] {unit}, {over}" + in_words(seeds, ""))
         tally.numbers[:0] = lines
         return tally.finding()

@@ -48,7 +48,7 @@ def compare(
     tables, notes, others = [], [], []
     for first, second in _pairs_of(a, b, baseline, run, selection):
         if first.source[:2] == second.source[:2] and first.samples.index.equals(second.samples.index):
-            raise UserError(f"compare: {shown(first.label)} would be compared with itself; name another system or run")
+            raise _itself(first)
         matched = match(first, second)
         tables.append(compare_sides(first, second, metric, matched=matched))
         notes += matched.notes
@@ -92,7 +92,14 @@ def _pairs_of(
     sides = [_side_of(name, at_hand, selection) for name in asked]
     other = sides.pop() if baseline else None
     pairs = [(sides[0], sides[1])] if b is not None else []
-    return pairs + [(s, other) for s in sides if other is not None and s.source != other.source]
+    pairs += [(s, other) for s in sides if other is not None and s.source != other.source]
+    if not pairs:
+        raise _itself(sides[0])
+    return list({(first.source, second.source): (first, second) for first, second in pairs}.values())
+
+
+def _itself(one: Side) -> UserError:
+    return UserError(f"compare: {shown(one.label)} would be compared with itself; name another system or run")
 
 
 def _side_of(name: str, at_hand: Run | None, selection: Selection) -> Side:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -117,13 +117,11 @@ def _is_free(colour: str, own: str = "") -> bool:
     return not too_light(colour) and not any(near(colour, other) for other in taken)
 
 
-def distinct(labels: Mapping[str, str], wished: Collection[str] = ()) -> dict[str, str]:
+def distinct(labels: Mapping[str, str]) -> dict[str, str]:
     """The labels of systems, by name. Where several look alike, or one like another's name or like the label of a
     published curve, they get the names too, so that none hides. So does a third party's label that holds the name or
     the label of another system: beside one with the label "Foo", "Foo (bar)" would be taken for the system bar, and
     "Foo, trained longer" for a form of it.
-
-    wished: the systems whose labels a figure's file gives. Theirs are no more trusted than a third party's.
     """
     found = dict(labels)
     names = Counter(registry.bare(name) for name in labels)
@@ -132,7 +130,7 @@ def distinct(labels: Mapping[str, str], wished: Collection[str] = ()) -> dict[st
         for name, label in found.items():
             bare, own = registry.bare(label), f" ({_named(name)})"
             taken = counts[bare] > 1 or names[bare] > (bare == registry.bare(name))
-            if name in wished or not registry.holds(name.rpartition(":")[2]):
+            if not registry.holds(name.rpartition(":")[2]):
                 taken = taken or _holds_another(name, bare, labels)
             if taken and not label.endswith(own):
                 found[name] = label + own
@@ -191,8 +189,8 @@ def looks_of(
 
     facts: what the run's manifest says of each system.
     order: names that come first.
-    labels, colours: by system, instead of the catalogue's, as a figure's file wants them (`FigureLook`). They are
-    checked as those of a third party's system are.
+    labels, colours: by system, as a figure's file wants them (`FigureLook`). They are checked as those of a third
+    party's system are. Systems of ours keep their labels.
     highlight: these are drawn wide, the others faint.
     said: labels by system that the user wants, shown as they are.
     A name "RUN:system" is a system of another run. It has the colour of the system, another dash and hollow markers.
@@ -202,8 +200,7 @@ def looks_of(
     highlight = set(highlight)
     styles: dict[str, Style] = {}
     given = {name: place for place, name in enumerate(dict.fromkeys(systems))}
-    wished = {name for name in given if name in labels or name.rpartition(":")[2] in labels}
-    own_labels = distinct({name: _label_among(name, facts, labels, said) for name in given}, wished)
+    own_labels = distinct({name: _label_among(name, facts, labels, said) for name in given})
     # Those of this run first, then the same systems of others, whose looks are given; the rest is told apart from them.
     for system in sorted(given, key=lambda name: (":" in name, name.rpartition(":")[2] not in given, name)):
         run, _, name = system.rpartition(":")
@@ -228,23 +225,27 @@ def looks_of(
 
 
 def _label_among(system: str, facts: Mapping[str, Mapping], wishes: Mapping[str, str], said: Mapping[str, str]) -> str:
-    """The label of a system, with the run of one of another run. wishes: of the figure's file. said: the user's."""
+    """The label of a system, with the run of one of another run. said: the user's. wishes: of the figure's file, which
+    may come from somebody else: none is granted for a system of ours, and no run passes for a system.
+    """
     run, _, name = system.rpartition(":")
-    if system in wishes:
+    ours = registry.holds(name)
+    if system in wishes and not ours:
         return _granted(wishes[system], name)
     if run and name in said:
         label = printable(said[name])
-    elif name in wishes:
+    elif name in wishes and not ours:
         label = _granted(wishes[name], name)
     else:
         label = style_of(name, facts.get(system, facts.get(name))).label
-    return f"{label} ({printable(run)})" if run else label
+    place = f"run {printable(run)}" if run and registry.borrowed(run) else printable(run)
+    return f"{label} ({place})" if run else label
 
 
 def _granted(wish: str, name: str) -> str:
     """The label that a figure's file wants for a system, with its name if it could be read as another of ours."""
     label = printable(wish)
-    return f"{label} ({printable(name)})" if registry.borrowed(label, name) else label
+    return f"{label} ({printable(name)})" if registry.borrowed(label) else label
 
 
 def figure_looks(figure: Mapping, facts: Mapping[str, Mapping] | None = None) -> Looks:

@@ -50,6 +50,7 @@ from bench.spec.grammar import (
 from bench.spec.keys import Key, read_table
 from bench.spec.look import LOOK_KEYS, FigureLook, read_look
 from bench.util.files import read_toml, user_path
+from systems import registry
 from systems.errors import UserError, did_you_mean
 from systems.interface import Budget
 from systems.sizes import CONFIGS
@@ -256,6 +257,11 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
     if metric not in metrics:
         raise UserError(f"{where}: metric {metric!r} is none of {task}: {', '.join(metrics)}")
     snr_db = read["snr_db"]
+    look = read_look({key.name: values[key.name] for key in LOOK_KEYS if key.name in values}, where)
+    if renamed := next(filter(registry.holds, look.label), None):
+        raise UserError(
+            f"{where}: label of {renamed!r}: no file renames a system of the bench; plot --label {renamed}=TEXT does"
+        )
     shown = Pictures()
     if "pictures" in read:
         shown = Pictures(**{"id": read["id"], **read["pictures"]})
@@ -276,7 +282,7 @@ def read_figure(values: dict[str, Any], where: str) -> Figure:
         requirement=read.get("requirement") or TASKS[task].requirement,
         uses=read.get("uses"),
         pictures=shown,
-        look=read_look({key.name: values[key.name] for key in LOOK_KEYS if key.name in values}, where),
+        look=look,
     )
 
 

@@ -9,7 +9,8 @@ In a figure file (`bench.spec.figure`):
     colour = {mine = "#AA3377"}
 
 A file may come from somebody else, and no hash of a run holds these keys. So no label is blank and no colour is lost on
-white paper, and `bench.report.system_looks` checks both as it checks what a third party's system says of itself.
+white paper. `bench.report.system_looks` checks both as it checks what a third party's system says of itself, and lets
+no file rename a system of the bench.
 """
 
 from __future__ import annotations

@@ -519,7 +519,7 @@ CASES = (
     ),
     Mutation(
         "outsiders: their labels are shown as they are", "systems/registry.py",
-        "        if label and borrowed(label, name):\n", "        if False:\n",
+        "        if label and borrowed(label):\n", "        if False:\n",
         ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
     ),
     Mutation(
@@ -584,13 +584,23 @@ CASES = (
     ),
     Mutation(
         "figures' files: a label passes for one of ours", "bench/report/system_looks.py",
-        " if registry.borrowed(label, name) else label\n", " if False else label\n",
+        " if registry.borrowed(label) else label\n", " if False else label\n",
         _at("report/test_system_looks", "test_no_file_of_a_figure_shows_a_system_under_another_s_name"),
     ),
     Mutation(
-        "figures' files: a label of ours is another system's", "bench/report/system_looks.py",
-        "            if name in wished or not registry.holds(", "            if not registry.holds(",
-        _at("report/test_system_looks", "test_no_file_of_a_figure_shows_a_system_under_another_s_name"),
+        "figures' files: a system of ours is renamed", "bench/report/system_looks.py",
+        "    ours = registry.holds(name)\n", "    ours = False\n",
+        _at("report/test_system_looks", "test_no_wish_of_a_manifest_renames_a_system_of_ours"),
+    ),
+    Mutation(
+        "figures' files: a file renames a system of ours", "bench/spec/figure.py",
+        "    if renamed := next(filter(registry.holds, look.label), None):\n", "    if renamed := None:\n",
+        _at("spec/test_look", "test_no_file_renames_a_system_of_the_bench"),
+    ),
+    Mutation(
+        "runs: a folder passes for a system", "bench/report/system_looks.py",
+        " if run and registry.borrowed(run) else", " if False else",
+        _at("report/test_system_looks", "test_no_run_passes_for_a_system"),
     ),
     Mutation(
         "figures' files: a third party has a colour of ours", "bench/report/system_looks.py",
@@ -769,6 +779,16 @@ CASES = (
         "claims: two SNRs decide of a cliff", "bench/analysis/claim_checks.py",
         "        if rows[\"snr_db\"].nunique() < FEWEST_SNRS:\n", "        if False:\n",
         _at("analysis/test_claims", "test_few_snrs_decide_no_statement_about_a_curve"),
+    ),
+    Mutation(
+        "claims: two SNRs at which both decode give a slope", "bench/analysis/claim_checks.py",
+        "            if not n or len(snrs) < FEWEST_SNRS:\n", "            if not n:\n",
+        _at("analysis/test_claims", "test_a_rival_that_decodes_at_few_snrs_has_no_slope"),
+    ),
+    Mutation(
+        "compare: repetitions are left out silently", "bench/analysis/matching.py",
+        "    notes += _lonely_repetitions(left, right)\n", "",
+        _at("analysis/test_compare", "test_repetitions_that_one_side_lacks_are_named"),
     ),
     Mutation(
         "claims: a trial is not called one", "bench/analysis/claims.py",

@@ -490,6 +490,19 @@ def test_a_rival_at_few_snrs_decides_no_statement_about_a_curve(tmp_path):
     assert found.verdict == UNDECIDED and "gensc - witt: fewer than 3 SNRs in common" in found.numbers
 
 
+def test_a_rival_that_decodes_at_few_snrs_has_no_slope(tmp_path):
+    """A line through two points is no trend."""
+
+    def late(entry, system, snr, index):
+        lost = entry["id"] == "fig5" and system == "jpeg-ldpc-64qam" and snr < 18
+        return "outage" if lost else paper(entry, system, snr, index)
+
+    found = verdicts_of(tmp_path / "run", late)["gap-grows-with-snr"]
+    words = "gensc - jpeg-ldpc-64qam: fewer than 3 SNRs at which both decode; it cannot be compared"
+    assert found.verdict == UNDECIDED and words in found.numbers
+    assert len([line for line in found.numbers if "dB of gap per dB of SNR" in line]) == len(RECONSTRUCTION) - 2
+
+
 @pytest.mark.parametrize("limited", [False, True])
 def test_a_verdict_rests_on_no_more_than_the_rival_with_the_fewest_snrs(tmp_path, limited):
     """Our system was run at 11 SNRs, its rival at four, and loses pictures at one of them."""

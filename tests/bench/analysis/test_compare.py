@@ -14,8 +14,9 @@ from bench.analysis.compare_numbers import compare_sides, paired_miou, whole_cur
 from bench.analysis.compare_text import report
 from bench.analysis.sides import Selection, side
 from bench.measure.metrics.segmentation import mean_iou
+from bench.results.csv_tables import read_rows
 from bench.results.reader import Run
-from bench.results.schema import FAILURE_COLUMNS
+from bench.results.schema import FAILURE_COLUMNS, SAMPLE_COLUMNS
 from bench.results.store import RunStore
 from systems.errors import UserError
 
@@ -387,6 +388,17 @@ def test_a_side_is_not_compared_with_itself(run_dir, names):
     assert "\n" not in str(found.value)
     with pytest.raises(UserError, match="would be compared with itself"):
         compare(str(run_dir), str(run_dir))
+    with pytest.raises(UserError, match="^compare: a would be compared with itself"):
+        compare("a", baseline="a", run=run_dir)
+
+
+def test_a_baseline_that_is_a_side_gives_each_pair_once(run_dir):
+    """Twice the same rows would also be two values at each SNR of a whole curve."""
+    for baseline in "ab":
+        table = compare("a", "b", baseline=baseline, run=run_dir)
+        pd.testing.assert_frame_equal(table[table["a"] == "a"], compare("a", "b", run=run_dir))
+        assert report(table)
+    assert set(compare("a", "b", baseline="a", run=run_dir)["a"]) == {"a", "b"}
 
 
 def test_equal_curves_are_neither_better_nor_worse(tmp_path):
@@ -517,6 +529,18 @@ def test_pictures_that_one_side_lacks_are_named(tmp_path):
     for table in (compare("a", "b", run=run), compare(f"{run}:a", f"{other}:b")):
         assert set(table["n_images"]) == {3}
         assert "Left out: 5 pictures of set-fig4, where only B has rows (image-3, " in report(table)
+
+
+def test_repetitions_that_one_side_lacks_are_named(tmp_path):
+    """A second draw of the channel for one side would weigh its pictures otherwise than the other's."""
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b"], snrs=[0.0, 10.0, 20.0])], value)
+    rows = read_rows(run / "samples.csv")
+    again = [row | {"rep": 1} for row in rows if row["system"] == "a" and float(row["snr_db"]) > 0]
+    RunStore(run).write_table("samples.csv", SAMPLE_COLUMNS, rows + again)
+    for sides, name in ((("a", "b"), "A"), (("b", "a"), "B")):
+        table = compare(*sides, run=run)
+        assert set(table["n_images"]) == {len(IMAGES)}
+        assert f"Left out: 1 repetition at 10, 20 dB on awgn, which only {name} has." in report(table)
 
 
 def test_a_trial_is_called_one(tmp_path):

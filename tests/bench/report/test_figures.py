@@ -431,12 +431,12 @@ def test_systems_labels_and_limits_are_the_users(run_dir):
 
 
 def test_the_figures_file_says_how_it_is_drawn(tmp_path):
-    look = {"order": ["linear"], "label": {"linear": "KLT"}, "colour": {"linear": "#AA3377"}, "ylim": [0, 60]}
-    run_dir = make_run(tmp_path / "run", [figure("mine", ["gensc", "linear"], look=look)], value)
+    look = {"order": ["mine"], "label": {"mine": "My codec"}, "colour": {"mine": "#AA3377"}, "ylim": [0, 60]}
+    run_dir = make_run(tmp_path / "run", [figure("mine", ["gensc", "mine"], look=look)], value)
     canvas, _ = drawings(run_dir, "mine")[0]["mine"]
-    assert [t.get_text() for t in canvas.legends[0].get_texts()] == ["KLT", "GenSC"]
+    assert [t.get_text() for t in canvas.legends[0].get_texts()] == ["My codec", "GenSC"]
     assert canvas.axes[0].get_lines()[0].get_color() == "#AA3377" and canvas.axes[0].get_ylim() == (0, 60)
-    canvas, _ = drawings(run_dir, "mine", Options(ylim=(10.0, 50.0), labels={"linear": "L"}))[0]["mine"]
+    canvas, _ = drawings(run_dir, "mine", Options(ylim=(10.0, 50.0), labels={"mine": "L"}))[0]["mine"]
     assert canvas.axes[0].get_ylim() == (10, 50) and canvas.legends[0].get_texts()[0].get_text() == "L"
 
 
@@ -670,11 +670,11 @@ ODD = [
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_names_are_drawn_without_a_word(tmp_path, odd, recwarn):
     """Names of data sets, systems' labels, titles and pictures are drawn without a warning, in every format."""
-    spec = figure("fig5", ["gensc", "linear"], snrs=[0.0, 18.0], pictures=[18.0])
+    spec = figure("fig5", ["gensc", "mine"], snrs=[0.0, 18.0], pictures=[18.0])
     run_dir = make_run(tmp_path / "run", [spec | {"pictures": {"id": "fig6", "snr_db": [18.0], "limit": 1}}], value)
     manifest = json.loads((run_dir / "manifest.json").read_text())
     manifest["run"] = odd
-    manifest["config"]["figures"][0] |= {"dataset": odd, "title": odd, "look": {"label": {"linear": odd}}}
+    manifest["config"]["figures"][0] |= {"dataset": odd, "title": odd, "look": {"label": {"mine": odd}}}
     run = Run(run_dir, manifest)
     for name in ("samples", "summary", "pictures"):
         table = getattr(run, name)

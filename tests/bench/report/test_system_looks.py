@@ -114,8 +114,8 @@ def test_no_label_stands_for_two_systems_of_two_runs():
     assert looks.label("mine") == "One (mine)" and looks.label("third") == "One (mine) (third)"
     assert looks.label("new:gensc-large") == "gensc-large (plug-in) (new)"
     for how in ("labels", "said"):
-        looks = system_looks.looks_of(["gensc", "new:gensc"], **{how: {"gensc": "G"}})
-        assert (looks.label("gensc"), looks.label("new:gensc")) == ("G", "G (new)")
+        looks = system_looks.looks_of(["mine", "new:mine"], **{how: {"mine": "G"}})
+        assert (looks.label("mine"), looks.label("new:mine")) == ("G", "G (new)")
 
 
 def test_the_label_of_another_run_s_system_is_what_that_run_says():
@@ -194,11 +194,11 @@ def test_labels_compose():
 
 
 def test_the_figures_file_and_the_options_change_looks():
-    wish = {"order": ["mine"], "label": {"mine": "My system", "gensc": "Ours", "witt": "W"},
+    wish = {"order": ["mine"], "label": {"mine": "My system"},
             "colour": {"mine": "teal", "witt": "#775500"}}  # fmt: skip
     looks = figure_and_tables(["gensc", "mine", "witt"], wish)
     assert looks.sorted(["witt", "gensc", "mine"]) == ["mine", "gensc", "witt"]
-    assert [looks.label(name) for name in ("mine", "gensc", "witt")] == ["My system", "Ours", "W"]
+    assert [looks.label(name) for name in ("mine", "gensc", "witt")] == ["My system", "GenSC", "WITT"]
     assert (looks["mine"].colour, looks["witt"].colour) == ("#008080", "#775500")
 
 
@@ -215,35 +215,46 @@ STRANGER = {"c-honest": {"plugin": True, "label": "Honest codec"}}
 
 
 @pytest.mark.parametrize(
-    ("system", "label"),
+    "label",
     [
-        ("c-honest", "GenSC"), ("c-honest", "gen SC, trained longer"), ("c-honest", "GenS\u0421"),
-        ("c-honest", "linear"),
-        ("linear", "c-honest (plug-in)"), ("linear", "Honest codec"), ("linear", "GenSC"), ("deepjscc", "GenSC (old)"),
-        ("deepjscc", "W1TT"), ("gensc", "Deep JSCC, large"), ("gensc", "."), ("c-honest", "SwinJSCC, official weights"),
-        ("linear", "AVIF+LDPC, adaptive"),
+        "GenSC", "gen SC, trained longer", "GenS\u0421", "linear", "Linear (block KLT)", "W1TT", "Deep JSCC, large",
+        ".", "SwinJSCC, official weights", "AVIF+LDPC, adaptive", "Yours, trained longer",
     ],
 )  # fmt: skip
-def test_no_file_of_a_figure_shows_a_system_under_another_s_name(system, label):
+def test_no_file_of_a_figure_shows_a_system_under_another_s_name(label):
     """No hash of a run holds the wishes of a figure's file, and whoever passes a run on may have written them."""
-    systems = ["gensc", "c-honest", "linear", "deepjscc"]
-    looks = figure_and_tables(systems, {"label": {system: label}}, STRANGER)
-    assert looks.label(system) == f"{label} ({system})"
+    systems = ["gensc", "c-honest", "linear", "yours"]
+    facts = STRANGER | {"yours": {"plugin": True, "label": "Yours"}}
+    looks = figure_and_tables(systems, {"label": {"c-honest": label}}, facts)
+    assert looks.label("c-honest") == f"{label} (c-honest)"
     bare = [registry.bare(looks.label(name)) for name in systems]
     assert len(set(bare)) == len(bare)
-    said = figure_and_tables(systems, {}, STRANGER, labels={system: label})
-    assert said.label(system) == label  # the user's own word
+    said = figure_and_tables(systems, {}, facts, labels={"c-honest": label})
+    assert said.label("c-honest") == label  # the user's own word
 
 
-def test_what_a_system_is_called_itself_its_label_may_hold():
-    wish = {"gensc": "GenSC (ours)", "jpeg-ldpc-16qam-fcn": "JPEG+LDPC+16QAM, then FCN", "c-honest": "c-honest, large"}
-    looks = figure_and_tables([*wish, "jpeg-ldpc-16qam"], {"label": wish}, STRANGER)
-    assert {name: looks.label(name) for name in wish} == wish
+@pytest.mark.parametrize("label", ["Honest codec", "GenSC, undertrained", "GenSC", "A bound", "Deep JSCC, large", "."])
+@pytest.mark.parametrize("system", ["gensc", "new:gensc", "jpeg-ldpc-16qam-fcn"])
+def test_no_wish_of_a_manifest_renames_a_system_of_ours(system, label):
+    systems = ["gensc", "new:gensc", "c-honest", "jpeg-ldpc-16qam-fcn"]
+    plain = figure_and_tables(systems, {}, STRANGER)
+    for wish in ({system: label}, {system.rpartition(":")[2]: label}):
+        assert figure_and_tables(systems, {"label": wish}, STRANGER) == plain
+    assert figure_and_tables(systems, {}, STRANGER, labels={system: label}).label(system) == label
 
 
 def test_two_wishes_do_not_make_one_label():
-    looks = figure_and_tables(["mine", "gensc", "yours"], {"label": {"mine": "Ours", "gensc": "Ours"}})
-    assert (looks.label("mine"), looks.label("gensc")) == ("Ours (mine)", "Ours (gensc)")
+    looks = figure_and_tables(["mine", "yours"], {"label": {"mine": "Ours", "yours": "Ours"}})
+    assert (looks.label("mine"), looks.label("yours")) == ("Ours (mine)", "Ours (yours)")
+
+
+@pytest.mark.parametrize("run", ["gensc", "results of GenSC", "witt-2", "W\u0406TT"])
+def test_no_run_passes_for_a_system(run):
+    """The folder of a run is often named by whoever made it."""
+    looks = system_looks.looks_of(["gensc", f"{run}:c-honest", f"{run}:gensc", "new:c-honest"], STRANGER)
+    assert looks.label(f"{run}:c-honest") == f"Honest codec (run {run})"
+    assert looks.label(f"{run}:gensc") == f"GenSC (run {run})"
+    assert looks.label("new:c-honest") == "Honest codec (new)"
 
 
 @pytest.mark.parametrize("colour", ["#D2271F", "#d3281e", "black", "#268CC8"])

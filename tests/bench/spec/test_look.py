@@ -10,10 +10,10 @@ from bench.spec.look import read_look
 from bench.spec.request import Request, resolve
 from systems.errors import UserError
 
-FIGURE = {"id": "mine", "task": "reconstruction", "dataset": "photos", "systems": ["linear"], "cbr": "1/16"}
+FIGURE = {"id": "mine", "task": "reconstruction", "dataset": "photos", "systems": ["linear", "mine"], "cbr": "1/16"}
 LOOK = {
     "order": ["linear"],
-    "label": {"linear": "KLT"},
+    "label": {"mine": "My system"},
     "colour": {"linear": "#AA3377"},
     "ylim": [20, 40],
     "kind": "curves",
@@ -46,10 +46,16 @@ def test_bad_looks_are_one_line(wrong):
     "label", ["", " ", "\t\n", "\u00a0\u2003", "\u200b", "\ufeff \u2060", "\u3164", "\u2800", "\u0301"]
 )
 def test_no_label_of_a_file_is_blank(label):
-    with pytest.raises(UserError, match="mine.toml: label of 'linear' is blank"):
-        read_figure(FIGURE | {"label": {"linear": label}}, "mine.toml")
+    with pytest.raises(UserError, match="mine.toml: label of 'mine' is blank"):
+        read_figure(FIGURE | {"label": {"mine": label}}, "mine.toml")
     with pytest.raises(UserError, match="NAME=TEXT"):
         parse_labels((f"linear={label}",))
+
+
+@pytest.mark.parametrize("label", ["GenSC, undertrained", "A bound", "GenSC", "Ours"])
+def test_no_file_renames_a_system_of_the_bench(label):
+    with pytest.raises(UserError, match="mine.toml: label of 'gensc': .* plot --label gensc=TEXT"):
+        read_figure(FIGURE | {"label": {"gensc": label}}, "mine.toml")
 
 
 @pytest.mark.parametrize("colour", ["#FFFFFF", "white", "#ffffe0", "yellow", "0.9"])
@@ -73,7 +79,7 @@ def test_a_label_makes_no_other_run(tmp_path):
         'cbr = "1/16"',
     ]
     folders = set()
-    for extra in ([], ['label = {linear = "KLT"}', "ylim = [20, 40]"]):
+    for extra in ([], ["order = ['linear']", "colour = {linear = 'teal'}", "ylim = [20, 40]"]):
         path = tmp_path / "mine.toml"
         path.write_text("\n".join(lines + extra))
         folders.add(resolve(Request(figures=(str(path),), limit=1)).default_folder)
