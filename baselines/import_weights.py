@@ -65,6 +65,10 @@ def witt(state: State) -> ImportedWeights:
     windows = tuple((math.isqrt(len(table)) + 1) // 2 for table in tables)
     embed = tuple(len(_of(state, f"{prefix}norm1.weight", "witt")) for prefix in first)
     gates = count("encoder.bm_list.")
+    # The authors' program decides when it builds the network, by the size of its crops, whether windows shift. A file
+    # has the masks of those that do. One without any masks does not say it.
+    masked = [any(key.startswith(f"encoder.layers.{level}.") and key.endswith("attn_mask") for key in state)
+              for level in range(stages)]  # fmt: skip
     config = WITTConfig(
         channels=len(_of(state, "encoder.head_list.weight", "witt")),
         embed=embed,
@@ -72,6 +76,7 @@ def witt(state: State) -> ImportedWeights:
         heads=tuple(table.shape[1] for table in tables),
         window=max(windows),
         windows=windows if len(set(windows)) > 1 else (),
+        shifted=tuple(masked) if any(masked) else (),
         mlp_ratio=len(_of(state, f"{first[0]}mlp.fc1.weight", "witt")) / embed[0],
         modnet_layers=gates,
         modnet_hidden=len(_of(state, "encoder.sm_list.0.weight", "witt")) if gates else 0,

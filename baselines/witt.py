@@ -15,6 +15,9 @@ Size `paper` computes the same as the authors' program: with their weights it gi
 - There is one SNR per picture, not one per batch. At the receiver it is the SNR that the picture met; on AWGN both are
   the same.
 - Any picture size is accepted: if the windows do not divide a side, it is padded by repeating the edge.
+- In the authors' program, the size of the crops with which a network is built decides for ever whether the windows of a
+  map shift. Imported weights keep this (`WITTConfig.shifted`). Otherwise a map shifts unless it is one window wide; for
+  a network built with 256 x 256, this differs only where a side of a picture is at most 128.
 - Under fading the receiver equalises. The authors' receiver does not know the channel.
 
 The fields `linear_path`, `reads_linear`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path`
@@ -58,6 +61,8 @@ class WITTConfig:
     channels: real feature channels at 1/16 of the picture's size (the paper's C); 96 channels give CBR 1/16.
     window: side of the windows in tokens.
     windows: one side per stage of the encoder, if they differ.
+    shifted: for each stage of the encoder, whether its windows shift at all, as the size of the training crops decided
+    in the authors' program. Empty: a map is shifted unless it is one window wide.
     modnet_layers: gated layers of the channel ModNet. 0: no ModNet, the published "WITT_W/O".
     modnet_hidden: channels of these layers.
     linear_path: the network adds to the block-KLT code.
@@ -72,6 +77,7 @@ class WITTConfig:
     heads: tuple[int, ...] = (4, 6, 8, 10)  # attention heads per stage
     window: int = 8
     windows: tuple[int, ...] = ()
+    shifted: tuple[bool, ...] = ()
     mlp_ratio: float = 4.0  # hidden width of a block's MLP divided by its channels
     modnet_layers: int = 7
     modnet_hidden: int = 480
@@ -84,11 +90,14 @@ class WITTConfig:
         if self.reads_linear and not self.linear_path:
             raise UserError("witt: reads_linear needs linear_path = true in the same configuration (configs/models)")
 
-    def stage(self, level: int, first: int) -> tuple[int, int, int, int, float, int]:
-        """Arguments of `SwinStage` for the encoder's stage `level`. first: blocks before it on the same side."""
+    def stage(self, level: int, first: int) -> SwinStage:
+        """The encoder's stage `level`, or the decoder's that mirrors it. first: blocks before it on the same side."""
         window = self.windows[level] if self.windows else self.window
         start = first if self.shift_across_stages else 0
-        return self.embed[level], self.depths[level], self.heads[level], window, self.mlp_ratio, start
+        shifts = self.shifted[level] if self.shifted else None
+        return SwinStage(
+            self.embed[level], self.depths[level], self.heads[level], window, self.mlp_ratio, start, shifts
+        )
 
 
 class PatchMerging(nn.Module):
@@ -123,14 +132,19 @@ class PatchReverseMerging(nn.Module):
 
 
 class SwinStage(nn.Module):
-    """Swin blocks, with plain and shifted windows in turn. With an even `first`, the first block has plain windows."""
+    """Swin blocks, with plain and shifted windows in turn. With an even `first`, the first block has plain windows.
 
-    def __init__(self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float, first: int):
+    shifts: whether windows shift at all; None: unless the map is one window wide.
+    """
+
+    def __init__(
+        self, dim: int, depth: int, heads: int, window: int, mlp_ratio: float, first: int, shifts: bool | None = None
+    ):
         super().__init__()
         self.window = window
-        self.blocks = nn.Sequential(
-            *(SwinBlock(dim, heads, window, window // 2 * ((first + index) % 2), mlp_ratio) for index in range(depth))
-        )
+        turns = [window // 2 * ((first + index) % 2 if shifts is not False else 0) for index in range(depth)]
+        always = shifts is True
+        self.blocks = nn.Sequential(*(SwinBlock(dim, heads, window, shift, mlp_ratio, always) for shift in turns))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, h, w, C) -> (B, h, w, C). Sides that the window does not divide are padded, and cut afterwards."""
@@ -197,7 +211,7 @@ class Encoder(nn.Module):
         self.merges, self.stages = nn.ModuleList(), nn.ModuleList()
         for level, dim in enumerate(config.embed):
             self.merges.append(PatchMerging(config.embed[level - 1], dim) if level else nn.Identity())
-            self.stages.append(SwinStage(*config.stage(level, sum(config.depths[:level]))))
+            self.stages.append(config.stage(level, sum(config.depths[:level])))
         self.norm = nn.LayerNorm(config.embed[-1])
         self.modnet = make_modnet(config)
         self.head = Dense(config.embed[-1], config.channels)
@@ -224,7 +238,7 @@ class Decoder(nn.Module):
         self.modnet = make_modnet(config)
         self.stages, self.merges = nn.ModuleList(), nn.ModuleList()
         for level in levels:
-            self.stages.append(SwinStage(*config.stage(level, sum(config.depths[level + 1 :]))))
+            self.stages.append(config.stage(level, sum(config.depths[level + 1 :])))
             self.merges.append(PatchReverseMerging(config.embed[level], config.embed[level - 1] if level else 3))
         # A token of stage `level` stands for 2^(level + 1) pixels per side. At 1/16 the symbols are the linear code.
         self.reads = nn.ModuleList(

@@ -98,12 +98,13 @@ def relative_positions(window: int, device: torch.device) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head attention within windows, with a learned bias per relative position.
 
-    Tokens (B, h, w, C), h and w divisible by `window` -> (B, h, w, C). A map with a side of one window is not shifted.
+    Tokens (B, h, w, C), h and w divisible by `window` -> (B, h, w, C). A map with a side of one window is not shifted,
+    unless `always` is True.
     """
 
-    def __init__(self, dim: int, window: int, shift: int, heads: int):
+    def __init__(self, dim: int, window: int, shift: int, heads: int, always: bool = False):
         super().__init__()
-        self.window, self.shift, self.heads = window, shift, heads
+        self.window, self.shift, self.heads, self.always = window, shift, heads, always
         self.qkv = Dense(dim, 3 * dim)
         self.proj = Dense(dim, dim)
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
@@ -112,7 +113,7 @@ class WindowAttention(nn.Module):
     def parts(self, x: Tensor) -> tuple[Part, ...]:
         """The windows of a map (B, h, w, C)."""
         batch, height, width, _ = x.shape
-        shift = 0 if min(height, width) <= self.window else self.shift
+        shift = self.shift if self.always or min(height, width) > self.window else 0
         return window_parts(batch, height, width, self.window, shift, x.device)
 
     def bias(self) -> Tensor:
@@ -158,11 +159,11 @@ def scatter(outs: list[Tensor], parts: tuple[Part, ...]) -> Tensor:
 class SwinBlock(nn.Module):
     """Pre-norm block: x + attention(norm(x)), then x + MLP(norm(x)). Tokens (B, h, w, C) -> (B, h, w, C)."""
 
-    def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float = 4.0):
+    def __init__(self, dim: int, heads: int, window: int, shift: int, mlp_ratio: float = 4.0, always: bool = False):
         super().__init__()
         hidden = int(dim * mlp_ratio)
         self.norm1 = nn.LayerNorm(dim)
-        self.attn = WindowAttention(dim, window, shift, heads)
+        self.attn = WindowAttention(dim, window, shift, heads, always)
         self.norm2 = nn.LayerNorm(dim)
         first, last = Dense(dim, hidden), Dense(hidden, dim)
         self.mlp = nn.Sequential(first, nn.GELU(), nn.Identity(), last)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -272,13 +273,18 @@ def test_the_authors_witt_is_imported_and_run(tmp_path):
             level, layer = rest.removeprefix("merges.").split(".", 1)
             rest = f"layers.{level}.{'downsample' if side == 'encoder' else 'upsample'}.{layer}"
         theirs[f"{side}.{rest.replace('mlp.0.', 'mlp.fc1.').replace('mlp.3.', 'mlp.fc2.')}"] = value
-    theirs["encoder.layers.0.blocks.1.attn_mask"] = torch.zeros(4, 64, 64)
+    for level in range(3):  # as for crops of 128, where the last map is one window
+        theirs[f"encoder.layers.{level}.blocks.1.attn_mask"] = torch.zeros(4, 64, 64)
+        theirs[f"decoder.layers.{3 - level}.blocks.1.attn_mask"] = torch.zeros(4, 64, 64)
     theirs["distortion_loss.window"] = torch.zeros(3)
     torch.save(theirs, tmp_path / "WITT.model")
     out = tmp_path / "witt.safetensors"
     import_weights.import_weights("witt", tmp_path / "WITT.model", out)
     system = create("witt", checkpoint=str(out))
-    assert system.config == config and system.snr_range_db == (1.0, 13.0)
+    assert system.config == replace(config, shifted=(True, True, True, False)) and system.snr_range_db == (1.0, 13.0)
+    shifts = [[block.attn.shift for block in stage.blocks] for stage in system.encoder.stages]
+    assert shifts == [[0, 4], [0, 4], [0, 4], [0, 0]]
+    assert [[block.attn.shift for block in stage.blocks] for stage in system.decoder.stages] == shifts[::-1]
     for key, value in ours.state_dict().items():
         assert torch.equal(system.state_dict()[key], value), key
 

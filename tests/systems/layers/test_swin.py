@@ -66,6 +66,33 @@ def test_a_map_with_a_side_of_one_window_is_not_shifted():
         assert torch.equal(shifted(x), plain(x))
 
 
+@pytest.mark.parametrize("size", [(8, 8), (8, 24), (16, 8)])
+def test_windows_may_shift_on_a_map_of_one_window(size):
+    """As in WITT's program, which decides it when the network is built. Beside attention over all tokens, of which
+    each sees those of its window and of its region: the parts of a window that meet by the cyclic shift are apart.
+    """
+    window, shift, (height, width) = 8, 4, size
+    block = SwinBlock(12, 2, window, shift, always=True).eval()
+    x = torch.randn(1, height, width, 12, generator=torch.Generator().manual_seed(5))
+    places = [((row - shift) % height, (column - shift) % width) for row in range(height) for column in range(width)]
+    regions = [
+        (row // window, column // window, row >= height - shift, column >= width - shift) for row, column in places
+    ]
+    apart = torch.tensor([[one != other for other in regions] for one in regions])
+    bias = torch.zeros(2, len(places), len(places))
+    table = block.attn.relative_position_bias_table
+    for one, (row, column) in enumerate(places):
+        for other, (row2, column2) in enumerate(places):
+            if not apart[one, other]:
+                index = (row - row2 + window - 1) * (2 * window - 1) + column - column2 + window - 1
+                bias[:, one, other] = table[index]
+    with torch.no_grad():
+        wanted = block.within(x.view(1, -1, 12), bias.masked_fill(apart, -torch.inf)).view(x.shape)
+        assert torch.allclose(block(x), wanted, atol=1e-5)
+        block.attn.always = False
+        assert not torch.allclose(block(x), wanted, atol=1e-3)
+
+
 def test_a_token_sees_its_window_and_no_more():
     ours, _ = pair()
     x = torch.randn(1, 24, 24, 24, generator=torch.Generator().manual_seed(4))
