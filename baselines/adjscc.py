@@ -64,6 +64,7 @@ class ADJSCCConfig:
     filters: int = 256  # channels of the hidden layers
     attention_reduction: int = 16
     linear_path: bool = False  # the network stands beside the block-KLT code
+    allocates_power: bool = False  # the powers of the block-KLT code's channels follow the SNR
     lmmse: bool = False  # the receiver reads the linear MMSE estimate of the symbols, not the equalised symbols
 
 
@@ -208,7 +209,7 @@ class ADJSCC(LearnedSystem):
         self.encoder = encoder_stages(config.channels, width, reduction)
         self.decoder = decoder_stages(inputs, width, reduction)
         if config.linear_path:
-            self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2)
+            self.linear_path = LinearPath(config.channels * (BLOCK // STRIDE) ** 2, allocates=config.allocates_power)
             start_from_zero(self.encoder[-1].conv, self.decoder[-1].conv)
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
@@ -226,7 +227,7 @@ class ADJSCC(LearnedSystem):
             features = apply_stages(others, first.attention(fine, snr_db), snr_db)
             if linear is not None:
                 added = F.pixel_unshuffle(features, BLOCK // STRIDE)
-                return self.linear_path.send_beside(padded, linear, added, at, self.name)
+                return self.linear_path.send_beside(padded, linear, added, snr_db, at, self.name)
             symbols, _ = unit_power(to_symbols(features, at.budget.allowed_uses()))
             return Transmission(symbols)
 
@@ -240,7 +241,7 @@ class ADJSCC(LearnedSystem):
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
-            opened = self.linear_path.open(received, link)
+            opened = self.linear_path.open(received, self.told(link.snr_tensor(len(snr_db), snr_db.device)), link)
             added = CORRECTION * opened.unit * apply_stages(self.decoder, opened.features(STRIDE), snr_db).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))

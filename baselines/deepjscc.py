@@ -84,7 +84,8 @@ class DeepJSCC(LearnedSystem):
         if self.linear_path is not None:
             padded = pad_to_multiple(images, BLOCK)
             added = F.pixel_unshuffle(self.encoder(padded), BLOCK // STRIDE)
-            return self.linear_path.send_beside(padded, self.linear_path.analyse(padded), added, link, self.name)
+            linear, snr_db = self.linear_path.analyse(padded), link.snr_tensor(len(images), images.device)
+            return self.linear_path.send_beside(padded, linear, added, snr_db, link, self.name)
         features = self.encoder(pad_to_multiple(images, STRIDE))
         symbols, _ = unit_power(to_symbols(features, link.budget.allowed_uses()))
         return Transmission(symbols)
@@ -92,7 +93,8 @@ class DeepJSCC(LearnedSystem):
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         if self.linear_path is not None:
-            opened = self.linear_path.open(received, link)
+            snr_db = link.snr_tensor(len(received.symbols), received.symbols.device)
+            opened = self.linear_path.open(received, snr_db, link)
             added = self.linear_path.expected_error(opened) * self.decoder(opened.features(STRIDE)).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))

@@ -83,6 +83,7 @@ class WITTConfig:
     modnet_hidden: int = 480
     linear_path: bool = False
     reads_linear: bool = False  # the decoder's stages from 1/8 on also read the linear estimate of the picture
+    allocates_power: bool = False
     embed_norm: bool = False
     shift_across_stages: bool = False
 
@@ -276,7 +277,7 @@ class WITT(LearnedSystem):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         if config.linear_path:
-            self.linear_path = LinearPath(config.channels)
+            self.linear_path = LinearPath(config.channels, allocates=config.allocates_power)
             start_from_zero(self.encoder.head, self.decoder.merges[-1].increment)
 
     def prepare(self, images: Tensor, link: Link) -> Callable[[Link], Transmission]:
@@ -289,9 +290,10 @@ class WITT(LearnedSystem):
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
 
         def send(at: Link) -> Transmission:
-            features = self.encoder(tokens, self.told(at.snr_tensor(len(images), images.device)))
+            snr_db = self.told(at.snr_tensor(len(images), images.device))
+            features = self.encoder(tokens, snr_db)
             if linear is not None:
-                return self.linear_path.send_beside(padded, linear, features, at, self.name)
+                return self.linear_path.send_beside(padded, linear, features, snr_db, at, self.name)
             symbols, power = unit_power(to_symbols(features, symbol_uses(at, self.name)))
             return Transmission(symbols, power_to_bits(power))
 
@@ -305,7 +307,7 @@ class WITT(LearnedSystem):
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
-            opened = self.linear_path.open(received, link)
+            opened = self.linear_path.open(received, self.told(link.snr_tensor(len(snr_db), snr_db.device)), link)
             added = self.decoder(opened.symbols * 2**0.5, snr_db, opened).float()
             images = opened.picture + CORRECTION * opened.unit * added
         else:

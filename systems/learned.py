@@ -17,13 +17,14 @@ from systems import sidecars, weight_files
 from systems.errors import CheckpointError
 from systems.interface import Link, Received, System, Transmission
 from systems.layers.klt import BlockKLT
-from systems.layers.linear_path import LinearPath
+from systems.layers.linear_path import LinearPath, PowerAllocation
 from systems.losses import mean_squared_error, pixel_cross_entropy
 from systems.sizes import fill, load_size, sizes_of
 
 #: Size of weights that others published (`python -m bench weights import`). Their sidecar holds the configuration.
 IMPORTED = "imported"
 PRETRAINED_RATE = 0.2  # an ImageNet backbone's share of the learning rate
+GAIN_RATE = 0.1  # that of the channels' powers
 
 ChannelFunction = Callable[[Transmission, Link], Received]
 
@@ -186,13 +187,15 @@ class Network(nn.Module):
         rate.
 
         Weights that are already trained at the start (an ImageNet backbone) get a small share, so that small steps
-        preserve them.
+        preserve them. So do the channels' powers, because all other weights adapt to them.
         """
         # Imported here because it loads timm and torchvision, which take seconds and which most networks do not need.
         from systems.layers.efficientnet import EfficientNetLite0
 
         trained = (module for module in self.modules() if isinstance(module, EfficientNetLite0) and module.pretrained)
-        return {id(parameter): PRETRAINED_RATE for module in trained for parameter in module.parameters()}
+        shares = {id(parameter): PRETRAINED_RATE for module in trained for parameter in module.parameters()}
+        gains = (module for module in self.modules() if isinstance(module, PowerAllocation))
+        return shares | {id(parameter): GAIN_RATE for module in gains for parameter in module.parameters()}
 
     def knowledge(self) -> tuple[str, ...]:
         """Prior knowledge that the network has before training, in words: a column of the tables."""

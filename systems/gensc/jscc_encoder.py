@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from systems.gensc.config import GenSCConfig
 from systems.interface import TASKS
 from systems.layers.klt import BlockKLT
-from systems.layers.linear_path import BLOCK, LinearPath, start_from_zero
+from systems.layers.linear_path import BLOCK, LinearPath, PowerAllocation
 
 
 class TaskShare(nn.Module):
@@ -42,8 +42,7 @@ class TaskShare(nn.Module):
         # The convolutions give all of the signal for segmentation, and a small part of it for reconstruction.
         self.scale = nn.Parameter(torch.full((channels,), 0.1 if reconstruct and config.linear_path else 1.0))
         self.log_gain = nn.Parameter(torch.zeros(channels))
-        self.power_allocation = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, channels))
-        start_from_zero(self.power_allocation[-1])
+        self.power_allocation = PowerAllocation(channels)
 
     def affine(self, x: Tensor, layer: int) -> Tensor:
         """Scale and shift each channel of x (B, hidden, h, w), before the activation.
@@ -56,8 +55,7 @@ class TaskShare(nn.Module):
         """Logarithm of the amplitude of each channel, (B, channels), from the SNR in dB (B,), which both ends know."""
         gain = self.log_gain.float().expand(len(snr_db), -1)
         if self.sees_snr:
-            level = snr_db[:, None] / 10 - 1
-            gain = gain + self.power_allocation(torch.cat([level, level.square()], dim=1)).float()
+            gain = gain + self.power_allocation(snr_db)
         return gain
 
 

@@ -28,11 +28,10 @@ from systems.layers.padding import pad_to_multiple, padded_size
 from systems.layers.power import unit_power
 from systems.layers.receiver import receiver_snr_db
 from systems.layers.symbol_layout import spread_variance, to_features, to_symbols
-from systems.learned import ChannelFunction, LearnedSystem
+from systems.learned import GAIN_RATE, ChannelFunction, LearnedSystem
 from systems.losses import pixel_cross_entropy
 
 REFERENCE_SIGMA = 10 ** (-10 / 20)  # 10 dB: the constant noise level of the ablation without `time_tied_to_noise`
-GAIN_RATE = 0.1  # the share of the learning rate that the channels' gains get
 
 
 class GenSC(LearnedSystem):
@@ -62,14 +61,12 @@ class GenSC(LearnedSystem):
             self.jscc_encoder.start_from_klt(self.linear_path.klt)
 
     def rate_shares(self) -> dict[int, float]:
-        """See `Network.rate_shares`. The channels' gains get a tenth of the rate, because all other weights adapt to
-        them.
-        """
+        """See `Network.rate_shares`. The channels' gains get the share of their powers at each SNR."""
         shares = super().rate_shares()
         for task in self.tasks:
             share = self.jscc_encoder.of(task)
-            for parameter in () if share is None else (share.log_gain, *share.power_allocation.parameters()):
-                shares[id(parameter)] = GAIN_RATE
+            if share is not None:
+                shares[id(share.log_gain)] = GAIN_RATE
         return shares
 
     def start_from_klt(self, klt: BlockKLT) -> None:

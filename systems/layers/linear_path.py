@@ -47,6 +47,21 @@ class Opened(NamedTuple):
         return torch.cat([symbols, picture_features(self.picture, self.unit, stride)], dim=1)
 
 
+class PowerAllocation(nn.Sequential):
+    """Logarithm of each channel's amplitude, as a small network of the SNR. It starts at 0: the amplitudes of the
+    linear code at every SNR.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, channels))
+        start_from_zero(self[-1])
+
+    def forward(self, snr_db: Tensor) -> Tensor:
+        """SNR in dB (B,) -> (B, channels), float32."""
+        level = snr_db[:, None] / 10 - 1
+        return super().forward(torch.cat([level, level.square()], dim=1)).float()
+
+
 class LinearPath(nn.Module):
     """Fixed analysis and synthesis of 16 x 16 blocks, the LMMSE receiver, and the power of each picture as side
     information.
@@ -55,6 +70,7 @@ class LinearPath(nn.Module):
     kept: the largest number of coefficients that `synthesise` takes.
     own_contrast: True: the network's additions are in units of each picture's own contrast. False: in units of the
     contrast of a typical picture.
+    allocates: the amplitudes of the sent coefficients follow the SNR, as training finds it best.
 
     The statistics are those of a Markov source, until `load` (at the start of training) or a checkpoint brings measured
     ones. Eigenvalues are stored as logarithms, because float16 does not have their range.
@@ -64,11 +80,12 @@ class LinearPath(nn.Module):
     log_eigenvalues: Tensor  # (kept,)
     mean: Tensor  # (768,)
 
-    def __init__(self, coefficients: int, kept: int | None = None, own_contrast: bool = True):
+    def __init__(self, coefficients: int, kept: int | None = None, own_contrast: bool = True, allocates: bool = False):
         super().__init__()
         size, kept = 3 * BLOCK * BLOCK, kept or coefficients
         self.own_contrast = own_contrast
         self.coefficients, self.kept = coefficients, kept
+        self.allocation = PowerAllocation(coefficients) if allocates else None
         self.register_buffer("basis", torch.zeros(size, kept))
         self.register_buffer("log_eigenvalues", torch.zeros(kept))
         self.register_buffer("mean", torch.zeros(size))
@@ -102,10 +119,14 @@ class LinearPath(nn.Module):
         """Standard deviation of each kept coefficient, one axis: (kept,)."""
         return (self.log_eigenvalues / 2).exp()
 
-    @property
-    def amplitudes(self) -> Tensor:
-        """Amplitude of each sent coefficient, (coefficients,): proportional to lambda^(-1/4)."""
-        return self.klt.amplitudes(self.coefficients)
+    def amplitudes(self, snr_db: Tensor) -> Tensor:
+        """Amplitude of each sent coefficient at an SNR in dB (B,), (B, coefficients, 1, 1). It is proportional to
+        lambda^(-1/4), unless it follows the SNR.
+        """
+        amplitudes = self.klt.amplitudes(self.coefficients).expand(len(snr_db), -1)
+        if self.allocation is not None:
+            amplitudes = amplitudes * self.allocation(snr_db).exp()
+        return amplitudes[:, :, None, None]
 
     @property
     def prior(self) -> Tensor:
@@ -133,13 +154,15 @@ class LinearPath(nn.Module):
         symbols, power = unit_power(to_symbols(reals, symbol_uses(link, name)))
         return Transmission(symbols, power_to_bits(power))
 
-    def send_beside(self, images: Tensor, linear: Tensor, added: Tensor, link: Link, name: str) -> Transmission:
+    def send_beside(
+        self, images: Tensor, linear: Tensor, added: Tensor, snr_db: Tensor, link: Link, name: str
+    ) -> Transmission:
         """Transmit the sum of the linear code and the network's additions.
 
-        linear, added: (B, coefficients, h, w) each, in the units of `analyse`. images: (B, 3, 16h, 16w). Raises
-        BudgetTooSmall.
+        linear, added: (B, coefficients, h, w) each, in the units of `analyse`. images: (B, 3, 16h, 16w). snr_db: as
+        both ends know it, in dB, (B,). Raises BudgetTooSmall.
         """
-        return self.send(images, linear + added, self.amplitudes[:, None, None], link, name)
+        return self.send(images, linear + added, self.amplitudes(snr_db), link, name)
 
     def receive(self, received: Received, link: Link) -> tuple[Tensor, Tensor, Tensor]:
         """Symbol maps (B, coefficients, h, w), the noise variance of each value in the same shape, and the power before
@@ -154,10 +177,10 @@ class LinearPath(nn.Module):
             bits_to_power(received.side_info),
         )
 
-    def open(self, received: Received, link: Link) -> Opened:
-        """Decode what `send_beside` sent, symbols (B, n), with the LMMSE receiver."""
+    def open(self, received: Received, snr_db: Tensor, link: Link) -> Opened:
+        """Decode what `send_beside` sent, symbols (B, n), with the LMMSE receiver. snr_db: as `send_beside` got it."""
         maps, noise, power = self.receive(received, link)
-        amplitude = self.amplitudes[:, None, None] / power.sqrt()[:, None, None, None]
+        amplitude = self.amplitudes(snr_db) / power.sqrt()[:, None, None, None]
         linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
         return Opened(maps / (1 + 2 * noise), linear, self.received_contrast(power), noise, power)
 
@@ -167,7 +190,7 @@ class LinearPath(nn.Module):
         It holds for pictures with the variances of the statistics. The error of coefficients that were not sent is not
         included.
         """
-        gain = self.amplitudes.square()[:, None, None] / opened.power[:, None, None, None]
+        gain = self.klt.amplitudes(self.coefficients).square()[:, None, None] / opened.power[:, None, None, None]
         left = self.prior * opened.noise / (gain * self.prior + opened.noise)
         return (left.sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) / len(self.mean)).sqrt()
 
