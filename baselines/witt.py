@@ -66,6 +66,7 @@ class WITTConfig:
     modnet_layers: gated layers of the channel ModNet. 0: no ModNet, the published "WITT_W/O".
     modnet_hidden: channels of these layers.
     linear_path: the network adds to the block-KLT code.
+    allocates_power: the powers of the block-KLT code's channels follow the SNR.
     embed_norm: LayerNorm after the patch embedding.
     shift_across_stages: plain and shifted windows alternate through the whole network. False: each stage begins with
     plain windows.

@@ -184,13 +184,13 @@ class LinearPath(nn.Module):
         linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
         return Opened(maps / (1 + 2 * noise), linear, self.received_contrast(power), noise, power)
 
-    def expected_error(self, opened: Opened) -> Tensor:
+    def expected_error(self, opened: Opened, snr_db: Tensor) -> Tensor:
         """Root mean square error per value that the channel's noise leaves in the linear picture, (B, 1, 1, 1).
 
         It holds for pictures with the variances of the statistics. The error of coefficients that were not sent is not
-        included.
+        included. snr_db: as `open` got it.
         """
-        gain = self.klt.amplitudes(self.coefficients).square()[:, None, None] / opened.power[:, None, None, None]
+        gain = self.amplitudes(snr_db).square() / opened.power[:, None, None, None]
         left = self.prior * opened.noise / (gain * self.prior + opened.noise)
         return (left.sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) / len(self.mean)).sqrt()
 

@@ -71,16 +71,44 @@ def test_picture_features_are_the_picture_in_its_own_units():
     assert torch.allclose(back, images, atol=1e-5)
 
 
+def test_the_powers_of_channels_that_follow_the_snr_start_at_those_of_the_linear_code():
+    path, snr_db = LinearPath(96, allocates=True), torch.tensor([0.0, 20.0])
+    start = path.klt.amplitudes(96)
+    assert torch.equal(path.amplitudes(snr_db)[:, :, 0, 0], start.expand(2, -1))
+    torch.nn.init.normal_(path.allocation[-1].weight, std=0.3)
+    low, high = path.amplitudes(snr_db)[:, :, 0, 0]
+    assert not torch.allclose(low, high) and torch.equal(LinearPath(96).amplitudes(snr_db)[1, :, 0, 0], start)
+
+
+@pytest.mark.parametrize("name", ["adjscc", "witt", "gensc"])
+def test_every_shipped_encoder_that_knows_the_snr_shares_power_by_it(name):
+    """Equal footing: no publication names it, so either all systems with a KLT start have it, or none."""
+    system = create(name)
+    assert system.encoder_sees_snr and system.linear_path is not None
+    ends = torch.tensor([0.0, 20.0])
+    if name == "gensc":
+        low, high = system.jscc_encoder.gain("reconstruction", ends).exp()
+    else:
+        low, high = system.linear_path.amplitudes(ends)[:, :, 0, 0]
+    assert not torch.allclose(low / low.norm(), high / high.norm(), rtol=0.01)
+
+
+@pytest.mark.parametrize("allocates", [False, True])
 @pytest.mark.parametrize("snr_db", [0.0, 10.0])
-def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db):
-    path = LinearPath(96)
+def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db, allocates):
+    """It is wrong if the receiver takes other powers of the channels than were sent."""
+    path, told = LinearPath(96, allocates=allocates), torch.tensor([snr_db])
+    if allocates:
+        path.allocation[-1].bias.data = torch.linspace(0.5, -0.5, 96)
     draws = torch.randn(1, 96, 80, 80, generator=torch.Generator().manual_seed(1))
     images = path.synthesise(draws * path.deviation[:96, None, None])
     side = 80 * BLOCK
     at = Link("reconstruction", side, side, Budget.from_cbr(1 / 16 + 1e-4, side, side), "awgn", snr_db)
-    received = transmit(path.send_beside(images, path.analyse(images), torch.zeros_like(draws), at, "test"), at, [3])
-    opened = path.open(received, at)
+    received = transmit(
+        path.send_beside(images, path.analyse(images), torch.zeros_like(draws), told, at, "test"), at, [3]
+    )
+    opened = path.open(received, told, at)
     # 614,400 coefficients; the kinds with the largest error have 6,400 each, so their mean square is known to about 1 %
-    assert path.expected_error(opened).item() == pytest.approx(
+    assert path.expected_error(opened, told).item() == pytest.approx(
         (opened.picture - images).square().mean().sqrt().item(), rel=0.01
     )
