@@ -5,12 +5,15 @@ IEEE Trans. Cogn. Commun. Netw., 2019, Fig. 2. The encoder has five 5x5 convolut
 first two have stride 2. A PReLU with one slope follows each. The decoder mirrors the encoder and ends in a sigmoid.
 
 The network has no SNR input: the publication trains one model per SNR. A training protocol may fix the SNR, and a run
-may use one checkpoint per SNR (`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`).
+may use one checkpoint per SNR (`--checkpoint deepjscc@1=FILE,deepjscc@7=FILE`). `configs/train/paper.toml` does not: it
+trains one model for 0 to 20 dB.
 
 Size `paper` is the published network. These differences remain:
 - Any picture size is accepted: sides are padded to multiples of 4 by repeating the edge, and cut afterwards.
 - Under fading the receiver equalises, as in every system of the bench. The receiver of the publication does not.
 - The weights are initialised after He, scaled to PReLU's slope. The publication does not say how.
+- Two neighbouring values of a channel make one symbol. On AWGN another pairing would change nothing.
+- Training follows `configs/train`.
 
 Two fields are off in `paper`. With `lmmse` the decoder reads the linear MMSE estimate of the symbols instead of the
 equalised symbols. With `linear_path` the network adds to the block-KLT code instead of carrying the whole picture, the

@@ -1,17 +1,38 @@
 """DeepLab-JSCC: atrous convolutions on both sides of the channel, trained end to end for segmentation.
 
-The registry makes it as `deeplab-jscc`. The paper names this baseline "DeepLab JSCC" and gives no more. This
-implementation follows DeepLab v3 (L.-C. Chen, G. Papandreou, F. Schroff, H. Adam, "Rethinking atrous convolution for
-semantic image segmentation", 2017).
-Transmitter: backbone at output stride 16 -> atrous spatial pyramid pooling (ASPP) -> 1x1 projection to `channels`
-reals, normalised to unit power. Receiver: 3x3 convolution -> ASPP -> upsampling -> logits. If the size says so, the 3x3
-convolutions of the pyramid are depthwise separable (DeepLab v3+).
+The registry makes it as `deeplab-jscc`. The paper names this baseline "Deeplab JSCC" and says that encoder and decoder
+are built on DeepLab. It cites [24]: L.-C. Chen, G. Papandreou, I. Kokkinos, K. Murphy, A. L. Yuille, "DeepLab", IEEE
+Trans. Pattern Anal. Mach. Intell., 2018, which is DeepLab v2. It describes no layer, and it does not say where the
+channel cuts the network. This implementation follows the later DeepLab v3 (L.-C. Chen, G. Papandreou, F. Schroff,
+H. Adam, "Rethinking atrous convolution for semantic image segmentation", 2017).
 
-Because the paper describes no layer, size `paper` can only follow the name: it has the backbone of DeepLab v3
-(ResNet-101, output stride 16, rates 6, 12, 18), with ImageNet weights if torch's cache holds them (`python -m bench
-weights fetch resnet101`), and reads the equalised symbols. Neither end knows the SNR. The field `lmmse` is off in
-`paper`; with it the receiver reads the linear MMSE estimate of the symbols. Two differences from DeepLab v3 remain: the
-multi-grid rates of its last block, and its training crop and schedule.
+Transmitter: backbone at output stride 16 -> atrous spatial pyramid pooling (ASPP) -> 1x1 projection to `channels`
+reals, normalised to unit power. Receiver: 3x3 convolution -> ASPP -> upsampling by 2 -> 3x3 convolution -> dropout ->
+1x1 convolution to logits -> upsampling by 8. With `separable` the 3x3 convolutions of the pyramids are depthwise
+separable (DeepLab v3+).
+
+Size `paper` has the backbone of DeepLab v3, a ResNet-101 at output stride 16, and its rates 6, 12 and 18. It starts
+from ImageNet weights if torch's cache holds them (`python -m bench weights fetch resnet101`), otherwise from random
+ones. `separable` and `lmmse` are off. The receiver reads the equalised symbols, and neither end knows the SNR. With
+`lmmse` (sizes `small` and `light`) it reads the linear MMSE estimate of the symbols, so it knows the SNR.
+
+Differences from [24]:
+- [24] adds up the class scores of four 3x3 convolutions with the rates 6, 12, 18 and 24, at output stride 8. Here the
+  pyramid is that of DeepLab v3: a 1x1 convolution, three 3x3 convolutions and the mean of the map, which a 1x1
+  convolution merges.
+- [24] refines the labels by a fully connected CRF, and merges the scores of several scales. Here there is neither.
+
+Differences from DeepLab v3:
+- DeepLab v3 has one pyramid, and a 1x1 convolution to logits follows it. The projection and everything at the receiver
+  are ours: its first convolution, the second pyramid, the convolution after the upsampling (`refine`), the dropout of
+  0.1, and the bilinear upsampling in two steps.
+- The branch of the mean has a bias and no batch norm.
+- The three units of the backbone's last block have the rates 1, 2, 2, as torchvision builds it. DeepLab v3 has 2, 4, 8
+  (multi-grid).
+- Sides are padded to multiples of 16 by repeating the edge, and the logits are cut.
+- Labels come from one pass at one scale and stride 16. DeepLab v3 also tests at several scales, with the mirror image
+  and at stride 8.
+- Training follows `configs/train`, not the crop and schedule of DeepLab v3.
 """
 
 from __future__ import annotations

@@ -3,8 +3,22 @@
 `baselines.digital.fcn_stage` calls it. It can be trained, but it is no system of its own.
 
 Source: J. Long, E. Shelhamer, T. Darrell, "Fully convolutional networks for semantic segmentation", CVPR 2015: class
-scores at the coarsest stride, refined by scores of finer features on the way up. As in later FCNs, the last stage of
-the backbone is atrous. Size `paper` is torchvision's fcn_resnet50 (the paper names a ResNet), without skips.
+scores at the coarsest stride, refined by scores of finer features on the way up (`skips`).
+
+The paper names a "fully-connected network" and cites ResNet (K. He et al., CVPR 2016). Size `paper` is therefore
+torchvision's fcn_resnet50: a ResNet-50 whose last two stages are atrous (output stride 8), without skips. It starts
+from ImageNet weights if torch's cache holds them (`python -m bench weights fetch resnet50`), otherwise from random
+ones. `mirror` is off.
+
+Differences from torchvision's network:
+- Sides are padded to multiples of 16 by repeating the edge. The logits are upsampled to the padded size, and cut.
+- There is no auxiliary head, which torchvision trains on the third stage. Its weights are left out when they are read.
+- Pictures keep their size. torchvision resizes them to 520 pixels before its weights label them.
+- Training follows `configs/train`.
+
+Differences from Long et al.: they have a VGG-16 without batch norm, two wide convolutions in place of its fully
+connected layers, skips, and a learned upsampling. Here a ResNet-50 and one 3x3 convolution with batch norm precede the
+scores, there are no skips, and the upsampling is bilinear.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""`linear`: a fixed analog code, the block KLT. It is the lowest line of every reconstruction figure.
+"""`linear`: a fixed analog code, the block KLT. A learned system for pictures should beat it.
 
 The registry makes it under this name. It sends 16 x 16 blocks with amplitudes proportional to lambda^(-1/4) to an LMMSE
-receiver (`systems.layers.klt`). Only the statistics of the training pictures are learned. The receiver gets the power
-of each picture before normalisation as 8 bits of side information, which are charged. Without this number the code
-loses 1 to 6 dB.
+receiver (`systems.layers.klt`, which names the source). Only the statistics of the training pictures are learned. The
+receiver gets the power of each picture before normalisation as 8 bits of side information, which are charged. Without
+this number the code loses 1 to 6 dB.
+
+The GenSC paper has no such system, so there is no size `paper`. Sides are padded to multiples of 16 by repeating the
+edge, and cut afterwards. As many coefficients of each block are sent as the budget holds.
 """
 
 from __future__ import annotations

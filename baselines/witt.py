@@ -8,20 +8,32 @@ sigmoid.
 
 Size `paper` computes the same as the authors' program: with their weights it gives their features and their pictures
 (`tests/baselines/test_witt_vectors.py`, `python -m bench weights import witt FILE`). These differences remain:
-- The power is normalised per picture, and the real and imaginary parts come from the same picture, as the `System`
-  interface demands. The authors normalise the whole batch and pair its first half with its second.
+- The power is normalised per picture, and the real and imaginary parts are neighbours in a channel of the same picture,
+  as the `System` interface demands. The authors normalise the whole batch and pair its first half with its second.
 - The authors give their receiver the power before normalisation without cost. Here it is sent as 8 bits of side
-  information, which are charged (the last symbols make room for them), so it is known in steps of 0.25 dB.
+  information, which are charged (the last symbols make room for them), so it is known in steps of 0.25 dB. In training
+  no gradient passes through it.
 - There is one SNR per picture, not one per batch. At the receiver it is the SNR that the picture met; on AWGN both are
   the same.
-- Any picture size is accepted: if the windows do not divide a side, it is padded by repeating the edge.
+- Both ends are told the nearest SNR of the range that the weights were trained at (`LearnedSystem.told`), which is 1 to
+  13 dB for the authors' weights. The authors' program is told any SNR as it is.
+- Any picture size is accepted: the picture is padded to multiples of 16, and the tokens of each stage to whole windows,
+  by repeating the edge. Both are cut afterwards. The authors take multiples of 128 only.
 - In the authors' program, the size of the crops with which a network is built decides for ever whether the windows of a
   map shift. Imported weights keep this (`WITTConfig.shifted`). Otherwise a map shifts unless it is one window wide; for
   a network built with 256 x 256, this differs only where a side of a picture is at most 128.
 - Under fading the receiver equalises. The authors' receiver does not know the channel.
 
-The fields `linear_path`, `reads_linear`, `embed_norm` and `shift_across_stages` are off in `paper`. With `linear_path`
-the network adds to the block-KLT code instead of carrying the whole picture (see `systems.layers.linear_path`). With
+These differences concern training alone:
+- Initial weights: here the merging layers and the blocks' MLPs start after Xavier, the decoder's last layer from a
+  deviation of 0.02, and the other linear layers from torch's default. The authors start all linear layers from a
+  deviation of 0.02, and only the decoder's ModNet from torch's default.
+- The loss sees the picture before it is clamped. The authors' loss sees it clamped.
+- Training follows `configs/train`. The authors train at 13 dB first, then at 1, 4, 7, 10 and 13 dB.
+
+The fields `linear_path`, `allocates_power`, `reads_linear`, `embed_norm` and `shift_across_stages` are off in `paper`.
+With `linear_path` the network adds to the block-KLT code instead of carrying the whole picture (see
+`systems.layers.linear_path`). With `allocates_power` the powers of that code's channels follow the SNR. With
 `reads_linear` the decoder's stages from 1/8 of the size on also read the linear estimate of the picture, as the
 decoders of the other systems do.
 """
@@ -246,8 +258,8 @@ class Decoder(nn.Module):
         self.reads = nn.ModuleList(
             Dense(3 * 4 ** (level + 1), config.embed[level]) for level in list(levels)[1:] if config.reads_linear
         )
-        # There is no sigmoid, so the usual weights would start from unit variance. The authors start all
-        # weights from a deviation of 0.02.
+        # There is no sigmoid, so the usual weights would start from unit variance. The authors start this
+        # layer from a deviation of 0.02 too.
         nn.init.trunc_normal_(self.merges[-1].increment.weight, std=0.02)
 
     def forward(self, features: Tensor, snr_db: Tensor, opened: Opened | None = None) -> Tensor:

@@ -1,8 +1,9 @@
 """GenSC's configuration: one field per choice. `open_choices.py` compares each field with the paper's words.
 
 `systems.sizes` fills it from `configs/models/gensc-<size>.toml`, and every part of the network reads it. The defaults
-are those of Table I and Sections III and IV, and the shape of DiT-XL/2 where the paper gives no width. Everything that
-the paper does not describe is off by default. Our own sizes switch some of it on in their TOML files.
+are those of size `paper`: Table I, Sections III and IV, the shape of DiT-XL/2 where the reconstruction decoder has no
+width, and our own choice where the paper needs a value and gives none. Parts that the paper does not have are off by
+default. Our own sizes switch some of them on in their TOML files.
 """
 
 from __future__ import annotations

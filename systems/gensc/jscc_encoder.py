@@ -4,11 +4,20 @@
 first joins the image and f, the second is the residual block's, the third has the stride. Both tasks use the same
 three.
 
+Size `paper` fills the gaps of the paper, or differs from it, in these points:
+- Image and f meet at 1/8 of the picture's size (`encoder_grid`). The image gets there by pixel unshuffle, with its
+  values in [-1, 1]. The third convolution has stride 2.
+- The residual block has one convolution, because Table I has three in all. The blocks of the cited ResNet have two.
+- SiLU is the activation. There is no norm.
+- The third convolution gives `channels` real values per 16 x 16 block, without an activation.
+
 Our sizes switch on parts that the size `paper` does not have:
 - `linear_path`: the shortcut around the convolutions is the block-KLT code, the best linear map of the picture, so that
   training starts there instead of at noise. Segmentation needs meaning and not the picture itself. For it the shortcut
   is a projection of f, and the picture enters weakly, because at full strength it would drown f.
+- `contrast_units`: with it, the picture is in units of its own contrast.
 - `task_share`: each task has its own scale and shift of the convolutions' features, and its own gain of each channel.
+- `encoder_sees_snr`: these gains depend on the SNR of the link.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The register of everything that the paper leaves open. Every choice is a field of `GenSCConfig`, beside the paper's
-words.
+"""The register of what the paper leaves open: each choice beside the paper's words.
 
-`python -m bench list register` prints it. A test checks that each field of the configuration has exactly one entry.
+`REGISTER` has one entry for each field of `GenSCConfig`. `READINGS` has the choices that are no fields.
+
+`python -m bench list register` prints both. A test checks that each field of the configuration has exactly one entry.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ REGISTER = (
         "window",
         "Table I",
         "window size 7",
-        "7; pictures are grown to multiples of 112 inside the source KB so that windows tile every stage",
+        "7; how the sides are brought to whole windows is `stage_padding`",
     ),
     Choice(
         "embed_dim",
@@ -309,6 +310,12 @@ READINGS = (
         "token grids are grown by repeating the edge, and cut afterwards",
     ),
     Choice(
+        "patch_norm",
+        "Sec. III-B",
+        "a Swin-Transformer, which normalises each token after the patch embedding",
+        "one mean and one variance over the whole picture (GroupNorm with one group)",
+    ),
+    Choice(
         "selection",
         "Sec. III-B",
         "the source KB selects features by the instruction alone, the same for all places of a picture",
@@ -319,6 +326,20 @@ READINGS = (
         "Table I; Sec. III-C",
         "3 Conv2D layers; but two residual blocks of two convolutions each",
         "a stem and two blocks of two: five convolutions, kernel 3",
+    ),
+    Choice(
+        "segmentation_layers",
+        "Table I; Sec. IV-B",
+        "1 Conv2D layer, kernel 3; but two residual blocks, upsampling and a 1 x 1 convolution",
+        "Table I's is the one after the upsampling by 2; the blocks have four more of kernel 3; 1 x 1 convolutions "
+        "join y and f~, stand before the pixel shuffle, and give the logits, which are upsampled bilinearly by 8",
+    ),
+    Choice(
+        "norms",
+        "Sec. III-C; Sec. IV",
+        "residual blocks as in ResNet, no norm or activation named",
+        "GroupNorm (8 groups) before the first and SiLU before both convolutions of a block; the JSCC encoder has "
+        "SiLU and no norm",
     ),
     Choice(
         "training",

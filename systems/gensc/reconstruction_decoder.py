@@ -5,9 +5,27 @@ It is a diffusion transformer over patches of (f~, y), followed by upsampling an
 
 The channel is the forward process of the diffusion: y = x + sigma e is the state of a variance-exploding diffusion
 whose time is tied to the noise variance at the receiver, t = (2/pi) atan(sigma). This is the cosine schedule written
-for sigma. The network predicts the clean signal: the symbols x, and from them and its own features the picture. One
-step from y gives the MMSE estimate. More steps follow the deterministic (DDIM) path from sigma to 0 and predict x at
-each step.
+for sigma. The network predicts the picture; one step from y gives the MMSE estimate. A size with `latent_loss` also
+predicts the clean symbols x. Then more steps are possible: they follow the deterministic (DDIM) path from sigma to 0
+and predict x at each step.
+
+Size `paper` fills the gaps of the paper, or differs from it, in these points:
+- Time: the paper adds time step embeddings, and gives no schedule and no noise that is added in training. Here the
+  channel gives time and noise, as above.
+- Steps: the paper names several iterations of refinement by attention, and trains by Eq. 5 alone. Here there is one
+  step through all blocks, and the symbols are not predicted.
+- Patches: y and f~ are spread over 2 x 2 positions, so that each patch of 2 x 2 is one 16 x 16 block of the picture.
+- Upsampling: the tokens are brought to 1/4 of the size by a linear layer, pixel shuffle and a 3 x 3 convolution. The
+  residual block stands there, and a 3 x 3 convolution with pixel shuffle gives the picture. In the paper the residual
+  block follows the upsampling to the full size.
+- Start: the last convolution starts from zero, so the first picture is grey.
+
+Differences from the cited DiT-XL/2 (W. Peebles and S. Xie, 2023), whose depth, heads and patch Table I has:
+- It works on symbols and features of the receiver, not on the latent of a VAE. No class is embedded.
+- The time is embedded by 64 sines and cosines of a time in (0, 1), not by 256 of a step from 0 to 1000.
+- The norm after the last block has weights of its own. In DiT the time shifts and scales it.
+- It predicts neither noise nor variances.
+- Grids need not be square. The linear layers start from torch's default, those of DiT after Xavier.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""The residual block. Both decoders, the source KB at the receiver, and segmentation's feature selection use it."""
+"""The residual block. Both decoders, the source KB at the receiver, and segmentation's feature selection use it.
+
+The paper says that a block has two convolutions and a shortcut (Sec. III-C). It names no norm and no activation, and
+cites ResNet in ResNet (S. Targ et al., 2016), which has batch norm and ReLU. Here GroupNorm with 8 groups stands before
+the first convolution, and SiLU before both. No activation follows the sum.
+"""
 
 from __future__ import annotations
 

