@@ -4,6 +4,7 @@ place.
 
 import ast
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,21 @@ def test_a_measurement_stands_in_the_module_that_its_command_names():
         assert (ROOT / "bench" / "perf" / f"{name}.py").is_file(), name
 
 
+#: Largest size of all tracked files together.
+MOST_BYTES = 30 * 2**20
+
+
+def tracked_files() -> list[str]:
+    """Paths that git tracks. Skips the test outside of a git checkout."""
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no git")
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [path for path in listed.stdout.decode().split("\0") if path]
+
+
 def test_top_level_names_are_those_of_the_contract():
     allowed = {
         "pyproject.toml",
@@ -240,13 +256,14 @@ def test_top_level_names_are_those_of_the_contract():
         "Makefile",
     }
     allowed |= {"LICENSE", "CITATION.cff", "CHANGELOG.md"}
-    import subprocess
-
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if tracked.returncode:
-        pytest.skip("not a git checkout")
-    tops = {line.split("/")[0] for line in tracked.stdout.splitlines()}
+    tops = {path.split("/")[0] for path in tracked_files()}
     assert {name for name in tops if not name.startswith(".")} <= allowed
+
+
+def test_all_tracked_files_together_stay_within_the_limit():
+    """Who adds weights or results has to make room for them."""
+    size = sum((ROOT / path).lstat().st_size for path in tracked_files() if (ROOT / path).is_file())
+    assert size <= MOST_BYTES, f"tracked files take {size / 2**20:.2f} MiB; the limit is {MOST_BYTES / 2**20:.0f} MiB"
 
 
 def test_the_readme_of_the_bench_names_files_that_are_there():

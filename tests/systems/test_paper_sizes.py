@@ -1,7 +1,8 @@
 """Tests that size `paper`, untrained, is at chance level, as any untrained network: no closed form helps it.
 
 A picture at chance level is no better than one constant colour, the mean of many photographs: its error is at least
-that of the constant. Logits at chance level do not distinguish classes.
+that of the constant. Labels at chance level are no better than the best single label for all pixels: their mIoU is at
+most that of this label.
 """
 
 import pytest
@@ -10,8 +11,11 @@ import torch.nn.functional as F
 from skimage import data
 
 import baselines  # noqa: F401  (registers the systems)
+from baselines.fcn import FCN
 from bench.measure.channel import transmit
+from bench.measure.metrics.segmentation import confusion, intersections_unions
 from systems import Budget, Link, registry
+from systems.interface import VOID
 from systems.sizes import sizes_of
 
 SIDE = 128
@@ -20,7 +24,10 @@ MEAN_GREY = 0.45  # mean of many photographs; one of these three would be closer
 NO_PUBLICATION = {"gensc-select", "adjscc-select"}
 LEARNED = [entry.name for entry in registry.entries() if entry.learned and entry.name not in NO_PUBLICATION]
 RECONSTRUCTION = [name for name in LEARNED if "reconstruction" in registry.tasks_of(name)]
+#: The FCN is a part of the digital links, no system.
+SEGMENTATION = [*(name for name in LEARNED if "segmentation" in registry.tasks_of(name)), "fcn"]
 HEAVY = {"gensc"}
+BACKGROUND, CAT, PERSON = 0, 8, 15
 
 
 def photographs() -> torch.Tensor:
@@ -55,6 +62,50 @@ def test_an_untrained_paper_size_is_no_better_than_one_colour(name):
             output = system.decode(transmit(system.encode(images, link), link, [1, 2, 3]), link).output
         error = (output - images).square().mean(dim=(1, 2, 3))
         assert (10 * torch.log10(constant / error)).mean() < 0.5, f"{name} at {snr} dB"  # dB above one colour
+
+
+def truth() -> torch.Tensor:
+    """Labels of the first two photographs, (2, 128, 128): rectangles drawn by hand, void between them."""
+    labels = torch.full((2, SIDE, SIDE), VOID)
+    labels[0, 60:112, 8:68] = PERSON
+    labels[0, 5:50, 24:36] = labels[0, 5:50, 76:90] = BACKGROUND
+    labels[1, 10:110, 12:94] = CAT
+    labels[1, 20:120, 118:] = BACKGROUND
+    return labels
+
+
+def miou(labels: torch.Tensor) -> float:
+    """Mean IoU over the three classes of `truth`."""
+    intersections, unions = intersections_unions(confusion(labels, truth()))
+    return float((intersections / unions.clip(1))[[BACKGROUND, CAT, PERSON]].mean())
+
+
+def labels_of(network, snr_db: float) -> torch.Tensor:
+    """What a system, or the FCN, takes the first two photographs for, (2, 128, 128)."""
+    images = photographs()[:2]
+    with torch.inference_mode():
+        if isinstance(network, FCN):
+            return network.segment(images).argmax(dim=1)
+        link = Link("segmentation", SIDE, SIDE, Budget.from_cbr(1 / 16, SIDE, SIDE), snr_db=snr_db)
+        return network.decode(transmit(network.encode(images, link), link, [1, 2]), link).output.argmax(dim=1)
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_an_untrained_paper_size_labels_no_better_than_one_label(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # an empty cache: no ImageNet weights
+    network = FCN(size="paper", checkpoint="none") if name == "fcn" else untrained(name)
+    assert "ImageNet backbone" not in network.knowledge()
+    chance = max(miou(torch.full_like(truth(), label)) for label in (BACKGROUND, CAT, PERSON))
+    assert 0.1 < chance < 0.25
+    for snr_db in (0.0, 20.0)[: 1 if name == "fcn" else 2]:  # the FCN has no channel
+        assert miou(labels_of(network, snr_db)) <= chance, f"{name} at {snr_db} dB"
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_the_small_size_trained_labels_far_better(name):
+    """Shows that the test above can fail: the same measure finds what the weights that ship have learned."""
+    network = FCN.load("small") if name == "fcn" else registry.create(name, size="small")
+    assert miou(labels_of(network, 20.0)) > 0.6
 
 
 @pytest.mark.parametrize("name", LEARNED)
