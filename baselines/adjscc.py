@@ -26,9 +26,10 @@ These differences concern training alone:
 - The authors' library stores the Fourier transform of a kernel (RDFT). Here the kernel itself is stored.
 - Training follows `configs/train`. The authors train by Adam at 1e-4, with SNRs from 0 to 20 dB.
 
-Two fields are off in `paper`. With `lmmse` the decoder reads the linear MMSE estimate of the symbols instead of the
+Three fields are off in `paper`. With `lmmse` the decoder reads the linear MMSE estimate of the symbols instead of the
 equalised symbols. With `linear_path` the network adds to the block-KLT code instead of carrying the whole picture, the
-decoder also reads the linear estimate, and there is no sigmoid (see `systems.layers.linear_path`).
+decoder also reads the linear estimate, and there is no sigmoid (see `systems.layers.linear_path`). With
+`allocates_power` the powers of that code's channels follow the SNR.
 """
 
 from __future__ import annotations

@@ -46,6 +46,6 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
     if before:
         facts["started_from"] = {key: before[key] for key in _HISTORY if key in before}
         facts |= {"notes": before["notes"]} if "notes" in before else {}
-        licences = [str(before.get("licence", protocol.licence)), protocol.licence]
+        licences = [*str(before.get("licence", protocol.licence)).split("; "), protocol.licence]
         facts["licence"] = "; ".join(dict.fromkeys(licences))
     return facts

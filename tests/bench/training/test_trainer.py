@@ -199,6 +199,9 @@ def test_weights_that_do_not_say_what_they_saw_can_be_trained_further(ground, sa
     facts = sidecar_of(own, [], 1.0)
     assert facts["images_seen"] == {"reconstruction": 4} and facts["started_from"] == {"images_seen": said}
     assert set(facts["data"]) == {"reconstruction"} and facts["licence"].startswith("7; ")
+    again = learner(module, read_protocol(protocol(8)), {"reconstruction": album(root, "photos")})
+    again.module.facts = facts
+    assert sidecar_of(again, [], 1.0)["licence"] == facts["licence"]  # each licence once
 
 
 def test_a_run_at_one_snr_meets_that_snr_alone_and_says_so(ground):
