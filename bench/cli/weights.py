@@ -1,4 +1,4 @@
-"""The commands `python -m bench weights import`, `ship`, `fetch` and `loss`."""
+"""The commands `python -m bench weights import`, `ship`, `show`, `fetch` and `loss`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 @click.group("weights", context_settings=_SETTINGS)
 def weights_group() -> None:
-    """Import published weights, put trained ones into the package, and measure what 8-bit storage costs."""
+    """Import published weights, compare trained ones, ship them in the package, and measure what 8 bits cost."""
 
 
 @weights_group.command("import", context_settings=_SETTINGS)
@@ -64,6 +64,22 @@ def ship_command(file: Path, bits: str, keep: tuple[str, ...]) -> None:
 
     target = ship(file, int(bits), keep)
     click.echo(f"{target}  {target.stat().st_size / 2**20:.2f} MiB")
+
+
+@weights_group.command("show", context_settings=_SETTINGS)
+@click.argument("places", nargs=-1, required=True, metavar="FILE_OR_FOLDER...", type=click.Path(path_type=Path))
+@click.option("--csv", "as_csv", is_flag=True, help="Print the table as CSV, with all digits.")
+def show_command(places: tuple[Path, ...], as_csv: bool) -> None:
+    """Compare trained weights by their sidecars: crops, learning rate, seed, and the last values on held-out pictures.
+
+    A folder (of `train --out`) stands for all weights below it.
+    """
+    from bench.cli.aligned import aligned
+    from bench.results.csv_tables import frame_text
+    from bench.training.weights_table import weights_table, words
+
+    table = weights_table(places)
+    click.echo(frame_text(table) if as_csv else "\n".join(aligned(words(table))), nl=not as_csv)
 
 
 @weights_group.command("fetch", context_settings=_SETTINGS)
