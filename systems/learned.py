@@ -6,6 +6,8 @@ trainer (`bench.training`) calls `training_step`, `rate_shares` and `start_from_
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
@@ -84,8 +86,20 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
         raise CheckpointError(
             f"{path}: these are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; {fix}"
         )
-    sidecars.snr_range_db(facts, str(sidecars.sidecar(path)))  # raises here, not at the first picture
-    return facts, f"{size}-{facts['sha256'][:8]}"
+    told = sidecars.snr_range_db(facts, str(sidecars.sidecar(path)))  # raises here, not at the first picture
+    ours = weight_files.shipped(package, name, size)
+    known = sidecars.read_facts(ours) if ours is not None else {}
+    same = all(facts.get(key) == known.get(key) for key in ("sha256", "config")) and told == sidecars.snr_range_db(
+        known
+    )
+    return facts, f"{size}-{facts['sha256'][:8]}" + ("" if same else f"-{_digest([told, facts.get('config')])}")
+
+
+def _digest(facts: object) -> str:
+    """Four hex digits for the facts of a sidecar that change what a network computes. The hash of the weights, which
+    the variant begins with, does not hold them.
+    """
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:4]
 
 
 def _other_choice(package: str, name: str) -> str:

@@ -241,6 +241,18 @@ class Dataset:
         hashes = sorted(digest for entry in self.hashes().values() for digest in entry.values())
         return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
+    def refuse_copies(self) -> None:
+        """Raise UserError if two pictures are the same file: intervals would take them for two pictures. Every file is
+        read once.
+        """
+        first: dict[str, str] = {}
+        for image_id, item in self.items.items():
+            if (other := first.setdefault(self._hash(item.path), image_id)) != image_id:
+                raise UserError(
+                    f"data set {shown(self.name)}: {shown(other, 60)} and {shown(image_id, 60)} are the same file; "
+                    "intervals would count it as two pictures: take the copies out"
+                )
+
     def reference_note(self) -> str:
         """One line if the files are not those of the committed reference run, otherwise "". Every file is read once."""
         if not self.reference or self.content() == self.reference:

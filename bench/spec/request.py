@@ -82,7 +82,11 @@ class Resolved:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The whole configuration, as the manifest holds it. Every picture's file is read once."""
+        """The whole configuration, as the manifest holds it. Every picture's file is read once. Raises UserError for
+        copies of one picture in a set.
+        """
+        for dataset in self.datasets.values():
+            dataset.refuse_copies()
         return self._config({d.name: d.fingerprint() for d in self.datasets.values()})
 
     def _config(self, fingerprints: dict[str, str]) -> dict[str, Any]:

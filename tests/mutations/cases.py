@@ -791,6 +791,17 @@ CASES = (
         _at("analysis/test_compare", "test_repetitions_that_one_side_lacks_are_named"),
     ),
     Mutation(
+        "pictures: copies of one count as many", "bench/spec/request.py",
+        "            dataset.refuse_copies()\n", "            pass\n",
+        _at("data/test_data", "test_a_set_with_copies_of_a_picture_is_refused"),
+    ),
+    Mutation(
+        "weights: an altered sidecar has the name of the shipped weights", "systems/learned.py",
+        '("" if same else f"-{_digest([told, facts.get(\'config\')])}")', '""',
+        ("tests/systems/test_weight_files.py::"
+         "test_another_sidecar_beside_the_shipped_weights_is_another_variant",),
+    ),
+    Mutation(
         "claims: a trial is not called one", "bench/analysis/claims.py",
         'if run.limited and found.rests_on else ""', 'if False else ""',
         _at("analysis/test_claims", "test_a_verdict_rests_on_no_more_than_the_rival_with_the_fewest_snrs"),

@@ -507,3 +507,21 @@ def test_weights_of_others_run_like_ours(tmp_path, monkeypatch, capsys):
     ):
         code, out = call("weights", *arguments)
         assert code == 2 and words in out.err and len(out.err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("changes", [{"snr_db": [20.0, 20.0]}, {"config": {"channels": 6}}, {"snr_db": None}])
+def test_another_sidecar_beside_the_shipped_weights_is_another_variant(tmp_path, changes):
+    """The hash of the weights stays, but what the network is told, and so its pictures, change."""
+    shipped = weight_files.shipped("baselines", "deepjscc", "small")
+    copy = tmp_path / "deepjscc-small.safetensors"
+    copy.write_bytes(shipped.read_bytes())
+    facts = json.loads(shipped.with_suffix(".json").read_text())
+    copy.with_suffix(".json").write_text(json.dumps(facts))
+    ours = create("deepjscc").variant
+    assert create("deepjscc", checkpoint=str(copy)).variant == ours
+    copy.with_suffix(".json").write_text(json.dumps(facts | {"notes": "mine", "licence": "free"}))
+    assert create("deepjscc", checkpoint=str(copy)).variant == ours  # words change no picture
+    protocol = {key: value for key, value in facts["protocol"].items() if key != "snr_db"}
+    copy.with_suffix(".json").write_text(json.dumps(facts | {"protocol": protocol} | changes))
+    changed = create("deepjscc", checkpoint=str(copy)).variant
+    assert changed.startswith(ours) and changed != ours

@@ -23,6 +23,7 @@ from bench.data.dataset import Preprocessing
 from bench.data.photographs import PHOTOGRAPHS, RECONSTRUCTION, SEGMENTATION, mask_path
 from bench.data.polygons import MASK_FOLDER, load_polygons, rasterise
 from bench.data.voc import NUM_CLASSES, VOC_CLASSES, VOID, colourise, voc_palette
+from bench.spec.request import Request, resolve
 from systems import interface
 from systems.errors import UnknownName, UserError
 
@@ -571,3 +572,14 @@ def test_real_splits_share_no_picture_with_the_validation_set():
     validation = set(open_dataset("voc2012").ids)
     for split in ("train", "trainaug", "coco"):
         assert not validation & set(open_dataset(f"voc2012:{split}").ids)
+
+
+def test_a_set_with_copies_of_a_picture_is_refused(tmp_path):
+    """Intervals are over pictures. Twelve copies of one would make a certain verdict of one picture."""
+    for index in range(3):
+        save(tmp_path / "set" / f"{index}.png", 32, 32, seed=index)
+    open_dataset(f"folder:{tmp_path / 'set'}").refuse_copies()
+    (tmp_path / "set" / "another.png").write_bytes((tmp_path / "set" / "1.png").read_bytes())
+    request = Request(systems=("linear",), dataset=f"folder:{tmp_path / 'set'}", snr="10")
+    with pytest.raises(UserError, match="1 and another are the same file|another and 1 are the same file"):
+        assert resolve(request).config
