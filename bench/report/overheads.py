@@ -101,7 +101,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "decode_ms": 1000 * sent["decode_s"].median(),
                         "device": " ".join(sorted(own["device"].unique())),
                         "images_seen": seen_in_all(facts.get("images_seen")),
-                        "trained_on": _sources(facts.get("data"))[:LONGEST_FACT],
+                        "trained_on": _trained_on(facts.get("data")),
                         "knowledge": str(facts.get("knowledge", "")),
                     }
                 )
@@ -113,6 +113,16 @@ def seen_in_all(value) -> float | None:
     out what is no count.
     """
     return sum(seen_in_all(item) or 0 for item in value.values()) if isinstance(value, dict) else value
+
+
+def _trained_on(data) -> str:
+    """The sets that weights were trained on, in words. Sets that a pack names are only as true as the pack."""
+    return _sources(data)[:LONGEST_FACT] + (" (as a pack says)" if _has_packs(data) else "")
+
+
+def _has_packs(data) -> bool:
+    """Whether a sidecar's `data` names a pack at any depth."""
+    return isinstance(data, dict) and ("packs" in data or any(map(_has_packs, data.values())))
 
 
 def _sources(data) -> str:

@@ -13,6 +13,7 @@ pack are the same as for any other set.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -105,26 +106,30 @@ def read_pack(path: Path) -> list[Picture]:
     if not path.is_file():
         raise UserError(f"{path}: no such pack; make one with `python -m bench data pack`")
     try:
-        with zipfile.ZipFile(path) as archive:
-            index, files = _entries(archive)
-            teacher = str(index["teacher"])
-            rows = [(str(row["name"]), *(_content(row, kind, files) for kind in _KINDS)) for row in index["pictures"]]
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            with zipfile.ZipFile(file) as archive:
+                index, files = _entries(archive)
+        teacher, names = _text(index["teacher"]), [_text(row["name"]) for row in index["pictures"]]
+        if len(set(names)) != len(names):
+            raise ValueError("its index names a picture twice")
+        contents = [[_content(row, kind, files) for kind in _KINDS] for row in index["pictures"]]
     except (zipfile.BadZipFile, OSError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{path}: not a whole training pack ({reason}); make it again with `data pack`") from None
     except (RuntimeError, EOFError, zlib.error):  # an encrypted or truncated entry
         raise UserError(f"{path}: not a whole training pack; make it again with `data pack`") from None
 
-    def one(row) -> Picture:
-        name, picture, mask, labels = row
+    def one(name: str, content: list[bytes | None]) -> Picture:
+        picture, mask, labels = content
         where = Path(f"{path}:{name}")
         pixels = np.array(decode_picture(picture, where, upright=False))
         known = None if mask is None else np.array(decode_mask(mask, where, pixels.shape[:2]))
         taught = None if labels is None else decode_class_map(labels, where)
-        return Picture(name, pixels, known, taught, teacher if labels is not None else "")
+        return Picture(name, pixels, known, taught, teacher if labels is not None else "", digest)
 
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        return list(pool.map(one, rows))
+        return list(pool.map(one, names, contents))
 
 
 def decode_class_map(data: bytes, path: Path) -> np.ndarray:
@@ -148,6 +153,14 @@ def _entries(archive: zipfile.ZipFile) -> tuple[dict[str, Any], dict[str, bytes]
     if not isinstance(index["pictures"], list) or not index["pictures"]:
         raise ValueError("it holds no picture")
     return index, {info.filename: archive.read(info) for info in infos if _ENTRY.fullmatch(info.filename)}
+
+
+def _text(value: Any) -> str:
+    """A name in an index. Raises ValueError, or UnicodeEncodeError, for what is no text that a file name could be."""
+    if not isinstance(value, str):
+        raise ValueError(f"its index has {value!r:.60} in place of a name")
+    value.encode("utf-8", "surrogateescape")
+    return value
 
 
 def _content(row: dict[str, str], kind: str, files: dict[str, bytes]) -> bytes | None:

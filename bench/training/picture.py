@@ -19,6 +19,7 @@ class Picture:
     mask: class ids uint8 (H, W), 255 = void, or None.
     labels: a teacher's class ids uint8 (h, w) of the whole picture, at the teacher's own size, or None.
     teacher: the name of this teacher.
+    pack: sha256 of the pack that the picture came from, or "". Name, mask and labels are then as this pack says.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Picture:
     mask: np.ndarray | None = None
     labels: np.ndarray | None = None
     teacher: str = ""
+    pack: str = ""
 
     @property
     def source(self) -> str:

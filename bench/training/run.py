@@ -27,6 +27,7 @@ from bench.training import state_file
 from bench.training.crops import Album
 from bench.training.distributed import World
 from bench.training.protocol import Protocol, read_protocol
+from bench.training.sidecar import data_of
 from bench.training.sources import Library
 from bench.training.teacher import check_teacher, teacher_name, with_labels
 from bench.training.trainer import Trainer
@@ -378,13 +379,7 @@ def _fit(name: str, request: TrainingRequest, albums: dict[str, Album]) -> Path:
         "licence": plan.licence,
         "commit": git_commit(),
         "knowledge": kind.fitted_knowledge,
-        "data": {
-            kind.fitted_task: {
-                "sources": plan.tasks[kind.fitted_task].sources,
-                "pictures": len(album),
-                "sha256_of_contents": album.digest,
-            }
-        },
+        "data": {kind.fitted_task: data_of(plan.tasks[kind.fitted_task], album)},
     }
     weight_files.save_weights(path, state, facts)
     return path

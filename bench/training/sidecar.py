@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.training.crops import Album
 from bench.training.learner import Learner
 from bench.training.precision import resolve
+from bench.training.protocol import TaskProtocol
 from bench.training.resume import protocol_of
 from systems.sidecars import images_seen
 
@@ -19,14 +21,8 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
     before = learner.module.facts  # of the weights from which this run started
     known = images_seen(before)  # {} for weights of others that do not say it; `started_from` keeps what they say
     seen = {task: known.get(task, 0) + learner.seen.get(task, 0) for task in learner.module.tasks}
-    data = {
-        task: {
-            "sources": plan.sources,
-            "pictures": len(learner.albums[task]),
-            "sha256_of_contents": learner.albums[task].digest,
-        }
-        for task, plan in tasks.items()
-    }
+    earlier = before["data"] if isinstance(before.get("data"), dict) else {}
+    data = {task: _with_earlier(earlier.get(task), data_of(plan, learner.albums[task])) for task, plan in tasks.items()}
     low, high = protocol.snr_range
     facts = {
         "system": learner.name,
@@ -39,7 +35,7 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
         "config": getattr(learner.module.config, "__dict__", {}),
         "protocol": protocol_of(learner),
         "precision": resolve(protocol.autocast, learner.world.device),
-        "data": {**(before["data"] if isinstance(before.get("data"), dict) else {}), **data},
+        "data": {**earlier, **data},
         "validation": rows,
         "licence": protocol.licence,
     }
@@ -49,3 +45,27 @@ def sidecar_of(learner: Learner, rows: list[dict], seconds: float) -> dict[str, 
         licences = [*str(before.get("licence", protocol.licence)).split("; "), protocol.licence]
         facts["licence"] = "; ".join(dict.fromkeys(licences))
     return facts
+
+
+def data_of(plan: TaskProtocol, album: Album) -> dict[str, Any]:
+    """What one task was trained on. `packs` is the sha256 of each pack that pictures came from: what `sources` names is
+    then as this file says.
+    """
+    packs = sorted({picture.pack for picture in album.training} - {""})
+    return {
+        "sources": list(plan.sources),
+        "pictures": len(album),
+        "sha256_of_contents": album.digest,
+        **({"packs": packs} if packs else {}),
+    }
+
+
+def _with_earlier(told: Any, now: dict[str, Any]) -> dict[str, Any]:
+    """`now`, with the sources and packs that the sidecar of the training before told of the same task."""
+    told = told if isinstance(told, dict) else {}
+    lists = {key: [*_texts(told.get(key)), *now.get(key, [])] for key in ("sources", "packs")}
+    return now | {key: list(dict.fromkeys(names)) for key, names in lists.items() if names}
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []

@@ -1,5 +1,6 @@
 """Tests of a training set in one file, and of the one reader that all sources use."""
 
+import hashlib
 import json
 import zipfile
 from dataclasses import replace
@@ -19,6 +20,7 @@ from bench.training.picture import Picture
 from bench.training.run import run_training
 from bench.training.sources import Library
 from systems.errors import UserError
+from systems.sidecars import read_facts
 
 
 @pytest.fixture
@@ -114,6 +116,10 @@ def test_a_damaged_pack_is_one_line(ground):
         {"index.json": altered(pictures=3)},
         {"index.json": altered(pictures=[{"name": "x", "picture": "../../evil.webp"}])},
         {"index.json": altered(pictures=[{"name": "x"}])},
+        {"index.json": altered(pictures=[{**index["pictures"][0], "name": name} for name in ("\ud800", "b")])},
+        {"index.json": altered(pictures=[{**index["pictures"][0], "name": name} for name in ("a", "b", "a")])},
+        {"index.json": altered(pictures=[{**row, "name": n} for n, row in enumerate(index["pictures"])])},
+        {"index.json": altered(teacher="\ud800")},
         {"p/00000.webp": b"no picture"},
         {"m/00000.png": parts["m/00000.png"][:40]},
     ]
@@ -154,7 +160,9 @@ cbr = "1/16"
 """
     )
     (weights,) = run_training(["deepjscc"], protocol, there, there / "out", pack=path, say=lambda text: None)
-    assert weights.is_file()
+    told = read_facts(weights)["data"]["reconstruction"]
+    assert told["sources"] == ["photos"] and told["packs"] == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert [p.pack for p in whole] == 6 * told["packs"]
 
 
 # ---------------------------------------------------------------- the same rules as the sweep

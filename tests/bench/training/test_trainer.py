@@ -184,6 +184,7 @@ def test_the_sidecar_says_what_the_weights_saw(ground, capsys):
     assert here(capsys, *command(root, protocol(8), "run"))[0] == 0
     facts = read_facts(root / "run" / "deepjscc-small" / "deepjscc-small.safetensors")
     assert facts["images_seen"] == {"reconstruction": 8} and facts["snr_db"] == [0.0, 20.0]
+    assert "packs" not in facts["data"]["reconstruction"]
     assert facts["data"]["reconstruction"]["pictures"] == 6  # 8 pictures less 2 that are held out
     assert facts["validation"][-1]["step"] == 2 and facts["licence"] and facts["seed"] == 3
 
@@ -240,6 +241,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(ground):
     with pytest.raises(UserError, match="loss is nan by step 1; lower its learning rate"):
         one.run()
     assert not (root / "a").exists()
+
+
+def test_a_training_that_goes_on_tells_the_sources_and_packs_of_the_one_before(ground):
+    root, protocol = ground
+    module = registry.create("deepjscc", checkpoint="none")
+    module.facts = {"data": {"reconstruction": {"sources": ["cid22", 5], "packs": ["ab"]}, "segmentation": "voc"}}
+    own = learner(module, read_protocol(protocol(8)), {"reconstruction": album(root, "photos")})
+    told = sidecar_of(own, [], 1.0)["data"]
+    assert told["reconstruction"]["sources"] == ["cid22", "photos"] and told["reconstruction"]["packs"] == ["ab"]
+    assert told["segmentation"] == "voc"
 
 
 def test_going_on_with_one_task_leaves_the_other_to_the_bit(tmp_path):
