@@ -26,7 +26,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from systems import registry, weight_files
-from systems.errors import CheckpointError, UnknownName, did_you_mean
+from systems.errors import FAULTS, CheckpointError, UnknownName, UserError, did_you_mean, reason
 from systems.learned import IMPORTED
 
 State = dict[str, Tensor]
@@ -173,9 +173,8 @@ def read_state(path: Path) -> State:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: the file is not a whole safetensors file ({error}); get it again") from None
     except Exception as error:  # torch passes on the errors of its archive reader, of pickle and of zipfile
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{path}: the file is not a plain state dict ({reason[:120]}), and the bench runs no code of a file; "
+            f"{path}: the file is not a plain state dict ({reason(error)}), and the bench runs no code of a file; "
             "save the model's state_dict() alone, or as safetensors"
         ) from None
     for key in ("state_dict", "model_state_dict", "model"):
@@ -198,15 +197,25 @@ def import_weights(name: str, path: Path, out: Path, snr_db: tuple[float, float]
         raise UnknownName(f"no published layout of {name!r} is known (baselines/import_weights.py); {hint}")
     state = read_state(path)
     try:
+        return _convert(name, path, state, out, snr_db)
+    except (UserError, OSError):
+        raise
+    except FAULTS as error:  # whatever a stranger's names, shapes and values make readers and networks raise
+        raise CheckpointError(
+            f"{path}: the weights do not fit {name} ({reason(error)}); name a file of a layout that "
+            "baselines/import_weights.py lists"
+        ) from None
+
+
+def _convert(name: str, path: Path, state: State, out: Path, snr_db: tuple[float, float] | None) -> dict[str, Any]:
+    try:
         found = READERS[name](state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     kind: Any = registry.find(name, parts=True).load()
-    try:
+    with weight_files.no_larger_than(path, str(path)):
         network = kind(name=name, size=IMPORTED, checkpoint="none", config=found.config)
-        weight_files.fit_state(network, found.state, str(path))
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: the weights do not fit {name}: {str(error).splitlines()[0]}") from None
+    weight_files.fit_state(network, found.state, str(path))
     facts = {
         "system": name,
         "size": IMPORTED,

@@ -52,6 +52,14 @@ def missing_package(
 FAULTS = (Exception, SystemExit)
 
 
+def reason(error: BaseException, most: int = 120) -> str:
+    """What went wrong, for the brackets in a message of one line: the error's first line, or its kind if it says none.
+
+    most: letters of it.
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:most]
+
+
 def did_you_mean(name: str, known: Iterable[str], what: str, most: int = 1, cutoff: float = 0.6) -> str:
     """The hint at the end of an UnknownName's message.
 

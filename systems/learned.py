@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from systems import sidecars, weight_files
-from systems.errors import CheckpointError
+from systems.errors import FAULTS, CheckpointError, UserError, reason
 from systems.interface import Link, Received, System, Transmission
 from systems.layers.klt import BlockKLT
 from systems.layers.linear_path import LinearPath, PowerAllocation
@@ -62,6 +63,26 @@ def starting_config(kind: type, name: str, size: str, checkpoint: str, config=No
     if checkpoint != "none" and isinstance(config, BackboneConfig):
         config = replace(config, pretrained=False)  # type: ignore[type-var]
     return config
+
+
+@contextmanager
+def configured_by_others(size: str, checkpoint: str) -> Iterator[None]:
+    """In a `with` block, in which a network is built: a configuration from the sidecar of imported weights is a
+    stranger's. Raises CheckpointError if no network can be built by it, or only a larger one than its file holds.
+    """
+    if size != IMPORTED or checkpoint == "none":
+        yield
+        return
+    where = sidecars.sidecar(Path(checkpoint))
+    try:
+        with weight_files.no_larger_than(Path(checkpoint), str(where)):
+            yield
+    except UserError:
+        raise
+    except FAULTS as error:
+        raise CheckpointError(
+            f"{where}: no network can be built by its `config` ({reason(error)}); import the weights again"
+        ) from None
 
 
 def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple[dict, str]:
@@ -149,9 +170,9 @@ class Network(nn.Module):
         super().__init__()
         self.name = name
         self.size = size = size_in(checkpoint, size)
-        self.config = starting_config(self.Config, name, size, checkpoint, config)
         self.linear_path = None  # not a class attribute: that would hide a module which `build` sets
-        with weight_files.seeded(seed):
+        with weight_files.seeded(seed), configured_by_others(size, checkpoint):
+            self.config = starting_config(self.Config, name, size, checkpoint, config)
             self.build(self.config)
         self.facts, self.variant = self.fill(checkpoint)
         for tensor in (*self.parameters(), *self.buffers()):

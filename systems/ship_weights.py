@@ -12,6 +12,7 @@ from typing import Any
 from systems import registry, sidecars, weight_files
 from systems.errors import CheckpointError
 from systems.learned import IMPORTED
+from systems.sidecars import NO_LICENCE
 from systems.sizes import sizes_of
 
 NEEDED = ("system", "size", "images_seen", "licence")
@@ -30,6 +31,11 @@ def ship(path: Path, bits: int = 16, keep: Sequence[str] = ()) -> Path:
         raise CheckpointError(
             f"{sidecars.sidecar(path)}: the sidecar does not say {', '.join(missing)}; weights that ship must "
             "say how they were trained: add it, or train them again"
+        )
+    if NO_LICENCE in str(facts["licence"]).split("; "):  # of this training, or of the one that it started from
+        raise CheckpointError(
+            f"{sidecars.sidecar(path)}: the licence of the training pictures is {NO_LICENCE!r}; write it as `licence` "
+            "into the protocol and train again"
         )
     if facts["size"] == IMPORTED:
         raise CheckpointError(

@@ -11,6 +11,9 @@ from typing import Any
 
 from systems.errors import CheckpointError
 
+#: The licence in the sidecar where a training protocol names none for its pictures.
+NO_LICENCE = "not stated"
+
 
 def sidecar(path: Path) -> Path:
     """Path of the JSON file beside a weight file."""

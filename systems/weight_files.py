@@ -30,6 +30,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from systems.errors import CheckpointError
 from systems.sidecars import must_be_plain, read_facts, sidecar
@@ -38,6 +39,7 @@ DERIVED = "relative_position_index"  # older files hold this table; the window s
 PEAK = "::peak"
 LEAST_INT8 = 2048  # a tensor of fewer values stays in float16
 BITS = (8, 16, 32)
+HEAD = 50  # least bytes that a file spends on the name, type, shape and place of a tensor
 
 
 def shipped(package: str, system: str, size: str) -> Path | None:
@@ -180,6 +182,35 @@ def load_weights(module: nn.Module, path: Path) -> dict[str, Any]:
     tensors, facts = read_weights(path)
     fit_state(module, tensors, str(path))
     return facts
+
+
+@contextmanager
+def no_larger_than(file: Path, where: str) -> Iterator[None]:
+    """In a `with` block: the modules that are made have no more parameters than `file` can hold.
+
+    A stored value takes a byte or more, and a tensor's name and shape take HEAD bytes or more. The tensor that is too
+    large is not filled yet, so it takes no memory. where: of the configuration, for the message. Raises
+    CheckpointError, also if there is no such file.
+    """
+    try:
+        left = file.stat().st_size
+    except OSError as error:
+        raise CheckpointError(f"{file}: the checkpoint cannot be read ({error.strerror})") from None
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        nonlocal left
+        left -= HEAD + (parameter.numel() if parameter is not None else 0)
+        if left < 0:
+            raise CheckpointError(
+                f"{where}: the configuration is of a network with more values than {file.name} can hold; get the file "
+                "again"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def count_parameters(module: nn.Module) -> int:

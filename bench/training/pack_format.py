@@ -32,7 +32,7 @@ from PIL import Image
 from bench.data.decode import decode_mask, decode_picture, unreadable
 from bench.training.picture import Picture
 from bench.util.files import write_atomic
-from systems.errors import UserError
+from systems.errors import UserError, reason
 
 FORMAT = "semantic-bench training pack 1"
 _HIGHEST, _LOWEST = 95, 20  # range of WebP's quality
@@ -115,8 +115,9 @@ def read_pack(path: Path) -> list[Picture]:
             raise ValueError("its index names a picture twice")
         contents = [[_content(row, kind, files) for kind in _KINDS] for row in index["pictures"]]
     except (zipfile.BadZipFile, OSError, KeyError, ValueError, TypeError, RecursionError, NotImplementedError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path}: not a whole training pack ({reason}); make it again with `data pack`") from None
+        raise UserError(
+            f"{path}: not a whole training pack ({reason(error)}); make it again with `data pack`"
+        ) from None
     except (RuntimeError, EOFError, zlib.error):  # an encrypted or truncated entry
         raise UserError(f"{path}: not a whole training pack; make it again with `data pack`") from None
 

@@ -17,6 +17,7 @@ from bench.util.files import read_toml, user_path
 from systems.errors import UserError
 from systems.interface import TASKS, Budget
 from systems.losses import RECONSTRUCTION_LOSSES
+from systems.sidecars import NO_LICENCE
 from systems.sizes import CONFIGS, fill
 
 AUTOCAST = ("auto", "bfloat16", "off")
@@ -103,7 +104,7 @@ class Protocol:
     teacher: str = "none"  # "none", "fcn", or a .tflite file under the data root; used by tasks with `distill`
     # "none", or "shipped": start from the shipped weights ("shipped:SIZE": of that size); other tasks keep theirs
     start: str = "none"
-    licence: str = "not stated"  # licence of the training pictures, for the sidecar of the weights
+    licence: str = NO_LICENCE  # licence of the training pictures, for the sidecar of the weights
     shares: dict[str, float] = field(default_factory=dict)  # share of --minutes of single systems; 1 for all others
     tasks: dict[str, TaskProtocol] = field(default_factory=dict)  # one table per task: [tasks.reconstruction], ...
 

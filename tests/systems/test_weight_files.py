@@ -307,6 +307,77 @@ def test_what_does_not_fit_is_one_line(tmp_path, content, words):
     assert "\n" not in str(error.value) and [p.name for p in tmp_path.iterdir()] == ["x.pth"]
 
 
+FIRST = "encoder.layers.0.blocks.0."
+
+
+def witt_state(table=(49, 2), norm=(4,)):
+    """The tensors of a WITT that its reader looks at."""
+    shapes = {"encoder.head_list.weight": (4, 4), FIRST + "mlp.fc1.weight": (4, 4), FIRST + "norm1.weight": norm,
+              FIRST + "attn.relative_position_bias_table": table}  # fmt: skip
+    return {key: torch.zeros(shape) for key, shape in shapes.items()}
+
+
+def kernels(value):
+    """A Deep JSCC of three equal layers."""
+    return {f"encoder.conv{index}.conv.weight": value for index in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("witt", witt_state(norm=())),
+        ("witt", witt_state(norm=(0,))),
+        ("witt", witt_state(table=(49,))),
+        ("witt", witt_state(table=(49, 0))),
+        ("witt", {f"encoder.layers.{'1' * 5000}.x": torch.zeros(1)}),
+        ("deepjscc", kernels(torch.tensor(1.0))),
+        ("deepjscc", kernels(torch.zeros(3))),
+        ("deepjscc", kernels(torch.zeros(0, 0, 0, 0))),
+        ("deepjscc", kernels(torch.zeros(1).expand(10**7, 10**7, 3, 3))),
+        ("deepjscc", {f"encoder.conv{'1' * 5000}.conv.weight": torch.zeros(1)}),
+        ("deepjscc", {key: value * math.nan for key, value in Theirs().state_dict().items()}),
+        ("fcn", {1: torch.zeros(3)}),
+        ("fcn", {"backbone.layer1.0.conv1.weight": torch.tensor(1.0)}),
+    ],
+)
+def test_no_file_of_others_ends_an_import_in_a_traceback(tmp_path, name, content):
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError) as error:
+        import_weights.import_weights(name, tmp_path / "x.pth", tmp_path / "out.safetensors")
+    said = str(error.value)
+    assert "\n" not in said and said.startswith(str(tmp_path)) and len(said) < 400, said
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pth"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"kernel": -1}, "no network can be built by its `config`"),
+        ({"kernel": 0}, "no network can be built|does not fit this network"),
+        ({"filters": [0, 0, 0, 0]}, "no network can be built|does not fit this network"),
+        ({"channels": 10**12}, "a network with more values than ours.safetensors can hold|no network can be built"),
+        ({"channels": 10**5}, "a network with more values than ours.safetensors can hold"),
+        ({"filters": [1] * 10**5}, "a network with more values than ours.safetensors can hold"),
+        ({"filters": []}, "does not fit this network|no network can be built"),
+    ],
+)
+def test_a_configuration_of_others_that_makes_no_network_is_one_line(tmp_path, changes, words):
+    """It is refused before the network takes memory: one of 10^5 channels would hold 80 million values."""
+    out = tmp_path / "ours.safetensors"
+    torch.save(Theirs().state_dict(), tmp_path / "x.pth")
+    import_weights.import_weights("deepjscc", tmp_path / "x.pth", out)
+    facts = sidecars.read_facts(out)
+    out.with_suffix(".json").write_text(json.dumps(facts | {"config": facts["config"] | changes}))
+    with pytest.raises(CheckpointError, match=words) as error:
+        create("deepjscc", checkpoint=str(out))
+    assert "\n" not in str(error.value)
+    out.with_suffix(".json").write_text(json.dumps(facts))
+    assert create("deepjscc", checkpoint=str(out)).size == "imported"
+    out.unlink()
+    with pytest.raises(CheckpointError, match="the checkpoint cannot be read"):
+        create("deepjscc", checkpoint=str(out))
+
+
 @pytest.mark.parametrize(
     ("side", "words"),
     [
@@ -413,6 +484,8 @@ def test_shipping_puts_a_checked_file_where_the_zoo_looks(tmp_path, package, bit
         ({"size": "imported"}, "published by others"),
         ({"size": "huge"}, "size 'huge', which deepjscc does not have"),
         ({"licence": ""}, "does not say licence"),
+        ({"licence": "not stated"}, "is 'not stated'; write it as `licence` into the protocol"),
+        ({"licence": "CC0; not stated"}, "write it as `licence` into the protocol"),
         ({"system": "deepjsc"}, "did you mean deepjscc"),
         ({"size": "paper"}, "does not fit this network"),
         ({"images_seen": {"reconstruction": "many"}}, "images_seen is .*'many'.*; it must be an object with a number"),
