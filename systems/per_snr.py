@@ -16,6 +16,11 @@ from torch import Tensor
 
 from systems.interface import Decoded, Link, Received, System, Transmission
 
+NOT_KNOWN = "not known"  # in place of what a checkpoint does not tell
+SEVERAL = "several"  # the size, if networks of one system have several
+#: Facts of the checkpoints that `describe` joins.
+_OF_FILES = ("images_seen", "data", "knowledge", "licence")
+
 
 class PerSNR(System):
     """Several networks of one system. Each serves the SNRs that are nearest to its own.
@@ -92,23 +97,43 @@ class PerSNR(System):
 
     def describe(self) -> dict:
         """Facts of all checkpoints: the parameters of all networks, the least that one of them has seen, and whether
-        one is undertrained; one sha256 over the checksums of all files, and the checksum at each SNR. Other facts are
-        those of the first.
+        one is undertrained; one sha256 over the checksums of all files, and the checksum at each SNR.
+
+        What one file does not tell is not told for the system: `images_seen` is then absent, and data, knowledge and
+        licence say NOT_KNOWN beside what the others tell. `seen_per_snr` keeps the counts of those that tell them. Of
+        other facts, those stand that are the same for all.
         """
         facts = [system.describe() for system in self.networks.values()]
         digests = [str(fact.get("sha256")) for fact in facts]
-        data = {f"{snr:g} dB": fact.get("data") for snr, fact in zip(self.networks, facts, strict=True)}
+        seen = {f"{snr:g}": fact.get("images_seen") for snr, fact in zip(self.networks, facts, strict=True)}
+        least = _least([*seen.values()])
         weak = (fact.get("undertrained") is True or str(fact.get("variant")).endswith("-untrained") for fact in facts)
         return {
-            **facts[0],
+            **{key: value for key, value in facts[0].items() if key not in _OF_FILES and _same(facts, key)},
             "variant": self.variant,
             "parameters": sum(fact.get("parameters") or 0 for fact in facts),
-            "images_seen": _least([fact.get("images_seen") for fact in facts]),
+            **({} if least is None else {"images_seen": least}),
+            "seen_per_snr": seen,
             "undertrained": any(weak),
-            "data": facts[0].get("data") if all(own == facts[0].get("data") for own in data.values()) else data,
+            "data": self._at_each([fact.get("data") or NOT_KNOWN for fact in facts]),
+            **self._sizes(facts),
+            **{key: _union([fact.get(key) for fact in facts]) for key in ("knowledge", "licence")},
             "sha256": hashlib.sha256("".join(digests).encode()).hexdigest(),
             "per_snr": {f"{snr:g}": digest for snr, digest in zip(self.networks, digests)},
         }
+
+    def _at_each(self, told: list) -> Any:
+        """What the networks tell: that of all, or for each SNR its own."""
+        if all(own == told[0] for own in told):
+            return told[0]
+        return {f"{snr:g} dB": own for snr, own in zip(self.networks, told, strict=True)}
+
+    def _sizes(self, facts: list[dict]) -> dict:
+        """Size and configuration, if the networks tell one. The size is SEVERAL if they are not the same for all."""
+        if _same(facts, "size") and _same(facts, "config"):
+            return {}
+        told = any("size" in fact or "config" in fact for fact in facts)
+        return {"size": SEVERAL, "config": self._at_each([fact.get("config") for fact in facts])} if told else {}
 
     def to(self, device: torch.device | str) -> System:
         """Move all networks to a device and return this system."""
@@ -117,13 +142,19 @@ class PerSNR(System):
         return self
 
 
-def _least(seen: list) -> Any:
-    """The least of the numbers of pictures that networks have seen, or of each task, of those that tell it; else None.
+def _same(facts: list[dict], key: str) -> bool:
+    return all(key in fact and fact[key] == facts[0][key] for fact in facts)
 
-    A network that tells none does not hide the others.
-    """
-    tasks = [one for one in seen if isinstance(one, dict)]
-    if tasks:
-        names = dict.fromkeys(name for one in tasks for name in one)
-        return {name: _least([one.get(name, 0) for one in tasks]) for name in names}
-    return min((one for one in seen if isinstance(one, int | float)), default=None)
+
+def _least(seen: list) -> Any:
+    """The least of the numbers of pictures that networks have seen, or of each task. None if one tells none."""
+    if all(isinstance(one, dict) and one for one in seen):
+        names = dict.fromkeys(name for one in seen for name in one)
+        return {name: _least([one.get(name, 0) for one in seen]) for name in names}
+    return min(seen) if all(isinstance(one, int | float) for one in seen) else None
+
+
+def _union(told: list) -> str:
+    """What several sidecars tell in parts that "; " joins: each part once. "none" counts only where all say it."""
+    parts = dict.fromkeys(part for own in told for part in str(own or NOT_KNOWN).split("; "))
+    return "; ".join(part for part in parts if part != "none") or "none"

@@ -6,6 +6,7 @@ the system's own facts mark it; its weights never saw the task; or its rows in t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,22 @@ def _marked(run: Run) -> set[str]:
 
 def _unseen(run: Run) -> set[str]:
     """Systems whose weights were trained on no picture for a task of this run."""
-    seen = {name: fact.get("images_seen") for name, fact in run.system_facts.items()}
     return {
         name
         for figure in run.figures
         for name in figure["systems"]
-        if isinstance(counts := seen.get(name), dict) and counts.get(figure["task"]) == 0
+        for counts in _counts(run.system_facts.get(name, {}))
+        if isinstance(counts, dict) and counts.get(figure["task"]) == 0
     }
+
+
+def _counts(fact: Mapping[str, Any]) -> list[Any]:
+    """What a system tells that its weights have seen. A checkpoint that tells it for its SNR speaks also where another
+    one does not.
+    """
+    several = fact.get("seen_per_snr")
+    found = [fact.get("images_seen"), *(several.values() if isinstance(several, dict) else ())]
+    return [counts for counts in found if counts]
 
 
 def below_floor(run: Run) -> set[str]:
@@ -53,7 +63,7 @@ def below_floor(run: Run) -> set[str]:
     uses there. A run with --limit decides nothing.
     """
     found: set[str] = set()
-    learned = {name for name, fact in run.system_facts.items() if fact.get("images_seen")} - {FLOOR}
+    learned = {name for name, fact in run.system_facts.items() if _counts(fact)} - {FLOOR}
     if run.limited or not learned:
         return found
     for figure in run.figures:

@@ -119,11 +119,14 @@ def _link(run: Run, figure_id: str, system: str) -> Link:
 
 def _options(run: Run, system: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """The options that build a system for the count; and the configuration that weights of others brought with them
-    and that the manifest keeps, or None.
+    and that the manifest keeps, or None. Raises UserError for checkpoints of several sizes.
     """
     from systems.learned import IMPORTED
+    from systems.per_snr import SEVERAL
 
     facts = run.system_facts.get(system, {})
+    if facts.get("size") == SEVERAL:
+        raise UserError("its checkpoints are networks of several sizes")
     options = dict(facts.get("options", {}))
     # FLOPs do not depend on the weights, and the manifest has only the name of a file.
     if options.get("checkpoint", "shipped") != "shipped":

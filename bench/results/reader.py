@@ -302,8 +302,8 @@ def _facts(facts: dict[str, Any]) -> dict[str, Any]:
             kept[key] = "" if kept[key] is None else str(kept[key])[:LONGEST_FACT]
     if not is_count(kept.get("parameters")):
         kept["parameters"] = None
-    seen = _counts(kept.pop("images_seen", None))
-    return kept if seen is None else {**kept, "images_seen": seen}
+    seen = {key: _counts(kept.pop(key, None)) for key in ("images_seen", "seen_per_snr")}
+    return {**kept, **{key: counts for key, counts in seen.items() if counts is not None}}
 
 
 def _cut(value: Any) -> Any:

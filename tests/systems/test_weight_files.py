@@ -17,6 +17,7 @@ from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
 from systems import Budget, Link, checkpoint_option, create, ship_weights, sidecars, weight_files
 from systems.errors import CheckpointError, UnknownName, UserError
+from systems.per_snr import PerSNR
 from systems.sizes import fill
 
 
@@ -128,11 +129,52 @@ def test_the_worst_checkpoint_speaks_for_all(tmp_path):
     facts = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(files)).describe()
     alone = create("deepjscc", size="paper", checkpoint=files[0.0]).describe()
     assert facts["parameters"] == 3 * alone["parameters"] > 0
-    assert facts["images_seen"] == {"reconstruction": 5, "segmentation": 0} and facts["undertrained"] is True
+    assert "images_seen" not in facts and facts["undertrained"] is True
     assert facts["data"] == {"0 dB": "A", "1 dB": "B", "2 dB": "A"}
+    counted = checkpoint_option.join({snr: file for snr, file in files.items() if snr != 1.0})
+    counted = create("deepjscc", size="paper", checkpoint=counted).describe()
+    assert counted["images_seen"] == {"reconstruction": 5, "segmentation": 0} and counted["data"] == "A"
     text = checkpoint_option.join({1.0: files[0.0], 2.0: "none"})
     assert create("deepjscc", size="paper", checkpoint=text).describe()["undertrained"] is True
     assert create("deepjscc", size="paper", checkpoint=f"1={files[0.0]}").describe()["undertrained"] is False
+
+
+def test_what_one_checkpoint_does_not_tell_is_not_told_for_all(tmp_path):
+    """Else a file that tells much, for an SNR that is hardly used, would speak for one that tells nothing."""
+    told = ({"images_seen": {"reconstruction": 9}, "data": {"reconstruction": {"sources": ["photos"]}}, "notes": "a",
+             "knowledge": "none", "licence": "CC0"}, {"knowledge": "ImageNet backbone", "images_seen": "not known"},
+            {"licence": "CC0"})  # fmt: skip
+    files = {}
+    for snr, facts in enumerate(told):
+        module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=snr)
+        files[float(snr)] = str(tmp_path / f"{snr}.safetensors")
+        facts = {"system": "deepjscc", "size": "paper", **facts}
+        weight_files.save_weights(path_of(files[float(snr)]), module.state_dict(), facts, bits=32)
+
+    def facts_of(*snrs):
+        text = checkpoint_option.join({float(snr): files[snr] for snr in snrs})
+        return create("deepjscc", size="paper", checkpoint=text).describe()
+
+    whole = facts_of(0, 1, 2)
+    assert whole["knowledge"] == "ImageNet backbone; not known" and whole["licence"] == "CC0; not known"
+    assert whole["data"] == {"0 dB": told[0]["data"], "1 dB": "not known", "2 dB": "not known"}
+    assert "images_seen" not in whole and whole["seen_per_snr"]["0"] == {"reconstruction": 9}
+    assert (
+        "notes" not in whole
+        and whole["config"] == create("deepjscc", size="paper", checkpoint="none").describe()["config"]
+    )
+    assert facts_of(0)["knowledge"] == "none" and facts_of(0)["notes"] == "a"
+    one = create("deepjscc", size="small", checkpoint="1=none,2=none").describe()
+    assert facts_of(0)["size"] == "paper" and one["size"] == "small" and one["config"]["filters"]
+    mixed = PerSNR(
+        "deepjscc",
+        {
+            0.0: create("deepjscc", size="paper", checkpoint="none"),
+            3.0: create("deepjscc", size="small", checkpoint="none"),
+        },
+    )
+    assert mixed.describe()["size"] == "several" and set(mixed.describe()["config"]) == {"0 dB", "3 dB"}
+    assert facts_of(1, 2)["data"] == "not known" and facts_of(0, 2)["licence"] == "CC0"
 
 
 def test_the_rows_say_which_checkpoints_made_them(per_snr):

@@ -24,7 +24,7 @@ from bench.analysis.claims import (
     table,
 )
 from bench.analysis.paper_points import differences, paper_point
-from bench.analysis.undertrained import undertrained
+from bench.analysis.undertrained import below_floor, undertrained
 from bench.report.html.build import report_data
 from bench.results.csv_tables import read_rows
 from bench.results.reader import PAPER_FIGURES, Run
@@ -198,6 +198,17 @@ def test_a_task_that_the_weights_never_saw_is_undertrained(tmp_path):
         )
     )
     assert undertrained(run) == {"deeplab-jscc"}
+
+
+def test_a_checkpoint_that_tells_nothing_hides_no_other_that_was_trained_too_little(tmp_path):
+    figures = [figure("fig4", ["gensc", "witt", "linear"])]
+    told = {"gensc": {"0": {"reconstruction": 0}, "9": None}, "witt": {"0": None, "9": {"reconstruction": 9}}}
+    systems = {name: {"seen_per_snr": seen} for name, seen in told.items()}
+    path = make_run(tmp_path / "run", figures, lambda f, s, *_: 30.0 if s == "linear" else 20.0, systems=systems)
+    run = Run.open(path)
+    assert below_floor(run) == undertrained(run) == {"gensc", "witt"}
+    path = make_run(tmp_path / "good", figures, lambda *_: 30.0, systems=systems)
+    assert undertrained(Run.open(path)) == {"gensc"}
 
 
 def test_no_verdict_rests_on_undertrained_systems(tmp_path):
