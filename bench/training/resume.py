@@ -51,27 +51,51 @@ def load(folder: Path, learner: Learner) -> tuple[list[dict], float] | None:
     if loaded is None:
         return None
     tensors, facts = loaded
-    try:
-        told = _take_facts(folder, learner, facts)
-        _take_tensors(learner, tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        raise state_file.damaged(state_file.path_in(folder)) from None
-    return told
+    _check_facts(folder, learner, facts)
+    _check_tensors(folder, learner, tensors, facts["step"])
+    learner.step, learner.seen, learner.done = facts["step"], facts["seen"], facts["done"]
+    if learner.minutes is not None:
+        learner.schedule.minutes, learner.schedule.used = facts["minutes"], facts["seconds"]
+    _take_tensors(learner, tensors)
+    return facts["rows"], facts["seconds"]
 
 
-def _take_facts(folder: Path, learner: Learner, facts: dict[str, Any]) -> tuple[list[dict], float]:
+def _check_facts(folder: Path, learner: Learner, facts: dict[str, Any]) -> None:
+    """Raise UserError if facts that are well formed are of another run, or of none that the schedule allows."""
     if facts["protocol"] != run_digest(learner):
         raise UserError(
             f"{folder}: the folder holds a training run of another protocol or data; choose another --out, or remove it"
         )
-    step, rows, seconds = int(facts["step"]), list(facts["rows"]), float(facts["seconds"])
-    learner.step = step
-    learner.seen = {task: int(facts["seen"][task]) for task in learner.tasks}
-    learner.done = {task: int(facts["done"][task]) for task in learner.tasks}
-    if learner.minutes is not None:
-        learner.schedule.minutes = float(facts["minutes"])
-        learner.schedule.used = seconds
-    return rows, seconds
+    path, schedule = state_file.path_in(folder), learner.schedule
+    if not schedule.agrees(facts["step"], facts["done"], facts["seen"]):
+        raise state_file.damaged(path, "its steps and crops are not those of the protocol's schedule")
+    if (facts["minutes"] is None) != (schedule.minutes is None):
+        raise state_file.damaged(path, "its minutes are not those of such a run")
+    steps = [row["step"] for row in facts["rows"]]
+    if steps != sorted(set(steps)) or (steps and steps[-1] > facts["step"]):
+        raise state_file.damaged(path, "its rows are not those of a run to its step")
+
+
+def _check_tensors(folder: Path, learner: Learner, tensors: dict[str, Tensor], step: int) -> None:
+    """Raise UserError if tensors are missing, unknown, of another shape, or not what `step` steps of AdamW leave.
+
+    A parameter that never had a gradient has no moments.
+    """
+    path = state_file.path_in(folder)
+    wanted = {f"model/{key}": value for key, value in learner.module.state_dict().items()}
+    wanted |= {f"average/{key}": value for key, value in learner.average.values.items()}
+    trained = {name.split("/")[1] for name in tensors if name.startswith("optimizer/")}
+    for index, parameter in enumerate(learner.parameters):
+        if str(index) in trained:
+            moments = {"exp_avg": parameter, "exp_avg_sq": parameter, "step": torch.tensor(0.0)}
+            wanted |= {f"optimizer/{index}/{key}": value for key, value in moments.items()}
+    state_file.check_tensors(path, tensors, wanted)
+    if bool(trained) != (step > 0):
+        raise state_file.damaged(path, "it has moments of the optimiser without steps, or steps without moments")
+    for index in trained:
+        count = float(tensors[f"optimizer/{index}/step"])
+        if not (count.is_integer() and 1 <= count <= step) or (tensors[f"optimizer/{index}/exp_avg_sq"] < 0).any():
+            raise state_file.damaged(path, f"the optimiser's moments of parameter {index} are none")
 
 
 def _take_tensors(learner: Learner, tensors: dict[str, Tensor]) -> None:

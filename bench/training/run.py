@@ -259,7 +259,7 @@ class _Clock:
         self.request, self.end = request, None
         if request.minutes is not None:
             states = (state_file.read_facts(request.folder(name)) for name in request.systems)
-            used = sum(float(facts.get("seconds", 0)) for facts in states if facts is not None)
+            used = sum(facts["seconds"] for facts in states if facts is not None)
             self.end = began + 60 * request.minutes - used
         self.left = [name for name in request.systems if not request.fitted(name)]
 
@@ -325,7 +325,10 @@ def _train(
     facts |= {key: module.facts[key] for key in ("linear_validation", "undertrained") if key in module.facts}
     if least:
         last = trainer.rows[-1]
-        facts |= {"linear_validation": least, "undertrained": any(last[key] < least[key] for key in least)}
+        facts |= {
+            "linear_validation": least,
+            "undertrained": any(last.get(key, -math.inf) < least[key] for key in least),
+        }
     try:
         weight_files.save_weights(trainer.weights_file, trainer.weights(), facts)
     except ValueError as error:

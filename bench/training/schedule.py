@@ -58,6 +58,27 @@ class Schedule:
         left = [t for t in self.tasks if self.minutes is not None or done[t] < self._planned[t]]
         return min(left, key=lambda task: (done[task] + 0.5) / self._planned[task])
 
+    def agrees(self, step: int, done: dict[str, int], seen: dict[str, int]) -> bool:
+        """Whether a run can have done these steps and seen these crops, of each task, before `step`.
+
+        By crops, all follows from the step. By the clock, the stages, and so the batches, depend on the machine.
+        """
+        if self.total is not None and step > self.total:
+            return False
+        if not done.keys() == seen.keys() == self.tasks.keys() or sum(done.values()) != step:
+            return False
+        waiting = [t for t in self.tasks if self.minutes is not None or done[t] < self._planned[t]]
+        least = min(((done[task] + 0.5) / self._planned[task] for task in waiting), default=math.inf)
+        in_turn = all((done[task] - 0.5) / self._planned[task] <= least for task in self.tasks)
+        return in_turn and all(self._can_have_seen(task, done[task], seen[task]) for task in self.tasks)
+
+    def _can_have_seen(self, task: str, done: int, seen: int) -> bool:
+        plan = self.tasks[task]
+        if self.minutes is None:
+            return seen == seen_after(plan, done)
+        batches = [stage.batch for stage in plan.stages]
+        return done * min(batches) <= seen <= done * max(batches)
+
     def stage(self, task: str, seen: int, step: int) -> CropStage:
         """The present stage of a task's crop schedule."""
         plan = self.tasks[task]
@@ -80,16 +101,33 @@ class Schedule:
         return rise * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * turn)))
 
 
+def seen_after(plan: TaskProtocol, steps: int) -> int:
+    """Number of crops that a task has seen after `steps` of its steps, in a run by crops."""
+    seen = 0
+    while steps:
+        batch, count = _run_of_steps(plan, seen)
+        count = min(count, steps)
+        seen, steps = seen + count * batch, steps - count
+    return seen
+
+
 def steps_of(plan: TaskProtocol) -> int:
     """Number of steps for a task's crops, stage by stage."""
     steps, seen = 0, 0
     while seen < plan.images_seen:
-        stage = _stage(plan, seen / plan.images_seen)
-        last = stage is plan.stages[-1] or stage.until >= 1
-        end = plan.images_seen if last else min(plan.images_seen, stage.until * plan.images_seen)
-        count = max(1, math.ceil((end - seen) / stage.batch))
-        steps, seen = steps + count, seen + count * stage.batch
+        batch, count = _run_of_steps(plan, seen)
+        steps, seen = steps + count, seen + count * batch
     return steps
+
+
+def _run_of_steps(plan: TaskProtocol, seen: int) -> tuple[int, int]:
+    """(batch, number of steps) of the stage that a task is in after `seen` crops, from there to its end."""
+    stage = _stage(plan, seen / plan.images_seen)
+    end = 1.0 if stage is plan.stages[-1] else min(1.0, stage.until)
+    count = max(1, math.ceil((end * plan.images_seen - seen) / stage.batch))
+    if count > 1 and (seen + (count - 1) * stage.batch) / plan.images_seen >= end:  # the product was rounded up
+        count -= 1
+    return stage.batch, count
 
 
 def _stage(plan: TaskProtocol, share: float) -> CropStage:

@@ -138,6 +138,8 @@ class Trainer:
             raise
         if not self._over() and self.world.first:
             self._say_stopped()
+        if self._over() and (not self.rows or self.rows[-1]["step"] != learner.step):
+            self._watch({"lr": 0.0, "losses": {}})  # the run was stopped during its last validation
         return self._over()
 
     def _reserve_time(self) -> None:

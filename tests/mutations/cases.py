@@ -827,6 +827,41 @@ CASES = (
         ("tests/systems/test_weight_files.py::test_the_worst_checkpoint_speaks_for_all",),
     ),
     Mutation(
+        "checkpoints: counts of those that tell them speak for all", "systems/per_snr.py",
+        "_least([*seen.values()])", "_least([one for one in seen.values() if isinstance(one, dict)])",
+        ("tests/systems/test_weight_files.py::test_what_one_checkpoint_does_not_tell_is_not_told_for_all",),
+    ),
+    Mutation(
+        "checkpoints: knowledge that one does not tell is left out", "systems/per_snr.py",
+        "str(own or NOT_KNOWN).split", "str(own or \"none\").split",
+        ("tests/systems/test_weight_files.py::test_what_one_checkpoint_does_not_tell_is_not_told_for_all",),
+    ),
+    Mutation(
+        "checkpoints: one that tells nothing hides one that was trained too little", "bench/analysis/undertrained.py",
+        "*(several.values() if isinstance(several, dict) else ())", "",
+        _at("analysis/test_claims", "test_a_checkpoint_that_tells_nothing_hides_no_other_that_was_trained_too_little"),
+    ),
+    Mutation(
+        "checkpoints: a stranger's configuration makes a network of any size", "systems/weight_files.py",
+        "        left -= HEAD +", "        left -= 0 *",
+        ("tests/systems/test_weight_files.py::test_a_configuration_of_others_that_makes_no_network_is_one_line",),
+    ),
+    Mutation(
+        "packs: a sidecar does not say that its sources are a pack's words", "bench/training/sidecar.py",
+        '        **({"packs": packs} if packs else {}),\n', "",
+        _at("training/test_pack", "test_training_reads_it_as_a_source_and_in_place_of_the_data_root"),
+    ),
+    Mutation(
+        "packs: tables do not say so", "bench/report/overheads.py",
+        ' + (" (as a pack says)" if _has_packs(data) else "")', "",
+        _at("report/test_tables", "test_what_a_pack_says_of_its_pictures_is_said_to_be_what_it_says"),
+    ),
+    Mutation(
+        "states: any steps and crops are a run's", "bench/training/resume.py",
+        '    if not schedule.agrees(facts["step"], facts["done"], facts["seen"]):', "    if False:",
+        _at("training/test_run", "test_a_state_whose_facts_are_of_no_run_is_one_line"),
+    ),
+    Mutation(
         "figures: an overlay loses the mark of undertrained systems", "bench/report/drawing_job.py",
         "undertrained(self.run).union(others)", "undertrained(self.run)",
         _at("report/test_figures", "test_an_overlay_keeps_its_marks"),

@@ -159,21 +159,11 @@ def test_what_one_checkpoint_does_not_tell_is_not_told_for_all(tmp_path):
     assert whole["knowledge"] == "ImageNet backbone; not known" and whole["licence"] == "CC0; not known"
     assert whole["data"] == {"0 dB": told[0]["data"], "1 dB": "not known", "2 dB": "not known"}
     assert "images_seen" not in whole and whole["seen_per_snr"]["0"] == {"reconstruction": 9}
-    assert (
-        "notes" not in whole
-        and whole["config"] == create("deepjscc", size="paper", checkpoint="none").describe()["config"]
-    )
+    assert "notes" not in whole and whole["config"] == facts_of(0)["config"] and whole["size"] == "paper"
     assert facts_of(0)["knowledge"] == "none" and facts_of(0)["notes"] == "a"
-    one = create("deepjscc", size="small", checkpoint="1=none,2=none").describe()
-    assert facts_of(0)["size"] == "paper" and one["size"] == "small" and one["config"]["filters"]
-    mixed = PerSNR(
-        "deepjscc",
-        {
-            0.0: create("deepjscc", size="paper", checkpoint="none"),
-            3.0: create("deepjscc", size="small", checkpoint="none"),
-        },
-    )
-    assert mixed.describe()["size"] == "several" and set(mixed.describe()["config"]) == {"0 dB", "3 dB"}
+    two = {snr: create("deepjscc", size=size, checkpoint="none") for snr, size in ((0.0, "paper"), (3.0, "small"))}
+    mixed = PerSNR("deepjscc", two).describe()
+    assert mixed["size"] == "several" and set(mixed["config"]) == {"0 dB", "3 dB"}
     assert facts_of(1, 2)["data"] == "not known" and facts_of(0, 2)["licence"] == "CC0"
 
 

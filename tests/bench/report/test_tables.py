@@ -206,6 +206,13 @@ def test_flops_are_counted_once_when_the_run_ends_and_plot_builds_nothing(run, m
     assert table.loc["witt", "flops_encode"] == 1 and np.isnan(table.loc["gensc", "flops_encode"])
 
 
+def test_checkpoints_of_several_sizes_have_no_count_of_one_of_them(tmp_path):
+    facts = {"witt": {"size": "several", "parameters": 9}}
+    path = make_run(tmp_path / "run", [figure("fig4", ["witt"], snrs=[6.0])], lambda *_: 30.0, systems=facts)
+    said = []
+    assert flops.fill(path, said.append) == {} and "networks of several sizes" in said[0]
+
+
 def test_the_terminal_says_what_a_lost_picture_of_each_task_is_scored_as(tmp_path):
     def lost(figure, system, snr, index):
         return "outage" if (system, index) == ("gensc", 0) else 0.5

@@ -170,6 +170,26 @@ def test_stages_follow_the_crops():
     assert steps_of(task(images_seen=10, stages=(CropStage(0.5, 32, 4),))) == 3  # the last stage lasts until the end
 
 
+@pytest.mark.parametrize("until", [0.07, 0.29, 0.5, 0.57, 1.0])
+@pytest.mark.parametrize("minutes", [None, 5.0])
+def test_a_state_agrees_with_the_schedule_after_every_step_and_no_other_does(until, minutes):
+    stages = (CropStage(until, 32, 1), CropStage(0.9, 32, 3), CropStage(1.0, 32, 2))
+    plans = {"reconstruction": task(images_seen=100, stages=stages), "segmentation": task(images_seen=9)}
+    schedule = Schedule(plans, 0, 0.02, minutes)
+    done, seen = dict.fromkeys(plans, 0), dict.fromkeys(plans, 0)
+    for step in range(100 if minutes else schedule.total + 1):
+        assert schedule.agrees(step, done, seen)
+        other = {**seen, "reconstruction": seen["reconstruction"] + (1 if minutes is None else 2 * step + 1)}
+        assert not schedule.agrees(step, done, other) and not schedule.agrees(step + 1, done, seen)
+        if step > 20:
+            turned = {"reconstruction": done["reconstruction"] - 9, "segmentation": done["segmentation"] + 9}
+            assert not schedule.agrees(step, turned, seen)
+        if minutes or step < schedule.total:
+            chosen = schedule.task(done)
+            seen[chosen] += schedule.stage(chosen, seen[chosen], step).batch
+            done[chosen] += 1
+
+
 def test_rates_rise_and_fall():
     schedule = Schedule({"reconstruction": task(images_seen=400)}, 10, 0.02)
     rates = [schedule.rate(step) for step in range(100)]

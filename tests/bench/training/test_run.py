@@ -4,15 +4,18 @@ one line.
 
 import csv
 import json
+import math
 import os
 import time
 from pathlib import Path
 
 import pytest
+import torch
 from training_ground import PROTOCOL
 
 import baselines  # noqa: F401  (registers its systems)
 from bench.cli import main
+from bench.training import state_file
 from bench.training.protocol import read_protocol
 from bench.training.run import _all_of, _check_shipped, _Clock, build, check_request, knowledge, run_training
 from systems import registry
@@ -127,6 +130,15 @@ def quiet(systems, protocol: Path, root: Path, **options) -> list[Path]:
     return run_training(systems, protocol, root, root / "out", say=lambda text: None, threads=1, **options)
 
 
+@pytest.fixture
+def stopped(ground):
+    """A run that was stopped after two steps: data root, protocol, its state, and the tensors and facts of that."""
+    root, protocol = ground
+    quiet(["deepjscc"], protocol(160), root, max_steps=2)
+    path = root / "out" / "deepjscc-small" / "state.safetensors"
+    return root, protocol(160), path, *state_file.load_state(path.parent)
+
+
 def test_a_damaged_state_is_one_line_that_names_it(ground, capsys):
     root, protocol = ground
     quiet(["deepjscc"], protocol(160), root, max_steps=1)
@@ -145,6 +157,76 @@ def test_a_damaged_state_is_one_line_that_names_it(ground, capsys):
         code, said = cli(capsys, *arguments, "--out", str(root / "out"))
         assert code == 2 and f"{path}: damaged" in said and "remove the file" in said, said
         assert "Traceback" not in said and path.read_bytes() == content
+
+
+def altered(tensors: dict, name: str, change) -> dict:
+    return {key: change(value) if key.startswith(name) else value for key, value in tensors.items()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(({"step": value}, "its step must be") for value in (-5, 1.5, True, "2", None, math.inf, 10**30)),
+        *(({"seen": value}, "its seen must be") for value in (8, {"reconstruction": -8}, {"reconstruction": math.inf})),
+        *(({"done": value}, "its done must be") for value in ([2], {"reconstruction": 2.0})),
+        *(({"seconds": value}, "its seconds must be") for value in ("abc", None, [1], math.nan, -1.0, math.inf)),
+        *(({"minutes": value}, "its minutes must be") for value in ("abc", 0, math.nan)),
+        *(({"rows": rows}, "its rows must be") for rows in (None, [1], [{"val": "a"}], [{"step": 1, "val": math.nan}],
+                                                            [{"step": 1, "\ud800": 1}], [{"step": 1, "a": 10**400}])),
+        ({"ended": 1}, "its ended must be"),
+        ({"step": 3}, "not those of the protocol's schedule"),
+        ({"step": 41, "done": {"reconstruction": 41}, "seen": {"reconstruction": 164}}, "the protocol's schedule"),
+        ({"seen": {"reconstruction": 9}}, "not those of the protocol's schedule"),
+        ({"seen": {}}, "not those of the protocol's schedule"),
+        ({"minutes": 1.0}, "its minutes are not those of such a run"),
+        ({"rows": [{"step": 3}]}, "its rows are not those of a run to its step"),
+        ({"rows": [{"step": 2}, {"step": 1}]}, "its rows are not those of a run to its step"),
+    ],
+)  # fmt: skip
+def test_a_state_whose_facts_are_of_no_run_is_one_line(stopped, changes, words):
+    root, protocol, path, tensors, facts = stopped
+    state_file.save_state(path.parent, tensors, facts | changes)
+    with pytest.raises(UserError, match=words) as error:
+        quiet(["deepjscc"], protocol, root)
+    assert str(error.value).startswith(f"{path}: damaged") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: {k: v for k, v in t.items() if not k.startswith("optimizer")}, "steps without moments"),
+        (lambda t: {k: v for k, v in t.items() if k != "optimizer/0/exp_avg"}, "lacks the tensor 'optimizer/0/exp"),
+        (lambda t: {k: v for k, v in t.items() if k != "average/encoder.0.bias"}, "lacks the tensor 'average/enc"),
+        (lambda t: t | {"optimizer/0/foo": torch.zeros(3)}, "an unknown tensor 'optimizer/0/foo'"),
+        (lambda t: t | {"optimizer/999/step": torch.tensor(1.0)}, "an unknown tensor 'optimizer/999/step'"),
+        (lambda t: t | {"optimizer/0/step": torch.zeros(3)}, "optimizer/0/step has another type or shape"),
+        (lambda t: t | {"optimizer/0/step": torch.tensor(9.0)}, "moments of parameter 0 are none"),
+        (lambda t: altered(t, "optimizer/0/exp_avg_sq", lambda v: v - 1), "moments of parameter 0 are none"),
+        (lambda t: altered(t, "average/encoder.0", lambda v: v[:1]), "has another type or shape"),
+        (lambda t: altered(t, "average/", lambda v: v * math.nan), "is not finite"),
+        (lambda t: altered(t, "model/encoder.0", lambda v: v.double()), "has another type or shape"),
+    ],
+)
+def test_a_state_whose_tensors_are_of_no_run_is_one_line(stopped, change, words):
+    root, protocol, path, tensors, facts = stopped
+    state_file.save_state(path.parent, change(tensors), facts)
+    with pytest.raises(UserError, match=words) as error:
+        quiet(["deepjscc"], protocol, root)
+    assert str(error.value).startswith(f"{path}: damaged") and "\n" not in str(error.value)
+
+
+def test_a_run_that_was_stopped_during_its_last_validation_gets_it(ground):
+    """A row that tells no PSNR of the last step marks the weights as undertrained, as a low PSNR would."""
+    root, protocol = ground
+    (weights,) = quiet(["deepjscc"], protocol(8), root)
+    tensors, facts = state_file.load_state(weights.parent)
+    told = read_facts(weights)
+    for rows, marked in (([], told["undertrained"]), ([{"step": 2}], True)):
+        state_file.save_state(weights.parent, tensors, facts | {"rows": rows})
+        quiet(["deepjscc"], protocol(8), root)
+        again = read_facts(weights)
+        assert again["undertrained"] == marked and again["sha256"] == told["sha256"]
+        assert rows or again["validation"][-1]["val_psnr_10db"] == told["validation"][-1]["val_psnr_10db"]
 
 
 def test_a_folder_of_another_protocol_is_refused(ground):
