@@ -5,6 +5,7 @@ learner.py             one step in its parts; the parts are in batch.py, optimis
 protocol.py, schedule.py, precision.py     the protocol's keys; task, crop and rate of each step; number format
 sources.py, picture.py, pack_format.py, make_pack.py, teacher.py, crops.py, draws.py     pictures, labels, crops
 resume.py, state_file.py     stopping and going on; the file behind it
-sidecar.py, report.py, validate.py     the facts of trained weights; lines of progress and metrics.csv; scores
+sidecar.py, weights_table.py     the facts of trained weights; trainings beside each other
+report.py, validate.py     lines of progress and metrics.csv; scores
 distributed.py         several processes that compute the same as one
 """
