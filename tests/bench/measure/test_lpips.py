@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -20,9 +21,9 @@ RELU = (1, 4, 7, 9, 11)  # indices of the layers of torchvision's AlexNet whose 
 
 @pytest.fixture(autouse=True)
 def weights_are_looked_for_anew():
-    perceptual._weights.cache_clear()
+    perceptual._metric.cache_clear()
     yield
-    perceptual._weights.cache_clear()
+    perceptual._metric.cache_clear()
 
 
 @pytest.fixture
@@ -67,16 +68,14 @@ def put_package_lpips(folder: Path, network: torch.nn.Module, heads: list[torch.
     torch.save(state, folder / "hub" / "checkpoints" / "alexnet-owt-7be5be79.pth")
 
 
-@pytest.mark.parametrize("size", [(128, 128), (31, 50), (75, 101)])
-def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, any_bytes, size):
-    """Equation 1 of the paper, computed in float64 with torchvision's own network."""
-    network, heads = random_network()
-    put_package_lpips(nothing_installed, network, heads)
-    reference, output = photo(*size), (noisy(photo(*size), 0.1) * 255).round().to(torch.uint8)
-    found = perceptual.lpips(reference, output)
+def plain_distance(
+    network: torch.nn.Module, heads: list[torch.Tensor], reference: torch.Tensor, output: torch.Tensor
+) -> float:
+    """Equation 1 of the paper for one pair of pictures, in float64."""
+    network = copy.deepcopy(network).double()
     shift = torch.tensor([-0.030, -0.088, -0.188], dtype=torch.float64)[:, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450], dtype=torch.float64)[:, None, None]
-    network, expected = network.double(), 0.0
+    expected = 0.0
     one, two = ((picture.double() / 127.5 - 1 - shift) / scale for picture in (reference, output))
     with torch.no_grad():
         for place, layer in enumerate(network[: RELU[-1] + 1]):
@@ -85,6 +84,17 @@ def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, any_byt
                 units = [z / torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp_min(1e-12) for z in (one, two)]
                 head = heads[RELU.index(place)].double()[:, None, None]
                 expected += float(((units[0] - units[1]) ** 2 * head).sum(1).mean())
+    return expected
+
+
+@pytest.mark.parametrize("size", [(128, 128), (31, 50), (75, 101)])
+def test_it_is_the_distance_of_torchvision_s_features(nothing_installed, any_bytes, size):
+    """Equation 1 of the paper, computed in float64 with torchvision's own network."""
+    network, heads = random_network()
+    put_package_lpips(nothing_installed, network, heads)
+    reference, output = photo(*size), (noisy(photo(*size), 0.1) * 255).round().to(torch.uint8)
+    found = perceptual.lpips(reference, output)
+    expected = plain_distance(network, heads, reference, output)
     assert found is not None and found.dtype == np.float64 and found.shape == (1,)
     assert found[0] == pytest.approx(expected, rel=1e-4) and expected > 0
 
@@ -129,6 +139,81 @@ def test_other_weights_under_the_names_of_lpips_are_no_metric(nothing_installed,
     monkeypatch.setattr(lpips_weights, known, KNOWN[known])
     with pytest.warns(UserWarning, match="is not the file of"):
         assert lpips_weights.find_weights() is None
+
+
+# ---------------------------------------------------------------- what is remembered
+
+
+@pytest.fixture
+def passes(nothing_installed, any_bytes, monkeypatch):
+    """The pictures that went through a random network since the test began."""
+    put_package_lpips(nothing_installed, *random_network())
+    seen, features = [], perceptual.FeatureDistance.features
+
+    def counted(self, picture):
+        seen.append(picture.clone())
+        return features(self, picture)
+
+    monkeypatch.setattr(perceptual.FeatureDistance, "features", counted)
+    return seen
+
+
+def pairs_of(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """References and outputs, uint8 (B, 3, 64, 80) each, that all differ."""
+    references = torch.cat([photo(64, 80).roll(7 * index, 2) for index in range(count)])
+    return references, (noisy(references, 0.1) * 255).round().to(torch.uint8)
+
+
+def test_a_reference_goes_through_the_network_once_and_no_digit_depends_on_it(passes):
+    references, outputs = pairs_of(perceptual.REMEMBERED)
+    network, heads = random_network()
+    cold = perceptual.lpips(references, outputs)
+    assert len(passes) == 2 * len(references)
+    expected = [plain_distance(network, heads, one[None], two[None]) for one, two in zip(references, outputs)]
+    np.testing.assert_allclose(cold, expected, rtol=1e-5)
+    for size in (1, 3, len(references)):  # warm, in batches of several sizes, and as floats
+        passes.clear()
+        for start in range(0, len(references), size):
+            part = slice(start, start + size)
+            for one in (references[part], references[part] / 255):
+                assert np.array_equal(perceptual.lpips(one, outputs[part]), cold[part])
+        assert len(passes) == 2 * len(references) and not any(torch.equal(one, references[0]) for one in passes)
+    for row in range(len(references)):  # cold, each pair alone
+        perceptual._metric.cache_clear()
+        assert abs(perceptual.lpips(references[row : row + 1], outputs[row : row + 1])[0] - cold[row]) < 1e-6
+
+
+def test_a_reference_of_the_same_name_with_other_content_is_another(passes):
+    """Two sets may share names, and a tensor may be filled anew."""
+    references, outputs = pairs_of(2)
+    one, other = (perceptual.lpips(references[row : row + 1], outputs[:1])[0] for row in (0, 1))
+    shared = references[:1].clone()
+    assert one != other and perceptual.lpips(shared, outputs[:1])[0] == one
+    shared.copy_(references[1:])
+    assert perceptual.lpips(shared, outputs[:1])[0] == other
+    flat, turned = shared.reshape(1, 3, 80, 64), outputs[:1].reshape(1, 3, 80, 64)  # the same bytes, another shape
+    perceptual.lpips(flat, turned)
+    assert torch.equal(passes[-1], turned[0]) and torch.equal(passes[-2], flat[0])
+
+
+def test_few_references_are_remembered_and_no_large_one(passes, monkeypatch):
+    references, outputs = pairs_of(perceptual.REMEMBERED + 1)
+    perceptual.lpips(references, outputs)
+    passes.clear()
+    perceptual.lpips(references[:1], outputs[:1])  # the ninth has pushed it out
+    assert len(passes) == 2
+    perceptual._metric.cache_clear()
+    monkeypatch.setattr(perceptual, "MOST_PIXELS", 64 * 80 - 1)
+    passes.clear()
+    for _ in range(2):
+        perceptual.lpips(references[:1], outputs[:1])
+    assert len(passes) == 4
+
+
+def test_as_many_references_are_remembered_as_a_block_has():
+    from bench.spec.request import BLOCK
+
+    assert perceptual.REMEMBERED >= BLOCK
 
 
 # ---------------------------------------------------------------- the published weights
