@@ -18,6 +18,7 @@ differences paired over pictures:
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -149,14 +150,21 @@ CLAIMS = (
 # ---------------------------------------------------------------- the answer
 
 
-def judge(run: Run | Path | str) -> list[Verdict]:
-    """Decide every claim on one run. Raises UserError if the folder is no run, or shows none of the paper's figures."""
+def judge(run: Run | Path | str, names: Collection[str] | None = None) -> list[Verdict]:
+    """Decide the claims of these names on one run, or every claim. Their order is that of `CLAIMS`.
+
+    Raises UserError if the folder is no run or shows none of the paper's figures, or if there is no claim of a name.
+    """
+    known = [claim.name for claim in CLAIMS]
+    for name in names or ():
+        if name not in known:
+            raise UserError(f"there is no claim {name!r}; claims are {', '.join(known)}")
     run = run if isinstance(run, Run) else Run.open(run)
     if not run.shows_a_paper_figure():
         ids = ", ".join(figure["id"] for figure in run.figures) or "none"
         raise UserError(f"run {run.name} has none of the paper's figures ({', '.join(PAPER_FIGURES)}); it has {ids}")
     verdicts = []
-    for claim in CLAIMS:
+    for claim in (claim for claim in CLAIMS if names is None or claim.name in names):
         try:
             found = claim.check(run)
         except Missing as reason:

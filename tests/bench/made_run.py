@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
@@ -184,11 +184,11 @@ def make_run(
     return folder
 
 
-def without_means(run: Path, system: str, snr: float) -> None:
-    """Empty the means of a point in summary.csv, as a run leaves them where cells are absent."""
+def without_means(run: Path, points: Collection[tuple[str, float]]) -> None:
+    """Empty the means of points, (system, SNR) each, in summary.csv, as a run leaves them where cells are absent."""
     lines = read_rows(run / "summary.csv")
     for line in lines:
-        if (line["system"], float(line["snr_db"])) == (system, snr):
+        if (line["system"], float(line["snr_db"])) in points:
             line.update(mean="", ci_low="", ci_high="", n_images="0")
     RunStore(run).write_table("summary.csv", SUMMARY_COLUMNS, lines)
 

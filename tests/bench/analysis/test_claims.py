@@ -92,8 +92,14 @@ def unclear(figure, system, snr, index):
     return 30 + 2 * noise + 0.1 * snr * np.random.default_rng([index, sum(map(ord, system))]).normal()
 
 
-def verdicts_of(folder, value, **options):
-    return {v.name: v for v in judge(make_run(folder, options.pop("figures", figures()), value, **options))}
+def verdicts_of(folder, value, names=None, **options):
+    """The verdicts of these claims, or of all, on a made run."""
+    return {v.name: v for v in judge(make_run(folder, options.pop("figures", figures()), value, **options), names)}
+
+
+def verdict_of(run, name):
+    (found,) = judge(run, [name])
+    return found
 
 
 def test_a_world_in_which_the_paper_is_right(tmp_path):
@@ -103,7 +109,7 @@ def test_a_world_in_which_the_paper_is_right(tmp_path):
     cliffs = {name: expected.pop(name) for name in list(expected) if "qam" in name}
     assert {name: found[name].verdict for name in expected} == expected
     rest = [entry for entry in figures() if entry["id"] != "fig5"]
-    found_cliffs = verdicts_of(tmp_path / "cliffs", paper, figures=rest)
+    found_cliffs = verdicts_of(tmp_path / "cliffs", paper, cliffs, figures=rest)
     assert {name: found_cliffs[name].verdict for name in cliffs} == cliffs
     assert all(v.numbers for v in found.values())
 
@@ -114,7 +120,6 @@ def test_a_world_in_which_the_paper_is_wrong(tmp_path):
 
 
 def test_a_world_that_does_not_tell(tmp_path):
-    found = verdicts_of(tmp_path / "run", unclear, images=[f"image-{i}" for i in range(7)])
     undecided = (
         "low-resolution-best",
         "high-resolution-low-snr",
@@ -122,6 +127,7 @@ def test_a_world_that_does_not_tell(tmp_path):
         "segmentation-stable",
         "lowest-overhead",
     )
+    found = verdicts_of(tmp_path / "run", unclear, undecided, images=[f"image-{i}" for i in range(7)])
     assert {name: found[name].verdict for name in undecided} == dict.fromkeys(undecided, UNDECIDED)
 
 
@@ -130,7 +136,8 @@ def test_missing_data_decides_nothing(tmp_path):
     assert {v.verdict for v in found.values()} == {UNDECIDED}
     assert any("adjscc: not in the run" in number for number in found["low-resolution-best"].numbers)
     assert found["segmentation-best"].numbers == ("the run has no rows of fig7",)
-    alone = verdicts_of(tmp_path / "alone", paper, figures=[figure("fig4", ["witt", "adjscc"])])
+    name = ["low-resolution-best"]
+    alone = verdicts_of(tmp_path / "alone", paper, name, figures=[figure("fig4", ["witt", "adjscc"])])
     assert (
         alone["low-resolution-best"].verdict == UNDECIDED and "without gensc" in alone["low-resolution-best"].numbers[0]
     )
@@ -140,14 +147,15 @@ def test_no_statement_holds_where_cells_are_absent(tmp_path):
     """The rows that are left may be those of the pictures on which a system did not fail or hang."""
     run = make_run(tmp_path / "run", [entry for entry in figures() if entry["id"] != "fig5"], paper)
     high = make_run(tmp_path / "high", [entry for entry in figures() if entry["id"] == "fig5"], paper)
-    before = {v.name: v.verdict for v in (*judge(high), *judge(run))}
-    for snr in (4.0, 18.0):
-        for system in ("gensc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"):
-            without_means(run, system, snr)
-            without_means(high, system, snr)
-    holding = {name for name, verdict in before.items() if verdict in (HOLDS, CALIBRATED)}
-    found = {v.name: v for v in (*judge(high), *judge(run))}
-    assert len(holding) == 6 and {found[name].verdict for name in holding} == {UNDECIDED}
+    of_high = {"high-resolution-low-snr", "gap-grows-with-snr"}
+    parts = (high, of_high), (run, {claim.name for claim in CLAIMS} - of_high)
+    before = {v.verdict for part in parts for v in judge(*part)}
+    points = set(product(("gensc", "jpeg-ldpc-16qam", "jpeg-ldpc-64qam"), (4.0, 18.0)))
+    for folder in (run, high):
+        without_means(folder, points)
+    found = {v.name: v for part in parts for v in judge(*part)}
+    assert before == {HOLDS, CALIBRATED} and {v.verdict for v in found.values()} == {UNDECIDED}
+    assert len(found) == len(CLAIMS)
     assert "gensc: cells are absent" in found["segmentation-stable"].numbers
 
 
@@ -162,9 +170,8 @@ def test_no_statement_is_contradicted_by_what_is_left(tmp_path, lacking):
         return None if system in lack and index < 4 else reverse(figure, system, snr, index)
 
     run = make_run(tmp_path / "run", shown, left)
-    assert {v.name: v.verdict for v in judge(run)}["low-resolution-best"] == CONTRADICTED
-    for system, snr in product(lack, snrs):
-        without_means(run, system, snr)
+    assert verdict_of(run, "low-resolution-best").verdict == CONTRADICTED
+    without_means(run, set(product(lack, snrs)))
     for found in judge(run):
         links = "qam" in found.name or found.name == "segmentation-stable"
         if links and (lacking == "gensc") != (found.name == "segmentation-stable"):
@@ -180,7 +187,7 @@ def test_one_rival_ahead_contradicts_best(tmp_path):
         result = paper(figure, system, snr, index)
         return result + 5 if system == "witt" and snr == 14 else result
 
-    found = verdicts_of(tmp_path / "run", value)
+    found = verdicts_of(tmp_path / "run", value, ["low-resolution-best"])
     assert found["low-resolution-best"].verdict == CONTRADICTED
     assert "behind at 1 of 11 SNRs" in found["low-resolution-best"].numbers[0]
 
@@ -212,9 +219,9 @@ def test_a_checkpoint_that_tells_nothing_hides_no_other_that_was_trained_too_lit
 
 
 def test_no_verdict_rests_on_undertrained_systems(tmp_path):
-    found = verdicts_of(
-        tmp_path / "run", paper, systems={"gensc": {"undertrained": True}, "deeplab-jscc": {"undertrained": True}}
-    )
+    names = ("low-resolution-best", "lowest-overhead", "segmentation-best", "16qam-fails-below-12db")
+    systems = {"gensc": {"undertrained": True}, "deeplab-jscc": {"undertrained": True}}
+    found = verdicts_of(tmp_path / "run", paper, names, systems=systems)
     assert found["segmentation-best"].undertrained == ("deeplab-jscc", "gensc")
     assert found["low-resolution-best"].undertrained == ("gensc",)
     assert found["segmentation-best"].verdict == found["low-resolution-best"].verdict == WITHHELD
@@ -240,7 +247,7 @@ def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
     ]
     run = Run.open(make_run(tmp_path / "run", shown, value, systems=systems))
     assert undertrained(run) == {"witt"}  # jpeg-ldpc is not trained, and no weights are trained for the other channel
-    assert {v.name: v.verdict for v in judge(run)}["low-resolution-best"] == WITHHELD
+    assert verdict_of(run, "low-resolution-best").verdict == WITHHELD
 
 
 def test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial(tmp_path):
@@ -270,14 +277,14 @@ def test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial(tmp_pat
 
 
 def test_equal_budgets_prove_no_lower_overhead(tmp_path):
-    found = verdicts_of(tmp_path / "run", paper, figures=[figure("fig4", RECONSTRUCTION)])["lowest-overhead"]
+    found = verdict_of(make_run(tmp_path / "run", [figure("fig4", RECONSTRUCTION)], paper), "lowest-overhead")
     assert found.verdict == UNDECIDED and "to decide this, sweep over CBR" in found.numbers[0]
 
 
 def test_uses_of_curves_that_share_no_quality_are_bounds(tmp_path):
     """At 10 dB the 16QAM link delivers nothing, so no use of it gives the quality of the others."""
     shown = [figure("fig4", RECONSTRUCTION), *sweep(10.0)]
-    lines = verdicts_of(tmp_path / "run", paper, figures=shown)["lowest-overhead"].numbers
+    lines = verdict_of(make_run(tmp_path / "run", shown, paper), "lowest-overhead").numbers
     (lost,) = [line for line in lines if "jpeg-ldpc-16qam" in line]
     assert "at least 66.7 % fewer uses (there is no PSNR that both reach)" in lost and "[" not in lost  # 1/48 and 1/16
     (near,) = [line for line in lines if "adjscc" in line]
@@ -311,8 +318,9 @@ def test_reductions_that_disagree_decide_nothing(tmp_path):
         )
 
     shown = [figure(name, RECONSTRUCTION, snrs=SNRS[:3]) for name in ("fig4", "fig5")]
-    found = verdicts_of(tmp_path / "run", value, figures=shown, images=images)
-    for name in ("low-resolution-best", "high-resolution-low-snr"):
+    names = ("low-resolution-best", "high-resolution-low-snr")
+    found = verdicts_of(tmp_path / "run", value, names, figures=shown, images=images)
+    for name in names:
         assert found[name].verdict == UNDECIDED
         by = dict(part.split(": ") for part in found[name].numbers[-1].split(", "))
         assert by == {"by mean PSNR": HOLDS, "by PSNR of the mean MSE": CONTRADICTED}
@@ -322,7 +330,8 @@ def test_low_snr_cannot_hold_where_a_chain_delivers_nothing(tmp_path):
     def value(shown, system, snr, index):
         return "outage" if "16qam" in system and snr < 12 else paper(figure("fig5", []), system, snr, index)
 
-    found = verdicts_of(tmp_path / "run", value, figures=[figure("fig5", RECONSTRUCTION)])["high-resolution-low-snr"]
+    run = make_run(tmp_path / "run", [figure("fig5", RECONSTRUCTION)], value)
+    found = verdict_of(run, "high-resolution-low-snr")
     assert found.verdict == UNDECIDED and any("cannot be compared" in number for number in found.numbers)
 
 
@@ -337,10 +346,10 @@ def test_a_rival_of_another_figure_at_the_same_point_counts(tmp_path):
 
     rest = [name for name in RECONSTRUCTION if name != "jpeg-ldpc-adaptive"]
     run = make_run(tmp_path / "run", [figure("fig4", rest)], value)
-    assert {v.name: v for v in judge(run)}["low-resolution-best"].verdict == UNDECIDED
+    assert verdict_of(run, "low-resolution-best").verdict == UNDECIDED
     codecs = figure("codecs", ["jpeg-ldpc-adaptive"], dataset="set-fig4")
     both = make_run(tmp_path / "both", [figure("fig4", rest), codecs], value)
-    found = {v.name: v for v in judge(both)}["low-resolution-best"]
+    found = verdict_of(both, "low-resolution-best")
     assert found.verdict == CONTRADICTED and any("jpeg-ldpc-adaptive: from" in number for number in found.numbers)
 
 
@@ -348,14 +357,14 @@ def test_several_trainings_must_agree_and_their_spread_is_told(tmp_path):
     import pandas as pd
 
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", RECONSTRUCTION)], paper))
-    assert {v.name: v for v in judge(run)}["low-resolution-best"].verdict == HOLDS
+    assert verdict_of(run, "low-resolution-best").verdict == HOLDS
     for shift, expected in ((-0.05, HOLDS), (-9.0, CONTRADICTED)):
         rows = run.samples[run.samples["variant"] == "small-1"]
         again = rows[rows["system"] == "gensc"].assign(variant="small-2")
         psnr = again["psnr_db"] + shift
         again = again.assign(psnr_db=psnr, mse=255**2 * 10 ** (-psnr / 10))
         run.__dict__["samples"] = pd.concat([rows, again], ignore_index=True)
-        found = {v.name: v for v in judge(run)}["low-resolution-best"]
+        found = verdict_of(run, "low-resolution-best")
         assert found.verdict == expected
         spread = abs(shift) / np.sqrt(2)
         assert any(f"gensc: 2 trainings, the means of psnr_db spread by {spread:.3f}" in n for n in found.numbers)
@@ -395,7 +404,7 @@ def test_repetitions_do_not_decide_a_cliff(tmp_path):
     names = ["image-0", "image-1", "image-2"]
     run = Run.open(make_run(tmp_path / "run", [figure("fig4", ["jpeg-ldpc-16qam"])], value, images=names))
     run.__dict__["samples"] = pd.concat([run.samples.assign(rep=float(rep)) for rep in range(9)], ignore_index=True)
-    found = {v.name: v for v in judge(run)}["16qam-fails-below-12db"]
+    found = verdict_of(run, "16qam-fails-below-12db")
     assert found.verdict == UNDECIDED and all(number.endswith("of 3") for number in found.numbers)
 
 
@@ -409,8 +418,8 @@ def test_rounding_is_no_lead(tmp_path):
     def value(figure, system, snr, index):
         return 30.0 + index + snr * 0.1 + (0.3 if system == "gensc" else 0)  # a constant gap, but for the last digits
 
-    found = verdicts_of(tmp_path / "run", value, figures=[figure("fig5", RECONSTRUCTION)])
-    assert found["gap-grows-with-snr"].verdict == UNDECIDED
+    run = make_run(tmp_path / "run", [figure("fig5", RECONSTRUCTION)], value)
+    assert verdict_of(run, "gap-grows-with-snr").verdict == UNDECIDED
 
 
 #: A world in which three statements are contradicted and one is calibrated, if they are judged.
@@ -464,7 +473,8 @@ def test_no_statement_is_judged_at_another_point_than_the_paper_s(tmp_path, name
     of = {"fig4": {"low-resolution-best"}, "fig5": {"gap-grows-with-snr"}}.get(
         name, {"segmentation-best", "16qam-fails-below-12db"}
     )
-    found = verdicts_of(tmp_path / "run", behind, figures=three_figures(**{name: change}), images=["a", "b", *"cdefgh"])
+    shown, images = three_figures(**{name: change}), ["a", "b", *"cdefgh"]
+    found = verdicts_of(tmp_path / "run", behind, JUDGED, figures=shown, images=images)
     assert {claim: found[claim].verdict for claim in JUDGED} == JUDGED | dict.fromkeys(of, UNDECIDED)
     for claim in of - {"16qam-fails-below-12db"}:
         assert len(found[claim].numbers) == 1 and said in found[claim].numbers[0] and not found[claim].rests_on
@@ -497,7 +507,7 @@ def test_a_rival_at_few_snrs_decides_no_statement_about_a_curve(tmp_path):
     def value(entry, system, snr, index):
         return 40 + index + {"gensc": 1, "witt": 5}.get(system, 0)
 
-    found = verdicts_of(tmp_path / "run", value, figures=shown)["low-resolution-best"]
+    found = verdict_of(make_run(tmp_path / "run", shown, value), "low-resolution-best")
     assert found.verdict == UNDECIDED and "gensc - witt: fewer than 3 SNRs in common" in found.numbers
 
 
@@ -508,7 +518,7 @@ def test_a_rival_that_decodes_at_few_snrs_has_no_slope(tmp_path):
         lost = entry["id"] == "fig5" and system == "jpeg-ldpc-64qam" and snr < 18
         return "outage" if lost else paper(entry, system, snr, index)
 
-    found = verdicts_of(tmp_path / "run", late)["gap-grows-with-snr"]
+    found = verdict_of(make_run(tmp_path / "run", figures(), late), "gap-grows-with-snr")
     words = "gensc - jpeg-ldpc-64qam: fewer than 3 SNRs at which both decode; it cannot be compared"
     assert found.verdict == UNDECIDED and words in found.numbers
     assert len([line for line in found.numbers if "dB of gap per dB of SNR" in line]) == len(RECONSTRUCTION) - 2
@@ -527,9 +537,10 @@ def test_a_verdict_rests_on_no_more_than_the_rival_with_the_fewest_snrs(tmp_path
                 if row["system"] != "witt" or float(row["snr_db"]) in SNRS[::3]]  # fmt: skip
         RunStore(folder).write_table(name, columns, rows)
     run = Run.open(folder)
-    verdicts = {v.name: v for v in judge(run)}
+    names = ("low-resolution-best", "gap-grows-with-snr")
+    verdicts = {v.name: v for v in judge(run, names)}
     trial = ", LIMITED: a trial, not a result" if limited else ""
-    for name in ("low-resolution-best", "gap-grows-with-snr"):
+    for name in names:
         assert ", 4 SNRs from 0 to 18 dB, 8 pictures" in verdicts[name].rests_on
         assert verdicts[name].rests_on.endswith("8 pictures" + trial)
     assert "8 pictures, 3 SNRs from 6 to 18 dB" in verdicts["gap-grows-with-snr"].numbers[0]
@@ -551,6 +562,16 @@ def test_each_verdict_names_what_it_rests_on(tmp_path):
     text = markdown(verdicts)
     assert r"<br>judged on folder:a\|b, awgn" in text and text.count("judged on") == len(judged)
     assert [claim["restsOn"] for claim in report_data([run], 0)["claims"]] == list(rests.values())
+
+
+def test_claims_are_judged_by_name(tmp_path):
+    run = make_run(tmp_path / "run", [figure("fig4", ["gensc", "witt"], snrs=SNRS[:3])], paper)
+    every = {v.name: v for v in judge(run)}
+    names = ["segmentation-best", "low-resolution-best"]
+    assert judge(run, names) == [every[name] for name in names[::-1]]  # in the order of the paper
+    assert judge(run, []) == []
+    with pytest.raises(UserError, match="there is no claim 'best'; claims are low-resolution-best, "):
+        judge(run, ["best"])
 
 
 def test_table_and_command(tmp_path):

@@ -205,7 +205,7 @@ def test_no_number_stands_where_cells_are_absent(tmp_path, way, metric):
     if way == "failed":
         RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [failed_cell()])
     else:
-        without_means(run, "b", 6.0)
+        without_means(run, [("b", 6.0)])
     asked = ["b", "a", "--run", str(run), "--metric", metric]
     printed = CliRunner().invoke(compare_command, [*asked, "--csv"]).stdout
     table = pd.read_csv(io.StringIO(printed)).set_index("snr_db")
@@ -227,7 +227,7 @@ def test_nobody_gains_by_hanging_on_the_hard_pictures(tmp_path):
     """As above, but the user stopped the run: the cells are in no table of failures, and their points have no mean."""
 
     run = without_hard_pictures(tmp_path)
-    without_means(run, "b", 6.0)
+    without_means(run, [("b", 6.0)])
     table = compare("b", "a", run=run).set_index("snr_db")
     assert list(table["verdict"] == "undecided") == [True, False, True]
     assert list(table["lacking_a"]) == [1, 0, 1] and not table["lacking_b"].any()

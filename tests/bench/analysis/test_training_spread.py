@@ -67,8 +67,7 @@ def test_nothing_is_decided_where_a_training_lacks_cells(tmp_path, way, order):
     if way == "a cell failed":
         RunStore(seed).write_table("failures.csv", FAILURE_COLUMNS, [{"system": "gensc", "snr_db": 4.0}])
     else:
-        for snr in SNRS if way == "no point has a mean" else [4.0]:
-            without_means(seed, "gensc", snr)
+        without_means(seed, [("gensc", snr) for snr in (SNRS if way == "no point has a mean" else [4.0])])
     run = Run.open(run.directory)
     assert without_cells(run, "gensc") == ("2",) and without_cells(run, "witt") == ()
     for metric in ("psnr_db", "mse"):
@@ -150,7 +149,7 @@ def test_uses_that_another_seed_could_save_prove_no_lower_overhead(tmp_path, ste
     for training in range(3):
         made(tmp_path / "run" / "seeds" / str(training), [seeded], (step or 0.0) * (training - 1))
     if step is None:
-        without_means(tmp_path / "run" / "seeds" / "2", seeded, 10.0)
+        without_means(tmp_path / "run" / "seeds" / "2", [(seeded, 10.0)])
     found = next(one.check for one in CLAIMS if one.name == "lowest-overhead")(Run.open(tmp_path / "run"))
     assert found.verdict == verdict
     absent = "cells of a training are absent"

@@ -461,8 +461,7 @@ def test_another_run_lies_over_the_first(run_dir, tmp_path):
 
 def test_a_system_without_a_value_is_named_so_in_the_legend(tmp_path):
     folder = make_run(tmp_path / "run", [figure("fig4", ["gensc", "linear"], snrs=[0.0, 10.0])], value)
-    for snr in (0.0, 10.0):
-        without_means(folder, "linear", snr)
+    without_means(folder, [("linear", 0.0), ("linear", 10.0)])
     canvas, _ = drawings(folder, "fig4")[0]["fig4"]
     legend = [t.get_text().replace("\n", " ") for t in canvas.legends[0].get_texts()]
     assert legend == ["GenSC", "Linear (block KLT) (no value)"]

@@ -201,7 +201,7 @@ def test_the_page_decides_no_more_than_compare(tmp_path, step, word):
 
 def test_the_page_knows_no_spread_where_a_training_lacks_cells(tmp_path):
     run = _with_seeds(tmp_path / "run", 0.0)
-    without_means(run.directory / "seeds" / "1", "gensc", 6.0)
+    without_means(run.directory / "seeds" / "1", [("gensc", 6.0)])
     (shown,) = report_data([Run.open(run.directory)], 0)["figures"]
     assert [pair[-1] for pair in shown["pairs"]["psnr_db"]] == [None]
 

@@ -84,8 +84,7 @@ def test_a_failed_cell_leaves_no_table_of_what_is_left(tmp_path):
     assert set(class_table(whole, whole.figures[0]).groupby(["system", "snr_db"]).groups) == {
         (name, snr) for name in asked["systems"] for snr in (0.0, 20.0)
     }
-    for system, snr in (("gensc", 0.0), ("deeplab-jscc", 0.0), ("deeplab-jscc", 20.0)):
-        without_means(folder, system, snr)
+    without_means(folder, [("gensc", 0.0), ("deeplab-jscc", 0.0), ("deeplab-jscc", 20.0)])
     own = Run.open(folder)
     assert set(class_table(own, own.figures[0]).groupby(["system", "snr_db"]).groups) == {
         ("gensc", 20.0), ("fcn-ceiling", 0.0), ("fcn-ceiling", 20.0)
@@ -232,7 +231,7 @@ def test_the_terminal_says_what_a_lost_picture_of_each_task_is_scored_as(tmp_pat
     assert shown(asked[1])[-1] == f"{words} background"
     nothing = asked[1] | {"systems": ["linear"]}
     assert "*" not in "".join(shown(nothing)) and len(shown(nothing)) == 3
-    without_means(folder, "linear", 4.0)
+    without_means(folder, [("linear", 4.0)])
     assert shown(nothing)[-1] == "- cells failed or were not computed, so the point has no mean"
     assert "- cells" not in "".join(shown(nothing | {"systems": ["gensc"]}))
 

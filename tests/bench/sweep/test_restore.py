@@ -174,7 +174,7 @@ def test_a_run_that_lacks_cells_is_not_restored(tmp_path, changes, lacks, words)
     """
     source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0, 8.0])], lambda *_: 30.0)
     if lacks:
-        without_means(source, "a", 4.0)
+        without_means(source, [("a", 4.0)])
     manifest = json.loads((source / "manifest.json").read_text())
     RunStore(source).write_manifest(manifest | changes)
     _is_refused(source, words)
@@ -203,7 +203,7 @@ def test_what_is_undecided_between_trainings_is_undecided_in_the_copy(tmp_path, 
 def test_a_run_whose_trainings_lack_cells_is_not_restored(tmp_path):
     source = make_run(tmp_path / "run", [figure("fig4", ["a"], snrs=[4.0, 8.0])], lambda *_: 30.0)
     seed = make_run(source / "seeds" / "1", [figure("fig4", ["a"], snrs=[4.0, 8.0])], lambda *_: 30.0)
-    without_means(seed, "a", 4.0)
+    without_means(seed, [("a", 4.0)])
     _is_refused(source, "seeds/1: 1 point of summary.csv without a mean")
 
 
