@@ -8,6 +8,9 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Tests with several threads: those of OpenMP that wait for work sleep. By default they spin, which on a busy machine
+# takes ten times the work's own time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from engine_work import FakeCell, FakeUnit, Fatal, units
 from harness import ROOT
 
 from bench.sweep.engines import Outcome, make_engine, one_thread
@@ -28,26 +29,6 @@ from systems import stage_times
 from systems.errors import MissingDependency, UserError
 
 pytestmark = pytest.mark.usefixtures("forked_workers")
-
-
-@dataclass(frozen=True)
-class FakeCell:
-    id: str
-
-
-@dataclass(frozen=True)
-class FakeUnit:
-    system: str
-    cells: tuple[FakeCell, ...]
-    block: int | None = None
-
-    @property
-    def inputs(self):
-        return self.system, self.cells if self.block is None else self.block
-
-
-def units(count, system="s", cells=3):
-    return [FakeUnit(system, tuple(FakeCell(f"{system}{i}.{j}") for j in range(cells))) for i in range(count)]
 
 
 @dataclass
@@ -257,32 +238,6 @@ def test_chunks_hold_one_system_each_and_all_tasks():
         assert len(flat) <= max(jobs, 3) + 2
 
 
-@dataclass
-class Fatal:
-    """Writes a line for each cell that it begins, and then fails in the given way.
-
-    Cells in `always` kill their process each time, those in `once` the first time only. Before those in `warned` the
-    cluster announces, the first time, that the time limit is reached. Those in `fails` report a failure.
-    """
-
-    log: str
-    always: tuple[str, ...] = ()
-    once: tuple[str, ...] = ()
-    warned: tuple[str, ...] = ()
-    fails: tuple[str, ...] = ()
-
-    def __call__(self, unit):
-        for cell in unit.cells:
-            first = cell.id not in Path(self.log).read_text().split()
-            with open(self.log, "a") as file:
-                file.write(cell.id + "\n")
-            if cell.id in self.always or (first and cell.id in self.once):
-                os.kill(os.getpid(), signal.SIGKILL)
-            if first and cell.id in self.warned:
-                os.kill(os.getpid(), signal.SIGUSR2)
-            yield Outcome(cell.id, "failed" if cell.id in self.fails else "done")
-
-
 def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
     """submitit runs the jobs as processes of this machine.
 
@@ -290,7 +245,11 @@ def test_slurm_jobs_on_this_machine(tmp_path, monkeypatch):
     fails by itself. Each cell has one outcome, and only the cells that were being computed start again.
     """
     pytest.importorskip("submitit")
-    paths = [str(ROOT), str(ROOT / "tests" / "bench"), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    # Seven processes would import torch, which takes seconds, to set the number of its threads.
+    light = tmp_path / "light"
+    light.mkdir()
+    (light / "torch.py").write_text("def get_num_threads():\n    return 1\n\n\nset_num_threads = print\n")
+    paths = [str(light), str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setattr("bench.sweep.engines.slurm.POLL_SECONDS", 0.1)
     work = units(2, "a", 2) + units(1, "b", 3) + units(1, "c", 2)
