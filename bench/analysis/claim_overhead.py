@@ -1,11 +1,14 @@
 """The check behind the paper's statement on overhead: channel uses for equal PSNR, over a sweep of the budget.
 
 `bench.analysis.claims` calls `overhead`. As in Bjontegaard's delta rate, the mean logarithm of the ratio of uses is
-taken over the quality that both systems reach. Where trainings with other seeds were swept over the budget too
+taken over the quality that both systems reach. If one curve lies wholly above the other, there is only a bound, which
+speaks for the upper curve or for nobody. Where trainings with other seeds were swept over the budget too
 (`bench.analysis.training_spread`), a smaller gap than their spread decides nothing.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pandas as pd
@@ -42,32 +45,30 @@ def overhead(run: Run, metric: str) -> Finding:
     ours = pd.concat([rows[rows["system"] == OURS] for _, _, rows in swept])
     tally, lines = Tally(rests_on=rests_on(ours)), []
     jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
-    here = {name for _, _, rows, _ in jobs for name in rows["system"].unique()}
     summary = _with_cbr(run.summary)
+    here = {name for _, _, rows in swept for name in rows["system"].unique()} | _points_of(summary, swept)
     lacking = points_without_mean(summary)
     for where, snr, rows, rival in jobs:
-        values, uses = zip(*(_over_uses(rows, name, metric) for name in (OURS, rival)), strict=True)
-        at = f"{where} at {snr:g} dB, {OURS} - {rival}"
         if rival not in here:
             continue
+        at = f"{where} at {snr:g} dB, {OURS} - {rival}"
         if (lacking["dataset"].eq(where) & lacking["snr_db"].eq(snr) & lacking["system"].isin([OURS, rival])).any():
             lines.append(f"{at}: {NO_NUMBER}")
             tally.complete = False
             continue
+        values, uses = zip(*(_over_uses(rows, name, metric) for name in (OURS, rival)), strict=True)
         shared = values[0].index.intersection(values[1].index)
         both = [side.loc[shared].to_numpy(float) for side in values]
         interval, strict = _fewer_uses(both, uses, metric, len(jobs))
         if np.isnan(interval.low):
-            lines.append(f"{at}: no PSNR that both reach")
+            lines.append(f"{at}: {_why_open(rival, both, metric, interval)}")
             tally.complete = False
             continue
         moves = _between_trainings(run, where, snr, (OURS, rival), both, uses, shared, metric)
         tally.holds.append(interval.high < 0 and -interval.mean >= moves)
         tally.against.append(strict > 0 and interval.mean >= moves)
-        lines.append(
-            f"{at}: {_uses_text(interval, _share_no_quality(both, metric))}, {interval.n} pictures"
-            + in_words(100 * (2**moves - 1), "%", 1)
-        )
+        words = _uses_text(interval, _in_common(both, metric))
+        lines.append(f"{at}: {words}, {interval.n} pictures{_moves_text(moves)}")
     absent = [rival for rival in RECONSTRUCTION_RIVALS if rival not in here]
     tally.complete &= not absent
     tally.numbers = [*lines, *(f"{rival}: not in the sweep over CBR" for rival in absent)]
@@ -91,6 +92,12 @@ def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
     return found
 
 
+def _points_of(summary: pd.DataFrame, swept: list[tuple[str, float, pd.DataFrame]]) -> set[str]:
+    """The systems that summary.csv names at the points of the sweep, also those whose cells all failed."""
+    points = pd.MultiIndex.from_frame(summary[["dataset", "snr_db"]])
+    return set(summary.loc[points.isin([(where, snr) for where, snr, _ in swept]), "system"])
+
+
 def _over_uses(rows: pd.DataFrame, system: str, metric: str) -> tuple[pd.DataFrame, np.ndarray]:
     """PSNR or MSE of each picture, with one column per budget in order of rising uses; and the mean uses of each
     budget.
@@ -110,7 +117,7 @@ def _between_trainings(
     uses: tuple[np.ndarray, ...], pictures: pd.Index, metric: str,
 ) -> float:  # fmt: skip
     """Standard deviation of log2 (our uses / theirs) between trainings with other seeds; 0 where none was swept,
-    infinite where cells of one are absent.
+    infinite where cells of one are absent, NaN where the curve of one decides nothing.
 
     values, uses: the curves of the run, (pictures, budgets) and (budgets,) of each side. Each training takes the place
     of its side, if it has all of the pictures.
@@ -134,12 +141,39 @@ def _between_trainings(
     return of_difference(*spreads)
 
 
-def _uses_text(interval: Interval, bound: bool) -> str:
-    """The finding in words. bound: the curves share no PSNR, so the number is a bound, and has no interval."""
+def _moves_text(moves: float) -> str:
+    """The result of `_between_trainings` in words."""
+    if math.isnan(moves):
+        return "; the curve of another training decides nothing"
+    return in_words(100 * (2**moves - 1), "%", 1)
+
+
+def _uses_text(interval: Interval, in_common: str) -> str:
+    """The finding in words. in_common: as `_in_common` gives it; if it is not "", the number is a bound, and has no
+    interval.
+    """
     mean, low, high = (100 * (2**x - 1) for x in (interval.mean, interval.low, interval.high))
-    if bound:
-        return f"at least {abs(mean):.1f} % {'fewer' if mean < 0 else 'more'} uses (there is no PSNR that both reach)"
+    if in_common:
+        return f"at least {abs(mean):.1f} % {'fewer' if mean < 0 else 'more'} uses (there is {in_common})"
     return f"{mean:+.1f} % [{low:+.1f}, {high:+.1f}] uses for equal PSNR"
+
+
+def _why_open(rival: str, values: list[np.ndarray], metric: str, interval: Interval) -> str:
+    """Why two curves decide nothing, in words. values: (pictures, budgets) of each side, ours first. interval: as
+    `_fewer_uses` gives it.
+    """
+    for name, side in zip((OURS, rival), values, strict=True):
+        if side.shape[1] < 2:
+            return f"{name} is {'at one budget of' if side.shape[1] else 'not in'} the sweep there"
+    if interval.n < 2:
+        return "fewer than two pictures that both have at all of their budgets"
+    ours, theirs = (quality[0, 0] for quality in _curves(values, metric))
+    if not np.isnan(interval.mean):
+        return "decides nothing: in some resamples of the pictures no PSNR is shared, and the curve above spends more"
+    if ours == theirs:
+        return f"decides nothing: there is {_in_common(values, metric)}, at which both begin"
+    above = OURS if ours > theirs else rival
+    return f"decides nothing: there is {_in_common(values, metric)}, and {above}, the curve above, spends more"
 
 
 def _quality(means: np.ndarray, metric: str) -> np.ndarray:
@@ -147,10 +181,16 @@ def _quality(means: np.ndarray, metric: str) -> np.ndarray:
     return np.asarray(psnr_db(means)) if of_mean_error(metric) else means
 
 
-def _share_no_quality(values: list[np.ndarray], metric: str) -> bool:
-    """Whether one curve lies wholly above the other. values: (pictures, budgets) of each side."""
-    ours, theirs = (_quality(side.mean(axis=0), metric) for side in values)
-    return bool(ours[0] >= theirs.max() or theirs[0] >= ours.max())  # as `log_uses_gap`: the best quality so far
+def _curves(values: list[np.ndarray], metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """The curves (1, budgets) of both sides over all pictures. values: (pictures, budgets) of each side."""
+    ours, theirs = (_quality(side.mean(axis=0, keepdims=True), metric) for side in values)
+    return ours, theirs
+
+
+def _in_common(values: list[np.ndarray], metric: str) -> str:
+    """The PSNRs that both curves reach, in words; "" for a range of them. values: (pictures, budgets) of each side."""
+    low, high = _shared_range(*map(_best_so_far, _curves(values, metric)))
+    return "" if high > low else "a single PSNR that both reach" if high == low else "no PSNR that both reach"
 
 
 def _fewer_uses(
@@ -158,7 +198,7 @@ def _fewer_uses(
 ) -> tuple[Interval, float]:
     """Mean of log2 (our uses / theirs) at equal PSNR with its interval, and the lower end of the corrected interval.
 
-    values: (pictures, budgets) of each side. NaN if there is no PSNR at which to compare.
+    values: (pictures, budgets) of each side. NaN if the curves decide nothing, or those of a resample of the pictures.
     """
     n = len(values[0])
     nothing = Interval(np.nan, np.nan, np.nan, np.nan, n)
@@ -181,17 +221,42 @@ def log_uses_gap(uses_a: np.ndarray, quality_a: np.ndarray, uses_b: np.ndarray, 
 
     uses_a, uses_b: (budgets,), rising.
     quality_a, quality_b: (curves, budgets). Between two budgets, log2 of the uses is linear in the quality. If the
-    quality falls with more uses, the best quality so far counts. If one curve lies wholly above the other, they share
-    no quality. Then the least uses of the upper curve are compared with the most uses of the lower one: the upper curve
-    saves at least as much.
+    quality falls with more uses, the best quality so far counts.
+
+    If the curves share no range of qualities, the uses for the first quality of the upper one are compared. The upper
+    curve may reach it with fewer uses than were swept, and the lower one with more. So the number is a bound in favour
+    of the upper curve: it saves at least as much. If the number says that the upper curve spends more, it is no bound.
+    Then it is NaN, as it is if both curves begin at the same quality.
     """
-    q_a, q_b = (np.maximum.accumulate(quality, axis=1) for quality in (quality_a, quality_b))
+    q_a, q_b = _best_so_far(quality_a), _best_so_far(quality_b)
     u_a, u_b = np.log2(uses_a), np.log2(uses_b)
-    low, high = np.maximum(q_a[:, 0], q_b[:, 0]), np.minimum(q_a[:, -1], q_b[:, -1])
+    low, high = _shared_range(q_a, q_b)
     width = np.where(high > low, high - low, 1.0)
     mean = (_area(q_a, u_a, low, high) - _area(q_b, u_b, low, high)) / width
-    apart = np.where(q_a[:, 0] >= q_b[:, -1], u_a[0] - u_b[-1], u_a[-1] - u_b[0])
-    return np.where(high > low, mean, apart)
+    bound = _first_uses(q_a, u_a, low) - _first_uses(q_b, u_b, low)
+    above = np.sign(q_a[:, 0] - q_b[:, 0])  # 1: a is the upper curve, -1: b
+    return np.where(high > low, mean, np.where((above != 0) & (above * bound <= 0), bound, np.nan))
+
+
+def _best_so_far(quality: np.ndarray) -> np.ndarray:
+    return np.maximum.accumulate(quality, axis=1)
+
+
+def _shared_range(q_a: np.ndarray, q_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ends (curves,) of the qualities that both reach. Curves that share none have a lower end above the upper."""
+    return np.maximum(q_a[:, 0], q_b[:, 0]), np.minimum(q_a[:, -1], q_b[:, -1])
+
+
+def _first_uses(quality: np.ndarray, log_uses: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """log_uses (curves,) at which each curve first reaches the quality wanted (curves,); the most uses where it does
+    not.
+    """
+    found = np.full(len(quality), log_uses[-1])
+    for left in reversed(range(len(log_uses) - 1)):
+        q0, q1 = quality[:, left], quality[:, left + 1]
+        share = np.clip((wanted - q0) / np.where(q1 > q0, q1 - q0, 1.0), 0.0, 1.0)
+        found = np.where(wanted <= q1, log_uses[left] + share * (log_uses[left + 1] - log_uses[left]), found)
+    return found
 
 
 def _area(quality: np.ndarray, log_uses: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

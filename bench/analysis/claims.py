@@ -9,11 +9,15 @@ differences paired over pictures:
 - contradicted: in some comparison it is behind, and the interval excludes 0. Its level is corrected for the number of
   comparisons (Bonferroni): of many comparisons, one is easily behind by chance.
 - calibrated: the run agrees because the bench was set up so that it agrees.
-- undecided: none of these; or the run lacks the data, at the task, channel and budget of the paper's figure
-  (`bench.analysis.paper_points`) and at three SNRs or more; or the two reductions of PSNR disagree; or the difference
-  is smaller than what another seed of training moves it by, where this was measured (`bench.analysis.training_spread`).
+- undecided: none of these; or the run lacks the data (see below); or the two reductions of PSNR disagree; or the
+  difference is smaller than what another seed of training moves it by, where this was measured
+  (`bench.analysis.training_spread`).
 - withheld: the statement depends on a system that was trained too little. The numbers are given. They hold for these
   weights, not for the systems.
+
+A statement is judged at the task, channel and budget of the paper's figure (`bench.analysis.paper_points`), and at
+three SNRs or more. One does otherwise: `lowest-overhead` compares the channel uses at equal PSNR. So it needs a sweep
+of budgets (CBR), at the task and channel of Fig. 5. It is judged at each SNR that was swept, even a single one.
 """
 
 from __future__ import annotations

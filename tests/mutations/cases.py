@@ -968,6 +968,17 @@ CASES = (
         _at("report/test_html", "test_the_page_decides_no_more_than_compare"),
     ),
     Mutation(
+        "claims: a bound of the uses speaks against the upper curve", "bench/analysis/claim_overhead.py",
+        "(above != 0) & (above * bound <= 0), bound, np.nan", "above != 0, bound, np.nan",
+        _at("analysis/test_claims", "test_a_bound_of_uses_speaks_for_the_upper_curve_alone"),
+    ),
+    Mutation(
+        "claims: resamples that prove nothing are left out", "bench/analysis/claim_overhead.py",
+        "    draws = gap(resampled_sums(both, RESAMPLES, 0) / n)\n",
+        "    draws = gap(resampled_sums(both, RESAMPLES, 0) / n)\n    draws = draws[~np.isnan(draws)]\n",
+        _at("analysis/test_claims", "test_resamples_that_prove_nothing_decide_no_overhead"),
+    ),
+    Mutation(
         "trainings: fewer uses hold that another seed could save", "bench/analysis/claim_overhead.py",
         "interval.high < 0 and -interval.mean >= moves", "interval.high < 0",
         _at("analysis/test_training_spread", "test_uses_that_another_seed_could_save_prove_no_lower_overhead"),

@@ -40,6 +40,8 @@ SEGMENTATION = ["gensc", "deeplab-jscc", "jpeg-ldpc-16qam-fcn", "jpeg-ldpc-64qam
 CLIFF = {"16qam": 12, "64qam": 18}
 CBRS = (1 / 48, 1 / 24, 1 / 16)
 
+ONE_OF_THE_PAPER = figure("fig4", ["linear"], snrs=[0.0])  # a run needs one of the paper's figures to have claims
+
 
 def sweep(snr=18.0):
     """The same systems under several budgets, on a set of their own."""
@@ -303,6 +305,103 @@ def test_uses_for_equal_quality_of_shifted_lines():
     assert log_uses_gap(uses[:2], quality[:, :2], uses[1:], quality[:, 1:]) == pytest.approx(0)
     dip = quality + np.array([[0.0, 0.0, -5.0, 0.0]])
     assert log_uses_gap(uses, dip, uses, dip) == pytest.approx(0)
+
+
+def test_the_overhead_is_judged_at_each_snr_of_a_sweep(tmp_path):
+    """It compares uses at equal PSNR over several budgets, so a single SNR is enough, and one more counts as well."""
+
+    def value(entry, system, snr, index):
+        return by_rate(entry, system, snr, index) + ((14 - snr) / 4 if system == "gensc" else 0)
+
+    one = [ONE_OF_THE_PAPER, *sweep(10.0)]
+    two = [ONE_OF_THE_PAPER, *(entry | {"snr_db": [10.0, 18.0]} for entry in sweep())]
+    found = verdicts_of(tmp_path / "one", value, figures=one)["lowest-overhead"]
+    assert found.verdict == HOLDS and "1 SNR (10 dB)" in found.rests_on
+    found = verdicts_of(tmp_path / "two", value, figures=two)["lowest-overhead"]
+    assert found.verdict == CONTRADICTED and "2 SNRs from 10 to 18 dB" in found.rests_on
+
+
+def test_a_bound_of_uses_speaks_for_the_upper_curve_alone():
+    """The upper curve needs at most its least uses for the lower one's quality. If these are more than the most uses of
+    the lower one, that says nothing.
+    """
+    few, many = np.array([1000.0, 2000.0]), np.array([4000.0, 8000.0])
+    low, high, flat = np.array([[20.0, 23.0]]), np.array([[26.0, 29.0]]), np.array([[13.0, 13.0]])
+    assert np.isnan(log_uses_gap(many, high, few, low)) and np.isnan(log_uses_gap(few, low, many, high))
+    assert log_uses_gap(few, high, many, low) == pytest.approx(-3)
+    assert log_uses_gap(many, low, few, high) == pytest.approx(3)
+    assert np.isnan(log_uses_gap(few, flat, many, flat)) and np.isnan(log_uses_gap(few, flat, few, flat))
+
+
+def test_a_curve_that_does_not_rise_is_compared_at_its_one_quality():
+    """It needs its least uses, however far the other curve goes."""
+    uses, rising = np.array([1000.0, 2000.0, 4000.0]), np.array([[20.0, 23.0, 26.0]])
+    flat = np.full((1, 3), 23.0)
+    assert log_uses_gap(uses, flat, uses, rising) == pytest.approx(-1)
+    assert log_uses_gap(uses, rising, uses, flat) == pytest.approx(1)
+    assert np.isnan(log_uses_gap(4 * uses, flat, uses, rising))  # perhaps it reaches 23 dB with fewer
+
+
+def two_sweeps(ours, theirs, snr=10.0):
+    """Our system at two CBRs and the rivals at two others."""
+    return [
+        figure(f"{name}-{n}", systems, snrs=[snr], cbr=1 / n, dataset="set")
+        for name, systems, budgets in (("fig4", ["gensc"], ours), ("rivals", RECONSTRUCTION[1:], theirs))
+        for n in budgets
+    ]
+
+
+def by_rate(entry, system, snr, index):
+    return 25 + index + 3 * np.log2(16 * entry["cbr"])
+
+
+@pytest.mark.parametrize("ours, theirs, above", [((2, 4), (48, 96), "gensc"), ((48, 96), (2, 4), "witt")])
+def test_curves_that_share_no_psnr_prove_no_overhead_where_the_upper_one_spends_more(tmp_path, ours, theirs, above):
+    shown = [ONE_OF_THE_PAPER, *two_sweeps(ours, theirs)]
+    found = verdicts_of(tmp_path / "run", by_rate, figures=shown)["lowest-overhead"]
+    assert found.verdict == UNDECIDED and not any("%" in line for line in found.numbers)
+    words = f"decides nothing: there is no PSNR that both reach, and {above}, the curve above, spends more"
+    (line,) = [line for line in found.numbers if "gensc - witt" in line]
+    assert line == f"set at 10 dB, gensc - witt: {words}"
+
+
+def test_resamples_that_prove_nothing_decide_no_overhead(tmp_path):
+    """Over all pictures the curves share PSNRs at which our system spends more; in some resamples they share none."""
+
+    def value(entry, system, snr, index):
+        return 25 + 3 * np.log2(16 * entry["cbr"]) - ((7 + 3 * (-1) ** index) if system == "gensc" else 0)
+
+    shown = [ONE_OF_THE_PAPER, *two_sweeps((4, 8), (32, 64))]
+    found = verdicts_of(tmp_path / "run", value, figures=shown)["lowest-overhead"]
+    words = "decides nothing: in some resamples of the pictures no PSNR is shared, and the curve above spends more"
+    assert found.verdict == UNDECIDED and f"set at 10 dB, gensc - witt: {words}" in found.numbers
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"dataset": "other"}, "gensc - witt: witt is not in the sweep there"),
+        ({"cbr": 1 / 24}, "gensc - witt: witt is at one budget of the sweep there"),
+        ({"snr_db": [0.0]}, "gensc - witt: witt is not in the sweep there"),
+    ],
+)
+def test_a_rival_that_is_not_swept_is_said_to_be_absent(tmp_path, change, said):
+    """It was run, but at another data set, at one budget, or at another SNR."""
+    swept = [figure(f"cbr-{n}", ["gensc"], snrs=[10.0], cbr=1 / n, dataset="set") for n in (48, 24)]
+    rival = [entry | {"id": f"rival-{entry['id']}", "systems": ["witt"]} | change for entry in swept]
+    both = [figure(f"both-{n}", ["gensc", "witt"], snrs=[4.0], cbr=1 / n, dataset="set") for n in (48, 24)]
+    shown = [ONE_OF_THE_PAPER, *swept, *rival[: 1 if "cbr" in change else 2], *both]
+    found = verdicts_of(tmp_path / "run", by_rate, figures=shown)["lowest-overhead"]
+    assert found.verdict == UNDECIDED and f"set at 10 dB, {said}" in found.numbers
+
+
+def test_a_rival_whose_cells_all_failed_is_in_the_sweep(tmp_path):
+    def value(entry, system, snr, index):
+        return None if system == "witt" else by_rate(entry, system, snr, index)
+
+    found = verdicts_of(tmp_path / "run", value, figures=[ONE_OF_THE_PAPER, *sweep(10.0)])["lowest-overhead"]
+    assert "set-cbr at 10 dB, gensc - witt: no number, because cells are absent" in found.numbers
+    assert not any("witt: not in the sweep" in line for line in found.numbers)
 
 
 def test_reductions_that_disagree_decide_nothing(tmp_path):

@@ -159,6 +159,27 @@ def test_uses_that_another_seed_could_save_prove_no_lower_overhead(tmp_path, ste
     assert all(words in line and "-6.7 % [-6.7, -6.7] uses" in line for line in touched)
 
 
+def test_a_training_whose_curve_decides_nothing_proves_no_lower_overhead(tmp_path):
+    """GenSC spends more, and reaches the PSNR of its rivals. Another training lies above all of their curves."""
+
+    def made(folder, more, names=()):
+        swept = [("gensc", (8, 16)), *((name, (24, 48)) for name in names)]
+        entries = [figure(f"{name}-{n}", [name], snrs=[10.0], cbr=1 / n, dataset="set") for name, own in swept
+                   for n in own]  # fmt: skip
+        return make_run(
+            folder, entries, lambda entry, system, snr, index: 25 + index + 3 * np.log2(entry["cbr"])
+            - (more if system == "gensc" else 0),
+        )  # fmt: skip
+
+    made(tmp_path / "run", 3.0, RECONSTRUCTION_RIVALS)
+    for training, more in enumerate((3.0, 0.0)):
+        made(tmp_path / "run" / "seeds" / str(training), more)
+    found = next(one.check for one in CLAIMS if one.name == "lowest-overhead")(Run.open(tmp_path / "run"))
+    lines = [line for line in found.numbers if "gensc - " in line]
+    assert found.verdict == "undecided" and len(lines) == len(RECONSTRUCTION_RIVALS)
+    assert all(line.endswith("; the curve of another training decides nothing") for line in lines)
+
+
 def test_a_run_without_seeds_is_decided_by_its_pictures_alone(tmp_path):
     run = Run.open(make_run(tmp_path / "run", [figure("fig5", ["gensc", "witt"])], value))
     assert run.seeds == ()
