@@ -22,7 +22,7 @@ from bench.report.gallery import NOTHING, Block, Tile, draw_gallery
 from bench.report.published_curves import published_for
 from bench.report.segmentation import Example, draw_segmentation
 from bench.report.text import printable, thousands
-from bench.util.files import several, slug
+from bench.util.files import clash, several, slug
 from systems import entry_points
 from systems.errors import FAULTS, UserError, did_you_mean
 
@@ -88,6 +88,8 @@ def pictures(job: DrawingJob) -> list[Drawing]:
             continue
         size = f"{original.shape[1]} × {original.shape[0]}"
         name = job.id if not drawings else f"{job.id}-{slug(str(image_id))}"
+        if clash([name, *(drawing.name for drawing in drawings)]):
+            name = f"{job.id}-{slug(str(image_id), hashed=True)}"
         words = [printable(image_id), *footnote_words(job, job.figure, None, None)]
         words.insert(-1, "detail: where the original has most structure")
         if job.undertrained() & set(job.systems()):

@@ -21,7 +21,7 @@ from bench.report.text import printable
 from bench.results.find import check_once
 from bench.results.reader import Run
 from bench.spec.figure import gallery_id
-from bench.util.files import shown, write_all
+from bench.util.files import clash, shown, write_all
 from systems.errors import UserError, did_you_mean
 
 Overlay = tuple[Run, tuple[str, ...] | None]
@@ -48,7 +48,7 @@ def draw_run(
         if name not in jobs:
             raise UserError(f"run {run.name} has no figure {name!r}; {did_you_mean(name, jobs, 'its figures')}")
     files: dict[Path, bytes] = {}
-    figure_of: dict[Path, str] = {}
+    figure_of: dict[str, str] = {}
     notes: list[str] = []
     with paper_sheet.drawing(options.style, options.resolution):
         for name, (job, kind) in jobs.items():
@@ -79,7 +79,9 @@ def jobs_of(
         groups.setdefault(figure["budgets_of"] or figure["id"], []).append(figure)
     for id_, group in groups.items():
         if len(group) > 1 and not all(figure["budgets_of"] for figure in group):
-            raise _one_id(run, id_)
+            raise _one_id(run, repr(id_))
+    if double := clash(groups):
+        raise _one_id(run, double)
     for name, (other, wanted) in overlays.items():
         known |= {f"{name}:{system}": None for system in wanted or sorted(set(other.summary["system"]))}
     options.check_names(list(known))
@@ -107,29 +109,30 @@ def jobs_of(
             ]
         if kind != "segmentation" and len(run.pictures_of(first)):
             gallery = gallery_id(id_, first["pictures"]["id"])
-            if gallery in found or gallery in groups:
-                raise _one_id(run, gallery)
+            if double := clash([*(other for other in found if other not in groups), *groups, gallery]):
+                raise _one_id(run, double)
             found[gallery] = DrawingJob(gallery, run, group, options), kind_named("pictures", f"figure {gallery}")
     return found
 
 
-def _one_id(run: Run, id_: str) -> UserError:
+def _one_id(run: Run, double: str) -> UserError:
     return UserError(
-        f"run {run.name} has two figures with the id {id_!r}, and one would hide the other; give one another id in its "
-        "file, and run it into a folder of its own"
+        f"run {run.name} has two figures with the id {double}, and one would hide the other; give one another id in "
+        "its file, and run it into a folder of its own"
     )
 
 
-def _must_be_new(files: Iterable[Path], figure_of: dict[Path, str], name: str) -> None:
+def _must_be_new(files: Iterable[Path], figure_of: dict[str, str], name: str) -> None:
     """Note in `figure_of` that these are files of the figure `name`. Raises UserError if one of them is a file of an
-    earlier drawing, which it would hide.
+    earlier drawing, which it would hide. Names that differ in case alone are one file: some file systems ignore it.
     """
     for path in files:
-        if path not in figure_of:
-            figure_of[path] = name
+        key = path.name.casefold()
+        if key not in figure_of:
+            figure_of[key] = name
             continue
         both, fix = f"two drawings of figure {name}", "its kind must give each a name of its own"
-        if (other := figure_of[path]) != name:
+        if (other := figure_of[key]) != name:
             both = f"drawings of the figures {other} and {name}"
             fix = "draw each figure into a folder of its own (--figure ID --out FOLDER), or give one another id"
         raise UserError(f"{both} have one file, {shown(path.name)}, so one would hide the other; {fix}")

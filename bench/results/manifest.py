@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bench.util.files import has_control, read_json
+from bench.util.files import clash, has_control, read_json
 from systems.errors import UserError
 
 NAME = "manifest.json"
@@ -105,9 +105,8 @@ def _shown(value: Any) -> str:
 
 def _twice(manifest: dict[str, Any]) -> str | None:
     """A message if two figures have the same id, because they would write the same files."""
-    ids = [figure["id"] for figure in manifest["config"]["figures"]]
-    double = next((id_ for id_ in ids if ids.count(id_) > 1), None)
-    return None if double is None else f"two of config.figures have the id {double!r}"
+    double = clash(figure["id"] for figure in manifest["config"]["figures"])
+    return f"two of config.figures have the id {double}" if double else None
 
 
 def _writes_over_a_terminal(manifest: dict[str, Any]) -> str | None:

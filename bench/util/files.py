@@ -17,7 +17,7 @@ import stat
 import tempfile
 import tomllib
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -288,14 +288,35 @@ def _visible(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def slug(text: str) -> str:
-    """A file name of at most NAME_BYTES bytes for any text. Different texts get different names.
+def clash(names: Iterable[str]) -> str:
+    """The first name that is there twice, quoted, "" if there is none. Names that differ in case alone are one: some
+    file systems ignore it (macOS, Windows), and one file would hide the other.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if (key := name.casefold()) not in seen:
+            seen[key] = name
+        elif seen[key] == name:
+            return repr(name)
+        else:
+            return f"{seen[key]!r} ({name!r} is the same name on file systems that ignore case)"
+    return ""
 
-    A plain short name stays unchanged. Any other text gets the first digits of its hash at the end: because characters
-    were replaced, because it was cut, or because it already ends like such a hash.
+
+def slug(text: str, hashed: bool = False) -> str:
+    """A file name of at most NAME_BYTES bytes for any text. Different texts get different names. But names may differ
+    in case alone, which some file systems ignore (see `clash`).
+
+    A plain short name stays unchanged, if not `hashed`. Any other text gets the first digits of its hash at the end:
+    because characters were replaced, because it was cut, or because it already ends like such a hash.
     """
     clean = re.sub(r"[^A-Za-z0-9._+-]", "_", text).lstrip(".") or "_"
-    if clean == text and len(clean) <= NAME_BYTES and not re.search(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$", clean):
+    if (
+        not hashed
+        and clean == text
+        and len(clean) <= NAME_BYTES
+        and not re.search(rf"-[0-9a-f]{{{_HASH_DIGITS}}}$", clean)
+    ):
         return clean
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{clean[: NAME_BYTES - _HASH_DIGITS - 1]}-{digest}"

@@ -702,6 +702,17 @@ def test_a_figures_name_stays_in_its_folder(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+def test_pictures_whose_names_differ_in_case_alone_have_files_of_their_own(tmp_path):
+    """One file would hide the other where case is ignored."""
+    shown = [
+        figure("mine", ["linear"], snrs=[0.0], pictures=[0.0]) | {"pictures": {"id": "", "snr_db": [0.0], "limit": 3}}
+    ]
+    run_dir = make_run(tmp_path / "run", shown, value, images=["first", "image", "IMAGE"])
+    names = {path.name for path in draw_run(run_dir).files if path.suffix == ".png" and "pictures" in path.name}
+    assert {"mine-pictures.png", "mine-pictures-image.png"} < names
+    assert len({name.casefold() for name in names}) == len(names) == 3
+
+
 def with_metric(run_dir, metric):
     """The run, with the values of psnr_db also as those of another metric."""
     table = pd.read_csv(run_dir / "summary.csv")
@@ -716,6 +727,8 @@ def with_metric(run_dir, metric):
         ("mine-lpips", [], "the figures mine and mine-lpips have one file, mine-lpips.png"),
         ("mine-pictures-image-1", [0.0], "the figures mine-pictures and mine-pictures-image-1 have one file"),
         ("mine-pictures", [0.0], "two figures with the id 'mine-pictures'"),
+        ("MINE-LPIPS", [], "the figures mine and MINE-LPIPS have one file, MINE-LPIPS.png"),
+        ("Mine-pictures", [0.0], "two figures with the id 'Mine-pictures' ('mine-pictures' is the same name"),
     ],
 )
 def test_no_drawing_hides_another(tmp_path, other, pictures, words):

@@ -88,6 +88,7 @@ def test_the_committed_run_keeps_the_pictures_of_every_system():
         ((*FIGURE, "budgets_of"), "/etc", "budgets_of"),
         ((*FIGURE, "task"), "painting", "it must be one of reconstruction, segmentation"),
         (("config", "figures", 1, "id"), "fig4", "two of config.figures have the id 'fig4'"),
+        (("config", "figures", 1, "id"), "FIG4", r"have the id 'fig4' \('FIG4' is the same name"),
         (("config",), None, "config is null"),
         (("config", "figures"), {}, "config.figures is an object"),
         (("sessions",), None, "sessions is null"),

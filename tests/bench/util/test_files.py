@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from bench.util.files import (
     NAME_BYTES,
     StorageError,
+    clash,
     is_formula,
     no_formula,
     open_atomic,
@@ -47,6 +48,12 @@ def test_long_names_that_differ_at_the_end_differ():
     names = ["x" * 300, "x" * 299 + "y", "é" * 200, "\udcff" * 250]
     assert len({slug(name) for name in names}) == 4
     assert slug("plain_name-1.png") == "plain_name-1.png"
+
+
+def test_names_that_differ_in_case_alone_are_one():
+    assert clash(["a", "b", "A-b"]) == clash([]) == "" and clash(["b", "a", "b"]) == "'b'"
+    assert clash(["mine", "b", "MINE"]).startswith("'mine' ('MINE' is the same name")
+    assert slug("a", hashed=True) != slug("a") == "a" and slug("a", hashed=True) != slug("A", hashed=True).lower()
 
 
 @pytest.mark.parametrize("fails", ["writer", "disk"])
