@@ -37,10 +37,11 @@ from bench.analysis.claim_evidence import (
     pairs_of,
     too_few,
     trainings_of,
+    without_us,
 )
 from bench.analysis.compare_numbers import class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
-from bench.analysis.paper_points import at_a_paper_point, rests_on, snrs_in_words
+from bench.analysis.paper_points import asked_as_in_the_paper, at_a_paper_point, rests_on, snrs_in_words
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import Side
 from bench.analysis.training_spread import in_words, of_difference, spread_of_statistic
@@ -215,7 +216,8 @@ def cliff(modulation: str, threshold: float) -> Check:
 
     def check(run: Run) -> Finding:
         names = [f"jpeg-ldpc-{modulation}", f"jpeg-ldpc-{modulation}-fcn"]
-        rows, points = (at_a_paper_point(table[table["system"].isin(names)]) for table in (run.samples, run.summary))
+        tables = (asked_as_in_the_paper(run, table) for table in (run.samples, run.summary))
+        rows, points = (at_a_paper_point(table[table["system"].isin(names)]) for table in tables)
         if rows.empty:
             raise Missing(f"the run has no rows of {names[0]} with the task, channel and budget of a paper's figure")
         if rows["snr_db"].nunique() < FEWEST_SNRS:
@@ -260,7 +262,7 @@ def stable(within: float) -> Check:
         part = at_point_of(run, figure)
         ours = part.samples[part.samples["system"] == OURS]
         if ours.empty:
-            raise Missing(f"{figure['id']} was run without {OURS}")
+            raise without_us(run, figure)
         tally = Tally(systems={OURS})
         for training in trainings_of(part, OURS, tally):
             above = training.samples["snr_db"]

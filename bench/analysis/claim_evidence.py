@@ -174,7 +174,7 @@ def pairs_of(run: Run, name: str, rivals: tuple[str, ...], up_to_db: float = mat
     part = at_point_of(run, figure)
     here = set(part.samples["system"])
     if OURS not in here:
-        raise Missing(f"{name} was run without {OURS}")
+        raise without_us(run, figure)
     present = [rival for rival in rivals if rival in here]
     if not present:
         raise Missing(f"{name} was run without {', '.join(rivals)}")
@@ -182,7 +182,8 @@ def pairs_of(run: Run, name: str, rivals: tuple[str, ...], up_to_db: float = mat
     tally = Tally(complete=not absent)
     trained = trainings_of(part, OURS, tally)
     pairs = [Pair(own, other) for rival in present for other in trainings_of(part, rival, tally) for own in trained]
-    tally.numbers += [f"{rival}: not in the run" for rival in absent]
+    failed = set(run.summary_of({**figure, "systems": absent})["system"])  # it names points whose cells all failed
+    tally.numbers += [f"{rival}: {'cells are absent' if rival in failed else 'not in the run'}" for rival in absent]
     ours = part.samples[part.samples["system"] == OURS]
     shared = [pair.shared_snrs(up_to_db) for pair in pairs]
     whole = [pair for pair, number in zip(pairs, shared, strict=True) if number >= FEWEST_SNRS]
@@ -198,6 +199,13 @@ def pairs_of(run: Run, name: str, rivals: tuple[str, ...], up_to_db: float = mat
     kept = ours["snr_db"].isin(least["snr_db"]) & ours["image_id"].isin(least["image_id"])
     words = rests_on(ours[kept & (ours["snr_db"] <= up_to_db)])
     return Evidence(tuple(whole), tuple(tally.numbers), tally.complete, frozenset({OURS, *present}), words)
+
+
+def without_us(run: Run, figure: dict[str, Any]) -> Missing:
+    """The answer where a figure has no rows of our system."""
+    if len(run.summary_of({**figure, "systems": [OURS]})):
+        return Missing(f"{figure['id']} has no rows of {OURS}, because its cells are absent")
+    return Missing(f"{figure['id']} was run without {OURS}")
 
 
 def too_few(name: str, rows: pd.DataFrame, number: int, where: str = "") -> Missing:

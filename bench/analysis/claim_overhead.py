@@ -25,7 +25,7 @@ from bench.analysis.claim_evidence import (
     note_lacking,
 )
 from bench.analysis.intervals import LEVEL, RESAMPLES, Interval, percentiles, resampled_sums
-from bench.analysis.paper_points import paper_point, rests_on
+from bench.analysis.paper_points import asked_as_in_the_paper, paper_point, rests_on
 from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.training_spread import UNKNOWN, Spread, in_words, of_difference, without_cells
 from bench.measure.metrics.image import psnr_db
@@ -45,7 +45,7 @@ def overhead(run: Run, metric: str) -> Finding:
     ours = pd.concat([rows[rows["system"] == OURS] for _, _, rows in swept])
     tally, lines = Tally(rests_on=rests_on(ours)), []
     jobs = [(where, snr, rows, rival) for where, snr, rows in swept for rival in RECONSTRUCTION_RIVALS]
-    summary = _with_cbr(run.summary)
+    summary = _with_cbr(run, run.summary)
     here = {name for _, _, rows in swept for name in rows["system"].unique()} | _points_of(summary, swept)
     lacking = points_without_mean(summary)
     for where, snr, rows, rival in jobs:
@@ -77,16 +77,18 @@ def overhead(run: Run, metric: str) -> Finding:
     return tally.finding()
 
 
-def _with_cbr(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a table that a sweep over CBR may consist of, with the task and channel of the paper's figure."""
-    paper = paper_point(FIGURES["high"])
+def _with_cbr(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of a run that a sweep over CBR may consist of: with the task and channel of the paper's
+    figure, and asked for by the task's own requirement.
+    """
+    rows, paper = asked_as_in_the_paper(run, rows), paper_point(FIGURES["high"])
     return rows[rows["task"].eq(paper["task"]) & rows["channel"].eq(paper["channel"]) & rows["cbr_target"].notna()]
 
 
 def _swept(run: Run) -> list[tuple[str, float, pd.DataFrame]]:
     """(data set, SNR, rows) for each point at which our system was run with two budgets or more, on AWGN."""
     found = []
-    for (dataset, snr), group in _with_cbr(run.samples).groupby(["dataset", "snr_db"]):
+    for (dataset, snr), group in _with_cbr(run, run.samples).groupby(["dataset", "snr_db"]):
         if group.loc[group["system"] == OURS, "cbr_target"].nunique() >= 2:
             found.append((dataset, snr, group))
     return found
@@ -129,7 +131,7 @@ def _between_trainings(
             continue
         gaps = []
         for seed in run.seeds:
-            rows = _with_cbr(seed.samples)
+            rows = _with_cbr(seed, seed.samples)
             table, own = _over_uses(rows[rows["dataset"].eq(where) & rows["snr_db"].eq(snr)], name, metric)
             if len(own) < 2 or not pictures.isin(table.index).all():
                 continue

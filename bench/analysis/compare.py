@@ -21,10 +21,10 @@ import pandas as pd
 
 from bench.analysis.compare_numbers import compare_sides
 from bench.analysis.matching import match
-from bench.analysis.sides import Selection, Side, side
+from bench.analysis.sides import Selection, Side, side, why_without_rows
 from bench.results.find import find_run, find_system
 from bench.results.reader import Run
-from bench.util.files import shown
+from bench.util.files import several, shown
 from systems.errors import UserError
 
 
@@ -45,27 +45,39 @@ def compare(
     system of A is compared with `baseline`, which must be given. With `baseline`, A and B are also compared with it.
     Raises UserError if nothing can be joined, or if both sides are the same rows.
     """
-    tables, notes, others = [], [], []
-    for first, second in _pairs_of(a, b, baseline, run, selection):
+    pairs, notes = _pairs_of(a, b, baseline, run, selection)
+    tables, others, joined = [], [], []
+    for first, second in pairs:
         if first.source[:2] == second.source[:2] and first.samples.index.equals(second.samples.index):
             raise _itself(first)
         matched = match(first, second)
         tables.append(compare_sides(first, second, metric, matched=matched))
         notes += matched.notes
+        joined.append(matched.rows[["dataset", "image_id"]])
         others += [one.label for one in (first, second) if one.third_party]
     found = [table for table in tables if len(table)]
     if not found:
-        raise UserError(" ".join(["nothing to compare: the two sides share no picture at any operating point.",
-                                  *dict.fromkeys(notes)]))  # fmt: skip
+        raise UserError(" ".join([f"nothing to compare: {_why_nothing(joined, metric)}.", *dict.fromkeys(notes)]))
     table = pd.concat(found, ignore_index=True)
     notes += [f"{label} is a third party's system." for label in others]
     table.attrs["notes"] = list(dict.fromkeys(notes))
     return table
 
 
+def _why_nothing(joined: list[pd.DataFrame], metric: str | None) -> str:
+    """Why no table has a row, in words. joined: data set and name of the picture, of the rows that both sides have."""
+    pictures = len(pd.concat(joined).drop_duplicates()) if joined else 0
+    if not pictures:
+        return "the two sides share no picture at any operating point"
+    return f"{metric} has no value at the operating points of the two sides, which share {several(pictures, 'picture')}"
+
+
 def _pairs_of(
     a: str, b: str | None, baseline: str | None, run: Path | str | None, selection: Selection
-) -> list[tuple[Side, Side]]:
+) -> tuple[list[tuple[Side, Side]], list[str]]:
+    """The pairs that are compared, and a note for each system of whole runs that is in no pair because its cells
+    failed.
+    """
     named = [None if name is None else find_system(name) for name in (a, b)]
     runs = [place[0] if place is not None and place[0] is not None and not place[1] else None for place in named]
     if runs[0] and runs[1]:
@@ -75,13 +87,14 @@ def _pairs_of(
         if baseline:
             pairs += [(side(r, name, selection), side(r, baseline, selection))
                       for r in (first, second) for name in shared if name != baseline]  # fmt: skip
-        return pairs
+        return pairs, [*_without_rows(first), *_without_rows(second)]
     if runs[0] and b is None:
         if baseline is None:
             raise UserError(f"compare {shown(a)}: name a second run or system, or --baseline SYSTEM")
         opened = Run.open(runs[0])
-        return [(side(opened, n, selection), side(opened, baseline, selection))
-                for n in sorted(set(opened.samples["system"])) if n != baseline]  # fmt: skip
+        pairs = [(side(opened, n, selection), side(opened, baseline, selection))
+                 for n in sorted(set(opened.samples["system"])) if n != baseline]  # fmt: skip
+        return pairs, _without_rows(opened)
     if runs[0] or runs[1]:
         raise UserError("compare takes two systems or two runs, not one of each; a system of another run is RUN:SYSTEM")
     if b is None and baseline is None:
@@ -95,7 +108,14 @@ def _pairs_of(
     pairs += [(s, other) for s in sides if other is not None and s.source != other.source]
     if not pairs:
         raise _itself(sides[0])
-    return list({(first.source, second.source): (first, second) for first, second in pairs}.values())
+    return list({(first.source, second.source): (first, second) for first, second in pairs}.values()), []
+
+
+def _without_rows(run: Run) -> list[str]:
+    """A line for each system of a run that has no rows."""
+    absent = {name: why_without_rows(run, name) for figure in run.figures for name in figure["systems"]
+              if not run.samples["system"].eq(name).any()}  # fmt: skip
+    return [f"Left out: {shown(name)} has no rows in {run.name}, because {why}." for name, why in absent.items()]
 
 
 def _itself(one: Side) -> UserError:

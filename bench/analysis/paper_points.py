@@ -1,5 +1,5 @@
-"""Where the paper's statements are judged: at the task, channel and budget of its figures. And words for the rows on
-which a verdict rests.
+"""Where the paper's statements are judged: at the task, channel and budget of its figures, asked for by the task's own
+requirement. And words for the rows on which a verdict rests.
 
 The points are those of the figures that come with the bench (`configs/figures`). A run may hold a figure of the same id
 at another point, as `run --figure fig4 --cbr 1/2` makes it; that one says nothing of the paper's. Called by the checks
@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from bench.measure.budget import budget_text
-from bench.results.reader import PAPER_FIGURES, at_budget
+from bench.measure.tasks import other_request
+from bench.results.reader import PAPER_FIGURES, Run, at_budget, belonging
 from bench.util.files import read_toml, shown
 from systems.sizes import CONFIGS
 
@@ -44,7 +45,17 @@ def differences(figure: Mapping[str, Any], name: str) -> list[str]:
         f"{key} {shown(figure[key], 60)}, not {paper[key]}" for key in ("task", "channel") if figure[key] != paper[key]
     ]
     own, wanted = _budget(figure), _budget(paper)
-    return found + ([f"{own}, not {wanted}"] if own != wanted else [])
+    found += [f"{own}, not {wanted}"] if own != wanted else []
+    asked = other_request(figure["task"], figure["requirement"])
+    return found + ([f"requirement {shown(asked, 60)!r}, not the task's own"] if asked else [])
+
+
+def asked_as_in_the_paper(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of a run without those of figures whose requirement is another than their task's own."""
+    for figure in run.figures:
+        if other_request(figure["task"], figure["requirement"]):
+            rows = rows.drop(belonging(rows, figure).index)
+    return rows
 
 
 def at_a_paper_point(rows: pd.DataFrame) -> pd.DataFrame:

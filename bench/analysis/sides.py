@@ -104,6 +104,8 @@ def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # 
     """
     name, _, variant = system.partition("@")
     rows = run.samples[run.samples["system"] == name]
+    if rows.empty and (reason := why_without_rows(run, name)):
+        raise UserError(f"{name} has no rows in run {run.name}, because {reason}")
     if rows.empty:
         known = ", ".join(sorted(run.samples["system"].unique())) or "none"
         raise UserError(f"run {run.name} has no system {name!r}; it has {known}")
@@ -118,6 +120,13 @@ def side(run: Run, system: str, selection: Selection = Selection()) -> Side:  # 
             f"{name} was run in {len(variants)} variants; name one: {', '.join(f'{name}@{v}' for v in variants)}"
         )
     return Side(run, name, variant, selection=selection)
+
+
+def why_without_rows(run: Run, system: str) -> str:
+    """Why a system that has no rows has none, in words; "" if the run does not name it."""
+    if run.failures["system"].eq(system).any():
+        return "its cells failed (failures.csv says why)"
+    return "its cells were not computed" if any(system in figure["systems"] for figure in run.figures) else ""
 
 
 def _filled(rows: pd.DataFrame) -> pd.DataFrame:

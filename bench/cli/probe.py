@@ -47,6 +47,7 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
     from bench.spec.figure import load_figures
     from bench.spec.grammar import parse_snr
     from bench.spec.identity import apart, build, facts_of, tasks_of
+    from bench.spec.request import check_request
     from bench.sweep.worker.outcomes import line_of
     from bench.util.files import several
     from systems import registry
@@ -57,6 +58,7 @@ def probe_command(system: str, figure: str, snr: str, data_root: str | None, lim
         raise click.UsageError(f"--snr {snr}: a probe takes one SNR")
     if wanted.task not in tasks_of(system):
         raise UserError(f"system {system!r} does not do {wanted.task}, which {figure} asks for; name another --figure")
+    check_request(wanted)
     dataset = open_dataset(wanted.dataset, data_root).take(limit)
     sizes: dict[tuple[int, ...], list] = {}
     for sample in dataset:

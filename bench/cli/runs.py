@@ -34,6 +34,8 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool, restore: st
     from bench.results.store import RunStore
     from bench.util.files import several, shown
 
+    if long:
+        from bench.measure.tasks import other_request
     if restore is not None:
         from bench.spec.grammar import split_names
         from bench.sweep.restore import restore as copy
@@ -72,6 +74,8 @@ def runs_command(names: tuple[str, ...], long: bool, compress: bool, restore: st
             click.echo(f"  command  {shown(run.command)}")
             click.echo(f"  figures  {', '.join(run.figures)}")
             click.echo(f"  systems  {shown(', '.join(run.systems), 2000)}")
+            for asked in filter(None, (other_request(*own) for own in run.asked)):
+                click.echo(f"  asked    {shown(asked)!r}")
         else:
             click.echo(line + f"{_some(run.figures)}: {_some(run.systems)}{mark}  [{shown(run.command, 100)}]")
 

@@ -15,6 +15,7 @@ from bench.measure.metrics import table
 from bench.measure.metrics.image import PicturePair
 from bench.measure.metrics.segmentation import LabelPair, argmax_labels
 from bench.measure.plugins import Records
+from systems.errors import UnknownName
 from systems.interface import DEFAULT_REQUIREMENT, NUM_CLASSES
 from systems.pixels import to_uint8
 
@@ -55,6 +56,14 @@ class Task:
         """The columns of one picture. target, delivered: uint8, (3, H, W) or (H, W)."""
         pair = self.pair(target, delivered)
         return {**self.raw(pair), **table.scores(self.name, pair)}
+
+
+def other_request(task: str, requirement: str) -> str:
+    """The requirement of a figure, if it is another than its task's own; "" otherwise, and for an unknown task."""
+    try:
+        return "" if requirement == TASKS[task].requirement else requirement
+    except UnknownName:
+        return ""
 
 
 def _raw_picture(pair: PicturePair) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from bench.analysis.intervals import LEVEL_TEXT, method_of
 from bench.analysis.quantity import outage_words
 from bench.measure.budget import budget_text
 from bench.measure.channel import channel_label
+from bench.measure.tasks import other_request
 from bench.report.charts import Chart
 from bench.report.drawing_job import DrawingJob
 from bench.report.text import printable
@@ -31,6 +32,8 @@ def footnote_words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, cha
     words.append(channel_label(figure["channel"]))
     if (figure["cbr"], figure["bits"], figure.get("uses")) != (None, None, None):  # otherwise the budget is the axis
         words.append(budget_text(figure["cbr"], figure["bits"], figure.get("uses")))
+    if asked := other_request(figure["task"], figure["requirement"]):
+        words.append(f"asked for by {printable(asked)!r}")
     if chart is not None:
         if chart.bands:
             words.append(f"bands: {LEVEL_TEXT} {method_of(int(counts.min()) if len(counts) else 0)}")

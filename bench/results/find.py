@@ -100,6 +100,7 @@ class RunFacts:
     systems: tuple[str, ...]
     cells: str
     size: int  # of all its files, in bytes
+    asked: tuple[tuple[str, str], ...] = ()  # (task, requirement) of its figures
     limited: bool = False
     problem: str = ""
 
@@ -124,5 +125,6 @@ def facts_of_run(folder: Path) -> RunFacts:
         tuple(dict.fromkeys(name for figure in figures for name in figure["systems"])),
         "unfinished" if done is None else f"{done}/{expected}" if done != expected else f"{done}",
         size,
+        tuple(dict.fromkeys((figure["task"], figure.get("requirement", "")) for figure in figures)),
         bool(manifest.get("limited")),
     )

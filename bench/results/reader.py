@@ -141,11 +141,11 @@ class Run:
 
     def summary_of(self, figure: dict) -> pd.DataFrame:
         """The rows of summary.csv for a figure."""
-        return _belonging(self.summary, figure)
+        return belonging(self.summary, figure)
 
     def samples_of(self, figure: dict) -> pd.DataFrame:
         """The rows of samples.csv for a figure."""
-        return _belonging(self.samples, figure)
+        return belonging(self.samples, figure)
 
     def whole_samples_of(self, figure: dict) -> pd.DataFrame:
         """The same without the points at which a cell failed: they have no mean in summary.csv either."""
@@ -155,7 +155,7 @@ class Run:
 
     def failed_outputs(self, figure: dict, image_id: str) -> set[tuple[str, float]]:
         """(system, SNR) of the cells of a figure that failed and hold a picture: it has no output there."""
-        rows = _belonging(self.failures.assign(task=figure["task"]), figure)
+        rows = belonging(self.failures.assign(task=figure["task"]), figure)
         here = [f" {image_id} " in f" {images} " for images in rows["images"]]
         return set(zip(rows.loc[here, "system"], rows.loc[here, "snr_db"].astype(float), strict=True))
 
@@ -170,7 +170,7 @@ class Run:
         """The rows of pictures.csv for a figure: its outputs, and the originals and true masks of its data set."""
         rows = self.pictures
         sources = rows[(rows["system"] == "") & (rows["dataset"] == figure["dataset"])]
-        outputs = _belonging(rows[rows["system"] != ""], figure)
+        outputs = belonging(rows[rows["system"] != ""], figure)
         outputs = outputs[outputs["snr_db"].isin(figure["pictures"]["snr_db"])]
         sources = sources[sources["image_id"].isin(outputs["image_id"])]
         return pd.concat([sources, outputs]).drop_duplicates("file") if len(outputs) else outputs
@@ -227,7 +227,7 @@ def points_without_mean(rows: pd.DataFrame) -> pd.DataFrame:
     return points[points["mean"] == 0]
 
 
-def _belonging(rows: pd.DataFrame, figure: dict[str, Any]) -> pd.DataFrame:
+def belonging(rows: pd.DataFrame, figure: dict[str, Any]) -> pd.DataFrame:
     """The rows of a table that a figure shows: those with its task, data set, channel, budget, systems and SNRs."""
     chosen = rows["task"].eq(figure["task"]) & rows["dataset"].eq(figure["dataset"])
     chosen &= rows["channel"].eq(figure["channel"]) & rows["system"].isin(figure["systems"])

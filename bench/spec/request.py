@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.data import Dataset, keep_apart, open_dataset
 from bench.measure.channel import CHANNELS
-from bench.measure.tasks import TASKS
+from bench.measure.tasks import TASKS, other_request
 from bench.results.schema import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
@@ -33,7 +33,7 @@ from bench.spec.figure import (
 )
 from bench.spec.grammar import MOST_REPS, parse_cbr, parse_count, parse_kbits, parse_snr
 from bench.spec.identity import SystemFacts, facts_of, is_learned, option_names, tasks_of
-from bench.util.files import user_path
+from bench.util.files import clash, shown, user_path
 from systems import registry
 from systems.checkpoint_option import absolute, split
 from systems.errors import UserError
@@ -151,6 +151,7 @@ def resolve(request: Request) -> Resolved:
             if figure.task not in tasks_of(name):
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
     check_rows_apart([figure.as_dict() for figure in figures])
+    notes += dict.fromkeys(note for note in map(check_request, figures) if note)
     _check_drawings_apart(figures)
     _check_size(figures, datasets)
     if request.options.get("size") is not None and request.systems not in (None, ("all",)):
@@ -191,12 +192,29 @@ def check_rows_apart(figures: Iterable[Mapping[str, Any]]) -> None:
             raise UserError(f"figures {a['id']} and {b['id']} differ in their requirement; give each a run of its own")
 
 
+def check_request(figure: Figure) -> str:
+    """Refuse a figure whose requirement asks for another task than its own, as the system reads it that understands
+    sentences. Returns a line for the user if the requirement is not the task's own, otherwise "". A package's task is
+    not checked: none of our systems does it.
+    """
+    asked = other_request(figure.task, figure.requirement)
+    if not asked or figure.task not in TASKS.own_names:
+        return ""
+    try:
+        task = registry.task_asked(asked)
+    except UserError as error:
+        raise UserError(f"figure {figure.id}: {error}") from None
+    if task != figure.task:
+        raise UserError(f"figure {figure.id}: requirement {shown(asked)!r} asks for {task}, not for {figure.task}")
+    return f"requirement {shown(asked)!r} asks for {task}"
+
+
 def _check_drawings_apart(figures: Iterable[Figure]) -> None:
     """Refuse figures of which a drawing of one has the file of a drawing of another. `plot` would refuse the run."""
-    drawn: dict[str, str] = {}
+    drawn: dict[str, str] = {}  # by names in one case, which is ignored by some file systems
     for figure in figures:
         for name, what in drawings_of(figure).items():
-            if (other := drawn.setdefault(name, what)) != what:
+            if (other := drawn.setdefault(name.casefold(), what)) != what:
                 raise UserError(
                     f"--figure: {other} and {what} would both be drawn into the file {name}; give one of the figures "
                     "another id"
@@ -214,12 +232,10 @@ def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
         files = [load_figures(name) for name in paper_figures()]
     figures = [figure for file in files for figure in file]
     ids = [figure.id for figure in figures] + [file[0].budgets_of for file in files if file[0].budgets_of]
-    if len(set(ids)) < len(ids):
-        raise UserError(f"--figure: two figures have the id {next(i for i in ids if ids.count(i) > 1)!r}")
-    shown = [figure.pictures.id for figure in figures if figure.pictures.id not in ("", figure.id)]
-    for id_ in shown:
-        if id_ in ids or shown.count(id_) > 1:
-            raise UserError(f"--figure: [pictures] id {id_!r} is also the id of another figure; give it one of its own")
+    if double := clash(ids):
+        raise UserError(f"--figure: two figures have the id {double}")
+    if double := clash([*ids, *(f.pictures.id for f in figures if f.pictures.id not in ("", f.id))]):
+        raise UserError(f"--figure: [pictures] id {double} is also the id of another figure; give it one of its own")
     if request.dataset is not None:
         tasks = request.named_set.tasks
         for figure in figures:
@@ -234,7 +250,6 @@ def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
         kept = [replace(figure, requirement=request.requirement) for figure in figures if figure.task == task]
         if not kept:
             raise UserError(f"--requirement {request.requirement!r} asks for {task}; no figure of this run does that")
-        notes.append(f"requirement {request.requirement!r} asks for {task}")
         figures = kept
     if request.systems is not None and request.systems != ("all",):
         figures, more = _choose_systems(figures, request.systems)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.measure.budget import budget_text
+from bench.measure.tasks import other_request
 from bench.results.store import RunStore
 from bench.spec.figure import Figure
 from bench.spec.grammar import snr_text
@@ -15,7 +16,7 @@ from bench.sweep.execute import manifest_of
 from bench.sweep.grow import merged_config
 from bench.sweep.plan import Cell, WorkUnit, make_plan, missing
 from bench.sweep.salt import salt_of
-from bench.util.files import several
+from bench.util.files import several, shown
 from systems.errors import BudgetTooSmall
 
 SIZES_LOOKED_AT = 250  # a dry run reads the headers of this many pictures, spread over the set
@@ -46,7 +47,7 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
         pictures = several(len(dataset.ids), "picture")
         lines.append(f"\n{figure.id}: {figure.task}, {dataset.name}, {pictures}, {figure.channel}, "
                      f"{budget_text(figure.cbr, figure.bits, figure.uses)}, SNR {snr_text(figure.snr_db)} dB, "
-                     f"{several(figure.reps, 'repetition')}")  # fmt: skip
+                     f"{several(figure.reps, 'repetition')}{_asked(figure)}")  # fmt: skip
         for name in figure.systems:
             facts = resolved.systems[name]
             count = -(-len(dataset) // BLOCK) * len(list(_points_of(figure, name)))
@@ -57,6 +58,11 @@ def dry_run_text(resolved: Resolved, out: Path | None, salt: str | None = None) 
                 f"  {name}: {several(count, 'cell')}, {done} cached; per picture at most {' to '.join(spends)}"
             )
     return "\n".join(lines)
+
+
+def _asked(figure: Figure) -> str:
+    asked = other_request(figure.task, figure.requirement)
+    return f", asked for by {shown(asked)!r}" if asked else ""
 
 
 def _points_of(figure: Figure, system: str) -> Iterator[tuple]:

@@ -1096,6 +1096,16 @@ CASES = (
         _at("sweep/test_runs", "test_a_run_does_not_grow_by_rows_that_no_column_tells_apart"),
     ),
     Mutation(
+        "requirement: a figure asks for another task", "bench/spec/request.py",
+        "    notes += dict.fromkeys(note for note in map(check_request, figures) if note)\n", "",
+        _at("sweep/test_runs", "test_a_figure_s_requirement_asks_for_its_task"),
+    ),
+    Mutation(
+        "requirement: any sentence is the paper's", "bench/analysis/paper_points.py",
+        '    asked = other_request(figure["task"], figure["requirement"])\n', '    asked = ""\n',
+        _at("analysis/test_claims", "test_no_statement_is_judged_at_another_point_than_the_paper_s"),
+    ),
+    Mutation(
         "requirement: two runs with other ones are compared", "bench/analysis/matching.py",
         "        left, right, notes = _asked_for_the_same(left, right, notes)\n", "",
         _at("analysis/test_compare", "test_two_runs_that_were_asked_for_different_things_are_not_compared"),

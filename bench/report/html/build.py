@@ -23,6 +23,7 @@ from bench.analysis.undertrained import undertrained
 from bench.data.voc import VOC_CLASSES, voc_palette
 from bench.measure.metrics.table import metrics_of
 from bench.measure.rules import RULES
+from bench.measure.tasks import other_request
 from bench.report import system_looks
 from bench.report.html.embed import embedded_pictures
 from bench.report.overheads import kept_flops, overhead_table, seen_in_all
@@ -178,7 +179,7 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
     return {
         "id": figure["id"], "run": run.name, "title": figure.get("title") or figure["id"], "task": figure["task"],
         "dataset": figure["dataset"], "channel": figure["channel"], "cbr": figure["cbr"], "bits": figure["bits"],
-        "uses": figure["uses"],
+        "uses": figure["uses"], "asked": other_request(figure["task"], figure["requirement"]),
         "metric": figure["metric"] if figure["metric"] in metrics else (metrics[0] if metrics else ""),
         "group": figure.get("budgets_of") or "", "snrs": snrs, "systems": list(key.values()), "metrics": metrics,
         "points": points, "pairs": pairs,

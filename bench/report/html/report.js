@@ -267,6 +267,7 @@
     const elsewhere = [...origins].map(([origin, labels]) => ` ${labels.join("; ")}: ${origin}.`);
     $("figure-note").textContent =
       `${own.dataset}, ${own.channel}, ${budgetOf(own)}, ${own.rows.toLocaleString("en")} rows.` +
+      (own.asked ? ` Asked for by "${own.asked}".` : "") +
       (state.b
         ? " Differences are paired over all pictures; lost ones count as they were scored."
         : lost

@@ -395,6 +395,22 @@ def test_a_rival_that_is_not_swept_is_said_to_be_absent(tmp_path, change, said):
     assert found.verdict == UNDECIDED and f"set at 10 dB, {said}" in found.numbers
 
 
+def test_a_sweep_with_another_requirement_is_not_the_paper_s(tmp_path):
+    asked = [entry | {"requirement": "Give me all of it."} for entry in sweep(10.0)]
+    found = verdicts_of(tmp_path / "run", by_rate, figures=[ONE_OF_THE_PAPER, *asked])["lowest-overhead"]
+    assert found.verdict == UNDECIDED and "gensc was run with fewer than two budgets" in found.numbers[0]
+
+
+def test_a_system_whose_cells_all_failed_is_not_called_absent_from_the_run(tmp_path):
+    def without(lost):
+        return lambda entry, system, *rest: None if system == lost else paper(entry, system, *rest)
+
+    found = verdicts_of(tmp_path / "rival", without("adjscc"), figures=[figure("fig4", RECONSTRUCTION)])
+    assert "adjscc: cells are absent" in found["low-resolution-best"].numbers
+    found = verdicts_of(tmp_path / "ours", without("gensc"), figures=[figure("fig4", RECONSTRUCTION)])
+    assert found["low-resolution-best"].numbers == ("fig4 has no rows of gensc, because its cells are absent",)
+
+
 def test_a_rival_whose_cells_all_failed_is_in_the_sweep(tmp_path):
     def value(entry, system, snr, index):
         return None if system == "witt" else by_rate(entry, system, snr, index)
@@ -554,6 +570,7 @@ def test_the_paper_s_points_are_those_of_the_files():
         assert differences(entry, name) == [] and entry.items() >= paper_point(name).items()
 
 
+ASKED = {"requirement": "Give me all of it."}
 FADED, HALF, FEW_BITS = {"channel": "rayleigh-block"}, {"cbr": 1 / 2}, {"bits": 5000}
 
 
@@ -562,6 +579,8 @@ FADED, HALF, FEW_BITS = {"channel": "rayleigh-block"}, {"cbr": 1 / 2}, {"bits": 
     [
         ("fig4", FADED, "fig4 is not the paper's (configs/figures/fig4.toml): channel rayleigh-block, not awgn"),
         ("fig4", HALF | FADED, "channel rayleigh-block, not awgn; CBR 1/2, not CBR 1/16"),
+        ("fig4", ASKED, "fig4.toml): requirement 'Give me all of it.', not the task's own"),
+        ("fig7", ASKED, "fig7.toml): requirement 'Give me all of it.', not the task's own"),
         ("fig4", {"cbr": None, "uses": 6000}, "6000 uses, not CBR 1/16"), ("fig5", HALF, "CBR 1/2, not CBR 1/16"),
         ("fig5", {"cbr": None, "bits": 20000}, "20 Kbits, not CBR 1/16"), ("fig7", FADED, "channel rayleigh-block"),
         ("fig7", FEW_BITS, "5 Kbits, not 20 Kbits"), ("fig7", {"bits": None, "cbr": 1 / 16}, "CBR 1/16, not 20 Kbits"),

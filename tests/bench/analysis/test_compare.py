@@ -55,6 +55,33 @@ def test_difference_is_the_mean_of_differences(run_dir):
     assert points.loc[14.0, "n_images"] == 8 and points.loc[14.0, "same_noise"]
 
 
+def test_a_metric_without_values_is_not_a_lack_of_pictures(run_dir):
+    """Pictures may be too small for it."""
+    with pytest.raises(
+        UserError, match="ms_ssim has no value at the operating points .* which share 8 pictures"
+    ) as said:
+        compare("a", "b", run=run_dir, metric="ms_ssim")
+    assert "share no picture" not in str(said.value)
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_system_whose_cells_all_failed_is_in_the_run(tmp_path, failed):
+    """It has no rows, and the words say why."""
+
+    def without_b(figure, system, snr, index):
+        return None if system == "b" else value(figure, system, snr, index)
+
+    run = make_run(tmp_path / "run", [figure("fig4", ["a", "b", "d"])], without_b)
+    RunStore(run).write_table("failures.csv", FAILURE_COLUMNS, [{"system": "b", "snr_db": 4.0}] if failed else [])
+    why = r"its cells failed \(failures.csv says why\)" if failed else "its cells were not computed"
+    with pytest.raises(UserError, match=f"b has no rows in run run, because {why}"):
+        compare("a", "b", run=run)
+    with pytest.raises(UserError, match="run run has no system 'c'; it has a, d"):
+        compare("a", "c", run=run)
+    left_out = [note for note in compare(str(run), baseline="a").attrs["notes"] if "no rows" in note]
+    assert len(left_out) == 1 and re.fullmatch(f"Left out: b has no rows in run, because {why}.", left_out[0])
+
+
 def test_exchange_of_sides_changes_sign_and_verdict(run_dir):
     one, other = (compare(*names, run=run_dir).set_index("snr_db") for names in (("a", "b"), ("b", "a")))
     np.testing.assert_allclose(one["difference"], -other["difference"], atol=1e-12)

@@ -369,6 +369,14 @@ def test_figure_files_that_do_not_fit_together(near_systems, place, capsys):
     assert call(capsys, "run", "--figure", "snr.toml,shows.toml,b.toml", "--dry-run")[0] == 0
     code, _, err = call(capsys, "run", "--figure", "b.toml,wide.toml", "--dry-run")
     assert code == 2 and "two figures have the id 'b'" in err
+    # some file systems ignore case
+    (place / "upper.toml").write_text(text.format("B", "t-plain"))
+    (place / "upper-lpips.toml").write_text(text.format("B-LPIPS", "t-plain"))
+    code, _, err = call(capsys, "run", "--figure", "b.toml,upper.toml", "--dry-run")
+    assert code == 2 and "two figures have the id 'b' ('B' is the same name" in err and len(err.splitlines()) == 1
+    assert "[pictures] id 'B' ('b' is the same" in call(capsys, "run", "--figure", "a.toml,upper.toml", "--dry-run")[2]
+    code, _, err = call(capsys, "run", "--figure", "b.toml,upper-lpips.toml", "--dry-run")
+    assert code == 2 and "would both be drawn into the file B-LPIPS;" in err
     # the override leaves out the SNR at which the figure's pictures are kept
     assert call(capsys, "run", "--figure", "a.toml", "--snr", "8", "--dry-run")[0] == 0
 

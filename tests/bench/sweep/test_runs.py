@@ -15,15 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from harness import bench, environment, rows, without_costs
 from PIL import Image
 
 from bench.analysis.compare import compare
 from bench.analysis.compare_text import report
+from bench.cli.runs import runs_command
 from bench.measure.metrics.table import METRICS
+from bench.report.figures import jobs_of
+from bench.report.footnote import footnote_words
+from bench.report.html.build import report_data
 from bench.results.reader import Run
 from bench.spec.request import Request, resolve
 from bench.sweep import plan
+from bench.sweep.dry_run import dry_run_text
 from bench.sweep.execute import execute
 from bench.sweep.plan import cell_id
 from bench.sweep.restore import restore
@@ -159,7 +165,10 @@ def sweep(keys):
     [
         ({"uses": 200}, "figure a has uses 100 there, here it is 200"),
         ({"id": '"b"', "requirement": '"send me the picture"'}, "figures a and b differ in their requirement"),
-        ({"id": '"b"', "requirement": '"show me"', "systems": '["deepjscc"]', "snr_db": "[4]"}, "in their requirement"),
+        (
+            {"id": '"b"', "requirement": '"show me the photo"', "systems": '["deepjscc"]', "snr_db": "[4]"},
+            "in their requirement",
+        ),
     ],
 )
 def test_a_run_does_not_grow_by_rows_that_no_column_tells_apart(photos, later, words):
@@ -169,6 +178,33 @@ def test_a_run_does_not_grow_by_rows_that_no_column_tells_apart(photos, later, w
     with pytest.raises(UserError, match=words):
         sweep(FIRST | later)
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("Find which pixels belong to which object.", "asks for segmentation, not for reconstruction"),
+        ("zzz qqq", "fits no task (similarity: reconstruction"),
+    ],
+)
+def test_a_figure_s_requirement_asks_for_its_task(photos, words, said):
+    """Else every cell of GenSC fails. `--requirement` refuses such a sentence too."""
+    with pytest.raises(UserError, match=rf"^figure a: requirement {words!r} {re.escape(said)}"):
+        sweep(FIRST | {"requirement": f'"{words}"'})
+    assert not Path("run").exists()
+
+
+def test_a_requirement_of_one_s_own_is_told_wherever_a_run_is_described(photos):
+    words = "Send me the photo so that it looks like the original."
+    sweep(FIRST | {"requirement": f'"{words}"'})
+    resolved = resolve(Request(figures=("figure.toml",)))
+    assert f"requirement {words!r} asks for reconstruction" in resolved.notes  # `run` prints them
+    assert f"asked for by {words!r}" in dry_run_text(resolved, Path("run"))
+    assert f"asked    {words!r}" in CliRunner().invoke(runs_command, ["run", "--long"]).output
+    (drawn,) = report_data([Run.open("run")], 0)["figures"]
+    assert drawn["asked"] == words
+    job, _ = jobs_of(Run.open("run"))["a"]
+    assert f"asked for by {words!r}" in footnote_words(job, job.figure, None, None)
 
 
 def test_budgets_in_uses_are_points_of_their_own(photos):
