@@ -102,7 +102,7 @@ def test_weights_go_through_the_zoo(tmp_path):
     path = tmp_path / "fcn-small.safetensors"
     digest = weight_files.save_weights(path, source.state_dict(), {"images_seen": 7})
     loaded = FCN.load("small", str(path))
-    assert loaded.variant == f"small-{digest[:8]}" and loaded.describe()["images_seen"] == 7
+    assert loaded.variant.startswith(f"small-{digest[:8]}") and loaded.describe()["images_seen"] == 7
     images = torch.rand(1, 3, 48, 48)
     assert torch.allclose(loaded.segment(images), source.half().float().segment(images), atol=1e-4)
     path.write_bytes(path.read_bytes()[:-100])

@@ -1117,7 +1117,7 @@ CASES = (
     ),
     Mutation(
         "plot: a drawing hides another", "bench/report/figures.py",
-        "        if path not in figure_of:\n", "        if True:\n",
+        "        if key not in figure_of:\n", "        if True:\n",
         _at("report/test_figures", "test_no_drawing_hides_another"),
     ),
     Mutation(
