@@ -231,7 +231,7 @@ class ADJSCC(LearnedSystem):
         fine = first.features(padded)
 
         def send(at: Link) -> Transmission:
-            snr_db = self.told(at.snr_tensor(len(images), images.device))
+            snr_db = self.shared_snr_db(at, images)
             features = apply_stages(others, first.attention(fine, snr_db), snr_db)
             if linear is not None:
                 added = F.pixel_unshuffle(features, BLOCK // STRIDE)
@@ -249,7 +249,7 @@ class ADJSCC(LearnedSystem):
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
-            opened = self.linear_path.open(received, self.told(link.snr_tensor(len(snr_db), snr_db.device)), link)
+            opened = self.linear_path.open(received, self.shared_snr_db(link, snr_db), link)
             added = CORRECTION * opened.unit * apply_stages(self.decoder, opened.features(STRIDE), snr_db).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))

@@ -98,7 +98,7 @@ class DeepJSCC(LearnedSystem):
         if self.linear_path is not None:
             snr_db = link.snr_tensor(len(received.symbols), received.symbols.device)
             opened = self.linear_path.open(received, snr_db, link)
-            added = self.linear_path.expected_error(opened, snr_db) * self.decoder(opened.features(STRIDE)).float()
+            added = self.linear_path.expected_error(opened) * self.decoder(opened.features(STRIDE)).float()
             picture = (opened.picture + added)[..., : link.height, : link.width]
             return Decoded(picture if self.training else picture.clamp(0, 1))
         height, width = padded_size(link.height, link.width, STRIDE)

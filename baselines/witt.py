@@ -303,7 +303,7 @@ class WITT(LearnedSystem):
         linear = None if self.linear_path is None else self.linear_path.analyse(padded)
 
         def send(at: Link) -> Transmission:
-            snr_db = self.told(at.snr_tensor(len(images), images.device))
+            snr_db = self.shared_snr_db(at, images)
             features = self.encoder(tokens, snr_db)
             if linear is not None:
                 return self.linear_path.send_beside(padded, linear, features, snr_db, at, self.name)
@@ -320,7 +320,7 @@ class WITT(LearnedSystem):
         """See `System.decode`. Symbols (B, n) -> pictures float32 (B, 3, H, W), in [0, 1] outside of training."""
         snr_db = self.told(receiver_snr_db(received))
         if self.linear_path is not None:
-            opened = self.linear_path.open(received, self.told(link.snr_tensor(len(snr_db), snr_db.device)), link)
+            opened = self.linear_path.open(received, self.shared_snr_db(link, snr_db), link)
             added = self.decoder(opened.symbols * 2**0.5, snr_db, opened).float()
             images = opened.picture + CORRECTION * opened.unit * added
         else:

@@ -107,20 +107,21 @@ def fill_from(module: nn.Module, name: str, size: str, checkpoint: str) -> tuple
         raise CheckpointError(
             f"{path}: these are weights of {trained[0]} in size {trained[1]}, not of {name} in size {size}; {fix}"
         )
-    told = sidecars.snr_range_db(facts, str(sidecars.sidecar(path)))  # raises here, not at the first picture
+    told = _told_beside(facts, str(sidecars.sidecar(path)))  # raises here, not at the first picture
+    tag = f"{size}-{facts['sha256'][:8]}"
+    if checkpoint == "shipped":
+        return facts, tag
     ours = weight_files.shipped(package, name, size)
-    known = sidecars.read_facts(ours) if ours is not None else {}
-    same = all(facts.get(key) == known.get(key) for key in ("sha256", "config")) and told == sidecars.snr_range_db(
-        known
-    )
-    return facts, f"{size}-{facts['sha256'][:8]}" + ("" if same else f"-{_digest([told, facts.get('config')])}")
+    known = {} if ours is None else sidecars.read_facts(ours)
+    same = facts["sha256"] == known.get("sha256") and told == _told_beside(known)
+    return facts, tag if same else f"{tag}-{hashlib.sha256(told.encode()).hexdigest()[:4]}"
 
 
-def _digest(facts: object) -> str:
-    """Four hex digits for the facts of a sidecar that change what a network computes. The hash of the weights, which
-    the variant begins with, does not hold them.
+def _told_beside(facts: dict, where: str = "the sidecar") -> str:
+    """What a sidecar tells a network beside its weights, as JSON. The hash of the weights does not hold it. where: the
+    file, for messages. Raises CheckpointError for SNRs that are none.
     """
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:4]
+    return json.dumps([sidecars.snr_range_db(facts, where), facts.get("config")], sort_keys=True)
 
 
 def _other_choice(package: str, name: str) -> str:
@@ -274,6 +275,10 @@ class LearnedSystem(Network, System):
         """
         limits = self.snr_range_db
         return snr_db if self.training or limits is None else snr_db.clamp(*limits)
+
+    def shared_snr_db(self, link: Link, batch: Tensor) -> Tensor:
+        """The SNR of the link in dB, (B,), as both ends tell it to the network. batch: a tensor (B, ...)."""
+        return self.told(link.snr_tensor(len(batch), batch.device))
 
     def training_step(self, images: Tensor, target: Tensor, link: Link, channel: ChannelFunction) -> dict[str, Tensor]:
         """Losses of one batch: the error of the picture (Eq. 5) or the pixel cross entropy (Eq. 6), a scalar.

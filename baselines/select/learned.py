@@ -136,7 +136,7 @@ class SelectingSystem(LearnedSystem):
         parts = [front.codebook.analyse(one.flatten(0, 1).numpy()) for one in found.details]
         chosen = [front.choose(plan, rate, part) for part in parts]
         variances = np.stack([self._variances(front.codebook.levels[classes]) for classes, _ in chosen])
-        snr_db = self.told(link.snr_tensor(len(images), images.device))
+        snr_db = self.shared_snr_db(link, images)
         added = self.added(padded, torch.from_numpy(variances).float().to(images.device), snr_db)
         added = F.pad(added.float(), (0, DETAILS - added.shape[3])).flatten(1)
         added = F.pad(added, (3 * plan.rows * plan.columns, 0)).detach().cpu().double().numpy()

@@ -40,7 +40,6 @@ def match(a: Side, b: Side) -> Matched:
         notes.append(_left_out(joined.loc[~(sizes | unknown), "image_id"], "were measured in other sizes"))
         joined = joined[sizes | unknown]
     notes += _lonely_snrs(left, right)
-    notes += _lonely_repetitions(left, right)
     notes += _lonely_pictures(left, right)
     limited = [shown(run.name) for run in {one.run.directory: one.run for one in (a, b)}.values() if run.limited]
     notes += [f"LIMITED: {name} is a trial on a part of the pictures (--limit), not a result." for name in limited]
@@ -157,26 +156,21 @@ def _lonely_pictures(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
 
 
 def _lonely_snrs(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
-    """One line for the SNRs of each side that the other side lacks, per task, data set, channel and budget."""
-    notes = []
+    """One line for the SNRs of each side that the other side lacks, per task, data set, channel and budget; then one
+    for the repetitions that it lacks at the SNRs that both have.
+    """
+    snrs, repetitions = [], []
     for name, rows, other in (("A", left, right), ("B", right, left)):
         for point, own in rows.groupby(POINT, sort=True):
-            theirs = other.loc[(other[POINT] == list(point)).all(axis=1), "snr_db"]
-            alone = sorted(set(own["snr_db"]) - set(theirs))
+            theirs = other.loc[(other[POINT] == list(point)).all(axis=1), ["snr_db", "rep"]]
+            drawn, shared = own[["snr_db", "rep"]], set(theirs["snr_db"])
+            alone = sorted(set(own["snr_db"]) - shared)
             if alone and len(theirs):
-                notes.append(f"Left out: {_snrs(alone)} on {point[2]}, where only {name} has rows.")
-    return notes
-
-
-def _lonely_repetitions(left: pd.DataFrame, right: pd.DataFrame) -> list[str]:
-    """One line for the repetitions of each side that the other side lacks, at the SNRs of a point that both have."""
-    notes = []
-    for name, rows, other in (("A", left, right), ("B", right, left)):
-        for point, own in rows.groupby(POINT, sort=True):
-            theirs = other[(other[POINT] == list(point)).all(axis=1)].groupby("snr_db")["rep"].agg(set)
-            drawn = own[own["snr_db"].isin(theirs.index)].groupby("snr_db")["rep"].agg(set)
-            alone = {snr: reps - theirs[snr] for snr, reps in drawn.items() if reps - theirs[snr]}
-            if alone:
-                number = several(len(set().union(*alone.values())), "repetition")
-                notes.append(f"Left out: {number} at {_snrs(alone)} on {point[2]}, which only {name} has.")
-    return notes
+                snrs.append(f"Left out: {_snrs(alone)} on {point[2]}, where only {name} has rows.")
+            more = set(drawn.itertuples(index=False, name=None)) - set(theirs.itertuples(index=False, name=None))
+            more = {(snr, rep) for snr, rep in more if snr in shared}
+            if more:
+                number = several(len({rep for _, rep in more}), "repetition")
+                at = _snrs(sorted({snr for snr, _ in more}))
+                repetitions.append(f"Left out: {number} at {at} on {point[2]}, which only {name} has.")
+    return snrs + repetitions

@@ -118,7 +118,7 @@ class GenSC(LearnedSystem):
         maps = self.jscc_encoder(padded, feature, self.linear_path, instruction)
 
         def send(at: Link) -> Transmission:
-            gain = self.jscc_encoder.gain(instruction, self.told(at.snr_tensor(len(images), images.device)))
+            gain = self.jscc_encoder.gain(instruction, self.shared_snr_db(at, images))
             scale = gain[:, :, None, None].exp()
             if self.linear_path is not None:
                 return self.linear_path.send(padded, maps, scale, at, self.name)
@@ -174,7 +174,7 @@ class GenSC(LearnedSystem):
         instruction = self.task_kb_rx.match(link.requirement)
         maps, noise, power = self._receive(received, link)
         ratio = noise_ratio(received)
-        gain = self.jscc_encoder.gain(instruction, self.told(link.snr_tensor(len(maps), maps.device)))
+        gain = self.jscc_encoder.gain(instruction, self.shared_snr_db(link, maps))
         time_start, path = diffusion_time(ratio.sqrt()), self.linear_path
         for step in range(steps):
             time = self._conditioning(ratio, power)

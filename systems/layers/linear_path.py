@@ -36,7 +36,7 @@ class Opened(NamedTuple):
     picture: Tensor  # linear estimate, (B, 3, 16h, 16w)
     unit: Tensor  # of the network's corrections to the picture, (B, 1, 1, 1)
     noise: Tensor  # noise variance of each symbol, in the shape of `symbols`
-    power: Tensor  # of each picture's symbols before normalisation, (B,)
+    amplitude: Tensor  # of each sent coefficient as it is received, (B, coefficients, 1, 1)
 
     def features(self, stride: int) -> Tensor:
         """Symbols and picture as one input of a convolution at 1/stride of the picture's size.
@@ -182,15 +182,15 @@ class LinearPath(nn.Module):
         maps, noise, power = self.receive(received, link)
         amplitude = self.amplitudes(snr_db) / power.sqrt()[:, None, None, None]
         linear = self.synthesise(lmmse(maps, amplitude, self.prior, noise))
-        return Opened(maps / (1 + 2 * noise), linear, self.received_contrast(power), noise, power)
+        return Opened(maps / (1 + 2 * noise), linear, self.received_contrast(power), noise, amplitude)
 
-    def expected_error(self, opened: Opened, snr_db: Tensor) -> Tensor:
+    def expected_error(self, opened: Opened) -> Tensor:
         """Root mean square error per value that the channel's noise leaves in the linear picture, (B, 1, 1, 1).
 
         It holds for pictures with the variances of the statistics. The error of coefficients that were not sent is not
-        included. snr_db: as `open` got it.
+        included.
         """
-        gain = self.amplitudes(snr_db).square() / opened.power[:, None, None, None]
+        gain = opened.amplitude.square()
         left = self.prior * opened.noise / (gain * self.prior + opened.noise)
         return (left.sum(dim=1, keepdim=True).mean(dim=(2, 3), keepdim=True) / len(self.mean)).sqrt()
 

@@ -80,12 +80,18 @@ def test_what_float16_does_not_hold_is_an_error_that_names_the_tensor(tmp_path):
 @pytest.fixture
 def per_snr(tmp_path):
     """Deep JSCC with different weights at 1, 7 and 13 dB: name -> file."""
+    return files_of(tmp_path, {1.0: {}, 7.0: {}, 13.0: {}})
+
+
+def files_of(folder, told):
+    """Files of Deep JSCC with different weights: SNR -> file. told: more facts of each sidecar, by SNR."""
     files = {}
-    for seed, snr in enumerate((1, 7, 13)):
-        path = tmp_path / f"at{snr}.safetensors"
+    for seed, (snr, facts) in enumerate(told.items()):
+        path = folder / f"at{snr:g}.safetensors"
         module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=seed)
-        weight_files.save_weights(path, module.state_dict(), {"system": "deepjscc", "size": "paper"}, bits=32)
-        files[float(snr)] = str(path)
+        facts = {"system": "deepjscc", "size": "paper", **facts}
+        weight_files.save_weights(path, module.state_dict(), facts, bits=32)
+        files[snr] = str(path)
     return files
 
 
@@ -120,12 +126,7 @@ def test_the_worst_checkpoint_speaks_for_all(tmp_path):
     """Else one that was trained well, for an SNR that is hardly used, would hide that the others were not."""
     told = ({"images_seen": {"reconstruction": 9, "segmentation": 3}, "data": "A"}, {"data": "B", "undertrained": True},
             {"images_seen": {"reconstruction": 5}, "data": "A"})  # fmt: skip
-    files = {}
-    for snr, facts in enumerate(told):
-        module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=snr)
-        files[float(snr)] = str(tmp_path / f"{snr}.safetensors")
-        facts = {"system": "deepjscc", "size": "paper", **facts}
-        weight_files.save_weights(path_of(files[float(snr)]), module.state_dict(), facts, bits=32)
+    files = files_of(tmp_path, {float(snr): facts for snr, facts in enumerate(told)})
     facts = create("deepjscc", size="paper", checkpoint=checkpoint_option.join(files)).describe()
     alone = create("deepjscc", size="paper", checkpoint=files[0.0]).describe()
     assert facts["parameters"] == 3 * alone["parameters"] > 0
@@ -144,12 +145,7 @@ def test_what_one_checkpoint_does_not_tell_is_not_told_for_all(tmp_path):
     told = ({"images_seen": {"reconstruction": 9}, "data": {"reconstruction": {"sources": ["photos"]}}, "notes": "a",
              "knowledge": "none", "licence": "CC0"}, {"knowledge": "ImageNet backbone", "images_seen": "not known"},
             {"licence": "CC0"})  # fmt: skip
-    files = {}
-    for snr, facts in enumerate(told):
-        module = DeepJSCC("deepjscc", "paper", checkpoint="none", seed=snr)
-        files[float(snr)] = str(tmp_path / f"{snr}.safetensors")
-        facts = {"system": "deepjscc", "size": "paper", **facts}
-        weight_files.save_weights(path_of(files[float(snr)]), module.state_dict(), facts, bits=32)
+    files = files_of(tmp_path, {float(snr): facts for snr, facts in enumerate(told)})
 
     def facts_of(*snrs):
         text = checkpoint_option.join({float(snr): files[snr] for snr in snrs})

@@ -109,6 +109,6 @@ def test_the_expected_error_is_the_error_of_pictures_with_the_statistics(snr_db,
     )
     opened = path.open(received, told, at)
     # 614,400 coefficients; the kinds with the largest error have 6,400 each, so their mean square is known to about 1 %
-    assert path.expected_error(opened, told).item() == pytest.approx(
+    assert path.expected_error(opened).item() == pytest.approx(
         (opened.picture - images).square().mean().sqrt().item(), rel=0.01
     )
