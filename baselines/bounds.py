@@ -118,14 +118,14 @@ class FCNCeiling(Labels, Genie):
     """`fcn-ceiling`: the labels that the FCN of the digital chains gives to the original picture. They are the same at
     every SNR.
 
-    size, checkpoint: of the FCN.
+    options: those of the FCN.
     """
 
-    options = ("size", "checkpoint")
+    options = ("size", "checkpoint", "precision")
 
-    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped"):
+    def __init__(self, name: str, **options: str):
         self.name = name
-        self._take_fcn(size, checkpoint)
+        self._take_fcn(**options)
         self.variant = self.fcn.variant
 
     def decode(self, received: Received, link: Link) -> Decoded:

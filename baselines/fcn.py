@@ -76,13 +76,8 @@ class FCN(Network):
     Config = FCNConfig
     tasks = ("segmentation",)
 
-    def __init__(self, name: str = "fcn", size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
-        super().__init__(name, size, checkpoint, config, seed)
-
-    @classmethod
-    def load(cls, size: str = "small", checkpoint: str = "shipped") -> FCN:
-        """Build the network in evaluation mode. Raises UserError or CheckpointError as `Network` does."""
-        return cls(size=size, checkpoint=checkpoint)
+    def __init__(self, name: str = "fcn", **options):
+        super().__init__(name, **options)
 
     def fill(self, checkpoint: str) -> tuple[dict, str]:
         """See `Network.fill`. It also loads torchvision's weights."""

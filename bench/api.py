@@ -60,7 +60,7 @@ def run(
     out: the run's folder. None: a folder under results/, named after the request.
     engine: "serial" works everywhere. "process" needs the usual `if __name__ == "__main__":` guard in a script.
     workers: number of processes. device: "auto", "cpu", "cuda" or "cuda:N".
-    options: size, checkpoint, code_rate, link of systems.
+    options: size, checkpoint, precision, code_rate, link of systems.
     request: dataset, data_root, cbr, kbits, channel, requirement, limit, reps, seed.
     Raises UserError for bad input, and RuntimeError if cells failed or the run was interrupted.
     """

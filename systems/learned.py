@@ -22,6 +22,7 @@ from systems.interface import Link, Received, System, Transmission
 from systems.layers.klt import BlockKLT
 from systems.layers.linear_path import LinearPath, PowerAllocation
 from systems.losses import mean_squared_error, pixel_cross_entropy
+from systems.precision import check_precision, in_bfloat16
 from systems.sizes import fill, load_size, sizes_of
 
 #: Size of weights that others published (`python -m bench weights import`). Their sidecar holds the configuration.
@@ -153,21 +154,30 @@ class Network(nn.Module):
     (the FCN) is only a `Network`.
 
     checkpoint: "shipped" (default; the weights in the package), "none" (random weights, fixed by `seed`), or a file's
-    path.
-    Raises UserError for an unknown size, CheckpointError for weights that are missing or do not fit.
+    path. precision: one of `systems.precision.PRECISIONS`, for `encode`, `decode` and `segment`; the variant names it
+    unless it is float32.
+    Raises UserError for an unknown size or precision, CheckpointError for weights that are missing or do not fit.
     """
 
     Config: type
     name: str
     tasks: tuple[str, ...]
-    options: tuple[str, ...] = ("size", "checkpoint")
+    options: tuple[str, ...] = ("size", "checkpoint", "precision")
     sends: bool = False  # True: `training_step` sends over a channel; False: pictures are only labelled, by `segment`
     watching: bool = False  # evaluated between steps: a system may take the short cuts that training takes
     host_free: bool = True  # a training step needs nothing of the host, so that a GPU can record and replay it
     reconstruction_loss = staticmethod(mean_squared_error)  # the trainer sets the loss of its protocol
     linear_path: LinearPath | None  # the block-KLT code beside the network; None unless `build` creates one
 
-    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", config=None, seed: int = 0):
+    def __init__(
+        self,
+        name: str,
+        size: str = "small",
+        checkpoint: str = "shipped",
+        config=None,
+        seed: int = 0,
+        precision: str = "float32",
+    ):
         super().__init__()
         self.name = name
         self.size = size = size_in(checkpoint, size)
@@ -179,6 +189,11 @@ class Network(nn.Module):
         for tensor in (*self.parameters(), *self.buffers()):
             if tensor.ndim == 4:  # oneDNN and cuDNN convolve fastest in this layout, which others cannot have
                 tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+        if check_precision(precision) == "bf16":
+            self.variant += "-bf16"
+            for call in ("prepare", "encode", "decode", "segment"):
+                if hasattr(self, call):
+                    setattr(self, call, in_bfloat16(getattr(self, call)))
         self.eval()
 
     def build(self, config) -> None:

@@ -356,7 +356,7 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
 def create(name: str, **options) -> System:
     """Build a system.
 
-    options: size, checkpoint and device of learned systems; code_rate and link of digital systems.
+    options: size, checkpoint and precision of learned systems; code_rate and link of digital systems.
     Raises UnknownName for the name, and UserError for options or weights that do not fit.
     """
     entry = find(name)

@@ -20,10 +20,11 @@ class Labels(System):
 
     tasks = ("segmentation",)
 
-    def _take_fcn(self, size: str, checkpoint: str) -> None:
+    def _take_fcn(self, **options: str) -> None:
+        """options: those of the FCN."""
         from baselines.fcn import FCN
 
-        self.fcn = FCN.load(size=size, checkpoint=checkpoint)
+        self.fcn = FCN(**options)
         self.device = torch.device("cpu")
 
     @torch.no_grad()

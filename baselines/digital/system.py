@@ -170,15 +170,17 @@ class DigitalSystem(_Digital):
 class DigitalSegmentation(Labels, DigitalSystem):
     """`<codec>-ldpc-<M>qam-fcn`: the FCN labels the decoded picture. An outage is labelled background.
 
-    size, checkpoint: of the FCN. The other options are those of DigitalSystem.
+    size, checkpoint, precision: of the FCN. The other options are those of DigitalSystem.
     """
 
-    options = (*DigitalSystem.options, "size", "checkpoint")
+    options = (*DigitalSystem.options, "size", "checkpoint", "precision")
     family = names.LABELLED
 
-    def __init__(self, name: str, size: str = "small", checkpoint: str = "shipped", **options):
+    def __init__(
+        self, name: str, size: str = "small", checkpoint: str = "shipped", precision: str = "float32", **options
+    ):
         super().__init__(name, **options)
-        self._take_fcn(size, checkpoint)
+        self._take_fcn(size=size, checkpoint=checkpoint, precision=precision)
 
     def decode(self, received: Received, link: Link) -> Decoded:
         """See `System.decode`. Symbols (B, n) -> class logits float32 (B, 21, H, W)."""

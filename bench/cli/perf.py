@@ -61,6 +61,7 @@ def sweep_command(ctx: click.Context, **options) -> None:
 )
 @click.option("--size", metavar="NAME", help="Size of learned systems, as in `run` [default: small].")
 @click.option("--checkpoint", metavar="FILE|S=FILE,..", help="Weights of learned systems, as in `run`.")
+@click.option("--precision", metavar="NAME", help="float32 or bf16, as in `run` [default: float32].")
 @click.option(
     "--device", "devices", default="auto", show_default=True, metavar="D,D", help="cpu, cuda, or auto: all that exist."
 )

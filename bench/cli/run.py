@@ -106,6 +106,12 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
     help="Weights of learned systems: one FILE, or one per system. S@SNR=FILE,S@SNR=FILE: one per SNR. For all "
     "systems: shipped, or none (random weights).",
 )
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="Number format of the products in networks: float32, or bf16 (bfloat16, faster where the hardware has it) "
+    "[default: float32].",
+)
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
 @click.option(
     "--link",
@@ -153,7 +159,7 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         systems=split_names(options["systems"], "--systems"),
         **{key: options[key] for key in ("snr", "dataset", "data_root", "cbr", "kbits", "channel", "requirement")},
         **{key: options[key] for key in ("limit", "reps", "seed")},
-        options={key: options[key] for key in ("size", "checkpoint", "code_rate", "link")},
+        options={key: options[key] for key in ("size", "checkpoint", "precision", "code_rate", "link")},
     )
     resolved = resolve(request)
     for note in (*resolved.notes, *registry.disabled().values()):
@@ -164,13 +170,17 @@ def run_command(ctx: click.Context, **options: Any) -> None:
         click.echo(dry_run_text(resolved, out, options["salt"]))
         return
     from bench.sweep.execute import execute  # it loads torch, which a dry run does not need
+    from systems.precision import multiplies_bfloat16
 
+    device = pick_device(device)
+    if options["precision"] == "bf16" and not multiplies_bfloat16(device):
+        click.echo("note: this processor emulates bfloat16, which takes longer than float32", err=True)
     result = execute(
         resolved,
         out,
         engine=options["engine"],
         workers=options["workers"],
-        device=pick_device(device),
+        device=device,
         batch=options["batch"],
         force=options["force"],
         retry_failed=options["retry_failed"],

@@ -116,7 +116,7 @@ def plan_jobs(options: dict[str, Any]) -> Iterator[TimingJob]:
     wanted = split_names(options["systems"], "--systems")
     if wanted is None or wanted == ("all",):
         wanted = tuple(dict.fromkeys(name for figure in templates for name in figure.systems))
-    given = options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint")})
+    given = options_of(list(wanted), {key: options[key] for key in ("size", "checkpoint", "precision")})
     for height, width in parse_sizes(options["pictures"]):
         for device in parse_devices(options["devices"]):
             for name in wanted:

@@ -7,20 +7,17 @@ Autocast only lowers the precision of matrix products and convolutions.
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 import torch
 
-#: Flags of processors that multiply bfloat16 in hardware. Others emulate it, 14 times as slow as float32.
-_CPU_FLAGS = ("avx512_bf16", "amx_bf16")
+from systems.precision import multiplies_bfloat16
 
 
 def resolve(setting: str, device: str) -> str:
     """ "bfloat16" or "off". "auto" becomes bfloat16 if the hardware can multiply it."""
     if setting != "auto":
         return setting
-    fast = device.startswith("cuda") or any(flag in _cpu_flags() for flag in _CPU_FLAGS)
-    return "bfloat16" if fast else "off"
+    return "bfloat16" if multiplies_bfloat16(device) else "off"
 
 
 def autocast(setting: str, device: str):
@@ -29,10 +26,3 @@ def autocast(setting: str, device: str):
         return contextlib.nullcontext()
     # With the cache, a weight is converted once per step; without it, at every use.
     return torch.autocast(device.partition(":")[0], torch.bfloat16, cache_enabled=True)
-
-
-def _cpu_flags() -> str:
-    try:
-        return Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""

@@ -61,5 +61,5 @@ def test_the_fcn_ceiling_is_the_fcn_on_the_original_at_any_snr(pictures, snr):  
     decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
     rounded = torch.stack([digital.from_uint8(image) for image in digital.to_pictures(pictures)])
     for row in range(2):
-        assert torch.equal(decoded.output[row], FCN.load().segment(rounded[row : row + 1])[0])
+        assert torch.equal(decoded.output[row], FCN().segment(rounded[row : row + 1])[0])
     assert system.genie and "genie" in system.describe()

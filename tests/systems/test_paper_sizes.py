@@ -104,7 +104,7 @@ def test_an_untrained_paper_size_labels_no_better_than_one_label(name, monkeypat
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_the_small_size_trained_labels_far_better(name):
     """Shows that the test above can fail: the same measure finds what the weights that ship have learned."""
-    network = FCN.load("small") if name == "fcn" else registry.create(name, size="small")
+    network = FCN(size="small") if name == "fcn" else registry.create(name, size="small")
     assert miou(labels_of(network, 20.0)) > 0.6
 
 
