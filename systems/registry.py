@@ -212,6 +212,13 @@ def _all() -> list[Entry]:
     return [*_OWN.values(), *(_plugins or {}).values()]
 
 
+def _catalogued(name: str) -> Entry | None:
+    """The entry of a system or part of the bench. None for a third party's, and for an unknown name."""
+    _all()
+    entry = _find(name)
+    return None if entry is None or entry.plugin else entry
+
+
 def entries() -> list[Entry]:
     """Every registered system, plug-ins included, in the catalogue's order. Parts of other systems are left out."""
     return [entry for entry in _all() if not entry.part]
@@ -267,10 +274,8 @@ def is_ours(name: str) -> bool:
 
 
 def holds(name: str) -> bool:
-    """Whether the catalogue has the system. False: it is a third party's, installed or not."""
-    _all()
-    entry = _find(name)
-    return entry is not None and not entry.plugin
+    """Whether the catalogue has the system. False: it is a third party's, whatever a manifest says."""
+    return _catalogued(name) is not None
 
 
 def tasks_of(name: str) -> tuple[str, ...]:
@@ -329,15 +334,14 @@ def look(name: str, told: Mapping[str, Any] | None = None) -> SystemLook:
     there, so that no code of its package runs where tables and figures are made. Where training of one of our systems
     started from the block-KLT code (`config`), the label says so, because the published network has no such start.
     """
-    _all()
-    entry, told = _find(name), told or {}
-    if entry is None or entry.plugin:
+    entry, told = _catalogued(name), told or {}
+    if entry is None:
         label, colour = (str(told.get(key) or "") for key in ("label", "colour"))
         if len(label) > _LONGEST_LABEL:  # here, because the name that follows must stay whole
             label = f"{label[: _LONGEST_LABEL - 3]}..."
         if label and borrowed(label):
             label = f"{label} ({name})"  # no figure may show a third party's curve under one of our names
-        elif not label and told.get("plugin") and borrowed(name):  # such as gensc-large
+        elif not label and borrowed(name):  # such as gensc-large
             label = f"{name} (plug-in)"
         return SystemLook(label or name, colour, None, name)
     label, colour, mark, like = entry.label, entry.colour, entry.mark, name

@@ -15,7 +15,7 @@ import pandas as pd
 from bench.analysis.intervals import DECIMALS, LEVEL, RESAMPLES, bootstrap_mean, few, percentiles, resample
 from bench.analysis.quantity import of_mean_error, quantity, whole_of
 from bench.measure.metrics.image import psnr_db
-from bench.measure.metrics.segmentation import mean_iou
+from bench.measure.metrics.segmentation import mean_iou_of_resample
 from systems.interface import NUM_CLASSES
 
 
@@ -64,13 +64,16 @@ def all_pairs(
 
 
 def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tuple[float, str], pd.DataFrame]:
-    """Pixels of each picture by (SNR, system): the intersections of all classes, then their denominators."""
+    """Pixels of each picture by (SNR, system): the intersections of all classes, then their denominators, then the
+    labelled pixels.
+    """
     own = confusion[confusion["cell_id"].isin(rows["cell_id"].unique())]
-    columns = pd.MultiIndex.from_product([["intersection", whole], np.arange(float(NUM_CLASSES))])
+    kinds, classes = ["intersection", whole, "labelled"], np.arange(float(NUM_CLASSES))
     tables = {}
     for (snr, system), part in own.groupby(["snr_db", "system"], sort=False):
-        sums = part.groupby(["image_id", "class"])[["intersection", whole]].sum().unstack(fill_value=0)
-        tables[float(snr), system] = sums.reindex(columns=columns, fill_value=0)
+        sums = part.groupby(["image_id", "class"])[list(dict.fromkeys(kinds))].sum().unstack(fill_value=0)
+        own = [sums[kind].reindex(columns=classes, fill_value=0) for kind in kinds]
+        tables[float(snr), system] = pd.concat(own, axis=1)
     return tables
 
 
@@ -120,15 +123,16 @@ def _resampled(tables: list[np.ndarray], metric: str) -> tuple[np.ndarray, np.nd
         return np.full(len(tables), np.nan), np.empty((0, len(tables)))
     weights, reduction = _weights(n), quantity(metric).reduction
 
-    def score(sums: np.ndarray, total: np.ndarray) -> np.ndarray:
-        """Sums over pictures (..., columns) -> the metric."""
+    def score(sums: np.ndarray, total: np.ndarray, of_set: np.ndarray) -> np.ndarray:
+        """Sums over pictures (..., columns) -> the metric. of_set: the sums over all pictures, (columns,)."""
         if reduction == "miou":
-            return mean_iou(*np.split(sums, 2, axis=-1))
+            return mean_iou_of_resample(*np.split(sums, 3, axis=-1), np.split(of_set, 3)[2])
         if reduction == "pixel_accuracy":
-            inside, whole = np.split(sums, 2, axis=-1)
+            inside, whole, _ = np.split(sums, 3, axis=-1)
             return inside.sum(axis=-1) / whole.sum(axis=-1)
         return np.asarray(psnr_db(sums[..., 0] / total) if of_mean_error(metric) else sums[..., 0] / total)
 
-    points = np.array([score(table.sum(axis=0), np.float64(n)) for table in tables])
-    samples = np.stack([score(weights @ table, np.float64(n)) for table in tables], axis=1)
+    wholes = [table.sum(axis=0) for table in tables]
+    points = np.array([score(whole, np.float64(n), whole) for whole in wholes])
+    samples = np.stack([score(weights @ table, np.float64(n), of) for table, of in zip(tables, wholes)], axis=1)
     return points, samples

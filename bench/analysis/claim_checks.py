@@ -39,7 +39,7 @@ from bench.analysis.claim_evidence import (
     trainings_of,
     without_us,
 )
-from bench.analysis.compare_numbers import class_counts, compare_sides, paired_miou
+from bench.analysis.compare_numbers import Pixels, class_counts, compare_sides, paired_miou
 from bench.analysis.intervals import LEVEL, RESAMPLES, percentiles, rate_over_images, resampled_sums
 from bench.analysis.paper_points import asked_as_in_the_paper, at_a_paper_point, rests_on, snrs_in_words
 from bench.analysis.quantity import of_mean_error, quantity
@@ -285,7 +285,7 @@ def _stability(training: Side, within: float, tally: Tally) -> None:
     rows = training.samples[training.samples["snr_db"] > 0]
     levels = sorted(rows["snr_db"].unique())
 
-    def counts(snr: float) -> tuple[np.ndarray, np.ndarray]:
+    def counts(snr: float) -> Pixels:
         wanted = rows.loc[rows["snr_db"] == snr, ["cell_id", "image_id", "snr_db", "rep"]]
         return class_counts(training.confusion, wanted)
 

@@ -167,13 +167,14 @@ def judge(run: Run | Path | str, names: Collection[str] | None = None) -> list[V
     if not run.shows_a_paper_figure():
         ids = ", ".join(figure["id"] for figure in run.figures) or "none"
         raise UserError(f"run {run.name} has none of the paper's figures ({', '.join(PAPER_FIGURES)}); it has {ids}")
+    papers = [figure for figure in run.figures if figure["id"] in PAPER_FIGURES]
     verdicts = []
     for claim in (claim for claim in CLAIMS if names is None or claim.name in names):
         try:
             found = claim.check(run)
         except Missing as reason:
             found = Finding(UNDECIDED, (str(reason),))
-        weak = tuple(sorted(found.systems & undertrained(run)))
+        weak = tuple(sorted(found.systems & undertrained(run, papers)))
         verdict = WITHHELD if weak else found.verdict
         trial = ", LIMITED: a trial, not a result" if run.limited and found.rests_on else ""
         verdicts.append(

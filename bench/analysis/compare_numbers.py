@@ -26,11 +26,13 @@ from bench.analysis.quantity import default_metric, has_labels, lower_is_better,
 from bench.analysis.sides import NO_BUDGET, Side
 from bench.analysis.training_spread import of_difference, spread
 from bench.measure.metrics.image import psnr_db
-from bench.measure.metrics.segmentation import mean_iou
+from bench.measure.metrics.segmentation import mean_iou, mean_iou_of_resample
 from bench.measure.metrics.table import METRICS
 from bench.results.reader import BUDGETS, POINT
 from systems.errors import UserError
 
+#: Intersections, unions and labelled pixels, (SNRs, images, classes) each.
+Pixels = tuple[np.ndarray, np.ndarray, np.ndarray]
 ALL, DELIVERED = "all pictures", "both delivered"
 #: The columns that count absent cells. If one is not 0, nothing is decided there, and no number is given.
 ABSENT = ["failed_a", "failed_b", "lacking_a", "lacking_b"]
@@ -230,7 +232,8 @@ class _Pairs:
             if part.empty:
                 found.append((np.nan, np.nan, _NOTHING))
                 continue
-            found.append(paired_miou(*((i[at][:, of], u[at][:, of]) for i, u in sides), level=self.level))
+            ours, theirs = (tuple(pixels[at][:, of] for pixels in side) for side in sides)
+            found.append(paired_miou(ours, theirs, level=self.level))
         return found
 
 
@@ -262,8 +265,8 @@ def _psnr_of_means(values: np.ndarray, level: float) -> tuple[float, float, Inte
     return mean_a, mean_b, Interval(gap, float(gaps.std(ddof=1)), *percentiles(gaps, n, level), n)
 
 
-def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "union") -> tuple[np.ndarray, np.ndarray]:
-    """Intersections and unions in pixels, (SNRs, images, classes) each, of the rows in `wanted`.
+def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "union") -> Pixels:
+    """Intersections, unions and labelled pixels, (SNRs, images, classes) each, of the rows in `wanted`.
 
     confusion: rows of confusion.csv.
     wanted: the columns cell_id, image_id, snr_db, rep. Repetitions are summed. Images are in the order of their ids.
@@ -272,34 +275,39 @@ def class_counts(confusion: pd.DataFrame, wanted: pd.DataFrame, whole: str = "un
     rows = confusion.merge(wanted, on=["cell_id", "image_id", "snr_db", "rep"])
     if rows.empty:
         nothing = np.zeros((wanted["snr_db"].nunique(), wanted["image_id"].nunique(), 0))
-        return nothing, nothing
+        return nothing, nothing, nothing
+    columns = ["intersection", whole, "labelled"]
     cube = rows.pivot_table(
-        index=["snr_db", "image_id"], columns="class", values=["intersection", whole], aggfunc="sum", fill_value=0
+        index=["snr_db", "image_id"], columns="class", values=sorted({*columns}), aggfunc="sum", fill_value=0
     )
     index = pd.MultiIndex.from_product([sorted(wanted["snr_db"].unique()), sorted(wanted["image_id"].unique())])
     cube = cube.reindex(index, fill_value=0)
     shape = (len(index.levels[0]), len(index.levels[1]), -1)
-    return cube["intersection"].to_numpy(float).reshape(shape), cube[whole].to_numpy(float).reshape(shape)
+    intersection, union, labelled = (cube[column].to_numpy(float).reshape(shape) for column in columns)
+    return intersection, union, labelled
 
 
 def paired_miou(
-    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], level: float = LEVEL, resamples: int = RESAMPLES
+    a: Pixels, b: Pixels, level: float = LEVEL, resamples: int = RESAMPLES
 ) -> tuple[float, float, Interval]:
-    """mIoU of both sides, and the interval of a - b. Each side is (intersections, unions), (SNRs, images, classes)
-    each.
+    """mIoU of both sides, and the interval of a - b. Each side is (intersections, unions, labelled pixels), (SNRs,
+    images, classes) each.
 
     Pictures are resampled for both sides at once. The mIoU of the resampled set is computed at each SNR, then averaged
     over SNRs. The sides may differ in their number of classes: a class that one side never had has no union there.
     """
     n = a[0].shape[1]
-    mean_a, mean_b = (float(np.mean(mean_iou(i.sum(axis=1), u.sum(axis=1)))) for i, u in (a, b))
+    mean_a, mean_b = (float(np.mean(mean_iou(i.sum(axis=1), u.sum(axis=1)))) for i, u, _ in (a, b))
     if n < 2:
         return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)
     parts = [np.moveaxis(part, 0, 1).reshape(n, -1) for part in (*a, *b)]
     ends = np.cumsum([part.shape[1] for part in parts])[:-1]
     sums = np.split(resampled_sums(np.concatenate(parts, axis=1), resamples, 0), ends, axis=1)
-    i_a, u_a, i_b, u_b = (s.reshape(resamples, len(whole), -1) for s, whole in zip(sums, (*a, *b), strict=True))
-    gaps = mean_iou(i_a, u_a).mean(axis=1) - mean_iou(i_b, u_b).mean(axis=1)
+    drawn = [s.reshape(resamples, len(whole), -1) for s, whole in zip(sums, (*a, *b), strict=True)]
+    of_a, of_b = (
+        mean_iou_of_resample(*part, side[2].sum(axis=1)).mean(axis=1) for part, side in ((drawn[:3], a), (drawn[3:], b))
+    )
+    gaps = of_a - of_b
     gaps = gaps[~np.isnan(gaps)]
     if len(gaps) < 2:
         return mean_a, mean_b, Interval(mean_a - mean_b, np.nan, np.nan, np.nan, n)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit  # importing scipy.stats would take a second
 
-from bench.measure.metrics.segmentation import mean_iou
+from bench.measure.metrics.segmentation import mean_iou, mean_iou_of_resample
 
 LEVEL = 0.95
 LEVEL_TEXT = f"{100 * LEVEL:g} %"  # as tables and figures name it
@@ -41,10 +41,11 @@ class Interval:
 
     @property
     def decision(self) -> str:
-        """Of a difference: "higher", "lower", "tied" (the interval contains 0) or "undecided" (there is no interval, or
-        it contains 0 and the pictures are too few to show that two systems are alike).
+        """Of a difference: "higher", "lower", "tied" (the interval contains 0) or "undecided" (there is no interval, it
+        lies on the other side of 0 than its mean, as a biased one may, or it contains 0 and the pictures are too few
+        to show that two systems are alike).
         """
-        if math.isnan(self.low) or math.isnan(self.high):
+        if math.isnan(self.low) or math.isnan(self.high) or self.mean <= 0 < self.low or self.high < 0 <= self.mean:
             return "undecided"
         open_ = few(self.n) and self.low < self.high  # without a width, all pictures are alike
         return "higher" if self.low > 0 else "lower" if self.high < 0 else "undecided" if open_ else "tied"
@@ -151,25 +152,35 @@ def paired_difference(
 
 
 def bootstrap_miou(
-    intersections: np.ndarray, unions: np.ndarray, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+    intersections: np.ndarray,
+    unions: np.ndarray,
+    labelled: np.ndarray,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Interval:
     """mIoU of the data set with its interval, from pixels of each picture and class, (images, classes) each.
 
-    Repetitions are summed. Pictures are resampled, and the mIoU is computed for each resampled sum. `std` is that of
-    these values (a standard error), because a single picture has no mIoU of its own. The ends lie within 0 and 1.
-    Raises ValueError for other shapes.
+    labelled: the pixels that show the class. Repetitions are summed. Pictures are resampled, and the mIoU is computed
+    for each resampled sum (`mean_iou_of_resample`). `std` is that of these values (a standard error), because a single
+    picture has no mIoU of its own. The ends lie within 0 and 1. Raises ValueError for other shapes.
     """
-    intersections, unions = np.asarray(intersections, dtype=np.float64), np.asarray(unions, dtype=np.float64)
-    if intersections.shape != unions.shape or intersections.ndim != 2:
-        raise ValueError(f"intersections {intersections.shape} and unions {unions.shape} must be (images, classes)")
+    intersections, unions, labelled = (
+        np.asarray(pixels, dtype=np.float64) for pixels in (intersections, unions, labelled)
+    )
+    if not intersections.shape == unions.shape == labelled.shape or intersections.ndim != 2:
+        raise ValueError(
+            f"intersections {intersections.shape}, unions {unions.shape} and labelled {labelled.shape} must be "
+            "(images, classes)"
+        )
     n = len(unions)
     if n == 0:
         return Interval(math.nan, math.nan, math.nan, math.nan, 0)
     mean = float(mean_iou(intersections.sum(axis=0), unions.sum(axis=0)))
     if n == 1:
         return Interval(mean, math.nan, math.nan, math.nan, 1)
-    sums = resampled_sums(np.concatenate([intersections, unions], axis=1), resamples, seed)
-    values = mean_iou(*np.split(sums, 2, axis=1))
+    sums = resampled_sums(np.concatenate([intersections, unions, labelled], axis=1), resamples, seed)
+    values = mean_iou_of_resample(*np.split(sums, 3, axis=1), labelled.sum(axis=0))
     values = values[~np.isnan(values)]
     if not len(values):
         return Interval(mean, math.nan, math.nan, math.nan, n)

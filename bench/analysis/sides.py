@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+import baselines  # noqa: F401  (registers its systems)
 from bench.results.reader import BUDGETS, POINT, Run, rounded_snr
 from bench.util.files import shown
+from systems import registry
 from systems.errors import UserError, did_you_mean
 
 KEY = [*POINT, "snr_db", "image_id", "rep"]  # what two rows must share to be compared
@@ -51,8 +53,8 @@ class Side:
 
     @property
     def third_party(self) -> bool:
-        """Whether it is a third party's system, as the manifest of its run says."""
-        return self.run.system_facts.get(self.system, {}).get("plugin") is True
+        """Whether it is a third party's system: the bench has none of this name."""
+        return not registry.holds(self.system)
 
     @property
     def source(self) -> tuple[Path, str, str]:

@@ -149,8 +149,9 @@ def _outage_rate(lost: np.ndarray) -> tuple[Interval, str]:
 
 def _of_counts(metric: str, correct: np.ndarray, union: np.ndarray, labelled: np.ndarray) -> Interval:
     if quantity(metric).reduction == "pixel_accuracy":  # a ratio of sums is computed as the IoU of one class
-        correct, union = correct.sum(axis=1, keepdims=True), labelled.sum(axis=1, keepdims=True)
-    return bootstrap_miou(correct, union)
+        correct, labelled = (pixels.sum(axis=1, keepdims=True) for pixels in (correct, labelled))
+        union = labelled
+    return bootstrap_miou(correct, union, labelled)
 
 
 def _of_mean(metric: str, interval: Interval) -> Interval:

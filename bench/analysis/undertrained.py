@@ -1,12 +1,13 @@
 """Finds the systems of a run that were trained too little. Called by the claims, the figures and the tables.
 
 A verdict that depends on such a system is withheld, and figures draw it with a thin line. There are three criteria:
-the system's own facts mark it; its weights never saw the task; or its rows in this run are below a floor.
+the system's own facts mark it; its weights never saw the task; or its rows in this run are below a floor at the points
+of the paper's figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,24 @@ import pandas as pd
 
 from baselines.catalogue import FLOOR
 from bench.analysis.intervals import bootstrap_mean
+from bench.analysis.paper_points import asked_as_in_the_paper, at_a_paper_point
 from bench.results.reader import Run
 
+SNRS_DB = (0.0, 20.0)  # the range of the paper's figures, and of the training of the weights that ship
 EQUAL_USES = 0.99  # a system that spends less than this share of the floor's channel uses is not held against it
 
 
-def undertrained(run: Run) -> frozenset[str]:
-    """Names of the systems whose weights were trained too little. It is decided once per run object."""
-    if "_undertrained" not in run.__dict__:
-        run.__dict__["_undertrained"] = frozenset(_marked(run) | _unseen(run) | below_floor(run))
-    return run.__dict__["_undertrained"]
+def undertrained(run: Run, figures: Sequence[Mapping[str, Any]] | None = None) -> frozenset[str]:
+    """Names of the systems whose weights were trained too little. It is decided once per run object and figures.
+
+    figures: those of the run that are looked at; None: all. A figure's file may come from somebody else, so it marks
+    nothing in other figures.
+    """
+    figures = run.figures if figures is None else figures
+    known, ids = run.__dict__.setdefault("_undertrained", {}), tuple(figure["id"] for figure in figures)
+    if ids not in known:
+        known[ids] = frozenset(_marked(run) | _unseen(run, figures) | below_floor(run, figures))
+    return known[ids]
 
 
 def _marked(run: Run) -> set[str]:
@@ -35,11 +44,11 @@ def _marked(run: Run) -> set[str]:
     }
 
 
-def _unseen(run: Run) -> set[str]:
-    """Systems whose weights were trained on no picture for a task of this run."""
+def _unseen(run: Run, figures: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Systems whose weights were trained on no picture for the task of one of these figures."""
     return {
         name
-        for figure in run.figures
+        for figure in figures
         for name in figure["systems"]
         for counts in _counts(run.system_facts.get(name, {}))
         if isinstance(counts, dict) and counts.get(figure["task"]) == 0
@@ -55,21 +64,22 @@ def _counts(fact: Mapping[str, Any]) -> list[Any]:
     return [counts for counts in found if counts]
 
 
-def below_floor(run: Run) -> set[str]:
-    """Learned systems that lie below `linear` at some SNR on AWGN in some figure.
+def below_floor(run: Run, figures: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Learned systems that lie below `linear` in these figures at some SNR of the paper's, at its budget, on AWGN.
 
-    Weights are trained for AWGN. The interval of the difference, paired over pictures, decides: it must lie completely
-    below 0. A figure whose budget is beyond what a network can spend does not count for it: `linear` has more channel
-    uses there. A run with --limit decides nothing.
+    The interval of the difference, paired over pictures, decides: it must lie completely below 0. At other points a
+    network may be where nobody trained it. A figure whose budget is beyond what a network can spend does not count for
+    it: `linear` has more channel uses there. A run with --limit decides nothing.
     """
     found: set[str] = set()
     learned = {name for name, fact in run.system_facts.items() if _counts(fact)} - {FLOOR}
     if run.limited or not learned:
         return found
-    for figure in run.figures:
-        if figure["task"] != "reconstruction" or figure["channel"] != "awgn" or FLOOR not in figure["systems"]:
+    for figure in figures:
+        if figure["task"] != "reconstruction" or FLOOR not in figure["systems"]:
             continue
-        rows = run.samples_of(figure)
+        rows = at_a_paper_point(asked_as_in_the_paper(run, run.samples_of(figure)))
+        rows = rows[rows["snr_db"].between(*SNRS_DB)]
         floor = _means(rows, FLOOR)
         uses = rows.groupby("system")["n_uses"].mean()
         for name in sorted(learned & set(figure["systems"])):

@@ -76,6 +76,8 @@ class Chart:
     """The content of one figure of curves.
 
     ylim: (low, high); None: the data decides.
+    reach: (low, high) that the value axis shows at least, as a figure's file wishes it. A file may come from somebody
+    else, so it hides no curve.
     """
 
     metric: str
@@ -87,6 +89,7 @@ class Chart:
     reference: str = ""
     published: list[PublishedCurve] = field(default_factory=list)
     ylim: tuple[float | None, float | None] = UNSET
+    reach: tuple[float, float] | None = None
     title: str = ""
 
     @property
@@ -226,7 +229,7 @@ def _main(panel: Panel, chart: Chart) -> None:
 
 
 def _value_limits(axes, chart: Chart) -> None:
-    """Set the value axis: from the data to whole numbers, within the metric's range; then `ylim`."""
+    """Set the value axis: from the data to whole numbers, within the metric's range; then `reach` and `ylim`."""
     from matplotlib.ticker import MaxNLocator
 
     values = [curve.mean for curve in chart.curves] + [line.values for line in chart.published]
@@ -242,6 +245,9 @@ def _value_limits(axes, chart: Chart) -> None:
     room = max(0.25 * step, 0.04 * (high - low))  # no curve runs along the frame
     low, high = step * math.floor((low - room) / step), step * math.ceil((high + room) / step)
     low, high = max(low, 0.0) if known.size and known.min() >= 0 else low, min(high, ceiling)
+    if chart.reach is not None:
+        span = high - low  # a wish for more than three spans would make all curves one line
+        low, high = min(low, max(chart.reach[0], low - span)), max(high, min(chart.reach[1], high + span))
     low, high = (given if given is not None else own for given, own in zip(chart.ylim, (low, high)))
     if not high > low:
         high = low + step

@@ -73,6 +73,14 @@ class Series(Band):
         return None
 
     @property
+    def loses_again(self) -> float | None:
+        """The last x where every picture is decoded, if pictures are lost above it: no cliff explains that. None
+        otherwise.
+        """
+        whole = [index for index, state in enumerate(self.state) if state == "ok"]
+        return float(self.x[whole[-1]]) if whole and "outage" in self.state[whole[-1] :] else None
+
+    @property
     def loses_everywhere(self) -> bool:
         """True if points were simulated, but at none of them every picture was decoded, so nothing is drawn."""
         return not self.faded and "outage" in self.state and "ok" not in self.state

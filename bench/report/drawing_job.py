@@ -69,8 +69,15 @@ class DrawingJob:
 
     def undertrained(self) -> frozenset[str]:
         """Systems that were trained too little, those of overlays with names "RUN:system"."""
-        others = (f"{key}:{name}" for key, (run, _) in self.overlays.items() for name in undertrained(run))
-        return undertrained(self.run).union(others)
+        point = [(figure["task"], figure["dataset"], figure["channel"]) for figure in self.figures]
+        others = (
+            f"{key}:{name}"
+            for key, (run, _) in self.overlays.items()
+            for name in undertrained(
+                run, [one for one in run.figures if (one["task"], one["dataset"], one["channel"]) in point]
+            )
+        )
+        return undertrained(self.run, self.figures).union(others)
 
     def systems(self) -> list[str]:
         """The figure's systems, in the order of its file. With `--systems` only those."""
@@ -96,8 +103,8 @@ class DrawingJob:
         )
 
     def ylim(self) -> tuple[float | None, float | None]:
-        """Limits of the value axis, from the options or the figure's file."""
-        return self.options.ylim or self.look.ylim or UNSET
+        """Limits of the value axis, from the options."""
+        return self.options.ylim or UNSET
 
 
 def _asked_for_the_same(figure: dict, run: Run) -> bool:
@@ -108,7 +115,7 @@ def _asked_for_the_same(figure: dict, run: Run) -> bool:
     return any(all(figure.get(key) == other.get(key) for key in point) for other in run.figures)
 
 
-def same_pictures(job: DrawingJob, run: Run, dataset: str) -> bool:
-    """Whether another run used the same pictures for a data set of this name, as far as the manifests say."""
+def same_pictures(job: DrawingJob, run: Run, dataset: str) -> bool | None:
+    """Whether another run used the same pictures for a data set of this name. None if a manifest does not say it."""
     ours, theirs = (r.manifest.get("datasets", {}).get(dataset, {}).get("fingerprint") for r in (job.run, run))
-    return ours is None or theirs is None or ours == theirs
+    return None if ours is None or theirs is None else ours == theirs

@@ -88,9 +88,15 @@ def jobs_of(
     for id_, group in groups.items():
         job, first = DrawingJob(id_, run, group, options, overlays), group[0]
         for name, (other, _) in overlays.items():
-            if len(other.summary_of({**first, "systems": sorted(set(other.summary["system"]))})) and not same_pictures(
-                job, other, first["dataset"]
-            ):
+            if not len(other.summary_of({**first, "systems": sorted(set(other.summary["system"]))})):
+                continue
+            same = same_pictures(job, other, first["dataset"])
+            if same is None:
+                job.notes.append(
+                    f"{id_}: whether {name} has the same pictures of {first['dataset']} is not known, because a "
+                    "manifest holds no hashes"
+                )
+            if same is False:
                 raise UserError(
                     f"data set {first['dataset']} holds other pictures in {run.name} than in {name}: their curves "
                     "cannot share axes"

@@ -43,6 +43,12 @@ def footnote_words(job: DrawingJob, figure: dict, rows: pd.DataFrame | None, cha
             )
         if chart.has_outages:
             words.append(f"lost pictures are scored as {outage_words(figure['task'])}")
+        lost = [curve for curve in chart.curves if not curve.faded and "outage" in curve.state]
+        if lost:
+            words.append("no points where pictures were lost")
+        for curve in lost:
+            if curve.loses_again is not None:
+                words.append(f"{chart.looks.label(curve.system)} loses pictures above {curve.loses_again:g} too")
         for origin in dict.fromkeys(line.origin for line in chart.published):
             labels = "; ".join(line.label for line in chart.published if line.origin == origin)
             words.append(f"thin lines, trained and measured elsewhere: {labels} ({origin})")

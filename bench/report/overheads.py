@@ -90,7 +90,7 @@ def overhead_table(run: Run, flops: dict[tuple[str, str], dict[str, float]]) -> 
                         "figure": figure["id"],
                         "system": system,
                         "variant": variant,
-                        "undertrained": system in undertrained(run),
+                        "undertrained": system in undertrained(run, [figure]),
                         "height": own["height"].iloc[0],
                         "width": own["width"].iloc[0],
                         **mean,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+import baselines  # noqa: F401  (registers its systems)
 from bench.util.files import shown
+from systems import registry
 from systems.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ def _leave_trained(training: Run) -> None:
 def _check_network(run: Run, training: Run, system: str) -> None:
     facts = [one.system_facts[system] for one in (run, training)]
     here, there = (own.get("identity", {}) for own in facts)
-    third_party = any(own.get("plugin") is True for own in facts)
+    third_party = any(own.get("plugin") is True for own in facts) or not registry.holds(system)
     shared = (*_SHARED, *(_SHARED_BY_OTHERS if third_party else ()))
     other = [name for name in shared if here.get(name) != there.get(name)]
     if other:

@@ -25,7 +25,7 @@ budget. Anyone can add one by writing such a file:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -49,7 +49,7 @@ from bench.spec.grammar import (
 )
 from bench.spec.keys import Key, read_table
 from bench.spec.look import LOOK_KEYS, FigureLook, read_look
-from bench.util.files import read_toml, user_path
+from bench.util.files import clash, read_toml, user_path
 from systems import registry
 from systems.errors import UserError, did_you_mean
 from systems.interface import Budget
@@ -113,26 +113,63 @@ class Figure:
         return values
 
 
+#: What the figures of one figure over several budgets have in common.
+_SHARED = ("task", "dataset", "channel", "requirement", "metric")
+
+
 def gallery_id(figure_id: str, pictures_id: str) -> str:
     """The id of the figure that shows the kept pictures of a figure. pictures_id: the one in [pictures], or ""."""
     return pictures_id if pictures_id not in ("", figure_id) else f"{figure_id}-pictures"
 
 
-def drawings_of(figure: Figure) -> dict[str, str]:
-    """What `plot` may draw of a figure: name of a drawing's file, without its ending -> what it shows, in words.
-    Pictures after the first of a gallery, and the drawings of a plug-in's kind, are not among them.
+def drawings_of(figure: Mapping[str, Any]) -> dict[str, str]:
+    """What `plot` may draw of a figure (as `Figure.as_dict` gives it): name of a drawing's file, without its ending ->
+    what it shows, in words. Pictures after the first of a gallery, and the drawings of a plug-in's kind, are not among
+    them.
     """
-    own = figure.budgets_of or figure.id
-    usual = "budgets" if figure.budgets_of else "segmentation" if TASKS[figure.task].labels else "curves"
-    kind, ends = figure.look.kind or usual, []
-    if kind == "budgets" and len(figure.snr_db) > 1:
-        ends = [f"{snr:g}dB" for snr in figure.snr_db]
+    own = figure.get("budgets_of") or figure["id"]
+    usual = "budgets" if figure.get("budgets_of") else "segmentation" if TASKS[figure["task"]].labels else "curves"
+    kind, ends = figure.get("look", {}).get("kind") or usual, []
+    if kind == "budgets" and len(figure["snr_db"]) > 1:
+        ends = [f"{snr:g}dB" for snr in figure["snr_db"]]
     elif kind in ("curves", "segmentation"):
-        ends = [metric.name for metric in metrics_of(figure.task) if metric.name != figure.metric]
+        ends = [metric.name for metric in metrics_of(figure["task"]) if metric.name != figure["metric"]]
     found = dict.fromkeys([own, *(f"{own}-{end}" for end in ends)], f"figure {own}")
-    if figure.pictures.snr_db and kind != "segmentation":
-        found[gallery_id(own, figure.pictures.id)] = f"the pictures of figure {own}"
+    if figure["pictures"]["snr_db"] and kind != "segmentation":
+        found[gallery_id(own, figure["pictures"]["id"])] = f"the pictures of figure {own}"
     return found
+
+
+def check_apart(figures: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse figures (as `Figure.as_dict` gives them) that share an id, or of which a drawing of one has the file of a
+    drawing of another: `plot` would refuse their run. Nor do the budgets of one figure differ in anything else. Raises
+    UserError.
+    """
+    figures = list(figures)
+    first: dict[str, Mapping[str, Any]] = {}
+    for figure in figures:
+        same = first.setdefault(figure.get("budgets_of") or figure["id"], figure)
+        for key in _SHARED if figure.get("budgets_of") else ():
+            if figure.get(key) != same.get(key):
+                raise UserError(f"figure {figure['budgets_of']} has {key} {same.get(key)} and {figure.get(key)}")
+    ids = [figure["id"] for figure in figures]
+    ids += dict.fromkeys(figure["budgets_of"] for figure in figures if figure.get("budgets_of"))
+    if double := clash(ids):
+        raise UserError(f"two figures have the id {double}")
+    galleries = {
+        figure.get("budgets_of") or figure["id"]: figure["pictures"]["id"]
+        for figure in figures
+        if figure["pictures"]["id"] not in ("", figure["id"])
+    }
+    if double := clash([*ids, *galleries.values()]):
+        raise UserError(f"[pictures] id {double} is also the id of another figure; give it one of its own")
+    drawn: dict[str, str] = {}  # by names in one case, which is ignored by some file systems
+    for figure in figures:
+        for name, what in drawings_of(figure).items():
+            if (other := drawn.setdefault(name.casefold(), what)) != what:
+                raise UserError(
+                    f"{other} and {what} would both be drawn into the file {name}; give one of the figures another id"
+                )
 
 
 def check_channel(name: str, where: str = "--channel") -> str:

@@ -4,7 +4,7 @@ In a figure file (`bench.spec.figure`):
 
     kind = "curves"                 # a name in bench.report.figure_kinds (default: by the task)
     order = ["mine", "gensc"]       # these systems come first in legends, in this order
-    ylim = [20, 40]                 # limits of the value axis, in the axis' unit
+    ylim = [20, 40]                 # what the value axis shows at least, in the axis' unit
     label = {mine = "My system"}    # names in legends and tables
     colour = {mine = "#AA3377"}
 
@@ -37,7 +37,7 @@ LOOK_KEYS = (
     Key("order", "list of texts", "systems that come first in legends, in this order", as_it_is),
     Key("label", "table of texts", 'names of systems in legends and tables: {mine = "My system"}', as_it_is),
     Key("colour", "table of texts", 'colours of systems: {mine = "#AA3377"}', as_it_is),
-    Key("ylim", "two numbers", "lower and upper end of the value axis, in the axis' unit", as_it_is),
+    Key("ylim", "two numbers", "what the value axis shows at least, in its unit; `plot --ylim` sets it", as_it_is),
 )
 
 
@@ -48,7 +48,7 @@ _HOLLOW = "\u115f\u1160\u2800\u3164\uffa0"  # fillers and the empty Braille sign
 class FigureLook:
     """The wishes of one figure. A field is empty if the file does not set it.
 
-    colour: "#RRGGBB", by system. ylim: (low, high) in the axis' unit.
+    colour: "#RRGGBB", by system. ylim: (low, high) that the value axis shows at least, in its unit.
     """
 
     kind: str = ""

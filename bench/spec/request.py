@@ -24,8 +24,8 @@ from bench.results.schema import SCHEMA
 from bench.spec.figure import (
     TEMPLATES,
     Figure,
+    check_apart,
     check_channel,
-    drawings_of,
     load_figure,
     load_figures,
     paper_figures,
@@ -152,7 +152,10 @@ def resolve(request: Request) -> Resolved:
                 raise UserError(f"figure {figure.id}: system {name!r} does not do {figure.task}")
     check_rows_apart([figure.as_dict() for figure in figures])
     notes += dict.fromkeys(note for note in map(check_request, figures) if note)
-    _check_drawings_apart(figures)
+    try:
+        check_apart([figure.as_dict() for figure in figures])
+    except UserError as error:
+        raise UserError(f"--figure: {error}") from None
     _check_size(figures, datasets)
     if request.options.get("size") is not None and request.systems not in (None, ("all",)):
         without = [name for name in names if "size" not in option_names(name)]
@@ -209,18 +212,6 @@ def check_request(figure: Figure) -> str:
     return f"requirement {shown(asked)!r} asks for {task}"
 
 
-def _check_drawings_apart(figures: Iterable[Figure]) -> None:
-    """Refuse figures of which a drawing of one has the file of a drawing of another. `plot` would refuse the run."""
-    drawn: dict[str, str] = {}  # by names in one case, which is ignored by some file systems
-    for figure in figures:
-        for name, what in drawings_of(figure).items():
-            if (other := drawn.setdefault(name.casefold(), what)) != what:
-                raise UserError(
-                    f"--figure: {other} and {what} would both be drawn into the file {name}; give one of the figures "
-                    "another id"
-                )
-
-
 def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
     named = request.figures is not None and request.figures != ("all",)
     notes: list[str] = []
@@ -231,11 +222,8 @@ def _choose_figures(request: Request) -> tuple[list[Figure], list[str]]:
     else:
         files = [load_figures(name) for name in paper_figures()]
     figures = [figure for file in files for figure in file]
-    ids = [figure.id for figure in figures] + [file[0].budgets_of for file in files if file[0].budgets_of]
-    if double := clash(ids):
+    if double := clash([file[0].budgets_of or file[0].id for file in files]):
         raise UserError(f"--figure: two figures have the id {double}")
-    if double := clash([*ids, *(f.pictures.id for f in figures if f.pictures.id not in ("", f.id))]):
-        raise UserError(f"--figure: [pictures] id {double} is also the id of another figure; give it one of its own")
     if request.dataset is not None:
         tasks = request.named_set.tasks
         for figure in figures:

@@ -16,9 +16,10 @@ from typing import Any
 
 from bench.measure.tasks import TASKS
 from bench.results.store import RunStore
+from bench.spec.figure import check_apart
 from bench.spec.request import Resolved, check_rows_apart, config_sha256
 from bench.sweep.plan import Cell, Plan, WorkUnit
-from bench.util.files import clash, read_json, shown, write_atomic
+from bench.util.files import read_json, shown, write_atomic
 from systems.errors import UserError
 
 FILE = "plan.json"
@@ -64,8 +65,10 @@ def merged_config(root: Path, manifest: dict[str, Any] | None, resolved: Resolve
             if known.get(key) != figure[key]:
                 raise _other(root, f"figure {figure['id']} has {key} {known.get(key)} there, here it is {figure[key]}")
         figures[figure["id"]] = figure if known is None else _joined(known, figure)
-    if double := clash(figures):
-        raise _other(root, f"two figures would have the id {double}")
+    try:
+        check_apart(figures.values())
+    except UserError as error:
+        raise _other(root, str(error)) from None
     check_rows_apart(figures.values())
     return {
         **new,

@@ -512,9 +512,10 @@ CASES = (
     ),
     Mutation(
         "outsiders: figures import them for their looks", "systems/registry.py",
-        "    if entry is None or entry.plugin:\n",
-        "    if entry is not None and entry.plugin:\n        told = {'label': getattr(entry.load(), 'label', '')}\n"
-        "    if entry is None or entry.plugin:\n",
+        "    if entry is None:\n        label, colour",
+        "    if (own := _find(name)) is not None and own.plugin:\n"
+        "        told = {'label': getattr(own.load(), 'label', '')}\n"
+        "    if entry is None:\n        label, colour",
         ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
     ),
     Mutation(
@@ -863,7 +864,7 @@ CASES = (
     ),
     Mutation(
         "figures: an overlay loses the mark of undertrained systems", "bench/report/drawing_job.py",
-        "undertrained(self.run).union(others)", "undertrained(self.run)",
+        "undertrained(self.run, self.figures).union(others)", "undertrained(self.run, self.figures)",
         _at("report/test_figures", "test_an_overlay_keeps_its_marks"),
     ),
     Mutation(
@@ -1124,5 +1125,54 @@ CASES = (
         "report: two runs of one name share their facts", "bench/report/html/build.py",
         "    runs, several = told_apart(runs), len(runs) > 1", "    several = len(runs) > 1",
         _at("report/test_html", "test_two_runs_of_one_name_keep_their_own_facts"),
+    ),
+    Mutation(
+        "undertrained: a stranger's figure marks a system in all", "bench/analysis/claims.py",
+        'papers = [figure for figure in run.figures if figure["id"] in PAPER_FIGURES]', "papers = None",
+        _at("analysis/test_claims", "test_a_figure_of_somebody_else_marks_no_system_in_other_figures"),
+    ),
+    Mutation(
+        "undertrained: at any SNR and budget", "bench/analysis/undertrained.py",
+        '        rows = rows[rows["snr_db"].between(*SNRS_DB)]\n', "",
+        _at("analysis/test_claims", "test_a_figure_of_somebody_else_marks_no_system_in_other_figures"),
+    ),
+    Mutation(
+        "plot: a file's limits hide curves", "bench/report/charts.py",
+        "        low, high = min(low, max(chart.reach[0], low - span)), max(high, min(chart.reach[1], high + span))\n",
+        "        low, high = chart.reach\n",
+        _at("report/test_figures", "test_a_file_hides_no_curve_by_the_limits_of_its_axis"),
+    ),
+    Mutation(
+        "plot: lost pictures above where all arrive are not named", "bench/report/footnote.py",
+        "            if curve.loses_again is not None:\n", "            if False:\n",
+        _at("report/test_figures",
+            "test_the_footnote_says_where_a_system_loses_pictures_above_where_it_delivers_all"),
+    ),
+    Mutation(
+        "run: grows by a figure that makes plot refuse it", "bench/sweep/grow.py",
+        "        check_apart(figures.values())\n", "        pass\n",
+        _at("sweep/test_runs", "test_a_run_does_not_grow_by_figures_that_cannot_be_drawn_with_its_own"),
+    ),
+    Mutation(
+        "mIoU: a resample counts classes that it does not show", "bench/measure/metrics/segmentation.py",
+        "np.where(lacking, 0, unions)", "unions",
+        _at("analysis/test_intervals", "test_a_few_stray_pixels_do_not_move_an_interval_away_from_its_mean"),
+    ),
+    Mutation(
+        "intervals: one on the other side of 0 than its mean decides", "bench/analysis/intervals.py",
+        " or self.mean <= 0 < self.low or self.high < 0 <= self.mean:", ":",
+        _at("analysis/test_intervals",
+            "test_an_interval_on_the_other_side_of_0_than_its_mean_decides_nothing"),
+    ),
+    Mutation(
+        "labels: a manifest makes a third party's system one of ours", "systems/registry.py",
+        "        elif not label and borrowed(name):",
+        '        elif not label and told.get("plugin") and borrowed(name):',
+        ("tests/systems/test_registry.py::test_looks_come_from_the_catalogue_or_from_what_a_run_was_told",),
+    ),
+    Mutation(
+        "plot: pictures that a manifest does not name are the same", "bench/report/figures.py",
+        "            if same is None:\n", "            if False:\n",
+        _at("report/test_figures", "test_an_overlay_whose_pictures_are_not_known_is_named"),
     ),
 )  # fmt: skip

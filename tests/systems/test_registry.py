@@ -137,7 +137,8 @@ def test_looks_come_from_the_catalogue_or_from_what_a_run_was_told(plugins):
         ):  # no curve passes for one of ours
             assert registry.look(name, {"label": label}).label == f"{label} ({name})"
         assert registry.look(name, {"label": None}) == registry.look(name) == (name, "", None, name)
-    assert registry.look("gensc-large", {"plugin": True}).label == "gensc-large (plug-in)"
+    for told in ({"plugin": True}, {"plugin": False}, {}):  # whatever a manifest says
+        assert registry.look("gensc-large", told).label == "gensc-large (plug-in)"
     assert registry.look("gensc", {"label": "Mine", "colour": "#123456"}) == registry.look("gensc")
     assert "t_plugin_module" not in sys.modules
 

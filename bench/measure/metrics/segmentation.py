@@ -100,6 +100,19 @@ def mean_iou(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
         return np.where(count > 0, np.where(present, values, 0.0).sum(axis=-1) / count, np.nan)
 
 
+def mean_iou_of_resample(
+    intersections: np.ndarray, unions: np.ndarray, labelled: np.ndarray, whole: np.ndarray
+) -> np.ndarray:
+    """`mean_iou` of a resample of pictures: (..., classes) each -> float64 (...,).
+
+    labelled: pixels that show each class in the resample. whole: in the whole set, (..., classes). A class of the set
+    that a resample lacks does not count there. With its false alarms it would count as 0, but not at all for a system
+    without one, so a few stray pixels would move an interval away from its mean.
+    """
+    lacking = (np.asarray(labelled) == 0) & (np.asarray(whole) > 0)
+    return mean_iou(intersections, np.where(lacking, 0, unions))
+
+
 def iou_from_confusion(matrix: np.ndarray) -> np.ndarray:
     """IoU of each class, from a confusion matrix (classes, classes) -> float64 (classes,). NaN for a class without a
     union.

@@ -269,7 +269,10 @@
       `${own.dataset}, ${own.channel}, ${budgetOf(own)}, ${own.rows.toLocaleString("en")} rows.` +
       (own.asked ? ` Asked for by "${own.asked}".` : "") +
       (state.b
-        ? " Differences are paired over all pictures; lost ones count as they were scored."
+        ? " Differences are paired over all pictures" +
+          (faded() || !lost
+            ? "; lost ones count as they were scored."
+            : ". There is none at an SNR where one of the two lost pictures.")
         : lost
           ? faded()
             ? ` Lost pictures are scored as ${own.lostAs}: see the outage rate.`

@@ -7,6 +7,7 @@
 const verdictOf = ({ mean, low, high, n, spread }, few, higher) => {
   if (low === null) return "no interval";
   if (low * high <= 0) return n < few && low < high ? "undecided" : "tied";
+  if (mean * low <= 0) return "undecided"; // a biased interval may lie on the other side of 0 than its mean
   if (spread === null || Math.abs(mean) < spread) return "undecided";
   return mean > 0 === higher ? "ahead" : "behind";
 };

@@ -26,6 +26,7 @@ from bench.analysis.claims import (
 from bench.analysis.paper_points import differences, paper_point
 from bench.analysis.undertrained import below_floor, undertrained
 from bench.report.html.build import report_data
+from bench.report.overheads import overhead_table
 from bench.results.csv_tables import read_rows
 from bench.results.reader import PAPER_FIGURES, Run
 from bench.results.schema import SAMPLE_COLUMNS, SUMMARY_COLUMNS
@@ -215,7 +216,7 @@ def test_a_checkpoint_that_tells_nothing_hides_no_other_that_was_trained_too_lit
     systems = {name: {"seen_per_snr": seen} for name, seen in told.items()}
     path = make_run(tmp_path / "run", figures, lambda f, s, *_: 30.0 if s == "linear" else 20.0, systems=systems)
     run = Run.open(path)
-    assert below_floor(run) == undertrained(run) == {"gensc", "witt"}
+    assert below_floor(run, run.figures) == undertrained(run) == {"gensc", "witt"}
     path = make_run(tmp_path / "good", figures, lambda *_: 30.0, systems=systems)
     assert undertrained(Run.open(path)) == {"gensc"}
 
@@ -250,6 +251,30 @@ def test_the_tables_mark_what_lies_below_the_floor(tmp_path):
     run = Run.open(make_run(tmp_path / "run", shown, value, systems=systems))
     assert undertrained(run) == {"witt"}  # jpeg-ldpc is not trained, and no weights are trained for the other channel
     assert verdict_of(run, "low-resolution-best").verdict == WITHHELD
+
+
+def test_a_figure_of_somebody_else_marks_no_system_in_other_figures(tmp_path):
+    """A file that asks for 45 dB, another budget, other pictures or another task than a network was trained for."""
+
+    def value(figure, system, snr, index):
+        return 25.0 + 3 * index - (2.0 if system == "witt" and figure["id"] != "fig4" else 0.0)
+
+    systems = {"witt": {"images_seen": {"reconstruction": 9, "segmentation": 0}}}
+    names = [*RECONSTRUCTION, "linear"]
+    strange = {
+        "loud": figure("loud", names, snrs=[45.0]),
+        "wide": figure("wide", names, cbr=1 / 2),
+        "other": figure("other", names),
+        "labels": figure("labels", ["witt"], task="segmentation"),
+    }
+    for name, added in strange.items():
+        run = Run.open(make_run(tmp_path / name, [figure("fig4", names), added], value, systems=systems))
+        here, there = ([one for one in run.figures if (one["id"] == "fig4") is ours] for ours in (True, False))
+        assert undertrained(run, here) == set()
+        assert undertrained(run, there) == ({"witt"} if name in ("other", "labels") else set()), name
+        assert verdict_of(run, "low-resolution-best").undertrained == ()
+        table = overhead_table(run, {}).set_index("figure")
+        assert not table.loc["fig4", "undertrained"].any()
 
 
 def test_the_floor_is_judged_by_the_paired_interval_and_never_on_a_trial(tmp_path):

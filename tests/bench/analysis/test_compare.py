@@ -493,11 +493,11 @@ def test_paired_miou_is_that_of_the_data_set():
     generator = np.random.default_rng(0)
     unions = generator.integers(50, 100, (2, 6, 4)).astype(float)
     a, b = (np.floor(unions * generator.uniform(0.3, 0.9, unions.shape)) for _ in range(2))
-    mean_a, mean_b, gap = paired_miou((a, unions), (b, unions))
+    mean_a, mean_b, gap = paired_miou((a, unions, unions), (b, unions, unions))
     expected = np.mean([mean_iou(a[s].sum(0), unions[s].sum(0)) for s in range(2)])
     assert mean_a == pytest.approx(expected) and gap.mean == pytest.approx(mean_a - mean_b)
     assert gap.low < gap.mean < gap.high
-    same = paired_miou((a, unions), (a, unions))[2]
+    same = paired_miou((a, unions, unions), (a, unions, unions))[2]
     assert same.low == same.high == 0 and same.decision == "tied"
 
 

@@ -11,7 +11,9 @@ import pytest
 from scipy.stats import binom, binomtest, t
 
 from bench.analysis.bd import bd_psnr, bd_snr
+from bench.analysis.compare_numbers import paired_miou
 from bench.analysis.intervals import (
+    Interval,
     bootstrap_mean,
     bootstrap_miou,
     few,
@@ -130,42 +132,75 @@ def test_a_picture_that_one_side_lacks_is_left_out():
 # ---------------------------------------------------------------- mIoU
 
 
-def segmented(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Intersections and unions (n, 21) of noisy labels; the pictures differ in difficulty."""
+def segmented(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Intersections, unions and labelled pixels (n, 21) of noisy labels; the pictures differ in difficulty."""
     rng = np.random.default_rng(seed)
     rows = []
     for _ in range(n):
         target = rng.integers(0, 21, (12, 12))
         pred = np.where(rng.random((12, 12)) < rng.uniform(0.3, 0.95), target, rng.integers(0, 21, (12, 12)))
-        rows.append(segmentation.intersections_unions(segmentation.confusion(pred, target)))
-    return np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+        matrix = segmentation.confusion(pred, target)
+        rows.append((*segmentation.intersections_unions(matrix), matrix.sum(axis=1)))
+    inter, union, labelled = np.array(rows).transpose(1, 0, 2)
+    return inter, union, labelled
 
 
 def test_bootstrap_miou_is_that_of_summed_counts():
-    inter, union = segmented(30, 0)
-    interval = bootstrap_miou(inter, union)
+    inter, union, labelled = segmented(30, 0)
+    interval = bootstrap_miou(inter, union, labelled)
     assert interval.mean == pytest.approx(np.mean(inter.sum(0) / union.sum(0)), abs=1e-12)
     assert interval.low < interval.mean < interval.high and interval.n == 30
     # Against a plain loop that resamples pictures and does the sums anew.
     rng = np.random.default_rng(99)
     plain = [np.mean(inter[p].sum(0) / union[p].sum(0)) for p in (rng.integers(0, 30, 30) for _ in range(2000))]
     assert interval.std == pytest.approx(np.std(plain), rel=0.1)
-    wider = bootstrap_miou(np.concatenate([inter] * 4), np.concatenate([union] * 4))
+    wider = bootstrap_miou(*(np.concatenate([pixels] * 4) for pixels in (inter, union, labelled)))
     assert wider.std == pytest.approx(interval.std / 2, rel=0.15)  # four times the pictures give half the error
 
 
 def test_bootstrap_miou_of_few_pictures_and_absent_classes():
-    inter, union = segmented(1, 1)
-    one = bootstrap_miou(inter, union)
+    one = bootstrap_miou(*segmented(1, 1))
     assert one.n == 1 and math.isnan(one.low) and 0 < one.mean < 1
-    inter, union = segmented(5, 2)
-    inter[:, 15:] = union[:, 15:] = 0
-    interval = bootstrap_miou(inter, union)
-    unlike = bootstrap_miou(np.array([[0], [10]]), np.array([[10], [10]]))
+    inter, union, labelled = segmented(5, 2)
+    inter[:, 15:] = union[:, 15:] = labelled[:, 15:] = 0
+    interval = bootstrap_miou(inter, union, labelled)
+    unlike = bootstrap_miou(np.array([[0], [10]]), np.array([[10], [10]]), np.array([[10], [10]]))
     assert (unlike.low, unlike.high) == (0.0, 1.0)  # and nothing beyond
     assert interval.mean == pytest.approx(np.mean(inter.sum(0)[:15] / union.sum(0)[:15]), abs=1e-12)
-    assert math.isnan(bootstrap_miou(np.zeros((3, 21)), np.zeros((3, 21))).mean)
-    assert bootstrap_miou(np.zeros((0, 21)), np.zeros((0, 21))).n == 0
+    assert math.isnan(bootstrap_miou(*[np.zeros((3, 21))] * 3).mean)
+    assert bootstrap_miou(*[np.zeros((0, 21))] * 3).n == 0
+
+
+def one_class_each(share: float, stray: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ten pictures that show one class each, 1,000 pixels of it. A system finds about a share of them, and takes
+    `stray` pixels of each picture for each other class.
+    """
+    labelled = 1000 * np.eye(10)
+    inter = (share + np.linspace(-0.1, 0.1, 10)) * labelled
+    return inter, labelled + stray * (1 - np.eye(10)), labelled
+
+
+def test_a_few_stray_pixels_do_not_move_an_interval_away_from_its_mean():
+    """A resample lacks a third of the classes. With stray pixels they would count as 0, but for one system alone."""
+    careful, better = one_class_each(0.75, 0), one_class_each(0.80, 1)
+    for pixels in (careful, better):
+        interval = bootstrap_miou(*pixels)
+        assert interval.low < interval.mean - 0.02 and interval.mean + 0.02 < interval.high
+    gap = paired_miou(*(tuple(part[None] for part in pixels) for pixels in (careful, better)))[2]
+    assert gap.mean < -0.04 and gap.high < -0.04 and gap.decision == "lower"  # classes as 0: +0.04 to +0.42
+
+
+def test_a_class_that_nowhere_is_true_counts_in_each_resample():
+    """False alarms of a class that the data set does not have lower the mean, and every resample of it."""
+    inter, union, labelled = (np.hstack([pixels, np.zeros((10, 1))]) for pixels in one_class_each(0.8, 0))
+    union[:, 10] = 5
+    interval = bootstrap_miou(inter, union, labelled)
+    assert interval.mean == pytest.approx(0.8 * 10 / 11) and interval.high < 0.8
+
+
+def test_an_interval_on_the_other_side_of_0_than_its_mean_decides_nothing():
+    assert Interval(-2.6, 9.0, 4.4, 41.3, 10).decision == Interval(0.0, 9.0, -41.3, -4.4, 10).decision == "undecided"
+    assert Interval(5.0, 1.0, 4.4, 41.3, 10).decision == "higher"
 
 
 # ---------------------------------------------------------------- rates

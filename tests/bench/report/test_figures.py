@@ -435,9 +435,49 @@ def test_the_figures_file_says_how_it_is_drawn(tmp_path):
     run_dir = make_run(tmp_path / "run", [figure("mine", ["gensc", "mine"], look=look)], value)
     canvas, _ = drawings(run_dir, "mine")[0]["mine"]
     assert [t.get_text() for t in canvas.legends[0].get_texts()] == ["My codec", "GenSC"]
-    assert canvas.axes[0].get_lines()[0].get_color() == "#AA3377" and canvas.axes[0].get_ylim() == (0, 60)
+    assert canvas.axes[0].get_lines()[0].get_color() == "#AA3377"
+    plain = drawings(make_run(tmp_path / "plain", [figure("mine", ["gensc", "mine"])], value), "mine")[0]["mine"]
+    low, high = plain[0].axes[0].get_ylim()
+    assert canvas.axes[0].get_ylim() == (min(low, max(0, 2 * low - high)), max(high, min(60, 2 * high - low)))
     canvas, _ = drawings(run_dir, "mine", Options(ylim=(10.0, 50.0), labels={"mine": "L"}))[0]["mine"]
     assert canvas.axes[0].get_ylim() == (10, 50) and canvas.legends[0].get_texts()[0].get_text() == "L"
+
+
+def test_a_file_hides_no_curve_by_the_limits_of_its_axis(tmp_path):
+    """The user's own `--ylim` does what it says. A file may come from somebody else."""
+    own = make_run(tmp_path / "own", [figure("mine", ["gensc", "mine"])], value)
+    low, high = drawings(own, "mine")[0]["mine"][0].axes[0].get_ylim()
+    for place, wish in enumerate(([low + 1, high - 1], [low, low + 0.1])):
+        narrow = make_run(tmp_path / f"{place}", [figure("mine", ["gensc", "mine"], look={"ylim": wish})], value)
+        assert drawings(narrow, "mine")[0]["mine"][0].axes[0].get_ylim() == (low, high)
+    assert drawings(own, "mine", Options(ylim=(low, low + 1.0)))[0]["mine"][0].axes[0].get_ylim() == (low, low + 1)
+
+
+def test_the_footnote_says_where_a_system_loses_pictures_above_where_it_delivers_all(tmp_path):
+    """Below its cliff a digital system has no point either. A system that loses pictures above it does so by itself."""
+
+    def lost(figure, system, snr, index):
+        if system == "mine" and snr > 4 and index == 0 or system == "jpeg-ldpc-16qam" and snr < 12:
+            return "outage"
+        return value(figure, system, snr, index)
+
+    run_dir = make_run(tmp_path / "run", [figure("fig4", ["gensc", "mine", "jpeg-ldpc-16qam"])], lost)
+    canvas, words = drawings(run_dir, "fig4")[0]["fig4"]
+    assert "no points where pictures were lost" in words and "mine loses pictures above 4 too" in words
+    assert not any("16QAM loses" in word for word in words)
+    run_dir = make_run(tmp_path / "good", [figure("fig4", ["gensc", "mine"])], value)
+    assert not any("lost" in word for word in drawings(run_dir, "fig4")[0]["fig4"][1])
+
+
+def test_an_overlay_whose_pictures_are_not_known_is_named(tmp_path):
+    """Without hashes in a manifest the curves may be of other pictures."""
+    runs = {}
+    for name, told in {"here": {"fingerprint": "1"}, "same": {"fingerprint": "1"}, "silent": {}}.items():
+        shown = [figure("fig4", ["gensc"], dataset="set")]
+        runs[name] = Run.open(make_run(tmp_path / name, shown, value, datasets={"set": told}))
+    for name, known in {"same": True, "silent": False}.items():
+        job, _ = jobs_of(runs["here"], None, {name: (runs[name], None)})["fig4"]
+        assert any(f"whether {name} has the same pictures" in note for note in job.notes) is not known
 
 
 def test_another_run_lies_over_the_first(run_dir, tmp_path):
@@ -488,7 +528,8 @@ def test_an_overlay_was_asked_for_the_same(tmp_path, key, values):
                  for place in own]  # fmt: skip
         if len(shown) > 1 and key == "requirement":
             continue  # no run has two for one point
-        runs[name] = Run.open(make_run(tmp_path / name, shown, lambda *_: 30.0))
+        told = {"set": {"fingerprint": "1"}}
+        runs[name] = Run.open(make_run(tmp_path / name, shown, lambda *_: 30.0, datasets=told))
     for name in runs.keys() - {"first"}:
         job, _ = jobs_of(runs["first"], None, {name: (runs[name], None)})["mine-0"]
         drawn = set(job.rows(job.figure)["system"]) - {"linear"}

@@ -221,9 +221,12 @@ def test_the_words_of_the_page_are_those_of_compare():
         around | {"n": 6},
         tied | {"n": 6},
         alone,
+        {"mean": 0.0},
+        {"mean": -1.0},
     ]
     said = _verdicts(code, [(gap | change, 7, True) for change in changes])
-    assert said == ["ahead", "ahead", "undecided", "undecided", "tied", "undecided", "tied", "no interval"]
+    assert said == ["ahead", "ahead", "undecided", "undecided", "tied", "undecided", "tied", "no interval",
+                    "undecided", "undecided"]  # fmt: skip
 
 
 def _verdicts(code, calls):

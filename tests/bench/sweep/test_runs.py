@@ -181,6 +181,30 @@ def test_a_run_does_not_grow_by_rows_that_no_column_tells_apart(photos, later, w
 
 
 @pytest.mark.parametrize(
+    ("first", "later", "words"),
+    [
+        ({}, {"id": '"a-lpips"'}, "figure a and figure a-lpips would both be drawn into the file a-lpips"),
+        ({}, {"uses": None, "cbr": '["1/6", "1/3"]'}, "two figures have the id 'a'"),
+        (
+            {"uses": None, "cbr": '["1/6", "1/3"]'},
+            {"uses": None, "cbr": '["1/5", "1/2"]', "channel": '"rayleigh-block"'},
+            "figure a has channel awgn and rayleigh-block",
+        ),
+    ],
+)
+def test_a_run_does_not_grow_by_figures_that_cannot_be_drawn_with_its_own(photos, first, later, words):
+    """Else a file from somebody else, added to a run, would make `plot` refuse the whole run."""
+    first, later = (
+        {key: value for key, value in (FIRST | keys).items() if value is not None} for keys in (first, first | later)
+    )
+    sweep(first)
+    files = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=words):
+        sweep(later)
+    assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         ("Find which pixels belong to which object.", "asks for segmentation, not for reconstruction"),
