@@ -59,7 +59,7 @@ _BUDGET = (
 POINT = (*_POINT, *_BUDGET)
 _SYSTEM = (
     Column("system", TEXT, "", "plain name of the system"),
-    Column("variant", TEXT, "", "checkpoint, or modulation and code, that made the row"),
+    Column("variant", TEXT, "", "checkpoint, or modulation and code, that made the row; -bf16: multiplied in bfloat16"),
 )
 _TASK = Column("task", TEXT, "", "reconstruction or segmentation", TASKS)
 _SET = Column("dataset", TEXT, "", "name of the data set")
