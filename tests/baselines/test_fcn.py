@@ -101,13 +101,13 @@ def test_weights_go_through_the_zoo(tmp_path):
     source = FCN(checkpoint="none", seed=1)
     path = tmp_path / "fcn-small.safetensors"
     digest = weight_files.save_weights(path, source.state_dict(), {"images_seen": 7})
-    loaded = FCN.load("small", str(path))
+    loaded = FCN(size="small", checkpoint=str(path))
     assert loaded.variant.startswith(f"small-{digest[:8]}") and loaded.describe()["images_seen"] == 7
     images = torch.rand(1, 3, 48, 48)
     assert torch.allclose(loaded.segment(images), source.half().float().segment(images), atol=1e-4)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CheckpointError, match="truncated or altered"):
-        FCN.load("small", str(path))
+        FCN(size="small", checkpoint=str(path))
 
 
 def test_weights_of_another_size_or_system_are_refused_though_their_shapes_fit(tmp_path):
@@ -117,11 +117,11 @@ def test_weights_of_another_size_or_system_are_refused_though_their_shapes_fit(t
     ):
         weight_files.save_weights(tmp_path / "w.safetensors", FCN(checkpoint="none").state_dict(), facts)
         with pytest.raises(CheckpointError, match=words):
-            FCN.load("small", str(tmp_path / "w.safetensors"))
+            FCN(checkpoint=str(tmp_path / "w.safetensors"))
 
 
 def test_paper_size_ships_no_weights_and_says_so():
     with pytest.raises(CheckpointError, match="fcn ships no weights in size 'paper'"):
-        FCN.load("paper")
+        FCN(size="paper")
     with pytest.raises(CheckpointError, match="paper only"):
         FCN(size="small", checkpoint="torchvision")

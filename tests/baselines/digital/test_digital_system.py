@@ -266,7 +266,7 @@ def test_segmentation_outage_is_all_background_and_a_picture_is_labelled(picture
             logits[:, 7] = images.mean(dim=1) - 0.5
             return logits
 
-    monkeypatch.setattr("baselines.fcn.FCN.load", lambda size, checkpoint: Bright())
+    monkeypatch.setattr("baselines.fcn.FCN", lambda **options: Bright())
     system = registry.create("jpeg-ldpc-16qam-fcn")
     link = Link("segmentation", SIZE, SIZE, Budget(bits=20_000), "awgn", torch.tensor([20.0, 5.0]))
     decoded = system.decode(through(system.encode(pictures, link), link, [1, 2]), link)
