@@ -94,7 +94,7 @@ class FCNTeacher:
     def __init__(self, device: str):
         from baselines.fcn import FCN
 
-        self._network, self._device = FCN.load().to(device), device
+        self._network, self._device = FCN().to(device), device
         self.name = f"fcn {self._network.variant}"
         self.sha256 = self._network.facts["sha256"]
 

@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from skimage import data
 from training_ground import pictures
 
+from baselines.fcn import FCN
 from bench.training import teacher as room
 from bench.training.teacher import TFLiteTeacher, load_teacher, soften, with_labels
 from systems.errors import UserError
 from systems.losses import pixel_cross_entropy
 
 TEACHERS = {"teacher/deeplabv3_257_mv_gpu.tflite": 0.594, "teacher/deeplabv3_mnv2_pascal_quant.tflite": 0.718}
+
+
+CAT = 8  # of PASCAL VOC's classes
 
 
 def test_an_unknown_teacher_is_refused(tmp_path):
@@ -45,6 +50,15 @@ class Counting:
     def classes(self, pixels):
         self.asked += 1
         return np.full((5, 7), pixels[0, 0, 0] % 21, np.uint8)
+
+
+def test_the_fcn_that_ships_is_a_teacher():
+    """Its labels are the classes of its own logits, and it finds the cat."""
+    pixels, network = data.chelsea(), FCN()
+    labels = load_teacher("fcn", Path("unused")).classes(pixels)
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
+    assert np.array_equal(labels, network.segment(image).argmax(dim=1)[0].numpy())
+    assert labels.dtype == np.uint8 and labels.shape == pixels.shape[:2] and (labels == CAT).mean() > 0.3
 
 
 def test_labels_are_made_once_and_kept(tmp_path, monkeypatch):
