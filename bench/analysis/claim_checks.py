@@ -46,7 +46,7 @@ from bench.analysis.quantity import of_mean_error, quantity
 from bench.analysis.sides import Side
 from bench.analysis.training_spread import in_words, of_difference, spread_of_statistic
 from bench.measure.metrics.image import psnr_db
-from bench.results.reader import Run, points_without_mean
+from bench.results.reader import POINT, Run, points_without_mean
 
 # ---------------------------------------------------------------- ahead at every SNR
 
@@ -158,7 +158,8 @@ def gap_statistic(
                 lines.append(f"{pair.label}: fewer than {FEWEST_SNRS} SNRs at which both decode; it cannot be compared")
                 tally.complete = False
                 continue
-            seeds = of_difference(*(spread_of_statistic(one.run, one.system, "reconstruction", metric, statistic)
+            at = pair.joined.rows[POINT].iloc[0].to_dict()
+            seeds = of_difference(*(spread_of_statistic(one.run, one.system, at, metric, statistic)
                                     for one in (pair.ours, pair.rival)))  # fmt: skip
             tally.holds.append(low > 0 and value >= seeds)
             tally.against.append(strict < 0 and -value >= seeds)

@@ -89,7 +89,7 @@ class _Pairs:
 
     def __init__(self, a: Side, b: Side, point: dict[str, Any], group: pd.DataFrame, metric: str, level: float):
         self.a, self.b, self.point, self.group, self.metric, self.level = a, b, point, group, metric, level
-        self.spreads = [spread(side.run, side.system, point["task"], metric) for side in (a, b)]
+        self.spreads = [spread(side.run, side.system, point, metric) for side in (a, b)]
         self.spread = of_difference(*self.spreads)
         self._gone = [self._by_snr(rows) for side in (a, b) for rows in (side.failed, side.lacking)]
         # As arrays, because each is read at every SNR, where a selection of rows of a table would cost milliseconds.

@@ -14,13 +14,15 @@ is not known, and nothing is decided: it could fail where a training does badly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bench.results.reader import POINT, Run
+from bench.analysis.sides import NO_BUDGET
+from bench.results.reader import BUDGETS, POINT, Run
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,26 @@ def without_cells(run: Run, system: str) -> tuple[str, ...]:
     )
 
 
-def spread(run: Run, system: str, task: str, metric: str) -> Spread:
-    """The largest standard deviation over the points of a task: data sets, channels, budgets and SNRs."""
+def spread(run: Run, system: str, at: Mapping[str, Any], metric: str) -> Spread:
+    """The largest standard deviation over the SNRs of a point.
+
+    at: the point, with the keys of POINT. If no training was measured there, the largest over the points of its task
+    and channel, and if there is none, of its task. So a figure that somebody else adds to a run and to its trainings,
+    in a fading channel say, where other draws move a mean by more, changes nothing at points that were measured.
+    """
     if without_cells(run, system):
         return UNKNOWN
-    points = _means(run, system, task, metric)
+    points = _nearest(_means(run, system, at["task"], metric), at)
     return _largest([(group["mean"].std(ddof=1), len(group)) for _, group in points.groupby([*POINT, "snr_db"],
                                                                                            dropna=False)])  # fmt: skip
 
 
 def spread_of_statistic(
-    run: Run, system: str, task: str, metric: str, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    run: Run,
+    system: str,
+    at: Mapping[str, Any],
+    metric: str,
+    statistic: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Spread:
     """The same for one number of a whole curve, such as its slope.
 
@@ -72,7 +83,7 @@ def spread_of_statistic(
     if without_cells(run, system):
         return UNKNOWN
     found = []
-    for _, group in _means(run, system, task, metric).groupby(POINT, dropna=False):
+    for _, group in _nearest(_means(run, system, at["task"], metric), at).groupby(POINT, dropna=False):
         curves = group.pivot_table(index="training", columns="snr_db", values="mean").dropna()
         if len(curves) > 1:
             values = statistic(curves.columns.to_numpy(float), curves.to_numpy())
@@ -100,6 +111,17 @@ def _means(run: Run, system: str, task: str, metric: str) -> pd.DataFrame:
     if not parts:
         return pd.DataFrame(columns=[*POINT, "training", "snr_db", "mean"])
     return pd.concat(parts).dropna(subset=["mean"])
+
+
+def _nearest(points: pd.DataFrame, at: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows at the point `at`, otherwise those of its channel, otherwise all."""
+    same = points[points["channel"] == at["channel"]]
+    sets, wanted = same["dataset"], at["dataset"]
+    exact = sets.eq(wanted) | (sets.str.startswith("folder:") if wanted == "folder" else False)
+    for budget in BUDGETS:
+        own, asked = (pd.Series(values, dtype=float).fillna(NO_BUDGET) for values in (same[budget], [at[budget]]))
+        exact &= np.isclose(own, asked.iloc[0], rtol=1e-6, atol=0)
+    return next((rows for rows in (same[exact], same) if len(rows)), points)
 
 
 def _of_training(seed: Run, system: str, task: str, metric: str) -> pd.DataFrame:

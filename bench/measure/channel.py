@@ -139,7 +139,7 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     (B, 1) or (B, n), noise_var float32 (B,).
 
     Side information passes unchanged: training does not simulate its loss, and measurements send it by
-    `bench.measure.control_channel`. The draws are made on the CPU in float64, so a run on a GPU meets the same noise.
+    `bench.measure.control_channel`. The draws are made on the CPU, so a run on a GPU meets the same noise.
     Raises UnknownName for an unknown channel, UserError for an SNR that is not finite, and ValueError if the number of
     seeds or SNRs is not that of the pictures.
     """
@@ -160,15 +160,19 @@ def transmit(transmission: Transmission, link: Link, seeds: Sequence[int]) -> Re
     gain = np.stack([channel.gain(seed, uses) for seed in seeds])
 
     def place(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(torch.complex64).to(symbols.device)
+        return torch.from_numpy(values).to(symbols.device)
 
-    csi = true = place(gain)
+    told = gain
     if channel.csi is not PERFECT_CSI:
         noise_power = noise_var.double().tolist()
-        csi = place(np.stack([channel.csi.estimate(*known) for known in zip(gain, noise_power, seeds, strict=True)]))
-    faded = symbols if channel.gain is no_fading else true * symbols  # multiplying by 1 would only cost time
+        told = np.stack([channel.csi.estimate(*known) for known in zip(gain, noise_power, seeds, strict=True)])
+    # In float64, and rounded once. Noise in float32 that is larger than a symbol has a coarser grid than the symbol, so
+    # wherever it nearly cancels one, the last digits of the symbol would arrive without an error, at any SNR.
+    sent = symbols.to(torch.complex128)
+    faded = sent if channel.gain is no_fading else place(gain) * sent  # multiplying by 1 would only cost time
+    received, csi = (faded + place(noise)).to(torch.complex64), place(told).to(torch.complex64)
     assert transmission.side_info is not None
-    return Received(faded + place(noise), csi, noise_var.to(symbols.device), transmission.side_info)
+    return Received(received, csi, noise_var.to(symbols.device), transmission.side_info)
 
 
 def _noise_variance(link: Link, batch: int) -> Tensor:

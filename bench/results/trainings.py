@@ -86,6 +86,10 @@ def _cut(run: Run, training: Run, columns: list[str]) -> None:
     for table in ("summary", "samples"):
         rows = getattr(training, table)
         training.__dict__[table] = rows[_keys(rows, columns).isin(points)]
+    # Cells that failed at points which the run lacks say nothing either. failures.csv has no column for the task.
+    known = [name for name in columns if name != "task"]
+    rows = training.failures
+    training.__dict__["failures"] = rows[_keys(rows, known).isin(_keys(run.summary, known))]
 
 
 def _check_pictures(run: Run, training: Run, columns: list[str]) -> None:

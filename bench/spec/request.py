@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -186,12 +187,21 @@ def _check_size(figures: list[Figure], datasets: dict[str, Dataset]) -> None:
 
 
 def check_rows_apart(figures: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse figures (as `Figure.as_dict` gives them) that ask for the same with different requirements. Tables have no
-    column for the requirement, so systems that were asked for different things would be compared.
+    """Refuse figures (as `Figure.as_dict` gives them) that ask for the same with different requirements, or with CBRs
+    that tables do not tell apart. Tables have no column for the requirement, so systems that were asked for different
+    things would be compared.
     """
     for a, b in combinations(figures, 2):
-        same = all(a.get(key) == b.get(key) for key in ("task", "dataset", "channel", "cbr", "bits", "uses"))
-        if same and a.get("requirement") != b.get("requirement"):
+        if any(a.get(key) != b.get(key) for key in ("task", "dataset", "channel", "bits", "uses")):
+            continue
+        one, other = a.get("cbr"), b.get("cbr")
+        if one != other:
+            if None not in (one, other) and math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-9):
+                raise UserError(
+                    f"figures {a['id']} and {b['id']} have nearly one CBR, {one!r} and {other!r}, which tables do not "
+                    "tell apart; give both the same"
+                )
+        elif a.get("requirement") != b.get("requirement"):
             raise UserError(f"figures {a['id']} and {b['id']} differ in their requirement; give each a run of its own")
 
 

@@ -1175,4 +1175,32 @@ CASES = (
         "            if same is None:\n", "            if False:\n",
         _at("report/test_figures", "test_an_overlay_whose_pictures_are_not_known_is_named"),
     ),
+    Mutation(
+        "channel: the noise is rounded before it is added", "bench/measure/channel.py",
+        "        return torch.from_numpy(values).to(symbols.device)\n",
+        "        return torch.from_numpy(values).to(torch.complex64).to(symbols.device)\n",
+        _at("measure/test_channel", "test_what_is_received_is_rounded_once"),
+    ),
+    Mutation(
+        "channel: the sum is one of float32 numbers", "bench/measure/channel.py",
+        "(faded + place(noise)).to(torch.complex64)", "faded.to(torch.complex64) + place(noise).to(torch.complex64)",
+        _at("measure/test_channel", "test_no_digit_of_a_symbol_arrives_where_the_noise_covers_it"),
+    ),
+    Mutation(
+        "trainings: another figure's spread counts for all", "bench/analysis/training_spread.py",
+        "    return next((rows for rows in (same[exact], same) if len(rows)), points)\n", "    return points\n",
+        _at("analysis/test_training_spread",
+            "test_another_figure_in_the_trainings_changes_no_spread_at_a_measured_point",
+            "test_a_point_without_trainings_has_the_spread_of_its_channel"),
+    ),
+    Mutation(
+        "trainings: cells that failed at points which the run lacks count", "bench/results/trainings.py",
+        '    training.__dict__["failures"] = ', "    _ = ",
+        _at("analysis/test_training_spread", "test_a_cell_that_failed_at_a_point_which_the_run_lacks_says_nothing"),
+    ),
+    Mutation(
+        "budgets: two that tables do not tell apart", "bench/spec/request.py",
+        "math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-9)", "False",
+        _at("sweep/test_runs", "test_two_figures_with_nearly_one_cbr_are_refused"),
+    ),
 )  # fmt: skip

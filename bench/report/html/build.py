@@ -166,7 +166,9 @@ def _figure(run: Run, figure: dict[str, Any], rows: pd.DataFrame, key: dict[str,
     known = rows[rows["mean"].notna() & ((figure["channel"] != "awgn") | ~(rows["n_outage"] > 0))]
     there = {metric: set(zip(own["system"], own["snr_db"])) for metric, own in known.groupby("metric")}
     compared = [metric for metric in metrics if metric != OUTAGE_RATE.name]
-    moves = {(name, metric): spread(run, name, figure["task"], metric) for name in key for metric in compared}
+    at = {name: figure[name] for name in ("task", "dataset", "channel")}
+    at |= {f"{rule}_target": figure.get(rule) for rule in ("cbr", "bits", "uses")}
+    moves = {(name, metric): spread(run, name, at, metric) for name in key for metric in compared}
     pairs = {
         metric: [
             [key[d.a], key[d.b], snrs.index(d.snr_db), _number(d.mean), _number(d.low), _number(d.high), d.n,

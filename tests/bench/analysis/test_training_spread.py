@@ -17,6 +17,14 @@ from bench.results.store import RunStore
 LEAD = {"gensc": 0.3}
 
 
+#: The point of the made runs, and another channel of it.
+FIG5 = {"task": "reconstruction", "dataset": "set-fig5", "channel": "awgn", "cbr_target": 1 / 16, "bits_target": None,
+        "uses_target": None}  # fmt: skip
+
+
+FAILED = {"system": "gensc", "dataset": "set-fig5", "channel": "awgn", "snr_db": 4.0, "cbr_target": 1 / 16}
+
+
 def value(figure, system, snr, index):
     return 20 + 4 * index + 0.5 * snr + LEAD.get(system, 0.0)
 
@@ -37,10 +45,10 @@ def with_seeds(folder, shifts, systems=("gensc", "witt"), seeded=("gensc",), nam
 
 def test_the_largest_standard_deviation_over_the_points_counts(tmp_path):
     run = with_seeds(tmp_path / "run", lambda training, snr: 0.1 * training * (2 if snr == 10 else 1))
-    found = spread(run, "gensc", "reconstruction", "psnr_db")
+    found = spread(run, "gensc", FIG5, "psnr_db")
     assert found == Spread(pytest.approx(0.2, abs=1e-6), 3)  # 0, 0.2 and 0.4 dB at 10 dB
-    for absent in (("witt", "reconstruction", "psnr_db"), ("gensc", "segmentation", "psnr_db"),
-                   ("gensc", "reconstruction", "lpips")):  # fmt: skip
+    labels = FIG5 | {"task": "segmentation"}
+    for absent in (("witt", FIG5, "psnr_db"), ("gensc", labels, "psnr_db"), ("gensc", FIG5, "lpips")):
         assert not spread(run, *absent).measured
 
 
@@ -49,10 +57,10 @@ def test_a_column_that_is_not_summarised_has_its_spread_too(tmp_path):
     run = with_seeds(tmp_path / "run", lambda training, snr: 0.1 * training)
     psnr = 20.3 + 4 * np.arange(8) + 0.1 * np.arange(3)[:, None]
     of_training = (255**2 * 10 ** (-psnr / 10)).mean(axis=1)
-    assert spread(run, "gensc", "reconstruction", "mse") == Spread(pytest.approx(of_training.std(ddof=1)), 3)
-    assert spread(run, "gensc", "reconstruction", "n_uses") == Spread(0.0, 3)
-    for absent in (("witt", "reconstruction", "mse"), ("gensc", "segmentation", "mse"),
-                   ("gensc", "reconstruction", "device")):  # fmt: skip
+    assert spread(run, "gensc", FIG5, "mse") == Spread(pytest.approx(of_training.std(ddof=1)), 3)
+    assert spread(run, "gensc", FIG5, "n_uses") == Spread(0.0, 3)
+    labels = FIG5 | {"task": "segmentation"}
+    for absent in (("witt", FIG5, "mse"), ("gensc", labels, "mse"), ("gensc", FIG5, "device")):
         assert not spread(run, *absent).measured
 
 
@@ -65,7 +73,7 @@ def test_nothing_is_decided_where_a_training_lacks_cells(tmp_path, way, order):
     assert set(compare(*order, run=run.directory)["verdict"]) == {"A" if order[0] == "gensc" else "B"}
     seed = run.directory / "seeds" / "2"
     if way == "a cell failed":
-        RunStore(seed).write_table("failures.csv", FAILURE_COLUMNS, [{"system": "gensc", "snr_db": 4.0}])
+        RunStore(seed).write_table("failures.csv", FAILURE_COLUMNS, [FAILED])
     else:
         without_means(seed, [("gensc", snr) for snr in (SNRS if way == "no point has a mean" else [4.0])])
     run = Run.open(run.directory)
@@ -98,7 +106,7 @@ def test_no_column_decides_what_another_seed_could_turn(tmp_path, metric, step, 
 
 def test_the_spread_of_a_slope(tmp_path):
     run = with_seeds(tmp_path / "run", lambda training, snr: 0.01 * training * snr)
-    found = spread_of_statistic(run, "gensc", "reconstruction", "psnr_db", slope)
+    found = spread_of_statistic(run, "gensc", FIG5, "psnr_db", slope)
     assert found.trainings == 3 and found.std == pytest.approx(0.01, abs=1e-6)
 
 
@@ -186,3 +194,42 @@ def test_a_run_without_seeds_is_decided_by_its_pictures_alone(tmp_path):
     table = compare("gensc", "witt", run=run.directory)
     assert not table["training_spread"].any() and (table["verdict"] == "A").all()
     assert "seed of training" not in report(table) and np.array_equal(table["snr_db"].dropna(), SNRS)
+
+
+def with_a_strangers_figure(folder):
+    """A run and trainings that differ by 0.1 dB on AWGN, and by 3 dB in a figure that somebody else added to all."""
+    shown = [figure("fig5", ["gensc", "witt"]), figure("other", ["gensc", "witt"], channel="rayleigh-block")]
+    make_run(folder, shown, value)
+    for training in range(3):
+        make_run(
+            folder / "seeds" / str(training),
+            shown,
+            lambda figure, system, snr, index, training=training: (
+                value(figure, system, snr, index) + training * (0.1 if figure["id"] == "fig5" else 3.0)
+            ),
+        )
+    return Run.open(folder)
+
+
+def test_another_figure_in_the_trainings_changes_no_spread_at_a_measured_point(tmp_path):
+    run = with_a_strangers_figure(tmp_path / "run")
+    assert spread(run, "gensc", FIG5, "psnr_db").std == pytest.approx(0.1, abs=1e-6)
+    assert spread_of_statistic(run, "gensc", FIG5, "psnr_db", slope).std == pytest.approx(0, abs=1e-6)
+    verdicts = compare("gensc", "witt", run=run.directory).groupby("channel")["verdict"].unique()
+    assert list(verdicts["awgn"]) == ["A"] and list(verdicts["rayleigh-block"]) == ["undecided"]  # 0.3 dB ahead
+
+
+def test_a_point_without_trainings_has_the_spread_of_its_channel(tmp_path):
+    """Otherwise that of its task: it is no reason to call a difference decided that another figure was measured."""
+    run = with_a_strangers_figure(tmp_path / "run")
+    for change, wanted in (({"dataset": "set-fig4"}, 0.1), ({"cbr_target": 1 / 6}, 0.1),
+                           ({"channel": "rayleigh-block", "dataset": "set-fig4"}, 3.0),
+                           ({"channel": "rayleigh-fast"}, 3.0)):  # fmt: skip
+        assert spread(run, "gensc", FIG5 | change, "psnr_db").std == pytest.approx(wanted, abs=1e-6), change
+
+
+@pytest.mark.parametrize("change", [{"channel": "rayleigh-fast"}, {"snr_db": 45.0}, {"cbr_target": 1 / 2}])
+def test_a_cell_that_failed_at_a_point_which_the_run_lacks_says_nothing(tmp_path, change):
+    run = with_seeds(tmp_path / "run", lambda training, snr: 0.1 * training)
+    RunStore(run.directory / "seeds" / "0").write_table("failures.csv", FAILURE_COLUMNS, [FAILED | change])
+    assert spread(Run.open(run.directory), "gensc", FIG5, "psnr_db").std == pytest.approx(0.1, abs=1e-6)

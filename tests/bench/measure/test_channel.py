@@ -206,3 +206,36 @@ def test_the_gpu_meets_the_noise_of_the_cpu(channel):
     here = transmit(sent, link_for(channel), [1, 2])
     assert torch.equal(there.csi.cpu(), here.csi)
     torch.testing.assert_close(there.symbols.cpu(), here.symbols, atol=3e-7, rtol=0)
+
+
+@pytest.mark.parametrize("channel", ["awgn", "rayleigh-block", "rayleigh-fast"])
+@pytest.mark.parametrize("snr_db", [-20.0, 0.0, 20.0])
+def test_what_is_received_is_rounded_once(channel, snr_db):
+    """y = h x + n in float64, with the draws of the record, and then complex64."""
+    uses = 500
+    symbols = torch.randn(2, uses, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    link = Link("reconstruction", 16, 16, Budget(uses=uses), channel, snr_db)
+    received = transmit(Transmission(symbols), link, [3, 4])
+    record, amplitude = CHANNELS[channel], np.sqrt(np.float64(np.float32(10 ** (-snr_db / 10))))
+    for row, seed in enumerate([3, 4]):
+        gain, noise = record.gain(seed, uses), amplitude * record.noise(seed, uses)
+        expected = gain * symbols[row].numpy().astype(np.complex128) + noise
+        assert np.array_equal(received.symbols[row].numpy(), expected.astype(np.complex64))
+        assert np.array_equal(received.csi[row].numpy(), gain.astype(np.complex64))
+
+
+@pytest.mark.parametrize("snr_db", [-20.0, 0.0])
+def test_no_digit_of_a_symbol_arrives_where_the_noise_covers_it(snr_db):
+    """Symbols have one of two last digits. A receiver that knows both excludes the one that no float32 noise completes
+    to what it received. With noise in float32 it would never err, and know a tenth of the digits or more.
+    """
+    uses = 20_000
+    digits = torch.randint(0, 2, (1, 2 * uses), generator=torch.Generator().manual_seed(0))
+    values = np.array([0.5 - 2.0**-10 + 1365 * 2.0**-25, 0.5 - 2.0**-10 + 2 * 2.0**-25], np.float32)
+    symbols = torch.view_as_complex(torch.from_numpy(values)[digits].reshape(1, uses, 2))
+    link = Link("reconstruction", 16, 16, Budget(uses=uses), "awgn", snr_db)
+    received = torch.view_as_real(transmit(Transmission(symbols), link, [7]).symbols).reshape(1, -1).numpy()
+    fits = [value + (received.astype(np.float64) - value).astype(np.float32) == received for value in values]
+    known = fits[0] != fits[1]
+    right = np.where(fits[1], 1, 0)[known] == digits.numpy()[known]
+    assert known.sum() > 1000 and abs(right.mean() - 0.5) < 4 * 0.5 / np.sqrt(known.sum())

@@ -10,6 +10,8 @@ from bench.results.schema import FAILURE_COLUMNS
 from bench.results.store import RunStore
 from systems.errors import UserError
 
+POINT = {"task": "reconstruction", "dataset": "set-fig4", "channel": "awgn", "cbr_target": 1 / 16, "bits_target": None,
+         "uses_target": None}  # fmt: skip
 IDENTITY = {"name": "gensc", "options": {}, "config": {"depth": 2}, "source": "abc"}
 
 
@@ -37,7 +39,7 @@ def test_the_spread_is_that_of_the_points_of_the_run(tmp_path):
     seeds = run.seeds
     assert [sorted(set(one.summary["snr_db"])) for one in seeds] == [[0.0, 10.0]] * 4
     assert [sorted(set(one.samples["snr_db"])) for one in seeds] == [[0.0, 10.0]] * 4
-    found = spread(run, "gensc", "reconstruction", "psnr_db")
+    found = spread(run, "gensc", POINT, "psnr_db")
     assert found.trainings == 4 and found.std == pytest.approx(np.std([1.1, 2.2, 3.3, 4.4], ddof=1), abs=1e-6)
 
 
@@ -61,7 +63,7 @@ def test_the_code_of_our_own_systems_may_be_of_another_version_of_the_bench(tmp_
     made(tmp_path / "run", 0, plugin=False)
     for training in (1, 2):
         made(tmp_path / "run" / "seeds" / str(training), training, {"source": "def"}, plugin=False)
-    assert spread(Run.open(tmp_path / "run"), "gensc", "reconstruction", "psnr_db").trainings == 2
+    assert spread(Run.open(tmp_path / "run"), "gensc", POINT, "psnr_db").trainings == 2
 
 
 @pytest.mark.parametrize(
@@ -91,7 +93,7 @@ def test_a_system_without_weights_has_no_trainings(tmp_path):
         manifest["systems"]["gensc"]["identity"]["weights"] = None
         RunStore(one).write_manifest(manifest)
     run = Run.open(run.directory)
-    assert not spread(run, "gensc", "reconstruction", "psnr_db").measured
+    assert not spread(run, "gensc", POINT, "psnr_db").measured
     RunStore(run.directory / "seeds" / "1").write_table("failures.csv", FAILURE_COLUMNS, [{"system": "gensc"}])
     assert without_cells(Run.open(run.directory), "gensc") == ()
 

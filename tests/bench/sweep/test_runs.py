@@ -204,6 +204,16 @@ def test_a_run_does_not_grow_by_figures_that_cannot_be_drawn_with_its_own(photos
     assert files == {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
 
 
+def test_two_figures_with_nearly_one_cbr_are_refused(photos):
+    """Tables round a budget, so one figure's rows would count as the other's, with another requirement even."""
+    near = {**FIRST, "uses": None, "cbr": '"1/6"'}, {**FIRST, "id": '"b"', "uses": None, "cbr": repr(1 / 6 + 1e-12)}
+    first, later = ({key: value for key, value in keys.items() if value is not None} for keys in near)
+    sweep(first)
+    with pytest.raises(UserError, match="figures a and b have nearly one CBR"):
+        sweep(later)
+    sweep(later | {"cbr": '"1/5"'})
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
