@@ -196,7 +196,7 @@ def check_rows_apart(figures: Iterable[Mapping[str, Any]]) -> None:
             continue
         one, other = a.get("cbr"), b.get("cbr")
         if one != other:
-            if None not in (one, other) and math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-9):
+            if one is not None and other is not None and math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-9):
                 raise UserError(
                     f"figures {a['id']} and {b['id']} have nearly one CBR, {one!r} and {other!r}, which tables do not "
                     "tell apart; give both the same"
