@@ -109,8 +109,8 @@ _FLAGS_ONLY = ("config",)  # not allowed in a config file
 @click.option(
     "--precision",
     metavar="NAME",
-    help="Number format of the products in networks: float32, or bf16 (bfloat16, faster where the hardware has it) "
-    "[default: float32].",
+    help="Number format of the products in networks: float32, or bf16 (bfloat16; faster for convolutions, where the "
+    "hardware has it) [default: float32].",
 )
 @click.option("--code-rate", metavar="R", help="Code rate of digital systems, such as 5/6.")
 @click.option(
