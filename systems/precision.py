@@ -33,6 +33,12 @@ def multiplies_bfloat16(device: str) -> bool:
     return device.startswith("cuda") or any(flag in _cpu_flags() for flag in _CPU_FLAGS)
 
 
+def bfloat16(device: str) -> torch.autocast:
+    """The context in which products are in bfloat16, on a device ("cpu", "cuda", "cuda:N")."""
+    # With the cache, a weight is converted once until the end of the block; without it, at every use.
+    return torch.autocast(device.partition(":")[0], torch.bfloat16, cache_enabled=True)
+
+
 def in_bfloat16(call: Callable[..., Any]) -> Callable[..., Any]:
     """`call`, a method whose first argument is a tensor or holds `symbols`, with its products in bfloat16. If it
     returns a function, that one too.
@@ -43,8 +49,7 @@ def in_bfloat16(call: Callable[..., Any]) -> Callable[..., Any]:
         device = (first if isinstance(first, torch.Tensor) else first.symbols).device.type
 
         def run(step: Callable[..., Any], *given: Any) -> Any:
-            # The cache keeps the converted weights until the end of the block.
-            with torch.autocast(device, torch.bfloat16, cache_enabled=True):
+            with bfloat16(device):
                 return step(*given)
 
         done = run(call, first, *rest)

@@ -72,8 +72,8 @@ def _counts(rows: pd.DataFrame, confusion: pd.DataFrame, whole: str) -> dict[tup
     tables = {}
     for (snr, system), part in own.groupby(["snr_db", "system"], sort=False):
         sums = part.groupby(["image_id", "class"])[list(dict.fromkeys(kinds))].sum().unstack(fill_value=0)
-        own = [sums[kind].reindex(columns=classes, fill_value=0) for kind in kinds]
-        tables[float(snr), system] = pd.concat(own, axis=1)
+        by_kind = [sums[kind].reindex(columns=classes, fill_value=0) for kind in kinds]
+        tables[float(snr), system] = pd.concat(by_kind, axis=1)
     return tables
 
 

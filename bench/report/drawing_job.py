@@ -13,7 +13,6 @@ import pandas as pd
 
 from bench.analysis.undertrained import undertrained
 from bench.report import system_looks
-from bench.report.charts import UNSET
 from bench.report.options import Options
 from bench.report.paper_sheet import Sheet
 from bench.results.reader import Run
@@ -101,10 +100,6 @@ class DrawingJob:
             set(self.options.highlight) & set(systems),
             self.options.labels,
         )
-
-    def ylim(self) -> tuple[float | None, float | None]:
-        """Limits of the value axis, from the options."""
-        return self.options.ylim or UNSET
 
 
 def _asked_for_the_same(figure: dict, run: Run) -> bool:

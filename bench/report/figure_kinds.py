@@ -187,7 +187,7 @@ def _chart(
     grid = rows[along].dropna()
     inside = [line.within(grid.min(), grid.max()) for line in published_for(job.figure, metric, along, snr_db)]
     published = [line for line in inside if line is not None]
-    limits, reach = (job.ylim(), job.look.ylim) if own else (UNSET, None)
+    limits, reach = (job.options.ylim or UNSET, job.look.ylim) if own else (UNSET, None)
     return Chart(metric, drawn, looks, axis or XAxis(), bands, differences, reference, published, limits, reach)
 
 

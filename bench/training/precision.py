@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 
-import torch
-
-from systems.precision import multiplies_bfloat16
+from systems.precision import bfloat16, multiplies_bfloat16
 
 
 def resolve(setting: str, device: str) -> str:
@@ -24,5 +22,4 @@ def autocast(setting: str, device: str):
     """The context in which a training step runs its forward pass."""
     if resolve(setting, device) == "off":
         return contextlib.nullcontext()
-    # With the cache, a weight is converted once per step; without it, at every use.
-    return torch.autocast(device.partition(":")[0], torch.bfloat16, cache_enabled=True)
+    return bfloat16(device)
