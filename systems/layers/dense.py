@@ -2,7 +2,8 @@
 
 Called by the block KLT, the Swin blocks and the networks. On a CPU torch multiplies float32 matrices with MKL, which
 uses no AVX-512 on processors of AMD. oneDNN uses it, and computes GELU while the product is still in the cache. Where
-MKL uses AVX-512 too, both are about as fast. Results differ by the rounding of float32.
+MKL uses AVX-512 too, both are about as fast. Results differ by the rounding of float32. In bfloat16, the
+gain is GELU, of which torch makes a step of its own.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.bac
 
 
 def by_onednn(x: Tensor) -> bool:
-    """Whether a product with x (..., in) is left to oneDNN: float32 on a CPU, no gradients, no autocast."""
-    return (
-        _ONEDNN is not None
-        and x.device.type == "cpu"
-        and x.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-    )
+    """Whether a product with x (..., in) is left to oneDNN: on a CPU without gradients, in float32, or inside of
+    `torch.autocast` in bfloat16 where oneDNN can multiply it.
+    """
+    if _ONEDNN is None or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return x.dtype == torch.float32
 
 
 @contextmanager
@@ -41,10 +42,17 @@ def without_onednn() -> Iterator[None]:
         _ONEDNN = operator
 
 
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, after: str = "none", form: str = "") -> Tensor:
+    """x times weight, plus bias, by oneDNN. after: what follows, "none" or "gelu"; form: of GELU, as in `nn.GELU`."""
+    if torch.is_autocast_enabled("cpu"):  # it does not know this operator, so tensors are converted here
+        x, weight, bias = x.bfloat16(), weight.bfloat16(), None if bias is None else bias.bfloat16()
+    return _ONEDNN(x, weight.contiguous(), bias, after, [], form)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`F.linear`: x (..., in), weight (out, in), bias (out,) or None -> (..., out)."""
     if by_onednn(x):
-        return _ONEDNN(x, weight.contiguous(), bias, "none", [], "")
+        return _product(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
@@ -65,7 +73,7 @@ class Dense(nn.Linear):
     def then_gelu(self, x: Tensor, approximate: str = "none") -> Tensor:
         """GELU of the output: (..., in) -> (..., out). approximate: as in `nn.GELU`."""
         if by_onednn(x):
-            return _ONEDNN(x, self.weight, self.bias, "gelu", [], approximate)
+            return _product(x, self.weight, self.bias, "gelu", approximate)
         return F.gelu(F.linear(x, self.weight, self.bias), approximate=approximate)
 
 

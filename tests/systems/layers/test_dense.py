@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN give what torch's own give, and leave gradients and bfloat16 to torch."""
+"""Linear layers by oneDNN give what torch's own give, in float32 and bfloat16, and leave gradients to torch."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from systems.layers.dense import Dense, by_onednn, linear, pointwise, two_layers
+from systems.precision import bfloat16
 
 # Products of 128 values of variance 1: float32 keeps 24 bits of sums of about 11, over 128 additions.
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}
@@ -55,15 +56,30 @@ def test_a_1x1_convolution_is_a_linear_layer_of_the_channels(layout):
     torch.testing.assert_close(pointwise(x, weight).double(), expected, **CLOSE)
 
 
-def test_gradients_and_bfloat16_are_left_to_torch():
-    """oneDNN's operator has no gradient, and under autocast torch takes bfloat16."""
+@pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN cannot multiply bfloat16 here")
+@pytest.mark.parametrize("approximate", [None, "none", "tanh"])
+def test_in_bfloat16_factors_are_rounded_and_the_result_once(approximate):
+    """Also behind GELU: torch, which makes two steps, rounds between them too."""
+    torch.manual_seed(0)
+    layer, x = Dense(64, 4096), torch.randn(16, 64)
+    factors = (tensor.bfloat16().double() for tensor in (x, layer.weight, layer.bias))
+    expected = F.linear(*factors)
+    if approximate is not None:
+        expected = F.gelu(expected, approximate=approximate)
+    with torch.no_grad(), bfloat16("cpu"):
+        assert by_onednn(x)
+        out = layer(x) if approximate is None else layer.then_gelu(x, approximate)
+    assert out.dtype == torch.bfloat16
+    # 8 significant bits: half of the last is 2^-8 of the value at most. Sums in float32 add 1e-5.
+    torch.testing.assert_close(out.double(), expected, rtol=2**-8, atol=1e-5)
+
+
+def test_gradients_are_left_to_torch():
+    """oneDNN's operator has no gradient."""
     layers = nn.Sequential(Dense(16, 64), nn.GELU(), nn.Identity(), Dense(64, 16))
     x = torch.randn(5, 16, requires_grad=True)
     two_layers(layers, x).square().sum().backward()
     expected = torch.autograd.grad(layers(x).square().sum(), x)[0]
     torch.testing.assert_close(x.grad, expected)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert not by_onednn(x)
-        assert two_layers(layers, x).dtype == torch.bfloat16
     with torch.no_grad():
         assert by_onednn(x.detach()) and not by_onednn(x.detach().double())
