@@ -149,7 +149,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")
 _WORDS = {"all", "none", "shipped", "a", "b", "tied", "undecided", "neither", "both", "only", "withheld"}
 _PLAIN = re.compile(r"[A-Za-z0-9 .,:;+/()'=@%-]*")  # of their labels
 _LONGEST_LABEL = 60  # letters of their labels, before the name that may follow
-_ALIKE = str.maketrans("l1|05", "iiios")  # in many fonts
+_ALIKE = str.maketrans("l1|05q96278(", "iiiosgggztbc")  # in many fonts
 
 _OWN: dict[str, Entry] = {}
 _plugins: dict[str, Entry] | None = None  # None: not searched yet
@@ -297,17 +297,24 @@ def task_asked(requirement: str) -> str:
 
 
 def bare(text: str) -> str:
-    """A text as the eye remembers it: letters and digits only, in lower case. Letters that look alike become one,
-    also pairs (vv, rn).
+    """A text as the eye remembers it: letters and digits only, in lower case. Signs that look alike become one, also
+    pairs (vv, rn).
     """
-    return "".join(filter(str.isalnum, text.casefold())).translate(_ALIKE).replace("vv", "w").replace("rn", "m")
+    plain = "".join(filter(str.isalnum, text.casefold().translate(_ALIKE)))
+    return plain.replace("vv", "w").replace("rn", "m")
+
+
+def _readings(text: str) -> set[str]:
+    """The ways to read a text: "cl" may be a "d", or end one word and begin the next (gensc-large)."""
+    plain = bare(text)
+    return {plain, plain.replace(bare("cl"), "d")}
 
 
 def _twin(name: str) -> str:
     """The name of ours that a reader takes `name` for, though it is another; "" if there is none."""
     ours = [own for known in _OWN.values() for own in (*known.names, *known.every) if own != name]
-    lower = _find(name.casefold())
-    near = next((own for own in ours if bare(own) == bare(name)), "")
+    lower, readings = _find(name.casefold()), _readings(name)
+    near = next((own for own in ours if bare(own) in readings), "")
     return near or (name.casefold() if lower is not None and not lower.plugin and name != name.casefold() else "")
 
 
@@ -317,8 +324,8 @@ def borrowed(label: str) -> bool:
     """
     names = (own for known in _OWN.values() for own in (*known.names, *known.every))
     ours = (bare(text) for own in names for text in (own, look(own).label))
-    own = bare(label)
-    return any(one in own for one in ours) or not _PLAIN.fullmatch(label) or not own
+    readings = _readings(label)
+    return any(one in own for one in ours for own in readings) or not _PLAIN.fullmatch(label) or not bare(label)
 
 
 def own_colours() -> frozenset[str]:

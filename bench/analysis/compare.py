@@ -23,9 +23,15 @@ from bench.analysis.compare_numbers import compare_sides
 from bench.analysis.matching import match
 from bench.analysis.sides import Selection, Side, side, why_without_rows
 from bench.results.find import find_run, find_system
+from bench.results.manifest import noise_was_known
 from bench.results.reader import Run
 from bench.util.files import several, shown
 from systems.errors import UserError
+
+_KNOWN = (
+    "Note: noise of {} was known before it was computed (its salt was given or published), perhaps also to the author "
+    "of a third party's system."
+)
 
 
 def compare(
@@ -46,7 +52,7 @@ def compare(
     Raises UserError if nothing can be joined, or if both sides are the same rows.
     """
     pairs, notes = _pairs_of(a, b, baseline, run, selection)
-    tables, others, joined = [], [], []
+    tables, others, known, joined = [], [], [], []
     for first, second in pairs:
         if first.source[:2] == second.source[:2] and first.samples.index.equals(second.samples.index):
             raise _itself(first)
@@ -54,12 +60,15 @@ def compare(
         tables.append(compare_sides(first, second, metric, matched=matched))
         notes += matched.notes
         joined.append(matched.rows[["dataset", "image_id"]])
-        others += [one.label for one in (first, second) if one.third_party]
+        strangers = [one for one in (first, second) if one.third_party]
+        others += [one.label for one in strangers]
+        known += [one.run.name for one in strangers if noise_was_known(one.run.manifest)]
     found = [table for table in tables if len(table)]
     if not found:
         raise UserError(" ".join([f"nothing to compare: {_why_nothing(joined, metric)}.", *dict.fromkeys(notes)]))
     table = pd.concat(found, ignore_index=True)
     notes += [f"{label} is a third party's system." for label in others]
+    notes += [_KNOWN.format(name) for name in known]
     table.attrs["notes"] = list(dict.fromkeys(notes))
     return table
 

@@ -22,7 +22,15 @@ from bench.analysis.intervals import (
     resampled_sums,
 )
 from bench.analysis.matching import Matched, match
-from bench.analysis.quantity import default_metric, has_labels, lower_is_better, of_mean_error, quantity, whole_of
+from bench.analysis.quantity import (
+    COSTS,
+    default_metric,
+    has_labels,
+    lower_is_better,
+    of_mean_error,
+    quantity,
+    whole_of,
+)
 from bench.analysis.sides import NO_BUDGET, Side
 from bench.analysis.training_spread import of_difference, spread
 from bench.measure.metrics.image import psnr_db
@@ -65,14 +73,12 @@ def compare_sides(
     show whether the comparison was fair. Outages and uses are over the rows that there are: the uses follow the link,
     never the picture.
 
-    level: of the intervals. matched: the joined rows, if the caller has them. Raises UserError for a metric that
-    samples.csv does not have.
+    metric: one of `METRICS` or `quantity.COSTS`. level: of the intervals. matched: the joined rows, if the caller has
+    them. Raises UserError for another metric, or one that samples.csv does not have.
     """
-    if metric is not None and quantity(metric).column == metric:  # not made of other columns
-        if metric not in a.run.samples or a.run.samples[metric].dtype == object:
-            raise UserError(
-                f"--metric {metric}: not a number in samples.csv; {', '.join(METRICS.names())}, mse, n_uses are"
-            )
+    known = (*METRICS.names(), *COSTS)
+    if metric is not None and (metric not in known or quantity(metric).column not in {*a.run.samples, "confusion"}):
+        raise UserError(f"--metric {metric}: no side is ahead by it in this run; choose one of {', '.join(known)}")
     joined = (matched or match(a, b)).rows
     rows: list[dict[str, Any]] = []
     for point, group in joined.groupby(POINT, sort=True):
@@ -96,7 +102,7 @@ class _Pairs:
         self._snrs = group["snr_db"].to_numpy()
         self._lost = [(group[f"status_{s}"] == "outage").to_numpy() for s in "ab"]
         self._pictures, self._names = pd.factorize(group["image_id"], sort=True)
-        self._same_noise = (group["seed_a"] == group["seed_b"]).to_numpy()
+        self._same_noise = (group["noise_id_a"] == group["noise_id_b"]).to_numpy()
         self._spent = {f"{name}_{s}": group[f"{name}_{s}"].to_numpy(float) for name in ("n_uses", "bits") for s in "ab"}
 
     @property

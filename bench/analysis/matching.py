@@ -31,7 +31,7 @@ def match(a: Side, b: Side) -> Matched:
     if a.run.directory.resolve() != b.run.directory.resolve():
         left, right, notes = _by_content(a, b)
         left, right, notes = _asked_for_the_same(left, right, notes)
-    texts = {name for name in left if left[name].dtype == object} - {"status", "cell_id", "seed"}
+    texts = {name for name in left if left[name].dtype == object} - {"status", "cell_id", "noise_id"}
     kept = [name for name in left if name in KEY or (name in right and name not in texts)]
     joined = left[kept].merge(right[[name for name in kept if name in right]], on=KEY, suffixes=("_a", "_b"))
     sizes = (joined["height_a"] == joined["height_b"]) & (joined["width_a"] == joined["width_b"])

@@ -12,7 +12,9 @@ from bench.measure.tasks import TASKS
 
 #: The share of pictures that were lost. It is a metric of every set, but not of a single picture.
 OUTAGE_RATE = Metric("outage_rate", "Outages", "%", 1, False, (), None, scale=100.0)
-_COSTS = ("mse", "n_uses", "bits", "encode_s", "decode_s")  # columns that are no metrics; lower values are better
+#: Columns that are no metrics and that the harness measures; lower values are better. The others say what a point is,
+#: or what a system says of itself: no side is ahead by them.
+COSTS = ("mse", "n_uses", "cbr", "bits", "side_uses", "side_bits", "encode_s", "channel_s", "decode_s")
 #: For metrics of pixel counts, by their reduction: the column of counts by which intersections are divided.
 _WHOLES = {"miou": "union", "pixel_accuracy": "labelled"}
 _GREYS = {0: "black", 128: "mid-grey", 255: "white"}
@@ -24,7 +26,7 @@ def quantity(name: str) -> Metric:
         return OUTAGE_RATE
     if name in METRICS.names():
         return METRICS[name]
-    return Metric(name, name, "dB" if name.endswith("_db") else "", 4, name not in _COSTS, (), None)
+    return Metric(name, name, "dB" if name.endswith("_db") else "", 4, name not in COSTS, (), None)
 
 
 def quantities() -> tuple[Metric, ...]:

@@ -13,7 +13,7 @@ import click
 @click.option(
     "--metric",
     metavar="NAME",
-    help="A column of numbers in samples.csv, or psnr_of_mean_mse_db [default: psnr_db or miou].",
+    help="A metric, or a cost that the harness measures, such as n_uses or decode_s [default: psnr_db or miou].",
 )
 @click.option("--figure", metavar="ID", help="Only the points of this figure [default: all].")
 @click.option("--channel", metavar="NAME", help="Only this channel [default: all].")

@@ -26,6 +26,14 @@ def draw_seed(
     return int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:8], "big")
 
 
+def noise_id(seed: int) -> int:
+    """The number of a draw that tables show, 64 bits, from which nobody finds its seed.
+
+    Tables are there before a run ends, and others may read them. With the seed they could compute the noise.
+    """
+    return int.from_bytes(hashlib.sha256(f"noise {seed}".encode("ascii")).digest()[:8], "big")
+
+
 def canonical_number(value: float) -> str:
     """One text for one number: 10, 10.0 and numpy's 10 give "10"; -0.0 gives "0".
 

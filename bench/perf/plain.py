@@ -17,7 +17,7 @@ from bench.measure.audit import audit
 from bench.measure.control_channel import send
 from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
-from bench.measure.seeds import draw_seed
+from bench.measure.seeds import draw_seed, noise_id
 from bench.measure.tasks import TASKS
 from bench.spec.identity import build
 from bench.spec.request import Resolved
@@ -85,7 +85,7 @@ def _point(system, figure, sample, snr_db: float, seed: int, device: str) -> dic
     # The receiver sees the symbols, the channel and the control word.
     decoded = system.decode(received, link) if bool(arrived) else None
     status = "outage" if decoded is None else decoded.report.get("status", ["ok"])[0]
-    row = {"status": status, "seed": str(seed), "n_symbols": spent.symbol_uses}
+    row = {"status": status, "noise_id": str(noise_id(seed)), "n_symbols": spent.symbol_uses}
 
     # The score. The harness paints an outage, whatever the system put there: mid-grey, or the background.
     lost = TASKS[figure.task].outage_level

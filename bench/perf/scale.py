@@ -92,7 +92,7 @@ def _cells(plan: Plan) -> Iterator[tuple[str, bytes]]:
         for image_id, value in zip(unit.image_ids, psnr, strict=True):
             own: dict[str, Any] = {
                 "cell_id": cell.id, "system": unit.system, "image_id": image_id, "snr_db": cell.snr_db,
-                "seed": hash((image_id, cell.snr_db)) % 2**63, "tx_power": 1.0000000118230115, "psnr_db": value,
+                "noise_id": hash((image_id, cell.snr_db)) % 2**63, "tx_power": 1.0000000118230115, "psnr_db": value,
                 "mse": 65025 * 10 ** (-value / 10), "ms_ssim": 1 - 10 ** (-value / 20), "encode_s": 0.08976428899986785,
                 "channel_s": 0.0004206712001177948, "decode_s": 0.09589548639996792,
             }  # fmt: skip

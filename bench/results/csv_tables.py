@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Whole numbers that `read_frame` keeps as text: nothing is computed with them, and 64 bits do not fit into a float.
-_AS_TEXT = ("seed", "schema")
+_AS_TEXT = ("noise_id", "schema")
 #: Functions that open compressed tables, by the ending after `.csv`. `compress` writes the first form.
 _OPENERS: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
 #: The filter of `compress`. lc and pb are those for text, one to two per cent smaller than xz -9e.

@@ -117,3 +117,11 @@ def _writes_over_a_terminal(manifest: dict[str, Any]) -> str | None:
     texts += [manifest.get("start"), manifest.get("end"), *manifest.get("systems", {})]
     odd = next((text for text in texts if isinstance(text, str) and has_control(text)), None)
     return None if odd is None else f"{_shown(odd)} holds a control character"
+
+
+def noise_was_known(manifest: dict[str, Any]) -> bool:
+    """Whether the salt of a session was given by the user or already published (`bench.sweep.salt.origin`). A system's
+    author may have known such noise.
+    """
+    found = [one.get("salt") for one in manifest.get("sessions", ()) if isinstance(one, dict)]
+    return "given" in found or "published" in found

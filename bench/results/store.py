@@ -137,6 +137,11 @@ class RunStore:
         for stray in () if shared else list(self.root.rglob(".*.tmp")):
             stray.unlink(missing_ok=True)
 
+    @property
+    def holds_lock(self) -> bool:
+        """Whether this process writes the run, and no other does."""
+        return self._lock is not None
+
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """In a `with` block: no other command writes this run. Raises UserError if one is writing, StorageError if the
@@ -247,7 +252,7 @@ class RunStore:
         """Move cells into archives of PACK_CELLS. Only the process that holds the lock does it. Others may be writing
         cells.
         """
-        if self._lock is None:
+        if not self.holds_lock:
             return
         self.archives.mend()
         paths = sorted((self.root / "cells").glob("[!.]*.csv"))

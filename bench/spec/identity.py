@@ -12,17 +12,18 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import baselines  # noqa: F401  (registers its systems)
+from bench.spec.frozen_files import States, changed, state_of, states
 from bench.spec.source_code import imported, source_digest
 from bench.util.cache_folder import cache_folder
 from bench.util.environment import versions
-from bench.util.files import StorageError, read_json, write_atomic
+from bench.util.files import StorageError, read_json, shown, write_atomic
 from systems import registry
 from systems.checkpoint_option import without_folders
 from systems.errors import AuditError, UserError
@@ -51,6 +52,7 @@ class SystemFacts:
     plugin: it is a third party's, and runs in separate processes.
     encoder_sees_snr, genie, opens_files: as in `System`.
     label, colour: as in `System`, of a third party's system; the catalogue has those of ours.
+    frozen: the files of a third party's system that must stay as they are (`bench.spec.frozen_files`).
     """
 
     name: str
@@ -67,6 +69,7 @@ class SystemFacts:
     opens_files: bool = False
     label: str = ""
     colour: str = ""
+    frozen: States = field(default_factory=dict)
 
     def for_manifest(self) -> dict[str, Any]:
         """The facts as plain JSON, without paths."""
@@ -180,27 +183,35 @@ def _fits(kept: SystemFacts, name: str, options: dict[str, Any]) -> bool:
 
 
 class Unchanged:
-    """Checks during a run that a system still has the code and the weights of its identity.
+    """Checks during a run that a system still has the code and the weights of its identity, and a third party's system
+    all its files.
 
     A worker builds a system long after the plan was made, and a third party's system is imported anew for each call.
     Without this check, rows of edited code would be stored under the old identity.
     """
 
-    def __init__(self, facts: SystemFacts, module: str):
-        """module: of the system's class. Raises UserError as `check`."""
-        self.facts, self.module = facts, module
+    def __init__(self, facts: SystemFacts, module: str, hidden: Collection[Path] = ()):
+        """module: of the system's class. hidden: files and folders that it cannot open. Raises UserError as `check`."""
+        self.facts, self.module, self.hidden = facts, module, hidden
         self._states: list[tuple[int, ...]] | None = None
         self._code: list[Path] = []
         self.check()
 
     def check(self) -> None:
-        """Raise UserError if code or weights changed. Files are read only where their states say that they were
-        touched."""
+        """Raise UserError if code or weights changed, or a file of a third party's system was touched. Our own files
+        are read only where their states say that they were touched."""
+        if self.facts.plugin:
+            touched = changed(self.facts.frozen, states(self.module, self.facts.options), self.hidden)
+            if touched:
+                raise UserError(
+                    f"{shown(touched)} changed since this command began: {self.facts.name} can open it, and what it "
+                    "opens must stay as it is; repeat the command, and keep files that change in another folder"
+                )
         weights = _weight_files(self.facts.options)
-        if self._states is not None and self._states == [_state(file) for file in (*self._code, *weights)]:
+        if self._states is not None and self._states == [state_of(file) for file in (*self._code, *weights)]:
             return
         self._code = list(imported(self.module, (*_OURS, self.module.partition(".")[0])).values())
-        self._states = [_state(file) for file in (*self._code, *weights)]
+        self._states = [state_of(file) for file in (*self._code, *weights)]
         try:
             same = source_digest(self.module) == self.facts.identity["source"]
             told = _weights(weights, self.facts.description, self.facts.options, self.facts.plugin)
@@ -212,15 +223,6 @@ class Unchanged:
             raise UserError(
                 f"the code or the weights of {self.facts.name} changed since this command began; repeat the command"
             )
-
-
-def _state(file: Path) -> tuple[int, ...]:
-    """Facts of a file that change when it is written or replaced, even if its size and time are restored."""
-    try:
-        found = file.stat()
-    except OSError:
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _kept_facts(name: str, options: dict[str, Any]) -> Path:
@@ -318,4 +320,5 @@ def _facts(
     if not 0 <= parameters < MOST_PARAMETERS:
         parameters = 0
     return SystemFacts(name, dict(options), variant, parameters=parameters, identity=identity, description=description,
-                       target=target, plugin=plugin, **told)  # fmt: skip
+                       target=target, plugin=plugin, frozen=states(module, options) if plugin else {},
+                       **told)  # fmt: skip

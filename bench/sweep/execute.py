@@ -112,7 +112,8 @@ def execute(
             say(f"run folder {out}: {total} cells, {cached} cached, {_cells_of(todo)} to compute")
             manifest = make_manifest(resolved, run.config, run.plan, run.store, argv, how, run.salt_is)
             keep_plan(run.store, run.plan)
-            run.store.write_manifest(manifest)
+            if run.store.holds_lock:  # else the manifest is that of the run that goes on there
+                run.store.write_manifest(manifest)
             add_spent(spent, "")
 
             outcomes, interrupted = gather(stream, todo, cached, run.store, spent)
@@ -125,16 +126,18 @@ def execute(
             manifest["cells"] = {
                 "expected": planned, "done": planned - len(absent) - others, "failed": len(failures)
             }  # fmt: skip
-            if not interrupted:
+            waiting = absent - failures.keys() - failed_before.keys()
+            if not interrupted and not waiting:  # cells that will be computed must not meet noise that is known
                 manifest["end"], manifest["salt"] = now(), run.salt
-            run.store.write_manifest(manifest)
+            if run.store.holds_lock:
+                run.store.write_manifest(manifest)
         finally:
             for line in run.store.refusals():
                 say(line)
             run.store.close()
     done = sum(outcome.status == "done" for outcome in outcomes.values())
-    waiting = len(absent - failures.keys()) if collect else 0
-    return Result(out, total, cached, done, failures, run.system_of, spent, interrupted, run.salt, waiting)
+    to_come = len(absent - failures.keys()) if collect else 0
+    return Result(out, total, cached, done, failures, run.system_of, spent, interrupted, run.salt, to_come)
 
 
 def manifest_of(store: RunStore) -> dict[str, Any] | None:

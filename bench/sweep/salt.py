@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.measure.seeds import draw_seed
+from bench.measure.seeds import draw_seed, noise_id
 from bench.results.schema import CELL_COLUMNS
 from bench.results.store import RunStore
 from bench.sweep.plan import Plan
@@ -27,7 +27,7 @@ FILE = ".salt"
 NONE = "none"  # the value of --salt for a run without salt, as before there were salts
 _SALT = re.compile(r"[0-9a-f]{8,128}")
 _LONGEST = 1000  # bytes of the file that are looked at
-_SEED = CELL_COLUMNS.index("seed")
+_NOISE = CELL_COLUMNS.index("noise_id")
 
 
 def salt_of(root: Path, manifest: dict[str, Any] | None, given: str | None) -> str:
@@ -123,7 +123,7 @@ def keep_salt(root: Path, salt: str) -> None:
 
 
 def check_cells(plan: Plan, store: RunStore, missing: set[str], seed: int, salt: str) -> None:
-    """Raise UserError if the cells that are there were made with another salt. One cell tells: each row has its seed.
+    """Raise UserError if the cells that are there were made with another salt. One cell tells: its rows name the noise.
 
     Cells of earlier commands count where their data set is known here. missing: ids of the plan's cells that are not
     there.
@@ -135,7 +135,7 @@ def check_cells(plan: Plan, store: RunStore, missing: set[str], seed: int, salt:
         if rows:
             name, image_id = seed_names[unit.set_name], unit.image_ids[0]
             own = draw_seed(seed, name, image_id, unit.channel, cell.snr_db, cell.rep, "channel", salt)
-            if rows[0][_SEED] != str(own):
+            if rows[0][_NOISE] != str(noise_id(own)):
                 raise UserError(
                     f"the cells in {store.root} were made with another salt than {FILE} there holds; bring back the "
                     "file, or choose another --out"

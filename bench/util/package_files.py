@@ -1,5 +1,5 @@
-"""Finds the files of installed packages without importing them. `bench.spec.source_code` and
-`bench.measure.apart` call it.
+"""Finds the files of installed packages without importing them. `bench.spec.source_code`, `bench.spec.frozen_files`
+and `bench.measure.apart` call it.
 """
 
 from __future__ import annotations
@@ -28,3 +28,19 @@ def files_of(package: str) -> list[Path]:
         return []
     own = Path(spec.origin)
     return [own, *(one for one in own.parent.iterdir() if one != own and one.is_file() and not one.is_symlink())]
+
+
+def own_files(module: str) -> list[Path]:
+    """The files of the module's top package. A namespace package may have folders of others: only those that hold
+    the module count.
+    """
+    top, _, rest = module.partition(".")
+    spec = spec_of(top)
+    if spec is None or spec.origin is not None or not rest:
+        return files_of(top)
+    inside = rest.replace(".", "/")
+    return [
+        folder
+        for folder in files_of(top)
+        if any((folder / name).is_file() for name in (f"{inside}.py", f"{inside}/__init__.py"))
+    ]

@@ -95,7 +95,7 @@ def make_run(
                         "height": 224,
                         "width": 224,
                         "rep": 0,
-                        "seed": draw_seed(seed, figure["dataset"], image, figure["channel"], snr, 0, "channel"),
+                        "noise_id": draw_seed(seed, figure["dataset"], image, figure["channel"], snr, 0, "channel"),
                         "channel": figure["channel"],
                         "csi": CHANNELS[figure["channel"]].csi.name,
                         "snr_def": SNR_DEF,

@@ -560,7 +560,7 @@ def store(dice: random.Random, folder: Path) -> str:
 
     def rows() -> list[list[str]]:
         with (folder / "run/samples.csv").open(newline="", encoding="utf-8") as file:
-            return [[row["image_id"], row["snr_db"], row["seed"], row["psnr_db"]] for row in csv.DictReader(file)]
+            return [[row["image_id"], row["snr_db"], row["noise_id"], row["psnr_db"]] for row in csv.DictReader(file)]
 
     if not _STORED:
         assert bench(*STORED, "--snr", "4,8") == ""

@@ -1203,4 +1203,62 @@ CASES = (
         "math.isclose(one, other, rel_tol=1e-6, abs_tol=2e-9)", "False",
         _at("sweep/test_runs", "test_two_figures_with_nearly_one_cbr_are_refused"),
     ),
+    Mutation(
+        "noise: rows tell the seeds", "bench/measure/seeds.py",
+        '    return int.from_bytes(hashlib.sha256(f"noise {seed}".encode("ascii")).digest()[:8], "big")\n',
+        "    return seed\n",
+        _at("sweep/test_runs", "test_no_file_of_a_run_tells_a_seed"),
+    ),
+    Mutation(
+        "salt: published while cells are to come", "bench/sweep/execute.py",
+        "if not interrupted and not waiting:", "if not interrupted:",
+        _at("sweep/test_runs", "test_a_salt_is_published_only_when_no_cell_is_to_come"),
+    ),
+    Mutation(
+        "salt: published by a command beside the run", "bench/sweep/execute.py",
+        "            if run.store.holds_lock:\n                run.store.write_manifest(manifest)\n        finally:",
+        "            run.store.write_manifest(manifest)\n        finally:",
+        _at("sweep/test_runs", "test_a_salt_is_published_only_when_no_cell_is_to_come"),
+    ),
+    Mutation(
+        "files: a package may change while a run goes on", "bench/spec/identity.py",
+        "            if touched:\n", "            if False:\n",
+        _at("sweep/test_runs", "test_code_and_weights_that_change_while_a_run_goes_on_make_no_rows"),
+    ),
+    Mutation(
+        "files: put back, they count as unchanged", "bench/spec/frozen_files.py",
+        "one.st_size, one.st_mtime_ns, one.st_ctime_ns)", "one.st_size, one.st_mtime_ns)",
+        _at("spec/test_frozen_files", "test_every_change_of_a_package_is_seen"),
+    ),
+    Mutation(
+        "files: what is hidden from a system stops its run", "bench/spec/frozen_files.py",
+        "    secret = [os.path.realpath(path) for path in hidden]\n", "    secret = []\n",
+        _at("spec/test_frozen_files", "test_what_a_system_cannot_open_may_change"),
+    ),
+    Mutation(
+        "compare: more uses are better if they are divided by 3 h w", "bench/analysis/quantity.py",
+        '"n_uses", "cbr", "bits",', '"n_uses", "bits",',
+        _at("analysis/test_compare", "test_of_a_cost_less_is_better",
+            "test_no_side_is_ahead_by_its_own_word"),
+    ),
+    Mutation(
+        "compare: a system's own word decides", "bench/analysis/compare_numbers.py",
+        "(metric not in known or quantity(metric).column not in", "(quantity(metric).column not in",
+        _at("analysis/test_compare", "test_no_side_is_ahead_by_its_own_word"),
+    ),
+    Mutation(
+        "compare: known noise is not named", "bench/analysis/compare.py",
+        " if noise_was_known(one.run.manifest)]", " if False]",
+        _at("analysis/test_compare", "test_known_noise_is_named_beside_a_third_party_s_system"),
+    ),
+    Mutation(
+        "names: signs that look alike differ", "systems/registry.py",
+        '"l1|05q96278(", "iiiosgggztbc"', '"l1|05", "iiios"',
+        ("tests/systems/test_registry.py::test_no_name_looks_like_one_of_ours",),
+    ),
+    Mutation(
+        "snr: a blind encoder is told one before the run", "bench/sweep/worker/trial.py",
+        "else [math.nan]", "else [highest]",
+        _at("sweep/test_runs", "test_a_blind_encoder_is_told_no_snr_in_the_whole_run"),
+    ),
 )  # fmt: skip

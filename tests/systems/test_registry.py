@@ -83,6 +83,25 @@ def test_a_plugin_that_takes_a_name_of_ours_is_disabled_and_ours_works_on(plugin
         assert "\n" not in line and "t_plugin_module:Good" in line and ascii(name) in line
 
 
+def test_no_name_looks_like_one_of_ours():
+    """Signs that look alike count as one; two systems of ours never look alike."""
+    names = {name for entry in registry.entries() for name in (*entry.names, *entry.every)}
+    assert len({registry.bare(name) for name in names}) == len(names)
+    for name in (
+        "qensc",
+        "9ensc",
+        "6ensc",
+        "cleepjscc",
+        "wi77",
+        "jpeq-ldpc-16qam",
+        "jpeg-1dpc-16qam",
+        "Gen5C",
+        "a0jscc",
+    ):
+        assert bool(registry._twin(name)) == (name != "a0jscc"), name
+    assert not registry._twin("gensc2") and not registry._twin("pooled-pixels")
+
+
 def test_a_plugin_that_does_not_import_is_one_line(plugins):
     for name, word in {"t-missing": "t_plugin_no_such_module", "t-attribute": "Nothing", "t-idle": "tasks"}.items():
         with pytest.raises(UserError, match=f"{name}.*disabled.*{word}") as error:
@@ -132,6 +151,11 @@ def test_looks_come_from_the_catalogue_or_from_what_a_run_was_told(plugins):
             "The GenSC",
             "Reference JPEG+LDPC+16QAM",
             "VVITT",
+            "WI77",
+            "6enSC",
+            "GenS(",
+            "JPE9+LDPC+16QAM",
+            "Cleep JSCC",
             " ",
             "._",
         ):  # no curve passes for one of ours

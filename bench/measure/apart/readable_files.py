@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.measure.apart import confine
 from bench.util.cache_folder import cache_folder
-from bench.util.package_files import files_of, spec_of
+from bench.util.package_files import files_of, own_files
 from systems import registry
 
 _SYSTEM_FILES = (
@@ -64,7 +64,7 @@ class Sight:
         module = target.partition(":")[0]
         for package in ("bench", "systems", "baselines", "configs"):
             wanted += files_of(package)
-        wanted += _own(module)
+        wanted += own_files(module)
         wanted += registry.checkpoint_paths(options)
         cache = cache_folder().parent
         hub = Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub"
@@ -86,22 +86,6 @@ class Sight:
             for place in ((one.parent, one.resolve().parent) if one.is_file() else (one,))
         )
         return cls(path, _texts(read), _texts(listed), _texts(write), _texts(folders), module)
-
-
-def _own(module: str) -> list[Path]:
-    """The files of the module's top package. A namespace package may have folders of others: only those that hold
-    the module count.
-    """
-    top, _, rest = module.partition(".")
-    spec = spec_of(top)
-    if spec is None or spec.origin is not None or not rest:
-        return files_of(top)
-    inside = rest.replace(".", "/")
-    return [
-        folder
-        for folder in files_of(top)
-        if any((folder / name).is_file() for name in (f"{inside}.py", f"{inside}/__init__.py"))
-    ]
 
 
 def _texts(paths: Iterable[Path]) -> list[str]:

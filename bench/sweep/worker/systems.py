@@ -52,7 +52,7 @@ class Systems:
             facts = self.facts[name]
             with stage_times.stage("start-up"):
                 if facts.plugin:
-                    self._unchanged[name] = Unchanged(facts, facts.target.partition(":")[0])
+                    self._unchanged[name] = Unchanged(facts, facts.target.partition(":")[0], self.secrets)
                     self._built[name] = self.apart(name)
                 else:
                     system = build(name, facts.options).to(self.device)

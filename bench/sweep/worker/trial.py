@@ -6,6 +6,7 @@ cells.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import product
 
@@ -42,7 +43,7 @@ def try_system(
     for unit, image_ids, (lowest, highest) in trial.points:
         conditions, dataset = conditions_of(unit), datasets[unit.dataset]
         systems.start_clock(system)
-        snrs = sorted({lowest, highest}) if system.encoder_sees_snr else [highest]
+        snrs = sorted({lowest, highest}) if system.encoder_sees_snr else [math.nan]
         for image_id, snr_db in product(image_ids, snrs):
             image = dataset.load(image_id).image[None].to(device).float() / 255
             with torch.inference_mode(), seeded(0):

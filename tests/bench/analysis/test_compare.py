@@ -1,6 +1,7 @@
 """Tests of comparisons: they are paired, outages are counted, and the numbers agree with direct arithmetic."""
 
 import io
+import json
 import re
 
 import numpy as np
@@ -12,11 +13,14 @@ from made_run import IMAGES, SNRS, figure, make_run, without_means
 from bench.analysis.compare import compare
 from bench.analysis.compare_numbers import compare_sides, paired_miou, whole_curves
 from bench.analysis.compare_text import report
+from bench.analysis.quantity import COSTS
 from bench.analysis.sides import Selection, side
+from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.metrics.segmentation import mean_iou
+from bench.measure.metrics.table import METRICS
 from bench.results.csv_tables import read_rows
 from bench.results.reader import Run
-from bench.results.schema import FAILURE_COLUMNS, SAMPLE_COLUMNS
+from bench.results.schema import FAILURE_COLUMNS, NUMBER, SAMPLE_COLUMNS, SAMPLES, WHOLE
 from bench.results.store import RunStore
 from systems.errors import UserError
 
@@ -598,6 +602,41 @@ def test_runs_by_name(tmp_path, monkeypatch):
 def test_lower_is_better_where_it_is(run_dir):
     table = compare("a", "b", run=run_dir, metric="mse").dropna(subset=["snr_db"]).set_index("snr_db")
     assert table.loc[20.0, "difference"] < 0 and table.loc[20.0, "verdict"] == "A"
+
+
+def test_of_a_cost_less_is_better(run_dir):
+    """Whatever the column: uses, and the same number divided by 3 h w, must not name two winners."""
+    first = Run.open(run_dir)
+    cheaper = first.samples["system"] == "a"
+    for cost in sorted(COSTS):
+        first.samples[cost] = np.where(cheaper, 1.0, 2.0)
+        table = compare_sides(side(first, "a"), side(first, "b"), cost).dropna(subset=["snr_db"])
+        assert (table["verdict"] == "A").all() and (table["difference"] == -1).all(), cost
+
+
+def test_no_side_is_ahead_by_its_own_word(run_dir):
+    """Of the other columns, some are what a system says of itself (its payload, its errors); others name the point."""
+    with pytest.raises(UserError, match="no side is ahead by it in this run; choose one of psnr_db, "):
+        compare("a", "b", run=run_dir, metric="n_block_errors")
+    numbers = {column.name for column in SAMPLES if column.kind in (NUMBER, WHOLE)}
+    words = {name for name, kind in REPORT_COLUMNS.items() if kind is not str}
+    assert words <= numbers and not words & {*COSTS, *METRICS.names()}
+    for name in sorted(numbers - {*COSTS, *METRICS.names()}):
+        with pytest.raises(UserError, match=f"--metric {name}: "):
+            compare("a", "b", run=run_dir, metric=name)
+
+
+@pytest.mark.parametrize("salts", [["drawn"], ["drawn", "kept"], ["given"], ["drawn", "published"], []])
+def test_known_noise_is_named_beside_a_third_party_s_system(tmp_path, salts):
+    """A run that grew, or that was replayed, has noise that an author could build into his system. Ours do not."""
+    run = make_run(tmp_path / "known", [figure("fig4", ["a", "gensc", "witt"])], value)
+    told = json.loads((run / "manifest.json").read_text())
+    told["sessions"] = [{"salt": one} for one in salts]
+    (run / "manifest.json").write_text(json.dumps(told))
+    known = bool({"given", "published"} & set(salts))
+    for rival, named in (("a", known), ("witt", False)):
+        notes = compare("gensc", rival, run=run).attrs["notes"]
+        assert any(note.startswith("Note: noise of known was known before") for note in notes) == named
 
 
 def test_bad_input_is_one_line(run_dir, tmp_path):

@@ -72,7 +72,7 @@ def test_the_sweep_finds_what_the_plain_loop_finds(request_, photographs, tmp_pa
     plain = plain_loop(resolved).rows
     assert table.keys() == plain.keys()
     for key, row in plain.items():
-        assert (table[key]["status"], table[key]["seed"]) == (row["status"], row["seed"])
+        assert (table[key]["status"], table[key]["noise_id"]) == (row["status"], row["noise_id"])
         assert int(table[key]["n_uses"]) - int(table[key]["side_uses"]) == row["n_symbols"]
         for metric in {"psnr_db", "miou"} & row.keys():
             assert float(table[key][metric]) == pytest.approx(row[metric], abs=1e-3)
@@ -98,7 +98,11 @@ def test_points_that_share_a_batch_keep_their_rows(place):
     # once.
     assert max(int(row["batch"]) for row in rows(place / "joined" / "samples.csv")) > 10
     for one, other in zip(without_costs(place / "alone" / "samples.csv"), joined, strict=True):
-        assert (one["cell_id"], one["image_id"], one["seed"]) == (other["cell_id"], other["image_id"], other["seed"])
+        assert (one["cell_id"], one["image_id"], one["noise_id"]) == (
+            other["cell_id"],
+            other["image_id"],
+            other["noise_id"],
+        )
         assert float(one["psnr_db"]) == pytest.approx(float(other["psnr_db"]), abs=1e-3)
     lost = sorted((place / "joined" / "cells").glob("*.csv"))[3]
     lost.unlink()

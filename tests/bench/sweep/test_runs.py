@@ -331,6 +331,62 @@ def test_a_run_that_was_interrupted_goes_on_with_its_salt(photos):
     assert [session["salt"] for session in manifest()["sessions"]] == ["given", "given"]
 
 
+def test_no_file_of_a_run_tells_a_seed(photos):
+    """Others may read them before the run ends, and compute the noise of a cell that is still to come from its seed."""
+    from bench.measure.seeds import draw_seed, noise_id
+
+    run()
+    salt, told = manifest()["salt"], rows(Path("run/samples.csv"))
+    files = [file for file in Path("run").rglob("*") if file.is_file() and file.name not in (".salt", "manifest.json")]
+    texts = {file: file.read_bytes() for file in files}
+    assert told and any(file.parent.name == "cells" for file in files)
+    for row in told:
+        for stream in ("channel", "encoder", "decoder", "alone"):
+            snr_db = float(row["snr_db"])
+            seed = draw_seed(0, row["dataset"], row["image_id"], row["channel"], snr_db, int(row["rep"]), stream, salt)
+            for text in texts.values():
+                assert str(seed).encode() not in text and f"{seed:x}".encode() not in text and salt.encode() not in text
+            assert stream != "channel" or row["noise_id"] == str(noise_id(seed)), "it names the draw nevertheless"
+
+
+def test_a_salt_is_published_only_when_no_cell_is_to_come(photos, monkeypatch):
+    """`--collect` writes tables while a run goes on, or where one was interrupted: with the salt in its manifest, the
+    cells that follow would meet known noise.
+    """
+    from bench.results.store import RunStore
+
+    run(snr="4")
+    told = manifest()
+    told.update(salt=None, end=None)
+    Path("run/manifest.json").write_text(json.dumps(told))
+    run(snr="4,8", collect=True)
+    assert manifest()["salt"] is manifest()["end"] is None
+    assert [session["salt"] for session in manifest()["sessions"]] == ["drawn", "kept"]
+    other = RunStore(Path("run"))
+    with other.locked():  # another process computes
+        before = Path("run/manifest.json").read_bytes()
+        run(snr="4", collect=True)
+        assert Path("run/manifest.json").read_bytes() == before, "it is that of the run that goes on"
+    run(snr="4,8")
+    assert manifest()["salt"] == Path("run/.salt").read_text().strip() and manifest()["end"]
+
+
+def test_a_blind_encoder_is_told_no_snr_in_the_whole_run(photos, monkeypatch):
+    """Also where the plan tries it, before any cell."""
+    from baselines.linear import Linear
+
+    told, whole = [], Linear.encode
+
+    def encode(self, images, link):
+        told.append(link.snr_db)
+        return whole(self, images, link)
+
+    monkeypatch.setattr(Linear, "encode", encode)
+    assert not Linear.encoder_sees_snr
+    run()
+    assert len(told) > 1 and np.isnan(told).all()
+
+
 @pytest.mark.parametrize(
     ("sessions", "salt", "given", "told"),
     [
@@ -815,51 +871,42 @@ class Mine(PooledPixels):
 """
 
 
-@pytest.mark.parametrize("kept_stamp", [False, True], ids=["edited", "edited with its time put back"])
-def test_code_that_is_edited_while_a_run_goes_on_makes_no_rows(photos, installed, monkeypatch, kept_stamp):
-    """A third party's system is imported anew for each call, so edited code could run under the planned identity."""
+def test_code_and_weights_that_change_while_a_run_goes_on_make_no_rows(photos, installed, monkeypatch):
+    """A third party's system is imported anew for each call, so edited code could run under the planned identity. Code
+    of ours that it imports counts too.
+    """
     from bench.spec import identity
 
     monkeypatch.syspath_prepend(str(photos))
-    package = photos / "somebodys"
+    package, weights = photos / "somebodys", photos / "w.safetensors"
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "part.py").write_text("FACTOR = 1\n")
     (package / "model.py").write_text(SYSTEM)
-    facts = identity._facts("mine", {}, "somebodys.model:Mine", "somebodys.model", "", {}, True,
-                            {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+    weights.write_bytes(b"one")
+
+    def planned():
+        return identity._facts("mine", {"checkpoint": str(weights)}, "somebodys.model:Mine", "somebodys.model", "", {},
+                               True, {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+
+    facts = planned()
     held = identity.Unchanged(facts, "somebodys.model")
     held.check()
-    part, before = package / "part.py", (package / "part.py").stat()
-    part.write_text("# a comment\nFACTOR = 1\n")
-    held.check()  # a comment changes no row
-    part.write_text("FACTOR = 2\n")
-    if kept_stamp:
-        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(UserError, match="code or the weights of mine changed"):
-        held.check()
+    for file, content in ((package / "part.py", b"FACTOR = 2\n"), (weights, b"two")):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{file.name} changed since this command began: mine can open it"):
+            held.check()
+        with pytest.raises(UserError, match="changed since this command began"):
+            identity.Unchanged(facts, "somebodys.model")
+        file.write_bytes(before)
+        with pytest.raises(UserError, match="changed since this command began"):  # a decoder may have seen it
+            held.check()
+        facts = planned()
+        held = identity.Unchanged(facts, "somebodys.model")
+    monkeypatch.setattr(identity, "source_digest", lambda module: "another")
     with pytest.raises(UserError, match="code or the weights of mine changed"):
         identity.Unchanged(facts, "somebodys.model")
-    part.write_text("FACTOR = 1\n")
-    held.check()
-    part.unlink()
-    with pytest.raises(UserError, match="changed"):
-        held.check()
-
-
-def test_weights_of_a_third_party_that_are_replaced_while_a_run_goes_on_make_no_rows(photos, installed):
-    from bench.spec import identity
-
-    file = photos / "w.safetensors"
-    file.write_bytes(b"one")
-    facts = identity._facts("mine", {"checkpoint": str(file)}, "pooled_pixels:PooledPixels", "pooled_pixels", "", {},
-                            True, {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
-    held = identity.Unchanged(facts, "pooled_pixels")
-    before = file.stat()
-    file.write_bytes(b"two")
-    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with pytest.raises(UserError, match="code or the weights of mine changed"):
-        held.check()
 
 
 def test_a_worker_looks_before_it_writes(near_systems, photos, installed, monkeypatch):

@@ -73,7 +73,7 @@ def fault(place, name, on=True):
 def test_rows_are_the_measurement(place):
     """One picture is recomputed by hand from the stored seed, so every step between channel and table is checked."""
     from bench.measure.channel import transmit
-    from bench.measure.seeds import draw_seed
+    from bench.measure.seeds import draw_seed, noise_id
     from systems.interface import Budget, Link
 
     result = run(place, snr="5")
@@ -91,7 +91,7 @@ def test_rows_are_the_measurement(place):
         output = system.decode(transmit(sent, link, [seed]), link).output
         shown = (output[0] * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         mse = np.mean((shown.astype(float) - picture) ** 2)
-        assert int(row["seed"]) == seed
+        assert int(row["noise_id"]) == noise_id(seed)
         assert float(row["mse"]) == pytest.approx(mse, rel=1e-3)  # in a batch one pixel may be rounded the other way
         assert float(row["psnr_db"]) == pytest.approx(10 * np.log10(255**2 / float(row["mse"])), abs=1e-9)
         uses = sent.symbols.shape[1] + 39  # the control word of 8 bits
@@ -315,7 +315,7 @@ def test_all_systems_meet_the_same_noise(near_systems, place):
     run(place, systems="t-plain,t-snr")
     seeds = {}
     for row in rows(place / "run" / "samples.csv"):
-        seeds.setdefault((row["image_id"], row["snr_db"]), set()).add(row["seed"])
+        seeds.setdefault((row["image_id"], row["snr_db"]), set()).add(row["noise_id"])
     assert all(len(values) == 1 for values in seeds.values()) and len(set.union(*seeds.values())) == 30
 
 
@@ -334,7 +334,7 @@ def test_summary_against_numpy(place):
     # the picture is too small: empty, not 0
     assert summary["ms_ssim"]["mean"] == "" and summary["ms_ssim"]["n_images"] == "0"
     assert float(summary["outage_rate"]["ci_high"]) == pytest.approx(3 / 10)  # pictures, not rows
-    assert len({row["seed"] for row in table}) == 30
+    assert len({row["noise_id"] for row in table}) == 30
 
 
 def test_two_figures_that_differ_in_the_requirement_alone_are_refused(near_systems, place):
@@ -455,7 +455,7 @@ def test_the_batch_does_not_move_the_psnr(near_systems, place):
     one, all_ = rows(place / "one" / "samples.csv"), rows(place / "all" / "samples.csv")
     assert {row["batch"] for row in one} == {"1"} and {row["batch"] for row in all_} != {"1"}
     for a, b in zip(one, all_, strict=True):
-        assert (a["image_id"], a["seed"], a["cell_id"]) == (b["image_id"], b["seed"], b["cell_id"])
+        assert (a["image_id"], a["noise_id"], a["cell_id"]) == (b["image_id"], b["noise_id"], b["cell_id"])
         assert float(a["psnr_db"]) == pytest.approx(float(b["psnr_db"]), abs=1e-3)
 
 
