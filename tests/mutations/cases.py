@@ -451,7 +451,7 @@ CASES = (
     ),
     Mutation(
         "apart: a namespace opens every folder of its name", APART + "readable_files.py",
-        "        wanted += _own(module)\n", '        wanted += files_of(module.partition(".")[0])\n',
+        "        wanted += own_files(module)\n", '        wanted += files_of(module.partition(".")[0])\n',
         _at("measure/test_apart", "test_a_namespace_does_not_open_the_folders_of_its_name"),
     ),
     Mutation(
