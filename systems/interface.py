@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -188,6 +188,12 @@ class Decoded:
 
     output: Tensor
     report: dict[str, list] = field(default_factory=dict)
+
+
+def joined_reports(reports: Sequence[dict[str, list]]) -> dict[str, list]:
+    """Reports of single pictures as the report of their batch. What one does not tell is None."""
+    keys = dict.fromkeys(key for report in reports for key in report)
+    return {key: [value for report in reports for value in report.get(key, [None])] for key in keys}
 
 
 class System(ABC):

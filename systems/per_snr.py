@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from systems.interface import Decoded, Link, Received, System, Transmission
+from systems.errors import AuditError
+from systems.interface import Decoded, Link, Received, System, Transmission, joined_reports
 
 NOT_KNOWN = "not known"  # in place of what a checkpoint does not tell
 SEVERAL = "several"  # the size, if networks of one system have several
@@ -30,7 +31,6 @@ class PerSNR(System):
 
     learned = True
     encoder_sees_snr = True
-    joins_snr = True
 
     def __init__(self, name: str, networks: dict[float, System]):
         super().__init__(name)
@@ -38,6 +38,7 @@ class PerSNR(System):
         some = next(iter(self.networks.values()))
         self.tasks, self.bits_per_use = some.tasks, some.bits_per_use
         self.label, self.colour = some.label, some.colour
+        self.joins_snr = all(system.joins_snr for system in networks.values())
         self.opens_files = any(system.opens_files for system in networks.values())
         self.variant = "+".join(f"{system.variant}@{snr:g}" for snr, system in self.networks.items())
 
@@ -70,10 +71,13 @@ class PerSNR(System):
                 bits = part.side_info
                 for place, row in enumerate(rows):
                     one = slice(place, place + 1)
-                    sent[row] = Transmission(part.symbols[one], None if bits is None else bits[one])
-            whole = [one for one in sent if one is not None]
-            side_info = [one.side_info for one in whole if one.side_info is not None]
-            return Transmission(torch.cat([one.symbols for one in whole]), torch.cat(side_info))
+                    sent[row] = Transmission(
+                        part.symbols[one],
+                        None if bits is None else bits[one],
+                        _of_row(part.report, place),
+                        part.side_info_snr_db,
+                    )
+            return _together([one for one in sent if one is not None])
 
         return send
 
@@ -85,15 +89,16 @@ class PerSNR(System):
         """See `System.decode`. Symbols (B, n) -> pictures (B, 3, H, W) or logits (B, 21, H, W)."""
         batch = len(received.symbols)
         snrs, rows_of = link.snr_tensor(batch), self._groups(link, batch)
-        outputs: list[Tensor | None] = [None] * batch
+        outputs: list[Decoded | None] = [None] * batch
         for own, rows in rows_of.items():
             part = Received(
                 received.symbols[rows], received.csi[rows], received.noise_var[rows], received.side_info[rows]
             )
-            output = self.networks[own].decode(part, link.at(snr_db=snrs[rows])).output
+            decoded = self.networks[own].decode(part, link.at(snr_db=snrs[rows]))
             for place, row in enumerate(rows):
-                outputs[row] = output[place]
-        return Decoded(torch.stack([output for output in outputs if output is not None]))
+                outputs[row] = Decoded(decoded.output[place : place + 1], _of_row(decoded.report, place))
+        found = [one for one in outputs if one is not None]
+        return Decoded(torch.cat([one.output for one in found]), joined_reports([one.report for one in found]))
 
     def describe(self) -> dict:
         """Facts of all checkpoints: the parameters of all networks, the least that one of them has seen, and whether
@@ -140,6 +145,27 @@ class PerSNR(System):
         for system in self.networks.values():
             system.to(device)
         return self
+
+
+def _together(sent: list[Transmission]) -> Transmission:
+    """Transmissions of single pictures as one batch. Raises AuditError if their control words are made for different
+    SNRs, since a batch has one.
+    """
+    made_for = {one.side_info_snr_db for one in sent}
+    if len(made_for) > 1:
+        raise AuditError("audit: networks of one batch make their control words for different SNRs")
+    side_info = [one.side_info for one in sent if one.side_info is not None]
+    return Transmission(
+        torch.cat([one.symbols for one in sent]),
+        torch.cat(side_info),
+        joined_reports([one.report for one in sent]),
+        *made_for,
+    )
+
+
+def _of_row(report: dict[str, list], row: int) -> dict[str, list]:
+    """The report of one picture of a batch."""
+    return {key: values[row : row + 1] for key, values in report.items()}
 
 
 def _same(facts: list[dict], key: str) -> bool:

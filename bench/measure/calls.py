@@ -19,7 +19,7 @@ from bench.measure.apart import RemoteSystem
 from bench.measure.streams import stream
 from systems import result_cache
 from systems.errors import AuditError
-from systems.interface import Decoded, Link, Received, System, Transmission
+from systems.interface import Decoded, Link, Received, System, Transmission, joined_reports
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class LocalEnd:
             own, at = rows_of(received, [row]), link_of_rows(link, [row])
             calls.append(self._call(partial(self.system.decode, own, at), seed))
         outputs = torch.cat([decoded.output for decoded, _, _ in calls])
-        report = _merged([decoded.report for decoded, _, _ in calls])
+        report = joined_reports([decoded.report for decoded, _, _ in calls])
         return Answer(Decoded(outputs, report), sum(seconds for _, seconds, _ in calls))
 
     def _call(self, work: Callable[[], Any], seed: int) -> tuple[Any, float, bool]:
@@ -224,16 +224,12 @@ def joined(system: str, transmissions: Sequence[Transmission]) -> Transmission:
             f"audit: system {system}: pictures of one size are sent with different numbers of uses ({counts}); pad all "
             "pictures to the same number"
         )
+    if len({sent.side_info_snr_db for sent in transmissions}) > 1:
+        raise AuditError(f"audit: system {system}: the control words of one batch are made for different SNRs")
     side_info = [sent.side_info for sent in transmissions if sent.side_info is not None]
     return Transmission(
         torch.cat([sent.symbols for sent in transmissions]),
         torch.cat(side_info),
-        _merged([sent.report for sent in transmissions]),
+        joined_reports([sent.report for sent in transmissions]),
         transmissions[0].side_info_snr_db,
     )
-
-
-def _merged(reports: Sequence[dict[str, list]]) -> dict[str, list]:
-    """Reports of single pictures as the report of a batch. A missing value becomes None."""
-    keys = dict.fromkeys(key for report in reports for key in report)
-    return {key: [value for report in reports for value in report.get(key, [None])] for key in keys}

@@ -21,7 +21,7 @@ from bench.measure import control_channel
 from bench.measure.audit import Ledger, Spent, audit, audit_output, audit_report
 from bench.measure.budget import budget_of
 from bench.measure.calls import Encoded, End, fresh, joined, link_of_rows, rows_of
-from bench.measure.seeds import draw_seed
+from bench.measure.seeds import NOISE_ID, draw_seed
 from bench.measure.tasks import TASKS
 from systems import result_cache, stage_times
 from systems.errors import AuditError
@@ -131,7 +131,7 @@ class Sent:
 class Delivered:
     """A batch as the receiver delivered it at one point.
 
-    seeds: of each picture's channel.
+    noise_ids: numbers of each picture's channel draw, for the tables.
     output: pictures (B, 3, H, W) or labels (B, H, W), uint8 on the CPU.
     report: lists with one value per picture, for columns of the table. `status` is always among them.
     channel_s, decode_s: seconds per picture.
@@ -139,7 +139,7 @@ class Delivered:
     """
 
     sent: Sent
-    seeds: list[int]
+    noise_ids: list[int]
     output: Tensor
     report: dict[str, list]
     channel_s: float
@@ -250,9 +250,9 @@ class Measurement:
                 self.paint(answer.decoded, conditions.link(*batch.size, snr_db=at.snr_db), rows, output, report)
         for index, own in enumerate(sent):
             part = slice(index * count, (index + 1) * count)
-            own_seeds = conditions.seeds(batch.ids, points[index], "channel")
+            noise_ids = conditions.seeds(batch.ids, points[index], NOISE_ID)
             told = {key: values[part] for key, values in report.items()}
-            yield Delivered(own, own_seeds, output[part], told, channel_s, decode_s, together)
+            yield Delivered(own, noise_ids, output[part], told, channel_s, decode_s, together)
 
     def paint(self, decoded: Any, link: Link, rows: list[int], output: Tensor, report: dict[str, list]) -> None:
         """Audit the decoded rows and copy them to `output`, except outages: their content is chosen by the harness.

@@ -7,6 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 
+NOISE_ID = "noise id"
+
 
 def draw_seed(
     base_seed: int, dataset: str, image_id: str, channel: str, snr_db: float, rep: int, stream: str, salt: str = ""
@@ -15,7 +17,8 @@ def draw_seed(
 
     The system, the batch, the order and the number of workers are left out on purpose, so all systems meet the same
     noise, and any split of the work gives the same rows.
-    stream: what is drawn ("channel", "decoder", ...).
+    stream: what is drawn ("channel", "decoder", ...). That of NOISE_ID names the noise in tables: they are there before
+    a run ends, and others may read them, so they must not hold the seed of the noise itself.
     salt: a secret of the run. Without it, a seed would follow from public names alone, and a receiver could compute the
     noise that it is sent. "": none, as in training and in runs from before there were salts.
     """
@@ -24,14 +27,6 @@ def draw_seed(
     parts += [salt] if salt else []
     text = json.dumps(parts, ensure_ascii=True, separators=(",", ":"))
     return int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:8], "big")
-
-
-def noise_id(seed: int) -> int:
-    """The number of a draw that tables show, 64 bits, from which nobody finds its seed.
-
-    Tables are there before a run ends, and others may read them. With the seed they could compute the noise.
-    """
-    return int.from_bytes(hashlib.sha256(f"noise {seed}".encode("ascii")).digest()[:8], "big")
 
 
 def canonical_number(value: float) -> str:

@@ -17,7 +17,7 @@ from bench.measure.audit import audit
 from bench.measure.control_channel import send
 from bench.measure.metrics.image import ms_ssim, mse_per_image, psnr_db
 from bench.measure.metrics.segmentation import confusion, miou
-from bench.measure.seeds import draw_seed, noise_id
+from bench.measure.seeds import NOISE_ID, draw_seed
 from bench.measure.tasks import TASKS
 from bench.spec.identity import build
 from bench.spec.request import Resolved
@@ -53,11 +53,14 @@ def plain_loop(
                 for rep in range(figure.reps):
                     for image_id in dataset.ids:
                         # Public names and the run's salt, and not the system: every system meets the same noise.
-                        names = (dataset.seed_name, image_id, figure.channel, snr_db, rep, "channel")
-                        seed = draw_seed(resolved.request.seed, *names, salt)
+                        names = (dataset.seed_name, image_id, figure.channel, snr_db, rep)
+                        seed, noise_id = (
+                            draw_seed(resolved.request.seed, *names, stream, salt) for stream in ("channel", NOISE_ID)
+                        )
                         key = (name, figure.task, dataset.name, image_id, figure.channel, _text(figure.cbr),
                                _text(figure.bits), _text(snr_db), str(rep))  # fmt: skip
                         rows[key] = _point(system, figure, dataset.load(image_id), snr_db, seed, device)
+                        rows[key]["noise_id"] = str(noise_id)
             seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
             say(f"plain loop: {figure.id} {name}, {time.perf_counter() - start:.1f} s")
     return Plain(rows, seconds)
@@ -85,7 +88,7 @@ def _point(system, figure, sample, snr_db: float, seed: int, device: str) -> dic
     # The receiver sees the symbols, the channel and the control word.
     decoded = system.decode(received, link) if bool(arrived) else None
     status = "outage" if decoded is None else decoded.report.get("status", ["ok"])[0]
-    row = {"status": status, "noise_id": str(noise_id(seed)), "n_symbols": spent.symbol_uses}
+    row = {"status": status, "n_symbols": spent.symbol_uses}
 
     # The score. The harness paints an outage, whatever the system put there: mid-grey, or the background.
     lost = TASKS[figure.task].outage_level

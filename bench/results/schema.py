@@ -93,9 +93,7 @@ SAMPLES = (
     Column("height", WHOLE, "pixel", "height of the picture"),
     Column("width", WHOLE, "pixel", "width of the picture"),
     _REP,
-    Column(
-        "noise_id", WHOLE, "", "number of the channel's draw, equal for all systems; its seed cannot be found from it"
-    ),
+    Column("noise_id", WHOLE, "", "number of the channel's draw, equal for all systems; no seed"),
     *_POINT,
     Column("tx_power", NUMBER, "", "measured mean of |x|^2 over the picture's symbols"),
     *_BUDGET,

@@ -387,6 +387,9 @@ def _lock(root: Path, beside: bool = False):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            if beside:  # nobody knows whether another process is writing
+                file.close()
+                return None
             return file  # on a file system without locks, run without one
         file.seek(0)
         holder = file.read().strip() or "unknown"

@@ -1,18 +1,19 @@
-"""The files that a third party's system opens and that must not change while a run goes on: those of its own package
-and of its checkpoint.
+"""The files of a third party's package and checkpoint that others may write. They must not change while a run goes on.
 
 `identity` calls it. An encoder shares no process with its decoder, but other programs of the machine can see what the
-kernel tells everybody of a process, such as its title. One of them could write what it saw into a file that the
-decoder opens. So each file and folder must stay as it was when the plan was made, also in its times. A file that was
-changed and put back has another `ctime`.
+kernel tells everybody of a process, such as its title. A program of another account could write what it saw into a file
+that the decoder opens. So each file and folder that such an account may write must stay as it was when the plan was
+made, also in its times. A file that was changed and put back has another `ctime`.
+
+What the user alone may write is not looked at here: editors, tests and logs of the user may touch it.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Collection, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ States = dict[str, tuple[int, ...]]
 
 
 def states(module: str, options: dict[str, Any]) -> States:
-    """The state of each file and folder that only this system opens, by its path.
+    """The state of each file and folder that only this system opens and that others may write, by its path.
 
     module: of the system. options: those given to it; `checkpoint` names files and folders.
     """
@@ -45,21 +46,37 @@ def changed(before: States, now: States, hidden: Collection[Path] = ()) -> str:
     return ""
 
 
+def state_of(path: str | Path) -> tuple[int, ...]:
+    """Facts that change when a file is written or replaced, even if its size and time are restored. () if it is not
+    there. Of a link: those of the link and of its target. The number of the device is left out: on a network's file
+    system each machine has its own.
+    """
+    return tuple(
+        value
+        for one in _looked_at(path)
+        for value in (one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+    )
+
+
+def _looked_at(path: str | Path) -> tuple[os.stat_result, ...]:
+    try:
+        own = os.lstat(path)
+        return (own, os.stat(path)) if stat.S_ISLNK(own.st_mode) else (own,)
+    except OSError:
+        return ()
+
+
 def _may_change(path: str, secret: Iterable[str]) -> bool:
     real = os.path.realpath(path)
     return any(f"{real}/".startswith(f"{one}/") or f"{one}/".startswith(f"{real}/") for one in secret)
 
 
 def _add(found: States, path: str) -> None:
-    """Add the state of a path and of all below it."""
-    state = state_of(path)
-    if not state:
-        found[path] = ()
-        return
-    if path in found or _is_output(state):
-        return
-    found[path] = state
-    if stat.S_ISDIR(state[2]):
+    """Add the states of a path and of all below it, where others may write."""
+    looked_at = _looked_at(path)
+    if not looked_at or any(map(_others_may_write, looked_at)):
+        found[path] = state_of(path)
+    if looked_at and stat.S_ISDIR(looked_at[0].st_mode):
         try:
             names = sorted(os.listdir(path))
         except OSError:  # a folder that this user may not list; nor may the system
@@ -68,30 +85,21 @@ def _add(found: States, path: str) -> None:
             _add(found, os.path.join(path, name))
 
 
-def state_of(path: str | Path) -> tuple[int, ...]:
-    """Facts that change when a file is written or replaced, even if its size and time are restored. () if it is not
-    there. Of a link: those of the link and of its target.
-    """
+def _others_may_write(found: os.stat_result) -> bool:
+    """Whether an account other than the user's and root's may write a file, by its owner and its mode."""
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH and not stat.S_ISLNK(found.st_mode):
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and not stat.S_ISLNK(found.st_mode) and not _is_alone(found.st_gid)
+
+
+@cache
+def _is_alone(gid: int) -> bool:
+    """Whether nobody but the user is in a group: many systems give each user a group of his own name."""
+    import grp
+    import pwd
+
     try:
-        own = os.lstat(path)
-        target = os.stat(path) if stat.S_ISLNK(own.st_mode) else own
-    except OSError:
-        return ()
-    both = (own,) if own is target else (own, target)
-    return tuple(
-        value
-        for one in both
-        for value in (one.st_dev, one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
-    )
-
-
-def _is_output(state: tuple[int, ...]) -> bool:
-    """Whether the file is the output of this command, which grows while it runs (`> log.txt` beside the code)."""
-    for stream in (sys.__stdout__, sys.__stderr__):
-        try:
-            found = os.fstat(stream.fileno()) if stream is not None else None
-        except (OSError, ValueError):
-            continue
-        if found is not None and stat.S_ISREG(found.st_mode) and state[:2] == (found.st_dev, found.st_ino):
-            return True
-    return False
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

@@ -52,7 +52,7 @@ class SystemFacts:
     plugin: it is a third party's, and runs in separate processes.
     encoder_sees_snr, genie, opens_files: as in `System`.
     label, colour: as in `System`, of a third party's system; the catalogue has those of ours.
-    frozen: the files of a third party's system that must stay as they are (`bench.spec.frozen_files`).
+    frozen: states of the files of a third party's system that others may write (`bench.spec.frozen_files`).
     """
 
     name: str
@@ -183,8 +183,8 @@ def _fits(kept: SystemFacts, name: str, options: dict[str, Any]) -> bool:
 
 
 class Unchanged:
-    """Checks during a run that a system still has the code and the weights of its identity, and a third party's system
-    all its files.
+    """Checks during a run that a system still has the code and the weights of its identity, and that nobody else
+    touched a third party's files.
 
     A worker builds a system long after the plan was made, and a third party's system is imported anew for each call.
     Without this check, rows of edited code would be stored under the old identity.
@@ -198,14 +198,14 @@ class Unchanged:
         self.check()
 
     def check(self) -> None:
-        """Raise UserError if code or weights changed, or a file of a third party's system was touched. Our own files
-        are read only where their states say that they were touched."""
+        """Raise UserError if code or weights changed, or if a file was touched that others may write. Files are read
+        only where their states say that they were touched."""
         if self.facts.plugin:
             touched = changed(self.facts.frozen, states(self.module, self.facts.options), self.hidden)
             if touched:
                 raise UserError(
-                    f"{shown(touched)} changed since this command began: {self.facts.name} can open it, and what it "
-                    "opens must stay as it is; repeat the command, and keep files that change in another folder"
+                    f"{shown(touched)} changed since this command began: {self.facts.name} can open it, and another "
+                    "account may write it; let only the user write there (chmod go-w), and repeat the command"
                 )
         weights = _weight_files(self.facts.options)
         if self._states is not None and self._states == [state_of(file) for file in (*self._code, *weights)]:

@@ -126,8 +126,9 @@ def execute(
             manifest["cells"] = {
                 "expected": planned, "done": planned - len(absent) - others, "failed": len(failures)
             }  # fmt: skip
-            waiting = absent - failures.keys() - failed_before.keys()
-            if not interrupted and not waiting:  # cells that will be computed must not meet noise that is known
+            to_come = len(absent - failures.keys() - failed_before.keys()) + others
+            known = run.salt_is in ("given", "published")
+            if not interrupted and (known or not to_come):  # no cell that is to come must meet noise that became known
                 manifest["end"], manifest["salt"] = now(), run.salt
             if run.store.holds_lock:
                 run.store.write_manifest(manifest)
@@ -136,8 +137,8 @@ def execute(
                 say(line)
             run.store.close()
     done = sum(outcome.status == "done" for outcome in outcomes.values())
-    to_come = len(absent - failures.keys()) if collect else 0
-    return Result(out, total, cached, done, failures, run.system_of, spent, interrupted, run.salt, to_come)
+    waiting = len(absent - failures.keys()) if collect else 0
+    return Result(out, total, cached, done, failures, run.system_of, spent, interrupted, run.salt, waiting)
 
 
 def manifest_of(store: RunStore) -> dict[str, Any] | None:

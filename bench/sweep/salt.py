@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.measure.seeds import draw_seed, noise_id
+from bench.measure.seeds import NOISE_ID, draw_seed
 from bench.results.schema import CELL_COLUMNS
 from bench.results.store import RunStore
 from bench.sweep.plan import Plan
@@ -134,8 +134,8 @@ def check_cells(plan: Plan, store: RunStore, missing: set[str], seed: int, salt:
         rows = store.read_cell(cell.id, unit.image_ids) if cell.id not in missing else None
         if rows:
             name, image_id = seed_names[unit.set_name], unit.image_ids[0]
-            own = draw_seed(seed, name, image_id, unit.channel, cell.snr_db, cell.rep, "channel", salt)
-            if rows[0][_NOISE] != str(noise_id(own)):
+            own = draw_seed(seed, name, image_id, unit.channel, cell.snr_db, cell.rep, NOISE_ID, salt)
+            if rows[0][_NOISE] != str(own):
                 raise UserError(
                     f"the cells in {store.root} were made with another salt than {FILE} there holds; bring back the "
                     "file, or choose another --out"

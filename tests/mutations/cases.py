@@ -1204,14 +1204,14 @@ CASES = (
         _at("sweep/test_runs", "test_two_figures_with_nearly_one_cbr_are_refused"),
     ),
     Mutation(
-        "noise: rows tell the seeds", "bench/measure/seeds.py",
-        '    return int.from_bytes(hashlib.sha256(f"noise {seed}".encode("ascii")).digest()[:8], "big")\n',
-        "    return seed\n",
+        "noise: rows tell the seeds", POINT,
+        "noise_ids = conditions.seeds(batch.ids, points[index], NOISE_ID)",
+        'noise_ids = conditions.seeds(batch.ids, points[index], "channel")',
         _at("sweep/test_runs", "test_no_file_of_a_run_tells_a_seed"),
     ),
     Mutation(
         "salt: published while cells are to come", "bench/sweep/execute.py",
-        "if not interrupted and not waiting:", "if not interrupted:",
+        "if not interrupted and (known or not to_come):", "if not interrupted:",
         _at("sweep/test_runs", "test_a_salt_is_published_only_when_no_cell_is_to_come"),
     ),
     Mutation(
@@ -1223,7 +1223,7 @@ CASES = (
     Mutation(
         "files: a package may change while a run goes on", "bench/spec/identity.py",
         "            if touched:\n", "            if False:\n",
-        _at("sweep/test_runs", "test_code_and_weights_that_change_while_a_run_goes_on_make_no_rows"),
+        _at("sweep/test_runs", "test_a_file_that_others_may_write_stays_as_it_is_while_a_run_goes_on"),
     ),
     Mutation(
         "files: put back, they count as unchanged", "bench/spec/frozen_files.py",
@@ -1260,5 +1260,15 @@ CASES = (
         "snr: a blind encoder is told one before the run", "bench/sweep/worker/trial.py",
         "else [math.nan]", "else [highest]",
         _at("sweep/test_runs", "test_a_blind_encoder_is_told_no_snr_in_the_whole_run"),
+    ),
+    Mutation(
+        "salt: published while cells of an earlier command are to come", "bench/sweep/execute.py",
+        "- failed_before.keys()) + others\n", "- failed_before.keys())\n",
+        _at("sweep/test_runs", "test_a_salt_is_published_only_when_no_cell_is_to_come"),
+    ),
+    Mutation(
+        "files: those that a group may write do not count", "bench/spec/frozen_files.py",
+        "    return bool(found.st_mode & stat.S_IWGRP)", "    return False and bool(found.st_mode & stat.S_IWGRP)",
+        _at("spec/test_frozen_files", "test_a_group_of_the_user_alone_is_the_user"),
     ),
 )  # fmt: skip

@@ -16,7 +16,8 @@ from baselines import import_weights
 from baselines.deepjscc import DeepJSCC, DeepJSCCConfig
 from bench.measure.channel import transmit
 from systems import Budget, Link, checkpoint_option, create, ship_weights, sidecars, weight_files
-from systems.errors import CheckpointError, UnknownName, UserError
+from systems.errors import AuditError, CheckpointError, UnknownName, UserError
+from systems.interface import Decoded, Received, System, Transmission
 from systems.per_snr import PerSNR
 from systems.sizes import fill
 
@@ -120,6 +121,42 @@ def test_a_batch_may_hold_several_snrs(per_snr):
             sent = system.encode(images(3)[row : row + 1], one)
             alone = system.decode(transmit(sent, one, [row + 1]), one).output
             assert torch.allclose(together[row], alone[0], atol=1e-5)
+
+
+class Speaks(System):
+    """A network whose control word is made for `made_for` dB, and that gives up a picture with a mean above 1/2."""
+
+    tasks, joins_snr = ("reconstruction",), True
+
+    def __init__(self, made_for):
+        super().__init__("speaks")
+        self.made_for = made_for
+
+    def encode(self, images, link):
+        dark = (images.mean((1, 2, 3)) < 0.5).to(torch.uint8)[:, None]
+        mcs = [f"at {self.made_for:g}"] * len(images)
+        return Transmission(torch.ones(len(images), 4, dtype=torch.complex64), dark, {"mcs": mcs}, self.made_for)
+
+    def decode(self, received, link):
+        status = ["ok" if bit else "outage" for bit in received.side_info[:, 0].tolist()]
+        return Decoded(torch.zeros(len(status), 3, link.height, link.width), {"status": status})
+
+
+def test_what_the_networks_say_of_a_transmission_stays():
+    """Charged at the SNR that it is made for, and with its outages. One batch has one such SNR."""
+    system, pictures = PerSNR("speaks", {1.0: Speaks(3.0), 13.0: Speaks(9.0)}), images(2)
+    pictures[0], pictures[1] = 0.2, 0.8
+    for snr, made_for in ((0.0, 3.0), (12.0, 9.0)):
+        at = link(snr_db=snr)
+        sent = system.encode(pictures, at)
+        assert sent.side_info_snr_db == made_for and sent.report == {"mcs": [f"at {made_for:g}"] * 2}
+        received = Received(sent.symbols, torch.ones(2, 1), torch.ones(2), sent.side_info)
+        assert system.decode(received, at).report == {"status": ["ok", "outage"]}
+    with pytest.raises(AuditError, match="different SNRs"):
+        system.encode(pictures, link(snr_db=torch.tensor([0.0, 12.0])))
+    deaf = Speaks(3.0)
+    deaf.joins_snr = False
+    assert system.joins_snr and not PerSNR("speaks", {1.0: Speaks(3.0), 2.0: deaf}).joins_snr
 
 
 def test_the_worst_checkpoint_speaks_for_all(tmp_path):

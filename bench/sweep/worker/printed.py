@@ -36,7 +36,7 @@ class Printed:
             try:
                 path.parent.mkdir(exist_ok=True)
                 # A link is not followed: its target is a file of another program.
-                with os.fdopen(os.open(path, flags, 0o644), "ab") as file:
+                with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
                     if file.tell() < OUTPUT_BYTES:
                         file.write("".join(texts).encode("utf-8", "backslashreplace"))
             except OSError:

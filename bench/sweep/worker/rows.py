@@ -7,7 +7,6 @@ from typing import Any
 from bench.measure.audit import REPORT_COLUMNS
 from bench.measure.channel import CHANNELS, SNR_DEF
 from bench.measure.point import Batch, Delivered
-from bench.measure.seeds import noise_id
 from bench.results.schema import SAMPLE_COLUMNS, SCHEMA
 from bench.sweep.plan import Cell, WorkUnit
 
@@ -38,7 +37,7 @@ def sample_rows(
         row: dict[str, Any] = {
             "schema": SCHEMA, "cell_id": cell.id, "system": unit.system, "variant": variant,
             "task": unit.task, "dataset": dataset, "image_id": image_id, "height": height, "width": width,
-            "rep": cell.rep, "noise_id": noise_id(delivered.seeds[index]), "channel": unit.channel,
+            "rep": cell.rep, "noise_id": delivered.noise_ids[index], "channel": unit.channel,
             "csi": CHANNELS[unit.channel].csi.name, "snr_def": SNR_DEF,
             "snr_db": cell.snr_db, "tx_power": sent.spent.tx_power[index], "cbr_target": unit.cbr,
             "bits_target": unit.bits, "uses_target": unit.uses, "budget_uses": sent.spent.budget_uses,

@@ -1,10 +1,11 @@
-"""What a third party's system opens stays as it was when the plan was made, and what it cannot open may change."""
+"""What a third party's system opens, and others may write, stays as it was when the plan was made."""
 
 import os
 import sys
 
 import pytest
 
+from bench.spec import frozen_files
 from bench.spec.frozen_files import changed, states
 
 
@@ -17,6 +18,8 @@ def package(tmp_path, monkeypatch):
     for name in ("__init__.py", "weights.bin", "tables/a.csv"):
         (own / name).write_text("one\n")
     (own / "link").symlink_to(own / "weights.bin")
+    for path in (own, *own.rglob("*")):
+        path.chmod(path.stat().st_mode | 0o002)  # other accounts may write
     yield own
     sys.modules.pop("frozenpkg", None)
 
@@ -60,6 +63,7 @@ def test_a_checkpoint_is_frozen_with_all_below_it(package, tmp_path):
     folder = tmp_path / "weights"
     folder.mkdir()
     (folder / "a.safetensors").write_bytes(b"one")
+    folder.chmod(0o777)
     before = states("frozenpkg.system", {"checkpoint": str(folder)})
     (folder / "b.json").write_text("{}")
     after = states("frozenpkg.system", {"checkpoint": str(folder)})
@@ -69,9 +73,12 @@ def test_a_checkpoint_is_frozen_with_all_below_it(package, tmp_path):
 def test_what_a_system_cannot_open_may_change(package):
     """The pictures or the run's folder may lie inside of a package: they are hidden from it."""
     (package / "results" / "run").mkdir(parents=True)
+    for folder in (package / "results", package / "results" / "run"):
+        folder.chmod(0o777)
     before = states("frozenpkg.system", {})
     (package / "results" / "run" / "cell.csv").write_text("1\n")
     (package / "results" / "other").mkdir()
+    (package / "results" / "other").chmod(0o777)
     after = states("frozenpkg.system", {})
     assert changed(before, after, [package / "results" / "run"]).endswith("other")
     (package / "results" / "other").rmdir()
@@ -86,18 +93,47 @@ def test_of_a_module_the_files_beside_it_count(package, monkeypatch):
     (package / "weights.bin").write_text("two\n")
     assert changed(before, states("frozenmod", {})) == ""
     (package.parent / "told.json").write_text("{}")
+    assert changed(before, states("frozenmod", {})) == "", "the user wrote it"
+    (package.parent / "told.json").chmod(0o666)
     assert changed(before, states("frozenmod", {})).endswith("told.json")
 
 
-def test_the_output_of_the_command_may_grow_beside_the_code(package, monkeypatch):
-    """`python -m bench run ... > log.txt` in the folder of one's own module."""
-    (package.parent / "frozenmod.py").write_text("x = 1\n")
-    with (package.parent / "log.txt").open("w") as log:
-        monkeypatch.setattr(sys, "__stdout__", log)
-        before = states("frozenmod", {})
-        log.write("a line\n")
-        log.flush()
-        assert changed(before, states("frozenmod", {})) == ""
-        monkeypatch.undo()
-    monkeypatch.syspath_prepend(str(package.parent))
-    assert states("frozenmod", {}).keys() - before.keys() == {str(package.parent / "log.txt")}
+def test_what_only_the_user_may_write_may_change(package):
+    """His editor, his tests and his logs do; he can do all that the harness can."""
+    for path in (package, *package.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o022)
+    assert states("frozenpkg.system", {}) == {}
+    assert set(states("frozenpkg.system", {"checkpoint": str(package / "absent")}).values()) == {()}
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+def test_what_another_account_owns_must_not_change(package):
+    """An installation that its author keeps in a shared folder."""
+    package.joinpath("tables").chmod(0o755)
+    assert str(package / "tables") not in states("frozenpkg.system", {})
+    os.chown(package / "tables", 65534, 65534)
+    before = states("frozenpkg.system", {})
+    (package / "tables" / "message").write_text("a picture\n")
+    assert changed(before, states("frozenpkg.system", {})) == str(package / "tables")
+
+
+@pytest.mark.parametrize(("group", "alone"), [("of his own", True), ("shared", False), ("nameless", False)])
+def test_a_group_of_the_user_alone_is_the_user(package, monkeypatch, group, alone):
+    """Where every user has a group of his own name, files are writable for it by default."""
+    import grp
+    import pwd
+    from types import SimpleNamespace
+
+    for path in (package, *package.rglob("*")):
+        path.chmod(path.stat().st_mode & ~0o002 | 0o020)
+
+    def found(gid):
+        if group == "nameless":
+            raise KeyError(gid)
+        return SimpleNamespace(gr_name="ann", gr_mem=["ann", "bob"] if group == "shared" else [])
+
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ann"))
+    monkeypatch.setattr(grp, "getgrgid", found)
+    frozen_files._is_alone.cache_clear()
+    assert (states("frozenpkg.system", {}) == {}) == alone
+    frozen_files._is_alone.cache_clear()

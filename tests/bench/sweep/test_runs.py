@@ -333,7 +333,7 @@ def test_a_run_that_was_interrupted_goes_on_with_its_salt(photos):
 
 def test_no_file_of_a_run_tells_a_seed(photos):
     """Others may read them before the run ends, and compute the noise of a cell that is still to come from its seed."""
-    from bench.measure.seeds import draw_seed, noise_id
+    from bench.measure.seeds import NOISE_ID, draw_seed
 
     run()
     salt, told = manifest()["salt"], rows(Path("run/samples.csv"))
@@ -341,12 +341,12 @@ def test_no_file_of_a_run_tells_a_seed(photos):
     texts = {file: file.read_bytes() for file in files}
     assert told and any(file.parent.name == "cells" for file in files)
     for row in told:
+        names = (0, row["dataset"], row["image_id"], row["channel"], float(row["snr_db"]), int(row["rep"]))
+        assert row["noise_id"] == str(draw_seed(*names, NOISE_ID, salt)), "it names the draw nevertheless"
         for stream in ("channel", "encoder", "decoder", "alone"):
-            snr_db = float(row["snr_db"])
-            seed = draw_seed(0, row["dataset"], row["image_id"], row["channel"], snr_db, int(row["rep"]), stream, salt)
+            seed = draw_seed(*names, stream, salt)
             for text in texts.values():
                 assert str(seed).encode() not in text and f"{seed:x}".encode() not in text and salt.encode() not in text
-            assert stream != "channel" or row["noise_id"] == str(noise_id(seed)), "it names the draw nevertheless"
 
 
 def test_a_salt_is_published_only_when_no_cell_is_to_come(photos, monkeypatch):
@@ -367,6 +367,9 @@ def test_a_salt_is_published_only_when_no_cell_is_to_come(photos, monkeypatch):
         before = Path("run/manifest.json").read_bytes()
         run(snr="4", collect=True)
         assert Path("run/manifest.json").read_bytes() == before, "it is that of the run that goes on"
+    Path("run/cells").rename("cells")
+    run(("deepjscc",), snr="8")  # cells of the command before are still to come
+    assert manifest()["salt"] is manifest()["end"] is None
     run(snr="4,8")
     assert manifest()["salt"] == Path("run/.salt").read_text().strip() and manifest()["end"]
 
@@ -871,10 +874,55 @@ class Mine(PooledPixels):
 """
 
 
-def test_code_and_weights_that_change_while_a_run_goes_on_make_no_rows(photos, installed, monkeypatch):
-    """A third party's system is imported anew for each call, so edited code could run under the planned identity. Code
-    of ours that it imports counts too.
-    """
+@pytest.mark.parametrize("kept_stamp", [False, True], ids=["edited", "edited with its time put back"])
+def test_code_that_is_edited_while_a_run_goes_on_makes_no_rows(photos, installed, monkeypatch, kept_stamp):
+    """A third party's system is imported anew for each call, so edited code could run under the planned identity."""
+    from bench.spec import identity
+
+    monkeypatch.syspath_prepend(str(photos))
+    package = photos / "somebodys"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "part.py").write_text("FACTOR = 1\n")
+    (package / "model.py").write_text(SYSTEM)
+    facts = identity._facts("mine", {}, "somebodys.model:Mine", "somebodys.model", "", {}, True,
+                            {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+    held = identity.Unchanged(facts, "somebodys.model")
+    held.check()
+    part, before = package / "part.py", (package / "part.py").stat()
+    part.write_text("# a comment\nFACTOR = 1\n")
+    held.check()  # a comment changes no row
+    part.write_text("FACTOR = 2\n")
+    if kept_stamp:
+        os.utime(part, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match="code or the weights of mine changed"):
+        held.check()
+    with pytest.raises(UserError, match="code or the weights of mine changed"):
+        identity.Unchanged(facts, "somebodys.model")
+    part.write_text("FACTOR = 1\n")
+    held.check()
+    part.unlink()
+    with pytest.raises(UserError, match="changed"):
+        held.check()
+
+
+def test_weights_of_a_third_party_that_are_replaced_while_a_run_goes_on_make_no_rows(photos, installed):
+    from bench.spec import identity
+
+    file = photos / "w.safetensors"
+    file.write_bytes(b"one")
+    facts = identity._facts("mine", {"checkpoint": str(file)}, "pooled_pixels:PooledPixels", "pooled_pixels", "", {},
+                            True, {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+    held = identity.Unchanged(facts, "pooled_pixels")
+    before = file.stat()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match="code or the weights of mine changed"):
+        held.check()
+
+
+def test_a_file_that_others_may_write_stays_as_it_is_while_a_run_goes_on(photos, installed, monkeypatch):
+    """A decoder may have read what stood there for a moment, so putting it back does not help."""
     from bench.spec import identity
 
     monkeypatch.syspath_prepend(str(photos))
@@ -882,31 +930,30 @@ def test_code_and_weights_that_change_while_a_run_goes_on_make_no_rows(photos, i
     package.mkdir()
     (package / "__init__.py").write_text("")
     (package / "part.py").write_text("FACTOR = 1\n")
+    (package / "table.csv").write_text("1\n")
     (package / "model.py").write_text(SYSTEM)
     weights.write_bytes(b"one")
+    for file in (package / "table.csv", weights):
 
-    def planned():
-        return identity._facts("mine", {"checkpoint": str(weights)}, "somebodys.model:Mine", "somebodys.model", "", {},
-                               True, {"bits_per_use": None, "encoder_sees_snr": False, "genie": False})  # fmt: skip
+        def planned():
+            told = {"bits_per_use": None, "encoder_sees_snr": False, "genie": False}
+            options, module = {"checkpoint": str(weights)}, "somebodys.model"
+            return identity._facts("mine", options, f"{module}:Mine", module, "", {}, True, told)
 
-    facts = planned()
-    held = identity.Unchanged(facts, "somebodys.model")
-    held.check()
-    for file, content in ((package / "part.py", b"FACTOR = 2\n"), (weights, b"two")):
-        before = file.read_bytes()
-        file.write_bytes(content)
-        with pytest.raises(UserError, match=rf"{file.name} changed since this command began: mine can open it"):
-            held.check()
-        with pytest.raises(UserError, match="changed since this command began"):
-            identity.Unchanged(facts, "somebodys.model")
+        facts, before = planned(), file.read_bytes()
+        held = identity.Unchanged(facts, "somebodys.model")
+        file.write_bytes(b"a message")
         file.write_bytes(before)
-        with pytest.raises(UserError, match="changed since this command began"):  # a decoder may have seen it
-            held.check()
+        held.check()  # of the user's own files, the content counts
+        file.chmod(0o666)
         facts = planned()
         held = identity.Unchanged(facts, "somebodys.model")
-    monkeypatch.setattr(identity, "source_digest", lambda module: "another")
-    with pytest.raises(UserError, match="code or the weights of mine changed"):
-        identity.Unchanged(facts, "somebodys.model")
+        held.check()
+        file.write_bytes(b"a message")
+        file.write_bytes(before)
+        for look in (held.check, lambda facts=facts: identity.Unchanged(facts, "somebodys.model")):
+            with pytest.raises(UserError, match=rf"{file.name} changed since this command began: mine can open it"):
+                look()
 
 
 def test_a_worker_looks_before_it_writes(near_systems, photos, installed, monkeypatch):
