@@ -29,8 +29,9 @@ def states(module: str, options: dict[str, Any]) -> States:
     module: of the system. options: those given to it; `checkpoint` names files and folders.
     """
     found: States = {}
-    for path in (*own_files(module), *registry.checkpoint_paths(options)):
-        _add(found, str(path))
+    for path in map(str, (*own_files(module), *registry.checkpoint_paths(options))):
+        for one in {path, os.path.realpath(path)}:  # a package may be a link to a folder elsewhere
+            _add(found, one)
     return found
 
 

@@ -70,6 +70,16 @@ def test_a_checkpoint_is_frozen_with_all_below_it(package, tmp_path):
     assert changed(before, after) == str(folder)
 
 
+def test_a_package_that_is_a_link_counts_with_its_target(package):
+    """An installation may link to a shared folder."""
+    elsewhere = package.parent / "shared"
+    package.rename(elsewhere)
+    package.symlink_to(elsewhere, target_is_directory=True)
+    before = states("frozenpkg.system", {})
+    (elsewhere / "tables" / "a.csv").write_text("two\n")
+    assert changed(before, states("frozenpkg.system", {})) == str(elsewhere / "tables" / "a.csv")
+
+
 def test_what_a_system_cannot_open_may_change(package):
     """The pictures or the run's folder may lie inside of a package: they are hidden from it."""
     (package / "results" / "run").mkdir(parents=True)
