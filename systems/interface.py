@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from systems.errors import AuditError
 from systems.side_info import control_uses
 
 if TYPE_CHECKING:  # torch takes seconds to import; budgets and names are also needed where nothing is computed
@@ -194,6 +195,24 @@ def joined_reports(reports: Sequence[dict[str, list]]) -> dict[str, list]:
     """Reports of single pictures as the report of their batch. What one does not tell is None."""
     keys = dict.fromkeys(key for report in reports for key in report)
     return {key: [value for report in reports for value in report.get(key, [None])] for key in keys}
+
+
+def joined_transmissions(transmissions: Sequence[Transmission]) -> Transmission:
+    """Several transmissions with one number of uses as one batch. Raises AuditError if their control words are made for
+    different SNRs, since a batch has one.
+    """
+    import torch
+
+    made_for = {sent.side_info_snr_db for sent in transmissions}
+    if len(made_for) > 1:
+        raise AuditError("audit: the control words of one batch are made for different SNRs")
+    side_info = [sent.side_info for sent in transmissions if sent.side_info is not None]
+    return Transmission(
+        torch.cat([sent.symbols for sent in transmissions]),
+        torch.cat(side_info),
+        joined_reports([sent.report for sent in transmissions]),
+        *made_for,
+    )
 
 
 class System(ABC):

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from systems.errors import AuditError
-from systems.interface import Decoded, Link, Received, System, Transmission, joined_reports
+from systems.interface import Decoded, Link, Received, System, Transmission, joined_reports, joined_transmissions
 
 NOT_KNOWN = "not known"  # in place of what a checkpoint does not tell
 SEVERAL = "several"  # the size, if networks of one system have several
@@ -77,7 +76,7 @@ class PerSNR(System):
                         _of_row(part.report, place),
                         part.side_info_snr_db,
                     )
-            return _together([one for one in sent if one is not None])
+            return joined_transmissions([one for one in sent if one is not None])
 
         return send
 
@@ -145,22 +144,6 @@ class PerSNR(System):
         for system in self.networks.values():
             system.to(device)
         return self
-
-
-def _together(sent: list[Transmission]) -> Transmission:
-    """Transmissions of single pictures as one batch. Raises AuditError if their control words are made for different
-    SNRs, since a batch has one.
-    """
-    made_for = {one.side_info_snr_db for one in sent}
-    if len(made_for) > 1:
-        raise AuditError("audit: networks of one batch make their control words for different SNRs")
-    side_info = [one.side_info for one in sent if one.side_info is not None]
-    return Transmission(
-        torch.cat([one.symbols for one in sent]),
-        torch.cat(side_info),
-        joined_reports([one.report for one in sent]),
-        *made_for,
-    )
 
 
 def _of_row(report: dict[str, list], row: int) -> dict[str, list]:

@@ -19,7 +19,7 @@ from bench.measure.apart import RemoteSystem
 from bench.measure.streams import stream
 from systems import result_cache
 from systems.errors import AuditError
-from systems.interface import Decoded, Link, Received, System, Transmission, joined_reports
+from systems.interface import Decoded, Link, Received, System, Transmission, joined_reports, joined_transmissions
 
 
 @dataclass(frozen=True)
@@ -224,12 +224,4 @@ def joined(system: str, transmissions: Sequence[Transmission]) -> Transmission:
             f"audit: system {system}: pictures of one size are sent with different numbers of uses ({counts}); pad all "
             "pictures to the same number"
         )
-    if len({sent.side_info_snr_db for sent in transmissions}) > 1:
-        raise AuditError(f"audit: system {system}: the control words of one batch are made for different SNRs")
-    side_info = [sent.side_info for sent in transmissions if sent.side_info is not None]
-    return Transmission(
-        torch.cat([sent.symbols for sent in transmissions]),
-        torch.cat(side_info),
-        joined_reports([sent.report for sent in transmissions]),
-        transmissions[0].side_info_snr_db,
-    )
+    return joined_transmissions(transmissions)

@@ -18,6 +18,8 @@ from bench.util.files import clash, has_control, read_json
 from systems.errors import UserError
 
 NAME = "manifest.json"
+#: Where the salt of a session came from (`bench.sweep.salt.origin`), if others could know it.
+KNOWN_SALTS = ("given", "published")
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -120,8 +122,5 @@ def _writes_over_a_terminal(manifest: dict[str, Any]) -> str | None:
 
 
 def noise_was_known(manifest: dict[str, Any]) -> bool:
-    """Whether the salt of a session was given by the user or already published (`bench.sweep.salt.origin`). A system's
-    author may have known such noise.
-    """
-    found = [one.get("salt") for one in manifest.get("sessions", ()) if isinstance(one, dict)]
-    return "given" in found or "published" in found
+    """Whether the salt of a session was given by the user or already published. A system's author may have known it."""
+    return any(one.get("salt") in KNOWN_SALTS for one in manifest.get("sessions", ()) if isinstance(one, dict))

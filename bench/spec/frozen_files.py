@@ -52,10 +52,12 @@ def state_of(path: str | Path) -> tuple[int, ...]:
     there. Of a link: those of the link and of its target. The number of the device is left out: on a network's file
     system each machine has its own.
     """
+    return _state(_looked_at(path))
+
+
+def _state(looked_at: tuple[os.stat_result, ...]) -> tuple[int, ...]:
     return tuple(
-        value
-        for one in _looked_at(path)
-        for value in (one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+        value for one in looked_at for value in (one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
     )
 
 
@@ -76,7 +78,7 @@ def _add(found: States, path: str) -> None:
     """Add the states of a path and of all below it, where others may write."""
     looked_at = _looked_at(path)
     if not looked_at or any(map(_others_may_write, looked_at)):
-        found[path] = state_of(path)
+        found[path] = _state(looked_at)
     if looked_at and stat.S_ISDIR(looked_at[0].st_mode):
         try:
             names = sorted(os.listdir(path))
@@ -88,9 +90,11 @@ def _add(found: States, path: str) -> None:
 
 def _others_may_write(found: os.stat_result) -> bool:
     """Whether an account other than the user's and root's may write a file, by its owner and its mode."""
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH and not stat.S_ISLNK(found.st_mode):
+    if found.st_uid not in (0, os.geteuid()):
         return True
-    return bool(found.st_mode & stat.S_IWGRP) and not stat.S_ISLNK(found.st_mode) and not _is_alone(found.st_gid)
+    if stat.S_ISLNK(found.st_mode):  # the mode of a link has no effect
+        return False
+    return bool(found.st_mode & stat.S_IWOTH) or bool(found.st_mode & stat.S_IWGRP) and not _is_alone(found.st_gid)
 
 
 @cache

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.results.manifest import KNOWN_SALTS
 from bench.results.store import RunStore
 from bench.spec.request import Resolved, config_sha256
 from bench.sweep.engines import Outcome, make_engine
@@ -127,8 +128,8 @@ def execute(
                 "expected": planned, "done": planned - len(absent) - others, "failed": len(failures)
             }  # fmt: skip
             to_come = len(absent - failures.keys() - failed_before.keys()) + others
-            known = run.salt_is in ("given", "published")
-            if not interrupted and (known or not to_come):  # no cell that is to come must meet noise that became known
+            # No cell that is to come must meet noise that became known.
+            if not interrupted and (run.salt_is in KNOWN_SALTS or not to_come):
                 manifest["end"], manifest["salt"] = now(), run.salt
             if run.store.holds_lock:
                 run.store.write_manifest(manifest)
